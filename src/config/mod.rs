@@ -1,0 +1,237 @@
+//! The configuration: valid by construction once it is a [`Config`].
+//!
+//! [`load`] reads a file, collects *every* problem as a [`Diagnostic`] and gives back either a
+//! `Config` or all of them. Nothing below this module sees TOML.
+
+mod diagnostic;
+mod reader;
+mod units;
+mod validate;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+pub use self::{
+    diagnostic::{Diagnostic, Problems},
+    units::{format_bytes, parse_bytes, parse_duration},
+};
+
+/// What the daemon runs on: defaults filled in, relative paths made absolute against the file's
+/// folder, names resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The public listener.
+    pub server: Server,
+    /// Where batches may be posted. At least one, in order of name.
+    pub endpoints: Vec<Endpoint>,
+    /// Where records go. At least one, in order of name.
+    pub sinks: Vec<SinkConfig>,
+    /// The durable queue between the two.
+    pub spool: Spool,
+    /// What one request, and all of them together, may cost.
+    pub limits: Limits,
+    /// Where rejected records go.
+    pub quarantine: Quarantine,
+    /// The listener for probes and metrics.
+    pub admin: Admin,
+    /// The daemon's own log.
+    pub log: Log,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Addresses to listen on. At least one.
+    pub addresses: Vec<SocketAddr>,
+    /// Certificate, key and what a client must show.
+    pub tls: Tls,
+}
+
+/// `[server.tls]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// PEM: the certificate and every intermediate.
+    pub cert_file: PathBuf,
+    /// PEM: PKCS#8, PKCS#1 or SEC1.
+    pub key_file: PathBuf,
+    /// Development: the two files are made if both are missing.
+    pub self_signed: bool,
+    /// PEM: clients must show a certificate that one of these signed.
+    pub client_ca_file: Option<PathBuf>,
+    /// The oldest protocol version spoken.
+    pub min_version: TlsVersion,
+}
+
+/// `server.tls.min_version`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsVersion {
+    /// `"1.2"`
+    V1_2,
+    /// `"1.3"`
+    V1_3,
+}
+
+/// `[endpoint.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// NAME: `[A-Za-z0-9_-]{1,64}`, in metrics, logs and file names.
+    pub name: String,
+    /// What must stand in the request's path.
+    pub path: PathPattern,
+    /// How a sender proves itself.
+    pub auth: Auth,
+    /// Source networks; empty means any.
+    pub allow_from: Vec<IpNet>,
+    /// Names of the sinks that get this endpoint's batches; at least one, each exists.
+    pub sinks: Vec<String>,
+}
+
+/// `endpoint.NAME.path`, and with it the dataset of a batch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PathPattern {
+    /// A whole path that stands for one dataset.
+    Fixed {
+        /// Compared byte for byte.
+        path: String,
+        /// `endpoint.NAME.dataset`: `[a-z0-9_]{1,64}`.
+        dataset: String,
+    },
+    /// `{dataset}` stands for exactly one segment or a part of one.
+    Dataset {
+        /// What stands before `{dataset}`.
+        prefix: String,
+        /// What stands behind it.
+        suffix: String,
+    },
+}
+
+/// How a sender proves itself to an endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Auth {
+    /// A header must carry one of the secrets of a file.
+    Secret {
+        /// The header's name, lower case.
+        header: String,
+        /// Every non-empty line is a live secret. Validation has read it once: it held at least one.
+        file: PathBuf,
+    },
+    /// `auth = "none"`, or a client certificate is demanded and no secret is set.
+    None,
+}
+
+/// `[sink.NAME.KIND]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkConfig {
+    /// NAME: `[A-Za-z0-9_-]{1,64}`.
+    pub name: String,
+    /// KIND and its own keys.
+    pub kind: SinkKind,
+}
+
+/// The kinds of sink and their keys.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkKind {
+    /// `[sink.NAME.file]`
+    File(FileSink),
+    /// `[sink.NAME.stdout]`
+    Stdout,
+}
+
+/// `[sink.NAME.file]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileSink {
+    /// Absolute, with `{dataset}`, `{endpoint}` and strftime conversions of the time of receipt, UTC.
+    /// Validation has rendered it once.
+    pub path: String,
+    /// Permission bits of a new file.
+    pub mode: u32,
+}
+
+/// `[spool]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spool {
+    /// The state folder: spool, cursors, lock.
+    pub dir: PathBuf,
+    /// What may wait before batches are refused with 503.
+    pub max_bytes: u64,
+    /// How long the digest of a committed batch is remembered.
+    pub dedup_window: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// One body on the wire.
+    pub max_body_bytes: u64,
+    /// One body inflated.
+    pub max_inflated_bytes: u64,
+    /// One record; longer ones are quarantined.
+    pub max_record_bytes: u64,
+    /// The bodies of all requests under way together, on the wire. At least `max_body_bytes`.
+    pub max_in_flight_bytes: u64,
+    /// Open connections.
+    pub max_connections: usize,
+}
+
+/// `[quarantine]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quarantine {
+    /// Defaults to `quarantine` in the spool's folder.
+    pub dir: PathBuf,
+}
+
+/// `[admin]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Admin {
+    /// Plain HTTP: loopback.
+    pub address: SocketAddr,
+    /// Whether the file names the address. One that nobody asked for may be taken by another
+    /// daemon: then this one goes on without it.
+    pub asked_for: bool,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Log {
+    /// The least that is logged.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogLevel {
+    /// `"error"`
+    Error,
+    /// `"warn"`
+    Warn,
+    /// `"info"`
+    Info,
+    /// `"debug"`
+    Debug,
+    /// `"trace"`
+    Trace,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// `"text"`
+    Text,
+    /// `"json"`, one object a line
+    Json,
+}
+
+/// Reads and checks the file at `path`, and what it names (secret files, certificate and key).
+///
+/// # Errors
+/// Every problem of the file at once.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    validate::load(path)
+}
