@@ -1,0 +1,213 @@
+//! Finds out how a body frames its records, and holds the buffer that they are found in.
+//!
+//! `output_options` of a Logpush job let a body be lines, an array (`batch_prefix` `[`), or an object
+//! around an array (`{"events":[`, as in Cloudflare's own example).
+
+use super::{
+    BLOCK_BYTES, Block,
+    array::Array,
+    lines::Lines,
+    record::{PREVIEW_BYTES, Reject, RejectReason},
+};
+
+/// An envelope's key is looked for in this many bytes.
+const MAX_ENVELOPE_BYTES: usize = 1024;
+
+/// Cuts a stream of inflated bytes into blocks of records.
+///
+/// It looks at the bytes only when the buffer is full or the body ends, so what comes out does not
+/// depend on the pieces that came in.
+pub(super) struct Framer {
+    record_bytes: usize,
+    buffer: Vec<u8>,
+    mode: Mode,
+    tally: Tally,
+}
+
+enum Mode {
+    /// Nothing was looked at yet.
+    Unknown,
+    Lines(Lines),
+    Array(Array),
+}
+
+impl Framer {
+    pub(super) fn new(record_bytes: usize) -> Self {
+        Self { record_bytes, buffer: Vec::new(), mode: Mode::Unknown, tally: Tally::default() }
+    }
+
+    /// Where the next bytes go; never beyond its capacity.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Makes room in the buffer, by cutting blocks off it if it is full.
+    pub(super) fn make_room(&mut self, out: &mut dyn FnMut(Block)) {
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(BLOCK_BYTES);
+        } else if self.buffer.len() == self.buffer.capacity() {
+            self.frame(End::More, out);
+        }
+    }
+
+    /// Cuts what is left, and says how many records there were, and how many rejects.
+    pub(super) fn finish(mut self, out: &mut dyn FnMut(Block)) -> (u64, u64) {
+        self.frame(End::Last, out);
+        (self.tally.records, self.tally.rejected)
+    }
+
+    fn frame(&mut self, end: End, out: &mut dyn FnMut(Block)) {
+        loop {
+            match &mut self.mode {
+                Mode::Unknown => {
+                    let opening = Opening::of(&self.buffer);
+                    self.mode = match opening {
+                        Opening::Lines => Mode::Lines(Lines::new(self.record_bytes)),
+                        Opening::Array { .. } => Mode::Array(Array::new(self.record_bytes, false)),
+                        Opening::Envelope { .. } => {
+                            Mode::Array(Array::new(self.record_bytes, true))
+                        }
+                    };
+                    if let Opening::Array { bytes } | Opening::Envelope { bytes } = opening {
+                        self.buffer.drain(..bytes);
+                    }
+                }
+                Mode::Lines(lines) => {
+                    lines.frame(&mut self.buffer, end, &mut self.tally, out);
+                    return;
+                }
+                Mode::Array(array) => {
+                    if !array.frame(&mut self.buffer, end, &mut self.tally, out) {
+                        return;
+                    }
+                    // The array is closed: what follows it is read as lines.
+                    self.mode = Mode::Lines(Lines::new(self.record_bytes));
+                    if end == End::More && self.buffer.len() < self.buffer.capacity() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether the buffer holds the end of the body.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    More,
+    Last,
+}
+
+/// Counts records, and with them their positions.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) records: u64,
+    pub(super) rejected: u64,
+}
+
+impl Tally {
+    /// Counts one reject and describes it.
+    pub(super) fn reject(&mut self, reason: RejectReason, bytes: &[u8], length: u64) -> Reject {
+        self.rejected += 1;
+        let kept = match reason {
+            RejectReason::TooLong => bytes.get(..PREVIEW_BYTES).unwrap_or(bytes),
+            _ => bytes,
+        };
+        Reject { reason, position: self.records + self.rejected, length, bytes: kept.into() }
+    }
+}
+
+/// A record that is over the limit and still goes on: its start and its length so far.
+#[derive(Debug)]
+pub(super) struct Overlong {
+    start: Vec<u8>,
+    length: u64,
+}
+
+impl Overlong {
+    pub(super) fn new(record: &[u8]) -> Self {
+        let start = record.get(..PREVIEW_BYTES).unwrap_or(record).to_vec();
+        Self { start, length: record.len() as u64 }
+    }
+
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.length += bytes as u64;
+    }
+
+    pub(super) fn reject(self, tally: &mut Tally) -> Reject {
+        tally.reject(RejectReason::TooLong, &self.start, self.length)
+    }
+}
+
+/// How a body opens, and the bytes to leave out before its first record.
+#[derive(Debug, Eq, PartialEq)]
+enum Opening {
+    Lines,
+    Array { bytes: usize },
+    Envelope { bytes: usize },
+}
+
+impl Opening {
+    fn of(body: &[u8]) -> Self {
+        let blank = body.len() - body.trim_ascii_start().len();
+        match body.get(blank) {
+            Some(b'[') => Self::Array { bytes: blank + 1 },
+            Some(b'{') => {
+                let head = body.get(blank..).unwrap_or_default();
+                let head = head.get(..MAX_ENVELOPE_BYTES).unwrap_or(head);
+                match envelope(head) {
+                    Some(bytes) => Self::Envelope { bytes: blank + bytes },
+                    None => Self::Lines,
+                }
+            }
+            _ => Self::Lines,
+        }
+    }
+}
+
+/// The length of `{"key":[`, if `head` opens an envelope rather than a record whose first field is
+/// an array (`{"Logs":[{..}],"Outcome":..}` is one of `workers_trace_events`).
+///
+/// The key `events` is taken for an envelope; any other only if the line ends behind the bracket,
+/// since no record is broken over lines.
+fn envelope(head: &[u8]) -> Option<usize> {
+    let rest = head.strip_prefix(b"{")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let key_bytes = memchr::memchr2(b'"', b'\\', rest)?;
+    let (key, rest) = rest.split_at(key_bytes);
+    let rest = rest.strip_prefix(b"\"")?.trim_ascii_start().strip_prefix(b":")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"[")?;
+    let bytes = head.len() - rest.len();
+    let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or(rest);
+    let ends_line = line.len() < rest.len() && line.trim_ascii().is_empty();
+    let holds_objects = matches!(rest.trim_ascii_start().first(), Some(b'{' | b']'));
+    (holds_objects && (key == b"events" || ends_line)).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_known_by_its_opening() {
+        for (body, want) in [
+            ("", Opening::Lines),
+            ("  \n", Opening::Lines),
+            ("{\"a\":1}\n", Opening::Lines),
+            ("garbage", Opening::Lines),
+            (" \r\n[", Opening::Array { bytes: 4 }),
+            ("[{\"a\":1}]", Opening::Array { bytes: 1 }),
+            ("{\"events\":[{\"a\":1}]}", Opening::Envelope { bytes: 11 }),
+            ("{\"events\":[]}", Opening::Envelope { bytes: 11 }),
+            ("{ \"events\" : [\n  {", Opening::Envelope { bytes: 14 }),
+            ("{\"logs\":[\r\n{\"a\":1}", Opening::Envelope { bytes: 9 }),
+            ("\n{\n  \"x\": [\n  {", Opening::Envelope { bytes: 11 }),
+            ("{\"Logs\":[{\"a\":1}],\"Outcome\":\"ok\"}\n", Opening::Lines),
+            ("{\"Logs\":[],\"Outcome\":\"ok\"}\n{", Opening::Lines),
+            ("{\"events\":[1,2]}\n", Opening::Lines),
+            ("{\"events\":\"[\"}\n", Opening::Lines),
+            ("{\"events", Opening::Lines),
+        ] {
+            assert_eq!(Opening::of(body.as_bytes()), want, "{body:?}");
+        }
+    }
+}

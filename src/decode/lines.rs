@@ -1,0 +1,122 @@
+//! Records as lines: LF or CRLF, with or without the last one, blank ones left out.
+
+use memchr::{memchr, memchr_iter, memrchr};
+
+use super::{
+    BLOCK_BYTES, Block,
+    framing::{End, Overlong, Tally},
+    record::{self, RejectReason},
+};
+
+/// Cuts lines off a buffer.
+pub(super) struct Lines {
+    record_bytes: usize,
+    overlong: Option<Overlong>,
+}
+
+impl Lines {
+    pub(super) fn new(record_bytes: usize) -> Self {
+        Self { record_bytes, overlong: None }
+    }
+
+    /// Hands over the whole lines of `buffer`, leaves the last part of one in it, and room behind.
+    pub(super) fn frame(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        end: End,
+        tally: &mut Tally,
+        out: &mut dyn FnMut(Block),
+    ) {
+        if let Some(mut overlong) = self.overlong.take() {
+            let line_end = memchr(b'\n', buffer);
+            overlong.skip(line_end.unwrap_or(buffer.len()));
+            buffer.drain(..line_end.map_or(buffer.len(), |at| at + 1));
+            if line_end.is_none() && end == End::More {
+                self.overlong = Some(overlong);
+                return;
+            }
+            let rejects = vec![overlong.reject(tally)];
+            out(Block { rejects, ..Block::default() });
+        }
+        if end == End::Last && !buffer.is_empty() && !buffer.ends_with(b"\n") {
+            buffer.push(b'\n');
+        }
+        match memrchr(b'\n', buffer) {
+            Some(at) => {
+                let tail = buffer.get(at + 1..).unwrap_or_default();
+                let mut next = Vec::new();
+                if end == End::More {
+                    next.reserve_exact(BLOCK_BYTES.max(tail.len() * 2));
+                    next.extend_from_slice(tail);
+                }
+                let mut whole = std::mem::replace(buffer, next);
+                whole.truncate(at + 1);
+                out(self.block(whole, tally));
+            }
+            // One more than the limit may be the CR of a CRLF.
+            None if buffer.len() > self.record_bytes + 1 => {
+                self.overlong = Some(Overlong::new(buffer));
+                buffer.clear();
+            }
+            None if buffer.len() == buffer.capacity() => buffer.reserve_exact(buffer.len()),
+            None => {}
+        }
+    }
+
+    /// Checks whole lines. The bytes are kept where they are unless some of them must go.
+    fn block(&self, lines: Vec<u8>, tally: &mut Tally) -> Block {
+        // One pass over the block is cheaper than one over each line.
+        let check = match std::str::from_utf8(&lines) {
+            Ok(_) => record::check_json,
+            Err(_) => record::check,
+        };
+        let mut block = Block::default();
+        let mut kept = 0;
+        let mut rebuilt: Option<Vec<u8>> = None;
+        let mut start = 0;
+        for at in memchr_iter(b'\n', &lines) {
+            let line = lines.get(start..at).unwrap_or_default();
+            let line_start = std::mem::replace(&mut start, at + 1);
+            let record = line.strip_suffix(b"\r").unwrap_or(line);
+            let verdict = match record.first() {
+                Some(b'{') => self.check(record, check),
+                _ if record.trim_ascii().is_empty() => {
+                    rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+                    continue;
+                }
+                _ => self.check(record, check),
+            };
+            if let Err(reason) = verdict {
+                block.rejects.push(tally.reject(reason, record, record.len() as u64));
+                rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+                continue;
+            }
+            tally.records += 1;
+            block.records += 1;
+            if rebuilt.is_none() && record.len() == line.len() {
+                kept = at + 1;
+                continue;
+            }
+            debug_assert!(rebuilt.is_some() || kept == line_start, "a gap before the first change");
+            let rebuilt = rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+            rebuilt.extend_from_slice(record);
+            rebuilt.push(b'\n');
+        }
+        block.bytes = rebuilt.unwrap_or(lines);
+        block
+    }
+
+    fn check(
+        &self,
+        record: &[u8],
+        check: fn(&[u8]) -> Result<(), RejectReason>,
+    ) -> Result<(), RejectReason> {
+        if record.len() > self.record_bytes { Err(RejectReason::TooLong) } else { check(record) }
+    }
+}
+
+fn prefix(lines: &[u8], kept: usize) -> Vec<u8> {
+    let mut rebuilt = Vec::with_capacity(lines.len());
+    rebuilt.extend_from_slice(lines.get(..kept).unwrap_or_default());
+    rebuilt
+}

@@ -1,0 +1,230 @@
+//! Turns the bytes of a body into blocks of records, as they arrive.
+//!
+//! Pure: no clock, no files, no tokio, no hyper, so that it can be fuzzed and benchmarked. The same
+//! decoder reads a batch again from the spool: for the same bytes and limits it always gives the
+//! same records in the same order, whatever the pieces that the bytes arrived in. Recovery relies
+//! on that.
+
+mod array;
+mod framing;
+mod gunzip;
+mod lines;
+mod probe;
+mod record;
+
+pub use self::record::{Reject, RejectReason};
+use self::{framing::Framer, gunzip::Gunzip};
+
+/// How much is inflated before it is looked at: a block of this size stays in a core's cache.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// What one body may come to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Bytes of the whole body, inflated.
+    pub inflated_bytes: u64,
+    /// Bytes of one record.
+    pub record_bytes: usize,
+}
+
+/// What the sender says the bytes are. A gzip body that says nothing is known by its magic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Encoding {
+    /// `Content-Encoding: gzip`
+    Gzip,
+    /// `Content-Encoding: identity`, or none
+    Identity,
+}
+
+/// Some records of a batch, in order.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Block {
+    /// The records as they came, each followed by one LF, none with an LF inside.
+    pub bytes: Vec<u8>,
+    /// How many they are.
+    pub records: u64,
+    /// Those between them that are no records.
+    pub rejects: Vec<Reject>,
+}
+
+/// What a whole body came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Summary {
+    /// Records that sinks get.
+    pub records: u64,
+    /// Records that quarantine gets.
+    pub rejected: u64,
+    /// Length of the body, inflated.
+    pub inflated_bytes: u64,
+    /// BLAKE3 of the body, inflated. Zero from [`Decoder::again`].
+    pub digest: [u8; 32],
+    /// The body is Cloudflare's destination check; what came out as blocks is no record.
+    pub destination_check: bool,
+    /// Whether the bytes were gzip.
+    pub encoding: Encoding,
+}
+
+/// Why a whole body cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DecodeError {
+    /// It inflates to more than [`Limits::inflated_bytes`].
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// It is not, or not whole, gzip. The text says what is wrong.
+    Gzip(String),
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLarge { limit } => write!(f, "the body inflates to more than {limit} bytes"),
+            Self::Gzip(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// A push-style decoder of one body: memory does not grow with the body.
+pub struct Decoder {
+    limits: Limits,
+    source: Source,
+    framer: Framer,
+    hasher: Option<blake3::Hasher>,
+    /// The start of the body, to know a destination check by.
+    head: Vec<u8>,
+    inflated_bytes: u64,
+}
+
+enum Source {
+    /// Too few bytes to tell.
+    Sniff {
+        declared: Encoding,
+        first: Vec<u8>,
+    },
+    Gzip(Box<Gunzip>),
+    Identity,
+}
+
+impl Decoder {
+    /// For a body that arrives.
+    pub fn new(limits: Limits, declared: Encoding) -> Self {
+        Self {
+            limits,
+            source: Source::Sniff { declared, first: Vec::new() },
+            framer: Framer::new(limits.record_bytes),
+            hasher: Some(blake3::Hasher::new()),
+            head: Vec::new(),
+            inflated_bytes: 0,
+        }
+    }
+
+    /// For a body that was accepted before, with the limit on a record that it was accepted under.
+    pub fn again(record_bytes: usize, encoding: Encoding) -> Self {
+        let limits = Limits { inflated_bytes: u64::MAX, record_bytes };
+        Self { hasher: None, ..Self::new(limits, encoding) }
+    }
+
+    /// Takes the next bytes of the body and hands over the blocks that they complete.
+    ///
+    /// # Errors
+    /// The body as a whole cannot be read; the decoder is of no more use.
+    pub fn push(&mut self, wire: &[u8], out: &mut dyn FnMut(Block)) -> Result<(), DecodeError> {
+        let Source::Sniff { declared, first } = &mut self.source else {
+            return self.read(wire, out);
+        };
+        first.extend_from_slice(wire);
+        if first.len() < gunzip::MAGIC.len() {
+            return Ok(());
+        }
+        let (declared, first) = (*declared, std::mem::take(first));
+        self.source = sniff(declared, &first)?;
+        self.read(&first, out)
+    }
+
+    fn read(&mut self, mut wire: &[u8], out: &mut dyn FnMut(Block)) -> Result<(), DecodeError> {
+        loop {
+            self.framer.make_room(out);
+            let buffer = self.framer.buffer();
+            let before = buffer.len();
+            let taken = match &mut self.source {
+                Source::Gzip(gunzip) => gunzip.inflate(wire, buffer).map_err(DecodeError::Gzip)?,
+                Source::Identity | Source::Sniff { .. } => {
+                    let taken = wire.len().min(buffer.capacity() - before);
+                    buffer.extend_from_slice(wire.get(..taken).unwrap_or_default());
+                    taken
+                }
+            };
+            let full = buffer.len() == buffer.capacity();
+            let fresh = buffer.get(before..).unwrap_or_default();
+            self.inflated_bytes += fresh.len() as u64;
+            if self.inflated_bytes > self.limits.inflated_bytes {
+                return Err(DecodeError::TooLarge { limit: self.limits.inflated_bytes });
+            }
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(fresh);
+            }
+            if self.head.len() <= probe::MAX_BYTES {
+                let room = probe::MAX_BYTES + 1 - self.head.len();
+                self.head.extend_from_slice(fresh.get(..room.min(fresh.len())).unwrap_or_default());
+            }
+            wire = wire.get(taken..).unwrap_or_default();
+            if wire.is_empty() && !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says that the body is whole, and hands over the last blocks.
+    ///
+    /// # Errors
+    /// The body ends too early.
+    pub fn finish(mut self, out: &mut dyn FnMut(Block)) -> Result<Summary, DecodeError> {
+        if let Source::Sniff { declared, first } = &mut self.source {
+            // At most one byte: no gzip, whatever was declared, but perhaps an empty line.
+            let first = std::mem::take(first);
+            if *declared == Encoding::Gzip && !first.is_empty() {
+                return Err(not_gzip());
+            }
+            self.source = Source::Identity;
+            self.push(&first, out)?;
+        }
+        let encoding = match &self.source {
+            Source::Gzip(gunzip) => {
+                gunzip.finish().map_err(DecodeError::Gzip)?;
+                Encoding::Gzip
+            }
+            Source::Identity | Source::Sniff { .. } => Encoding::Identity,
+        };
+        let (records, rejected) = self.framer.finish(out);
+        Ok(Summary {
+            records,
+            rejected,
+            inflated_bytes: self.inflated_bytes,
+            digest: self.hasher.map_or([0; 32], |hasher| *hasher.finalize().as_bytes()),
+            destination_check: probe::is_destination_check(&self.head),
+            encoding,
+        })
+    }
+}
+
+/// Bytes decide, not the header: a sender that names gzip and sends text is taken at its bytes.
+fn sniff(declared: Encoding, first: &[u8]) -> Result<Source, DecodeError> {
+    if first.starts_with(&gunzip::MAGIC) {
+        return Ok(Source::Gzip(Box::new(Gunzip::new())));
+    }
+    let text = matches!(first.trim_ascii_start().first(), None | Some(b'{' | b'[' | b't'));
+    match declared {
+        Encoding::Gzip if !text => Err(not_gzip()),
+        Encoding::Gzip | Encoding::Identity => Ok(Source::Identity),
+    }
+}
+
+fn not_gzip() -> DecodeError {
+    DecodeError::Gzip(String::from("declared as gzip, but it does not begin with 1f 8b"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Cloudflare's destination check, recognised by its shape.
+//!
+//! The docs say `{"content":"tests"}`, every observer `{"content":"test"}`, one receiver the bare
+//! word, one README a `filename` beside it (developers.cloudflare.com/logs/logpush, HTTP
+//! destinations; menta2k/siem 8ae90c1; the OpenTelemetry cloudflarereceiver). All are taken. What
+//! looks like a check but says something else is kept as a record: a stray line in a file does no
+//! harm, a lost record does.
+
+use std::collections::BTreeMap;
+
+/// A longer body is no check. The longest shape known has 45 bytes.
+pub(super) const MAX_BYTES: usize = 1024;
+
+/// The longest `content` that a check may have.
+const MAX_CONTENT_BYTES: usize = 64;
+
+/// Whether `body`, a whole body inflated, is a destination check.
+pub(super) fn is_destination_check(body: &[u8]) -> bool {
+    if body.len() > MAX_BYTES {
+        return false;
+    }
+    let body = body.trim_ascii();
+    if body == b"test" || body == b"tests" {
+        return true;
+    }
+    let Ok(mut fields) = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(body) else {
+        return false;
+    };
+    let Some(serde_json::Value::String(content)) = fields.remove("content") else { return false };
+    let file_name = fields.remove("filename");
+    fields.is_empty()
+        && content.len() <= MAX_CONTENT_BYTES
+        && content.starts_with("test")
+        && file_name.is_none_or(|name| name.is_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_shape_is_a_check() {
+        for body in [
+            r#"{"content":"test"}"#,
+            r#"{"content":"tests"}"#,
+            "{\"content\": \"tests\"}\n",
+            "\r\n { \"content\" : \"test\" } \r\n",
+            r#"{"content":"test","filename":"test.txt"}"#,
+            r#"{"filename":"test.txt.gz","content":"tests"}"#,
+            "test",
+            "tests",
+            "test\n",
+        ] {
+            assert!(is_destination_check(body.as_bytes()), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_not_a_check() {
+        let long = format!(r#"{{"content":"test{}"}}"#, "x".repeat(100));
+        let padded = format!(r#"{{"content":"test"}}{}"#, " ".repeat(MAX_BYTES));
+        for body in [
+            "",
+            "testing",
+            "{}",
+            r#"{"content":"hello"}"#,
+            r#"{"content":5}"#,
+            r#"{"content":null}"#,
+            r#"{"content":["test"]}"#,
+            r#"{"content":"test","RayID":"3a6050bcbe121a87"}"#,
+            r#"{"content":"test","filename":3}"#,
+            r#"{"filename":"test.txt"}"#,
+            r#"[{"content":"test"}]"#,
+            "{\"content\":\"test\"}\n{\"content\":\"test\"}\n",
+            long.as_str(),
+            padded.as_str(),
+        ] {
+            assert!(!is_destination_check(body.as_bytes()), "{body:?}");
+        }
+    }
+}
