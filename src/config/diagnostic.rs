@@ -1,0 +1,210 @@
+//! What is wrong with a configuration, and how it is shown: `path:line:col`, the line, a caret.
+//!
+//! Knows nothing of TOML. A [`Diagnostic`] is made by whoever finds the problem; [`Problems`] holds
+//! all of one file beside its text, because only the text turns a span into a line.
+
+use std::{
+    error::Error,
+    fmt::{self, Display, Formatter},
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+/// One problem: where, what, and what to do about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Diagnostic {
+    /// Bytes of the source; `None` if the problem has no place in it.
+    pub span: Option<Range<usize>>,
+    /// Lower case, no full stop; names the object and the expectation.
+    pub message: String,
+    /// What to change.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// A problem with a place in the file.
+    pub fn at(span: Range<usize>, message: impl Into<String>) -> Self {
+        Self { span: Some(span), message: message.into(), hint: None }
+    }
+
+    /// A problem of the file as a whole.
+    pub fn general(message: impl Into<String>) -> Self {
+        Self { span: None, message: message.into(), hint: None }
+    }
+
+    /// Adds what to change.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Every problem of one file, in the order of their places.
+#[derive(Debug)]
+pub struct Problems {
+    path: PathBuf,
+    source: String,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Problems {
+    /// `source` is the text that the spans of `diagnostics` mean.
+    pub fn new(
+        path: impl Into<PathBuf>,
+        source: impl Into<String>,
+        mut diagnostics: Vec<Diagnostic>,
+    ) -> Self {
+        // Stable: what shares a place keeps the order of its finding. No place comes first.
+        diagnostics.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
+        Self { path: path.into(), source: source.into(), diagnostics }
+    }
+
+    /// The file could not be read at all.
+    pub fn unreadable(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        Self::new(path, "", vec![Diagnostic::general(format!("cannot read the file: {error}"))])
+    }
+
+    /// The file, as it was named to [`load`](super::load).
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The problems in the order of their places.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+}
+
+impl Display for Problems {
+    /// A blank line between two problems, no newline behind the last.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.diagnostics.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            let path = self.path.display();
+            match &problem.span {
+                None => write!(f, "{path}: {}", problem.message)?,
+                Some(span) => {
+                    let cited = Cited::new(&self.source, span);
+                    write!(f, "{path}:{}:{}: {}", cited.line, cited.column, problem.message)?;
+                    write!(f, "\n  {}\n  {}{}", cited.text, cited.padding, cited.carets)?;
+                }
+            }
+            if let Some(hint) = &problem.hint {
+                write!(f, "\n  = help: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error for Problems {}
+
+/// The first line of a span, taken apart for printing.
+struct Cited {
+    /// From 1.
+    line: usize,
+    /// From 1, in characters.
+    column: usize,
+    text: String,
+    padding: String,
+    carets: String,
+}
+
+impl Cited {
+    fn new(source: &str, span: &Range<usize>) -> Self {
+        let mut start = span.start.min(source.len());
+        while !source.is_char_boundary(start) {
+            start -= 1;
+        }
+        if start == source.len() {
+            // Behind the last newline there is nothing to show: point behind the last text.
+            start = source.trim_end().len();
+        }
+        let (before, after) = source.split_at(start);
+        let (above, head) = before.rsplit_once('\n').map_or((None, before), |(a, h)| (Some(a), h));
+        let tail = after.split('\n').next().unwrap_or_default();
+        let tail = tail.strip_suffix('\r').unwrap_or(tail);
+
+        // `get` fails where the span leaves the line: then all the rest of the line is marked.
+        let marked = tail.get(..span.end.saturating_sub(start)).unwrap_or(tail);
+        Self {
+            line: above.map_or(1, |above| above.matches('\n').count() + 2),
+            column: head.chars().count() + 1,
+            text: head.chars().chain(tail.chars()).map(printable).collect(),
+            // A tab stays a tab, so that the caret lands wherever the terminal puts the text.
+            padding: head.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect(),
+            carets: "^".repeat(marked.chars().count().max(1)),
+        }
+    }
+}
+
+/// The cited line goes to terminals and journals: nothing in it may steer them.
+fn printable(c: char) -> char {
+    if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rendered(source: &str, span: Range<usize>) -> String {
+        Problems::new("x.toml", source, vec![Diagnostic::at(span, "wrong")]).to_string()
+    }
+
+    #[test]
+    fn points_at_the_place() {
+        let cases = [
+            ("a = 1\nb = 2\n", 6..7, "x.toml:2:1: wrong\n  b = 2\n  ^"),
+            ("a = 1\nb = 22\n", 10..12, "x.toml:2:5: wrong\n  b = 22\n      ^^"),
+            ("a = 1", 0..1, "x.toml:1:1: wrong\n  a = 1\n  ^"),
+            ("a = 1\r\nb = 2\r\n", 7..8, "x.toml:2:1: wrong\n  b = 2\n  ^"),
+            // Columns count characters, not bytes.
+            ("# é\n\"é\" = 12", 12..14, "x.toml:2:7: wrong\n  \"é\" = 12\n        ^^"),
+            // A tab before the place is kept.
+            ("\ta = 1", 5..6, "x.toml:1:6: wrong\n  \ta = 1\n  \t    ^"),
+            // Several lines: the first.
+            ("a = [\n1,\n]\n", 4..10, "x.toml:1:5: wrong\n  a = [\n      ^"),
+            // The end of the file: behind the last text.
+            ("a = [1\n\n", 8..8, "x.toml:1:7: wrong\n  a = [1\n        ^"),
+            ("a = ", 4..4, "x.toml:1:4: wrong\n  a = \n     ^"),
+            ("", 0..0, "x.toml:1:1: wrong\n  \n  ^"),
+            // An escape sequence does not reach the terminal.
+            ("a\u{1b} = 1", 5..6, "x.toml:1:6: wrong\n  a\u{fffd} = 1\n       ^"),
+        ];
+        for (source, span, expected) in cases {
+            assert_eq!(rendered(source, span.clone()), expected, "{source:?} {span:?}");
+        }
+    }
+
+    #[test]
+    fn sorts_by_place_and_prints_hints() {
+        let problems = Problems::new(
+            "x.toml",
+            "a = 1\nb = 2\n",
+            vec![
+                Diagnostic::at(6..7, "second"),
+                Diagnostic::at(0..1, "first").hint("leave it out"),
+                Diagnostic::general("nowhere"),
+            ],
+        );
+        assert_eq!(
+            problems.to_string(),
+            "x.toml: nowhere\n\n\
+             x.toml:1:1: first\n  a = 1\n  ^\n  = help: leave it out\n\n\
+             x.toml:2:1: second\n  b = 2\n  ^"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(source in "[a-zé\t\r\n=]{0,40}", start in 0_usize..60, len in 0_usize..60) {
+            rendered(&source, start..start + len);
+        }
+    }
+}
