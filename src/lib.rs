@@ -1,2 +1,4 @@
 //! logpushd: a standalone HTTPS daemon that Cloudflare Logpush pushes to.
+pub mod config;
 pub mod decode;
+pub mod sink;
