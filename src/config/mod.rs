@@ -3,7 +3,10 @@
 //! [`load`] reads a file, collects *every* problem as a [`Diagnostic`] and gives back either a
 //! `Config` or all of them. Nothing below this module sees TOML.
 
+mod context;
 mod diagnostic;
+mod files;
+mod later;
 mod reader;
 mod units;
 mod validate;
@@ -18,6 +21,7 @@ use ipnet::IpNet;
 
 pub use self::{
     diagnostic::{Diagnostic, Problems},
+    files::read_secrets,
     units::{format_bytes, parse_bytes, parse_duration},
 };
 

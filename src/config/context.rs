@@ -1,0 +1,68 @@
+//! What is known while a file is read: where relative paths begin, and the problems so far.
+
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::Diagnostic;
+
+/// What every reading function is handed.
+#[derive(Default)]
+pub(super) struct Context {
+    /// The folder of the configuration file, absolute.
+    pub(super) folder: PathBuf,
+    problems: Vec<(Diagnostic, Basis)>,
+    /// The names of all keys that were asked for, with `*` for names that the operator chooses.
+    #[cfg(test)]
+    pub(super) asked: std::collections::BTreeSet<String>,
+}
+
+impl Context {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), ..Self::default() }
+    }
+
+    /// Records a problem that is one whatever else the file says.
+    pub(super) fn push(&mut self, problem: Diagnostic) {
+        self.problems.push((problem, Basis::Here));
+    }
+
+    /// Records a problem that may vanish once the whole file can be read: something is missing, or
+    /// one place does not fit another.
+    pub(super) fn push_incomplete(&mut self, problem: Diagnostic) {
+        self.problems.push((problem, Basis::WholeFile));
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// All problems, together with what the parser found.
+    pub(super) fn finish(self, source: &str, syntax: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let is_sound = syntax.is_empty();
+        let broken: Vec<usize> = syntax.iter().map(|problem| line(source, problem)).collect();
+        let mut problems = syntax;
+        problems.extend(
+            self.problems
+                .into_iter()
+                // What the parser made of a broken line is a guess, and so is what seems missing.
+                .filter(|(problem, basis)| {
+                    is_sound || (*basis == Basis::Here && !broken.contains(&line(source, problem)))
+                })
+                .map(|(problem, _)| problem),
+        );
+        problems
+    }
+}
+
+/// What a problem depends on.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Basis {
+    Here,
+    WholeFile,
+}
+
+/// The line where a problem begins, from 0.
+pub(super) fn line(source: &str, problem: &Diagnostic) -> usize {
+    let start = problem.span.as_ref().map_or(0, |span| span.start);
+    source.as_bytes().iter().take(start).filter(|byte| **byte == b'\n').count()
+}

@@ -1,0 +1,110 @@
+//! The files that the configuration names: whether they can be read, and the live secrets.
+//!
+//! Their content never enters a message.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+
+/// Far above any list of secrets; somebody who names a log file by mistake gets an error.
+const MAX_SECRETS_BYTES: u64 = 1 << 20;
+
+/// Reads the live secrets of a `secret_file`: every non-empty line, without the white space around
+/// it.
+///
+/// # Errors
+/// The file cannot be read, holds no secret, or holds one that no HTTP header can carry. An empty
+/// file is an error so that truncating it can never open an endpoint.
+pub fn read_secrets(path: &Path) -> io::Result<Vec<String>> {
+    let mut text = String::new();
+    open(path)?.take(MAX_SECRETS_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_SECRETS_BYTES {
+        return Err(invalid(format!("more than {MAX_SECRETS_BYTES} bytes: not a list of secrets")));
+    }
+    let mut secrets = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let secret = line.trim();
+        // U+FEFF: some editors begin a file with it, and then the first secret never matches.
+        if secret.contains(|c: char| c.is_control() || c == '\u{feff}') {
+            let line = index + 1;
+            return Err(invalid(format!("line {line} holds a character that no header can carry")));
+        }
+        if !secret.is_empty() {
+            secrets.push(secret.to_owned());
+        }
+    }
+    if secrets.is_empty() {
+        return Err(invalid("holds no secret: every line is empty".to_owned()));
+    }
+    Ok(secrets)
+}
+
+/// Whether a file can be opened and read; what it holds is the business of whoever uses it.
+pub(super) fn check_readable(path: &Path) -> io::Result<()> {
+    open(path)?.read_exact(&mut [0]).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => invalid("the file is empty".to_owned()),
+        _ => error,
+    })
+}
+
+/// Opens a regular file: opening a pipe would wait for whoever writes to it.
+fn open(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
+        return Err(invalid("is a folder, not a file".to_owned()));
+    }
+    if !kind.is_file() {
+        return Err(invalid("is not a regular file".to_owned()));
+    }
+    File::open(path)
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets.txt");
+        let good: [(&str, &[&str]); 4] = [
+            ("one", &["one"]),
+            ("one\n", &["one"]),
+            ("  one \r\n\n\t\n two words\n", &["one", "two words"]),
+            ("é", &["é"]),
+        ];
+        for (text, expected) in good {
+            fs::write(&path, text).unwrap();
+            assert_eq!(read_secrets(&path).unwrap(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_holds_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets.txt");
+        let long = "a\n".repeat(600_000);
+        let bad: [(&[u8], &str); 6] = [
+            (b"", "holds no secret"),
+            (b" \n\r\n", "holds no secret"),
+            (b"ok\nhidden\x00secret", "line 2 holds"),
+            ("\u{feff}hidden".as_bytes(), "line 1 holds"),
+            (b"hidden\xff", "valid UTF-8"),
+            (long.as_bytes(), "not a list of secrets"),
+        ];
+        for (text, expected) in bad {
+            fs::write(&path, text).unwrap();
+            let error = read_secrets(&path).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert!(!error.contains("hidden"), "{error}");
+        }
+        assert!(read_secrets(dir.path()).unwrap_err().to_string().contains("folder"));
+        assert!(read_secrets(Path::new("/dev/null")).unwrap_err().to_string().contains("regular"));
+    }
+}

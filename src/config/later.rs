@@ -1,0 +1,63 @@
+//! What the configuration will have and this version has not.
+//!
+//! Such a key is no misspelling: it gets an answer of its own, that says what to do until then.
+
+/// Keys, and values as `key=value`; `*` stands for any one name.
+const LATER: &[(&str, &str)] = &[
+    (
+        "server.tls.acme",
+        "name `cert_file` and `key_file`; an ACME client beside the daemon renews them",
+    ),
+    (
+        "endpoint.*.protocol=splunk_hec",
+        "leave `protocol` out and use an HTTP destination in Logpush",
+    ),
+    ("endpoint.*.format=csv", "leave `format` out and set the job's `output_type` to `ndjson`"),
+    ("endpoint.*.format=text", "leave `format` out and set the job's `output_type` to `ndjson`"),
+    ("sink.*.syslog", "use a `file` or `stdout` sink and let the syslog daemon follow it"),
+    ("sink.*.file.time", "leave it out: `path` is filled in with the time of receipt"),
+    ("sink.*.file.rotate", "leave it out: `%Y-%m-%d` or `%H` in `path` begins a new file by time"),
+    ("sink.*.file.compress", "leave it out: compress finished files from a timer"),
+    ("sink.*.file.retain", "leave it out: delete old files from a timer or systemd-tmpfiles"),
+    ("sink.*.*.datasets", "leave it out: give the dataset an endpoint of its own, with `sinks`"),
+    ("sink.*.*.endpoints", "leave it out: list the sinks in `sinks` of each endpoint"),
+    (
+        "sink.*.*.when_full",
+        "leave it out: a full spool is answered with 503, and nothing is dropped",
+    ),
+    ("sink.*.*.where", "leave it out: filter in the Logpush job"),
+    ("sink.*.*.drop_fields", "leave it out: choose the fields in the Logpush job"),
+    ("sink.*.*.keep_fields", "leave it out: choose the fields in the Logpush job"),
+    ("sink.*.*.rename", "leave it out: records are passed on byte for byte"),
+];
+
+/// What to do without `name`, if it is known and not there yet.
+pub(super) fn advice(name: &str) -> Option<&'static str> {
+    LATER.iter().find(|(pattern, _)| matches(pattern, name)).map(|(_, advice)| *advice)
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    let (mut patterns, mut names) = (pattern.split('.'), name.split('.'));
+    loop {
+        match (patterns.next(), names.next()) {
+            (None, None) => return true,
+            (Some(pattern), Some(name)) if pattern == "*" || pattern == name => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_keys_and_values() {
+        assert!(advice("server.tls.acme").is_some());
+        assert!(advice("sink.*.file.where").is_some());
+        assert!(advice("endpoint.*.format=csv").is_some());
+        assert!(advice("endpoint.*.format=xml").is_none());
+        assert!(advice("sink.*.file").is_none());
+        assert!(advice("sink.*.file.where.deeper").is_none());
+    }
+}

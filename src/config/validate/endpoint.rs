@@ -1,0 +1,281 @@
+//! `[endpoint.NAME]`: where batches may be posted, and by whom.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::{check_name, overlap};
+use crate::config::{
+    Auth, Endpoint, PathPattern,
+    context::Context,
+    diagnostic::Diagnostic,
+    files::read_secrets,
+    reader::{Table, suggestion},
+};
+
+const PLACEHOLDER: &str = "{dataset}";
+
+/// The endpoints. `demands_client_cert` is a way to prove oneself that stands outside of them.
+pub(super) fn endpoints(
+    root: &mut Table<'_>,
+    sink_names: &[String],
+    demands_client_cert: bool,
+    cx: &mut Context,
+) -> Vec<Endpoint> {
+    let none = Diagnostic::general("there is no endpoint")
+        .hint("add a table [endpoint.NAME] with `path = \"/logpush/{dataset}\"` and `secret_file`");
+    let tables = root.named_tables("endpoint", none, cx);
+    let mut endpoints = Vec::new();
+    let mut paths: Vec<(String, PathPattern)> = Vec::new();
+    for (name, mut table) in tables {
+        check_name(&name, cx);
+        // They have one value each in this version, so nothing is kept of them.
+        table.choice("protocol", &[("logpush", ())], cx);
+        table.choice("format", &[("json", ())], cx);
+        let path = path(&name, &mut table, cx);
+        let auth = auth(&name, &mut table, demands_client_cert, cx);
+        let allow_from = allow_from(&mut table, cx);
+        let sinks = sinks(&mut table, sink_names, cx);
+        table.finish(cx);
+
+        let Some(path) = path else { continue };
+        check_overlap(&path, &paths, cx);
+        let path = path.into_inner();
+        let name = name.into_inner();
+        paths.push((name.clone(), path.clone()));
+        if let Some(auth) = auth {
+            endpoints.push(Endpoint { name, path, auth, allow_from, sinks });
+        }
+    }
+    endpoints
+}
+
+fn path(
+    name: &Spanned<String>,
+    table: &mut Table<'_>,
+    cx: &mut Context,
+) -> Option<Spanned<PathPattern>> {
+    let is_missing = !table.contains("path") && !table.is_misspelt("path");
+    let may_hold_dataset = table.contains("dataset") || table.is_misspelt("dataset");
+    let path = table.string("path", cx);
+    let dataset = table.string("dataset", cx).filter(|dataset| check_dataset(dataset, cx));
+    if is_missing {
+        let problem = table.problem(format!("endpoint `{}` has no `path`", name.get_ref()));
+        cx.push_incomplete(problem.hint("add `path = \"/logpush/{dataset}\"`"));
+    }
+    let path = path?;
+    let text = path.get_ref().as_str();
+    if let Some((message, hint)) = path_fault(text) {
+        cx.push(Diagnostic::at(path.span(), message).hint(hint));
+        return None;
+    }
+    let pattern = match (text.split_once(PLACEHOLDER), dataset) {
+        (Some((prefix, suffix)), None) => {
+            PathPattern::Dataset { prefix: prefix.to_owned(), suffix: suffix.to_owned() }
+        }
+        (None, Some(dataset)) => {
+            PathPattern::Fixed { path: text.to_owned(), dataset: dataset.into_inner() }
+        }
+        (Some(_), Some(dataset)) => {
+            let message = format!("the dataset is already in `{text}`");
+            let hint = "leave `dataset` out, or take `{dataset}` out of `path`";
+            cx.push_incomplete(Diagnostic::at(dataset.span(), message).hint(hint));
+            return None;
+        }
+        (None, None) => {
+            if !may_hold_dataset {
+                let message = format!("`{text}` does not say which dataset it is for");
+                let hint = "write `{dataset}` into the path, or add `dataset = \"http_requests\"`";
+                cx.push_incomplete(Diagnostic::at(path.span(), message).hint(hint));
+            }
+            return None;
+        }
+    };
+    Some(Spanned::new(path.span(), pattern))
+}
+
+/// What is wrong with a path, and what to do.
+fn path_fault(path: &str) -> Option<(String, &'static str)> {
+    let shown = path.escape_debug();
+    let literal = path.replacen(PLACEHOLDER, "", 1);
+    if !path.starts_with('/') {
+        return Some((format!("the path `{shown}` does not begin with `/`"), "put `/` in front"));
+    }
+    if literal.contains(PLACEHOLDER) {
+        return Some((format!("`{shown}` holds `{{dataset}}` twice"), "leave one out"));
+    }
+    if literal.contains(['{', '}']) {
+        let hint = "only `{dataset}` is filled in; a brace cannot stand in a path";
+        return Some((format!("`{shown}` holds a brace that is not of `{{dataset}}`"), hint));
+    }
+    let stray = literal.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#'))?;
+    let hint = if matches!(stray, '?' | '#') {
+        "write only the path: query parameters may be there in a request and are ignored"
+    } else {
+        "use printable ASCII; a sender writes the rest percent-encoded, as `%20`"
+    };
+    Some((format!("`{}` cannot stand in a path", stray.escape_debug()), hint))
+}
+
+fn check_dataset(dataset: &Spanned<String>, cx: &mut Context) -> bool {
+    let text = dataset.get_ref();
+    let is_valid = overlap::is_dataset(text.as_bytes());
+    if !is_valid {
+        let message = format!("`{}` is not the name of a dataset", text.escape_debug());
+        let hint = "use 1 to 64 of a-z, 0-9 and `_`, as in \"http_requests\"";
+        cx.push(Diagnostic::at(dataset.span(), message).hint(hint));
+    }
+    is_valid
+}
+
+fn check_overlap(path: &Spanned<PathPattern>, others: &[(String, PathPattern)], cx: &mut Context) {
+    for (name, other) in others {
+        let Some(example) = overlap::common_path(path.get_ref(), other) else { continue };
+        let is_equal = match (path.get_ref(), other) {
+            (PathPattern::Fixed { .. }, _) => true,
+            (pattern, other) => pattern == other,
+        };
+        let message = if is_equal {
+            format!("endpoint `{name}` has the same path")
+        } else {
+            format!("endpoint `{name}` takes some of the same paths, for one `{example}`")
+        };
+        let hint = "give each endpoint paths of its own";
+        cx.push(Diagnostic::at(path.span(), message).hint(hint));
+        return;
+    }
+}
+
+fn auth(
+    name: &Spanned<String>,
+    table: &mut Table<'_>,
+    demands_client_cert: bool,
+    cx: &mut Context,
+) -> Option<Auth> {
+    let may_hold_secret = table.contains("secret_file") || table.is_misspelt("secret_file");
+    let may_do_without = table.contains("auth") || table.is_misspelt("auth");
+    let header = table.string("secret_header", cx);
+    let file = table.path("secret_file", cx);
+    let none = table.string("auth", cx);
+
+    let mut is_valid = true;
+    if let Some(none) = &none
+        && none.get_ref() != "none"
+    {
+        let message = format!("`{}` is not a value of `auth`", none.get_ref().escape_debug());
+        let hint = "write \"none\" to let anyone post, else leave it out and name a `secret_file`";
+        cx.push(Diagnostic::at(none.span(), message).hint(hint));
+        is_valid = false;
+    }
+    if let Some(header) = &header {
+        is_valid &= check_header(header, may_hold_secret, cx);
+    }
+    if let Some(file) = &file {
+        match read_secrets(file.get_ref()) {
+            Ok(_) if none.is_some() => {
+                let message = "`auth = \"none\"` and `secret_file` contradict each other";
+                let hint = "leave `auth` out to demand the secret, `secret_file` to demand nothing";
+                cx.push(Diagnostic::at(file.span(), message).hint(hint));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let shown = file.get_ref().display();
+                let message = format!("cannot use the secrets of `{shown}`: {error}");
+                let hint = if error.kind() == std::io::ErrorKind::PermissionDenied {
+                    "let the user that runs logpushd read it".to_owned()
+                } else {
+                    format!("make one with: openssl rand -hex 32 > {shown}")
+                };
+                cx.push(Diagnostic::at(file.span(), message).hint(hint));
+            }
+        }
+    }
+    if !may_hold_secret && !may_do_without && !demands_client_cert {
+        cx.push_incomplete(
+            table.problem(format!("endpoint `{}` has no authentication", name.get_ref())).hint(
+                "add `secret_file = \"secrets.txt\"`, or say `auth = \"none\"` to let anyone post",
+            ),
+        );
+        return None;
+    }
+    match file {
+        _ if !is_valid => None,
+        Some(file) => Some(Auth::Secret {
+            header: header
+                .map_or_else(|| "X-Logpush-Secret".to_owned(), Spanned::into_inner)
+                .to_ascii_lowercase(),
+            file: file.into_inner(),
+        }),
+        None => Some(Auth::None),
+    }
+}
+
+fn check_header(header: &Spanned<String>, has_secret: bool, cx: &mut Context) -> bool {
+    let text = header.get_ref();
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if text.is_empty() || !text.bytes().all(is_token) {
+        let message = format!("`{}` is not the name of an HTTP header", text.escape_debug());
+        let hint = "write the name alone, as \"X-Logpush-Secret\"; the secret is in `secret_file`";
+        cx.push(Diagnostic::at(header.span(), message).hint(hint));
+        return false;
+    }
+    if !has_secret {
+        let message = "`secret_header` does nothing without `secret_file`";
+        let hint = "add `secret_file = \"secrets.txt\"`, or leave `secret_header` out";
+        cx.push_incomplete(Diagnostic::at(header.span(), message).hint(hint));
+    }
+    true
+}
+
+fn allow_from(table: &mut Table<'_>, cx: &mut Context) -> Vec<IpNet> {
+    let Some(list) = table.strings("allow_from", cx) else { return Vec::new() };
+    if list.get_ref().is_empty() {
+        // To some, an empty list allows nobody: nothing may be guessed here.
+        let hint = "leave it out to allow every address";
+        cx.push(Diagnostic::at(list.span(), "`allow_from` is an empty list").hint(hint));
+    }
+    list.get_ref()
+        .iter()
+        .filter_map(|text| {
+            let address = text.get_ref();
+            let net = address
+                .parse::<IpNet>()
+                .map(|net| net.trunc())
+                .or_else(|_| address.parse::<IpAddr>().map(IpNet::from));
+            if net.is_err() {
+                let message = format!("`{}` is not a network", address.escape_debug());
+                let hint = "write an address or a CIDR, as \"192.0.2.0/24\" or \"2001:db8::/32\"";
+                cx.push(Diagnostic::at(text.span(), message).hint(hint));
+            }
+            net.ok()
+        })
+        .collect()
+}
+
+fn sinks(table: &mut Table<'_>, names: &[String], cx: &mut Context) -> Vec<String> {
+    let Some(list) = table.strings("sinks", cx) else { return names.to_vec() };
+    if list.get_ref().is_empty() {
+        let hint = "name at least one sink, or leave it out for all";
+        cx.push(Diagnostic::at(list.span(), "`sinks` is an empty list").hint(hint));
+    }
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut sinks: Vec<String> = Vec::new();
+    for sink in list.get_ref() {
+        let name = sink.get_ref();
+        if !names.contains(name) {
+            let message = format!("there is no sink `{}`", name.escape_debug());
+            let hint = if known.is_empty() {
+                "add it as a table [sink.NAME.file]".to_owned()
+            } else {
+                suggestion(name, &known, "the sinks are")
+            };
+            cx.push_incomplete(Diagnostic::at(sink.span(), message).hint(hint));
+        } else if sinks.contains(name) {
+            let message = format!("sink `{name}` stands twice in the list");
+            cx.push(Diagnostic::at(sink.span(), message).hint("leave one out"));
+        }
+        sinks.push(name.clone());
+    }
+    sinks
+}

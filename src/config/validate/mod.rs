@@ -1,0 +1,169 @@
+//! From TOML to a [`Config`]: defaults, ranges, and what one place demands of another.
+//!
+//! One function a table. Each takes its keys, reports what is wrong and goes on; a `Config` is
+//! built from whatever came out and handed out only if nothing was reported.
+
+mod endpoint;
+mod overlap;
+mod server;
+mod sink;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    path::{self, Path},
+    time::Duration,
+};
+
+use toml::Spanned;
+
+use super::{
+    Config, Limits, Log, LogFormat, LogLevel, Quarantine, Spool,
+    context::Context,
+    diagnostic::{Diagnostic, Problems},
+    reader::{self, Table},
+    units::format_bytes,
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+pub(super) fn load(file: &Path) -> Result<Config, Problems> {
+    let unreadable = |error| Problems::unreadable(file, &error);
+    let bytes = fs::read(file).map_err(unreadable)?;
+    let absolute = path::absolute(file).map_err(unreadable)?;
+    let source = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
+        let message = format!("not valid UTF-8 in line {line}, byte {at} of the file");
+        Problems::new(file, "", vec![Diagnostic::general(message)])
+    })?;
+    let mut cx = Context::new(absolute.parent().unwrap_or(Path::new("/")));
+    parse(&source, &mut cx).map_err(|diagnostics| Problems::new(file, source, diagnostics))
+}
+
+fn parse(source: &str, cx: &mut Context) -> Result<Config, Vec<Diagnostic>> {
+    let (root, syntax) = reader::parse(source);
+    let config = config(root, cx);
+    match config {
+        Some(config) if syntax.is_empty() && cx.is_clean() => Ok(config),
+        _ => Err(std::mem::take(cx).finish(source, syntax)),
+    }
+}
+
+fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
+    let server = server::server(root.table("server", cx), cx);
+    let demands_client_cert =
+        server.as_ref().is_some_and(|server| server.tls.client_ca_file.is_some());
+    let (sinks, sink_names) = sink::sinks(&mut root, cx);
+    let endpoints = endpoint::endpoints(&mut root, &sink_names, demands_client_cert, cx);
+    let spool = spool(root.table("spool", cx), cx);
+    let limits = limits(root.table("limits", cx), cx);
+    let mut table = root.table("quarantine", cx);
+    let dir = table.path("dir", cx).map(Spanned::into_inner);
+    table.finish(cx);
+    let quarantine = Quarantine { dir: dir.unwrap_or_else(|| spool.dir.join("quarantine")) };
+    let admin = server::admin(root.table("admin", cx), cx);
+    let log = log(root.table("log", cx), cx);
+    root.finish(cx);
+    Some(Config { server: server?, endpoints, sinks, spool, limits, quarantine, admin, log })
+}
+
+fn spool(mut table: Table<'_>, cx: &mut Context) -> Spool {
+    let dir = table.path("dir", cx).map(Spanned::into_inner);
+    let max_bytes = table.size("max_bytes", cx).map(Spanned::into_inner);
+    let dedup_window = table.duration("dedup_window", cx);
+    table.finish(cx);
+    Spool {
+        dir: dir.unwrap_or_else(|| "/var/lib/logpushd".into()),
+        max_bytes: max_bytes.unwrap_or(10 * GIB),
+        dedup_window: dedup_window.unwrap_or(Duration::from_secs(24 * 60 * 60)),
+    }
+}
+
+fn limits(mut table: Table<'_>, cx: &mut Context) -> Limits {
+    let body = table.size("max_body_bytes", cx);
+    let inflated = table.size("max_inflated_bytes", cx);
+    let record = table.size("max_record_bytes", cx);
+    let in_flight = table.size("max_in_flight_bytes", cx);
+    let max_connections = table.count("max_connections", cx).unwrap_or(1024);
+    table.finish(cx);
+
+    let or = |size: &Option<Spanned<u64>>, default| size.as_ref().map_or(default, |s| *s.get_ref());
+    let limits = Limits {
+        max_body_bytes: or(&body, 256 * MIB),
+        max_inflated_bytes: or(&inflated, 2 * GIB),
+        max_record_bytes: or(&record, 8 * MIB),
+        max_in_flight_bytes: or(&in_flight, 256 * MIB),
+        max_connections,
+    };
+    if let Some(record) = &record
+        && !(1024..=GIB).contains(record.get_ref())
+    {
+        let message = "`limits.max_record_bytes` must be between 1 KiB and 1 GiB";
+        cx.push(Diagnostic::at(record.span(), message));
+    }
+    // The place is whichever of the two the file names; the defaults fit each other.
+    if limits.max_record_bytes > limits.max_inflated_bytes
+        && let Some(place) = record.as_ref().or(inflated.as_ref())
+    {
+        cx.push_incomplete(exceeds(
+            place,
+            ("max_record_bytes", limits.max_record_bytes),
+            ("max_inflated_bytes", limits.max_inflated_bytes),
+        ));
+    }
+    if limits.max_body_bytes > limits.max_in_flight_bytes
+        && let Some(place) = in_flight.as_ref().or(body.as_ref())
+    {
+        cx.push_incomplete(exceeds(
+            place,
+            ("max_body_bytes", limits.max_body_bytes),
+            ("max_in_flight_bytes", limits.max_in_flight_bytes),
+        ));
+    }
+    limits
+}
+
+/// Both values are said, because the other one may be a default that stands nowhere in the file.
+fn exceeds(place: &Spanned<u64>, small: (&str, u64), large: (&str, u64)) -> Diagnostic {
+    let message = format!(
+        "`limits.{}` ({}) is more than `limits.{}` ({})",
+        small.0,
+        format_bytes(small.1),
+        large.0,
+        format_bytes(large.1)
+    );
+    Diagnostic::at(place.span(), message)
+        .hint(format!("lower `{}` or raise `{}`", small.0, large.0))
+}
+
+fn log(mut table: Table<'_>, cx: &mut Context) -> Log {
+    let levels = [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ];
+    let level = table.choice("level", &levels, cx);
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = table.choice("format", &formats, cx);
+    table.finish(cx);
+    Log { level: level.unwrap_or(LogLevel::Info), format: format.unwrap_or(LogFormat::Text) }
+}
+
+/// What `[endpoint.NAME]` and `[sink.NAME]` may be called.
+fn check_name(name: &Spanned<String>, cx: &mut Context) {
+    let text = name.get_ref();
+    let is_valid = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if !is_valid {
+        cx.push(
+            Diagnostic::at(name.span(), format!("`{}` is not a usable name", text.escape_debug()))
+                .hint("use 1 to 64 of A-Z, a-z, 0-9, `_` and `-`"),
+        );
+    }
+}

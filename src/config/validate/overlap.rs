@@ -1,0 +1,135 @@
+//! Whether two endpoints could take the same path: then it would be chance which one does.
+
+use crate::config::PathPattern;
+
+/// Bytes of the longest dataset.
+const MAX_DATASET: usize = 64;
+
+/// A path that both patterns match, if there is one. A fixed path that a pattern matches does not
+/// count, because there the fixed one wins.
+pub(super) fn common_path(one: &PathPattern, two: &PathPattern) -> Option<String> {
+    match (one, two) {
+        (PathPattern::Fixed { path, .. }, PathPattern::Fixed { path: other, .. }) => {
+            (path == other).then(|| path.clone())
+        }
+        (
+            PathPattern::Dataset { prefix: p1, suffix: s1 },
+            PathPattern::Dataset { prefix: p2, suffix: s2 },
+        ) => {
+            // `long` begins as the other does and goes on for `head`.
+            let ((long, long_suffix), (short, suffix)) =
+                if p1.len() >= p2.len() { ((p1, s1), (p2, s2)) } else { ((p2, s2), (p1, s1)) };
+            let head = long.strip_prefix(short.as_str())?;
+            if let Some(tail) = long_suffix.strip_suffix(suffix.as_str()) {
+                // The dataset of the long pattern lies within that of the other.
+                let is_inside = is_dataset(format!("{head}x{tail}").as_bytes());
+                return is_inside.then(|| format!("{long}x{long_suffix}"));
+            }
+            let tail = suffix.strip_suffix(long_suffix.as_str())?;
+            crossing(head, tail).map(|middle| format!("{short}{middle}{long_suffix}"))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn is_dataset(text: &[u8]) -> bool {
+    (1..=MAX_DATASET).contains(&text.len())
+        && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
+}
+
+/// A text that is `head` and then a dataset, and also a dataset and then `tail`.
+fn crossing(head: &str, tail: &str) -> Option<String> {
+    let (head, tail) = (head.as_bytes(), tail.as_bytes());
+    let dataset_then = |middle: &[u8]| {
+        middle.strip_prefix(head).is_some_and(is_dataset)
+            && middle.strip_suffix(tail).is_some_and(is_dataset)
+    };
+    // Side by side, with as little between them as makes datasets of both ends ...
+    [&b""[..], b"x"]
+        .into_iter()
+        .map(|between| [head, between, tail].concat())
+        // ... or the end of one is the beginning of the other.
+        .chain((1..=head.len().min(tail.len())).filter_map(|shared| {
+            let (begin, end) = tail.split_at_checked(shared)?;
+            head.ends_with(begin).then(|| [head, end].concat())
+        }))
+        .find(|middle| dataset_then(middle))
+        .and_then(|middle| String::from_utf8(middle).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pattern(path: &str) -> PathPattern {
+        match path.split_once("{dataset}") {
+            Some((prefix, suffix)) => {
+                PathPattern::Dataset { prefix: prefix.into(), suffix: suffix.into() }
+            }
+            None => PathPattern::Fixed { path: path.into(), dataset: "x".into() },
+        }
+    }
+
+    fn is_match(pattern: &PathPattern, path: &str) -> bool {
+        match pattern {
+            PathPattern::Fixed { path: fixed, .. } => fixed == path,
+            PathPattern::Dataset { prefix, suffix } => path
+                .strip_prefix(prefix.as_str())
+                .and_then(|path| path.strip_suffix(suffix.as_str()))
+                .is_some_and(|dataset| is_dataset(dataset.as_bytes())),
+        }
+    }
+
+    #[test]
+    fn finds_a_common_path() {
+        let long = format!("/{{dataset}}{}", "a".repeat(64));
+        let cases = [
+            ("/a", "/a", Some("/a")),
+            ("/a", "/b", None),
+            ("/a", "/{dataset}", None),
+            ("/{dataset}", "/{dataset}", Some("/x")),
+            ("/{dataset}", "/v2/{dataset}", None),
+            ("/{dataset}", "/v2_{dataset}", Some("/v2_x")),
+            ("/{dataset}_a", "/b_{dataset}", Some("/b_x_a")),
+            ("/{dataset}/z", "/x/{dataset}", Some("/x/z")),
+            ("/{dataset}/z", "/x/{dataset}/y", None),
+            ("/a/{dataset}", "/b/{dataset}", None),
+            ("/{dataset}.gz", "/{dataset}.json", None),
+            ("/{dataset}", &long, None),
+        ];
+        for (one, two, expected) in cases {
+            for (one, two) in [(one, two), (two, one)] {
+                let found = common_path(&pattern(one), &pattern(two));
+                assert_eq!(found.is_some(), expected.is_some(), "{one} {two} {found:?}");
+                if let Some(found) = found {
+                    assert!(is_match(&pattern(one), &found), "{one} {found}");
+                    assert!(is_match(&pattern(two), &found), "{two} {found}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_trying(
+            one in "/[ax/]{0,3}\\{dataset\\}[ax/]{0,3}",
+            two in "/[ax/]{0,3}\\{dataset\\}[ax/]{0,3}",
+        ) {
+            let (one, two) = (pattern(&one), pattern(&two));
+            let found = common_path(&one, &two);
+            if let Some(found) = &found {
+                prop_assert!(is_match(&one, found) && is_match(&two, found), "{}", found);
+            }
+            let PathPattern::Dataset { prefix, suffix } = &one else { unreachable!() };
+            // Every dataset of one to six of these two letters.
+            let tried = (1..=6_u32).any(|len| (0..1_u32 << len).any(|bits| {
+                let dataset: String =
+                    (0..len).map(|i| if bits >> i & 1 == 0 { 'a' } else { 'x' }).collect();
+                is_match(&two, &format!("{prefix}{dataset}{suffix}"))
+            }));
+            prop_assert_eq!(found.is_some(), tried);
+        }
+    }
+}

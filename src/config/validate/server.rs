@@ -1,0 +1,152 @@
+//! `[server]`, `[server.tls]` and `[admin]`: the listeners.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use toml::Spanned;
+
+use crate::config::{
+    Admin, Server, Tls, TlsVersion, context::Context, diagnostic::Diagnostic,
+    files::check_readable, reader::Table,
+};
+
+pub(super) fn server(mut table: Table<'_>, cx: &mut Context) -> Option<Server> {
+    let addresses = table.string_or_strings("address", cx);
+    let tls = tls(table.table("tls", cx), cx);
+    table.finish(cx);
+
+    let Some(addresses) = addresses else {
+        return Some(Server { addresses: vec![(Ipv4Addr::UNSPECIFIED, 8443).into()], tls: tls? });
+    };
+    if addresses.get_ref().is_empty() {
+        cx.push(
+            Diagnostic::at(addresses.span(), "`server.address` is an empty list")
+                .hint("name at least one address, as \"0.0.0.0:8443\""),
+        );
+    }
+    let mut parsed: Vec<SocketAddr> = Vec::new();
+    for text in addresses.get_ref() {
+        if let Some(address) = address(text, "0.0.0.0:8443", cx) {
+            // Port 0 asks for any free port, so two of them are two listeners.
+            if address.port() != 0 && parsed.contains(&address) {
+                let message = format!("`{address}` stands twice in `server.address`");
+                cx.push(Diagnostic::at(text.span(), message));
+            }
+            parsed.push(address);
+        }
+    }
+    Some(Server { addresses: parsed, tls: tls? })
+}
+
+pub(super) fn admin(mut table: Table<'_>, cx: &mut Context) -> Admin {
+    let text = table.string("address", cx);
+    table.finish(cx);
+    let default = Admin { address: (Ipv4Addr::LOCALHOST, 9464).into(), asked_for: false };
+    let Some(text) = text else { return default };
+    let Some(address) = address(&text, "127.0.0.1:9464", cx) else { return default };
+    if !address.ip().to_canonical().is_loopback() {
+        cx.push(
+            Diagnostic::at(text.span(), format!("`admin.address` {address} is not loopback")).hint(
+                "it speaks plain HTTP to anyone who can reach it: use 127.0.0.1 or [::1], and a proxy in front for others",
+            ),
+        );
+    }
+    Admin { address, asked_for: true }
+}
+
+fn tls(mut table: Table<'_>, cx: &mut Context) -> Option<Tls> {
+    let is_given = table.contains("self_signed") || table.is_misspelt("self_signed");
+    // A value that cannot be read demands nothing of the two files.
+    let self_signed =
+        table.boolean("self_signed", cx).or(if is_given { None } else { Some(false) });
+    let is_demanded = self_signed == Some(false);
+    let cert_file = pem_file(&mut table, &CERT, is_demanded, cx);
+    let key_file = pem_file(&mut table, &KEY, is_demanded, cx);
+    let client_ca_file = table.path("client_ca_file", cx);
+    if let Some(file) = &client_ca_file {
+        check_file(file, "name a PEM file with the CA that signs the client certificates", cx);
+    }
+    let versions = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+    let min_version = table.choice("min_version", &versions, cx);
+    table.finish(cx);
+
+    Some(Tls {
+        cert_file: cert_file?,
+        key_file: key_file?,
+        self_signed: self_signed?,
+        client_ca_file: client_ca_file.map(Spanned::into_inner),
+        min_version: min_version.unwrap_or(TlsVersion::V1_2),
+    })
+}
+
+/// What `cert_file` and `key_file` do not have in common.
+struct PemFile {
+    key: &'static str,
+    /// Beside the configuration, if `self_signed` leaves the choice to us.
+    default: &'static str,
+    content: &'static str,
+}
+
+const CERT: PemFile = PemFile {
+    key: "cert_file",
+    default: "fullchain.pem",
+    content: "the certificate and then its intermediates",
+};
+const KEY: PemFile =
+    PemFile { key: "key_file", default: "privkey.pem", content: "the private key" };
+
+/// Demanded and read, unless the daemon makes it itself.
+fn pem_file(
+    table: &mut Table<'_>,
+    pem: &PemFile,
+    is_demanded: bool,
+    cx: &mut Context,
+) -> Option<PathBuf> {
+    let PemFile { key, default, content } = *pem;
+    let is_missing = !table.contains(key);
+    let file = table.path(key, cx);
+    if is_missing && is_demanded && !table.is_misspelt(key) {
+        let problem = table.problem(format!("`{}` is missing", table.full(key)));
+        cx.push_incomplete(problem.hint(format!(
+            "add `{key} = \"{default}\"` under [server.tls], a PEM file with {content}; for development `self_signed = true` makes it",
+        )));
+    }
+    match file {
+        Some(file) => {
+            if is_demanded {
+                check_file(&file, &format!("name a PEM file with {content}"), cx);
+            }
+            Some(file.into_inner())
+        }
+        None => (is_missing && !is_demanded).then(|| cx.folder.join(default)),
+    }
+}
+
+fn check_file(file: &Spanned<PathBuf>, hint: &str, cx: &mut Context) {
+    let path: &Path = file.get_ref();
+    if let Err(error) = check_readable(path) {
+        let message = format!("cannot read `{}`: {error}", path.display());
+        // What is right when the file is missing is beside the point when it may not be read.
+        let problem = Diagnostic::at(file.span(), message);
+        cx.push(if error.kind() == std::io::ErrorKind::PermissionDenied {
+            problem.hint("let the user that runs logpushd read it")
+        } else {
+            problem.hint(hint)
+        });
+    }
+}
+
+fn address(text: &Spanned<String>, example: &str, cx: &mut Context) -> Option<SocketAddr> {
+    let address = text.get_ref().parse();
+    if address.is_err() {
+        let message = format!("`{}` is not an address", text.get_ref().escape_debug());
+        cx.push(
+            Diagnostic::at(text.span(), message).hint(format!(
+                "write an IP address and a port, as \"{example}\" or \"[::1]:8443\""
+            )),
+        );
+    }
+    address.ok()
+}

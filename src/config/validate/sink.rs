@@ -1,0 +1,161 @@
+//! `[sink.NAME.KIND]`: where records go.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use jiff::Timestamp;
+use toml::Spanned;
+
+use super::check_name;
+use crate::{
+    config::{
+        FileSink, SinkConfig, SinkKind, context::Context, diagnostic::Diagnostic, reader::Table,
+    },
+    sink::template::{self, PathTemplate},
+};
+
+/// The sinks, and the names of all, so that an endpoint that names a faulty one is not faulty too.
+pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> (Vec<SinkConfig>, Vec<String>) {
+    let none = Diagnostic::general("there is no sink")
+        .hint("add a table [sink.NAME.file] with `path`, or an empty [sink.NAME.stdout]");
+    let tables = root.named_tables("sink", none, cx);
+    let names = tables.iter().map(|(name, _)| name.get_ref().clone()).collect();
+    let mut seen = Seen::default();
+    let sinks = tables
+        .into_iter()
+        .filter_map(|(name, table)| {
+            check_name(&name, cx);
+            Some(SinkConfig { kind: kind(&name, table, &mut seen, cx)?, name: name.into_inner() })
+        })
+        .collect();
+    (sinks, names)
+}
+
+/// What two sinks cannot share.
+#[derive(Default)]
+struct Seen {
+    /// A sample of each file sink's path, and the sink's name.
+    paths: BTreeMap<PathBuf, String>,
+    stdout: Option<String>,
+}
+
+fn kind(
+    name: &Spanned<String>,
+    mut table: Table<'_>,
+    seen: &mut Seen,
+    cx: &mut Context,
+) -> Option<SinkKind> {
+    let name = name.get_ref();
+    let problem = table.problem(format!("sink `{name}` has no kind"));
+    let both = table.contains("file") && table.contains("stdout");
+    let none = table.is_empty();
+    let file = table.optional_table("file", cx);
+    let stdout = table.optional_table("stdout", cx);
+    if both {
+        let place = stdout.as_ref().or(file.as_ref()).unwrap_or(&table);
+        cx.push(
+            place
+                .problem(format!("sink `{name}` has two kinds, `file` and `stdout`"))
+                .hint("give one of them a name of its own"),
+        );
+    }
+    if none {
+        cx.push_incomplete(
+            problem.hint(format!("write [sink.{name}.file] or [sink.{name}.stdout]")),
+        );
+    }
+    let stdout = stdout.map(|stdout| {
+        if let Some(other) = seen.stdout.replace(name.clone()) {
+            cx.push(
+                stdout
+                    .problem(format!("sink `{other}` already writes to stdout"))
+                    .hint("leave one out: every record would be written twice"),
+            );
+        }
+        stdout.finish(cx);
+        SinkKind::Stdout
+    });
+    let file = file.map(|file| file_sink(name, file, seen, cx));
+    table.finish_explaining("a sink is a table [sink.NAME.KIND], where KIND is one of", cx);
+    file.unwrap_or(stdout)
+}
+
+fn file_sink(
+    name: &str,
+    mut table: Table<'_>,
+    seen: &mut Seen,
+    cx: &mut Context,
+) -> Option<SinkKind> {
+    if !table.contains("path") && !table.is_misspelt("path") {
+        let problem = table.problem(format!("`sink.{name}.file.path` is missing"));
+        cx.push_incomplete(
+            problem.hint("add `path = \"/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson\"`"),
+        );
+    }
+    let path = table.string("path", cx);
+    let mode = table.string("mode", cx).map_or(Some(0o640), |text| mode(&text, cx));
+    table.finish(cx);
+
+    let (path, template) = absolute_template(&path?, cx)?;
+    let sample = template.1.render("{endpoint}", "{dataset}", Timestamp::UNIX_EPOCH);
+    if let Some(other) = seen.paths.insert(sample, name.to_owned()) {
+        cx.push(
+            Diagnostic::at(template.0, format!("sink `{other}` writes to the same files"))
+                .hint("give each sink a path of its own"),
+        );
+    }
+    Some(SinkKind::File(FileSink { path, mode: mode? }))
+}
+
+type Placed = (std::ops::Range<usize>, PathTemplate);
+
+fn absolute_template(text: &Spanned<String>, cx: &mut Context) -> Option<(String, Placed)> {
+    let problem = |message: String| Diagnostic::at(text.span(), message);
+    let template = match PathTemplate::parse(text.get_ref()) {
+        Ok(template) => template,
+        Err(message) => {
+            cx.push(problem(message));
+            return None;
+        }
+    };
+    let last = text.get_ref().rsplit('/').next().unwrap_or_default();
+    if matches!(last, "" | "." | "..") {
+        cx.push(
+            problem("the path names a folder, not a file".into())
+                .hint("end it with the name of a file, as in \"{dataset}/%Y-%m-%d.ndjson\""),
+        );
+        return None;
+    }
+    if text.get_ref().starts_with('/') {
+        return Some((text.get_ref().clone(), (text.span(), template)));
+    }
+    let Some(folder) = cx.folder.to_str() else {
+        cx.push(
+            problem("the folder of this file is not valid UTF-8".into())
+                .hint("write an absolute path"),
+        );
+        return None;
+    };
+    // The folder is no template, whatever it is called.
+    let path = format!("{}/{}", template::escape(folder.trim_end_matches('/')), text.get_ref());
+    let template = PathTemplate::parse(&path).map_err(|message| cx.push(problem(message))).ok()?;
+    Some((path, (text.span(), template)))
+}
+
+fn mode(text: &Spanned<String>, cx: &mut Context) -> Option<u32> {
+    let digits = text.get_ref();
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| !digits.starts_with('+'));
+    let (fault, hint) = match mode {
+        None => ("is not octal", "write three octal digits, as \"0640\""),
+        Some(mode) if mode & !0o777 != 0 => {
+            ("has more than permission bits", "write those alone, as \"0640\"")
+        }
+        Some(mode) if mode & 0o600 != 0o600 => (
+            "shuts the daemon out of its own file",
+            "let the owner read and write, as \"0640\" does",
+        ),
+        mode => return mode,
+    };
+    let message = format!("mode `{}` {fault}", digits.escape_debug());
+    cx.push(Diagnostic::at(text.span(), message).hint(hint));
+    None
+}

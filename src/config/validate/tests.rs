@@ -1,0 +1,298 @@
+//! The configuration as files: those we ship, and those that must be refused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::{Auth, FileSink, PathPattern, SinkKind, TlsVersion, load};
+
+/// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
+const BESIDE: [(&str, &str); 4] = [
+    ("secrets.txt", "do-not-print-me\n"),
+    ("empty.txt", ""),
+    ("fullchain.pem", "do-not-print-me\n"),
+    ("privkey.pem", "do-not-print-me\n"),
+];
+
+/// The smallest file that is valid, and the required settings of `config/logpushd.toml`.
+const MINIMAL: &str = r#"
+    [server.tls]
+    cert_file = "fullchain.pem"
+    key_file = "privkey.pem"
+    [endpoint.main]
+    path = "/logpush/{dataset}"
+    secret_file = "secrets.txt"
+    [sink.archive.file]
+    path = "/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson"
+"#;
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in BESIDE {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn load(&self, text: &str) -> Result<Config, Problems> {
+        fs::write(self.path("logpushd.toml"), text).unwrap();
+        load(&self.path("logpushd.toml"))
+    }
+
+    /// As the operator sees it, without the folder that is another one every time.
+    fn refusal(&self, text: &str) -> String {
+        let problems = self.load(text).unwrap_err().to_string();
+        problems.replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn shipped(name: &str) -> String {
+    fs::read_to_string(repository("config").join(name)).unwrap()
+}
+
+/// `LOGPUSHD_BLESS=1 cargo test` writes the expected output anew; read the difference.
+#[test]
+fn refusals_read_as_recorded() {
+    let bless = env::var_os("LOGPUSHD_BLESS").is_some();
+    let mut cases: Vec<_> = fs::read_dir(repository("tests/data/config/bad"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 20, "only {} cases found", cases.len());
+
+    let mut failures = Vec::new();
+    for case in cases {
+        let name = case.file_name().unwrap().to_str().unwrap();
+        let refusal = Folder::new()
+            .refusal(&fs::read_to_string(&case).unwrap())
+            .replace("logpushd.toml", name)
+            + "\n";
+        assert!(!refusal.contains("do-not-print-me"), "{name} prints a secret");
+        let recorded = case.with_extension("stderr");
+        if bless {
+            fs::write(&recorded, &refusal).unwrap();
+        }
+        let expected = fs::read_to_string(&recorded).unwrap_or_default();
+        if refusal != expected {
+            failures.push(format!("{name}: expected\n{expected}\ngot\n{refusal}"));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_recorded_refusal_has_its_case() {
+    for entry in fs::read_dir(repository("tests/data/config/bad")).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(path.with_extension("toml").exists(), "{} has no case", path.display());
+        assert!(path.with_extension("stderr").exists(), "{} is not recorded", path.display());
+    }
+}
+
+#[test]
+fn the_documented_settings_are_the_defaults() {
+    let folder = Folder::new();
+    let documented = folder.load(&shipped("logpushd.toml")).unwrap();
+    let minimal = folder.load(MINIMAL).unwrap();
+    assert_eq!(documented, minimal);
+    // And the address that cannot stand in the file, because asking for it changes what it means.
+    assert!(
+        shipped("logpushd.toml").contains(&format!("# address = \"{}\"", minimal.admin.address))
+    );
+}
+
+#[test]
+fn the_documentation_has_every_key_and_no_other() {
+    let text = format!("{}\n[sink.pipe.stdout]\n", shipped("logpushd.toml"));
+    let folder = Folder::new();
+    let mut cx = Context::new(folder.0.path());
+    let (root, syntax) = reader::parse(&text);
+    assert!(syntax.is_empty());
+    config(root, &mut cx).unwrap();
+    assert!(cx.is_clean());
+
+    let mut documented = BTreeSet::new();
+    let mut table = String::new();
+    for line in text.lines() {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        if let Some(header) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            let mut names: Vec<&str> = header.split('.').collect();
+            if matches!(names[0], "endpoint" | "sink") {
+                names[1] = "*";
+            }
+            table = names.join(".");
+            // Every table on the way is a key of the one above it, except a name.
+            for depth in 1..=names.len() {
+                if names[depth - 1] != "*" {
+                    documented.insert(names[..depth].join("."));
+                }
+            }
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        {
+            documented.insert(format!("{table}.{key}"));
+        }
+    }
+    assert!(documented.len() > 30, "{documented:?}");
+    assert_eq!(documented, cx.asked);
+}
+
+#[test]
+fn the_quickstart_needs_nothing() {
+    let config = load(&repository("config/quickstart.toml")).unwrap();
+    assert!(config.server.addresses.iter().all(|address| address.ip().is_loopback()));
+    assert!(config.server.tls.self_signed);
+    assert_eq!(config.server.tls.cert_file, repository("config/../certs/dev-fullchain.pem"));
+    assert_eq!(config.spool.dir, repository("config/../data"));
+    assert_eq!(config.endpoints[0].auth, Auth::None);
+    assert_eq!(config.endpoints[0].sinks, ["files", "terminal"]);
+    assert_eq!(config.sinks[1].kind, SinkKind::Stdout);
+}
+
+#[test]
+fn reads_what_is_not_the_default() {
+    let folder = Folder::new();
+    let config = folder
+        .load(
+            r#"
+            server.address = ["127.0.0.1:0", "[::1]:0"]
+            server.tls = { self_signed = true, client_ca_file = "fullchain.pem", min_version = "1.3" }
+            spool = { dir = "spool", max_bytes = 1048576, dedup_window = "90m" }
+            [endpoint.b]
+            path = "/b"
+            dataset = "dns_logs"
+            secret_header = "CF-Secret"
+            secret_file = "secrets.txt"
+            allow_from = ["192.0.2.7/24", "2001:db8::1"]
+            sinks = ["y"]
+            [endpoint.a]
+            path = "/{dataset}/end"
+            [sink.y.file]
+            path = "logs/./{endpoint}.ndjson"
+            mode = "0600"
+            [sink.x.stdout]
+            [limits]
+            max_body_bytes = "1MiB"
+            max_inflated_bytes = "8 MiB"
+            max_record_bytes = "1KiB"
+            max_in_flight_bytes = "2MB"
+            max_connections = 7
+            [admin]
+            address = "[::1]:0"
+            [log]
+            level = "trace"
+            format = "json"
+        "#,
+        )
+        .unwrap();
+    assert_eq!(config.server.addresses.len(), 2);
+    assert_eq!(config.server.tls.key_file, folder.path("privkey.pem"));
+    assert_eq!(config.server.tls.client_ca_file, Some(folder.path("fullchain.pem")));
+    assert_eq!(config.server.tls.min_version, TlsVersion::V1_3);
+    let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let [a, b] = config.endpoints.as_slice() else { unreachable!() };
+    assert_eq!(a.auth, Auth::None, "the client certificate proves the sender");
+    assert_eq!(a.path, PathPattern::Dataset { prefix: "/".into(), suffix: "/end".into() });
+    assert_eq!(a.sinks, ["x", "y"]);
+    let file = folder.path("secrets.txt");
+    assert_eq!(b.auth, Auth::Secret { header: "cf-secret".into(), file });
+    assert_eq!(b.path, PathPattern::Fixed { path: "/b".into(), dataset: "dns_logs".into() });
+    assert_eq!(b.allow_from, ["192.0.2.0/24", "2001:db8::1/128"].map(|net| net.parse().unwrap()));
+    assert_eq!(b.sinks, ["y"]);
+    assert_eq!(config.sinks[0].kind, SinkKind::Stdout);
+    let path = format!("{}/logs/./{{endpoint}}.ndjson", folder.0.path().display());
+    assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600 }));
+    assert_eq!(config.spool.dir, folder.path("spool"));
+    assert_eq!(config.spool.max_bytes, 1 << 20);
+    assert_eq!(config.spool.dedup_window, Duration::from_secs(5400));
+    assert_eq!(config.quarantine.dir, folder.path("spool/quarantine"));
+    assert_eq!(config.limits.max_in_flight_bytes, 2_000_000);
+    assert_eq!(config.limits.max_connections, 7);
+    assert!(config.admin.asked_for);
+    assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
+}
+
+#[test]
+fn the_folder_of_the_file_is_no_template() {
+    let folder = Folder::new();
+    let odd = folder.path("100%{x}");
+    fs::create_dir(&odd).unwrap();
+    let text = MINIMAL
+        .replace("/var/log/logpushd", "logs")
+        .replace("\"fullchain", "\"../fullchain")
+        .replace("\"privkey", "\"../privkey")
+        .replace("\"secrets", "\"../secrets");
+    fs::write(odd.join("logpushd.toml"), text).unwrap();
+    let config = load(&odd.join("logpushd.toml")).unwrap();
+    let SinkKind::File(sink) = &config.sinks[0].kind else { unreachable!() };
+    let path = crate::sink::template::PathTemplate::parse(&sink.path).unwrap().render(
+        "e",
+        "d",
+        jiff::Timestamp::UNIX_EPOCH,
+    );
+    assert_eq!(path, odd.join("logs/d/1970-01-01.ndjson"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_problem_without_a_place() {
+    let folder = Folder::new();
+    let missing = load(&folder.path("missing.toml")).unwrap_err().to_string();
+    assert!(
+        missing.ends_with(
+            "missing.toml: cannot read the file: No such file or directory (os error 2)"
+        )
+    );
+    let is_folder = load(folder.0.path()).unwrap_err().to_string();
+    assert!(is_folder.contains(": cannot read the file: Is a directory"), "{is_folder}");
+    fs::write(folder.path("bytes.toml"), b"# fine\n# \xff\n").unwrap();
+    let bytes = load(&folder.path("bytes.toml")).unwrap_err().to_string();
+    assert!(
+        bytes.ends_with("bytes.toml: not valid UTF-8 in line 2, byte 9 of the file"),
+        "{bytes}"
+    );
+}
+
+/// Cuts the file in two, or breaks it in the middle: whatever it looks like, there is an answer.
+#[test]
+fn a_damaged_file_is_read_or_refused_but_never_crashes() {
+    let folder = Folder::new();
+    let text = shipped("logpushd.toml");
+    let mut outcomes = BTreeMap::new();
+    for cut in (0..text.len()).step_by(7).filter(|cut| text.is_char_boundary(*cut)) {
+        let (head, tail) = text.split_at(cut);
+        for damaged in
+            [head.to_owned(), tail.to_owned(), format!("{head}\"{tail}"), format!("{head}[{tail}")]
+        {
+            let mut cx = Context::new(folder.0.path());
+            let outcome = match parse(&damaged, &mut cx) {
+                Ok(_) => true,
+                Err(problems) => {
+                    assert!(!problems.is_empty(), "refused without a reason:\n{damaged}");
+                    assert!(!Problems::new("x", damaged, problems).to_string().is_empty());
+                    false
+                }
+            };
+            *outcomes.entry(outcome).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(outcomes.len(), 2, "{outcomes:?}");
+}
