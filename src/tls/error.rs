@@ -1,0 +1,282 @@
+//! What can be wrong with certificate and key files, said so that it can be put right.
+
+use std::{error::Error, fmt, io, path::PathBuf};
+
+use memchr::memmem;
+
+/// Why certificate, key or client authorities cannot be used.
+///
+/// Its text names the file and what to do, in one line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The file cannot be read.
+    Read {
+        /// What it was to be.
+        role: Role,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A PEM section is damaged.
+    BadPem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// No certificate is in the file.
+    NoCertificate {
+        /// What it was to be.
+        role: Role,
+        /// The file.
+        path: PathBuf,
+        /// What is in it instead.
+        found: Found,
+    },
+    /// No private key is in the file.
+    NoKey {
+        /// The file.
+        path: PathBuf,
+        /// What is in it instead.
+        found: Found,
+    },
+    /// The key needs a passphrase, which a daemon does not have.
+    EncryptedKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key is of a kind or size that is not supported, or damaged.
+    UnusableKey {
+        /// The file.
+        path: PathBuf,
+        /// What rustls said.
+        source: rustls::Error,
+    },
+    /// The certificate is no X.509 certificate, or damaged.
+    UnreadableCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// rustls refuses the certificate.
+    UnusableCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What rustls said.
+        source: rustls::Error,
+    },
+    /// Certificate and key are not a pair.
+    Mismatch {
+        /// The file of the chain.
+        cert_file: PathBuf,
+        /// The file of the key.
+        key_file: PathBuf,
+        /// The place in the chain, from 0, of a certificate that does belong to the key.
+        belongs_to: Option<usize>,
+    },
+    /// With `self_signed`: one of the two is there, so the other is not made.
+    OneMissing {
+        /// The file that is there.
+        present: PathBuf,
+        /// The file that is not.
+        missing: PathBuf,
+    },
+    /// With `self_signed`: the file cannot be written.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// With `self_signed`: making the certificate failed.
+    Generate(rcgen::Error),
+    /// rustls refuses the whole.
+    Setup(rustls::Error),
+}
+
+/// What a file was to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// `server.tls.cert_file`
+    Certificate,
+    /// `server.tls.key_file`
+    Key,
+    /// `server.tls.client_ca_file`
+    ClientCa,
+}
+
+impl Role {
+    fn config_key(self) -> &'static str {
+        match self {
+            Self::Certificate => "server.tls.cert_file",
+            Self::Key => "server.tls.key_file",
+            Self::ClientCa => "server.tls.client_ca_file",
+        }
+    }
+}
+
+/// What is in a file instead of what was looked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Found {
+    /// Nothing that is known.
+    Nothing,
+    /// A certificate.
+    Certificate,
+    /// A private key.
+    Key,
+    /// A private key under a passphrase.
+    EncryptedKey,
+    /// A certificate signing request.
+    Request,
+    /// Binary DER, not PEM.
+    Der,
+}
+
+impl Found {
+    /// What can be told before any section is decoded.
+    pub(super) fn look(file: &[u8]) -> Self {
+        let holds = |needle: &str| memmem::find(file, needle.as_bytes()).is_some();
+        // An ASN.1 SEQUENCE, which no text begins with: "0" followed by a length.
+        let sequence = matches!(file, [0x30, length, ..] if !(0x20..0x80).contains(length));
+        if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
+            Self::EncryptedKey
+        } else if sequence && !holds("-----BEGIN") {
+            Self::Der
+        } else {
+            Self::Nothing
+        }
+    }
+
+    fn instead_of_certificate(self) -> &'static str {
+        match self {
+            Self::Nothing | Self::Certificate => "",
+            Self::Key | Self::EncryptedKey => {
+                ", but it holds a private key: are cert_file and key_file swapped?"
+            }
+            Self::Request => {
+                ", but it holds a certificate signing request: \
+                 have an authority sign it and name the certificate that comes back"
+            }
+            Self::Der => ", but it looks like DER: convert it with openssl x509 -inform DER",
+        }
+    }
+
+    fn instead_of_key(self) -> &'static str {
+        match self {
+            Self::Nothing | Self::Key | Self::EncryptedKey => "",
+            Self::Certificate => {
+                ", but it holds a certificate: are cert_file and key_file swapped?"
+            }
+            Self::Request => {
+                ", but it holds a certificate signing request: name the key that was made with it"
+            }
+            Self::Der => ", but it looks like DER: convert it with openssl pkey -inform DER",
+        }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { role, path, source } => {
+                write!(f, "cannot read {}: {source}: ", path.display())?;
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied => {
+                        f.write_str("the daemon's user must be allowed to read it")
+                    }
+                    _ => write!(f, "check {}", role.config_key()),
+                }
+            }
+            Self::BadPem { path, source } => {
+                write!(f, "{} is damaged PEM: {source}: copy it again", path.display())
+            }
+            Self::NoCertificate { role, path, found } => write!(
+                f,
+                "no certificate in {}: {} expects PEM with BEGIN CERTIFICATE{}",
+                path.display(),
+                role.config_key(),
+                found.instead_of_certificate()
+            ),
+            Self::NoKey { path, found } => write!(
+                f,
+                "no private key in {}: {} expects PEM with BEGIN PRIVATE KEY, \
+                 BEGIN RSA PRIVATE KEY or BEGIN EC PRIVATE KEY{}",
+                path.display(),
+                Role::Key.config_key(),
+                found.instead_of_key()
+            ),
+            Self::EncryptedKey { path } => write!(
+                f,
+                "the private key in {path} is encrypted: decrypt it with openssl pkey -in {path} \
+                 -out NEW and let only the daemon's user read the result",
+                path = path.display()
+            ),
+            Self::UnusableKey { path, source } => write!(
+                f,
+                "the private key in {} cannot be used: {source}: \
+                 use ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits and more",
+                path.display()
+            ),
+            Self::UnreadableCertificate { path } => {
+                write!(f, "the first certificate in {} is not X.509: copy it again", path.display())
+            }
+            Self::UnusableCertificate { path, source } => {
+                write!(
+                    f,
+                    "a certificate in {} cannot be used: {source}: have it issued again",
+                    path.display()
+                )
+            }
+            Self::Mismatch { cert_file, key_file, belongs_to } => {
+                write!(
+                    f,
+                    "the private key in {} does not belong to the first certificate in {}: ",
+                    key_file.display(),
+                    cert_file.display()
+                )?;
+                match belongs_to {
+                    Some(place) => {
+                        write!(f, "it belongs to certificate number {}: put that first", place + 1)
+                    }
+                    None => f.write_str("name the key that the certificate was requested with"),
+                }
+            }
+            Self::OneMissing { present, missing } => write!(
+                f,
+                "{} is there, but {} is missing: \
+                 self_signed makes both or none: remove the one or restore the other",
+                present.display(),
+                missing.display()
+            ),
+            Self::Write { path, source } => write!(
+                f,
+                "cannot write {}: {source}: self_signed needs a folder that the daemon's user can \
+                 write to",
+                path.display()
+            ),
+            Self::Generate(source) => write!(f, "cannot make a self-signed certificate: {source}"),
+            Self::Setup(source) => write!(f, "cannot set up TLS: {source}"),
+        }
+    }
+}
+
+impl Error for TlsError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read { source, .. }
+            | Self::BadPem { source, .. }
+            | Self::Write { source, .. } => Some(source),
+            Self::UnusableKey { source, .. }
+            | Self::UnusableCertificate { source, .. }
+            | Self::Setup(source) => Some(source),
+            Self::Generate(source) => Some(source),
+            Self::NoCertificate { .. }
+            | Self::NoKey { .. }
+            | Self::EncryptedKey { .. }
+            | Self::UnreadableCertificate { .. }
+            | Self::Mismatch { .. }
+            | Self::OneMissing { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A certificate for development, made where the configured one is missing.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
+
+use super::TlsError;
+
+const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const VALID_DAYS: i64 = 365;
+
+/// Only the daemon's user may read the key.
+const KEY_MODE: u32 = 0o600;
+const CERT_MODE: u32 = 0o644;
+
+/// Makes both files if both are missing, and says whether it did.
+///
+/// # Errors
+/// One of the two is missing; a file cannot be written.
+pub(super) fn make_if_missing(cert_file: &Path, key_file: &Path) -> Result<bool, TlsError> {
+    match (is_there(cert_file)?, is_there(key_file)?) {
+        (true, true) => return Ok(false),
+        (false, false) => {}
+        (true, false) => return Err(one_missing(cert_file, key_file)),
+        (false, true) => return Err(one_missing(key_file, cert_file)),
+    }
+
+    let key = KeyPair::generate().map_err(TlsError::Generate)?;
+    // rcgen's own constructor spares a dependency on the crate that it counts time with.
+    let midnight = |date: Date| {
+        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+        rcgen::date_time_ymd(date.year().into(), month, day)
+    };
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let mut params =
+        CertificateParams::new(NAMES.map(str::to_owned)).map_err(TlsError::Generate)?;
+    // From yesterday: the client's clock may be behind.
+    params.not_before = midnight(today.saturating_sub(Span::new().days(1)));
+    params.not_after = midnight(today.saturating_add(Span::new().days(VALID_DAYS)));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "logpushd development certificate");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let certificate = params.self_signed(&key).map_err(TlsError::Generate)?;
+
+    write_new(key_file, &key.serialize_pem(), KEY_MODE)?;
+    if let Err(error) = write_new(cert_file, &certificate.pem(), CERT_MODE) {
+        // A key alone would stop the next start; nothing else has it yet.
+        drop(fs::remove_file(key_file));
+        return Err(error);
+    }
+    Ok(true)
+}
+
+fn is_there(path: &Path) -> Result<bool, TlsError> {
+    path.try_exists().map_err(|source| TlsError::Write { path: path.into(), source })
+}
+
+fn one_missing(present: &Path, missing: &Path) -> TlsError {
+    TlsError::OneMissing { present: present.into(), missing: missing.into() }
+}
+
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|source| TlsError::Write { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        config::{Tls, TlsVersion},
+        tls,
+    };
+
+    #[test]
+    fn both_files_are_made_once_and_can_be_loaded() {
+        let dir = TempDir::new().unwrap();
+        let tls = Tls {
+            cert_file: dir.path().join("a/b/cert.pem"),
+            key_file: dir.path().join("c/key.pem"),
+            self_signed: true,
+            client_ca_file: None,
+            min_version: TlsVersion::V1_3,
+        };
+        let acceptor = tls::Acceptor::new(&tls).unwrap();
+        let days = (acceptor.not_after() - Timestamp::now().as_second()) / 86_400;
+        assert!((VALID_DAYS - 2..=VALID_DAYS).contains(&days), "{days}");
+        let mode = fs::metadata(&tls.key_file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let first = fs::read(&tls.cert_file).unwrap();
+        acceptor.reload(&tls).unwrap();
+        assert_eq!(fs::read(&tls.cert_file).unwrap(), first, "made again");
+    }
+
+    #[test]
+    fn one_alone_is_an_error_and_is_left_as_it_is() {
+        for present in ["cert.pem", "key.pem"] {
+            let dir = TempDir::new().unwrap();
+            fs::write(dir.path().join(present), "mine").unwrap();
+            let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+            let error = make_if_missing(&cert, &key).unwrap_err();
+            assert!(
+                matches!(&error, TlsError::OneMissing { present: path, .. } if path.ends_with(present)),
+                "{error}"
+            );
+            assert_eq!(fs::read(dir.path().join(present)).unwrap(), b"mine");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn no_key_stays_behind_when_the_certificate_cannot_be_written() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("both.pem");
+        assert!(make_if_missing(&path, &path).is_err());
+        assert!(!path.exists());
+    }
+}
