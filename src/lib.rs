@@ -1,5 +1,6 @@
 //! logpushd: a standalone HTTPS daemon that Cloudflare Logpush pushes to.
 pub mod config;
 pub mod decode;
+pub mod listen;
 pub mod sink;
 pub mod tls;

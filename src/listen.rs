@@ -1,0 +1,356 @@
+//! Binding, and the accept loop that no error can end.
+//!
+//! Hands over bare TCP connections, each with the permit that it holds. Knows nothing of TLS and
+//! HTTP: what is slow happens in the task that the callback starts, never here.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::io::Errno;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+/// Connections that the kernel keeps for us while all permits are out.
+const BACKLOG: u32 = 1024;
+
+/// Without a pause an accept that fails for want of a file descriptor fails again at once, and the
+/// loop eats a core; anything longer delays those that could be accepted again.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// The same trouble is logged no more often than this.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Listens on `address`. An IPv6 wildcard takes IPv4, too, where that is the system's default.
+///
+/// Must be called within the runtime.
+///
+/// # Errors
+/// The message names the address and what to do.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the last connections to leave TIME_WAIT.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                ": another process listens there: stop it (ss -ltnp shows it) or take another port"
+            }
+            io::ErrorKind::PermissionDenied => {
+                ": ports below 1024 need CAP_NET_BIND_SERVICE (in the unit: AmbientCapabilities): \
+                 grant it or take a higher port"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                ": no interface has this address: use one that `ip address` shows, or 0.0.0.0"
+            }
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{remedy}"))
+    })
+}
+
+/// Where connections come from.
+pub trait Accept: Send {
+    /// A connection.
+    type Stream: Send;
+
+    /// Waits for the next one. Dropping the future must lose none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = Self::accept(self).await?;
+        // Answers are small and final: there is nothing to gather. A connection that died meanwhile
+        // refuses the option, and whoever reads from it finds out.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
+        Ok((stream, peer))
+    }
+}
+
+/// Accepts until `stop` is cancelled (or `permits` is closed), whatever errors there are.
+///
+/// Takes a permit *before* it accepts: beyond the limit, connections wait in the kernel's backlog
+/// and cost the process nothing. `on_connection` must not block: it spawns.
+pub async fn accept_loop<A: Accept>(
+    mut listener: A,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+    on_connection: impl Fn(A::Stream, SocketAddr, OwnedSemaphorePermit) + Send,
+) {
+    let mut complaints = Throttle::default();
+    let accept_all = async {
+        while let Some(permit) = next_permit(&permits).await {
+            let (stream, peer) = next_connection(&mut listener, &mut complaints).await;
+            on_connection(stream, peer, permit);
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = accept_all => {}
+    }
+}
+
+async fn next_permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+        return Some(permit);
+    }
+    warn!("this listener has all the connections it may have: new ones wait until one ends");
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    info!("a connection is free again");
+    Some(permit)
+}
+
+async fn next_connection<A: Accept>(
+    listener: &mut A,
+    complaints: &mut Throttle,
+) -> (A::Stream, SocketAddr) {
+    loop {
+        let error = match listener.accept().await {
+            Ok(connection) => return connection,
+            Err(error) => error,
+        };
+        match Trouble::of(&error) {
+            Trouble::Connection => {
+                debug!(%error, "a connection was gone before it was accepted");
+                continue;
+            }
+            Trouble::Resources => {
+                if let Some(suppressed) = complaints.pass(Instant::now()) {
+                    error!(
+                        %error,
+                        suppressed,
+                        "out of resources for new connections: raise LimitNOFILE or lower \
+                         limits.max_connections"
+                    );
+                }
+            }
+            Trouble::Unknown => {
+                if let Some(suppressed) = complaints.pass(Instant::now()) {
+                    error!(%error, suppressed, "cannot accept connections: trying on");
+                }
+            }
+        }
+        sleep(PAUSE_AFTER_ERROR).await;
+    }
+}
+
+/// What an error of accept is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Trouble {
+    /// One connection, which is gone: the next may be sound. Linux hands out errors that are
+    /// already pending on the new socket, see accept(2).
+    Connection,
+    /// Something has run out that others may give back.
+    Resources,
+    /// Anything else.
+    Unknown,
+}
+
+impl Trouble {
+    fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(
+                Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::INTR
+                | Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH,
+            ) => Self::Connection,
+            #[cfg(target_os = "linux")]
+            Some(Errno::NONET) => Self::Connection,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => Self::Resources,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Lets one message through per [`LOG_INTERVAL`] and counts the others.
+#[derive(Debug, Default)]
+struct Throttle {
+    passed_at: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Throttle {
+    /// `Some` if the message may go out: how many were held back since the last.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.passed_at.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.passed_at = Some(now);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, net::Ipv4Addr, sync::Mutex};
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        sync::mpsc,
+    };
+
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_in_three() {
+        let table = [
+            (Errno::CONNABORTED, Trouble::Connection),
+            (Errno::CONNRESET, Trouble::Connection),
+            (Errno::INTR, Trouble::Connection),
+            (Errno::NETDOWN, Trouble::Connection),
+            (Errno::PROTO, Trouble::Connection),
+            (Errno::NOPROTOOPT, Trouble::Connection),
+            (Errno::HOSTDOWN, Trouble::Connection),
+            (Errno::NONET, Trouble::Connection),
+            (Errno::HOSTUNREACH, Trouble::Connection),
+            (Errno::OPNOTSUPP, Trouble::Connection),
+            (Errno::NETUNREACH, Trouble::Connection),
+            (Errno::MFILE, Trouble::Resources),
+            (Errno::NFILE, Trouble::Resources),
+            (Errno::NOMEM, Trouble::Resources),
+            (Errno::NOBUFS, Trouble::Resources),
+            (Errno::BADF, Trouble::Unknown),
+            (Errno::INVAL, Trouble::Unknown),
+        ];
+        for (errno, expected) in table {
+            assert_eq!(Trouble::of(&errno.into()), expected, "{errno}");
+        }
+        assert_eq!(Trouble::of(&io::Error::other("no number")), Trouble::Unknown);
+    }
+
+    #[tokio::test]
+    async fn no_error_ends_the_loop() {
+        let script = [Errno::CONNABORTED, Errno::MFILE, Errno::BADF, Errno::MFILE]
+            .map(|errno| Err(errno.into()))
+            .into_iter()
+            .chain([Ok("good"), Err(Errno::NFILE.into()), Ok("later")]);
+        let (arrived, mut arrivals) = mpsc::channel(8);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(accept_loop(
+            Script(script.collect()),
+            Arc::new(Semaphore::new(8)),
+            stop.clone(),
+            move |stream, _, _| arrived.try_send(stream).unwrap(),
+        ));
+        assert_eq!(arrivals.recv().await, Some("good"));
+        assert_eq!(arrivals.recv().await, Some("later"));
+        assert!(!task.is_finished());
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_had_to_wait_loses_nothing() {
+        let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let permits = Arc::new(Semaphore::new(1));
+        let held = Arc::new(Mutex::new(Vec::new()));
+        let (arrived, mut arrivals) = mpsc::channel(8);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(accept_loop(listener, permits, stop.clone(), {
+            let held = Arc::clone(&held);
+            move |stream, peer, permit| {
+                held.lock().unwrap().push(permit);
+                arrived.try_send((stream, peer)).unwrap();
+            }
+        }));
+
+        let first = TcpStream::connect(address).await.unwrap();
+        let (_stream, peer) = arrivals.recv().await.unwrap();
+        assert_eq!(peer, first.local_addr().unwrap());
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(b"x").await.unwrap();
+
+        held.lock().unwrap().clear();
+        let (mut stream, _) = arrivals.recv().await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+
+        stop.cancel();
+        task.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err(), "still listening");
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_nothing_is_accepted() {
+        let script = [Ok("first"), Ok("second")].into_iter().collect();
+        let (arrived, mut arrivals) = mpsc::channel(8);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(accept_loop(
+            Script(script),
+            Arc::new(Semaphore::new(1)),
+            stop.clone(),
+            move |stream, _, permit| arrived.try_send((stream, permit)).unwrap(),
+        ));
+        let (stream, permit) = arrivals.recv().await.unwrap();
+        assert_eq!(stream, "first");
+        // The second was there at once: had it been accepted, it would have been without a pause.
+        assert!(arrivals.try_recv().is_err());
+        drop(permit);
+        assert_eq!(arrivals.recv().await.unwrap().0, "second");
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named_with_what_to_do() {
+        let first = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let text = error.to_string();
+        assert!(text.contains(&address.to_string()) && text.contains("another port"), "{text}");
+    }
+
+    #[test]
+    fn a_flood_of_messages_is_thinned_and_counted() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        assert_eq!(throttle.pass(start), Some(0));
+        for _ in 0..3 {
+            assert_eq!(throttle.pass(start + LOG_INTERVAL / 2), None);
+        }
+        assert_eq!(throttle.pass(start + LOG_INTERVAL), Some(3));
+        assert_eq!(throttle.pass(start + LOG_INTERVAL * 2), Some(0));
+    }
+
+    /// Plays back results, then waits for ever.
+    struct Script(VecDeque<io::Result<&'static str>>);
+
+    impl Accept for Script {
+        type Stream = &'static str;
+
+        async fn accept(&mut self) -> io::Result<(&'static str, SocketAddr)> {
+            match self.0.pop_front() {
+                Some(result) => result.map(|stream| (stream, (Ipv4Addr::LOCALHOST, 1).into())),
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
