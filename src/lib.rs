@@ -2,5 +2,6 @@
 pub mod config;
 pub mod decode;
 pub mod listen;
+pub mod serve;
 pub mod sink;
 pub mod tls;
