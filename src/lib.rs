@@ -1,4 +1,5 @@
 //! logpushd: a standalone HTTPS daemon that Cloudflare Logpush pushes to.
+pub mod admin;
 pub mod config;
 pub mod decode;
 pub mod listen;

@@ -1,0 +1,188 @@
+//! The admin listener: probes and metrics over plain HTTP/1.1, meant for loopback.
+//!
+//! Knows neither what makes the daemon ready nor what is measured: both are asked through closures,
+//! so that a probe always tells the state of this moment.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{listen, serve};
+
+/// A prober and a scraper use two; a flood of them must not take the file descriptors of the public
+/// listener.
+const MAX_CONNECTIONS: usize = 64;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Answers on `listener` until `stop` is cancelled and the requests then under way are answered.
+///
+/// `ready` says why not, in words for whoever reads the probe's answer; `metrics` writes the
+/// exposition. Both are called on each request and must not block.
+pub async fn serve<R, M>(listener: TcpListener, stop: CancellationToken, ready: R, metrics: M)
+where
+    R: Fn() -> Result<(), String> + Send + Sync + 'static,
+    M: Fn() -> String + Send + Sync + 'static,
+{
+    let probes = Arc::new((ready, metrics));
+    let connections = TaskTracker::new();
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+
+    listen::accept_loop(listener, permits, stop.clone(), |stream, peer, permit| {
+        let (probes, stop) = (Arc::clone(&probes), stop.clone());
+        connections.spawn(async move {
+            let service = |request: Request<_>, _: SocketAddr| {
+                let (ready, metrics) = &*probes;
+                let response = answer(&request, ready, metrics);
+                async { response }
+            };
+            serve::plain_connection(stream, peer, service, stop).await;
+            drop(permit);
+        });
+    })
+    .await;
+
+    connections.close();
+    connections.wait().await;
+}
+
+fn answer<T>(
+    request: &Request<T>,
+    ready: &impl Fn() -> Result<(), String>,
+    metrics: &impl Fn() -> String,
+) -> Response<Full<Bytes>> {
+    // Only what exists is worth rendering, and only for who may ask.
+    let may_ask = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (status, content_type, body) = match request.uri().path() {
+        "/healthz" | "/readyz" | "/metrics" | "/version" if !may_ask => {
+            (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
+        }
+        "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/readyz" => match ready() {
+            Ok(()) => (StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+        },
+        "/metrics" => (StatusCode::OK, PROMETHEUS, metrics()),
+        "/version" => (StatusCode::OK, JSON, version()),
+        _ => {
+            let known = "not found: there are /healthz, /readyz, /metrics and /version\n";
+            (StatusCode::NOT_FOUND, TEXT, known.to_owned())
+        }
+    };
+
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+fn version() -> String {
+    let version = serde_json::json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    format!("{version}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::Ipv4Addr,
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::{net::TcpStream, sync::Notify, time::timeout};
+
+    use super::*;
+
+    #[test]
+    fn each_path_has_its_answer() {
+        let table = [
+            (Method::GET, "/healthz", 200, TEXT, "ok\n"),
+            (Method::HEAD, "/healthz?verbose", 200, TEXT, "ok\n"),
+            (Method::GET, "/readyz", 503, TEXT, "starting\n"),
+            (Method::GET, "/metrics", 200, PROMETHEUS, "some 1\n"),
+            (Method::GET, "/version", 200, JSON, "{\"name\":\"logpushd\",\"version\":\"0.1.0\"}\n"),
+            (Method::POST, "/healthz", 405, TEXT, "only GET and HEAD\n"),
+            (Method::DELETE, "/metrics", 405, TEXT, "only GET and HEAD\n"),
+        ];
+        for (method, path, status, content_type, body) in table {
+            let request = Request::builder().method(&method).uri(path).body(()).unwrap();
+            let ready = || Err("starting".to_owned());
+            let response = answer(&request, &ready, &|| "some 1\n".to_owned());
+            let line = format!("{method} {path}");
+            assert_eq!(response.status(), status, "{line}");
+            assert_eq!(response.headers()[CONTENT_TYPE], content_type, "{line}");
+            assert_eq!(response.headers().contains_key(ALLOW), status == 405, "{line}");
+            let expected = Full::<Bytes>::new(body.into());
+            assert_eq!(format!("{:?}", response.into_body()), format!("{expected:?}"), "{line}");
+        }
+        for path in ["/", "/metrics/", "/healthz2", "//readyz"] {
+            let request = Request::get(path).body(()).unwrap();
+            let response = answer(&request, &|| Ok(()), &|| panic!("rendered for {path}"));
+            assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_state_of_the_moment_is_told_until_the_stop() {
+        let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let draining = Arc::new(AtomicBool::new(false));
+        let ready = {
+            let draining = Arc::clone(&draining);
+            move || {
+                if draining.load(Ordering::SeqCst) { Err("draining".to_owned()) } else { Ok(()) }
+            }
+        };
+        let ended = Arc::new(Notify::new());
+        let server = tokio::spawn({
+            let (stop, ended) = (stop.clone(), Arc::clone(&ended));
+            async move {
+                serve(listener, stop, ready, || "metric 1\n".to_owned()).await;
+                ended.notify_one();
+            }
+        });
+
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut ask = async |path: &str| {
+            let request = Request::get(path).header("host", "admin").body(Empty::<Bytes>::new());
+            let response = client.send_request(request.unwrap()).await.unwrap();
+            let status = response.status().as_u16();
+            let mut body = response.into_body();
+            let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            (status, String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        assert_eq!(ask("/readyz").await, (200, "ready\n".to_owned()));
+        draining.store(true, Ordering::SeqCst);
+        assert_eq!(ask("/readyz").await, (503, "draining\n".to_owned()));
+        assert_eq!(ask("/metrics").await, (200, "metric 1\n".to_owned()));
+
+        stop.cancel();
+        let in_time = Duration::from_secs(3);
+        timeout(in_time, ended.notified()).await.expect("waits for an idle connection");
+        server.await.unwrap();
+        connection.await.unwrap().unwrap();
+    }
+}
