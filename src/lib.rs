@@ -3,6 +3,7 @@ pub mod admin;
 pub mod config;
 pub mod decode;
 pub mod listen;
+pub mod logging;
 pub mod serve;
 pub mod sink;
 pub mod tls;
