@@ -4,6 +4,7 @@ pub mod config;
 pub mod decode;
 pub mod listen;
 pub mod logging;
+pub mod metrics;
 pub mod serve;
 pub mod sink;
 pub mod tls;

@@ -1,0 +1,127 @@
+//! The closed lists that labels are taken from.
+
+/// What became of a batch that was answered 200.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// Its records are in the spool.
+    Committed,
+    /// It was committed before.
+    Duplicate,
+    /// Cloudflare asked whether the destination works.
+    DestinationCheck,
+    /// No record of it could be kept; all of it is in quarantine.
+    Quarantined,
+    /// It held no record.
+    Empty,
+}
+
+impl Outcome {
+    pub(super) const LABELS: [&str; 5] =
+        ["committed", "duplicate", "destination_check", "quarantined", "empty"];
+}
+
+/// Why a request or a connection was refused, or came to nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// 400
+    Malformed,
+    /// 401
+    Unauthorized,
+    /// 403
+    Forbidden,
+    /// 404
+    NotFound,
+    /// 405
+    MethodNotAllowed,
+    /// 408
+    BodyTimeout,
+    /// 413
+    TooLarge,
+    /// 415
+    UnsupportedEncoding,
+    /// 503
+    Unavailable,
+    /// The client hung up before the body was complete.
+    Disconnected,
+    /// There was never a request: no TLS handshake.
+    TlsHandshake,
+}
+
+impl Refusal {
+    pub(super) const LABELS: [&str; 11] = [
+        "malformed",
+        "unauthorized",
+        "forbidden",
+        "not_found",
+        "method_not_allowed",
+        "body_timeout",
+        "too_large",
+        "unsupported_encoding",
+        "unavailable",
+        "disconnected",
+        "tls_handshake",
+    ];
+}
+
+/// The names that Cloudflare documents. A name that is missing here costs nothing but its own
+/// series: it is counted as [`OTHER`].
+pub(super) const CLOUDFLARE_DATASETS: [&str; 37] = [
+    "access_requests",
+    "account_abuse_protection_events",
+    "audit_logs",
+    "audit_logs_v2",
+    "biso_user_actions",
+    "casb_findings",
+    "device_posture_results",
+    "dex_application_tests",
+    "dex_device_state_events",
+    "dlp_forensic_copies",
+    "dns_firewall_logs",
+    "dns_logs",
+    "email_security_alerts",
+    "email_security_post_delivery_events",
+    "firewall_events",
+    "gateway_dns",
+    "gateway_http",
+    "gateway_network",
+    "http_requests",
+    "ipsec_logs",
+    "magic_bgp_logs",
+    "magic_ids_detections",
+    "mcp_portal_logs",
+    "mnm_flow_logs",
+    "nel_reports",
+    "network_analytics_logs",
+    "page_shield_events",
+    "sinkhole_http_logs",
+    "spectrum_events",
+    "ssh_logs",
+    "turnstile_events",
+    "warp_config_changes",
+    "warp_toggle_changes",
+    "websocket_analytics",
+    "workers_trace_events",
+    "zaraz_events",
+    "zero_trust_network_sessions",
+];
+
+/// Stands for every dataset that is in no list: its name came from a client.
+pub(super) const OTHER: &str = "other";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_variant_has_the_last_label() {
+        assert_eq!(Outcome::LABELS[Outcome::Empty as usize], "empty");
+        assert_eq!(Outcome::Empty as usize, Outcome::LABELS.len() - 1);
+        assert_eq!(Refusal::LABELS[Refusal::BodyTimeout as usize], "body_timeout");
+        assert_eq!(Refusal::TlsHandshake as usize, Refusal::LABELS.len() - 1);
+    }
+
+    #[test]
+    fn datasets_are_in_order_and_none_twice() {
+        assert!(CLOUDFLARE_DATASETS.is_sorted_by(|one, next| one < next));
+    }
+}

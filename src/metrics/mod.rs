@@ -1,0 +1,379 @@
+//! What the daemon counts, and how it tells Prometheus.
+//!
+//! A leaf: anyone may count, and nothing here calls back. Counting is one atomic addition. Label
+//! values are names from the configuration or from closed lists, never what a client sent: else a
+//! client could make as many series as it likes.
+
+mod exposition;
+mod labels;
+
+use std::{
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+pub use self::labels::{Outcome, Refusal};
+use self::{
+    exposition::{Exposition, Kind, seconds},
+    labels::{CLOUDFLARE_DATASETS, OTHER},
+};
+
+/// Upper bounds of `logpushd_commit_seconds`, in microseconds and as the label says them. A commit
+/// is an fsync: 1 ms on flash, seconds on a disk that is dying.
+const COMMIT_BUCKETS: [(u64, &str); 13] = [
+    (1_000, "0.001"),
+    (2_500, "0.0025"),
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (25_000, "0.025"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (5_000_000, "5"),
+    (10_000_000, "10"),
+];
+
+/// All counters and gauges of the daemon.
+///
+/// Endpoints, sinks and reasons are meant by their place in the lists that [`Metrics::new`] was
+/// given; a place beyond the end counts nothing.
+#[derive(Debug)]
+pub struct Metrics {
+    endpoints: Vec<EndpointMetrics>,
+    sinks: Vec<SinkMetrics>,
+    datasets: Vec<DatasetMetrics>,
+    quarantined: Vec<(&'static str, AtomicU64)>,
+    refused: [AtomicU64; Refusal::LABELS.len()],
+    received_bytes: AtomicU64,
+    inflated_bytes: AtomicU64,
+    /// One more than there are bounds: the last takes what is above all of them.
+    commits: [AtomicU64; COMMIT_BUCKETS.len() + 1],
+    commit_micros: AtomicU64,
+    spool_bytes: AtomicU64,
+    spool_batches: AtomicU64,
+    certificate_expiry: AtomicI64,
+    connections: AtomicU64,
+}
+
+#[derive(Debug)]
+struct EndpointMetrics {
+    name: String,
+    batches: [AtomicU64; Outcome::LABELS.len()],
+    /// In the order of [`Metrics::datasets`].
+    records: Vec<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct SinkMetrics {
+    name: String,
+    delivered_records: AtomicU64,
+    errors: AtomicU64,
+    /// Microseconds since 1970; 0: everything is delivered.
+    oldest_waiting: AtomicU64,
+}
+
+#[derive(Debug)]
+struct DatasetMetrics {
+    name: String,
+    /// Microseconds since 1970; 0: none yet.
+    last_batch: AtomicU64,
+}
+
+impl Metrics {
+    /// Names of endpoints and sinks; datasets that the configuration fixes, which get series of
+    /// their own beside Cloudflare's; the reasons that records are quarantined for.
+    pub fn new(
+        endpoints: &[String],
+        sinks: &[String],
+        datasets: &[String],
+        quarantine_reasons: &[&'static str],
+    ) -> Self {
+        let mut names: Vec<String> = CLOUDFLARE_DATASETS.map(str::to_owned).to_vec();
+        names.extend(datasets.iter().cloned());
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| name != OTHER);
+        // Last: whatever is not found ends there.
+        names.push(OTHER.to_owned());
+
+        let endpoint = |name: &String| EndpointMetrics {
+            name: name.clone(),
+            batches: Default::default(),
+            records: names.iter().map(|_| AtomicU64::new(0)).collect(),
+        };
+        let sink = |name: &String| SinkMetrics {
+            name: name.clone(),
+            delivered_records: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            oldest_waiting: AtomicU64::new(0),
+        };
+        Self {
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            sinks: sinks.iter().map(sink).collect(),
+            datasets: names
+                .into_iter()
+                .map(|name| DatasetMetrics { name, last_batch: AtomicU64::new(0) })
+                .collect(),
+            quarantined: quarantine_reasons
+                .iter()
+                .map(|reason| (*reason, AtomicU64::new(0)))
+                .collect(),
+            refused: Default::default(),
+            received_bytes: AtomicU64::new(0),
+            inflated_bytes: AtomicU64::new(0),
+            commits: Default::default(),
+            commit_micros: AtomicU64::new(0),
+            spool_bytes: AtomicU64::new(0),
+            spool_batches: AtomicU64::new(0),
+            certificate_expiry: AtomicI64::new(0),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    /// A batch was answered 200.
+    pub fn batch(&self, endpoint: usize, outcome: Outcome) {
+        if let Some(endpoint) = self.endpoints.get(endpoint) {
+            add(endpoint.batches.get(outcome as usize), 1);
+        }
+    }
+
+    /// Records of a batch were committed; `received_at` in microseconds since 1970.
+    pub fn records(&self, endpoint: usize, dataset: &str, records: u64, received_at: u64) {
+        let place = self.datasets.iter().position(|known| known.name == dataset);
+        let place = place.unwrap_or(self.datasets.len().saturating_sub(1));
+        if let Some(endpoint) = self.endpoints.get(endpoint) {
+            add(endpoint.records.get(place), records);
+        }
+        if let Some(dataset) = self.datasets.get(place) {
+            // Commits may end in another order than their batches came in.
+            dataset.last_batch.fetch_max(received_at, Relaxed);
+        }
+    }
+
+    /// A piece of a body came in, as it was on the wire.
+    pub fn received_bytes(&self, bytes: u64) {
+        self.received_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// A piece of a body came out of inflation.
+    pub fn inflated_bytes(&self, bytes: u64) {
+        self.inflated_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// A request or a connection was refused.
+    pub fn refused(&self, reason: Refusal) {
+        add(self.refused.get(reason as usize), 1);
+    }
+
+    /// Records were set aside; `reason` is a place in the list of reasons.
+    pub fn quarantined(&self, reason: usize, records: u64) {
+        add(self.quarantined.get(reason).map(|(_, count)| count), records);
+    }
+
+    /// A commit took that long, from the complete body to its place on disk.
+    pub fn commit(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = COMMIT_BUCKETS.iter().position(|(bound, _)| micros <= *bound);
+        add(self.commits.get(bucket.unwrap_or(COMMIT_BUCKETS.len())), 1);
+        self.commit_micros.fetch_add(micros, Relaxed);
+    }
+
+    /// What the spool holds now.
+    pub fn spool(&self, bytes: u64, batches: u64) {
+        self.spool_bytes.store(bytes, Relaxed);
+        self.spool_batches.store(batches, Relaxed);
+    }
+
+    /// A sink has taken that many records more.
+    pub fn sink_delivered(&self, sink: usize, records: u64) {
+        add(self.sinks.get(sink).map(|sink| &sink.delivered_records), records);
+    }
+
+    /// An attempt of a sink failed.
+    pub fn sink_error(&self, sink: usize) {
+        add(self.sinks.get(sink).map(|sink| &sink.errors), 1);
+    }
+
+    /// When the oldest batch that the sink does not have yet was received, in microseconds since
+    /// 1970; 0 if it has all.
+    pub fn sink_oldest_waiting(&self, sink: usize, received_at: u64) {
+        if let Some(sink) = self.sinks.get(sink) {
+            sink.oldest_waiting.store(received_at, Relaxed);
+        }
+    }
+
+    /// When the certificate in use expires, in seconds since 1970.
+    pub fn certificate_expiry(&self, not_after: i64) {
+        self.certificate_expiry.store(not_after, Relaxed);
+    }
+
+    /// A connection was accepted; it counts as open until what is returned is dropped.
+    pub fn connection(self: &Arc<Self>) -> OpenConnection {
+        self.connections.fetch_add(1, Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+
+    /// Everything, as Prometheus reads it.
+    pub fn render(&self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.render_at(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn render_at(&self, now_micros: u64) -> String {
+        let mut text = Exposition::default();
+        self.render_requests(&mut text);
+        self.render_commits(&mut text);
+        self.render_sinks(&mut text, now_micros);
+
+        text.family(
+            "logpushd_last_batch_timestamp_seconds",
+            Kind::Gauge,
+            "When the newest batch of a dataset was received.",
+        );
+        for dataset in &self.datasets {
+            let at = dataset.last_batch.load(Relaxed);
+            if at > 0 {
+                text.sample(&[("dataset", &dataset.name)], seconds(at));
+            }
+        }
+        text.family(
+            "logpushd_tls_certificate_expiry_timestamp_seconds",
+            Kind::Gauge,
+            "When the server's certificate expires.",
+        );
+        let expiry = self.certificate_expiry.load(Relaxed);
+        // An expiry in 1970 would set off every alarm before the certificate is loaded.
+        if expiry != 0 {
+            text.sample(&[], expiry);
+        }
+        text.family("logpushd_connections", Kind::Gauge, "Open connections.");
+        text.sample(&[], value(&self.connections));
+        text.family("logpushd_build_info", Kind::Gauge, "Always 1: see the label.");
+        text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        text.finish()
+    }
+
+    fn render_requests(&self, text: &mut Exposition) {
+        text.family("logpushd_batches_total", Kind::Counter, "Batches answered 200.");
+        for endpoint in &self.endpoints {
+            for (outcome, count) in iter::zip(Outcome::LABELS, &endpoint.batches) {
+                text.sample(&[("endpoint", &endpoint.name), ("outcome", outcome)], value(count));
+            }
+        }
+        text.family("logpushd_records_total", Kind::Counter, "Records committed.");
+        for endpoint in &self.endpoints {
+            for (dataset, count) in iter::zip(&self.datasets, &endpoint.records) {
+                let count = value(count);
+                // Most senders use a few of the many datasets.
+                if count > 0 {
+                    let labels = [("endpoint", &*endpoint.name), ("dataset", &*dataset.name)];
+                    text.sample(&labels, count);
+                }
+            }
+        }
+        text.family(
+            "logpushd_received_bytes_total",
+            Kind::Counter,
+            "Bytes of bodies, as they were on the wire.",
+        );
+        text.sample(&[], value(&self.received_bytes));
+        text.family("logpushd_inflated_bytes_total", Kind::Counter, "Bytes of bodies, inflated.");
+        text.sample(&[], value(&self.inflated_bytes));
+        text.family(
+            "logpushd_refused_total",
+            Kind::Counter,
+            "Requests and connections that were refused or came to nothing.",
+        );
+        for (reason, count) in iter::zip(Refusal::LABELS, &self.refused) {
+            text.sample(&[("reason", reason)], value(count));
+        }
+        text.family(
+            "logpushd_quarantined_records_total",
+            Kind::Counter,
+            "Records that were set aside because they could not be parsed.",
+        );
+        for (reason, count) in &self.quarantined {
+            text.sample(&[("reason", reason)], value(count));
+        }
+    }
+
+    fn render_commits(&self, text: &mut Exposition) {
+        text.family(
+            "logpushd_commit_seconds",
+            Kind::Histogram,
+            "From a complete body to a batch that survives a power cut.",
+        );
+        // Loaded before the buckets: the sum may lag behind the count, never run ahead of it.
+        let sum = value(&self.commit_micros);
+        let bounds = COMMIT_BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
+        let mut count = 0;
+        for (bound, bucket) in iter::zip(bounds, &self.commits) {
+            count += value(bucket);
+            text.sample_of("_bucket", &[("le", bound)], count);
+        }
+        text.sample_of("_sum", &[], seconds(sum));
+        text.sample_of("_count", &[], count);
+
+        text.family("logpushd_spool_bytes", Kind::Gauge, "Size of the batches in the spool.");
+        text.sample(&[], value(&self.spool_bytes));
+        text.family("logpushd_spool_batches", Kind::Gauge, "Batches that wait in the spool.");
+        text.sample(&[], value(&self.spool_batches));
+    }
+
+    fn render_sinks(&self, text: &mut Exposition, now_micros: u64) {
+        text.family(
+            "logpushd_sink_delivered_records_total",
+            Kind::Counter,
+            "Records that a sink has taken.",
+        );
+        for sink in &self.sinks {
+            text.sample(&[("sink", &sink.name)], value(&sink.delivered_records));
+        }
+        text.family("logpushd_sink_errors_total", Kind::Counter, "Failed attempts of a sink.");
+        for sink in &self.sinks {
+            text.sample(&[("sink", &sink.name)], value(&sink.errors));
+        }
+        text.family(
+            "logpushd_sink_lag_seconds",
+            Kind::Gauge,
+            "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
+        );
+        for sink in &self.sinks {
+            let lag = match value(&sink.oldest_waiting) {
+                0 => 0,
+                oldest => now_micros.saturating_sub(oldest),
+            };
+            text.sample(&[("sink", &sink.name)], seconds(lag));
+        }
+    }
+}
+
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub struct OpenConnection(Arc<Metrics>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+fn add(counter: Option<&AtomicU64>, amount: u64) {
+    if let Some(counter) = counter {
+        counter.fetch_add(amount, Relaxed);
+    }
+}
+
+fn value(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}
+
+#[cfg(test)]
+mod tests;

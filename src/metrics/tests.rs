@@ -1,0 +1,85 @@
+//! The exposition as a whole: its names are a promise to dashboards and alarms.
+
+use super::*;
+
+/// 2026-09-21T14:13:20.5Z
+const NOW: u64 = 1_790_000_000_500_000;
+
+#[test]
+fn the_exposition_is_as_promised() {
+    let metrics = Arc::new(metrics());
+    metrics.batch(0, Outcome::Committed);
+    metrics.batch(0, Outcome::Committed);
+    metrics.batch(1, Outcome::Empty);
+    metrics.records(0, "http_requests", 1_000, NOW - 2_000_000);
+    metrics.records(0, "http_requests", 500, NOW - 3_000_000);
+    metrics.records(1, "our_own", 7, NOW);
+    metrics.received_bytes(4_096);
+    metrics.inflated_bytes(49_152);
+    metrics.refused(Refusal::Unauthorized);
+    metrics.quarantined(1, 3);
+    for micros in [900, 1_000, 1_001, 600_000, 60_000_000] {
+        metrics.commit(Duration::from_micros(micros));
+    }
+    metrics.spool(8_192, 2);
+    metrics.sink_delivered(0, 1_500);
+    metrics.sink_error(1);
+    metrics.sink_oldest_waiting(1, NOW - 1_250_000);
+    metrics.certificate_expiry(1_800_000_000);
+    let open = metrics.connection();
+    drop(metrics.connection());
+
+    let golden = include_str!("golden.txt").replace("VERSION", env!("CARGO_PKG_VERSION"));
+    let text = metrics.render_at(NOW);
+    for (number, (got, expected)) in iter::zip(text.lines(), golden.lines()).enumerate() {
+        assert_eq!(got, expected, "line {} of\n{text}", number + 1);
+    }
+    assert_eq!(text.len(), golden.len(), "{text}");
+
+    drop(open);
+    assert!(metrics.render().contains("\nlogpushd_connections 0\n"));
+}
+
+#[test]
+fn a_client_cannot_make_series() {
+    let metrics = metrics();
+    for hostile in ["evil\"} 1\nfake_total 2", "evil", "", "HTTP_REQUESTS", "http_requests "] {
+        metrics.records(0, hostile, 1, NOW);
+    }
+    let text = metrics.render_at(NOW);
+    assert!(!text.contains("evil") && !text.contains("fake"), "{text}");
+    let line = "logpushd_records_total{endpoint=\"main\",dataset=\"other\"} 5\n";
+    assert!(text.contains(line), "{text}");
+    assert_eq!(text.matches("\nlogpushd_records_total{").count(), 1);
+    assert_eq!(text.matches("\nlogpushd_last_batch_timestamp_seconds{").count(), 1);
+}
+
+#[test]
+fn a_place_beyond_the_lists_counts_nothing() {
+    let metrics = metrics();
+    let before = metrics.render_at(NOW);
+    metrics.batch(2, Outcome::Committed);
+    metrics.quarantined(2, 1);
+    metrics.sink_delivered(2, 1);
+    metrics.sink_error(2);
+    metrics.sink_oldest_waiting(2, 1);
+    assert_eq!(metrics.render_at(NOW), before);
+}
+
+#[test]
+fn a_clock_that_went_back_makes_no_lag() {
+    let metrics = metrics();
+    metrics.sink_oldest_waiting(0, NOW + 1);
+    let text = metrics.render_at(NOW);
+    assert!(text.contains("logpushd_sink_lag_seconds{sink=\"archive\"} 0.000000\n"), "{text}");
+}
+
+fn metrics() -> Metrics {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    Metrics::new(
+        &names(&["main", "second"]),
+        &names(&["archive", "siem"]),
+        &names(&["our_own", "http_requests"]),
+        &["not_json", "too_long"],
+    )
+}
