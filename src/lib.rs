@@ -2,9 +2,11 @@
 pub mod admin;
 pub mod config;
 pub mod decode;
+pub mod durable;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod serve;
 pub mod sink;
+pub mod spool;
 pub mod tls;

@@ -33,7 +33,7 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
-    /// All of them, for whoever keeps one counter each.
+    /// All of them, in the order of their values, for whoever keeps one counter each.
     pub const ALL: [Self; 4] = [Self::NotJson, Self::NotObject, Self::NotUtf8, Self::TooLong];
 
     /// The word for metrics and quarantine.

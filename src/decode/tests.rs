@@ -144,11 +144,12 @@ fn one_endless_record_costs_no_memory() {
     let limits = Limits { record_bytes: 4096, inflated_bytes: u64::MAX };
     for opening in ["{\"a\":\"", "[{\"a\":\"", "[[[["] {
         let mut decoder = Decoder::new(limits, Encoding::Identity);
+        let piece = vec![b'x'; 100_000];
         let mut blocks = 0;
         let mut count = |_| blocks += 1;
         decoder.push(opening.as_bytes(), &mut count).unwrap();
         for _ in 0..200 {
-            decoder.push(&[b'x'; 100_000], &mut count).unwrap();
+            decoder.push(&piece, &mut count).unwrap();
             assert!(decoder.framer.buffer().capacity() <= 2 * BLOCK_BYTES);
         }
         let summary = decoder.finish(&mut |_| {}).unwrap();

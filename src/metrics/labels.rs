@@ -16,6 +16,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The word for metrics and answers.
+    pub fn label(self) -> &'static str {
+        Self::LABELS.get(self as usize).copied().unwrap_or_default()
+    }
+
     pub(super) const LABELS: [&str; 5] =
         ["committed", "duplicate", "destination_check", "quarantined", "empty"];
 }

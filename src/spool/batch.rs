@@ -1,0 +1,160 @@
+//! What is known of a batch, and the file name that says all of it.
+//!
+//! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.json[.gz]`, for example
+//! `0000000000000042.1763755200123456.push.http_requests.5000.0.8388608.HEX.json.gz`. No field can
+//! hold a dot. The limit on a record stands in it because it decides which records are rejected:
+//! the batch must read the same after the config has changed.
+
+use jiff::Timestamp;
+
+use crate::decode::Encoding;
+
+/// One upload that was accepted. The order of batches is the order of their commits.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Batch {
+    /// Its place among all batches ever committed to this spool; the first is 1.
+    pub sequence: u64,
+    /// What was known before it had a place.
+    pub header: Header,
+}
+
+/// A batch without its place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// When its request arrived; whole microseconds.
+    pub received: Timestamp,
+    /// Name of the endpoint.
+    pub endpoint: String,
+    /// Name of the dataset, `[a-z0-9_]{1,64}`.
+    pub dataset: String,
+    /// Records that sinks get.
+    pub records: u64,
+    /// Records that quarantine gets.
+    pub rejected: u64,
+    /// The limit on a record that it was decoded under, in bytes.
+    pub record_limit: usize,
+    /// The first half of the BLAKE3 of its inflated bytes.
+    pub digest: u128,
+    /// The form of the bytes in the file.
+    pub encoding: Encoding,
+}
+
+impl Batch {
+    /// The name of its file in the spool.
+    pub fn file_name(&self) -> String {
+        let Header {
+            received,
+            endpoint,
+            dataset,
+            records,
+            rejected,
+            record_limit,
+            digest,
+            encoding,
+        } = &self.header;
+        let ending = match encoding {
+            Encoding::Gzip => "json.gz",
+            Encoding::Identity => "json",
+        };
+        format!(
+            "{:016}.{}.{endpoint}.{dataset}.{records}.{rejected}.{record_limit}.{digest:032x}.{ending}",
+            self.sequence,
+            received.as_microsecond(),
+        )
+    }
+
+    /// Reads a file name back. `None` if it is no name of ours.
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        let mut fields = name.splitn(9, '.');
+        let mut next = || fields.next();
+        let batch = Self {
+            sequence: next()?.parse().ok()?,
+            header: Header {
+                received: Timestamp::from_microsecond(next()?.parse().ok()?).ok()?,
+                endpoint: next()?.to_owned(),
+                dataset: next()?.to_owned(),
+                records: next()?.parse().ok()?,
+                rejected: next()?.parse().ok()?,
+                record_limit: next()?.parse().ok()?,
+                digest: u128::from_str_radix(next()?, 16).ok()?,
+                encoding: match next()? {
+                    "json.gz" => Encoding::Gzip,
+                    "json" => Encoding::Identity,
+                    _ => return None,
+                },
+            },
+        };
+        // One spelling a batch: "+1" and "01" are somebody else's files.
+        (batch.file_name() == name).then_some(batch)
+    }
+}
+
+impl Header {
+    /// What a file name holds of a digest.
+    pub fn short_digest(digest: &[u8; 32]) -> u128 {
+        digest.iter().take(16).fold(0, |short, byte| short << 8 | u128::from(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_says_all_of_a_batch(
+            sequence in any::<u64>(),
+            received in 0_i64..4_000_000_000_000_000,
+            endpoint in "[A-Za-z0-9_-]{1,64}",
+            dataset in "[a-z0-9_]{1,64}",
+            records in any::<u64>(),
+            rejected in any::<u64>(),
+            record_limit in any::<usize>(),
+            digest in any::<u128>(),
+            gzip in any::<bool>(),
+        ) {
+            let batch = Batch {
+                sequence,
+                header: Header {
+                    received: Timestamp::from_microsecond(received).unwrap(),
+                    endpoint,
+                    dataset,
+                    records,
+                    rejected,
+                    record_limit,
+                    digest,
+                    encoding: if gzip { Encoding::Gzip } else { Encoding::Identity },
+                },
+            };
+            let name = batch.file_name();
+            prop_assert!(name.len() <= 255 || records > 1 << 40 || rejected > 1 << 40);
+            prop_assert_eq!(Batch::from_file_name(&name), Some(batch));
+        }
+
+        #[test]
+        fn other_names_are_refused(name in "[0-9a-z.+-]{0,80}") {
+            prop_assert_eq!(Batch::from_file_name(&name), None);
+        }
+    }
+
+    #[test]
+    fn names_sort_in_order_of_commit() {
+        let name = |sequence| {
+            let header = Header {
+                received: Timestamp::UNIX_EPOCH,
+                endpoint: "e".into(),
+                dataset: "d".into(),
+                records: 1,
+                rejected: 0,
+                record_limit: 8,
+                digest: 0xab,
+                encoding: Encoding::Gzip,
+            };
+            Batch { sequence, header }.file_name()
+        };
+        assert!(name(9) < name(10));
+        assert_eq!(name(9), format!("0000000000000009.0.e.d.1.0.8.{:032x}.json.gz", 0xab));
+    }
+}

@@ -1,0 +1,217 @@
+//! Makes a batch durable: written beside its final name, synced, renamed, folder synced.
+//!
+//! Batches that are ready at the same time share the last step: one of them leads, does it for all
+//! that wait, and the others find their answer.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{Batch, Blocks, Entry, Header, Spool};
+use crate::durable;
+
+/// What a file's name begins with until its batch is committed.
+pub(super) const UNFINISHED_PREFIX: &str = ".unfinished-";
+
+/// How much is gathered before it is written.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// The file of a batch that arrives. It is gone when this is dropped before it is committed.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+    /// Made with the first write: what turns out to be no batch never touches the disk.
+    file: Option<File>,
+    buffer: Vec<u8>,
+    bytes: u64,
+}
+
+/// The queue of those who wait for the last step.
+#[derive(Debug, Default)]
+pub(super) struct Commits {
+    line: Mutex<Line>,
+    /// Told when a leader has done its work.
+    done: Condvar,
+    /// Numbers unfinished files.
+    staged: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    waiting: Vec<Arc<Ticket>>,
+    led: bool,
+}
+
+/// One batch in the queue.
+#[derive(Debug)]
+struct Ticket {
+    header: Header,
+    staged: PathBuf,
+    outcome: Mutex<Option<Result<Arc<Batch>, Shared>>>,
+    blocks: Mutex<Option<Blocks>>,
+    bytes: u64,
+}
+
+/// An error that several get.
+type Shared = (io::ErrorKind, String);
+
+impl Spool {
+    /// A file for a batch that arrives.
+    pub fn stage(&self) -> Staging {
+        let number = self.commits.staged.fetch_add(1, Ordering::Relaxed);
+        let path = self.batches.join(format!("{UNFINISHED_PREFIX}{number}"));
+        Staging { path, file: None, buffer: Vec::new(), bytes: 0 }
+    }
+
+    /// Commits a batch. When this returns its place, it survives a power cut.
+    ///
+    /// # Errors
+    /// The batch is not stored, and nothing of it is left.
+    pub fn commit(
+        &self,
+        mut staging: Staging,
+        header: Header,
+        blocks: Option<Blocks>,
+    ) -> io::Result<Arc<Batch>> {
+        staging.sync()?;
+        let ticket = Arc::new(Ticket {
+            header,
+            staged: staging.path.clone(),
+            outcome: Mutex::new(None),
+            blocks: Mutex::new(blocks),
+            bytes: staging.bytes,
+        });
+        let mut line = lock(&self.commits.line);
+        line.waiting.push(Arc::clone(&ticket));
+        while line.led {
+            line = self.commits.done.wait(line).unwrap_or_else(PoisonError::into_inner);
+            if lock(&ticket.outcome).is_some() {
+                break;
+            }
+        }
+        if lock(&ticket.outcome).is_none() {
+            line.led = true;
+            let group = std::mem::take(&mut line.waiting);
+            drop(line);
+            self.commit_group(&group);
+            lock(&self.commits.line).led = false;
+            self.commits.done.notify_all();
+        }
+        match lock(&ticket.outcome).take() {
+            Some(Ok(batch)) => {
+                // Its file bears another name now.
+                staging.file = None;
+                Ok(batch)
+            }
+            Some(Err((kind, text))) => Err(io::Error::new(kind, text)),
+            None => Err(io::Error::other("the commit was abandoned")),
+        }
+    }
+
+    fn commit_group(&self, group: &[Arc<Ticket>]) {
+        let first = self.queue().next_sequence;
+        let mut renamed = Vec::with_capacity(group.len());
+        let mut sequence = first;
+        for ticket in group {
+            let batch = Arc::new(Batch { sequence, header: ticket.header.clone() });
+            let path = self.path(&batch);
+            match fs::rename(&ticket.staged, &path).map_err(durable::at("making", &path)) {
+                Ok(()) => {
+                    sequence += 1;
+                    renamed.push((ticket, batch));
+                }
+                Err(error) => ticket.fail(&error),
+            }
+        }
+        let synced =
+            durable::sync_dir(&self.batches).map_err(durable::at("syncing", &self.batches));
+        let mut queue = self.queue();
+        // A number is never used twice, even if what bore it was not acknowledged.
+        queue.next_sequence = sequence;
+        match synced {
+            Ok(()) => {
+                for (ticket, batch) in renamed {
+                    let blocks = lock(&ticket.blocks).take().map(Arc::new);
+                    queue.add(Entry { batch: Arc::clone(&batch), bytes: ticket.bytes, blocks });
+                    *lock(&ticket.outcome) = Some(Ok(batch));
+                }
+                drop(queue);
+                self.changed.notify_all();
+            }
+            Err(error) => {
+                drop(queue);
+                for (ticket, batch) in renamed {
+                    remove(&self.path(&batch));
+                    ticket.fail(&error);
+                }
+            }
+        }
+    }
+}
+
+impl Ticket {
+    fn fail(&self, error: &io::Error) {
+        *lock(&self.outcome) = Some(Err((error.kind(), error.to_string())));
+    }
+}
+
+impl Staging {
+    /// Adds bytes as they came.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Makes the bytes last; the name is still a temporary one. Gives back the file's path.
+    pub fn sync(&mut self) -> io::Result<&Path> {
+        self.flush()?;
+        if let Some(file) = &self.file {
+            file.sync_all().map_err(durable::at("syncing", &self.path))?;
+        }
+        Ok(&self.path)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let opened =
+                    OpenOptions::new().write(true).create_new(true).mode(0o640).open(&self.path);
+                none.insert(opened.map_err(durable::at("making", &self.path))?)
+            }
+        };
+        file.write_all(&self.buffer).map_err(durable::at("writing", &self.path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Best effort: what stays is found at the next start, and removed then.
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished batch");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing between lock and unlock panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,320 @@
+//! The durable queue between the listener and the sinks.
+//!
+//! A folder of the bodies that Cloudflare sent, one file a batch, and an index of them in memory.
+//! Consumers read batches in the order of their commits, each at its own pace; a batch leaves when
+//! the last of them says that it needs it no more. Knows nothing of HTTP, nor of what sinks do.
+
+mod batch;
+mod commit;
+mod memory;
+mod recover;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tracing::{error, warn};
+
+pub use self::{
+    batch::{Batch, Header},
+    commit::Staging,
+    memory::Blocks,
+};
+use self::{commit::Commits, memory::Memory};
+use crate::{
+    decode::{Block, DecodeError, Decoder},
+    durable,
+};
+
+/// How much of a batch's file is read at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// The spool of a running daemon, which alone may use the folder.
+#[derive(Debug)]
+pub struct Spool {
+    dir: PathBuf,
+    batches: PathBuf,
+    /// Held for as long as the spool is.
+    _lock: File,
+    max_bytes: u64,
+    memory: Memory,
+    commits: Commits,
+    queue: Mutex<Queue>,
+    /// Told when a batch is added, and when the spool closes.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: BTreeMap<u64, Entry>,
+    /// Those of `waiting` whose blocks are in memory, oldest first.
+    resident: VecDeque<u64>,
+    consumers: Vec<Consumer>,
+    next_sequence: u64,
+    bytes: u64,
+    closed: bool,
+}
+
+/// How far a consumer is.
+#[derive(Clone, Copy, Debug)]
+struct Consumer {
+    /// The last batch that it has handled.
+    handled: u64,
+    /// The last batch that it will not ask for again, not even after a crash.
+    released: u64,
+}
+
+/// A consumer's place in the spool.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ConsumerId(usize);
+
+/// A batch that waits.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What is known of it.
+    pub batch: Arc<Batch>,
+    /// Size of its file.
+    bytes: u64,
+    blocks: Option<Arc<Blocks>>,
+}
+
+/// What a consumer gets when it asks for the next batch.
+#[derive(Debug)]
+pub enum Next {
+    /// The batch after the one it named.
+    Entry(Entry),
+    /// None came in time.
+    Timeout,
+    /// None will come: the daemon stops.
+    Closed,
+}
+
+/// Why a batch could not be handed over whole.
+#[derive(Debug)]
+pub enum ReadError<E> {
+    /// Its file cannot be read now.
+    Io(io::Error),
+    /// Its file is damaged. All blocks up to the damage were handed over.
+    Damaged(DecodeError),
+    /// Whoever took the blocks stopped.
+    Taker(E),
+}
+
+impl Spool {
+    /// Registers a consumer that has handled the batches up to `released` in an earlier life, or
+    /// none (0). All consumers are registered before the first batch is committed.
+    pub fn register(&self, released: u64) -> ConsumerId {
+        let mut queue = self.queue();
+        queue.next_sequence = queue.next_sequence.max(released + 1);
+        queue.consumers.push(Consumer { handled: released, released });
+        ConsumerId(queue.consumers.len() - 1)
+    }
+
+    /// Waits, up to `deadline`, for the batch after `handled`.
+    pub fn next(&self, handled: u64, deadline: Option<Instant>) -> Next {
+        let mut queue = self.queue();
+        loop {
+            if let Some((_, entry)) = queue.waiting.range(handled + 1..).next() {
+                return Next::Entry(entry.clone());
+            }
+            if queue.closed {
+                return Next::Closed;
+            }
+            queue = match deadline {
+                None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Next::Timeout;
+                    }
+                    let waited = self.changed.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Says that a consumer has handled the batches up to `sequence`: what lies in memory for it
+    /// may go.
+    pub fn advance(&self, consumer: ConsumerId, sequence: u64) {
+        let mut queue = self.queue();
+        if let Some(consumer) = queue.consumers.get_mut(consumer.0) {
+            consumer.handled = sequence;
+        }
+        let handled = queue.consumers.iter().map(|consumer| consumer.handled).min().unwrap_or(0);
+        while queue.resident.front().is_some_and(|oldest| *oldest <= handled) {
+            queue.evict();
+        }
+    }
+
+    /// Says that a consumer will never ask again for the batches up to `sequence`. Those that no
+    /// consumer needs are removed.
+    pub fn release(&self, consumer: ConsumerId, sequence: u64) {
+        let mut queue = self.queue();
+        if let Some(consumer) = queue.consumers.get_mut(consumer.0) {
+            consumer.released = sequence;
+        }
+        let released = queue.consumers.iter().map(|consumer| consumer.released).min().unwrap_or(0);
+        let kept = queue.waiting.split_off(&(released + 1));
+        let gone = std::mem::replace(&mut queue.waiting, kept);
+        queue.bytes -= gone.values().map(|entry| entry.bytes).sum::<u64>();
+        drop(queue);
+        for entry in gone.values() {
+            // A file that stays is found again at the next start, and removed then.
+            let path = self.path(&entry.batch);
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                warn!(path = %path.display(), %error, "cannot remove a delivered batch");
+            }
+        }
+    }
+
+    /// Hands the blocks of a batch to `take`, from memory or from its file.
+    pub fn read<E>(
+        &self,
+        entry: &Entry,
+        take: &mut dyn FnMut(&Block) -> Result<(), E>,
+    ) -> Result<(), ReadError<E>> {
+        if let Some(blocks) = &entry.blocks {
+            return blocks.iter().try_for_each(take).map_err(ReadError::Taker);
+        }
+        let path = self.path(&entry.batch);
+        let mut file =
+            File::open(&path).map_err(durable::at("opening", &path)).map_err(ReadError::Io)?;
+        let header = &entry.batch.header;
+        let mut decoder = Decoder::again(header.record_limit, header.encoding);
+        let mut stopped = None;
+        let mut gather = |block: Block| {
+            if stopped.is_none() {
+                stopped = take(&block).err();
+            }
+        };
+        let mut piece = vec![0; READ_BYTES];
+        let outcome = loop {
+            let bytes = match file.read(&mut piece) {
+                Ok(0) => break decoder.finish(&mut gather).map(drop),
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(ReadError::Io(durable::at("reading", &path)(error))),
+            };
+            let pushed = decoder.push(piece.get(..bytes).unwrap_or_default(), &mut gather);
+            if pushed.is_err() {
+                break pushed;
+            }
+        };
+        match (stopped, outcome) {
+            (Some(error), _) => Err(ReadError::Taker(error)),
+            (None, outcome) => outcome.map_err(ReadError::Damaged),
+        }
+    }
+
+    /// Keeps a copy of a damaged batch where nobody removes it.
+    pub fn set_aside(&self, batch: &Batch) {
+        let from = self.path(batch);
+        let to = self.dir.join(recover::SET_ASIDE).join(batch.file_name());
+        if let Err(error) = durable::link_or_copy(&from, &to) {
+            error!(path = %from.display(), %error, "cannot keep a copy of a damaged batch");
+        }
+    }
+
+    /// Waits for `pause`, and says whether the daemon goes on.
+    pub fn pause(&self, pause: Duration) -> bool {
+        let queue = self.queue();
+        let waited = self.changed.wait_timeout_while(queue, pause, |queue| !queue.closed);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.closed
+    }
+
+    /// Ends the wait of every consumer that has read all there is. Nothing is committed after this.
+    pub fn close(&self) {
+        self.queue().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether `bytes` more may be committed.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.queue().bytes.saturating_add(bytes) <= self.max_bytes
+    }
+
+    /// How many batches wait, and the bytes of their files.
+    pub fn size(&self) -> (usize, u64) {
+        let queue = self.queue();
+        (queue.waiting.len(), queue.bytes)
+    }
+
+    /// When the oldest batch arrived that a consumer has not handled.
+    pub fn oldest_for(&self, consumer: ConsumerId) -> Option<Timestamp> {
+        let queue = self.queue();
+        let handled = queue.consumers.get(consumer.0)?.handled;
+        let (_, entry) = queue.waiting.range(handled + 1..).next()?;
+        Some(entry.batch.header.received)
+    }
+
+    /// The file of a batch.
+    pub fn path(&self, batch: &Batch) -> PathBuf {
+        self.batches.join(batch.file_name())
+    }
+
+    /// The folder of the consumers' cursors.
+    pub fn cursors(&self) -> PathBuf {
+        self.dir.join(recover::CURSORS)
+    }
+
+    /// The folder of the batches' files.
+    pub fn batches(&self) -> &Path {
+        &self.batches
+    }
+
+    /// Gathers blocks for a batch that may be committed, within the budget.
+    pub fn gather(&self) -> Blocks {
+        self.memory.gather()
+    }
+
+    /// Adds a block to those that were gathered. `false` if there is no room for it: the batch then
+    /// does without any.
+    pub fn keep(&self, blocks: &mut Blocks, block: Block) -> bool {
+        blocks.push(block, |bytes| {
+            let mut queue = self.queue();
+            let mut freed = 0;
+            while freed < bytes {
+                match queue.evict() {
+                    Some(evicted) => freed += evicted,
+                    None => break,
+                }
+            }
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing between lock and unlock leaves the queue half changed.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Lets go of the oldest blocks in memory, and says how many bytes they were. A consumer that
+    /// needs them still reads the file.
+    fn evict(&mut self) -> Option<usize> {
+        let oldest = self.resident.pop_front()?;
+        let blocks = self.waiting.get_mut(&oldest).and_then(|entry| entry.blocks.take());
+        Some(blocks.map_or(0, |blocks| blocks.bytes()))
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let sequence = entry.batch.sequence;
+        if entry.blocks.is_some() {
+            self.resident.push_back(sequence);
+        }
+        self.bytes += entry.bytes;
+        self.waiting.insert(sequence, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! Opening the spool: what an earlier life left behind is put in order, and nothing in the folder
+//! can keep the daemon from starting.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex},
+};
+
+use tracing::{info, warn};
+
+use super::{Batch, Entry, Queue, Spool, commit, memory::Memory};
+use crate::durable;
+
+/// Files of batches.
+const BATCHES: &str = "batches";
+/// Checkpoints of consumers.
+pub(super) const CURSORS: &str = "cursors";
+/// Files that are not ours, or damaged.
+pub(super) const SET_ASIDE: &str = "set-aside";
+/// Holds the lock that keeps a second daemon out.
+const LOCK: &str = "lock";
+
+/// Batches hold what visitors of a site did: nobody else's business.
+const DIR_MODE: u32 = 0o750;
+
+impl Spool {
+    /// Opens the spool in `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// The folder cannot be used, or another daemon uses it.
+    pub fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
+        let batches = dir.join(BATCHES);
+        for folder in [dir, &batches, &dir.join(CURSORS), &dir.join(SET_ASIDE)] {
+            durable::create_dir(folder, DIR_MODE).map_err(durable::at("making", folder))?;
+        }
+        let lock = lock(&dir.join(LOCK))?;
+        let mut queue = Queue { next_sequence: 1, ..Queue::default() };
+        for file in fs::read_dir(&batches).map_err(durable::at("reading", &batches))? {
+            let path = file?.path();
+            match inspect(&path) {
+                Ok(Found::Batch(entry)) => queue.add(entry),
+                Ok(Found::Unfinished) => {
+                    // Never acknowledged: the sender still has it.
+                    fs::remove_file(&path).map_err(durable::at("removing", &path))?;
+                    info!(path = %path.display(), "removed a half-written batch");
+                }
+                Ok(Found::Foreign(why)) => set_aside(dir, &path, why),
+                Err(error) => set_aside(dir, &path, &error.to_string()),
+            }
+        }
+        if let Some((last, _)) = queue.waiting.last_key_value() {
+            queue.next_sequence = last + 1;
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            batches,
+            _lock: lock,
+            max_bytes,
+            memory: Memory::default(),
+            commits: commit::Commits::default(),
+            queue: Mutex::new(queue),
+            changed: Condvar::new(),
+        })
+    }
+}
+
+enum Found {
+    Batch(Entry),
+    Unfinished,
+    Foreign(&'static str),
+}
+
+fn inspect(path: &Path) -> io::Result<Found> {
+    let metadata = fs::symlink_metadata(path)?;
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if !metadata.is_file() {
+        return Ok(Found::Foreign("not a file"));
+    }
+    if name.starts_with(commit::UNFINISHED_PREFIX) {
+        return Ok(Found::Unfinished);
+    }
+    let Some(batch) = Batch::from_file_name(name) else {
+        return Ok(Found::Foreign("its name is not that of a batch"));
+    };
+    if metadata.len() == 0 {
+        return Ok(Found::Foreign("empty"));
+    }
+    Ok(Found::Batch(Entry { batch: Arc::new(batch), bytes: metadata.len(), blocks: None }))
+}
+
+fn set_aside(dir: &Path, path: &Path, why: &str) {
+    let to = free_name(dir, path);
+    match fs::rename(path, &to) {
+        Ok(()) => {
+            let (path, to) = (path.display(), to.display());
+            warn!(%path, %to, why, "set a file of the spool aside");
+        }
+        Err(error) => {
+            warn!(path = %path.display(), why, %error, "a file of the spool cannot be set aside");
+        }
+    }
+}
+
+/// A name in the set-aside folder that nothing has.
+fn free_name(dir: &Path, path: &Path) -> PathBuf {
+    let folder = dir.join(SET_ASIDE);
+    let name = path.file_name().unwrap_or_default();
+    let mut to = folder.join(name);
+    let mut count = 1_u32;
+    while to.symlink_metadata().is_ok() {
+        let mut numbered = name.to_owned();
+        numbered.push(format!(".{count}"));
+        to = folder.join(numbered);
+        count += 1;
+    }
+    to
+}
+
+fn lock(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(durable::at("opening", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!("{} is locked: another logpushd uses this spool.dir", path.display()),
+        )),
+        Err(fs::TryLockError::Error(error)) => Err(durable::at("locking", path)(error)),
+    }
+}

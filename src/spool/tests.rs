@@ -1,0 +1,252 @@
+use std::{convert::Infallible, thread};
+
+use super::*;
+use crate::decode::Encoding;
+
+const ROOM: u64 = 1 << 30;
+
+fn header(records: u64) -> Header {
+    Header {
+        received: Timestamp::from_microsecond(1_763_755_200_123_456).unwrap(),
+        endpoint: "push".into(),
+        dataset: "http_requests".into(),
+        records,
+        rejected: 0,
+        record_limit: 1 << 20,
+        digest: 7,
+        encoding: Encoding::Identity,
+    }
+}
+
+fn commit(spool: &Spool, text: &str) -> Arc<Batch> {
+    let mut staging = spool.stage();
+    staging.write(text.as_bytes()).unwrap();
+    spool.commit(staging, header(1), None).unwrap()
+}
+
+fn text_of(spool: &Spool, entry: &Entry) -> String {
+    let mut bytes = Vec::new();
+    let read = spool.read(entry, &mut |block: &Block| {
+        bytes.extend_from_slice(&block.bytes);
+        Ok::<_, Infallible>(())
+    });
+    read.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn next(spool: &Spool, after: u64) -> Entry {
+    match spool.next(after, Some(Instant::now())) {
+        Next::Entry(entry) => entry,
+        other => panic!("{other:?} after {after}"),
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let files = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let (fast, slow) = (spool.register(0), spool.register(0));
+    commit(&spool, "{\"a\":1}\n");
+    commit(&spool, "{\"a\":2}\n");
+    assert_eq!(text_of(&spool, &next(&spool, 0)), "{\"a\":1}\n");
+    assert_eq!(text_of(&spool, &next(&spool, 1)), "{\"a\":2}\n");
+    assert!(matches!(spool.next(2, Some(Instant::now())), Next::Timeout));
+    spool.release(fast, 2);
+    assert_eq!(spool.size(), (2, 16));
+    spool.release(slow, 1);
+    assert_eq!(spool.size(), (1, 8));
+    assert_eq!(names(spool.batches()).len(), 1);
+    spool.release(slow, 2);
+    assert_eq!((spool.size(), names(spool.batches()).len()), ((0, 0), 0));
+}
+
+#[test]
+fn what_waits_is_found_again_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let spool = Spool::open(dir.path(), ROOM).unwrap();
+        spool.register(0);
+        for number in 1..=11 {
+            commit(&spool, &format!("{{\"a\":{number}}}\n"));
+        }
+    }
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let consumer = spool.register(3);
+    spool.release(consumer, 3);
+    for number in 4..=11 {
+        let entry = next(&spool, number - 1);
+        assert_eq!(entry.batch.sequence, number);
+        assert_eq!(text_of(&spool, &entry), format!("{{\"a\":{number}}}\n"));
+    }
+    assert_eq!(commit(&spool, "{}\n").sequence, 12);
+}
+
+#[test]
+fn a_sequence_is_never_used_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let spool = Spool::open(dir.path(), ROOM).unwrap();
+        let consumer = spool.register(0);
+        commit(&spool, "{}\n");
+        spool.release(consumer, 1);
+    }
+    // The folder is empty: only the consumer knows of the first batch.
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    spool.register(1);
+    assert_eq!(commit(&spool, "{}\n").sequence, 2);
+}
+
+#[test]
+fn what_is_no_batch_keeps_nobody_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = {
+        let spool = Spool::open(dir.path(), ROOM).unwrap();
+        spool.register(0);
+        commit(&spool, "{\"kept\":1}\n").file_name()
+    };
+    let batches = dir.path().join("batches");
+    fs::write(batches.join(".unfinished-7"), "half").unwrap();
+    fs::write(batches.join("notes.txt"), "whose?").unwrap();
+    fs::write(batches.join(kept.replace("0001.", "0002.")), "").unwrap();
+    fs::create_dir(batches.join("folder")).unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    assert_eq!(names(&batches), [kept.clone()]);
+    let aside = names(&dir.path().join("set-aside"));
+    assert_eq!(aside, [&kept.replace("0001.", "0002."), "folder", "notes.txt"]);
+    assert_eq!(text_of(&spool, &next(&spool, 0)), "{\"kept\":1}\n");
+}
+
+#[test]
+fn a_second_daemon_is_kept_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Spool::open(dir.path(), ROOM).unwrap();
+    let error = Spool::open(dir.path(), ROOM).unwrap_err();
+    assert!(error.to_string().contains("another logpushd"), "{error}");
+    drop(first);
+    Spool::open(dir.path(), ROOM).unwrap();
+}
+
+#[test]
+fn what_is_not_committed_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let mut staging = spool.stage();
+    staging.write(&vec![b'x'; 1 << 20]).unwrap();
+    assert_eq!(names(spool.batches()).len(), 1);
+    drop(staging);
+    assert_eq!(names(spool.batches()).len(), 0);
+    assert_eq!(spool.size(), (0, 0));
+}
+
+#[test]
+fn a_commit_that_fails_takes_none_of_the_others_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    spool.register(0);
+    let mut doomed = spool.stage();
+    doomed.write(b"{}\n").unwrap();
+    fs::remove_file(doomed.sync().unwrap()).unwrap();
+    let error = spool.commit(doomed, header(1), None).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(commit(&spool, "{\"a\":1}\n").sequence, 1);
+    assert_eq!(text_of(&spool, &next(&spool, 0)), "{\"a\":1}\n");
+}
+
+#[test]
+fn commits_from_many_threads_each_get_a_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    spool.register(0);
+    let mut places: Vec<u64> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|thread| {
+                let spool = &spool;
+                scope.spawn(move || {
+                    let commit_one = |number| {
+                        let text = format!("{{\"t\":{thread},\"n\":{number}}}\n");
+                        let batch = commit(spool, &text);
+                        let entry = next(spool, batch.sequence - 1);
+                        assert_eq!(text_of(spool, &entry), text);
+                        batch.sequence
+                    };
+                    (0..20).map(commit_one).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    places.sort_unstable();
+    assert_eq!(places, (1..=320).collect::<Vec<_>>());
+    assert_eq!(spool.size().0, 320);
+}
+
+#[test]
+fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let consumer = spool.register(0);
+    let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat((1 << 20) - 100));
+    let commit_resident = || {
+        let mut blocks = spool.gather();
+        for _ in 0..10 {
+            let block = Block { bytes: line.clone().into(), records: 1, rejects: vec![] };
+            assert!(spool.keep(&mut blocks, block));
+        }
+        let mut staging = spool.stage();
+        staging.write(line.repeat(10).as_bytes()).unwrap();
+        spool.commit(staging, header(10), Some(blocks)).unwrap();
+    };
+    for _ in 0..6 {
+        commit_resident();
+    }
+    let resident = |sequence: u64| next(&spool, sequence - 1).blocks.is_some();
+    assert_eq!([1, 2, 3, 4, 5, 6].map(resident), [false, false, true, true, true, true]);
+    for sequence in 1..=6 {
+        assert!(text_of(&spool, &next(&spool, sequence - 1)) == line.repeat(10), "{sequence}");
+    }
+    spool.advance(consumer, 5);
+    assert!(!resident(5) && resident(6));
+    spool.advance(consumer, 6);
+    assert!(!resident(6));
+
+    let mut too_large = spool.gather();
+    let block = Block { bytes: vec![b'x'; 17 << 20], records: 1, rejects: vec![] };
+    assert!(!spool.keep(&mut too_large, block));
+}
+
+#[test]
+fn damage_is_told_from_what_is_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    spool.register(0);
+    let mut staging = spool.stage();
+    staging.write(b"\x1f\x8b\x08\x00garbage").unwrap();
+    let damaged = Header { encoding: Encoding::Gzip, ..header(1) };
+    let batch = spool.commit(staging, damaged, None).unwrap();
+    let read = spool.read(&next(&spool, 0), &mut |_| Ok::<_, Infallible>(()));
+    assert!(matches!(read, Err(ReadError::Damaged(_))), "{read:?}");
+    spool.set_aside(&batch);
+    assert_eq!(names(&dir.path().join("set-aside")), [batch.file_name()]);
+}
+
+#[test]
+fn closing_ends_every_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    spool.register(0);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| matches!(spool.next(0, None), Next::Closed));
+        let pausing = scope.spawn(|| spool.pause(Duration::from_secs(3600)));
+        spool.close();
+        assert!(waiting.join().unwrap());
+        assert!(!pausing.join().unwrap());
+    });
+}
