@@ -1,0 +1,77 @@
+//! How far a consumer of the spool is, on disk: the last batch it needs no more, and how far its
+//! files were written then.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::{durable, sink::Mark};
+
+/// A consumer's checkpoint.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Checkpoint {
+    /// Sequence of the last batch that is done with; 0 if none is.
+    pub(super) batch: u64,
+    /// Files as they were behind that batch.
+    #[serde(default)]
+    pub(super) files: Vec<Mark>,
+}
+
+/// The file of a consumer's checkpoint.
+#[derive(Debug)]
+pub(super) struct CheckpointFile {
+    path: PathBuf,
+}
+
+impl CheckpointFile {
+    /// `name` is that of a sink, or begins with a character that no sink's name has.
+    pub(super) fn new(cursors: &Path, name: &str) -> Self {
+        Self { path: cursors.join(format!("{name}.json")) }
+    }
+
+    /// Reads the last checkpoint. One that cannot be read costs duplicates, not records, and not the
+    /// start: it is kept under another name, and all that waits is delivered again.
+    pub(super) fn load(&self) -> Checkpoint {
+        let path = self.path.display();
+        let error = match fs::read(&self.path).map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(checkpoint)) => return checkpoint,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Checkpoint::default(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        warn!(%path, error, "cannot read a checkpoint: all that waits is delivered again");
+        if let Err(error) = fs::rename(&self.path, self.path.with_extension("damaged")) {
+            warn!(%path, %error, "cannot set the checkpoint aside");
+        }
+        Checkpoint::default()
+    }
+
+    pub(super) fn store(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let bytes = serde_json::to_vec(checkpoint)?;
+        durable::replace(&self.path, &bytes).map_err(durable::at("writing", &self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_read_back_and_damage_is_survived() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = CheckpointFile::new(dir.path(), "archive");
+        assert_eq!(file.load(), Checkpoint::default());
+        let mark = Mark { path: "/a b\"/c".into(), inode: 7, length: u64::MAX };
+        let checkpoint = Checkpoint { batch: 42, files: vec![mark] };
+        file.store(&Checkpoint::default()).unwrap();
+        file.store(&checkpoint).unwrap();
+        assert_eq!(file.load(), checkpoint);
+        fs::write(dir.path().join("archive.json"), "{\"batch\":").unwrap();
+        assert_eq!(file.load(), Checkpoint::default());
+        assert!(dir.path().join("archive.damaged").exists());
+    }
+}

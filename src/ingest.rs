@@ -1,0 +1,200 @@
+//! One body on its way from the wire to the spool: decoded and staged as it arrives, then committed.
+//!
+//! Blocking, and free of HTTP: the caller feeds it from a thread that may wait for a disk.
+
+use std::{io, sync::Arc};
+
+use jiff::Timestamp;
+
+use crate::{
+    decode::{Block, DecodeError, Decoder, Encoding, Limits, RejectReason, Summary},
+    quarantine::Bodies,
+    spool::{Batch, Blocks, Header, Spool, Staging},
+};
+
+/// How many records were rejected, by reason, in the order of [`RejectReason::ALL`].
+pub type RejectCounts = [u64; RejectReason::ALL.len()];
+
+/// Where a body came in.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Name of the endpoint.
+    pub endpoint: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// When the request arrived.
+    pub received: Timestamp,
+}
+
+/// A body that arrives.
+pub struct Ingest {
+    spool: Arc<Spool>,
+    bodies: Arc<Bodies>,
+    limits: Limits,
+    origin: Origin,
+    staging: Staging,
+    reading: Reading,
+    gathered: Gathered,
+}
+
+/// What came out of the decoder.
+struct Gathered {
+    /// All blocks so far, if there is room for them in memory.
+    blocks: Option<Blocks>,
+    rejects: RejectCounts,
+}
+
+enum Reading {
+    Decoding(Box<Decoder>),
+    /// The body cannot be read; it is still taken to its end, as it comes.
+    Broken(DecodeError),
+}
+
+/// What became of a body.
+#[derive(Debug)]
+pub enum Receipt {
+    /// It is durable.
+    Committed {
+        /// Its place and its counts.
+        batch: Arc<Batch>,
+        /// Its size, inflated.
+        inflated_bytes: u64,
+        /// What quarantine gets of it.
+        rejects: RejectCounts,
+    },
+    /// There was no record in it; nothing is stored.
+    Empty,
+    /// It was Cloudflare's destination check; nothing is stored.
+    DestinationCheck,
+    /// It cannot be read; it is durable in quarantine as it came.
+    QuarantinedBody {
+        /// What is wrong with it.
+        why: String,
+        /// The name of its file in quarantine.
+        file_name: String,
+    },
+}
+
+/// Why a body was not taken. Nothing of it is left.
+#[derive(Debug)]
+pub enum IngestError {
+    /// It inflates to more than the limit.
+    TooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// It cannot be stored now.
+    Store(io::Error),
+}
+
+impl From<io::Error> for IngestError {
+    fn from(error: io::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Ingest {
+    /// Starts on a body that is declared to be in `encoding`.
+    pub fn new(
+        spool: Arc<Spool>,
+        bodies: Arc<Bodies>,
+        limits: Limits,
+        origin: Origin,
+        encoding: Encoding,
+    ) -> Self {
+        let staging = spool.stage();
+        let gathered = Gathered { blocks: Some(spool.gather()), rejects: RejectCounts::default() };
+        let reading = Reading::Decoding(Box::new(Decoder::new(limits, encoding)));
+        Self { spool, bodies, limits, origin, staging, reading, gathered }
+    }
+
+    /// Takes the next bytes of the body.
+    pub fn push(&mut self, wire: &[u8]) -> Result<(), IngestError> {
+        self.staging.write(wire)?;
+        if let Reading::Decoding(decoder) = &mut self.reading {
+            let pushed = decoder.push(wire, &mut self.gathered.taker(&self.spool));
+            match pushed {
+                Ok(()) => {}
+                Err(DecodeError::TooLarge { limit }) => {
+                    return Err(IngestError::TooLarge { limit });
+                }
+                Err(broken @ DecodeError::Gzip(_)) => self.broken(broken),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that the body is whole, and makes it durable.
+    pub fn finish(mut self) -> Result<Receipt, IngestError> {
+        let why = match self.reading {
+            Reading::Broken(why) => why,
+            Reading::Decoding(decoder) => {
+                let finished = decoder.finish(&mut self.gathered.taker(&self.spool));
+                match finished {
+                    Ok(summary) => {
+                        let Self { spool, limits, origin, staging, gathered, .. } = self;
+                        return store(&spool, limits, origin, staging, gathered, &summary);
+                    }
+                    Err(DecodeError::TooLarge { limit }) => {
+                        return Err(IngestError::TooLarge { limit });
+                    }
+                    Err(broken @ DecodeError::Gzip(_)) => broken,
+                }
+            }
+        };
+        let file_name = self.bodies.keep(self.staging, &self.origin)?;
+        Ok(Receipt::QuarantinedBody { why: why.to_string(), file_name })
+    }
+
+    fn broken(&mut self, why: DecodeError) {
+        self.reading = Reading::Broken(why);
+        self.gathered.blocks = None;
+    }
+}
+
+fn store(
+    spool: &Spool,
+    limits: Limits,
+    origin: Origin,
+    staging: Staging,
+    gathered: Gathered,
+    summary: &Summary,
+) -> Result<Receipt, IngestError> {
+    if summary.destination_check {
+        return Ok(Receipt::DestinationCheck);
+    }
+    if summary.records + summary.rejected == 0 {
+        return Ok(Receipt::Empty);
+    }
+    let header = Header {
+        received: origin.received,
+        endpoint: origin.endpoint,
+        dataset: origin.dataset,
+        records: summary.records,
+        rejected: summary.rejected,
+        record_limit: limits.record_bytes,
+        digest: Header::short_digest(&summary.digest),
+        encoding: summary.encoding,
+    };
+    let batch = spool.commit(staging, header, gathered.blocks)?;
+    let inflated_bytes = summary.inflated_bytes;
+    Ok(Receipt::Committed { batch, inflated_bytes, rejects: gathered.rejects })
+}
+
+impl Gathered {
+    /// Takes blocks, and keeps them for as long as there is room for all of them.
+    fn taker(&mut self, spool: &Spool) -> impl FnMut(Block) {
+        |block| {
+            for reject in &block.rejects {
+                if let Some(count) = self.rejects.get_mut(reject.reason as usize) {
+                    *count += 1;
+                }
+            }
+            if let Some(blocks) = &mut self.blocks
+                && !spool.keep(blocks, block)
+            {
+                self.blocks = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The `file` sink: records as lines in files that people tail.
+//!
+//! Exactly once. For a file, the batches that go into it make one stream of bytes, the same on every
+//! attempt. A checkpoint says how long the file was at a place in that stream. Whatever lies behind
+//! that length was written after it: when the stream is written again, those bytes are compared
+//! and passed over, and only what is missing is added. So nothing is written twice, and no byte that
+//! somebody may have seen is taken back.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+
+use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
+use crate::{decode::Block, durable, spool::Batch};
+
+/// How many files are kept open. One a dataset is written at a time.
+const MAX_OPEN_FILES: usize = 64;
+
+/// How many files a checkpoint remembers. One that was forgotten is only looked at anew.
+const MAX_MARKS: usize = 1024;
+
+/// Folders that are made get the permission bits that the file has, and may be entered by whoever
+/// may read it.
+fn dir_mode(mode: u32) -> u32 {
+    mode | (mode & 0o444) >> 2 | 0o700
+}
+
+/// A file sink.
+pub struct FileSink {
+    template: PathTemplate,
+    mode: u32,
+    targets: HashMap<PathBuf, Target>,
+    /// The file of the batch under way.
+    current: Option<PathBuf>,
+    /// Numbers uses, to know what was not used for long.
+    clock: u64,
+}
+
+/// A file that is or was written to.
+struct Target {
+    inode: u64,
+    /// Up to where the finished batches reach.
+    finished: u64,
+    /// Up to where the attempt under way has come.
+    reached: u64,
+    /// Whether a checkpoint knows it.
+    known: bool,
+    open: Option<Open>,
+    used: u64,
+}
+
+struct Open {
+    file: File,
+    /// Its length: `reached` or, when a stream is written again, more.
+    length: u64,
+    dirty: bool,
+}
+
+impl FileSink {
+    /// `marks` are those of the last checkpoint.
+    pub fn new(template: PathTemplate, mode: u32, marks: Vec<Mark>) -> Self {
+        let targets = marks.into_iter().map(|mark| {
+            let target = Target {
+                inode: mark.inode,
+                finished: mark.length,
+                reached: mark.length,
+                known: true,
+                open: None,
+                used: 0,
+            };
+            (PathBuf::from(mark.path), target)
+        });
+        Self { template, mode, targets: targets.collect(), current: None, clock: 0 }
+    }
+
+    /// Opens the file at `path`, or notices that another one has its name now.
+    fn open(&mut self, path: &Path) -> Result<(), SinkError> {
+        let named = path.metadata();
+        if let Some(target) = self.targets.get_mut(path) {
+            let inode = named.as_ref().map_or(0, MetadataExt::ino);
+            if inode == target.inode {
+                if target.open.is_some() {
+                    return Ok(());
+                }
+            } else {
+                // Somebody renamed or removed it: what we wrote there stays there.
+                if let Some(open) = target.open.take_if(|open| open.dirty) {
+                    open.file.sync_data().map_err(SinkError::at("syncing", path))?;
+                }
+                self.targets.remove(path);
+            }
+        }
+        if named.is_err()
+            && let Some(folder) = path.parent()
+        {
+            durable::create_dir(folder, dir_mode(self.mode))
+                .map_err(SinkError::at("making", folder))?;
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(self.mode)
+            .open(path)
+            .map_err(SinkError::at("opening", path))?;
+        let metadata = file.metadata().map_err(SinkError::at("reading", path))?;
+        if !metadata.is_file() {
+            let error = io::Error::other("it is not a regular file");
+            return Err(SinkError::at("opening", path)(error));
+        }
+        let length = metadata.len();
+        let target = self.targets.entry(path.to_owned()).or_insert(Target {
+            inode: metadata.ino(),
+            finished: length,
+            reached: length,
+            known: false,
+            open: None,
+            used: 0,
+        });
+        target.open = Some(Open { file, length, dirty: false });
+        self.close_some();
+        Ok(())
+    }
+
+    /// Lets go of the files that were not used for longest.
+    fn close_some(&mut self) {
+        let mut open: Vec<_> = self
+            .targets
+            .values_mut()
+            .filter(|target| target.open.as_ref().is_some_and(|open| !open.dirty))
+            .collect();
+        if open.len() > MAX_OPEN_FILES {
+            open.sort_unstable_by_key(|target| std::cmp::Reverse(target.used));
+            for target in open.into_iter().skip(MAX_OPEN_FILES / 2) {
+                target.open = None;
+            }
+        }
+    }
+
+    fn current(&mut self) -> Option<(&Path, &mut Target)> {
+        let path = self.current.as_deref()?;
+        Some((path, self.targets.get_mut(path)?))
+    }
+}
+
+impl Sink for FileSink {
+    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+        let header = &batch.header;
+        let path = self.template.render(&header.endpoint, &header.dataset, header.received);
+        self.open(&path)?;
+        self.clock += 1;
+        let clock = self.clock;
+        self.current = Some(path);
+        let Some((path, target)) = self.current() else { return Ok(Begin::Ready) };
+        target.used = clock;
+        if !target.known {
+            return Ok(Begin::CheckpointFirst);
+        }
+        target.reached = target.finished;
+        if let Some(open) = &mut target.open {
+            let metadata = open.file.metadata().map_err(SinkError::at("reading", path))?;
+            open.length = metadata.len();
+            if open.length < target.finished {
+                warn!(
+                    path = %path.display(), expected = target.finished, found = open.length,
+                    "somebody shortened a file that is written to"
+                );
+                target.finished = open.length;
+                target.reached = open.length;
+            }
+        }
+        Ok(Begin::Ready)
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), SinkError> {
+        let Some((path, target)) = self.current() else { return Ok(()) };
+        let Some(open) = &mut target.open else { return Ok(()) };
+        let mut rest = block.bytes.as_slice();
+        if target.reached < open.length {
+            let there = usize::try_from(open.length - target.reached).unwrap_or(usize::MAX);
+            let (again, missing) = rest.split_at(there.min(rest.len()));
+            if holds(&open.file, target.reached, again).map_err(SinkError::at("reading", path))? {
+                target.reached += again.len() as u64;
+                rest = missing;
+            } else {
+                warn!(path = %path.display(), "somebody else wrote to a file that is written to");
+                open.dirty = true;
+                end_line(open).map_err(SinkError::at("writing to", path))?;
+                target.reached = open.length;
+            }
+        }
+        while !rest.is_empty() {
+            open.dirty = true;
+            let written = match (&open.file).write(rest) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome,
+            };
+            let written = written.map_err(SinkError::at("writing to", path))?;
+            open.length += written as u64;
+            target.reached += written as u64;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        if let Some((_, target)) = self.current() {
+            target.finished = target.reached;
+        }
+        self.current = None;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
+        for (path, target) in &mut self.targets {
+            if let Some(open) = target.open.as_mut().filter(|open| open.dirty) {
+                open.file.sync_data().map_err(SinkError::at("syncing", path))?;
+                open.dirty = false;
+            }
+            if !target.known {
+                let folder = path.parent().unwrap_or(Path::new("/"));
+                durable::sync_dir(folder).map_err(SinkError::at("syncing", folder))?;
+                target.known = true;
+            }
+        }
+        if self.targets.len() > MAX_MARKS {
+            let mut used: Vec<u64> = self.targets.values().map(|target| target.used).collect();
+            used.sort_unstable();
+            let keep_from = used.get(used.len() - MAX_MARKS / 2).copied().unwrap_or(0);
+            self.targets.retain(|_, target| target.used >= keep_from);
+        }
+        let marks = self.targets.iter().map(|(path, target)| Mark {
+            path: path.to_string_lossy().into_owned(),
+            inode: target.inode,
+            length: target.finished,
+        });
+        Ok(marks.collect())
+    }
+}
+
+/// Whether the file holds `bytes` at `offset`.
+fn holds(file: &File, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+    let mut there = vec![0; bytes.len()];
+    file.read_exact_at(&mut there, offset)?;
+    Ok(there == bytes)
+}
+
+/// A line that somebody else left open must not swallow the first of ours.
+fn end_line(open: &mut Open) -> io::Result<()> {
+    let mut last = [b'\n'];
+    open.length = open.file.metadata()?.len();
+    if open.length > 0 {
+        open.file.read_exact_at(&mut last, open.length - 1)?;
+    }
+    if last != [b'\n'] {
+        (&open.file).write_all(b"\n")?;
+        open.length += 1;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::{decode::Encoding, spool::Header};
+
+fn batch(sequence: u64, dataset: &str) -> Batch {
+    let header = Header {
+        received: Timestamp::from_microsecond(1_763_755_200_000_000).unwrap(),
+        endpoint: "push".into(),
+        dataset: dataset.into(),
+        records: 1,
+        rejected: 0,
+        record_limit: 1 << 20,
+        digest: 7,
+        encoding: Encoding::Gzip,
+    };
+    Batch { sequence, header }
+}
+
+fn sink(dir: &Path, marks: Vec<Mark>) -> FileSink {
+    let template = PathTemplate::parse(&format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display()));
+    FileSink::new(template.unwrap(), 0o640, marks)
+}
+
+/// Begins as the driver does. Gives back the checkpoint, if the sink asked for one.
+fn begin(sink: &mut FileSink, batch: &Batch) -> Option<Vec<Mark>> {
+    match sink.begin(batch).unwrap() {
+        Begin::Ready => None,
+        Begin::CheckpointFirst => {
+            let marks = sink.sync().unwrap();
+            assert_eq!(sink.begin(batch).unwrap(), Begin::Ready);
+            Some(marks)
+        }
+    }
+}
+
+fn write(sink: &mut FileSink, text: &str) {
+    sink.write(&Block { bytes: text.into(), ..Block::default() }).unwrap();
+}
+
+fn deliver(sink: &mut FileSink, batch: &Batch, text: &str) -> Option<Vec<Mark>> {
+    let marks = begin(sink, batch);
+    write(sink, text);
+    sink.finish().unwrap();
+    marks
+}
+
+fn file(dir: &Path, dataset: &str) -> PathBuf {
+    dir.join(dataset).join("2025-11-21.ndjson")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn batches_go_to_the_file_of_their_dataset_and_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    assert!(deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n").is_some(), "a file it knew not");
+    deliver(&mut sink, &batch(2, "b"), "{\"n\":2}\n");
+    assert_eq!(deliver(&mut sink, &batch(3, "a"), "{\"n\":3}\n"), None);
+    assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n{\"n\":3}\n");
+    assert_eq!(read(&file(dir.path(), "b")), "{\"n\":2}\n");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file(dir.path(), "a")), 0o640);
+    assert_eq!(mode(&dir.path().join("a")), 0o750);
+}
+
+#[test]
+fn an_attempt_that_failed_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+    begin(&mut sink, &batch(2, "a"));
+    write(&mut sink, "{\"n\":2}\n{\"n\":");
+    begin(&mut sink, &batch(2, "a"));
+    write(&mut sink, "{\"n\":2}\n");
+    write(&mut sink, "{\"n\":3}\n{\"n\":4}\n");
+    sink.finish().unwrap();
+    assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n");
+}
+
+#[test]
+fn after_a_crash_only_what_is_missing_is_written() {
+    let stream = ["{\"n\":2}\n", "{\"n\":33}\n{\"n\":4}\n"];
+    let whole = format!("{{\"n\":1}}\n{}{}", stream[0], stream[1]);
+    // The crash came when this much of the file was written.
+    for there in "{\"n\":1}\n".len()..=whole.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "a");
+        let marks = {
+            let mut sink = sink(dir.path(), vec![]);
+            deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+            sink.sync().unwrap()
+        };
+        let inode = fs::metadata(&path).unwrap().ino();
+        fs::write(&path, &whole[..there]).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        let mut sink = sink(dir.path(), marks);
+        assert_eq!(deliver(&mut sink, &batch(2, "a"), stream[0]), None);
+        assert_eq!(deliver(&mut sink, &batch(3, "a"), stream[1]), None);
+        assert_eq!(read(&path), whole, "{there} bytes were there");
+    }
+}
+
+#[test]
+fn a_file_that_was_new_at_the_crash_is_not_doubled() {
+    let dir = tempfile::tempdir().unwrap();
+    let marks = deliver(&mut sink(dir.path(), vec![]), &batch(1, "a"), "{\"n\":1}\n");
+    let mut sink = sink(dir.path(), marks.expect("a checkpoint before the first byte"));
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+    assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n");
+}
+
+#[test]
+fn a_file_that_was_there_before_is_appended_to() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("a")).unwrap();
+    fs::write(file(dir.path(), "a"), "{\"n\":1}\n").unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+    assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n{\"n\":1}\n");
+}
+
+#[test]
+fn a_file_that_was_renamed_or_removed_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a");
+    let mut sink = sink(dir.path(), vec![]);
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+    fs::rename(&path, path.with_extension("1")).unwrap();
+    assert!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n").is_some());
+    fs::rename(&path, path.with_extension("2")).unwrap();
+    fs::write(&path, "").unwrap();
+    deliver(&mut sink, &batch(3, "a"), "{\"n\":3}\n");
+    fs::remove_dir_all(dir.path().join("a")).unwrap();
+    deliver(&mut sink, &batch(4, "a"), "{\"n\":4}\n");
+    assert_eq!(read(&path), "{\"n\":4}\n");
+}
+
+#[test]
+fn a_file_that_somebody_emptied_or_wrote_to_goes_on_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a");
+    let mut sink = sink(dir.path(), vec![]);
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
+    assert_eq!(read(&path), "{\"n\":2}\n");
+    let mut other = OpenOptions::new().append(true).open(&path).unwrap();
+    other.write_all(b"who wrote this?").unwrap();
+    deliver(&mut sink, &batch(3, "a"), "{\"n\":3}\n");
+    assert_eq!(read(&path), "{\"n\":2}\nwho wrote this?\n{\"n\":3}\n");
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(file(dir.path(), "a")).unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    let error = sink.begin(&batch(1, "a")).unwrap_err().to_string();
+    assert!(error.starts_with("opening ") && error.contains("2025-11-21"), "{error}");
+    deliver(&mut sink, &batch(2, "b"), "{}\n");
+}
+
+#[test]
+fn many_files_do_not_stay_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    for number in 0..200 {
+        deliver(&mut sink, &batch(number + 1, &format!("d{number}")), "{}\n");
+        sink.sync().unwrap();
+    }
+    let open = sink.targets.values().filter(|target| target.open.is_some()).count();
+    assert!(open <= MAX_OPEN_FILES, "{open}");
+    deliver(&mut sink, &batch(201, "d0"), "{\"n\":2}\n");
+    assert_eq!(read(&file(dir.path(), "d0")), "{}\n{\"n\":2}\n");
+}
