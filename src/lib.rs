@@ -1,9 +1,24 @@
 //! logpushd: a standalone HTTPS daemon that Cloudflare Logpush pushes to.
+//!
+//! The way of a batch through the modules, top to bottom; an arrow never points up:
+//!
+//! - [`listen`] accepts, [`tls`] holds the certificates, [`serve`] leads one connection;
+//! - [`http`] decides who may post and answers;
+//! - [`ingest`] takes one body: [`decode`] inflates, splits and checks it, [`spool`] makes it durable
+//!   and [`quarantine`] keeps what cannot be accepted;
+//! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
+//!
+//! Beside the way stand [`config`], [`logging`], [`metrics`], [`admin`] and [`durable`]; [`daemon`]
+//! puts all of it together, and [`cli`] is what people type. Only `main.rs` prints and exits.
+
 pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod decode;
 pub mod delivery;
 pub mod durable;
+pub mod http;
 pub mod ingest;
 pub mod listen;
 pub mod logging;

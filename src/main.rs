@@ -1,1 +1,82 @@
-fn main(){}
+//! The `logpushd` command: the only file that prints errors and decides on exit codes.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place for it")]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use logpushd::{
+    cli::{Cli, Command, ConfigFile},
+    config, daemon,
+    daemon::Fatal,
+    logging, tls,
+};
+
+/// From sysexits.h.
+mod exit {
+    pub(super) const USAGE: u8 = 64;
+    pub(super) const UNAVAILABLE: u8 = 69;
+    pub(super) const BUG: u8 = 70;
+    pub(super) const IO: u8 = 74;
+    pub(super) const CONFIG: u8 = 78;
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed stdout leaves nobody to tell.
+            error.print().ok();
+            return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match cli.command {
+        Command::Run(file) => run(&file),
+        Command::Validate(file) => validate(&file),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { text, code }) => {
+            eprintln!("{text}");
+            code.into()
+        }
+    }
+}
+
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    fn config(text: &impl ToString) -> Self {
+        Self { text: text.to_string(), code: exit::CONFIG }
+    }
+}
+
+fn run(file: &ConfigFile) -> Result<(), Failure> {
+    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
+    let log = logging::init(config.log.format, config.log.level)
+        .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
+    daemon::run(config, &file.path, &log).map_err(|fatal| {
+        let code = match &fatal {
+            Fatal::Config(_) => exit::CONFIG,
+            Fatal::Io(_) => exit::IO,
+            Fatal::Unavailable(_) => exit::UNAVAILABLE,
+            Fatal::Bug(_) => exit::BUG,
+        };
+        Failure { text: format!("logpushd: {fatal}"), code }
+    })
+}
+
+fn validate(file: &ConfigFile) -> Result<(), Failure> {
+    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
+    let tls = &config.server.tls;
+    let to_be_made = tls.self_signed && !tls.cert_file.exists() && !tls.key_file.exists();
+    if !to_be_made {
+        let at = file.path.display();
+        tls::load(tls).map_err(|error| Failure::config(&format!("{at}: server.tls: {error}")))?;
+    }
+    println!("{}: ok", file.path.display());
+    Ok(())
+}

@@ -1,0 +1,414 @@
+//! Puts the daemon together, watches over its parts, and takes it down in order.
+//!
+//! Start: spool and checkpoints, TLS, secrets, sinks, sockets; only then does anything run. Stop: no
+//! new requests, those under way are answered, sinks take what waits, all within a deadline; what is
+//! left then stays in the spool. A part that ends by itself is a defect and stops the daemon, so that
+//! its supervisor starts a whole one.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    panic::{self, AssertUnwindSafe},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Semaphore, mpsc},
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+use crate::{
+    admin,
+    config::{self, Config, PathPattern},
+    delivery::{Delivery, Wants},
+    http::Intake,
+    listen,
+    logging::LogHandle,
+    metrics::{Metrics, Refusal},
+    quarantine::{Bodies, QuarantineSink},
+    serve::{self, ConnectionEnd},
+    sink::{self, Sink},
+    spool::{ConsumerId, Spool},
+    tls::Acceptor,
+};
+
+/// How long a stop may take: requests under way, then sinks. systemd's own patience is 90 s.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// The part of it that requests may take.
+const DRAIN_REQUESTS: Duration = Duration::from_secs(15);
+
+/// The checkpoint of quarantine; no sink's name begins like that.
+const QUARANTINE: &str = "@quarantine";
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug)]
+pub enum Fatal {
+    /// Something that the config names cannot be used.
+    Config(String),
+    /// The state folder cannot be used.
+    Io(String),
+    /// An address cannot be listened on.
+    Unavailable(String),
+    /// A part ended that must not.
+    Bug(String),
+}
+
+impl std::fmt::Display for Fatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(what) | Self::Io(what) | Self::Unavailable(what) | Self::Bug(what) => {
+                f.write_str(what)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+/// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
+pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
+    let io = |error: io::Error| Fatal::Io(error.to_string());
+    let spool = Arc::new(Spool::open(&config.spool.dir, config.spool.max_bytes).map_err(io)?);
+    let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io)?);
+    let metrics = Arc::new(metrics(&config));
+    let deliveries = deliveries(&config, &spool, &metrics)?;
+    let places = deliveries.iter().map(Delivery::id).collect();
+    let acceptor =
+        Acceptor::new(&config.server.tls).map_err(|error| Fatal::Config(error.to_string()))?;
+    let intake = Intake::new(&config, Arc::clone(&spool), bodies, Arc::clone(&metrics))
+        .map_err(|error| Fatal::Config(error.to_string()))?;
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("logpushd")
+        .build()
+        .map_err(|error| Fatal::Unavailable(format!("cannot start threads: {error}")))?;
+
+    let (waiting, bytes) = spool.size();
+    info!(version = env!("CARGO_PKG_VERSION"), waiting, bytes, "starting");
+    let daemon = Daemon {
+        config,
+        path: path.to_owned(),
+        log: log.clone(),
+        spool,
+        metrics,
+        places,
+        acceptor: Arc::new(acceptor),
+        intake: Arc::new(intake),
+        stop: CancellationToken::new(),
+        connections: TaskTracker::new(),
+    };
+    daemon.run(&runtime, deliveries)
+}
+
+struct Daemon {
+    config: Config,
+    path: PathBuf,
+    log: LogHandle,
+    spool: Arc<Spool>,
+    metrics: Arc<Metrics>,
+    /// Of the sinks, in the order of the config.
+    places: Vec<ConsumerId>,
+    acceptor: Arc<Acceptor>,
+    intake: Arc<Intake>,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+/// What ended: its name, and whether in order.
+type Ended = (String, bool);
+
+impl Daemon {
+    fn run(self, runtime: &Runtime, deliveries: Vec<Delivery>) -> Result<(), Fatal> {
+        let _context = runtime.enter();
+        let unavailable = |error: io::Error| Fatal::Unavailable(error.to_string());
+        let listeners: Vec<_> = self.config.server.addresses.iter().copied().map(bind).collect();
+        let listeners =
+            listeners.into_iter().collect::<io::Result<Vec<_>>>().map_err(unavailable)?;
+        let admin = self.bind_admin().map_err(unavailable)?;
+        let signals = Signals::new().map_err(unavailable)?;
+
+        let parts = deliveries.len() + listeners.len() + 1;
+        let (tell_end, ended) = mpsc::channel(parts);
+        let sinks = deliveries.len();
+        for delivery in deliveries {
+            deliver(delivery, tell_end.clone())
+                .map_err(|error| Fatal::Unavailable(format!("cannot start a thread: {error}")))?;
+        }
+        if let Some(listener) = admin {
+            self.supervise("admin listener", &tell_end, self.serve_admin(listener));
+        }
+        let permits = Arc::new(Semaphore::new(self.config.limits.max_connections));
+        for listener in listeners {
+            self.supervise("listener", &tell_end, self.accept(listener, Arc::clone(&permits)));
+        }
+        drop(tell_end);
+        info!("ready");
+        runtime.block_on(self.watch(signals, ended, sinks))
+    }
+
+    fn bind_admin(&self) -> io::Result<Option<TcpListener>> {
+        let admin = self.config.admin;
+        match listen::bind(admin.address) {
+            Ok(listener) => {
+                let address = listener.local_addr()?;
+                info!(%address, "admin listener: /healthz /readyz /metrics /version");
+                Ok(Some(listener))
+            }
+            Err(error) if !admin.asked_for => {
+                warn!(%error, "going on without the admin listener: set admin.address to choose one");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs a task whose end, before the daemon's, is a defect.
+    fn supervise(
+        &self,
+        name: &'static str,
+        tell_end: &mpsc::Sender<Ended>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (tell_end, stop) = (tell_end.clone(), self.stop.clone());
+        let task = tokio::spawn(task);
+        tokio::spawn(async move {
+            let outcome = task.await;
+            if !stop.is_cancelled() {
+                // The receiver lives as long as the daemon.
+                tell_end.send((name.to_owned(), outcome.is_ok())).await.ok();
+            }
+        });
+    }
+
+    fn serve_admin(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
+        let intake = Arc::clone(&self.intake);
+        let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
+        let (acceptor, places) = (Arc::clone(&self.acceptor), self.places.clone());
+        let render = move || {
+            let (batches, bytes) = spool.size();
+            metrics.spool(bytes, batches as u64);
+            metrics.certificate_expiry(acceptor.not_after());
+            for (sink, place) in places.iter().enumerate() {
+                let oldest = spool.oldest_for(*place).map_or(0, Timestamp::as_microsecond);
+                metrics.sink_oldest_waiting(sink, u64::try_from(oldest).unwrap_or(0));
+            }
+            metrics.render()
+        };
+        // It goes on while the daemon drains, to say so, and ends with the runtime.
+        admin::serve(listener, CancellationToken::new(), move || intake.readiness(), render)
+    }
+
+    fn accept(
+        &self,
+        listener: TcpListener,
+        permits: Arc<Semaphore>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let intake = Arc::clone(&self.intake);
+        let (acceptor, metrics) = (Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
+        let (stop, connections) = (self.stop.clone(), self.connections.clone());
+        listen::accept_loop(listener, permits, stop.clone(), move |stream, peer, permit| {
+            let (intake, metrics) = (Arc::clone(&intake), Arc::clone(&metrics));
+            let (tls, stop) = (acceptor.current(), stop.clone());
+            connections.spawn(async move {
+                let _open = metrics.connection();
+                let service = |request, peer| Arc::clone(&intake).handle(request, peer);
+                let end = serve::connection(stream, peer, tls, service, stop).await;
+                if matches!(end, ConnectionEnd::HandshakeFailed | ConnectionEnd::HandshakeTimeout) {
+                    metrics.refused(Refusal::TlsHandshake);
+                }
+                drop(permit);
+            });
+        })
+    }
+
+    async fn watch(
+        self,
+        mut signals: Signals,
+        mut ended: mpsc::Receiver<Ended>,
+        sinks: usize,
+    ) -> Result<(), Fatal> {
+        let outcome = loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Asked::Reload => self.reload(),
+                    Asked::Stop(signal) => {
+                        info!(signal, "stopping");
+                        break Ok(());
+                    }
+                },
+                Some((name, in_order)) = ended.recv() => {
+                    let how = if in_order { "ended" } else { "panicked" };
+                    error!(name, "a part {how} that must not end: stopping");
+                    break Err(Fatal::Bug(format!("{name} {how}")));
+                }
+            }
+        };
+        tokio::select! {
+            () = self.drain(&mut ended, sinks - usize::from(outcome.is_err())) => {}
+            signal = signals.stop() => {
+                warn!(signal, "stopping at once: what waits stays in the spool");
+            }
+        }
+        outcome
+    }
+
+    async fn drain(&self, ended: &mut mpsc::Receiver<Ended>, sinks: usize) {
+        let begun = Instant::now();
+        self.intake.drain();
+        self.stop.cancel();
+        self.connections.close();
+        if timeout_at(begun + DRAIN_REQUESTS, self.connections.wait()).await.is_err() {
+            warn!(connections = self.connections.len(), "uploads are cut off: they come again");
+        }
+        self.spool.close();
+        for _ in 0..sinks {
+            if timeout_at(begun + DRAIN, ended.recv()).await.is_err() {
+                warn!("a sink did not come to an end");
+                break;
+            }
+        }
+        let (waiting, bytes) = self.spool.size();
+        info!(waiting, bytes, "stopped");
+    }
+
+    /// Takes over what can change under load: certificates, secrets, the log level.
+    fn reload(&self) {
+        let new = match config::load(&self.path) {
+            Ok(new) => new,
+            Err(problems) => {
+                error!("reload: the configuration stays as it was:\n{problems}");
+                return;
+            }
+        };
+        self.log.set_level(new.log.level);
+        if let Err(error) = self.acceptor.reload(&new.server.tls) {
+            error!(%error, "reload: the certificate stays as it was");
+        }
+        for problem in self.intake.reload_secrets() {
+            error!(problem, "reload");
+        }
+        let mut same = self.config.clone();
+        same.log.level = new.log.level;
+        same.server.tls = new.server.tls.clone();
+        if same != new {
+            warn!(
+                "reload: only certificates, secrets and log.level were taken over; the rest needs a restart"
+            );
+        }
+        info!("reloaded");
+    }
+}
+
+fn metrics(config: &Config) -> Metrics {
+    let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    let sinks: Vec<_> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let datasets = config.endpoints.iter().filter_map(|endpoint| match &endpoint.path {
+        PathPattern::Fixed { dataset, .. } => Some(dataset.clone()),
+        PathPattern::Dataset { .. } => None,
+    });
+    Metrics::new(&endpoints, &sinks, &datasets.collect::<Vec<_>>(), &Intake::quarantine_reasons())
+}
+
+/// The consumers of the spool: the sinks in the order of the config, then quarantine.
+fn deliveries(
+    config: &Config,
+    spool: &Arc<Spool>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Delivery>, Fatal> {
+    let by_endpoint: HashMap<_, _> = config
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.name.clone(), endpoint.sinks.clone()))
+        .collect();
+    let by_endpoint = Arc::new(by_endpoint);
+    let mut deliveries = Vec::new();
+    for (place, sink) in config.sinks.iter().enumerate() {
+        let wants = Wants::Records(Arc::clone(&by_endpoint));
+        let delivery = Delivery::new(
+            sink.name.clone(),
+            wants,
+            Arc::clone(spool),
+            (Arc::clone(metrics), place),
+            |marks| sink::open(sink, marks),
+        );
+        deliveries.push(delivery.map_err(Fatal::Config)?);
+    }
+    let quarantine = Delivery::new(
+        QUARANTINE.to_owned(),
+        Wants::Rejects,
+        Arc::clone(spool),
+        (Arc::clone(metrics), config.sinks.len()),
+        |marks| {
+            let sink = QuarantineSink::open(&config.quarantine.dir, spool.batches(), marks)?;
+            Ok(Box::new(sink) as Box<dyn Sink>)
+        },
+    );
+    deliveries.push(quarantine.map_err(Fatal::Config)?);
+    Ok(deliveries)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = listen::bind(address)?;
+    let address = listener.local_addr()?;
+    info!(%address, "listening");
+    Ok(listener)
+}
+
+fn deliver(delivery: Delivery, tell_end: mpsc::Sender<Ended>) -> io::Result<()> {
+    let name = format!("sink {}", delivery.name());
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| delivery.run()));
+        // The receiver is gone when the daemon did not wait.
+        tell_end.blocking_send((name, outcome.is_ok())).ok();
+    })?;
+    Ok(())
+}
+
+/// What a signal asks for.
+enum Asked {
+    Reload,
+    Stop(&'static str),
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+        }
+    }
+
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Asked::Stop(signal) = self.next().await {
+                return signal;
+            }
+        }
+    }
+}

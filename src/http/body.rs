@@ -1,0 +1,215 @@
+//! Reads a body and feeds it to its [`Ingest`], on a thread that may block.
+
+use std::{
+    error::Error as _,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::{Version, body::Incoming, header::EXPECT, http::request};
+use tokio::{task::spawn_blocking, time::timeout};
+use tracing::{error, info, warn};
+
+use super::{Intake, answer::Accepted, in_flight::Reservation, refusal::Refusal};
+use crate::{
+    decode::RejectReason,
+    ingest::{Ingest, IngestError, Origin, Receipt},
+};
+
+/// How long a body may stand still. Cloudflare gives up on its own after 10 s without progress.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+
+/// How much of a body is gathered for one trip to a blocking thread: enough to make the trip cheap,
+/// little enough that reading hardly waits for it.
+const HOP_BYTES: usize = 128 * 1024;
+
+/// A body that was refused unread is read on this far, so that a sender in the middle of it sees the
+/// answer rather than a reset connection.
+const LINGER_BYTES: usize = 4 << 20;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What quarantine counts: the reasons for records, then whole bodies.
+pub(super) fn quarantine_reasons() -> Vec<&'static str> {
+    RejectReason::ALL.map(RejectReason::label).into_iter().chain(["undecodable_body"]).collect()
+}
+
+/// The place of whole bodies among them.
+const UNDECODABLE_BODY: usize = RejectReason::ALL.len();
+
+/// One body on its way.
+pub(super) struct Upload {
+    pub(super) intake: Arc<Intake>,
+    pub(super) origin: Origin,
+    /// The endpoint's place in the config.
+    pub(super) endpoint: usize,
+    pub(super) peer: SocketAddr,
+    pub(super) started: Instant,
+    pub(super) reservation: Reservation,
+}
+
+impl Upload {
+    pub(super) async fn receive(
+        mut self,
+        incoming: &mut Incoming,
+        mut ingest: Ingest,
+    ) -> Result<Accepted, Refusal> {
+        let max_body_bytes = self.intake.limits.max_body_bytes;
+        let mut wire_bytes = 0;
+        let mut pieces = Pieces::default();
+        loop {
+            let data = match timeout(BODY_IDLE, incoming.frame()).await {
+                Err(_) => return Err(Refusal::BodyTimeout { seconds: BODY_IDLE.as_secs() }),
+                Ok(None) => break,
+                Ok(Some(Err(error))) => {
+                    return Err(interrupted(&error));
+                }
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => data,
+                    // Trailers say nothing that is needed.
+                    Err(_) => continue,
+                },
+            };
+            wire_bytes += data.len() as u64;
+            if wire_bytes > max_body_bytes {
+                return Err(Refusal::body_too_large(max_body_bytes, None));
+            }
+            if !self.reservation.cover(wire_bytes) {
+                return Err(self.intake.too_much_in_flight());
+            }
+            pieces.add(data);
+            if pieces.bytes >= HOP_BYTES {
+                let gathered = std::mem::take(&mut pieces);
+                let hop = spawn_blocking(move || gathered.push(ingest)).await;
+                ingest = hop.map_err(|error| panicked(&error))?.map_err(refusal)?;
+            }
+        }
+        // From here on it no longer matters whether the sender waits: the task is on its own.
+        let commit = spawn_blocking(move || {
+            let committing = Instant::now();
+            let outcome = pieces.push(ingest).and_then(Ingest::finish);
+            self.account(outcome, wire_bytes, committing)
+        });
+        commit.await.map_err(|error| panicked(&error))?
+    }
+
+    /// Counts and logs what became of the body.
+    fn account(
+        self,
+        outcome: Result<Receipt, IngestError>,
+        wire_bytes: u64,
+        committing: Instant,
+    ) -> Result<Accepted, Refusal> {
+        let receipt = outcome.map_err(refusal)?;
+        let accepted = Accepted::from(&receipt);
+        let Origin { endpoint, dataset, received } = &self.origin;
+        let metrics = &self.intake.metrics;
+        metrics.batch(self.endpoint, accepted.outcome);
+        metrics.received_bytes(wire_bytes);
+        let peer = self.peer;
+        match &receipt {
+            Receipt::Committed { batch, inflated_bytes, rejects } => {
+                let received = u64::try_from(received.as_microsecond()).unwrap_or(0);
+                metrics.records(self.endpoint, dataset, batch.header.records, received);
+                metrics.inflated_bytes(*inflated_bytes);
+                metrics.commit(committing.elapsed());
+                for (reason, records) in rejects.iter().enumerate() {
+                    metrics.quarantined(reason, *records);
+                }
+                info!(
+                    endpoint, dataset, batch = batch.sequence, records = batch.header.records,
+                    quarantined = batch.header.rejected, wire_bytes, inflated_bytes,
+                    milliseconds = self.started.elapsed().as_millis(), %peer, "committed"
+                );
+            }
+            Receipt::DestinationCheck => info!(
+                endpoint, dataset, %peer,
+                "answered Cloudflare's destination check: the job can reach this endpoint"
+            ),
+            Receipt::Empty => info!(endpoint, dataset, wire_bytes, %peer, "a body without records"),
+            Receipt::QuarantinedBody { why, file_name } => {
+                metrics.quarantined(UNDECODABLE_BODY, 1);
+                warn!(
+                    endpoint, dataset, %received, wire_bytes, why, file_name, %peer,
+                    "a body that cannot be read is in quarantine"
+                );
+            }
+        }
+        Ok(accepted)
+    }
+}
+
+/// Parts of a body that arrived one after the other.
+#[derive(Default)]
+struct Pieces {
+    pieces: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Pieces {
+    fn add(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push(piece);
+    }
+
+    fn push(self, mut ingest: Ingest) -> Result<Ingest, IngestError> {
+        for piece in self.pieces {
+            ingest.push(&piece)?;
+        }
+        Ok(ingest)
+    }
+}
+
+/// Ends the reading of a body that was refused.
+pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming) {
+    // HTTP/2 resets the stream behind the answer. A sender that asked first has sent nothing yet.
+    let pointless = head.version == Version::HTTP_2 || head.headers.contains_key(EXPECT);
+    if pointless || hyper::body::Body::is_end_stream(&incoming) {
+        return;
+    }
+    tokio::spawn(async move {
+        let mut left = LINGER_BYTES;
+        let drained = timeout(LINGER, async {
+            while let Some(Ok(frame)) = incoming.frame().await {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(bytes) {
+                    Some(rest) => left = rest,
+                    None => break,
+                }
+            }
+        });
+        // Whether it came to the end or not, there is nothing more to do for it.
+        drained.await.ok();
+    });
+}
+
+/// Whether the sender broke HTTP or went away.
+fn interrupted(error: &hyper::Error) -> Refusal {
+    let what = error.to_string();
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+            Refusal::Malformed { what }
+        }
+        _ => Refusal::Disconnected { what },
+    }
+}
+
+fn refusal(error: IngestError) -> Refusal {
+    match error {
+        IngestError::TooLarge { limit } => Refusal::inflates_too_large(limit),
+        IngestError::Store(error) => {
+            error!(%error, "cannot store a batch");
+            Refusal::cannot_store(&error)
+        }
+    }
+}
+
+/// A defect of ours: the sender keeps the batch and may try again.
+fn panicked(error: &tokio::task::JoinError) -> Refusal {
+    error!(%error, "a batch was given up");
+    Refusal::Unavailable { why: String::from("internal error; the receiver's log has more") }
+}

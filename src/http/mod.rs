@@ -1,0 +1,197 @@
+//! The public HTTP surface: one request in, one answer out, top to bottom in [`Intake::handle`].
+//!
+//! gate (may it come in?) -> body (read it) -> ingest (make it durable) -> answer.
+
+mod answer;
+mod body;
+mod gate;
+mod in_flight;
+mod refusal;
+mod throttle;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use hyper::{Request, Response, body::Incoming};
+use jiff::Timestamp;
+
+pub use self::answer::Body;
+use self::{
+    body::Upload,
+    gate::{Admitted, Gate},
+    in_flight::InFlight,
+    refusal::Refusal,
+    throttle::Throttle,
+};
+use crate::{
+    config::{Config, Limits, format_bytes},
+    decode,
+    ingest::{Ingest, Origin},
+    metrics::Metrics,
+    quarantine::Bodies,
+    spool::Spool,
+};
+
+/// Everything that a request may need. Shared by all of them.
+#[derive(Debug)]
+pub struct Intake {
+    gate: Gate,
+    limits: Limits,
+    in_flight: InFlight,
+    spool: Arc<Spool>,
+    bodies: Arc<Bodies>,
+    metrics: Arc<Metrics>,
+    draining: AtomicBool,
+    refusals: Throttle,
+}
+
+impl Intake {
+    /// Reads the endpoints' secrets.
+    pub fn new(
+        config: &Config,
+        spool: Arc<Spool>,
+        bodies: Arc<Bodies>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            gate: Gate::open(&config.endpoints)?,
+            limits: config.limits,
+            in_flight: InFlight::new(config.limits.max_in_flight_bytes),
+            spool,
+            bodies,
+            metrics,
+            draining: AtomicBool::new(false),
+            refusals: Throttle::default(),
+        })
+    }
+
+    /// Why something may go to quarantine: the labels that [`Metrics`] needs, in their order.
+    pub fn quarantine_reasons() -> Vec<&'static str> {
+        body::quarantine_reasons()
+    }
+
+    /// Reads the endpoints' secrets again. Those of an endpoint whose file cannot be read stay.
+    pub fn reload_secrets(&self) -> Vec<String> {
+        self.gate.reload()
+    }
+
+    /// Refuses batches from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Why batches are refused now, if they are.
+    pub fn readiness(&self) -> Result<(), String> {
+        match self.unavailable(0) {
+            Some(Refusal::Unavailable { why }) => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers one request. Never fails: what goes wrong is an answer too.
+    pub async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
+        let started = Instant::now();
+        let (head, mut incoming) = request.into_parts();
+        let declared = hyper::body::Body::size_hint(&incoming).exact();
+        let admitted = self.gate.admit(&head, peer.ip());
+        let endpoint =
+            admitted.as_ref().map_or("", |admitted| admitted.endpoint.as_str()).to_owned();
+        let outcome = match admitted {
+            Err(refusal) => Err(refusal),
+            Ok(admitted) => self.receive(admitted, &mut incoming, declared, peer, started).await,
+        };
+        match outcome {
+            Ok(accepted) => answer::accepted(&accepted),
+            Err(refusal) => {
+                body::let_go(&head, incoming);
+                self.metrics.refused(refusal.label());
+                self.refusals.log(&refusal, &head, peer, &endpoint, declared);
+                answer::refused(&refusal)
+            }
+        }
+    }
+
+    /// What can be said before a byte of the body is read.
+    fn check_length(&self, declared: Option<u64>) -> Result<(), Refusal> {
+        let bytes = declared.unwrap_or(0);
+        if bytes > self.limits.max_body_bytes {
+            return Err(Refusal::body_too_large(self.limits.max_body_bytes, declared));
+        }
+        self.unavailable(bytes).map_or(Ok(()), Err)
+    }
+
+    fn unavailable(&self, bytes: u64) -> Option<Refusal> {
+        let why = if self.draining.load(Ordering::Relaxed) {
+            String::from("the receiver is shutting down; send again")
+        } else if !self.spool.has_room(bytes.max(1)) {
+            String::from(
+                "the spool is full (spool.max_bytes): a sink lags behind; see its errors in the receiver's log",
+            )
+        } else {
+            return None;
+        };
+        Some(Refusal::Unavailable { why })
+    }
+
+    async fn receive(
+        self: &Arc<Self>,
+        admitted: Admitted,
+        incoming: &mut Incoming,
+        declared: Option<u64>,
+        peer: SocketAddr,
+        started: Instant,
+    ) -> Result<answer::Accepted, Refusal> {
+        self.check_length(declared)?;
+        let Some(reservation) = self.in_flight.reserve(declared.unwrap_or(0)) else {
+            return Err(self.too_much_in_flight());
+        };
+        let limits = decode::Limits {
+            inflated_bytes: self.limits.max_inflated_bytes,
+            record_bytes: usize::try_from(self.limits.max_record_bytes).unwrap_or(usize::MAX),
+        };
+        let origin =
+            Origin { endpoint: admitted.endpoint, dataset: admitted.dataset, received: now() };
+        let ingest = Ingest::new(
+            Arc::clone(&self.spool),
+            Arc::clone(&self.bodies),
+            limits,
+            origin.clone(),
+            admitted.encoding,
+        );
+        let upload = Upload {
+            intake: Arc::clone(self),
+            origin,
+            endpoint: admitted.place,
+            peer,
+            started,
+            reservation,
+        };
+        upload.receive(incoming, ingest).await
+    }
+
+    fn too_much_in_flight(&self) -> Refusal {
+        let limit = format_bytes(self.limits.max_in_flight_bytes);
+        Refusal::Unavailable {
+            why: format!(
+                "too many uploads at once (limits.max_in_flight_bytes = {limit}); send again"
+            ),
+        }
+    }
+}
+
+/// Whole microseconds, as a batch's file name holds them.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}

@@ -1,0 +1,114 @@
+//! Every way to refuse a request: one table of status, text and label.
+//!
+//! Cloudflare shows the first bytes of the answer to whoever runs the job, and sends the same bytes
+//! again for hours: the text says what to change. It carries nothing of the inside.
+
+use std::io;
+
+use hyper::StatusCode;
+
+use crate::{config::format_bytes, metrics::Refusal as Refused};
+
+/// Why a request was refused.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Malformed {
+        what: String,
+    },
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    BodyTimeout {
+        seconds: u64,
+    },
+    TooLarge {
+        key: &'static str,
+        limit: u64,
+        found: String,
+    },
+    UnsupportedEncoding,
+    /// Cannot store now; the sender keeps the batch and tries again.
+    Unavailable {
+        why: String,
+    },
+    /// Not a batch that was refused: the sender went away in the middle.
+    Disconnected {
+        what: String,
+    },
+}
+
+impl Refusal {
+    pub(super) fn body_too_large(limit: u64, declared: Option<u64>) -> Self {
+        let found = match declared {
+            Some(bytes) => format!("this body has {bytes} bytes"),
+            None => String::from("this body has more"),
+        };
+        Self::TooLarge { key: "limits.max_body_bytes", limit, found }
+    }
+
+    pub(super) fn inflates_too_large(limit: u64) -> Self {
+        let found = String::from("this body inflates to more");
+        Self::TooLarge { key: "limits.max_inflated_bytes", limit, found }
+    }
+
+    pub(super) fn cannot_store(error: &io::Error) -> Self {
+        Self::Unavailable { why: format!("the batch cannot be stored now: {}", error.kind()) }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed { .. } | Self::Disconnected { .. } => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// For the sender. Empty for whoever did not prove who it is.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Unauthorized => String::new(),
+            Self::Malformed { what } => format!("malformed request: {what}\n"),
+            Self::Disconnected { what } => format!("the body did not come whole: {what}\n"),
+            Self::Forbidden => {
+                String::from("this source address is not in the endpoint's allow_from\n")
+            }
+            Self::NotFound => String::from(
+                "no endpoint has this path: compare destination_conf with endpoint.NAME.path\n",
+            ),
+            Self::MethodNotAllowed => String::from("send batches by POST or PUT\n"),
+            Self::BodyTimeout { seconds } => {
+                format!("no more of the body came for {seconds} seconds\n")
+            }
+            Self::TooLarge { key, limit, found } => format!(
+                "{key} is {limit} ({}) and {found}: raise {key}, or lower the job's max_upload_bytes\n",
+                format_bytes(*limit)
+            ),
+            Self::UnsupportedEncoding => {
+                String::from("Content-Encoding must be gzip or identity\n")
+            }
+            Self::Unavailable { why } => format!("{why}\n"),
+        }
+    }
+
+    pub(super) fn label(&self) -> Refused {
+        match self {
+            Self::Malformed { .. } => Refused::Malformed,
+            Self::Disconnected { .. } => Refused::Disconnected,
+            Self::Unauthorized => Refused::Unauthorized,
+            Self::Forbidden => Refused::Forbidden,
+            Self::NotFound => Refused::NotFound,
+            Self::MethodNotAllowed => Refused::MethodNotAllowed,
+            Self::BodyTimeout { .. } => Refused::BodyTimeout,
+            Self::TooLarge { .. } => Refused::TooLarge,
+            Self::UnsupportedEncoding => Refused::UnsupportedEncoding,
+            Self::Unavailable { .. } => Refused::Unavailable,
+        }
+    }
+}
