@@ -7,7 +7,8 @@ use super::diagnostic::Diagnostic;
 /// What every reading function is handed.
 #[derive(Default)]
 pub(super) struct Context {
-    /// The folder of the configuration file, absolute.
+    /// The folder of the configuration file, absolute and without links, so that `..` can be cut off
+    /// it by name.
     pub(super) folder: PathBuf,
     problems: Vec<(Diagnostic, Basis)>,
     /// The names of all keys that were asked for, with `*` for names that the operator chooses.
@@ -18,6 +19,16 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), ..Self::default() }
+    }
+
+    /// Where a relative path begins, and what is left of it: its leading `..` are gone.
+    pub(super) fn begin<'a>(&self, mut path: &'a str) -> (&Path, &'a str) {
+        let mut folder = self.folder.as_path();
+        while let Some(rest) = path.strip_prefix("../") {
+            folder = folder.parent().unwrap_or(folder);
+            path = rest.trim_start_matches('/');
+        }
+        (folder, path)
     }
 
     /// Records a problem that is one whatever else the file says.

@@ -245,7 +245,8 @@ impl<'i> Table<'i> {
             cx.push(Diagnostic::at(text.span(), message));
             return None;
         }
-        Some(Spanned::new(text.span(), cx.folder.join(text.get_ref())))
+        let (folder, rest) = cx.begin(text.get_ref());
+        Some(Spanned::new(text.span(), folder.join(rest)))
     }
 
     /// Takes one of a closed list of words.

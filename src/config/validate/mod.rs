@@ -33,14 +33,17 @@ const GIB: u64 = 1 << 30;
 pub(super) fn load(file: &Path) -> Result<Config, Problems> {
     let unreadable = |error| Problems::unreadable(file, &error);
     let bytes = fs::read(file).map_err(unreadable)?;
+    // The folder that the file was named in, even if the file itself is a link to elsewhere.
     let absolute = path::absolute(file).map_err(unreadable)?;
+    let folder =
+        fs::canonicalize(absolute.parent().unwrap_or(Path::new("/"))).map_err(unreadable)?;
     let source = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
         let message = format!("not valid UTF-8 in line {line}, byte {at} of the file");
         Problems::new(file, "", vec![Diagnostic::general(message)])
     })?;
-    let mut cx = Context::new(absolute.parent().unwrap_or(Path::new("/")));
+    let mut cx = Context::new(&folder);
     parse(&source, &mut cx).map_err(|diagnostics| Problems::new(file, source, diagnostics))
 }
 

@@ -128,7 +128,8 @@ fn absolute_template(text: &Spanned<String>, cx: &mut Context) -> Option<(String
     if text.get_ref().starts_with('/') {
         return Some((text.get_ref().clone(), (text.span(), template)));
     }
-    let Some(folder) = cx.folder.to_str() else {
+    let (folder, rest) = cx.begin(text.get_ref());
+    let Some(folder) = folder.to_str() else {
         cx.push(
             problem("the folder of this file is not valid UTF-8".into())
                 .hint("write an absolute path"),
@@ -136,7 +137,7 @@ fn absolute_template(text: &Spanned<String>, cx: &mut Context) -> Option<(String
         return None;
     };
     // The folder is no template, whatever it is called.
-    let path = format!("{}/{}", template::escape(folder.trim_end_matches('/')), text.get_ref());
+    let path = format!("{}/{}", template::escape(folder.trim_end_matches('/')), rest);
     let template = PathTemplate::parse(&path).map_err(|message| cx.push(problem(message))).ok()?;
     Some((path, (text.span(), template)))
 }

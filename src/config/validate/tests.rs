@@ -160,8 +160,8 @@ fn the_quickstart_needs_nothing() {
     let config = load(&repository("config/quickstart.toml")).unwrap();
     assert!(config.server.addresses.iter().all(|address| address.ip().is_loopback()));
     assert!(config.server.tls.self_signed);
-    assert_eq!(config.server.tls.cert_file, repository("config/../certs/dev-fullchain.pem"));
-    assert_eq!(config.spool.dir, repository("config/../data"));
+    assert_eq!(config.server.tls.cert_file, repository("certs/dev-fullchain.pem"));
+    assert_eq!(config.spool.dir, repository("data"));
     assert_eq!(config.endpoints[0].auth, Auth::None);
     assert_eq!(config.endpoints[0].sinks, ["files", "terminal"]);
     assert_eq!(config.sinks[1].kind, SinkKind::Stdout);
