@@ -79,7 +79,8 @@ impl std::error::Error for Fatal {}
 /// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
 pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let io = |error: io::Error| Fatal::Io(error.to_string());
-    let spool = Arc::new(Spool::open(&config.spool.dir, config.spool.max_bytes).map_err(io)?);
+    let spool = Spool::open(&config.spool.dir, config.spool.max_bytes, config.spool.dedup_window);
+    let spool = Arc::new(spool.map_err(io)?);
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io)?);
     let metrics = Arc::new(metrics(&config));
     let deliveries = deliveries(&config, &spool, &metrics)?;

@@ -62,6 +62,13 @@ pub enum Receipt {
         /// What quarantine gets of it.
         rejects: RejectCounts,
     },
+    /// The same batch is durable already; this one is not stored.
+    Duplicate {
+        /// Records that sinks got.
+        records: u64,
+        /// Records that quarantine got.
+        rejected: u64,
+    },
     /// There was no record in it; nothing is stored.
     Empty,
     /// It was Cloudflare's destination check; nothing is stored.
@@ -176,7 +183,10 @@ fn store(
         digest: Header::short_digest(&summary.digest),
         encoding: summary.encoding,
     };
-    let batch = spool.commit(staging, header, gathered.blocks)?;
+    let Some(batch) = spool.commit(staging, header, gathered.blocks)? else {
+        let Summary { records, rejected, .. } = *summary;
+        return Ok(Receipt::Duplicate { records, rejected });
+    };
     let inflated_bytes = summary.inflated_bytes;
     Ok(Receipt::Committed { batch, inflated_bytes, rejects: gathered.rejects })
 }

@@ -38,6 +38,7 @@ impl From<&Receipt> for Accepted {
                 };
                 (outcome, header.records, header.rejected)
             }
+            Receipt::Duplicate { records, rejected } => (Outcome::Duplicate, *records, *rejected),
             Receipt::Empty => (Outcome::Empty, 0, 0),
             Receipt::DestinationCheck => (Outcome::DestinationCheck, 0, 0),
             Receipt::QuarantinedBody { .. } => (Outcome::Quarantined, 0, 1),

@@ -125,6 +125,10 @@ impl Upload {
                     milliseconds = self.started.elapsed().as_millis(), %peer, "committed"
                 );
             }
+            Receipt::Duplicate { records, .. } => info!(
+                endpoint, dataset, records, wire_bytes, %peer,
+                "this batch was committed before: not delivered again"
+            ),
             Receipt::DestinationCheck => info!(
                 endpoint, dataset, %peer,
                 "answered Cloudflare's destination check: the job can reach this endpoint"

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use super::{Batch, Blocks, Entry, Header, Spool};
+use super::{Batch, Blocks, Entry, Header, Spool, dedup::Key};
 use crate::durable;
 
 /// What a file's name begins with until its batch is committed.
@@ -52,6 +52,7 @@ struct Line {
 /// One batch in the queue.
 #[derive(Debug)]
 struct Ticket {
+    key: Key,
     header: Header,
     staged: PathBuf,
     outcome: Mutex<Option<Result<Arc<Batch>, Shared>>>,
@@ -70,7 +71,8 @@ impl Spool {
         Staging { path, file: None, buffer: Vec::new(), bytes: 0 }
     }
 
-    /// Commits a batch. When this returns its place, it survives a power cut.
+    /// Commits a batch. When this returns its place, it survives a power cut. `None` if the same
+    /// batch was committed before, within the window; nothing is left of this one then.
     ///
     /// # Errors
     /// The batch is not stored, and nothing of it is left.
@@ -79,9 +81,12 @@ impl Spool {
         mut staging: Staging,
         header: Header,
         blocks: Option<Blocks>,
-    ) -> io::Result<Arc<Batch>> {
+    ) -> io::Result<Option<Arc<Batch>>> {
+        let key = Key::of(&header);
+        let Some(_claim) = self.dedup.claim(key) else { return Ok(None) };
         staging.sync()?;
         let ticket = Arc::new(Ticket {
+            key,
             header,
             staged: staging.path.clone(),
             outcome: Mutex::new(None),
@@ -108,7 +113,7 @@ impl Spool {
             Some(Ok(batch)) => {
                 // Its file bears another name now.
                 staging.file = None;
-                Ok(batch)
+                Ok(Some(batch))
             }
             Some(Err((kind, text))) => Err(io::Error::new(kind, text)),
             None => Err(io::Error::other("the commit was abandoned")),
@@ -138,6 +143,7 @@ impl Spool {
         match synced {
             Ok(()) => {
                 for (ticket, batch) in renamed {
+                    self.dedup.committed(ticket.key, batch.header.received);
                     let blocks = lock(&ticket.blocks).take().map(Arc::new);
                     queue.add(Entry { batch: Arc::clone(&batch), bytes: ticket.bytes, blocks });
                     *lock(&ticket.outcome) = Some(Ok(batch));

@@ -6,6 +6,7 @@
 
 mod batch;
 mod commit;
+mod dedup;
 mod memory;
 mod recover;
 
@@ -26,7 +27,7 @@ pub use self::{
     commit::Staging,
     memory::Blocks,
 };
-use self::{commit::Commits, memory::Memory};
+use self::{commit::Commits, dedup::Dedup, memory::Memory};
 use crate::{
     decode::{Block, DecodeError, Decoder},
     durable,
@@ -45,6 +46,7 @@ pub struct Spool {
     max_bytes: u64,
     memory: Memory,
     commits: Commits,
+    dedup: Dedup,
     queue: Mutex<Queue>,
     /// Told when a batch is added, and when the spool closes.
     changed: Condvar,
@@ -165,6 +167,13 @@ impl Spool {
         let gone = std::mem::replace(&mut queue.waiting, kept);
         queue.bytes -= gone.values().map(|entry| entry.bytes).sum::<u64>();
         drop(queue);
+        if gone.is_empty() {
+            return;
+        }
+        // That they were committed must be known when their files no longer say so.
+        if let Err(error) = self.dedup.sync() {
+            warn!(%error, "a power cut now could make batches come twice");
+        }
         for entry in gone.values() {
             // A file that stays is found again at the next start, and removed then.
             let path = self.path(&entry.batch);

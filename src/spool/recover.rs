@@ -6,17 +6,20 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
+    time::Duration,
 };
 
 use tracing::{info, warn};
 
-use super::{Batch, Entry, Queue, Spool, commit, memory::Memory};
+use super::{Batch, Entry, Queue, Spool, commit, dedup::Dedup, memory::Memory};
 use crate::durable;
 
 /// Files of batches.
 const BATCHES: &str = "batches";
 /// Checkpoints of consumers.
 pub(super) const CURSORS: &str = "cursors";
+/// Which batches were committed.
+const DEDUP: &str = "dedup";
 /// Files that are not ours, or damaged.
 pub(super) const SET_ASIDE: &str = "set-aside";
 /// Holds the lock that keeps a second daemon out.
@@ -30,9 +33,9 @@ impl Spool {
     ///
     /// # Errors
     /// The folder cannot be used, or another daemon uses it.
-    pub fn open(dir: &Path, max_bytes: u64) -> io::Result<Self> {
-        let batches = dir.join(BATCHES);
-        for folder in [dir, &batches, &dir.join(CURSORS), &dir.join(SET_ASIDE)] {
+    pub fn open(dir: &Path, max_bytes: u64, dedup_window: Duration) -> io::Result<Self> {
+        let (batches, dedup) = (dir.join(BATCHES), dir.join(DEDUP));
+        for folder in [dir, &batches, &dedup, &dir.join(CURSORS), &dir.join(SET_ASIDE)] {
             durable::create_dir(folder, DIR_MODE).map_err(durable::at("making", folder))?;
         }
         let lock = lock(&dir.join(LOCK))?;
@@ -53,6 +56,10 @@ impl Spool {
         if let Some((last, _)) = queue.waiting.last_key_value() {
             queue.next_sequence = last + 1;
         }
+        let dedup = Dedup::open(dedup, dedup_window);
+        for entry in queue.waiting.values() {
+            dedup.seed(&entry.batch.header);
+        }
         Ok(Self {
             dir: dir.to_owned(),
             batches,
@@ -60,6 +67,7 @@ impl Spool {
             max_bytes,
             memory: Memory::default(),
             commits: commit::Commits::default(),
+            dedup,
             queue: Mutex::new(queue),
             changed: Condvar::new(),
         })

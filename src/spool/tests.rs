@@ -1,19 +1,27 @@
-use std::{convert::Infallible, thread};
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
 
 use super::*;
 use crate::decode::Encoding;
 
 const ROOM: u64 = 1 << 30;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// A header that no other has.
 fn header(records: u64) -> Header {
+    static DIGESTS: AtomicU64 = AtomicU64::new(0);
+
     Header {
-        received: Timestamp::from_microsecond(1_763_755_200_123_456).unwrap(),
+        received: Timestamp::now(),
         endpoint: "push".into(),
         dataset: "http_requests".into(),
         records,
         rejected: 0,
         record_limit: 1 << 20,
-        digest: 7,
+        digest: DIGESTS.fetch_add(1, Ordering::Relaxed).into(),
         encoding: Encoding::Identity,
     }
 }
@@ -21,7 +29,7 @@ fn header(records: u64) -> Header {
 fn commit(spool: &Spool, text: &str) -> Arc<Batch> {
     let mut staging = spool.stage();
     staging.write(text.as_bytes()).unwrap();
-    spool.commit(staging, header(1), None).unwrap()
+    spool.commit(staging, header(1), None).unwrap().expect("no duplicate")
 }
 
 fn text_of(spool: &Spool, entry: &Entry) -> String {
@@ -52,7 +60,7 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     let (fast, slow) = (spool.register(0), spool.register(0));
     commit(&spool, "{\"a\":1}\n");
     commit(&spool, "{\"a\":2}\n");
@@ -72,13 +80,13 @@ fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
 fn what_waits_is_found_again_in_order() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let spool = Spool::open(dir.path(), ROOM).unwrap();
+        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
         spool.register(0);
         for number in 1..=11 {
             commit(&spool, &format!("{{\"a\":{number}}}\n"));
         }
     }
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     let consumer = spool.register(3);
     spool.release(consumer, 3);
     for number in 4..=11 {
@@ -93,13 +101,13 @@ fn what_waits_is_found_again_in_order() {
 fn a_sequence_is_never_used_twice() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let spool = Spool::open(dir.path(), ROOM).unwrap();
+        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
         let consumer = spool.register(0);
         commit(&spool, "{}\n");
         spool.release(consumer, 1);
     }
     // The folder is empty: only the consumer knows of the first batch.
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     spool.register(1);
     assert_eq!(commit(&spool, "{}\n").sequence, 2);
 }
@@ -108,7 +116,7 @@ fn a_sequence_is_never_used_twice() {
 fn what_is_no_batch_keeps_nobody_from_starting() {
     let dir = tempfile::tempdir().unwrap();
     let kept = {
-        let spool = Spool::open(dir.path(), ROOM).unwrap();
+        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
         spool.register(0);
         commit(&spool, "{\"kept\":1}\n").file_name()
     };
@@ -117,7 +125,7 @@ fn what_is_no_batch_keeps_nobody_from_starting() {
     fs::write(batches.join("notes.txt"), "whose?").unwrap();
     fs::write(batches.join(kept.replace("0001.", "0002.")), "").unwrap();
     fs::create_dir(batches.join("folder")).unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     assert_eq!(names(&batches), [kept.clone()]);
     let aside = names(&dir.path().join("set-aside"));
     assert_eq!(aside, [&kept.replace("0001.", "0002."), "folder", "notes.txt"]);
@@ -127,17 +135,17 @@ fn what_is_no_batch_keeps_nobody_from_starting() {
 #[test]
 fn a_second_daemon_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Spool::open(dir.path(), ROOM).unwrap();
-    let error = Spool::open(dir.path(), ROOM).unwrap_err();
+    let first = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let error = Spool::open(dir.path(), ROOM, DAY).unwrap_err();
     assert!(error.to_string().contains("another logpushd"), "{error}");
     drop(first);
-    Spool::open(dir.path(), ROOM).unwrap();
+    Spool::open(dir.path(), ROOM, DAY).unwrap();
 }
 
 #[test]
 fn what_is_not_committed_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     let mut staging = spool.stage();
     staging.write(&vec![b'x'; 1 << 20]).unwrap();
     assert_eq!(names(spool.batches()).len(), 1);
@@ -149,7 +157,7 @@ fn what_is_not_committed_leaves_nothing() {
 #[test]
 fn a_commit_that_fails_takes_none_of_the_others_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     spool.register(0);
     let mut doomed = spool.stage();
     doomed.write(b"{}\n").unwrap();
@@ -163,7 +171,7 @@ fn a_commit_that_fails_takes_none_of_the_others_with_it() {
 #[test]
 fn commits_from_many_threads_each_get_a_place() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     spool.register(0);
     let mut places: Vec<u64> = thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
@@ -191,7 +199,7 @@ fn commits_from_many_threads_each_get_a_place() {
 #[test]
 fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     let consumer = spool.register(0);
     let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat((1 << 20) - 100));
     let commit_resident = || {
@@ -225,12 +233,12 @@ fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
 #[test]
 fn damage_is_told_from_what_is_readable() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     spool.register(0);
     let mut staging = spool.stage();
     staging.write(b"\x1f\x8b\x08\x00garbage").unwrap();
     let damaged = Header { encoding: Encoding::Gzip, ..header(1) };
-    let batch = spool.commit(staging, damaged, None).unwrap();
+    let batch = spool.commit(staging, damaged, None).unwrap().unwrap();
     let read = spool.read(&next(&spool, 0), &mut |_| Ok::<_, Infallible>(()));
     assert!(matches!(read, Err(ReadError::Damaged(_))), "{read:?}");
     spool.set_aside(&batch);
@@ -240,7 +248,7 @@ fn damage_is_told_from_what_is_readable() {
 #[test]
 fn closing_ends_every_wait() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM).unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     spool.register(0);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| matches!(spool.next(0, None), Next::Closed));
@@ -249,4 +257,40 @@ fn closing_ends_every_wait() {
         assert!(waiting.join().unwrap());
         assert!(!pausing.join().unwrap());
     });
+}
+
+#[test]
+fn the_same_batch_is_committed_once_also_across_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = header(1);
+    let commit = |spool: &Spool| {
+        let mut staging = spool.stage();
+        staging.write(b"{}\n").unwrap();
+        spool.commit(staging, batch.clone(), None).unwrap().is_some()
+    };
+    {
+        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+        let consumer = spool.register(0);
+        assert!(commit(&spool));
+        assert!(!commit(&spool));
+        assert_eq!(names(spool.batches()).len(), 1, "nothing of the second is left");
+        // Only the file's own name says now that it was committed.
+        fs::remove_dir_all(dir.path().join("dedup")).unwrap();
+        fs::create_dir(dir.path().join("dedup")).unwrap();
+        spool.advance(consumer, 0);
+    }
+    {
+        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+        let consumer = spool.register(0);
+        assert!(!commit(&spool));
+        spool.release(consumer, 1);
+        assert_eq!(spool.size().0, 0);
+    }
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    spool.register(1);
+    assert!(!commit(&spool), "now the log says it");
+    let other = Header { dataset: "dns_logs".into(), ..batch.clone() };
+    let mut staging = spool.stage();
+    staging.write(b"{}\n").unwrap();
+    assert!(spool.commit(staging, other, None).unwrap().is_some(), "another dataset");
 }
