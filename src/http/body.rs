@@ -84,7 +84,8 @@ impl Upload {
             if pieces.bytes >= HOP_BYTES {
                 let gathered = std::mem::take(&mut pieces);
                 let hop = spawn_blocking(move || gathered.push(ingest)).await;
-                ingest = hop.map_err(|error| panicked(&error))?.map_err(refusal)?;
+                ingest =
+                    hop.map_err(|error| panicked(&error))?.map_err(|error| self.refusal(error))?;
             }
         }
         // From here on it no longer matters whether the sender waits: the task is on its own.
@@ -103,7 +104,7 @@ impl Upload {
         wire_bytes: u64,
         committing: Instant,
     ) -> Result<Accepted, Refusal> {
-        let receipt = outcome.map_err(refusal)?;
+        let receipt = outcome.map_err(|error| self.refusal(error))?;
         let accepted = Accepted::from(&receipt);
         let Origin { endpoint, dataset, received } = &self.origin;
         let metrics = &self.intake.metrics;
@@ -143,6 +144,16 @@ impl Upload {
             }
         }
         Ok(accepted)
+    }
+
+    fn refusal(&self, error: IngestError) -> Refusal {
+        match error {
+            IngestError::TooLarge { limit } => Refusal::inflates_too_large(limit),
+            IngestError::Store(error) => {
+                self.intake.spool.failed(&error);
+                Refusal::cannot_store(&error)
+            }
+        }
     }
 }
 
@@ -199,16 +210,6 @@ fn interrupted(error: &hyper::Error) -> Refusal {
             Refusal::Malformed { what }
         }
         _ => Refusal::Disconnected { what },
-    }
-}
-
-fn refusal(error: IngestError) -> Refusal {
-    match error {
-        IngestError::TooLarge { limit } => Refusal::inflates_too_large(limit),
-        IngestError::Store(error) => {
-            error!(%error, "cannot store a batch");
-            Refusal::cannot_store(&error)
-        }
     }
 }
 

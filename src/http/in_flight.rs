@@ -24,6 +24,15 @@ impl InFlight {
         Self { used: Arc::default(), limit }
     }
 
+    /// What is under way.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.used() >= self.limit
+    }
+
     /// `None` if it would go over the limit.
     pub(super) fn reserve(&self, bytes: u64) -> Option<Reservation> {
         let mut reservation =

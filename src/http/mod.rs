@@ -5,6 +5,7 @@
 mod answer;
 mod body;
 mod gate;
+mod guesses;
 mod in_flight;
 mod refusal;
 mod throttle;
@@ -21,11 +22,13 @@ use std::{
 
 use hyper::{Request, Response, body::Incoming};
 use jiff::Timestamp;
+use tokio::time::sleep;
 
 pub use self::answer::Body;
 use self::{
     body::Upload,
     gate::{Admitted, Gate},
+    guesses::Guesses,
     in_flight::InFlight,
     refusal::Refusal,
     throttle::Throttle,
@@ -50,6 +53,7 @@ pub struct Intake {
     metrics: Arc<Metrics>,
     draining: AtomicBool,
     refusals: Throttle,
+    guesses: Guesses,
 }
 
 impl Intake {
@@ -69,6 +73,7 @@ impl Intake {
             metrics,
             draining: AtomicBool::new(false),
             refusals: Throttle::default(),
+            guesses: Guesses::default(),
         })
     }
 
@@ -91,8 +96,18 @@ impl Intake {
     pub fn readiness(&self) -> Result<(), String> {
         match self.unavailable(0) {
             Some(Refusal::Unavailable { why }) => Err(why),
-            _ => Ok(()),
+            _ if self.in_flight.is_full() => Err(self.too_much_in_flight_text()),
+            _ => self.spool.writable().map_err(|reason| reason.to_string()),
         }
+    }
+
+    /// The answer for a connection beyond `limits.max_connections`.
+    pub fn too_many_connections(&self) -> Response<Body> {
+        let limit = self.limits.max_connections;
+        let why = format!("too many connections (limits.max_connections = {limit}); send again");
+        let refusal = Refusal::unavailable(&why);
+        self.metrics.refused(refusal.label());
+        answer::last(answer::refused(&refusal))
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer too.
@@ -117,6 +132,9 @@ impl Intake {
                 body::let_go(&head, incoming);
                 self.metrics.refused(refusal.label());
                 self.refusals.log(&refusal, &head, peer, &endpoint, declared);
+                if matches!(refusal, Refusal::Unauthorized) {
+                    sleep(self.guesses.wrong(peer.ip(), started)).await;
+                }
                 answer::refused(&refusal)
             }
         }
@@ -132,16 +150,11 @@ impl Intake {
     }
 
     fn unavailable(&self, bytes: u64) -> Option<Refusal> {
-        let why = if self.draining.load(Ordering::Relaxed) {
-            String::from("the receiver is shutting down; send again")
-        } else if !self.spool.has_room(bytes.max(1)) {
-            String::from(
-                "the spool is full (spool.max_bytes): a sink lags behind; see its errors in the receiver's log",
-            )
-        } else {
-            return None;
-        };
-        Some(Refusal::Unavailable { why })
+        if self.draining.load(Ordering::Relaxed) {
+            return Some(Refusal::unavailable("the receiver is shutting down; send again"));
+        }
+        let wanted = self.in_flight.used().saturating_add(bytes.max(1));
+        self.spool.room(wanted).err().map(|reason| Refusal::unavailable(&reason))
     }
 
     async fn receive(
@@ -181,12 +194,12 @@ impl Intake {
     }
 
     fn too_much_in_flight(&self) -> Refusal {
+        Refusal::unavailable(&self.too_much_in_flight_text())
+    }
+
+    fn too_much_in_flight_text(&self) -> String {
         let limit = format_bytes(self.limits.max_in_flight_bytes);
-        Refusal::Unavailable {
-            why: format!(
-                "too many uploads at once (limits.max_in_flight_bytes = {limit}); send again"
-            ),
-        }
+        format!("too many uploads at once (limits.max_in_flight_bytes = {limit}); send again")
     }
 }
 

@@ -53,7 +53,11 @@ impl Refusal {
     }
 
     pub(super) fn cannot_store(error: &io::Error) -> Self {
-        Self::Unavailable { why: format!("the batch cannot be stored now: {}", error.kind()) }
+        Self::unavailable(&format!("the batch cannot be stored now: {}", error.kind()))
+    }
+
+    pub(super) fn unavailable(why: &(impl ToString + ?Sized)) -> Self {
+        Self::Unavailable { why: why.to_string() }
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -113,6 +113,7 @@ impl Spool {
             Some(Ok(batch)) => {
                 // Its file bears another name now.
                 staging.file = None;
+                self.works();
                 Ok(Some(batch))
             }
             Some(Err((kind, text))) => Err(io::Error::new(kind, text)),

@@ -9,6 +9,7 @@ mod commit;
 mod dedup;
 mod memory;
 mod recover;
+mod room;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,6 +27,7 @@ pub use self::{
     batch::{Batch, Header},
     commit::Staging,
     memory::Blocks,
+    room::NoRoom,
 };
 use self::{commit::Commits, dedup::Dedup, memory::Memory};
 use crate::{
@@ -47,6 +49,8 @@ pub struct Spool {
     memory: Memory,
     commits: Commits,
     dedup: Dedup,
+    /// Why the last commit failed, until one works.
+    failing: Mutex<Option<String>>,
     queue: Mutex<Queue>,
     /// Told when a batch is added, and when the spool closes.
     changed: Condvar,
@@ -244,11 +248,6 @@ impl Spool {
     pub fn close(&self) {
         self.queue().closed = true;
         self.changed.notify_all();
-    }
-
-    /// Whether `bytes` more may be committed.
-    pub fn has_room(&self, bytes: u64) -> bool {
-        self.queue().bytes.saturating_add(bytes) <= self.max_bytes
     }
 
     /// How many batches wait, and the bytes of their files.

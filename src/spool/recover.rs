@@ -68,6 +68,7 @@ impl Spool {
             memory: Memory::default(),
             commits: commit::Commits::default(),
             dedup,
+            failing: Mutex::new(None),
             queue: Mutex::new(queue),
             changed: Condvar::new(),
         })

@@ -126,7 +126,7 @@ fn what_is_no_batch_keeps_nobody_from_starting() {
     fs::write(batches.join(kept.replace("0001.", "0002.")), "").unwrap();
     fs::create_dir(batches.join("folder")).unwrap();
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    assert_eq!(names(&batches), [kept.clone()]);
+    assert_eq!(names(&batches), std::slice::from_ref(&kept));
     let aside = names(&dir.path().join("set-aside"));
     assert_eq!(aside, [&kept.replace("0001.", "0002."), "folder", "notes.txt"]);
     assert_eq!(text_of(&spool, &next(&spool, 0)), "{\"kept\":1}\n");

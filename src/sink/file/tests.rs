@@ -97,7 +97,7 @@ fn after_a_crash_only_what_is_missing_is_written() {
             sink.sync().unwrap()
         };
         let inode = fs::metadata(&path).unwrap().ino();
-        fs::write(&path, &whole[..there]).unwrap();
+        fs::write(&path, &whole.as_bytes()[..there]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
         let mut sink = sink(dir.path(), marks);
         assert_eq!(deliver(&mut sink, &batch(2, "a"), stream[0]), None);

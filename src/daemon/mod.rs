@@ -5,8 +5,10 @@
 //! left then stays in the spool. A part that ends by itself is a defect and stops the daemon, so that
 //! its supervisor starts a whole one.
 
+mod parts;
+mod signals;
+
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     panic::{self, AssertUnwindSafe},
@@ -20,24 +22,23 @@ use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, mpsc},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
+use self::signals::{Asked, Signals};
 use crate::{
     admin,
-    config::{self, Config, PathPattern},
-    delivery::{Delivery, Wants},
+    config::{self, Config},
+    delivery::Delivery,
     http::Intake,
     listen,
     logging::LogHandle,
     metrics::{Metrics, Refusal},
-    quarantine::{Bodies, QuarantineSink},
+    quarantine::Bodies,
     serve::{self, ConnectionEnd},
-    sink::{self, Sink},
     spool::{ConsumerId, Spool},
     tls::Acceptor,
 };
@@ -48,8 +49,8 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// The part of it that requests may take.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(15);
 
-/// The checkpoint of quarantine; no sink's name begins like that.
-const QUARANTINE: &str = "@quarantine";
+/// Connections beyond the limit that are told so; those beyond them wait to be accepted.
+const OVERFLOW_CONNECTIONS: usize = 64;
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug)]
@@ -82,8 +83,8 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let spool = Spool::open(&config.spool.dir, config.spool.max_bytes, config.spool.dedup_window);
     let spool = Arc::new(spool.map_err(io)?);
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io)?);
-    let metrics = Arc::new(metrics(&config));
-    let deliveries = deliveries(&config, &spool, &metrics)?;
+    let metrics = Arc::new(parts::metrics(&config));
+    let deliveries = parts::deliveries(&config, &spool, &metrics)?;
     let places = deliveries.iter().map(Delivery::id).collect();
     let acceptor =
         Acceptor::new(&config.server.tls).map_err(|error| Fatal::Config(error.to_string()))?;
@@ -95,6 +96,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         .build()
         .map_err(|error| Fatal::Unavailable(format!("cannot start threads: {error}")))?;
 
+    let permits = config.limits.max_connections + OVERFLOW_CONNECTIONS;
     let (waiting, bytes) = spool.size();
     info!(version = env!("CARGO_PKG_VERSION"), waiting, bytes, "starting");
     let daemon = Daemon {
@@ -108,6 +110,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         intake: Arc::new(intake),
         stop: CancellationToken::new(),
         connections: TaskTracker::new(),
+        permits: Arc::new(Semaphore::new(permits)),
     };
     daemon.run(&runtime, deliveries)
 }
@@ -124,6 +127,7 @@ struct Daemon {
     intake: Arc<Intake>,
     stop: CancellationToken,
     connections: TaskTracker,
+    permits: Arc<Semaphore>,
 }
 
 /// What ended: its name, and whether in order.
@@ -149,9 +153,8 @@ impl Daemon {
         if let Some(listener) = admin {
             self.supervise("admin listener", &tell_end, self.serve_admin(listener));
         }
-        let permits = Arc::new(Semaphore::new(self.config.limits.max_connections));
         for listener in listeners {
-            self.supervise("listener", &tell_end, self.accept(listener, Arc::clone(&permits)));
+            self.supervise("listener", &tell_end, self.accept(listener));
         }
         drop(tell_end);
         info!("ready");
@@ -207,23 +210,34 @@ impl Daemon {
             metrics.render()
         };
         // It goes on while the daemon drains, to say so, and ends with the runtime.
-        admin::serve(listener, CancellationToken::new(), move || intake.readiness(), render)
+        let permits = Arc::clone(&self.permits);
+        let ready = move || match permits.available_permits() {
+            ..OVERFLOW_CONNECTIONS => Err(String::from("limits.max_connections is reached")),
+            _ => intake.readiness(),
+        };
+        admin::serve(listener, CancellationToken::new(), ready, render)
     }
 
-    fn accept(
-        &self,
-        listener: TcpListener,
-        permits: Arc<Semaphore>,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    fn accept(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
         let intake = Arc::clone(&self.intake);
         let (acceptor, metrics) = (Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
         let (stop, connections) = (self.stop.clone(), self.connections.clone());
+        let (permits, free) = (Arc::clone(&self.permits), Arc::clone(&self.permits));
         listen::accept_loop(listener, permits, stop.clone(), move |stream, peer, permit| {
+            let too_many = free.available_permits() < OVERFLOW_CONNECTIONS;
             let (intake, metrics) = (Arc::clone(&intake), Arc::clone(&metrics));
             let (tls, stop) = (acceptor.current(), stop.clone());
             connections.spawn(async move {
                 let _open = metrics.connection();
-                let service = |request, peer| Arc::clone(&intake).handle(request, peer);
+                let service = |request, peer| {
+                    let intake = Arc::clone(&intake);
+                    async move {
+                        if too_many {
+                            return intake.too_many_connections();
+                        }
+                        intake.handle(request, peer).await
+                    }
+                };
                 let end = serve::connection(stream, peer, tls, service, stop).await;
                 if matches!(end, ConnectionEnd::HandshakeFailed | ConnectionEnd::HandshakeTimeout) {
                     metrics.refused(Refusal::TlsHandshake);
@@ -311,54 +325,6 @@ impl Daemon {
     }
 }
 
-fn metrics(config: &Config) -> Metrics {
-    let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-    let sinks: Vec<_> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let datasets = config.endpoints.iter().filter_map(|endpoint| match &endpoint.path {
-        PathPattern::Fixed { dataset, .. } => Some(dataset.clone()),
-        PathPattern::Dataset { .. } => None,
-    });
-    Metrics::new(&endpoints, &sinks, &datasets.collect::<Vec<_>>(), &Intake::quarantine_reasons())
-}
-
-/// The consumers of the spool: the sinks in the order of the config, then quarantine.
-fn deliveries(
-    config: &Config,
-    spool: &Arc<Spool>,
-    metrics: &Arc<Metrics>,
-) -> Result<Vec<Delivery>, Fatal> {
-    let by_endpoint: HashMap<_, _> = config
-        .endpoints
-        .iter()
-        .map(|endpoint| (endpoint.name.clone(), endpoint.sinks.clone()))
-        .collect();
-    let by_endpoint = Arc::new(by_endpoint);
-    let mut deliveries = Vec::new();
-    for (place, sink) in config.sinks.iter().enumerate() {
-        let wants = Wants::Records(Arc::clone(&by_endpoint));
-        let delivery = Delivery::new(
-            sink.name.clone(),
-            wants,
-            Arc::clone(spool),
-            (Arc::clone(metrics), place),
-            |marks| sink::open(sink, marks),
-        );
-        deliveries.push(delivery.map_err(Fatal::Config)?);
-    }
-    let quarantine = Delivery::new(
-        QUARANTINE.to_owned(),
-        Wants::Rejects,
-        Arc::clone(spool),
-        (Arc::clone(metrics), config.sinks.len()),
-        |marks| {
-            let sink = QuarantineSink::open(&config.quarantine.dir, spool.batches(), marks)?;
-            Ok(Box::new(sink) as Box<dyn Sink>)
-        },
-    );
-    deliveries.push(quarantine.map_err(Fatal::Config)?);
-    Ok(deliveries)
-}
-
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = listen::bind(address)?;
     let address = listener.local_addr()?;
@@ -374,42 +340,4 @@ fn deliver(delivery: Delivery, tell_end: mpsc::Sender<Ended>) -> io::Result<()> 
         tell_end.blocking_send((name, outcome.is_ok())).ok();
     })?;
     Ok(())
-}
-
-/// What a signal asks for.
-enum Asked {
-    Reload,
-    Stop(&'static str),
-}
-
-struct Signals {
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-        }
-    }
-
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Asked::Stop(signal) = self.next().await {
-                return signal;
-            }
-        }
-    }
 }

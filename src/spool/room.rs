@@ -1,0 +1,113 @@
+//! Whether another batch may come in: what waits already, what the disk has left, and whether it
+//! takes anything at all.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    sync::PoisonError,
+};
+
+use tracing::{error, info};
+
+use super::{Spool, commit};
+use crate::config::format_bytes;
+
+/// What is left free on the spool's disk, so that checkpoints and whatever else lives there go on:
+/// this much, or a twentieth of a small disk.
+const RESERVE_BYTES: u64 = 256 << 20;
+const RESERVE_PART: u64 = 20;
+
+/// Why batches are refused for now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum NoRoom {
+    /// `spool.max_bytes`
+    SpoolFull {
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// The reserve of free disk.
+    DiskFull {
+        /// What is free, in bytes.
+        free: u64,
+        /// What must stay free, in bytes.
+        reserve: u64,
+    },
+    /// The disk takes nothing.
+    CannotWrite {
+        /// What it says.
+        error: String,
+    },
+}
+
+impl std::fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SpoolFull { max_bytes } => write!(
+                f,
+                "the spool is full (spool.max_bytes = {}): a sink lags, see the receiver's log",
+                format_bytes(*max_bytes)
+            ),
+            Self::DiskFull { free, reserve } => write!(
+                f,
+                "the spool's disk is full: {} are free, and {} stay so",
+                format_bytes(*free),
+                format_bytes(*reserve)
+            ),
+            Self::CannotWrite { error } => write!(f, "the spool cannot be written to: {error}"),
+        }
+    }
+}
+
+impl Spool {
+    /// Whether `bytes` more may be committed.
+    pub fn room(&self, bytes: u64) -> Result<(), NoRoom> {
+        if self.size().1.saturating_add(bytes) > self.max_bytes {
+            return Err(NoRoom::SpoolFull { max_bytes: self.max_bytes });
+        }
+        // Where that cannot be told, writing will tell.
+        let Ok(disk) = rustix::fs::statvfs(&self.batches) else { return Ok(()) };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let all = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let reserve = RESERVE_BYTES.min(all / RESERVE_PART);
+        if free < reserve.saturating_add(bytes) {
+            return Err(NoRoom::DiskFull { free, reserve });
+        }
+        Ok(())
+    }
+
+    /// Whether the disk takes what it is given. Asked only after a failure, it tries.
+    pub fn writable(&self) -> Result<(), NoRoom> {
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if failing.is_none() {
+            return Ok(());
+        }
+        let path = self.batches.join(format!("{}probe", commit::UNFINISHED_PREFIX));
+        let tried = File::create(&path).and_then(|mut file| {
+            file.write_all(b"probe")?;
+            file.sync_all()?;
+            fs::remove_file(&path)
+        });
+        match tried {
+            Ok(()) => {
+                self.works();
+                Ok(())
+            }
+            Err(error) => Err(NoRoom::CannotWrite { error: error.kind().to_string() }),
+        }
+    }
+
+    /// Takes notice that a batch could not be stored.
+    pub fn failed(&self, error: &io::Error) {
+        error!(%error, "cannot store a batch");
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Takes notice that a batch could be stored.
+    pub(super) fn works(&self) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = failing.take() {
+            info!(error, "the spool can be written to again");
+        }
+    }
+}
