@@ -21,10 +21,6 @@ const LATER: &[(&str, &str)] = &[
     ("sink.*.file.retain", "leave it out: delete old files from a timer or systemd-tmpfiles"),
     ("sink.*.*.datasets", "leave it out: give the dataset an endpoint of its own, with `sinks`"),
     ("sink.*.*.endpoints", "leave it out: list the sinks in `sinks` of each endpoint"),
-    (
-        "sink.*.*.when_full",
-        "leave it out: a full spool is answered with 503, and nothing is dropped",
-    ),
     ("sink.*.*.where", "leave it out: filter in the Logpush job"),
     ("sink.*.*.drop_fields", "leave it out: choose the fields in the Logpush job"),
     ("sink.*.*.keep_fields", "leave it out: choose the fields in the Logpush job"),

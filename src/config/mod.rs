@@ -135,6 +135,17 @@ pub struct SinkConfig {
     pub name: String,
     /// KIND and its own keys.
     pub kind: SinkKind,
+    /// What happens when the spool is full and this sink is behind.
+    pub when_full: WhenFull,
+}
+
+/// `sink.NAME.KIND.when_full`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WhenFull {
+    /// `"block"`: new batches are refused with 503 until the sink has caught up.
+    Block,
+    /// `"drop"`: the oldest batches that only such sinks lack are dropped.
+    Drop,
 }
 
 /// The kinds of sink and their keys.

@@ -206,6 +206,7 @@ impl Daemon {
             for (sink, place) in places.iter().enumerate() {
                 let oldest = spool.oldest_for(*place).map_or(0, Timestamp::as_microsecond);
                 metrics.sink_oldest_waiting(sink, u64::try_from(oldest).unwrap_or(0));
+                metrics.sink_dropped(sink, spool.dropped_by(*place));
             }
             metrics.render()
         };

@@ -1,16 +1,16 @@
 //! Makes the daemon's parts from the configuration.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use super::Fatal;
 use crate::{
-    config::{Config, PathPattern},
-    delivery::{Delivery, Wants},
+    config::{Config, Endpoint, PathPattern, WhenFull},
+    delivery::Delivery,
     http::Intake,
     metrics::Metrics,
     quarantine::QuarantineSink,
     sink::{self, Sink},
-    spool::Spool,
+    spool::{Batch, Consumer, Spool, Wants},
 };
 
 /// The checkpoint of quarantine; no sink's name begins like that.
@@ -32,34 +32,42 @@ pub(super) fn deliveries(
     spool: &Arc<Spool>,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Delivery>, Fatal> {
-    let by_endpoint: HashMap<_, _> = config
-        .endpoints
-        .iter()
-        .map(|endpoint| (endpoint.name.clone(), endpoint.sinks.clone()))
-        .collect();
-    let by_endpoint = Arc::new(by_endpoint);
     let mut deliveries = Vec::new();
     for (place, sink) in config.sinks.iter().enumerate() {
-        let wants = Wants::Records(Arc::clone(&by_endpoint));
-        let delivery = Delivery::new(
-            sink.name.clone(),
-            wants,
-            Arc::clone(spool),
-            (Arc::clone(metrics), place),
-            |marks| sink::open(sink, marks),
-        );
+        let consumer = Consumer {
+            name: sink.name.clone(),
+            wants: wants_records(&config.endpoints, &sink.name),
+            when_full: sink.when_full,
+        };
+        let delivery =
+            Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
+                sink::open(sink, marks)
+            });
         deliveries.push(delivery.map_err(Fatal::Config)?);
     }
-    let quarantine = Delivery::new(
-        QUARANTINE.to_owned(),
-        Wants::Rejects,
-        Arc::clone(spool),
-        (Arc::clone(metrics), config.sinks.len()),
-        |marks| {
+    let consumer = Consumer {
+        name: QUARANTINE.to_owned(),
+        wants: Arc::new(|batch: &Batch| batch.header.rejected > 0),
+        when_full: WhenFull::Block,
+    };
+    let place = config.sinks.len();
+    let delivery =
+        Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
             let sink = QuarantineSink::open(&config.quarantine.dir, spool.batches(), marks)?;
             Ok(Box::new(sink) as Box<dyn Sink>)
-        },
-    );
-    deliveries.push(quarantine.map_err(Fatal::Config)?);
+        });
+    deliveries.push(delivery.map_err(Fatal::Config)?);
     Ok(deliveries)
+}
+
+/// A sink takes the batches of the endpoints that name it, and of those that the config no longer has.
+fn wants_records(endpoints: &[Endpoint], sink: &str) -> Wants {
+    let without: HashSet<_> = endpoints
+        .iter()
+        .filter(|endpoint| !endpoint.sinks.iter().any(|name| name == sink))
+        .map(|endpoint| endpoint.name.clone())
+        .collect();
+    Arc::new(move |batch: &Batch| {
+        batch.header.records > 0 && !without.contains(&batch.header.endpoint)
+    })
 }

@@ -8,7 +8,6 @@ mod backoff;
 mod checkpoint;
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,21 +21,12 @@ use self::{
 use crate::{
     metrics::Metrics,
     sink::{Begin, Mark, Sink, SinkError},
-    spool::{Batch, ConsumerId, Entry, Next, ReadError, Spool},
+    spool::{Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
 };
 
 /// How long what was delivered may wait for its checkpoint. That costs a few syncs; without it the
 /// spool cannot let go of anything, and a crash makes more to compare.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Which batches a consumer takes.
-#[derive(Clone, Debug)]
-pub enum Wants {
-    /// Records, by endpoint. One that the config no longer has sends to all.
-    Records(Arc<HashMap<String, Vec<String>>>),
-    /// Rejected records.
-    Rejects,
-}
 
 /// A consumer of the spool, ready to run.
 pub struct Delivery {
@@ -77,16 +67,16 @@ impl Delivery {
     /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink
     /// from the checkpoint's marks; `place` is the sink's in the metrics.
     pub fn new<E>(
-        name: String,
-        wants: Wants,
+        consumer: Consumer,
         spool: Arc<Spool>,
         (metrics, place): (Arc<Metrics>, usize),
         open: impl FnOnce(Vec<Mark>) -> Result<Box<dyn Sink>, E>,
     ) -> Result<Self, E> {
+        let (name, wants) = (consumer.name.clone(), Arc::clone(&consumer.wants));
         let file = CheckpointFile::new(&spool.cursors(), &name);
         let Checkpoint { batch, files } = file.load();
         let sink = open(files)?;
-        let id = spool.register(batch);
+        let id = spool.register(consumer, batch);
         spool.release(id, batch);
         Ok(Self {
             name,
@@ -122,11 +112,11 @@ impl Delivery {
                 }
                 continue;
             }
-            match self.spool.next(self.handled, checkpoint_at) {
+            match self.spool.next(self.id, checkpoint_at) {
                 Next::Timeout => {}
                 Next::Closed => break,
                 Next::Entry(entry) => {
-                    if self.wants(&entry.batch)
+                    if (self.wants)(&entry.batch)
                         && self.persist(&mut |this| this.attempt(&entry)).is_err()
                     {
                         break;
@@ -141,16 +131,6 @@ impl Delivery {
             && let Err(failure) = self.checkpoint()
         {
             warn!(sink = self.name, error = %failure, "no checkpoint at the end");
-        }
-    }
-
-    fn wants(&self, batch: &Batch) -> bool {
-        match &self.wants {
-            Wants::Rejects => batch.header.rejected > 0,
-            Wants::Records(by_endpoint) => {
-                let sinks = by_endpoint.get(&batch.header.endpoint);
-                batch.header.records > 0 && sinks.is_none_or(|sinks| sinks.contains(&self.name))
-            }
         }
     }
 

@@ -75,6 +75,7 @@ struct SinkMetrics {
     name: String,
     delivered_records: AtomicU64,
     errors: AtomicU64,
+    dropped_records: AtomicU64,
     /// Microseconds since 1970; 0: everything is delivered.
     oldest_waiting: AtomicU64,
 }
@@ -112,6 +113,7 @@ impl Metrics {
             name: name.clone(),
             delivered_records: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            dropped_records: AtomicU64::new(0),
             oldest_waiting: AtomicU64::new(0),
         };
         Self {
@@ -199,6 +201,13 @@ impl Metrics {
     /// An attempt of a sink failed.
     pub fn sink_error(&self, sink: usize) {
         add(self.sinks.get(sink).map(|sink| &sink.errors), 1);
+    }
+
+    /// How many records a sink with `when_full = "drop"` has lost.
+    pub fn sink_dropped(&self, sink: usize, records: u64) {
+        if let Some(sink) = self.sinks.get(sink) {
+            sink.dropped_records.store(records, Relaxed);
+        }
     }
 
     /// When the oldest batch that the sink does not have yet was received, in microseconds since
@@ -339,6 +348,14 @@ impl Metrics {
         text.family("logpushd_sink_errors_total", Kind::Counter, "Failed attempts of a sink.");
         for sink in &self.sinks {
             text.sample(&[("sink", &sink.name)], value(&sink.errors));
+        }
+        text.family(
+            "logpushd_sink_dropped_records_total",
+            Kind::Counter,
+            "Records that a sink lost to a full spool.",
+        );
+        for sink in &self.sinks {
+            text.sample(&[("sink", &sink.name)], value(&sink.dropped_records));
         }
         text.family(
             "logpushd_sink_lag_seconds",

@@ -24,6 +24,7 @@ fn the_exposition_is_as_promised() {
     metrics.spool(8_192, 2);
     metrics.sink_delivered(0, 1_500);
     metrics.sink_error(1);
+    metrics.sink_dropped(0, 7);
     metrics.sink_oldest_waiting(1, NOW - 1_250_000);
     metrics.certificate_expiry(1_800_000_000);
     let open = metrics.connection();

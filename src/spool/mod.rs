@@ -10,6 +10,7 @@ mod dedup;
 mod memory;
 mod recover;
 mod room;
+mod shed;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -31,6 +32,7 @@ pub use self::{
 };
 use self::{commit::Commits, dedup::Dedup, memory::Memory};
 use crate::{
+    config::WhenFull,
     decode::{Block, DecodeError, Decoder},
     durable,
 };
@@ -39,7 +41,6 @@ use crate::{
 const READ_BYTES: usize = 64 * 1024;
 
 /// The spool of a running daemon, which alone may use the folder.
-#[derive(Debug)]
 pub struct Spool {
     dir: PathBuf,
     batches: PathBuf,
@@ -56,24 +57,41 @@ pub struct Spool {
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     waiting: BTreeMap<u64, Entry>,
     /// Those of `waiting` whose blocks are in memory, oldest first.
     resident: VecDeque<u64>,
-    consumers: Vec<Consumer>,
+    cursors: Vec<Cursor>,
     next_sequence: u64,
     bytes: u64,
     closed: bool,
 }
 
+/// Whoever reads batches.
+pub struct Consumer {
+    /// For the log.
+    pub name: String,
+    /// Which batches it takes.
+    pub wants: Wants,
+    /// Whether it may lose some to a full spool.
+    pub when_full: WhenFull,
+}
+
+/// Tells the batches that a consumer takes.
+pub type Wants = Arc<dyn Fn(&Batch) -> bool + Send + Sync>;
+
 /// How far a consumer is.
-#[derive(Clone, Copy, Debug)]
-struct Consumer {
+struct Cursor {
+    consumer: Consumer,
+    /// The last batch that was handed to it.
+    begun: u64,
     /// The last batch that it has handled.
     handled: u64,
     /// The last batch that it will not ask for again, not even after a crash.
     released: u64,
+    /// Records that it lost.
+    dropped: u64,
 }
 
 /// A consumer's place in the spool.
@@ -115,19 +133,20 @@ pub enum ReadError<E> {
 impl Spool {
     /// Registers a consumer that has handled the batches up to `released` in an earlier life, or
     /// none (0). All consumers are registered before the first batch is committed.
-    pub fn register(&self, released: u64) -> ConsumerId {
+    pub fn register(&self, consumer: Consumer, released: u64) -> ConsumerId {
         let mut queue = self.queue();
         queue.next_sequence = queue.next_sequence.max(released + 1);
-        queue.consumers.push(Consumer { handled: released, released });
-        ConsumerId(queue.consumers.len() - 1)
+        let cursor = Cursor { consumer, begun: released, handled: released, released, dropped: 0 };
+        queue.cursors.push(cursor);
+        ConsumerId(queue.cursors.len() - 1)
     }
 
-    /// Waits, up to `deadline`, for the batch after `handled`.
-    pub fn next(&self, handled: u64, deadline: Option<Instant>) -> Next {
+    /// Waits, up to `deadline`, for the batch after the last that the consumer has handled.
+    pub fn next(&self, consumer: ConsumerId, deadline: Option<Instant>) -> Next {
         let mut queue = self.queue();
         loop {
-            if let Some((_, entry)) = queue.waiting.range(handled + 1..).next() {
-                return Next::Entry(entry.clone());
+            if let Some(entry) = queue.begin_next(consumer) {
+                return Next::Entry(entry);
             }
             if queue.closed {
                 return Next::Closed;
@@ -150,10 +169,10 @@ impl Spool {
     /// may go.
     pub fn advance(&self, consumer: ConsumerId, sequence: u64) {
         let mut queue = self.queue();
-        if let Some(consumer) = queue.consumers.get_mut(consumer.0) {
-            consumer.handled = sequence;
+        if let Some(cursor) = queue.cursors.get_mut(consumer.0) {
+            cursor.handled = sequence;
         }
-        let handled = queue.consumers.iter().map(|consumer| consumer.handled).min().unwrap_or(0);
+        let handled = queue.cursors.iter().map(|cursor| cursor.handled).min().unwrap_or(0);
         while queue.resident.front().is_some_and(|oldest| *oldest <= handled) {
             queue.evict();
         }
@@ -163,14 +182,18 @@ impl Spool {
     /// consumer needs are removed.
     pub fn release(&self, consumer: ConsumerId, sequence: u64) {
         let mut queue = self.queue();
-        if let Some(consumer) = queue.consumers.get_mut(consumer.0) {
-            consumer.released = sequence;
+        if let Some(cursor) = queue.cursors.get_mut(consumer.0) {
+            cursor.released = sequence;
         }
-        let released = queue.consumers.iter().map(|consumer| consumer.released).min().unwrap_or(0);
+        let released = queue.cursors.iter().map(|cursor| cursor.released).min().unwrap_or(0);
         let kept = queue.waiting.split_off(&(released + 1));
         let gone = std::mem::replace(&mut queue.waiting, kept);
         queue.bytes -= gone.values().map(|entry| entry.bytes).sum::<u64>();
         drop(queue);
+        self.remove(&gone.into_values().collect::<Vec<_>>());
+    }
+
+    fn remove(&self, gone: &[Entry]) {
         if gone.is_empty() {
             return;
         }
@@ -178,7 +201,7 @@ impl Spool {
         if let Err(error) = self.dedup.sync() {
             warn!(%error, "a power cut now could make batches come twice");
         }
-        for entry in gone.values() {
+        for entry in gone {
             // A file that stays is found again at the next start, and removed then.
             let path = self.path(&entry.batch);
             if let Err(error) = fs::remove_file(&path)
@@ -259,9 +282,14 @@ impl Spool {
     /// When the oldest batch arrived that a consumer has not handled.
     pub fn oldest_for(&self, consumer: ConsumerId) -> Option<Timestamp> {
         let queue = self.queue();
-        let handled = queue.consumers.get(consumer.0)?.handled;
+        let handled = queue.cursors.get(consumer.0)?.handled;
         let (_, entry) = queue.waiting.range(handled + 1..).next()?;
         Some(entry.batch.header.received)
+    }
+
+    /// How many records a consumer has lost to a full spool.
+    pub fn dropped_by(&self, consumer: ConsumerId) -> u64 {
+        self.queue().cursors.get(consumer.0).map_or(0, |cursor| cursor.dropped)
     }
 
     /// The file of a batch.
@@ -306,6 +334,13 @@ impl Spool {
 }
 
 impl Queue {
+    fn begin_next(&mut self, consumer: ConsumerId) -> Option<Entry> {
+        let cursor = self.cursors.get_mut(consumer.0)?;
+        let (sequence, entry) = self.waiting.range(cursor.handled + 1..).next()?;
+        cursor.begun = *sequence;
+        Some(entry.clone())
+    }
+
     /// Lets go of the oldest blocks in memory, and says how many bytes they were. A consumer that
     /// needs them still reads the file.
     fn evict(&mut self) -> Option<usize> {
@@ -321,6 +356,12 @@ impl Queue {
         }
         self.bytes += entry.bytes;
         self.waiting.insert(sequence, entry);
+    }
+}
+
+impl std::fmt::Debug for Spool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spool").field("dir", &self.dir).finish_non_exhaustive()
     }
 }
 

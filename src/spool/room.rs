@@ -59,8 +59,15 @@ impl std::fmt::Display for NoRoom {
 }
 
 impl Spool {
-    /// Whether `bytes` more may be committed.
+    /// Whether `bytes` more may be committed. If not, consumers that may lose batches lose some.
     pub fn room(&self, bytes: u64) -> Result<(), NoRoom> {
+        match self.room_as_it_is(bytes) {
+            Err(_) if self.shed(bytes) => self.room_as_it_is(bytes),
+            outcome => outcome,
+        }
+    }
+
+    fn room_as_it_is(&self, bytes: u64) -> Result<(), NoRoom> {
         if self.size().1.saturating_add(bytes) > self.max_bytes {
             return Err(NoRoom::SpoolFull { max_bytes: self.max_bytes });
         }

@@ -26,6 +26,14 @@ fn header(records: u64) -> Header {
     }
 }
 
+fn consumer(when_full: WhenFull) -> Consumer {
+    Consumer { name: "archive".into(), wants: Arc::new(|_: &Batch| true), when_full }
+}
+
+fn register(spool: &Spool, released: u64) -> ConsumerId {
+    spool.register(consumer(WhenFull::Block), released)
+}
+
 fn commit(spool: &Spool, text: &str) -> Arc<Batch> {
     let mut staging = spool.stage();
     staging.write(text.as_bytes()).unwrap();
@@ -42,11 +50,9 @@ fn text_of(spool: &Spool, entry: &Entry) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// The batch behind the one with the sequence `after`, whoever asks.
 fn next(spool: &Spool, after: u64) -> Entry {
-    match spool.next(after, Some(Instant::now())) {
-        Next::Entry(entry) => entry,
-        other => panic!("{other:?} after {after}"),
-    }
+    spool.queue().waiting.range(after + 1..).next().expect("a batch").1.clone()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -61,12 +67,19 @@ fn names(dir: &Path) -> Vec<String> {
 fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    let (fast, slow) = (spool.register(0), spool.register(0));
+    let (fast, slow) = (register(&spool, 0), register(&spool, 0));
     commit(&spool, "{\"a\":1}\n");
     commit(&spool, "{\"a\":2}\n");
     assert_eq!(text_of(&spool, &next(&spool, 0)), "{\"a\":1}\n");
     assert_eq!(text_of(&spool, &next(&spool, 1)), "{\"a\":2}\n");
-    assert!(matches!(spool.next(2, Some(Instant::now())), Next::Timeout));
+    let sequence = |consumer| match spool.next(consumer, Some(Instant::now())) {
+        Next::Entry(entry) => Some(entry.batch.sequence),
+        Next::Timeout => None,
+        Next::Closed => panic!("closed"),
+    };
+    assert_eq!((sequence(fast), sequence(slow)), (Some(1), Some(1)));
+    spool.advance(fast, 2);
+    assert_eq!((sequence(fast), sequence(slow)), (None, Some(1)));
     spool.release(fast, 2);
     assert_eq!(spool.size(), (2, 16));
     spool.release(slow, 1);
@@ -81,13 +94,13 @@ fn what_waits_is_found_again_in_order() {
     let dir = tempfile::tempdir().unwrap();
     {
         let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-        spool.register(0);
+        register(&spool, 0);
         for number in 1..=11 {
             commit(&spool, &format!("{{\"a\":{number}}}\n"));
         }
     }
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    let consumer = spool.register(3);
+    let consumer = register(&spool, 3);
     spool.release(consumer, 3);
     for number in 4..=11 {
         let entry = next(&spool, number - 1);
@@ -102,13 +115,13 @@ fn a_sequence_is_never_used_twice() {
     let dir = tempfile::tempdir().unwrap();
     {
         let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-        let consumer = spool.register(0);
+        let consumer = register(&spool, 0);
         commit(&spool, "{}\n");
         spool.release(consumer, 1);
     }
     // The folder is empty: only the consumer knows of the first batch.
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    spool.register(1);
+    register(&spool, 1);
     assert_eq!(commit(&spool, "{}\n").sequence, 2);
 }
 
@@ -117,7 +130,7 @@ fn what_is_no_batch_keeps_nobody_from_starting() {
     let dir = tempfile::tempdir().unwrap();
     let kept = {
         let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-        spool.register(0);
+        register(&spool, 0);
         commit(&spool, "{\"kept\":1}\n").file_name()
     };
     let batches = dir.path().join("batches");
@@ -158,7 +171,7 @@ fn what_is_not_committed_leaves_nothing() {
 fn a_commit_that_fails_takes_none_of_the_others_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    spool.register(0);
+    register(&spool, 0);
     let mut doomed = spool.stage();
     doomed.write(b"{}\n").unwrap();
     fs::remove_file(doomed.sync().unwrap()).unwrap();
@@ -172,7 +185,7 @@ fn a_commit_that_fails_takes_none_of_the_others_with_it() {
 fn commits_from_many_threads_each_get_a_place() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    spool.register(0);
+    register(&spool, 0);
     let mut places: Vec<u64> = thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
             .map(|thread| {
@@ -200,7 +213,7 @@ fn commits_from_many_threads_each_get_a_place() {
 fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    let consumer = spool.register(0);
+    let consumer = register(&spool, 0);
     let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat((1 << 20) - 100));
     let commit_resident = || {
         let mut blocks = spool.gather();
@@ -234,7 +247,7 @@ fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
 fn damage_is_told_from_what_is_readable() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    spool.register(0);
+    register(&spool, 0);
     let mut staging = spool.stage();
     staging.write(b"\x1f\x8b\x08\x00garbage").unwrap();
     let damaged = Header { encoding: Encoding::Gzip, ..header(1) };
@@ -249,9 +262,9 @@ fn damage_is_told_from_what_is_readable() {
 fn closing_ends_every_wait() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    spool.register(0);
+    let consumer = register(&spool, 0);
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| matches!(spool.next(0, None), Next::Closed));
+        let waiting = scope.spawn(|| matches!(spool.next(consumer, None), Next::Closed));
         let pausing = scope.spawn(|| spool.pause(Duration::from_secs(3600)));
         spool.close();
         assert!(waiting.join().unwrap());
@@ -270,7 +283,7 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
     };
     {
         let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-        let consumer = spool.register(0);
+        let consumer = register(&spool, 0);
         assert!(commit(&spool));
         assert!(!commit(&spool));
         assert_eq!(names(spool.batches()).len(), 1, "nothing of the second is left");
@@ -281,16 +294,40 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
     }
     {
         let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-        let consumer = spool.register(0);
+        let consumer = register(&spool, 0);
         assert!(!commit(&spool));
         spool.release(consumer, 1);
         assert_eq!(spool.size().0, 0);
     }
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    spool.register(1);
+    register(&spool, 1);
     assert!(!commit(&spool), "now the log says it");
     let other = Header { dataset: "dns_logs".into(), ..batch.clone() };
     let mut staging = spool.stage();
     staging.write(b"{}\n").unwrap();
     assert!(spool.commit(staging, other, None).unwrap().is_some(), "another dataset");
+}
+
+#[test]
+fn a_full_spool_costs_only_those_who_may_lose() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), 100, DAY).unwrap();
+    let (keeps, loses) = (register(&spool, 0), spool.register(consumer(WhenFull::Drop), 0));
+    for number in 0..5 {
+        commit(&spool, &format!("{{\"a\":\"{number:010}\"}}\n"));
+    }
+    assert_eq!(spool.size(), (5, 95));
+    assert_eq!(spool.room(5), Ok(()));
+    let full = Err(NoRoom::SpoolFull { max_bytes: 100 });
+    assert_eq!(spool.room(20), full, "all of them are lacked by one who may not lose");
+    assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 1));
+    spool.advance(keeps, 4);
+    spool.release(keeps, 4);
+    assert_eq!(spool.room(20), Ok(()));
+    let waiting: Vec<_> = spool.queue().waiting.keys().copied().collect();
+    assert_eq!(waiting, [1, 4, 5], "not the one that is begun, and no more than needed");
+    assert_eq!((spool.dropped_by(keeps), spool.dropped_by(loses)), (0, 2));
+    assert_eq!(names(spool.batches()).len(), 3);
+    spool.advance(loses, 1);
+    assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 4));
 }

@@ -8,7 +8,8 @@ use toml::Spanned;
 use super::check_name;
 use crate::{
     config::{
-        FileSink, SinkConfig, SinkKind, context::Context, diagnostic::Diagnostic, reader::Table,
+        FileSink, SinkConfig, SinkKind, WhenFull, context::Context, diagnostic::Diagnostic,
+        reader::Table,
     },
     sink::template::{self, PathTemplate},
 };
@@ -24,7 +25,8 @@ pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> (Vec<SinkConfig>,
         .into_iter()
         .filter_map(|(name, table)| {
             check_name(&name, cx);
-            Some(SinkConfig { kind: kind(&name, table, &mut seen, cx)?, name: name.into_inner() })
+            let (kind, when_full) = kind(&name, table, &mut seen, cx)?;
+            Some(SinkConfig { name: name.into_inner(), kind, when_full })
         })
         .collect();
     (sinks, names)
@@ -43,7 +45,7 @@ fn kind(
     mut table: Table<'_>,
     seen: &mut Seen,
     cx: &mut Context,
-) -> Option<SinkKind> {
+) -> Option<(SinkKind, WhenFull)> {
     let name = name.get_ref();
     let problem = table.problem(format!("sink `{name}` has no kind"));
     let both = table.contains("file") && table.contains("stdout");
@@ -63,7 +65,7 @@ fn kind(
             problem.hint(format!("write [sink.{name}.file] or [sink.{name}.stdout]")),
         );
     }
-    let stdout = stdout.map(|stdout| {
+    let stdout = stdout.map(|mut stdout| {
         if let Some(other) = seen.stdout.replace(name.clone()) {
             cx.push(
                 stdout
@@ -71,12 +73,18 @@ fn kind(
                     .hint("leave one out: every record would be written twice"),
             );
         }
+        let when_full = when_full(&mut stdout, cx);
         stdout.finish(cx);
-        SinkKind::Stdout
+        (SinkKind::Stdout, when_full)
     });
     let file = file.map(|file| file_sink(name, file, seen, cx));
     table.finish_explaining("a sink is a table [sink.NAME.KIND], where KIND is one of", cx);
     file.unwrap_or(stdout)
+}
+
+fn when_full(table: &mut Table<'_>, cx: &mut Context) -> WhenFull {
+    let choices = [("block", WhenFull::Block), ("drop", WhenFull::Drop)];
+    table.choice("when_full", &choices, cx).unwrap_or(WhenFull::Block)
 }
 
 fn file_sink(
@@ -84,7 +92,7 @@ fn file_sink(
     mut table: Table<'_>,
     seen: &mut Seen,
     cx: &mut Context,
-) -> Option<SinkKind> {
+) -> Option<(SinkKind, WhenFull)> {
     if !table.contains("path") && !table.is_misspelt("path") {
         let problem = table.problem(format!("`sink.{name}.file.path` is missing"));
         cx.push_incomplete(
@@ -93,6 +101,7 @@ fn file_sink(
     }
     let path = table.string("path", cx);
     let mode = table.string("mode", cx).map_or(Some(0o640), |text| mode(&text, cx));
+    let when_full = when_full(&mut table, cx);
     table.finish(cx);
 
     let (path, template) = absolute_template(&path?, cx)?;
@@ -103,7 +112,7 @@ fn file_sink(
                 .hint("give each sink a path of its own"),
         );
     }
-    Some(SinkKind::File(FileSink { path, mode: mode? }))
+    Some((SinkKind::File(FileSink { path, mode: mode? }), when_full))
 }
 
 type Placed = (std::ops::Range<usize>, PathTemplate);

@@ -1,0 +1,63 @@
+//! Makes room in a full spool at the cost of consumers that said they may lose batches.
+
+use tracing::warn;
+
+use super::{Cursor, Entry, Spool};
+use crate::config::WhenFull;
+
+/// More than is needed is freed, so that not every batch has to: this part of the spool.
+const SLACK_PART: u64 = 20;
+
+impl Spool {
+    /// Drops the oldest batches that nobody else lacks and that none has begun, until about `bytes`
+    /// more have room. Says whether anything was dropped.
+    pub(super) fn shed(&self, bytes: u64) -> bool {
+        let mut queue = self.queue();
+        if queue.cursors.iter().all(|cursor| cursor.consumer.when_full == WhenFull::Block) {
+            return false;
+        }
+        let wanted = bytes.saturating_add(self.max_bytes / SLACK_PART);
+        let mut freed = 0;
+        let mut gone = Vec::new();
+        for entry in queue.waiting.values() {
+            if freed >= wanted {
+                break;
+            }
+            if queue.cursors.iter().all(|cursor| cursor.can_do_without(entry)) {
+                freed += entry.bytes;
+                gone.push(entry.clone());
+            }
+        }
+        queue.bytes -= freed;
+        for entry in &gone {
+            queue.waiting.remove(&entry.batch.sequence);
+        }
+        for cursor in &mut queue.cursors {
+            let lost = gone.iter().filter(|entry| cursor.lacks(entry));
+            let records: u64 = lost.map(|entry| entry.batch.header.records).sum();
+            if records > 0 {
+                cursor.dropped += records;
+                let sink = &cursor.consumer.name;
+                warn!(sink, records, "the spool is full: dropped what this sink had not begun");
+            }
+        }
+        drop(queue);
+        self.remove(&gone);
+        !gone.is_empty()
+    }
+}
+
+impl Cursor {
+    /// Whether a batch may vanish for this consumer's sake. One that it has begun may not: a file
+    /// would end in the middle of it.
+    fn can_do_without(&self, entry: &Entry) -> bool {
+        let sequence = entry.batch.sequence;
+        sequence <= self.released
+            || !(self.consumer.wants)(&entry.batch) && sequence > self.begun
+            || self.consumer.when_full == WhenFull::Drop && sequence > self.begun
+    }
+
+    fn lacks(&self, entry: &Entry) -> bool {
+        entry.batch.sequence > self.handled && (self.consumer.wants)(&entry.batch)
+    }
+}
