@@ -38,7 +38,7 @@ impl Bodies {
     /// `dir` is `quarantine.dir`.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let dir = dir.join(BODIES);
-        durable::create_dir(&dir, DIR_MODE).map_err(durable::at("making", &dir))?;
+        durable::create_dir(&dir, DIR_MODE)?;
         Ok(Self { dir })
     }
 
@@ -49,8 +49,7 @@ impl Bodies {
         let digest = digest(staged).map_err(durable::at("reading", staged))?.to_hex();
         let digest = digest.get(..32).unwrap_or_default();
         let file_name = format!("{}.{}.{digest}", origin.endpoint, origin.dataset);
-        durable::link_or_copy(staged, &self.dir.join(&file_name))
-            .map_err(durable::at("keeping a body in", &self.dir))?;
+        durable::link_or_copy(staged, &self.dir.join(&file_name))?;
         Ok(file_name)
     }
 }
@@ -136,18 +135,15 @@ impl QuarantineSink {
             record_hex: text.is_none().then(|| hex(&reject.bytes)),
             body,
         };
-        let mut bytes = serde_json::to_vec(&line)
-            .map_err(|error| SinkError::new("describing", "a rejected record", error.into()))?;
+        let mut bytes = serde_json::to_vec(&line).map_err(io::Error::from)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
     fn keep_whole(&self, batch: &Batch) -> Result<String, SinkError> {
         let name = batch.file_name();
-        durable::create_dir(&self.bodies, DIR_MODE)
-            .map_err(SinkError::at("making", &self.bodies))?;
-        durable::link_or_copy(&self.batches.join(&name), &self.bodies.join(&name))
-            .map_err(SinkError::at("keeping a body in", &self.bodies))?;
+        durable::create_dir(&self.bodies, DIR_MODE)?;
+        durable::link_or_copy(&self.batches.join(&name), &self.bodies.join(&name))?;
         Ok(name)
     }
 }

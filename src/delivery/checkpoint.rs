@@ -52,7 +52,7 @@ impl CheckpointFile {
 
     pub(super) fn store(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let bytes = serde_json::to_vec(checkpoint)?;
-        durable::replace(&self.path, &bytes).map_err(durable::at("writing", &self.path))
+        durable::replace(&self.path, &bytes)
     }
 }
 

@@ -7,7 +7,7 @@ mod file;
 mod stdout;
 pub mod template;
 
-use std::{io, path::Path};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,28 +56,19 @@ pub struct Mark {
     pub length: u64,
 }
 
-/// A failed attempt.
+/// A failed attempt: says what was tried, and where.
 #[derive(Debug)]
-pub struct SinkError {
-    /// What was tried, and where.
-    what: String,
-    source: io::Error,
-}
+pub struct SinkError(io::Error);
 
-impl SinkError {
-    /// `step` as in "writing to", `target` as people know it.
-    pub fn new(step: &str, target: impl std::fmt::Display, source: io::Error) -> Self {
-        Self { what: format!("{step} {target}"), source }
-    }
-
-    pub(crate) fn at(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::new(step, path.display(), source)
+impl From<io::Error> for SinkError {
+    fn from(error: io::Error) -> Self {
+        Self(error)
     }
 }
 
 impl std::fmt::Display for SinkError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.what, self.source)
+        self.0.fmt(f)
     }
 }
 

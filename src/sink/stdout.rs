@@ -4,10 +4,13 @@
 //! batch is written again from its beginning. A closed pipe stays closed until the next start; the
 //! batches wait for it in the spool.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
 use super::{Begin, Mark, Sink, SinkError};
-use crate::{decode::Block, spool::Batch};
+use crate::{decode::Block, durable, spool::Batch};
 
 /// Standard output.
 pub(super) struct Stdout;
@@ -18,18 +21,16 @@ impl Sink for Stdout {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        io::stdout().lock().write_all(&block.bytes).map_err(failed)
+        let written = io::stdout().lock().write_all(&block.bytes);
+        Ok(written.map_err(durable::at("writing to", Path::new("standard output")))?)
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        io::stdout().lock().flush().map_err(failed)
+        let flushed = io::stdout().lock().flush();
+        Ok(flushed.map_err(durable::at("writing to", Path::new("standard output")))?)
     }
 
     fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
         Ok(Vec::new())
     }
-}
-
-fn failed(error: io::Error) -> SinkError {
-    SinkError::new("writing to", "standard output", error)
 }

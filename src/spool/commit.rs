@@ -4,8 +4,8 @@
 //! that wait, and the others find their answer.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    fs::{File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{
@@ -128,7 +128,7 @@ impl Spool {
         for ticket in group {
             let batch = Arc::new(Batch { sequence, header: ticket.header.clone() });
             let path = self.path(&batch);
-            match fs::rename(&ticket.staged, &path).map_err(durable::at("making", &path)) {
+            match durable::rename(&ticket.staged, &path) {
                 Ok(()) => {
                     sequence += 1;
                     renamed.push((ticket, batch));
@@ -136,8 +136,7 @@ impl Spool {
                 Err(error) => ticket.fail(&error),
             }
         }
-        let synced =
-            durable::sync_dir(&self.batches).map_err(durable::at("syncing", &self.batches));
+        let synced = durable::sync_dir(&self.batches);
         let mut queue = self.queue();
         // A number is never used twice, even if what bore it was not acknowledged.
         queue.next_sequence = sequence;
@@ -181,7 +180,7 @@ impl Staging {
     pub fn sync(&mut self) -> io::Result<&Path> {
         self.flush()?;
         if let Some(file) = &self.file {
-            file.sync_all().map_err(durable::at("syncing", &self.path))?;
+            durable::sync(file, &self.path)?;
         }
         Ok(&self.path)
     }
@@ -190,12 +189,12 @@ impl Staging {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                let opened =
-                    OpenOptions::new().write(true).create_new(true).mode(0o640).open(&self.path);
-                none.insert(opened.map_err(durable::at("making", &self.path))?)
+                let mut options = OpenOptions::new();
+                options.write(true).create_new(true).mode(0o640);
+                none.insert(durable::open(&options, &self.path)?)
             }
         };
-        file.write_all(&self.buffer).map_err(durable::at("writing", &self.path))?;
+        durable::write_all(file, &self.buffer, &self.path)?;
         self.buffer.clear();
         Ok(())
     }
@@ -211,10 +210,8 @@ impl Drop for Staging {
 
 /// Best effort: what stays is found at the next start, and removed then.
 fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished batch");
+    if let Err(error) = durable::remove(path) {
+        tracing::warn!(%error, "cannot remove an unfinished batch");
     }
 }
 

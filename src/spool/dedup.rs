@@ -9,8 +9,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Write as _},
+    fs::{File, OpenOptions},
+    io::{self, BufRead as _, BufReader},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -160,11 +160,11 @@ impl Dedup {
             }
             known.log.as_ref().map(File::try_clone).transpose()?
         };
-        let outcome = log.map_or(Ok(()), |log| log.sync_data());
+        let outcome = log.map_or(Ok(()), |log| durable::sync(&log, &self.dir.join(CURRENT)));
         if outcome.is_err() {
             self.known().dirty = true;
         }
-        outcome.map_err(durable::at("syncing", &self.dir.join(CURRENT)))
+        outcome
     }
 
     fn append(&self, known: &mut Known, at: i64, key: Key) -> io::Result<()> {
@@ -176,15 +176,16 @@ impl Dedup {
         let log = match &mut known.log {
             Some(log) => log,
             none => {
-                let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(&path);
-                let log = opened.map_err(durable::at("opening", &path))?;
+                let mut options = OpenOptions::new();
+                options.append(true).create(true).mode(0o640);
+                let log = durable::open(&options, &path)?;
                 durable::sync_dir(&self.dir)?;
                 none.insert(log)
             }
         };
-        // One write: another one after a crash begins on a line of its own at worst.
-        let line = format!("{at} {:032x}\n", key.0);
-        log.write_all(line.as_bytes()).map_err(durable::at("writing", &path))?;
+        // A line that a crash tore must not take this one with it.
+        let line = format!("\n{at} {:032x}\n", key.0);
+        durable::write_all(log, line.as_bytes(), &path)?;
         if known.logged == 0 {
             known.log_begun = at;
         }
@@ -196,10 +197,10 @@ impl Dedup {
     /// What is in `previous` then is older than the window, or one of too many.
     fn rotate(&self, known: &mut Known) -> io::Result<()> {
         if let Some(log) = known.log.take() {
-            log.sync_data()?;
+            durable::sync(&log, &self.dir.join(CURRENT))?;
         }
         let (current, previous) = (self.dir.join(CURRENT), self.dir.join(PREVIOUS));
-        fs::rename(&current, &previous).map_err(durable::at("renaming", &current))?;
+        durable::rename(&current, &previous)?;
         durable::sync_dir(&self.dir)?;
         known.logged = 0;
         Ok(())
@@ -256,7 +257,7 @@ fn micros(at: Timestamp) -> i64 {
 /// Entries of a file, in order. A line that is not whole was never synced, and is passed over.
 fn read(path: &Path) -> io::Result<Vec<(i64, Key)>> {
     let mut entries = Vec::new();
-    for line in BufReader::new(File::open(path)?).split(b'\n').take(MAX_ENTRIES) {
+    for line in BufReader::new(File::open(path)?).split(b'\n').take(2 * MAX_ENTRIES) {
         let line = line?;
         let entry = std::str::from_utf8(&line).ok().and_then(|line| {
             let (at, key) = line.split_once(' ').filter(|(_, key)| key.len() == 32)?;
@@ -269,7 +270,7 @@ fn read(path: &Path) -> io::Result<Vec<(i64, Key)>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, thread};
+    use std::{fs, sync::mpsc, thread};
 
     use super::*;
 
@@ -354,7 +355,7 @@ mod tests {
         assert_eq!(dedup.known().order.len(), MAX_ENTRIES);
         assert_eq!(dedup.known().states.len(), MAX_ENTRIES);
         let size = |name| fs::metadata(dir.path().join(name)).unwrap().len();
-        assert!(size(CURRENT) + size(PREVIOUS) <= 2 * 50 * MAX_ENTRIES as u64);
+        assert!(size(CURRENT) + size(PREVIOUS) <= 2 * 51 * MAX_ENTRIES as u64);
         assert!(dedup.claim(Key(5)).is_some(), "the oldest");
         assert!(dedup.claim(Key(MAX_ENTRIES as u128 * 2)).is_none());
     }

@@ -14,7 +14,7 @@ mod shed;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -204,10 +204,8 @@ impl Spool {
         for entry in gone {
             // A file that stays is found again at the next start, and removed then.
             let path = self.path(&entry.batch);
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                warn!(path = %path.display(), %error, "cannot remove a delivered batch");
+            if let Err(error) = durable::remove(&path) {
+                warn!(%error, "cannot remove a delivered batch");
             }
         }
     }

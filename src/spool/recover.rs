@@ -36,7 +36,7 @@ impl Spool {
     pub fn open(dir: &Path, max_bytes: u64, dedup_window: Duration) -> io::Result<Self> {
         let (batches, dedup) = (dir.join(BATCHES), dir.join(DEDUP));
         for folder in [dir, &batches, &dedup, &dir.join(CURSORS), &dir.join(SET_ASIDE)] {
-            durable::create_dir(folder, DIR_MODE).map_err(durable::at("making", folder))?;
+            durable::create_dir(folder, DIR_MODE)?;
         }
         let lock = lock(&dir.join(LOCK))?;
         let mut queue = Queue { next_sequence: 1, ..Queue::default() };
@@ -46,7 +46,7 @@ impl Spool {
                 Ok(Found::Batch(entry)) => queue.add(entry),
                 Ok(Found::Unfinished) => {
                     // Never acknowledged: the sender still has it.
-                    fs::remove_file(&path).map_err(durable::at("removing", &path))?;
+                    durable::remove(&path)?;
                     info!(path = %path.display(), "removed a half-written batch");
                 }
                 Ok(Found::Foreign(why)) => set_aside(dir, &path, why),

@@ -1,16 +1,12 @@
 //! Whether another batch may come in: what waits already, what the disk has left, and whether it
 //! takes anything at all.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    sync::PoisonError,
-};
+use std::{fs::OpenOptions, io, sync::PoisonError};
 
 use tracing::{error, info};
 
 use super::{Spool, commit};
-use crate::config::format_bytes;
+use crate::{config::format_bytes, durable};
 
 /// What is left free on the spool's disk, so that checkpoints and whatever else lives there go on:
 /// this much, or a twentieth of a small disk.
@@ -89,10 +85,12 @@ impl Spool {
             return Ok(());
         }
         let path = self.batches.join(format!("{}probe", commit::UNFINISHED_PREFIX));
-        let tried = File::create(&path).and_then(|mut file| {
-            file.write_all(b"probe")?;
-            file.sync_all()?;
-            fs::remove_file(&path)
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let tried = durable::open(&options, &path).and_then(|file| {
+            durable::write_all(&file, b"probe", &path)?;
+            durable::sync(&file, &path)?;
+            durable::remove(&path)
         });
         match tried {
             Ok(()) => {

@@ -1,5 +1,6 @@
 use std::{
     convert::Infallible,
+    fs,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };

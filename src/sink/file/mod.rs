@@ -9,7 +9,7 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -91,7 +91,7 @@ impl FileSink {
             } else {
                 // Somebody renamed or removed it: what we wrote there stays there.
                 if let Some(open) = target.open.take_if(|open| open.dirty) {
-                    open.file.sync_data().map_err(SinkError::at("syncing", path))?;
+                    durable::sync(&open.file, path)?;
                 }
                 self.targets.remove(path);
             }
@@ -99,20 +99,15 @@ impl FileSink {
         if named.is_err()
             && let Some(folder) = path.parent()
         {
-            durable::create_dir(folder, dir_mode(self.mode))
-                .map_err(SinkError::at("making", folder))?;
+            durable::create_dir(folder, dir_mode(self.mode))?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(self.mode)
-            .open(path)
-            .map_err(SinkError::at("opening", path))?;
-        let metadata = file.metadata().map_err(SinkError::at("reading", path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(self.mode);
+        let file = durable::open(&options, path)?;
+        let metadata = file.metadata().map_err(durable::at("reading", path))?;
         if !metadata.is_file() {
             let error = io::Error::other("it is not a regular file");
-            return Err(SinkError::at("opening", path)(error));
+            return Err(durable::at("opening", path)(error).into());
         }
         let length = metadata.len();
         let target = self.targets.entry(path.to_owned()).or_insert(Target {
@@ -164,7 +159,7 @@ impl Sink for FileSink {
         }
         target.reached = target.finished;
         if let Some(open) = &mut target.open {
-            let metadata = open.file.metadata().map_err(SinkError::at("reading", path))?;
+            let metadata = open.file.metadata().map_err(durable::at("reading", path))?;
             open.length = metadata.len();
             if open.length < target.finished {
                 warn!(
@@ -185,24 +180,19 @@ impl Sink for FileSink {
         if target.reached < open.length {
             let there = usize::try_from(open.length - target.reached).unwrap_or(usize::MAX);
             let (again, missing) = rest.split_at(there.min(rest.len()));
-            if holds(&open.file, target.reached, again).map_err(SinkError::at("reading", path))? {
+            if holds(&open.file, target.reached, again).map_err(durable::at("reading", path))? {
                 target.reached += again.len() as u64;
                 rest = missing;
             } else {
                 warn!(path = %path.display(), "somebody else wrote to a file that is written to");
                 open.dirty = true;
-                end_line(open).map_err(SinkError::at("writing to", path))?;
+                end_line(open, path)?;
                 target.reached = open.length;
             }
         }
         while !rest.is_empty() {
             open.dirty = true;
-            let written = match (&open.file).write(rest) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                outcome => outcome,
-            };
-            let written = written.map_err(SinkError::at("writing to", path))?;
+            let written = durable::write(&open.file, rest, path)?;
             open.length += written as u64;
             target.reached += written as u64;
             rest = rest.get(written..).unwrap_or_default();
@@ -221,12 +211,12 @@ impl Sink for FileSink {
     fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
         for (path, target) in &mut self.targets {
             if let Some(open) = target.open.as_mut().filter(|open| open.dirty) {
-                open.file.sync_data().map_err(SinkError::at("syncing", path))?;
+                durable::sync(&open.file, path)?;
                 open.dirty = false;
             }
             if !target.known {
                 let folder = path.parent().unwrap_or(Path::new("/"));
-                durable::sync_dir(folder).map_err(SinkError::at("syncing", folder))?;
+                durable::sync_dir(folder)?;
                 target.known = true;
             }
         }
@@ -253,14 +243,14 @@ fn holds(file: &File, offset: u64, bytes: &[u8]) -> io::Result<bool> {
 }
 
 /// A line that somebody else left open must not swallow the first of ours.
-fn end_line(open: &mut Open) -> io::Result<()> {
+fn end_line(open: &mut Open, path: &Path) -> io::Result<()> {
     let mut last = [b'\n'];
     open.length = open.file.metadata()?.len();
     if open.length > 0 {
         open.file.read_exact_at(&mut last, open.length - 1)?;
     }
     if last != [b'\n'] {
-        (&open.file).write_all(b"\n")?;
+        durable::write_all(&open.file, b"\n", path)?;
         open.length += 1;
     }
     Ok(())

@@ -1,0 +1,160 @@
+//! The file operations that promises rest on: every one of them goes through here, so that each can
+//! be made to fail, or to be the last thing that the process does (see [`fault`]).
+//!
+//! Errors say the step and the path.
+
+#[cfg(debug_assertions)]
+mod fault;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+/// The operations, by the names that faults are asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Open,
+    Write,
+    Sync,
+    Rename,
+    SyncDir,
+    Link,
+    Remove,
+}
+
+impl Step {
+    /// As in "cannot be done: writing PATH".
+    fn gerund(self) -> &'static str {
+        match self {
+            Self::Open => "opening",
+            Self::Write => "writing",
+            Self::Sync => "syncing",
+            Self::Rename => "renaming to",
+            Self::SyncDir => "syncing folder",
+            Self::Link => "linking",
+            Self::Remove => "removing",
+        }
+    }
+}
+
+/// Opens a file.
+pub fn open(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    step(Step::Open, path, || options.open(path))
+}
+
+/// Writes what the file takes at once, as `write(2)` does. `path` is the file's, for the error.
+pub fn write(mut file: &File, bytes: &[u8], path: &Path) -> io::Result<usize> {
+    #[cfg(debug_assertions)]
+    let bytes = fault::tear(path, file, bytes)?;
+    loop {
+        match step(Step::Write, path, || file.write(bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) if !bytes.is_empty() => {
+                return Err(at("writing", path)(io::ErrorKind::WriteZero.into()));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Writes all of it.
+pub fn write_all(file: &File, mut bytes: &[u8], path: &Path) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = write(file, bytes, path)?;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Makes the file's bytes, and its length, survive a power cut.
+pub fn sync(file: &File, path: &Path) -> io::Result<()> {
+    step(Step::Sync, path, || file.sync_data())
+}
+
+/// Makes what happened in the folder `dir` (new names, renames) survive a power cut.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    step(Step::SyncDir, dir, || File::open(dir)?.sync_all())
+}
+
+/// Gives a file its final name.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    step(Step::Rename, to, || fs::rename(from, to))
+}
+
+/// Removes a file. It is no error if it is gone.
+pub fn remove(path: &Path) -> io::Result<()> {
+    step(Step::Remove, path, || match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    })
+}
+
+/// Makes the folder and those above it that are missing, and makes them last.
+pub fn create_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = folder(dir);
+    create_dir(parent, mode)?;
+    match fs::DirBuilder::new().mode(mode).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        outcome => outcome.map_err(at("making folder", dir))?,
+    }
+    sync_dir(parent)
+}
+
+/// Replaces the file at `path` by one with these bytes: after a crash it is the old or the new one.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o640);
+    let file = open(&options, &beside)?;
+    write_all(&file, bytes, &beside)?;
+    sync(&file, &beside)?;
+    rename(&beside, path)?;
+    sync_dir(folder(path))
+}
+
+/// Puts a second name to `from`, or a copy where the two folders are on different filesystems, and
+/// makes it last. It is no error if `to` is there already.
+pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    let linked = step(Step::Link, to, || match fs::hard_link(from, to) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
+        Err(error) => Err(error),
+    })?;
+    if !linked {
+        let beside = to.with_extension("new");
+        fs::copy(from, &beside).map_err(at("copying to", &beside))?;
+        sync(&File::open(&beside)?, &beside)?;
+        rename(&beside, to)?;
+    }
+    sync_dir(folder(to))
+}
+
+/// The folder that a path's name stands in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// An I/O error with the step and the path it happened at, as people need to see it.
+pub fn at(step: &str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let place = format!("{step} {}", path.display());
+    move |error| io::Error::new(error.kind(), format!("{place}: {error}"))
+}
+
+fn step<T>(step: Step, path: &Path, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    #[cfg(debug_assertions)]
+    fault::before(step, path)?;
+    let outcome = run();
+    #[cfg(debug_assertions)]
+    fault::after(step, path);
+    outcome.map_err(at(step.gerund(), path))
+}
