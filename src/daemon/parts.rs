@@ -57,6 +57,7 @@ pub(super) fn deliveries(
             Ok(Box::new(sink) as Box<dyn Sink>)
         });
     deliveries.push(delivery.map_err(Fatal::Config)?);
+    deliveries.iter().for_each(Delivery::release_delivered);
     Ok(deliveries)
 }
 

@@ -77,7 +77,6 @@ impl Delivery {
         let Checkpoint { batch, files } = file.load();
         let sink = open(files)?;
         let id = spool.register(consumer, batch);
-        spool.release(id, batch);
         Ok(Self {
             name,
             wants,
@@ -95,6 +94,12 @@ impl Delivery {
     /// The sink's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Lets the spool go of what an earlier life delivered. Only once all consumers are registered:
+    /// the spool keeps nothing for one that it does not know.
+    pub fn release_delivered(&self) {
+        self.spool.release(self.id, self.handled);
     }
 
     /// The consumer's place, to ask the spool about it.

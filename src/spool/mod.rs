@@ -132,7 +132,8 @@ pub enum ReadError<E> {
 
 impl Spool {
     /// Registers a consumer that has handled the batches up to `released` in an earlier life, or
-    /// none (0). All consumers are registered before the first batch is committed.
+    /// none (0). All consumers are registered before the first batch is committed, and before the
+    /// first of them releases any.
     pub fn register(&self, consumer: Consumer, released: u64) -> ConsumerId {
         let mut queue = self.queue();
         queue.next_sequence = queue.next_sequence.max(released + 1);
