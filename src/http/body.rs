@@ -178,10 +178,12 @@ impl Pieces {
     }
 }
 
-/// Ends the reading of a body that was refused.
-pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming) {
-    // HTTP/2 resets the stream behind the answer. A sender that asked first has sent nothing yet.
-    let pointless = head.version == Version::HTTP_2 || head.headers.contains_key(EXPECT);
+/// Ends the reading of a body that was refused. `begun`: after some of it was read.
+pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool) {
+    // HTTP/2 resets the stream behind the answer. A sender that asked first sends nothing before we
+    // begin to read.
+    let waits = head.headers.contains_key(EXPECT) && !begun;
+    let pointless = head.version == Version::HTTP_2 || waits;
     if pointless || hyper::body::Body::is_end_stream(&incoming) {
         return;
     }
@@ -214,7 +216,7 @@ fn interrupted(error: &hyper::Error) -> Refusal {
 }
 
 /// A defect of ours: the sender keeps the batch and may try again.
-fn panicked(error: &tokio::task::JoinError) -> Refusal {
+pub(super) fn panicked(error: &tokio::task::JoinError) -> Refusal {
     error!(%error, "a batch was given up");
     Refusal::Unavailable { why: String::from("internal error; the receiver's log has more") }
 }

@@ -116,20 +116,34 @@ impl Intake {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> Response<Body> {
+        // In a task of its own: hyper drops this future as soon as it sees the connection end, and
+        // what has arrived by then may be a whole body.
+        let answering = tokio::spawn(self.answer(request, peer));
+        answering.await.unwrap_or_else(|error| answer::refused(&body::panicked(&error)))
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
         let started = Instant::now();
         let (head, mut incoming) = request.into_parts();
         let declared = hyper::body::Body::size_hint(&incoming).exact();
         let admitted = self.gate.admit(&head, peer.ip());
         let endpoint =
             admitted.as_ref().map_or("", |admitted| admitted.endpoint.as_str()).to_owned();
-        let outcome = match admitted {
+        let prepared =
+            admitted.and_then(|admitted| self.prepare(admitted, declared, peer, started));
+        let begun = prepared.is_ok();
+        let outcome = match prepared {
             Err(refusal) => Err(refusal),
-            Ok(admitted) => self.receive(admitted, &mut incoming, declared, peer, started).await,
+            Ok((upload, ingest)) => upload.receive(&mut incoming, ingest).await,
         };
         match outcome {
             Ok(accepted) => answer::accepted(&accepted),
             Err(refusal) => {
-                body::let_go(&head, incoming);
+                body::let_go(&head, incoming, begun);
                 self.metrics.refused(refusal.label());
                 self.refusals.log(&refusal, &head, peer, &endpoint, declared);
                 if matches!(refusal, Refusal::Unauthorized) {
@@ -157,14 +171,13 @@ impl Intake {
         self.spool.room(wanted).err().map(|reason| Refusal::unavailable(&reason))
     }
 
-    async fn receive(
+    fn prepare(
         self: &Arc<Self>,
         admitted: Admitted,
-        incoming: &mut Incoming,
         declared: Option<u64>,
         peer: SocketAddr,
         started: Instant,
-    ) -> Result<answer::Accepted, Refusal> {
+    ) -> Result<(Upload, Ingest), Refusal> {
         self.check_length(declared)?;
         let Some(reservation) = self.in_flight.reserve(declared.unwrap_or(0)) else {
             return Err(self.too_much_in_flight());
@@ -190,7 +203,7 @@ impl Intake {
             started,
             reservation,
         };
-        upload.receive(incoming, ingest).await
+        Ok((upload, ingest))
     }
 
     fn too_much_in_flight(&self) -> Refusal {
