@@ -49,6 +49,9 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// The part of it that requests may take.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(15);
 
+/// What is being committed when the drain is over gets this long to end.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 /// Connections beyond the limit that are told so; those beyond them wait to be accepted.
 const OVERFLOW_CONNECTIONS: usize = 64;
 
@@ -112,7 +115,10 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         connections: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(permits)),
     };
-    daemon.run(&runtime, deliveries)
+    let outcome = daemon.run(&runtime, deliveries);
+    // What still writes to a disk that hangs is not waited for.
+    runtime.shutdown_timeout(LAST_WRITES);
+    outcome
 }
 
 struct Daemon {

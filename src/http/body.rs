@@ -23,6 +23,9 @@ use crate::{
 /// How long a body may stand still. Cloudflare gives up on its own after 10 s without progress.
 const BODY_IDLE: Duration = Duration::from_secs(30);
 
+/// How long a whole body may take: the largest at 300 kB/s. One that trickles is not Cloudflare's.
+const BODY_WHOLE: Duration = Duration::from_secs(15 * 60);
+
 /// How much of a body is gathered for one trip to a blocking thread: enough to make the trip cheap,
 /// little enough that reading hardly waits for it.
 const HOP_BYTES: usize = 128 * 1024;
@@ -61,8 +64,12 @@ impl Upload {
         let mut wire_bytes = 0;
         let mut pieces = Pieces::default();
         loop {
-            let data = match timeout(BODY_IDLE, incoming.frame()).await {
-                Err(_) => return Err(Refusal::BodyTimeout { seconds: BODY_IDLE.as_secs() }),
+            let patience = BODY_IDLE.min(BODY_WHOLE.saturating_sub(self.started.elapsed()));
+            let data = match timeout(patience, incoming.frame()).await {
+                Err(_) if patience < BODY_IDLE => {
+                    return Err(Refusal::BodyTimeout { waited: BODY_WHOLE });
+                }
+                Err(_) => return Err(Refusal::BodyTimeout { waited: BODY_IDLE }),
                 Ok(None) => break,
                 Ok(Some(Err(error))) => {
                     return Err(interrupted(&error));

@@ -3,7 +3,7 @@
 //! Cloudflare shows the first bytes of the answer to whoever runs the job, and sends the same bytes
 //! again for hours: the text says what to change. It carries nothing of the inside.
 
-use std::io;
+use std::{io, time::Duration};
 
 use hyper::StatusCode;
 
@@ -20,7 +20,7 @@ pub(super) enum Refusal {
     NotFound,
     MethodNotAllowed,
     BodyTimeout {
-        seconds: u64,
+        waited: Duration,
     },
     TooLarge {
         key: &'static str,
@@ -87,8 +87,8 @@ impl Refusal {
                 "no endpoint has this path: compare destination_conf with endpoint.NAME.path\n",
             ),
             Self::MethodNotAllowed => String::from("send batches by POST or PUT\n"),
-            Self::BodyTimeout { seconds } => {
-                format!("no more of the body came for {seconds} seconds\n")
+            Self::BodyTimeout { waited } => {
+                format!("the body stopped coming: gave up after {} seconds\n", waited.as_secs())
             }
             Self::TooLarge { key, limit, found } => format!(
                 "{key} is {limit} ({}) and {found}: raise {key}, or lower the job's max_upload_bytes\n",
