@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     decode::{Block, DecodeError, Decoder, Encoding, Limits, RejectReason, Summary},
     quarantine::Bodies,
-    spool::{Batch, Blocks, Header, Spool, Staging},
+    spool::{Batch, Blocks, Header, NoRoom, Spool, Staging},
 };
 
 /// How many records were rejected, by reason, in the order of [`RejectReason::ALL`].
@@ -90,6 +90,8 @@ pub enum IngestError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// There is no room for it now.
+    NoRoom(NoRoom),
     /// It cannot be stored now.
     Store(io::Error),
 }
@@ -173,6 +175,7 @@ fn store(
     if summary.records + summary.rejected == 0 {
         return Ok(Receipt::Empty);
     }
+    spool.room(0).map_err(IngestError::NoRoom)?;
     let header = Header {
         received: origin.received,
         endpoint: origin.endpoint,

@@ -156,6 +156,7 @@ impl Upload {
     fn refusal(&self, error: IngestError) -> Refusal {
         match error {
             IngestError::TooLarge { limit } => Refusal::inflates_too_large(limit),
+            IngestError::NoRoom(reason) => Refusal::unavailable(&reason),
             IngestError::Store(error) => {
                 self.intake.spool.failed(&error);
                 Refusal::cannot_store(&error)

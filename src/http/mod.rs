@@ -42,6 +42,9 @@ use crate::{
     spool::Spool,
 };
 
+/// Above this, a body on the wire is no destination check.
+const MAX_CHECK_BYTES: u64 = 1024;
+
 /// Everything that a request may need. Shared by all of them.
 #[derive(Debug)]
 pub struct Intake {
@@ -160,11 +163,22 @@ impl Intake {
         if bytes > self.limits.max_body_bytes {
             return Err(Refusal::body_too_large(self.limits.max_body_bytes, declared));
         }
-        self.unavailable(bytes).map_or(Ok(()), Err)
+        // A destination check is answered also while nothing can be stored; what turns out to be a
+        // batch is refused then when it is to be committed.
+        match self.unavailable(bytes) {
+            Some(refusal) if self.is_draining() || !(1..=MAX_CHECK_BYTES).contains(&bytes) => {
+                Err(refusal)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     fn unavailable(&self, bytes: u64) -> Option<Refusal> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return Some(Refusal::unavailable("the receiver is shutting down; send again"));
         }
         let wanted = self.in_flight.used().saturating_add(bytes.max(1));
