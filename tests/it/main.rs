@@ -1,1 +1,34 @@
-fn main() {}
+//! The promises of the daemon, kept by the real program over real TLS.
+//!
+//! Each module is named after the promise that its tests defend; `support` is what they stand on.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a helper of a test fails as the test does: by a panic that says what is wrong"
+)]
+
+/// A body that stops coming is refused in time. First, since it takes the longest.
+mod body_deadline;
+/// The command line: exit codes, problems by line and column, configurations that are shipped.
+mod config_cli;
+/// What real clients (curl, h2load) send arrives, and they see our answers.
+mod curl;
+/// Once answered 200, a record reaches every sink: whatever is broken, killed or restarted.
+mod delivery;
+/// Cloudflare's destination check is answered and leaves no trace among the records.
+mod destination_check;
+/// Start, reload, drain and stop under load, and what probes and scrapers see of it.
+mod lifecycle;
+/// Records come out as they went in, byte for byte, however they were framed and sent.
+mod pass_through;
+/// What cannot be accepted is kept beside the reason, and holds up nothing.
+mod quarantine;
+/// Every refusal of the contract: its status, its words, and that it leaves nothing behind.
+mod refusals;
+mod support;
+/// Who may connect, with which version of TLS and which certificate.
+mod tls;

@@ -1,0 +1,168 @@
+//! The command line: exit codes, problems by line and column, configurations that are shipped.
+
+use std::{fs, net::TcpListener, path::Path};
+
+use crate::support::{
+    Exit, Finished, Http, Setup, Upload, finish, logpushd, names_in, repository,
+    tls::{Authority, Pair},
+};
+
+fn run(command: &str, config: &Path) -> Finished {
+    finish(logpushd().args([command, "-c"]).arg(config))
+}
+
+#[track_caller]
+fn fails(finished: &Finished, code: i32, says: &[&str]) {
+    assert_eq!(finished.exit, Exit::Code(code), "{finished:?}");
+    assert_eq!(finished.stdout, "", "it belongs to the records");
+    for part in says {
+        assert!(finished.stderr.contains(part), "{part:?} not in {}", finished.stderr);
+    }
+}
+
+const BAD: &str = r#"[server]
+adress = "127.0.0.1:0"
+[server.tls]
+self_signed = "yes"
+[endpoint.main]
+path = "logpush/{dataset}"
+auth = "none"
+[sink.a.file]
+path = "/%J"
+"#;
+
+#[test]
+fn a_good_configuration_is_said_to_be_good() {
+    let setup = Setup::new();
+    let finished = run("validate", &setup.write_config());
+    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+    assert!(finished.stdout.ends_with("logpushd.toml: ok\n"), "{finished:?}");
+    assert_eq!(names_in(setup.folder()), ["logpushd.toml", "secrets.txt"], "nothing is made");
+}
+
+#[test]
+fn every_problem_is_named_by_line_and_column() {
+    let setup = Setup::new();
+    setup.write("logpushd.toml", BAD);
+    let config = setup.config();
+    for command in ["validate", "run"] {
+        let finished = run(command, &config);
+        let at = |place: &str| format!("{}:{place}: ", config.display());
+        let places = [at("2:1"), at("4:15"), at("6:8"), at("9:8")];
+        fails(&finished, 78, &places.each_ref().map(String::as_str));
+        fails(&finished, 78, &["address", "^^^"]);
+    }
+    assert_eq!(names_in(setup.folder()), ["logpushd.toml", "secrets.txt"], "nothing is made");
+
+    let missing = setup.path("missing.toml");
+    fails(&run("run", &missing), 78, &["missing.toml"]);
+}
+
+#[test]
+fn a_command_line_that_is_wrong_is_64() {
+    for arguments in [&[][..], &["no-such-command"], &["run", "--no-such-option"], &["run", "-c"]] {
+        let finished = finish(logpushd().args(arguments));
+        fails(&finished, 64, &["Usage:"]);
+    }
+    for arguments in [&["--help"][..], &["--version"], &["run", "--help"]] {
+        let finished = finish(logpushd().args(arguments));
+        assert_eq!(finished.exit, Exit::Code(0));
+        assert!(finished.stdout.contains("logpushd"), "{finished:?}");
+    }
+}
+
+#[test]
+fn certificate_and_key_that_do_not_fit_are_78() {
+    let setup =
+        Setup::new().table("server.tls", "cert_file = \"cert.pem\"\nkey_file = \"key.pem\"");
+    setup.write("cert.pem", Pair::self_signed().cert);
+    setup.write("key.pem", Pair::self_signed().key);
+    let config = setup.write_config();
+    for command in ["validate", "run"] {
+        let finished = run(command, &config);
+        fails(&finished, 78, &["cert.pem", "key.pem", "does not belong"]);
+    }
+}
+
+#[test]
+fn an_address_that_is_in_use_is_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let keys = format!("address = \"{address}\"");
+    for table in ["server", "admin"] {
+        let setup = Setup::new().table(table, &keys);
+        let finished = run("run", &setup.write_config());
+        let last = format!("logpushd: cannot listen on {address}");
+        fails(&finished, 69, &[&last, "another process listens there"]);
+    }
+}
+
+#[test]
+fn a_spool_that_is_in_use_or_unusable_is_74() {
+    let first = Setup::new().start();
+    let spool = first.path("spool");
+    let keys = format!("dir = \"{}\"", spool.display());
+    let second = Setup::new().table("spool", &keys);
+    let finished = run("run", &second.write_config());
+    fails(&finished, 74, &["another logpushd uses this spool.dir"]);
+    // The first one is none the worse for it.
+    first.commit(b"{\"a\":1}\n");
+    first.stop().in_order();
+
+    let setup = Setup::new();
+    setup.write("spool", "no folder");
+    fails(&run("run", &setup.write_config()), 74, &["spool"]);
+}
+
+/// A copy of the configurations that are shipped, so that nothing is written into the repository.
+fn shipped() -> Setup {
+    let setup = Setup::new();
+    fs::create_dir(setup.path("config")).unwrap();
+    for name in names_in(&repository("config")) {
+        fs::copy(repository("config").join(&name), setup.path("config").join(&name)).unwrap();
+    }
+    setup
+}
+
+#[test]
+fn the_shipped_configuration_is_good_once_its_files_are_there() {
+    let setup = shipped();
+    let config = setup.path("config/logpushd.toml");
+    fails(&run("validate", &config), 78, &["fullchain.pem", "privkey.pem", "secrets.txt"]);
+
+    let authority = Authority::new();
+    let pair = authority.sign();
+    setup.write("config/fullchain.pem", pair.cert + &authority.pem());
+    setup.write("config/privkey.pem", pair.key);
+    setup.write("config/secrets.txt", "0123456789abcdef\n");
+    let finished = run("validate", &config);
+    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+    assert_eq!(finished.stderr, "");
+}
+
+#[test]
+fn the_quickstart_works_as_it_is() {
+    let setup = shipped();
+    let config = setup.path("config/quickstart.toml");
+    let finished = run("validate", &config);
+    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+    assert_eq!(names_in(setup.folder()), ["config", "secrets.txt"], "nothing is made");
+
+    // The same, but for ports that another test may have and a log that this one can read.
+    let text = fs::read_to_string(&config).unwrap();
+    assert!(text.contains("\"127.0.0.1:8443\""));
+    let text = text.replace("\"127.0.0.1:8443\"", "\"127.0.0.1:0\"");
+    let text = text + "[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
+    // One folder up, from where its paths lead out of the tree.
+    fs::create_dir(setup.path("certs")).unwrap();
+    setup.write("logpushd.toml", text.replace("\"../", "\""));
+    let daemon = setup.start_as_written();
+    fs::copy(daemon.path("certs/dev-fullchain.pem"), daemon.path("fullchain.pem")).unwrap();
+    let record = "{\"ClientIP\":\"192.0.2.1\"}";
+    let upload = Upload::of(record).without_secret();
+    let upload = upload.header("content-type", "application/x-www-form-urlencoded");
+    assert_eq!(daemon.send(Http::Two, upload).committed(), 1);
+    let stopped = daemon.stop().in_order();
+    assert_eq!(stopped.stdout, format!("{record}\n").as_bytes());
+    assert_eq!(names_in(&stopped.setup.path("data/logs")), ["http_requests"]);
+}

@@ -1,0 +1,149 @@
+//! What real clients send arrives, and they see our answers.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::support::{
+    Daemon, Exit, Finished, SECRET, Setup, finish, gzip, http_requests, names_in, skip,
+    small_records,
+};
+
+/// Whether a program is there; says so if it is not.
+fn is_there(program: &str, version: &str) -> bool {
+    let is_there = Command::new(program).arg(version).output().is_ok();
+    if !is_there {
+        skip(&format!("there is no {program}"));
+    }
+    is_there
+}
+
+/// Runs curl against the daemon. Standard output: the body, a space and the status.
+fn curl(daemon: &Daemon, arguments: &[&str]) -> Finished {
+    let mut command = Command::new("curl");
+    command
+        .current_dir(daemon.setup().folder())
+        .args(["--silent", "--show-error", "--max-time", "25", "--cacert", "fullchain.pem"])
+        .args(["--write-out", " %{http_code}", "--noproxy", "*"])
+        .args(["--header", &format!("X-Logpush-Secret: {SECRET}")])
+        .args(arguments)
+        .arg(format!("https://{}/logpush/http_requests?tags=a", daemon.address));
+    finish(&mut command)
+}
+
+const PROTOCOLS: [&str; 2] = ["--http1.1", "--http2"];
+
+#[test]
+fn what_curl_sends_arrives() {
+    if !is_there("curl", "--version") {
+        return;
+    }
+    let daemon = Setup::new().start();
+    let records = http_requests(10, 500);
+    // Large enough for curl to ask first: Expect: 100-continue.
+    assert!(records.len() > 1 << 20);
+    daemon.setup().write("batch.ndjson", &records);
+    daemon.setup().write("batch.ndjson.gz", gzip(&records));
+    let (encoding, chunked) = ("Content-Encoding: gzip", "Transfer-Encoding: chunked");
+    let mut sent = 0;
+    for protocol in PROTOCOLS {
+        for arguments in [
+            &["--data-binary", "@batch.ndjson.gz", "--header", encoding][..],
+            &["--upload-file", "batch.ndjson.gz", "--header", encoding],
+            &["--data-binary", "@batch.ndjson"],
+            &["--upload-file", "batch.ndjson", "--header", "Expect: 100-continue"],
+            &["--data-binary", "@batch.ndjson", "--header", "Expect:"],
+            &["--upload-file", "batch.ndjson", "--header", chunked],
+        ] {
+            let finished = curl(&daemon, &[&[protocol], arguments].concat());
+            let want = "{\"status\":\"committed\",\"records\":500,\"quarantined\":0}\n 200";
+            assert_eq!(finished.stdout, want, "{protocol} {arguments:?} {}", finished.stderr);
+            sent += 1;
+        }
+    }
+    daemon.wait_file("out/http_requests.ndjson", &records.repeat(sent));
+    daemon.stop().in_order();
+}
+
+#[test]
+fn curl_sees_why_an_upload_is_refused() {
+    if !is_there("curl", "--version") {
+        return;
+    }
+    let limits = "max_body_bytes = \"64KiB\"\nmax_record_bytes = \"64KiB\"";
+    let daemon = Setup::new().table("limits", limits).start();
+    let records = small_records(11, 10_000);
+    daemon.setup().write("batch.ndjson", &records[..3 << 20]);
+    let chunked = "Transfer-Encoding: chunked";
+    let wrong = "X-Logpush-Secret: wrong";
+    for protocol in PROTOCOLS {
+        for (arguments, status, says) in [
+            (&["--data-binary", "@batch.ndjson"][..], "413", "limits.max_body_bytes"),
+            (&["--data-binary", "@batch.ndjson", "--header", "Expect:"], "413", "raise"),
+            (&["--upload-file", "batch.ndjson", "--header", chunked], "413", "raise"),
+            (
+                &["--upload-file", "batch.ndjson", "--header", chunked, "--header", "Expect:"],
+                "413",
+                "raise",
+            ),
+            (&["--upload-file", "batch.ndjson", "--header", "Content-Encoding: br"], "415", "gzip"),
+            (
+                &["--data-binary", "@batch.ndjson", "--header", "Expect:", "--header", wrong],
+                "401",
+                "",
+            ),
+            (&["--data-binary", "@batch.ndjson", "--request", "DELETE"], "405", "POST or PUT"),
+        ] {
+            // Two headers of one name are one too many: curl's own would be right.
+            let finished = if arguments.contains(&wrong) {
+                without_secret(&daemon, &[&[protocol], arguments].concat())
+            } else {
+                curl(&daemon, &[&[protocol], arguments].concat())
+            };
+            assert_eq!(finished.exit, Exit::Code(0), "{protocol} {arguments:?} {finished:?}");
+            let (text, code) = finished.stdout.rsplit_once(' ').unwrap();
+            assert_eq!(code, status, "{protocol} {arguments:?} {finished:?}");
+            assert!(text.contains(says), "{text}");
+        }
+    }
+    assert_eq!(names_in(&daemon.path("spool/batches")), [""; 0]);
+    daemon.stop().in_order();
+}
+
+fn without_secret(daemon: &Daemon, arguments: &[&str]) -> Finished {
+    let mut command = Command::new("curl");
+    command
+        .current_dir(daemon.setup().folder())
+        .args(["--silent", "--show-error", "--max-time", "25", "--cacert", "fullchain.pem"])
+        .args(["--write-out", " %{http_code}", "--noproxy", "*"])
+        .args(arguments)
+        .arg(format!("https://{}/logpush/http_requests", daemon.address));
+    finish(&mut command)
+}
+
+#[test]
+fn what_h2load_sends_arrives() {
+    const RECORDS: usize = 100;
+
+    if !is_there("h2load", "--version") {
+        return;
+    }
+    let daemon = Setup::new().start();
+    let records = small_records(12, RECORDS);
+    let file = daemon.path("batch.ndjson.gz");
+    fs::write(&file, gzip(&records)).unwrap();
+    let finished = h2load(&daemon, &file);
+    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+    assert!(finished.stdout.contains("status codes: 200 2xx, 0 3xx, 0 4xx, 0 5xx"), "{finished:?}");
+    daemon.wait_file("out/http_requests.ndjson", &records.repeat(200));
+    daemon.stop().in_order();
+}
+
+fn h2load(daemon: &Daemon, file: &Path) -> Finished {
+    let mut command = Command::new("h2load");
+    command
+        .args(["-n", "200", "-c", "4", "-m", "8", "-d"])
+        .arg(file)
+        .args(["-H", "content-encoding: gzip"])
+        .args(["-H", &format!("x-logpush-secret: {SECRET}")])
+        .arg(format!("https://{}/logpush/http_requests", daemon.address));
+    finish(&mut command)
+}

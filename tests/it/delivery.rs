@@ -1,0 +1,271 @@
+//! Once answered 200, a record reaches every sink: whatever is broken, killed or restarted.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rustix::process::Signal;
+
+use crate::{
+    pass_through::whole_batches,
+    support::{
+        Daemon, Exit, Http, Random, Setup, Upload, names_in, numbered, same_bytes, wait_until,
+    },
+};
+
+const ERRORS: &str = r#"logpushd_sink_errors_total{sink="broken"}"#;
+
+fn two_sinks() -> Setup {
+    let setup = Setup::new()
+        .without("sink.archive.file")
+        .table("sink.broken.file", r#"path = "broken/{dataset}.ndjson""#)
+        .table("sink.good.file", r#"path = "good/{dataset}.ndjson""#);
+    // A file stands where the folder should be.
+    setup.write("broken", "in the way");
+    setup
+}
+
+#[test]
+fn a_broken_sink_stops_nobody_and_catches_up_in_order() {
+    let daemon = two_sinks().start();
+    let mut all = Vec::new();
+    for batch in 0..20 {
+        let records = numbered(batch, 50);
+        daemon.commit(&records);
+        all.extend(records);
+    }
+    daemon.wait_file("good/http_requests.ndjson", &all);
+    daemon.wait_metric(ERRORS, |errors| errors >= 2.0);
+    assert_eq!(daemon.metric(r#"logpushd_sink_errors_total{sink="good"}"#), 0.0);
+    assert!(daemon.metric(r#"logpushd_sink_lag_seconds{sink="broken"}"#) > 0.0);
+    assert_eq!(names_in(&daemon.path("spool/batches")).len(), 20, "kept for the broken sink");
+
+    fs::remove_file(daemon.path("broken")).unwrap();
+    daemon.wait_file("broken/http_requests.ndjson", &all);
+    daemon.wait_log("the sink works again");
+    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
+    assert_eq!(daemon.metric("logpushd_spool_bytes"), 0.0);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn undelivered_batches_are_delivered_in_order_after_restarts() {
+    let mut daemon = two_sinks().start();
+    let mut all = Vec::new();
+    for batch in 0..12 {
+        let records = numbered(batch, 30);
+        daemon.commit(&records);
+        all.extend(records);
+        if batch % 4 == 3 {
+            daemon.wait_metric(ERRORS, |errors| errors >= 1.0);
+            let stopped = if batch == 7 { daemon.stop().in_order() } else { daemon.kill() };
+            daemon = stopped.start();
+        }
+    }
+    fs::remove_file(daemon.path("broken")).unwrap();
+    daemon.wait_file("broken/http_requests.ndjson", &all);
+    daemon.wait_file("good/http_requests.ndjson", &all);
+    let stopped = daemon.stop().in_order();
+    same_bytes("the end", &stopped.file("good/http_requests.ndjson"), &all);
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
+}
+
+#[test]
+fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
+    let setup = Setup::new().table("sink.broken.stdout", "").with_dead_stdout();
+    let daemon = setup.start();
+    let mut all = Vec::new();
+    for batch in 0..5 {
+        let records = numbered(batch, 40);
+        daemon.commit(&records);
+        all.extend(records);
+    }
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    daemon.wait_metric(ERRORS, |errors| errors >= 2.0);
+    assert_eq!(daemon.ask("/readyz").0, 200);
+    let stopped = daemon.stop().in_order();
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 5);
+
+    let daemon = stopped.setup.with_live_stdout().start();
+    wait_until("the records on standard output", || daemon.stdout().len() >= all.len());
+    same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+}
+
+#[test]
+fn an_endpoint_feeds_the_sinks_that_it_names() {
+    let daemon = Setup::new()
+        .without("sink.archive.file")
+        .without("endpoint.main")
+        .table(
+            "endpoint.first",
+            "path = \"/first\"\ndataset = \"dns_logs\"\nauth = \"none\"\nsinks = [\"a\"]",
+        )
+        .table(
+            "endpoint.second",
+            "path = \"/second/{dataset}\"\nauth = \"none\"\nsinks = [\"b\", \"out\"]",
+        )
+        .table("endpoint.every", "path = \"/every/{dataset}\"\nauth = \"none\"")
+        .table("sink.a.file", "path = \"a/{endpoint}.{dataset}\"")
+        .table("sink.b.file", "path = \"b\"")
+        .table("sink.out.stdout", "")
+        .start();
+    let connection = daemon.connect(Http::Two);
+    for (path, record) in
+        [("/first", "{\"n\":1}\n"), ("/second/x", "{\"n\":2}\n"), ("/every/y", "{\"n\":3}\n")]
+    {
+        assert_eq!(connection.send(Upload::of(record).to(path)).committed(), 1);
+    }
+    let stopped = daemon.stop().in_order();
+    assert_eq!(names_in(&stopped.setup.path("a")), ["every.y", "first.dns_logs"]);
+    assert_eq!(stopped.file("a/first.dns_logs"), b"{\"n\":1}\n");
+    assert_eq!(stopped.file("a/every.y"), b"{\"n\":3}\n");
+    assert_eq!(stopped.file("b"), b"{\"n\":2}\n{\"n\":3}\n");
+    assert_eq!(stopped.stdout, b"{\"n\":2}\n{\"n\":3}\n");
+}
+
+#[test]
+fn a_path_is_filled_in_with_names_and_the_date() {
+    let keys = "path = \"out/%Y/{endpoint}/{dataset}-%m-%d.ndjson\"\nmode = \"0604\"";
+    let daemon = Setup::new().table("sink.archive.file", keys).start();
+    let path = || Timestamp::now().strftime("out/%Y/main/http_requests-%m-%d.ndjson").to_string();
+    let before = path();
+    daemon.commit(b"{\"a\":1}\n");
+    let after = path();
+    let stopped = daemon.stop().in_order();
+    let path = [before, after].into_iter().find(|path| stopped.setup.path(path).exists());
+    let path = path.expect("a file of today");
+    assert_eq!(stopped.file(&path), b"{\"a\":1}\n");
+    let mode = fs::metadata(stopped.setup.path(&path)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o604);
+}
+
+#[test]
+fn what_was_just_answered_survives_a_kill() {
+    let mut setup = Setup::new();
+    let mut all = Vec::new();
+    for batch in 0..8 {
+        let daemon = setup.start();
+        let records = numbered(batch, 20 + 500 * usize::try_from(batch % 3).unwrap());
+        daemon.commit(&records);
+        setup = daemon.kill().setup;
+        all.extend(records);
+    }
+    let daemon = setup.start();
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    same_bytes("the end", &daemon.stop().in_order().file("out/http_requests.ndjson"), &all);
+}
+
+/// Sends batches from several sides at once until the daemon is gone, and notes what became of
+/// them.
+struct Load {
+    random: Random,
+    next: Mutex<u64>,
+    answered: Mutex<BTreeSet<u64>>,
+    refused: Mutex<BTreeSet<u64>>,
+    sent: Mutex<BTreeSet<u64>>,
+}
+
+impl Load {
+    fn new(seed: u64) -> Self {
+        Self {
+            random: Random::new(seed),
+            next: Mutex::default(),
+            answered: Mutex::default(),
+            refused: Mutex::default(),
+            sent: Mutex::default(),
+        }
+    }
+
+    /// `meanwhile` is what happens to the daemon.
+    fn run(&self, daemon: &Daemon, meanwhile: impl FnOnce()) {
+        thread::scope(|scope| {
+            for http in [Http::Two, Http::One, Http::Two] {
+                let connection = daemon.connect(http);
+                scope.spawn(move || {
+                    loop {
+                        let batch = {
+                            let mut next = self.next.lock().unwrap();
+                            *next += 1;
+                            *next
+                        };
+                        self.sent.lock().unwrap().insert(batch);
+                        let records = numbered(batch, 1 + usize::try_from(batch % 400).unwrap());
+                        match connection.try_send(Upload::of(records).gzipped()) {
+                            Ok(answer) if answer.status == 200 => {
+                                self.answered.lock().unwrap().insert(batch);
+                            }
+                            Ok(answer) => {
+                                assert_eq!(answer.status, 503, "{}", answer.text);
+                                self.refused.lock().unwrap().insert(batch);
+                                return;
+                            }
+                            Err(_) => return,
+                        }
+                    }
+                });
+            }
+            meanwhile();
+        });
+    }
+
+    /// Demands each answered batch exactly once and in one piece, and no refused one. One without
+    /// an answer may be there or not, but not in part.
+    #[track_caller]
+    fn check(&self, file: &[u8]) {
+        let there: HashSet<u64> = whole_batches(file).into_keys().collect();
+        let answered = self.answered.lock().unwrap();
+        assert!(!answered.is_empty());
+        let lost: Vec<_> = answered.iter().filter(|batch| !there.contains(batch)).collect();
+        assert!(lost.is_empty(), "answered 200 and lost: {lost:?}");
+        assert!(self.refused.lock().unwrap().iter().all(|batch| !there.contains(batch)));
+        let sent = self.sent.lock().unwrap();
+        assert!(there.iter().all(|batch| sent.contains(batch)));
+    }
+}
+
+#[test]
+fn a_kill_under_load_loses_nothing_doubles_nothing_and_tears_nothing() {
+    let mut load = Load::new(5);
+    let mut setup = Setup::new();
+    for _ in 0..6 {
+        let daemon = setup.start();
+        let pause = Duration::from_millis(load.random.below(400));
+        load.run(&daemon, || {
+            let enough = load.answered.lock().unwrap().len() + 1;
+            wait_until("an answer", || load.answered.lock().unwrap().len() >= enough);
+            thread::sleep(pause);
+            daemon.signal(Signal::KILL);
+        });
+        let stopped = daemon.end();
+        assert_eq!(stopped.exit, Exit::Killed);
+        setup = stopped.setup;
+    }
+    // It delivers what waits before it ends.
+    let stopped = setup.start().stop().in_order();
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
+    load.check(&stopped.file("out/http_requests.ndjson"));
+}
+
+#[test]
+fn a_stop_under_load_delivers_all_that_was_answered() {
+    let load = Load::new(6);
+    let daemon = Setup::new().start();
+    load.run(&daemon, || {
+        wait_until("some answers", || load.answered.lock().unwrap().len() >= 30);
+        daemon.signal(Signal::TERM);
+    });
+    let begun = Instant::now();
+    let stopped = daemon.end().in_order();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
+    load.check(&stopped.file("out/http_requests.ndjson"));
+    // It refuses at once while it stops: no one is left without an answer over and over.
+    let (sent, answered) = (load.sent.lock().unwrap().len(), load.answered.lock().unwrap().len());
+    assert!(sent - answered <= 3, "{sent} sent, {answered} answered");
+}

@@ -1,0 +1,96 @@
+//! Cloudflare's destination check is answered and leaves no trace among the records.
+
+use hyper::Method;
+
+use crate::support::{Http, Setup, Upload, names_in};
+
+const SHAPES: [&str; 9] = [
+    r#"{"content":"test"}"#,
+    r#"{"content":"tests"}"#,
+    "{\"content\":\"tests\"}\n",
+    "\r\n { \"content\" : \"test\" } \r\n",
+    r#"{"content":"test","filename":"test.txt"}"#,
+    r#"{"filename":"test.txt.gz","content":"tests"}"#,
+    "test",
+    "tests",
+    "test\n",
+];
+
+const ANSWERED: &str = "answered Cloudflare's destination check";
+
+#[test]
+fn every_shape_is_answered_counted_and_logged_but_never_stored() {
+    let daemon = Setup::new().table("sink.pipe.stdout", "").start();
+    let lines_before = daemon.log().len();
+    let mut checks = 0;
+    for http in Http::BOTH {
+        let connection = daemon.connect(http);
+        for shape in SHAPES {
+            for method in [Method::POST, Method::PUT] {
+                for gzipped in [true, false] {
+                    let upload = Upload::of(shape).method(&method);
+                    let upload = if gzipped { upload.gzipped() } else { upload };
+                    let answer = connection.send(upload);
+                    let case = format!("{http:?} {method} {shape:?} gzipped: {gzipped}");
+                    assert_eq!(answer.ok(), ("destination_check".to_owned(), 0, 0), "{case}");
+                    checks += 1;
+                }
+            }
+        }
+    }
+    let series = r#"logpushd_batches_total{endpoint="main",outcome="destination_check"}"#;
+    assert_eq!(daemon.metric(series), f64::from(checks));
+    assert_eq!(daemon.metric("logpushd_spool_batches"), 0.0);
+
+    // A record behind them reaches both sinks, and nothing was before it.
+    let record = b"{\"a\":1}\n";
+    daemon.commit(record);
+    daemon.wait_file("out/http_requests.ndjson", record);
+    let checks_logged = daemon.logged(ANSWERED).len();
+    assert_eq!(checks_logged, usize::try_from(checks).unwrap());
+    assert_eq!(daemon.log().len(), lines_before + checks_logged + 1, "and no line beside them");
+
+    let stopped = daemon.stop().in_order();
+    assert_eq!(stopped.stdout, record);
+    assert_eq!(stopped.file("out/http_requests.ndjson"), record);
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
+    assert_eq!(names_in(&stopped.setup.path("spool/set-aside")), [""; 0]);
+    assert_eq!(names_in(&stopped.setup.path("quarantine")), ["bodies"]);
+    assert_eq!(names_in(&stopped.setup.path("quarantine/bodies")), [""; 0]);
+}
+
+#[test]
+fn what_only_resembles_a_check_is_stored() {
+    let daemon = Setup::new().start();
+    let connection = daemon.connect(Http::Two);
+    let records = [
+        "{\"content\":\"hello\"}\n",
+        "{\"content\":\"test\",\"RayID\":\"3a6050bcbe121a87\"}\n",
+        "{\"content\":\"test\"}\n{\"content\":\"test\"}\n",
+        "{\"content\":[\"test\"]}\n",
+        "{\"filename\":\"test.txt\"}\n",
+        "{}\n",
+    ];
+    for record in records {
+        let answer = connection.send(Upload::of(record).gzipped());
+        assert_eq!(answer.committed(), record.lines().count() as u64, "{record}");
+    }
+    daemon.wait_file("out/http_requests.ndjson", records.concat().as_bytes());
+
+    let answer = connection.send(Upload::of("testing").gzipped());
+    assert_eq!(answer.ok(), ("quarantined".to_owned(), 0, 1));
+    assert_eq!(daemon.logged(ANSWERED), [] as [serde_json::Value; 0]);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_check_without_the_secret_is_refused() {
+    let daemon = Setup::new().start();
+    let check = || Upload::of(SHAPES[0]).gzipped();
+    for http in Http::BOTH {
+        let connection = daemon.connect(http);
+        assert_eq!(connection.send(check().secret("wrong")).status, 401);
+        assert_eq!(connection.send(check().without_secret()).status, 401);
+        assert_eq!(connection.send(check()).ok().0, "destination_check");
+    }
+}

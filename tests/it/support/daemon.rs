@@ -1,0 +1,223 @@
+//! A daemon that is ready, and what can be asked of it.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{
+    client::{Answer, Connection, Http, Upload},
+    process::{Exit, Process},
+    setup::Setup,
+    tls,
+    wait::{DEADLINE, same_bytes, wait_for, wait_until},
+};
+
+/// A daemon, killed at the latest when this is dropped.
+pub(crate) struct Daemon {
+    // Dropped in this order: the folder outlives the process.
+    process: Process,
+    setup: Setup,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Daemon {
+    #[track_caller]
+    pub(super) fn start(setup: Setup) -> Self {
+        let mut process = Process::run(&setup.config(), setup.read_stdout);
+        let address = address(&mut process, "listening");
+        let admin = address_of(&mut process, |message| message.starts_with("admin listener"));
+        let daemon = Self { setup, process, address, admin };
+        daemon.wait_log("ready");
+        daemon
+    }
+
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.setup.path(name)
+    }
+
+    /// A connection that trusts the daemon's certificate.
+    #[track_caller]
+    pub(crate) fn connect(&self, http: Http) -> Connection {
+        Connection::open(self.address, self.trust(), http).expect("a connection")
+    }
+
+    /// How to trust the certificate that it has now.
+    pub(crate) fn trust(&self) -> tls::Client {
+        tls::Client::trusting(&self.path("fullchain.pem"))
+    }
+
+    /// Sends a batch over a connection of its own.
+    #[track_caller]
+    pub(crate) fn send(&self, http: Http, upload: Upload) -> Answer {
+        self.connect(http).send(upload)
+    }
+
+    /// Sends records to the dataset `http_requests`, gzipped, and demands that they are committed.
+    #[track_caller]
+    pub(crate) fn commit(&self, records: &[u8]) {
+        let answer = self.send(Http::Two, Upload::of(records).gzipped());
+        let count = records.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(answer.committed(), count as u64);
+    }
+
+    /// What it wrote to standard output.
+    pub(crate) fn stdout(&self) -> Vec<u8> {
+        self.process.stdout.bytes()
+    }
+
+    /// Its log, a value a line.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        log_of(&self.process)
+    }
+
+    /// Waits for a line with this message.
+    #[track_caller]
+    pub(crate) fn wait_log(&self, message: &str) -> Value {
+        self.wait_logs(message, 1).remove(0)
+    }
+
+    /// Waits for that many lines with this message.
+    #[track_caller]
+    pub(crate) fn wait_logs(&self, message: &str, count: usize) -> Vec<Value> {
+        wait_for(&format!("{count} lines that say {message:?}"), || {
+            let lines = self.logged(message);
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
+    /// The lines whose message begins like that.
+    pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
+        let is_it = |line: &Value| line["message"].as_str().is_some_and(|m| m.starts_with(message));
+        self.log().into_iter().filter(is_it).collect()
+    }
+
+    /// Waits until a file holds these bytes and no others.
+    #[track_caller]
+    pub(crate) fn wait_file(&self, name: &str, want: &[u8]) {
+        let path = self.path(name);
+        // Compared only when it is long enough: what is written is never taken back.
+        wait_until(&format!("{} bytes in {name}", want.len()), || {
+            fs::metadata(&path).is_ok_and(|file| file.len() >= want.len() as u64)
+        });
+        same_bytes(name, &fs::read(&path).unwrap(), want);
+    }
+
+    /// Asks the admin listener, and gives back status and body.
+    #[track_caller]
+    pub(crate) fn ask(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
+    }
+
+    /// The value of a metric; `series` is written as in the exposition, labels and all.
+    #[track_caller]
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let (_, text) = self.ask("/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+    }
+
+    /// Waits for a metric to have a value.
+    #[track_caller]
+    pub(crate) fn wait_metric(&self, series: &str, want: impl Fn(f64) -> bool) {
+        wait_until(series, || want(self.metric(series)));
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for the end of a daemon that was told to stop.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> Stopped {
+        let exit = self.process.end();
+        let log = String::from_utf8_lossy(&self.process.stderr.bytes()).into_owned();
+        let stdout = self.process.stdout.bytes();
+        Stopped { exit, log, stdout, setup: self.setup }
+    }
+
+    /// Stops it as systemd would.
+    #[track_caller]
+    pub(crate) fn stop(self) -> Stopped {
+        self.signal(Signal::TERM);
+        self.end()
+    }
+
+    /// Takes its life as a power cut would, as far as a process can be shown one.
+    #[track_caller]
+    pub(crate) fn kill(self) -> Stopped {
+        self.signal(Signal::KILL);
+        let stopped = self.end();
+        assert_eq!(stopped.exit, Exit::Killed);
+        stopped
+    }
+}
+
+/// A daemon that has ended, and what it left.
+pub(crate) struct Stopped {
+    pub(crate) exit: Exit,
+    pub(crate) log: String,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) setup: Setup,
+}
+
+impl Stopped {
+    /// Starts the next one in the same folder.
+    #[track_caller]
+    pub(crate) fn start(self) -> Daemon {
+        self.setup.start()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(self.setup.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Demands that it went well.
+    #[track_caller]
+    pub(crate) fn in_order(self) -> Self {
+        assert_eq!(self.exit, Exit::Code(0), "{}", self.log);
+        self
+    }
+}
+
+fn log_of(process: &Process) -> Vec<Value> {
+    let text = process.stderr.bytes();
+    let lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    // What is no JSON is the last word of a daemon that did not start.
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+#[track_caller]
+fn address(process: &mut Process, message: &str) -> SocketAddr {
+    address_of(process, |said| said == message)
+}
+
+#[track_caller]
+fn address_of(process: &mut Process, is_it: impl Fn(&str) -> bool) -> SocketAddr {
+    wait_for("an address in the log", || {
+        let ended = process.has_ended();
+        let line =
+            log_of(process).into_iter().find(|line| line["message"].as_str().is_some_and(&is_it));
+        if line.is_none() && ended.is_some() {
+            panic!("it ended: {}", String::from_utf8_lossy(&process.stderr.bytes()));
+        }
+        line.map(|line| line["address"].as_str().unwrap().parse().unwrap())
+    })
+}

@@ -1,0 +1,46 @@
+//! What the tests stand on: a daemon of one's own, a client, records, certificates and patience.
+
+mod client;
+mod daemon;
+mod process;
+mod records;
+mod setup;
+pub(crate) mod tls;
+mod wait;
+
+pub(crate) use self::{
+    client::{Answer, Connection, Http, Upload},
+    daemon::Daemon,
+    process::{Exit, Finished, finish, logpushd},
+    records::{Random, gzip, http_requests, numbered, small_records},
+    setup::{SECRET, Setup},
+    wait::{same_bytes, wait_for, wait_until},
+};
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// The names in a folder, sorted; none if there is no such folder.
+pub(crate) fn names_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().expect("names are UTF-8"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// A folder of this repository.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Says that a test did nothing, and why. Fails instead when the environment demands the
+/// interoperability tests.
+pub(crate) fn skip(what: &str) {
+    let required = env::var("LOGPUSHD_INTEROP").is_ok_and(|value| value == "required");
+    assert!(!required, "LOGPUSHD_INTEROP=required, but {what}");
+    eprintln!("skipped: {what}");
+}

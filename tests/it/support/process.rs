@@ -1,0 +1,162 @@
+//! The daemon as a process: what it writes is gathered while it runs, and it never outlives its
+//! test.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    path::Path,
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait::{DEADLINE, wait_for};
+
+/// What a process has written so far.
+#[derive(Clone, Default)]
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+    }
+}
+
+/// A daemon that runs.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) stdout: Captured,
+    pub(crate) stderr: Captured,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Exit {
+    Code(i32),
+    Killed,
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        status.code().map_or(Self::Killed, Self::Code)
+    }
+}
+
+impl Process {
+    /// `read_stdout`: whether anybody reads what it writes there; else the pipe is closed at once.
+    pub(crate) fn run(config: &Path, read_stdout: bool) -> Self {
+        let mut child = logpushd()
+            .args(["run", "-c"])
+            .arg(config)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the daemon starts");
+        let (stdout, stderr) = (Captured::default(), Captured::default());
+        let mut readers = Vec::new();
+        let pipe: ChildStdout = child.stdout.take().unwrap();
+        if read_stdout {
+            readers.push(gather(pipe, stdout.clone()));
+        } else {
+            drop(pipe);
+        }
+        readers.push(gather_lines(child.stderr.take().unwrap(), stderr.clone()));
+        Self { child, stdout, stderr, readers }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    pub(crate) fn has_ended(&mut self) -> Option<Exit> {
+        self.child.try_wait().unwrap().map(Exit::from)
+    }
+
+    /// Waits for its end and for the last of what it wrote.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> Exit {
+        // Its own patience with a stop is 25 s.
+        let begun = Instant::now();
+        let exit = loop {
+            if let Some(exit) = self.has_ended() {
+                break exit;
+            }
+            assert!(begun.elapsed() < DEADLINE, "it does not stop");
+            thread::sleep(Duration::from_millis(2));
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        exit
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already dead is dead enough.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if thread::panicking() {
+            eprintln!("the daemon's log:\n{}", String::from_utf8_lossy(&self.stderr.bytes()));
+        }
+    }
+}
+
+fn gather(mut pipe: impl Read + Send + 'static, into: Captured) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut piece = vec![0; 64 * 1024];
+        while let Ok(bytes @ 1..) = pipe.read(&mut piece) {
+            into.add(&piece[..bytes]);
+        }
+    })
+}
+
+fn gather_lines(pipe: impl Read + Send + 'static, into: Captured) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while let Ok(1..) = pipe.read_until(b'\n', &mut line) {
+            into.add(&line);
+            line.clear();
+        }
+    })
+}
+
+/// What a command did that ended by itself.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) exit: Exit,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command to its end.
+#[track_caller]
+pub(crate) fn finish(command: &mut Command) -> Finished {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the command starts");
+    let (stdout, stderr) = (Captured::default(), Captured::default());
+    let readers = [
+        gather(child.stdout.take().unwrap(), stdout.clone()),
+        gather(child.stderr.take().unwrap(), stderr.clone()),
+    ];
+    let status = wait_for("the end of a command", || child.try_wait().unwrap());
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    let text = |captured: &Captured| String::from_utf8_lossy(&captured.bytes()).into_owned();
+    Finished { exit: status.into(), stdout: text(&stdout), stderr: text(&stderr) }
+}
+
+/// The program under test.
+pub(crate) fn logpushd() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_logpushd"))
+}

@@ -1,0 +1,105 @@
+//! A folder with a configuration in it, for one daemon or several that follow each other.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use super::daemon::Daemon;
+
+/// What the endpoint `main` demands in `X-Logpush-Secret`, unless a test says otherwise.
+pub(crate) const SECRET: &str = "a-secret-of-the-tests";
+
+/// A daemon's folder. By default: any free port, a certificate of its own, an endpoint `main` at
+/// `/logpush/{dataset}` with a secret, a file sink `archive` at `out/{dataset}.ndjson`.
+pub(crate) struct Setup {
+    dir: TempDir,
+    tables: BTreeMap<String, String>,
+    pub(super) read_stdout: bool,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Self { dir, tables: BTreeMap::new(), read_stdout: true };
+        setup.write("secrets.txt", SECRET);
+        setup
+            .table("server", r#"address = "127.0.0.1:0""#)
+            .table("server.tls", "self_signed = true")
+            .table("endpoint.main", "path = \"/logpush/{dataset}\"\nsecret_file = \"secrets.txt\"")
+            .table("sink.archive.file", r#"path = "out/{dataset}.ndjson""#)
+            .table("spool", r#"dir = "spool""#)
+            .table("quarantine", r#"dir = "quarantine""#)
+            .table("admin", r#"address = "127.0.0.1:0""#)
+            .table("log", r#"format = "json""#)
+    }
+
+    /// Sets a table, in place of what stood there.
+    pub(crate) fn table(mut self, name: &str, keys: &str) -> Self {
+        self.set(name, keys);
+        self
+    }
+
+    pub(crate) fn set(&mut self, name: &str, keys: &str) {
+        self.tables.insert(name.to_owned(), keys.to_owned());
+    }
+
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.tables.remove(name).expect("there was such a table");
+        self
+    }
+
+    /// Nobody reads the daemon's standard output: the pipe is closed.
+    pub(crate) fn with_dead_stdout(mut self) -> Self {
+        self.read_stdout = false;
+        self
+    }
+
+    pub(crate) fn with_live_stdout(mut self) -> Self {
+        self.read_stdout = true;
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    /// Writes the configuration out.
+    pub(crate) fn write_config(&self) -> PathBuf {
+        let mut text = String::new();
+        for (name, keys) in &self.tables {
+            writeln!(text, "[{name}]\n{keys}\n").unwrap();
+        }
+        self.write("logpushd.toml", text);
+        self.config()
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("logpushd.toml")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(self) -> Daemon {
+        self.write_config();
+        Daemon::start(self)
+    }
+
+    /// Starts the daemon with the configuration as it stands in the folder.
+    #[track_caller]
+    pub(crate) fn start_as_written(self) -> Daemon {
+        Daemon::start(self)
+    }
+}

@@ -1,0 +1,50 @@
+//! Waiting for conditions, and saying which of them did not come true.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longer than anything takes on a slow machine; nothing waits for it when all is well.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Asks again and again until there is an answer.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Asks again and again until it is so.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut ask: impl FnMut() -> bool) {
+    wait_for(what, || ask().then_some(()));
+}
+
+/// Compares bytes too long to print, and shows where they part.
+#[track_caller]
+pub(crate) fn same_bytes(what: &str, got: &[u8], want: &[u8]) {
+    if got == want {
+        return;
+    }
+    let at = got.iter().zip(want).take_while(|(got, want)| got == want).count();
+    let near = |bytes: &[u8]| {
+        let near = &bytes[at.saturating_sub(60).min(bytes.len())..(at + 60).min(bytes.len())];
+        String::from_utf8_lossy(near).into_owned()
+    };
+    panic!(
+        "{what}: {} bytes came, {} were sent; they part at {at}:\n got: {:?}\nwant: {:?}",
+        got.len(),
+        want.len(),
+        near(got),
+        near(want)
+    );
+}

@@ -1,0 +1,104 @@
+//! Who may connect, with which version of TLS and which certificate.
+
+use std::io::{Read as _, Write as _};
+
+use rustls::{
+    ProtocolVersion, SupportedProtocolVersion,
+    version::{TLS12, TLS13},
+};
+
+use crate::support::{
+    Connection, Daemon, Http, SECRET, Setup, Upload,
+    tls::{Authority, Client, Pair},
+};
+
+/// Does a handshake and one request by hand: with TLS 1.3 a server refuses a client's certificate
+/// only after the client thinks that it is connected.
+fn exchange(
+    daemon: &Daemon,
+    client: &Client,
+    alpn: &[&[u8]],
+) -> Result<(ProtocolVersion, String), String> {
+    let mut stream = client.raw(daemon.address, alpn).map_err(|error| error.to_string())?;
+    let version = stream.conn.protocol_version().unwrap();
+    let request = format!(
+        "POST /logpush/a HTTP/1.1\r\nhost: x\r\nx-logpush-secret: {SECRET}\r\ncontent-length: 4\r\nconnection: close\r\n\r\ntest"
+    );
+    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    let outcome = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).unwrap();
+    match outcome {
+        Ok(_) => Ok((version, answer)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn alpn_chooses_http_2_when_it_is_offered() {
+    let daemon = Setup::new().start();
+    for (offered, chosen) in [
+        (&[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])),
+        (&[b"http/1.1", b"h2"], Some(b"h2")),
+        (&[b"h2"], Some(b"h2")),
+        (&[b"http/1.1"], Some(b"http/1.1")),
+        (&[], None),
+    ] {
+        let stream = daemon.trust().raw(daemon.address, offered).unwrap();
+        assert_eq!(stream.conn.alpn_protocol(), chosen, "{offered:?}");
+    }
+    // Who names nothing is served HTTP/1.1.
+    let (_, answer) = exchange(&daemon, &daemon.trust(), &[]).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn versions_from_the_oldest_allowed_are_spoken() {
+    const V1_2: &[&SupportedProtocolVersion] = &[&TLS12];
+    const V1_3: &[&SupportedProtocolVersion] = &[&TLS13];
+    let both = Setup::new().start();
+    let newest =
+        Setup::new().table("server.tls", "self_signed = true\nmin_version = \"1.3\"").start();
+    for (daemon, versions, want) in [
+        (&both, V1_2, Some(ProtocolVersion::TLSv1_2)),
+        (&both, V1_3, Some(ProtocolVersion::TLSv1_3)),
+        (&newest, V1_3, Some(ProtocolVersion::TLSv1_3)),
+        (&newest, V1_2, None),
+    ] {
+        let client = daemon.trust().speaking(versions);
+        let spoken = exchange(daemon, &client, &[b"http/1.1"]).ok().map(|(version, answer)| {
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+            version
+        });
+        assert_eq!(spoken, want);
+    }
+    newest.wait_metric("logpushd_refused_total{reason=\"tls_handshake\"}", |count| count == 1.0);
+}
+
+#[test]
+fn with_client_ca_file_only_its_clients_are_served() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    let setup = Setup::new()
+        .table("server.tls", "self_signed = true\nclient_ca_file = \"ca.pem\"")
+        // The certificate is proof enough.
+        .table("endpoint.main", "path = \"/logpush/{dataset}\"");
+    setup.write("ca.pem", ours.pem());
+    let daemon = setup.start();
+    for versions in [&[&TLS12][..], &[&TLS13]] {
+        let client = daemon.trust().speaking(versions);
+        let alpn: &[&[u8]] = &[b"http/1.1"];
+        assert!(exchange(&daemon, &client, alpn).is_err(), "no certificate");
+        let stranger = client.clone().showing(&others.sign());
+        assert!(exchange(&daemon, &stranger, alpn).is_err(), "somebody else's");
+        let himself = client.clone().showing(&Pair::self_signed());
+        assert!(exchange(&daemon, &himself, alpn).is_err(), "nobody's");
+        let (_, answer) = exchange(&daemon, &client.showing(&ours.sign()), alpn).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let client = daemon.trust().showing(&ours.sign());
+    for http in Http::BOTH {
+        let connection = Connection::open(daemon.address, client.clone(), http).unwrap();
+        assert_eq!(connection.send(Upload::of("{\"a\":1}\n").without_secret()).committed(), 1);
+    }
+    daemon.wait_metric("logpushd_refused_total{reason=\"tls_handshake\"}", |count| count == 6.0);
+}
