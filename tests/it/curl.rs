@@ -37,7 +37,7 @@ fn what_curl_sends_arrives() {
         return;
     }
     let daemon = Setup::new().start();
-    let records = http_requests(10, 500);
+    let records = http_requests(10, 700);
     // Large enough for curl to ask first: Expect: 100-continue.
     assert!(records.len() > 1 << 20);
     daemon.setup().write("batch.ndjson", &records);
@@ -54,7 +54,7 @@ fn what_curl_sends_arrives() {
             &["--upload-file", "batch.ndjson", "--header", chunked],
         ] {
             let finished = curl(&daemon, &[&[protocol], arguments].concat());
-            let want = "{\"status\":\"committed\",\"records\":500,\"quarantined\":0}\n 200";
+            let want = "{\"status\":\"committed\",\"records\":700,\"quarantined\":0}\n 200";
             assert_eq!(finished.stdout, want, "{protocol} {arguments:?} {}", finished.stderr);
             sent += 1;
         }
