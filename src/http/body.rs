@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::{Version, body::Incoming, header::EXPECT, http::request};
+use hyper::{body::Incoming, header::EXPECT, http::request};
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
@@ -188,11 +188,10 @@ impl Pieces {
 
 /// Ends the reading of a body that was refused. `begun`: after some of it was read.
 pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool) {
-    // HTTP/2 resets the stream behind the answer. A sender that asked first sends nothing before we
-    // begin to read.
+    // A sender that asked first sends nothing before we begin to read. In HTTP/2 a reset behind the
+    // answer would do, but curl 7.88 takes it for the answer.
     let waits = head.headers.contains_key(EXPECT) && !begun;
-    let pointless = head.version == Version::HTTP_2 || waits;
-    if pointless || hyper::body::Body::is_end_stream(&incoming) {
+    if waits || hyper::body::Body::is_end_stream(&incoming) {
         return;
     }
     tokio::spawn(async move {
