@@ -21,9 +21,11 @@ use crate::{
 
 const ERRORS: &str = r#"logpushd_sink_errors_total{sink="broken"}"#;
 
-fn two_sinks() -> Setup {
+/// A broken sink between two good ones, as the configuration orders them.
+fn three_sinks() -> Setup {
     let setup = Setup::new()
         .without("sink.archive.file")
+        .table("sink.ahead.file", r#"path = "ahead/{dataset}.ndjson""#)
         .table("sink.broken.file", r#"path = "broken/{dataset}.ndjson""#)
         .table("sink.good.file", r#"path = "good/{dataset}.ndjson""#);
     // A file stands where the folder should be.
@@ -33,7 +35,7 @@ fn two_sinks() -> Setup {
 
 #[test]
 fn a_broken_sink_stops_nobody_and_catches_up_in_order() {
-    let daemon = two_sinks().start();
+    let daemon = three_sinks().start();
     let mut all = Vec::new();
     for batch in 0..20 {
         let records = numbered(batch, 50);
@@ -41,8 +43,9 @@ fn a_broken_sink_stops_nobody_and_catches_up_in_order() {
         all.extend(records);
     }
     daemon.wait_file("good/http_requests.ndjson", &all);
-    daemon.wait_metric(ERRORS, |errors| errors >= 2.0);
-    assert_eq!(daemon.metric(r#"logpushd_sink_errors_total{sink="good"}"#), 0.0);
+    daemon.wait_file("ahead/http_requests.ndjson", &all);
+    daemon.wait_count(ERRORS, |errors| errors >= 2);
+    assert_eq!(daemon.count(r#"logpushd_sink_errors_total{sink="good"}"#), 0);
     assert!(daemon.metric(r#"logpushd_sink_lag_seconds{sink="broken"}"#) > 0.0);
     assert_eq!(names_in(&daemon.path("spool/batches")).len(), 20, "kept for the broken sink");
 
@@ -50,20 +53,20 @@ fn a_broken_sink_stops_nobody_and_catches_up_in_order() {
     daemon.wait_file("broken/http_requests.ndjson", &all);
     daemon.wait_log("the sink works again");
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-    assert_eq!(daemon.metric("logpushd_spool_bytes"), 0.0);
+    assert_eq!(daemon.count("logpushd_spool_bytes"), 0);
     daemon.stop().in_order();
 }
 
 #[test]
 fn undelivered_batches_are_delivered_in_order_after_restarts() {
-    let mut daemon = two_sinks().start();
+    let mut daemon = three_sinks().start();
     let mut all = Vec::new();
     for batch in 0..12 {
         let records = numbered(batch, 30);
         daemon.commit(&records);
         all.extend(records);
         if batch % 4 == 3 {
-            daemon.wait_metric(ERRORS, |errors| errors >= 1.0);
+            daemon.wait_count(ERRORS, |errors| errors >= 1);
             let stopped = if batch == 7 { daemon.stop().in_order() } else { daemon.kill() };
             daemon = stopped.start();
         }
@@ -71,6 +74,7 @@ fn undelivered_batches_are_delivered_in_order_after_restarts() {
     fs::remove_file(daemon.path("broken")).unwrap();
     daemon.wait_file("broken/http_requests.ndjson", &all);
     daemon.wait_file("good/http_requests.ndjson", &all);
+    daemon.wait_file("ahead/http_requests.ndjson", &all);
     let stopped = daemon.stop().in_order();
     same_bytes("the end", &stopped.file("good/http_requests.ndjson"), &all);
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
@@ -87,7 +91,7 @@ fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
         all.extend(records);
     }
     daemon.wait_file("out/http_requests.ndjson", &all);
-    daemon.wait_metric(ERRORS, |errors| errors >= 2.0);
+    daemon.wait_count(ERRORS, |errors| errors >= 2);
     assert_eq!(daemon.ask("/readyz").0, 200);
     let stopped = daemon.stop().in_order();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 5);

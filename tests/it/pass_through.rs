@@ -10,7 +10,8 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    Http, Setup, Upload, gzip, http_requests, numbered, repository, skip, small_records,
+    Http, Setup, Upload, count_lines, gzip, http_requests, numbered, repository, same_bytes, skip,
+    small_records,
 };
 
 /// Odd, and yet one JSON object each.
@@ -79,7 +80,7 @@ fn every_record_comes_out_byte_for_byte_however_it_is_sent() {
     let daemon = Setup::new().start();
     for (name, body) in &bodies {
         let body = if body.ends_with(b"\n") { body.clone() } else { [body, &b"\n"[..]].concat() };
-        let records = body.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let records = count_lines(&body);
         for http in Http::BOTH {
             let connection = daemon.connect(http);
             for (encoding, upload) in
@@ -133,12 +134,12 @@ fn every_framing_gives_the_same_lines() {
 fn headers_and_query_that_say_nothing_change_nothing() {
     let daemon = Setup::new().start();
     let record = b"{\"a\":1}\n";
-    let mut sent = 0;
+    let mut count = 0;
     for http in Http::BOTH {
         let connection = daemon.connect(http);
         let mut send = |upload: Upload| {
             assert_eq!(connection.send(upload).committed(), 1);
-            sent += 1;
+            count += 1;
         };
         for content_type in [
             "text/plain; charset=utf-8",
@@ -165,7 +166,7 @@ fn headers_and_query_that_say_nothing_change_nothing() {
             Upload::of(record).header("user-agent", "Go-http-client/2.0").header("te", "trailers"),
         );
     }
-    daemon.wait_file("out/http_requests.ndjson", &record.repeat(sent));
+    daemon.wait_file("out/http_requests.ndjson", &record.repeat(count));
     daemon.stop().in_order();
 }
 
@@ -200,7 +201,7 @@ fn batches_at_the_same_time_do_not_mix() {
     });
     let series = r#"logpushd_sink_delivered_records_total{sink="archive"}"#;
     let all = SENDERS * BATCHES * RECORDS as u64;
-    daemon.wait_metric(series, |delivered| delivered as u64 == all);
+    daemon.wait_count(series, |delivered| delivered == all);
 
     let text = daemon.stop().in_order().file("out/http_requests.ndjson");
     let places = whole_batches(&text);
@@ -215,12 +216,13 @@ pub(crate) fn whole_batches(text: &[u8]) -> HashMap<u64, usize> {
     while let Some((number, first)) = lines.next() {
         let record: Value = serde_json::from_slice(first).expect("a whole record");
         let (batch, count) = (record["batch"].as_u64().unwrap(), record["of"].as_u64().unwrap());
-        let want = numbered(batch, usize::try_from(count).unwrap());
+        let count = usize::try_from(count).unwrap();
+        let want = numbered(batch, count);
         let mut got = first.to_vec();
-        for (_, line) in lines.by_ref().take(want.iter().filter(|b| **b == b'\n').count() - 1) {
+        for (_, line) in lines.by_ref().take(count - 1) {
             got.extend_from_slice(line);
         }
-        crate::support::same_bytes(&format!("batch {batch}"), &got, &want);
+        same_bytes(&format!("batch {batch}"), &got, &want);
         assert_eq!(begins.insert(batch, number), None, "batch {batch} stands there twice");
     }
     begins

@@ -5,6 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
+    str::FromStr,
 };
 
 use rustix::process::Signal;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::{
     client::{Answer, Connection, Http, Upload},
     process::{Exit, Process},
+    records::count_lines,
     setup::Setup,
     tls,
     wait::{DEADLINE, same_bytes, wait_for, wait_until},
@@ -33,7 +35,7 @@ impl Daemon {
         let mut process = Process::run(&setup.config(), setup.read_stdout);
         let address = address(&mut process, "listening");
         let admin = address_of(&mut process, |message| message.starts_with("admin listener"));
-        let daemon = Self { setup, process, address, admin };
+        let daemon = Self { process, setup, address, admin };
         daemon.wait_log("ready");
         daemon
     }
@@ -67,8 +69,7 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn commit(&self, records: &[u8]) {
         let answer = self.send(Http::Two, Upload::of(records).gzipped());
-        let count = records.iter().filter(|byte| **byte == b'\n').count();
-        assert_eq!(answer.committed(), count as u64);
+        assert_eq!(answer.committed(), count_lines(records));
     }
 
     /// What it wrote to standard output.
@@ -129,15 +130,26 @@ impl Daemon {
     /// The value of a metric; `series` is written as in the exposition, labels and all.
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
-        let (_, text) = self.ask("/metrics");
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+        self.sample(series)
     }
 
-    /// Waits for a metric to have a value.
+    /// The value of a metric that counts.
     #[track_caller]
-    pub(crate) fn wait_metric(&self, series: &str, want: impl Fn(f64) -> bool) {
-        wait_until(series, || want(self.metric(series)));
+    pub(crate) fn count(&self, series: &str) -> u64 {
+        self.sample(series)
+    }
+
+    #[track_caller]
+    fn sample<T: FromStr>(&self, series: &str) -> T {
+        let (_, text) = self.ask("/metrics");
+        let sample = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
+        text.lines().find_map(sample).unwrap_or_else(|| panic!("no {series} in\n{text}"))
+    }
+
+    /// Waits for a count to be as it should.
+    #[track_caller]
+    pub(crate) fn wait_count(&self, series: &str, want: impl Fn(u64) -> bool) {
+        wait_until(series, || want(self.count(series)));
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -215,9 +227,8 @@ fn address_of(process: &mut Process, is_it: impl Fn(&str) -> bool) -> SocketAddr
         let ended = process.has_ended();
         let line =
             log_of(process).into_iter().find(|line| line["message"].as_str().is_some_and(&is_it));
-        if line.is_none() && ended.is_some() {
-            panic!("it ended: {}", String::from_utf8_lossy(&process.stderr.bytes()));
-        }
+        let came_up = line.is_some() || ended.is_none();
+        assert!(came_up, "it ended: {}", String::from_utf8_lossy(&process.stderr.bytes()));
         line.map(|line| line["address"].as_str().unwrap().parse().unwrap())
     })
 }

@@ -12,7 +12,7 @@ pub(crate) use self::{
     client::{Answer, Connection, Http, Upload},
     daemon::Daemon,
     process::{Exit, Finished, finish, logpushd},
-    records::{Random, gzip, http_requests, numbered, small_records},
+    records::{Random, count_lines, gzip, http_requests, numbered, small_records},
     setup::{SECRET, Setup},
     wait::{same_bytes, wait_for, wait_until},
 };

@@ -100,6 +100,11 @@ pub(crate) fn numbered(batch: u64, count: usize) -> Vec<u8> {
     lines
 }
 
+/// How many records there are in a body that ends with a newline.
+pub(crate) fn count_lines(body: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', body).count() as u64
+}
+
 /// One gzip member.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

@@ -15,7 +15,8 @@ use super::daemon::Daemon;
 pub(crate) const SECRET: &str = "a-secret-of-the-tests";
 
 /// A daemon's folder. By default: any free port, a certificate of its own, an endpoint `main` at
-/// `/logpush/{dataset}` with a secret, a file sink `archive` at `out/{dataset}.ndjson`.
+/// `/logpush/{dataset}` with a secret, a file sink `archive` at `out/{dataset}.ndjson`, and no memory of what came before, since
+/// tests send the same bytes again and again.
 pub(crate) struct Setup {
     dir: TempDir,
     tables: BTreeMap<String, String>,
@@ -32,7 +33,7 @@ impl Setup {
             .table("server.tls", "self_signed = true")
             .table("endpoint.main", "path = \"/logpush/{dataset}\"\nsecret_file = \"secrets.txt\"")
             .table("sink.archive.file", r#"path = "out/{dataset}.ndjson""#)
-            .table("spool", r#"dir = "spool""#)
+            .table("spool", "dir = \"spool\"\ndedup_window = \"0s\"")
             .table("quarantine", r#"dir = "quarantine""#)
             .table("admin", r#"address = "127.0.0.1:0""#)
             .table("log", r#"format = "json""#)
