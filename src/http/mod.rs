@@ -20,7 +20,7 @@ use std::{
     time::Instant,
 };
 
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Method, Request, Response, body::Incoming};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
@@ -152,7 +152,13 @@ impl Intake {
                 if matches!(refusal, Refusal::Unauthorized) {
                     sleep(self.guesses.wrong(peer.ip(), started)).await;
                 }
-                answer::refused(&refusal)
+                let mut response = answer::refused(&refusal);
+                // hyper leaves the body of an answer to HEAD out of HTTP/1.1 by itself; in HTTP/2
+                // it would break the stream.
+                if head.method == Method::HEAD {
+                    *response.body_mut() = Body::default();
+                }
+                response
             }
         }
     }

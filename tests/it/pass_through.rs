@@ -55,7 +55,8 @@ fn samples() -> Vec<(String, Vec<u8>)> {
 }
 
 fn named(path: &Path) -> (String, Vec<u8>) {
-    (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())
+    let name = path.file_stem().unwrap().to_str().unwrap();
+    (format!("sample_{name}"), fs::read(path).unwrap())
 }
 
 fn odd_lines() -> Vec<u8> {
