@@ -7,10 +7,15 @@ use clap::{Parser, Subcommand};
 /// Where the configuration is if nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
 
+const AFTER: &str = "\
+A first try, in a clone of the project: logpushd run -c config/quickstart.toml
+SIGTERM and SIGINT stop in order, SIGHUP takes over certificates, secrets and the log level.
+Exit codes: 0 stopped, 64 usage, 69 an address is unavailable, 70 a defect, 74 I/O, 78 configuration.";
+
 /// Receives Cloudflare Logpush over HTTPS: commits each batch to disk before it answers 200, then
-/// hands the records to files, pipes and log servers.
+/// hands the records to files and pipes.
 #[derive(Debug, Parser)]
-#[command(name = "logpushd", version, arg_required_else_help = true)]
+#[command(name = "logpushd", version, arg_required_else_help = true, after_help = AFTER)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,7 +34,7 @@ pub enum Command {
 /// Which configuration.
 #[derive(Debug, clap::Args)]
 pub struct ConfigFile {
-    /// The configuration
+    /// The configuration file
     #[arg(short = 'c', long = "config", value_name = "FILE", default_value = DEFAULT_CONFIG)]
     pub path: PathBuf,
 }

@@ -8,7 +8,8 @@
 //!   and [`quarantine`] keeps what cannot be accepted;
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
-//! Beside the way stand [`config`], [`logging`], [`metrics`], [`admin`] and [`durable`]; [`daemon`]
+//! Beside the way stand [`config`], [`logging`], [`throttle`], [`metrics`], [`admin`] and [`durable`];
+//! [`daemon`]
 //! puts all of it together, and [`cli`] is what people type. Only `main.rs` prints and exits.
 
 pub mod admin;
@@ -27,4 +28,5 @@ pub mod quarantine;
 pub mod serve;
 pub mod sink;
 pub mod spool;
+pub mod throttle;
 pub mod tls;

@@ -20,6 +20,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::throttle::Throttle;
+
 /// Connections that the kernel keeps for us while all permits are out.
 const BACKLOG: u32 = 1024;
 
@@ -95,10 +97,10 @@ pub async fn accept_loop<A: Accept>(
     stop: CancellationToken,
     on_connection: impl Fn(A::Stream, SocketAddr, OwnedSemaphorePermit) + Send,
 ) {
-    let mut complaints = Throttle::default();
+    let complaints = Throttle::new(1, LOG_INTERVAL);
     let accept_all = async {
         while let Some(permit) = next_permit(&permits).await {
-            let (stream, peer) = next_connection(&mut listener, &mut complaints).await;
+            let (stream, peer) = next_connection(&mut listener, &complaints).await;
             on_connection(stream, peer, permit);
         }
     };
@@ -120,7 +122,7 @@ async fn next_permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 
 async fn next_connection<A: Accept>(
     listener: &mut A,
-    complaints: &mut Throttle,
+    complaints: &Throttle,
 ) -> (A::Stream, SocketAddr) {
     loop {
         let error = match listener.accept().await {
@@ -133,7 +135,7 @@ async fn next_connection<A: Accept>(
                 continue;
             }
             Trouble::Resources => {
-                if let Some(suppressed) = complaints.pass(Instant::now()) {
+                if let Some(suppressed) = complaints.admit(Instant::now()) {
                     error!(
                         %error,
                         suppressed,
@@ -143,7 +145,7 @@ async fn next_connection<A: Accept>(
                 }
             }
             Trouble::Unknown => {
-                if let Some(suppressed) = complaints.pass(Instant::now()) {
+                if let Some(suppressed) = complaints.admit(Instant::now()) {
                     error!(%error, suppressed, "cannot accept connections: trying on");
                 }
             }
@@ -184,25 +186,6 @@ impl Trouble {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => Self::Resources,
             _ => Self::Unknown,
         }
-    }
-}
-
-/// Lets one message through per [`LOG_INTERVAL`] and counts the others.
-#[derive(Debug, Default)]
-struct Throttle {
-    passed_at: Option<Instant>,
-    suppressed: u64,
-}
-
-impl Throttle {
-    /// `Some` if the message may go out: how many were held back since the last.
-    fn pass(&mut self, now: Instant) -> Option<u64> {
-        if self.passed_at.is_some_and(|at| now.saturating_duration_since(at) < LOG_INTERVAL) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.passed_at = Some(now);
-        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -326,18 +309,6 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let text = error.to_string();
         assert!(text.contains(&address.to_string()) && text.contains("another port"), "{text}");
-    }
-
-    #[test]
-    fn a_flood_of_messages_is_thinned_and_counted() {
-        let mut throttle = Throttle::default();
-        let start = Instant::now();
-        assert_eq!(throttle.pass(start), Some(0));
-        for _ in 0..3 {
-            assert_eq!(throttle.pass(start + LOG_INTERVAL / 2), None);
-        }
-        assert_eq!(throttle.pass(start + LOG_INTERVAL), Some(3));
-        assert_eq!(throttle.pass(start + LOG_INTERVAL * 2), Some(0));
     }
 
     /// Plays back results, then waits for ever.

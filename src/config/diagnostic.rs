@@ -63,7 +63,11 @@ impl Problems {
 
     /// The file could not be read at all.
     pub fn unreadable(path: impl Into<PathBuf>, error: &io::Error) -> Self {
-        Self::new(path, "", vec![Diagnostic::general(format!("cannot read the file: {error}"))])
+        let mut problem = Diagnostic::general(format!("cannot read the file: {error}"));
+        if error.kind() == io::ErrorKind::NotFound {
+            problem = problem.hint("name another with -c; config/logpushd.toml shows every key");
+        }
+        Self::new(path, "", vec![problem])
     }
 
     /// The file, as it was named to [`load`](super::load).

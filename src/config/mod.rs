@@ -114,6 +114,15 @@ pub enum PathPattern {
     },
 }
 
+impl std::fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fixed { path, .. } => f.write_str(path),
+            Self::Dataset { prefix, suffix } => write!(f, "{prefix}{{dataset}}{suffix}"),
+        }
+    }
+}
+
 /// How a sender proves itself to an endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Auth {

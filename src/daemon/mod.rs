@@ -26,12 +26,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::signals::{Asked, Signals};
 use crate::{
     admin,
-    config::{self, Config},
+    config::{self, Auth, Config, Endpoint},
     delivery::Delivery,
     http::Intake,
     listen,
@@ -82,15 +82,15 @@ impl std::error::Error for Fatal {}
 
 /// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
 pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
-    let io = |error: io::Error| Fatal::Io(error.to_string());
+    let io = |key: &'static str| move |error: io::Error| Fatal::Io(format!("{key}: {error}"));
     let spool = Spool::open(&config.spool.dir, config.spool.max_bytes, config.spool.dedup_window);
-    let spool = Arc::new(spool.map_err(io)?);
-    let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io)?);
+    let spool = Arc::new(spool.map_err(io("spool.dir"))?);
+    let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io("quarantine.dir"))?);
     let metrics = Arc::new(parts::metrics(&config));
     let deliveries = parts::deliveries(&config, &spool, &metrics)?;
     let places = deliveries.iter().map(Delivery::id).collect();
-    let acceptor =
-        Acceptor::new(&config.server.tls).map_err(|error| Fatal::Config(error.to_string()))?;
+    let acceptor = Acceptor::new(&config.server.tls)
+        .map_err(|error| Fatal::Config(format!("server.tls: {error}")))?;
     let intake = Intake::new(&config, Arc::clone(&spool), bodies, Arc::clone(&metrics))
         .map_err(|error| Fatal::Config(error.to_string()))?;
     let runtime = Builder::new_multi_thread()
@@ -164,7 +164,23 @@ impl Daemon {
         }
         drop(tell_end);
         info!("ready");
+        self.announce();
         runtime.block_on(self.watch(signals, ended, sinks))
+    }
+
+    /// Says what is open, and to whom: what an operator compares with the job's destination.
+    fn announce(&self) {
+        let is_public = self.config.server.addresses.iter().any(|at| !at.ip().is_loopback());
+        for endpoint in &self.config.endpoints {
+            let Endpoint { name, path, sinks, .. } = endpoint;
+            match &endpoint.auth {
+                Auth::Secret { header, .. } => info!(name, %path, header, ?sinks, "endpoint"),
+                Auth::None if is_public && self.config.server.tls.client_ca_file.is_none() => {
+                    warn!(name, %path, ?sinks, "endpoint that anybody may post to: auth = \"none\"");
+                }
+                Auth::None => info!(name, %path, ?sinks, "endpoint without a secret"),
+            }
+        }
     }
 
     fn bind_admin(&self) -> io::Result<Option<TcpListener>> {
@@ -246,6 +262,7 @@ impl Daemon {
                     }
                 };
                 let end = serve::connection(stream, peer, tls, service, stop).await;
+                debug!(%peer, ?end, "connection ended");
                 if matches!(end, ConnectionEnd::HandshakeFailed | ConnectionEnd::HandshakeTimeout) {
                     metrics.refused(Refusal::TlsHandshake);
                 }
@@ -314,11 +331,13 @@ impl Daemon {
             }
         };
         self.log.set_level(new.log.level);
-        if let Err(error) = self.acceptor.reload(&new.server.tls) {
-            error!(%error, "reload: the certificate stays as it was");
-        }
-        for problem in self.intake.reload_secrets() {
+        let problems = self.intake.reload_secrets();
+        for problem in &problems {
             error!(problem, "reload");
+        }
+        let certificate = self.acceptor.reload(&new.server.tls);
+        if let Err(error) = &certificate {
+            error!(%error, "reload: the certificate stays as it was");
         }
         let mut same = self.config.clone();
         same.log.level = new.log.level;
@@ -328,7 +347,9 @@ impl Daemon {
                 "reload: only certificates, secrets and log.level were taken over; the rest needs a restart"
             );
         }
-        info!("reloaded");
+        if problems.is_empty() && certificate.is_ok() {
+            info!("reloaded");
+        }
     }
 }
 

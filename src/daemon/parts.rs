@@ -13,12 +13,13 @@ use crate::{
     spool::{Batch, Consumer, Spool, Wants},
 };
 
-/// The checkpoint of quarantine; no sink's name begins like that.
+/// Quarantine among the sinks, in its checkpoint and in the metrics; no sink's name begins like that.
 const QUARANTINE: &str = "@quarantine";
 
 pub(super) fn metrics(config: &Config) -> Metrics {
     let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-    let sinks: Vec<_> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let sinks = config.sinks.iter().map(|sink| sink.name.clone());
+    let sinks: Vec<_> = sinks.chain([QUARANTINE.to_owned()]).collect();
     let datasets = config.endpoints.iter().filter_map(|endpoint| match &endpoint.path {
         PathPattern::Fixed { dataset, .. } => Some(dataset.clone()),
         PathPattern::Dataset { .. } => None,

@@ -15,8 +15,7 @@ use super::{
 /// Cuts elements off a buffer.
 pub(super) struct Array {
     record_bytes: usize,
-    /// The array stands in an object, whose end belongs to the framing.
-    in_envelope: bool,
+    wrapping: Wrapping,
     place: Place,
     depth: usize,
     /// Where in the buffer the current element begins.
@@ -25,6 +24,14 @@ pub(super) struct Array {
     read: usize,
     overlong: Option<Overlong>,
     block: Block,
+}
+
+/// What stands around the array.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wrapping {
+    Bare,
+    /// An object, whose end belongs to the framing.
+    Envelope,
 }
 
 enum Place {
@@ -38,10 +45,10 @@ enum Place {
 }
 
 impl Array {
-    pub(super) fn new(record_bytes: usize, in_envelope: bool) -> Self {
+    pub(super) fn new(record_bytes: usize, wrapping: Wrapping) -> Self {
         Self {
             record_bytes,
-            in_envelope,
+            wrapping,
             place: Place::Between,
             depth: 0,
             start: None,
@@ -127,7 +134,10 @@ impl Array {
                 b']' if self.depth == 0 => {
                     self.end_element(buffer, self.read, tally);
                     self.read += 1;
-                    self.place = if self.in_envelope { Place::Closing } else { Place::Closed };
+                    self.place = match self.wrapping {
+                        Wrapping::Bare => Place::Closed,
+                        Wrapping::Envelope => Place::Closing,
+                    };
                     return;
                 }
                 // A job without a record_delimiter: the next element follows without a comma.

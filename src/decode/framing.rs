@@ -5,7 +5,7 @@
 
 use super::{
     BLOCK_BYTES, Block,
-    array::Array,
+    array::{Array, Wrapping},
     lines::Lines,
     record::{PREVIEW_BYTES, Reject, RejectReason},
 };
@@ -63,9 +63,11 @@ impl Framer {
                     let opening = Opening::of(&self.buffer);
                     self.mode = match opening {
                         Opening::Lines => Mode::Lines(Lines::new(self.record_bytes)),
-                        Opening::Array { .. } => Mode::Array(Array::new(self.record_bytes, false)),
+                        Opening::Array { .. } => {
+                            Mode::Array(Array::new(self.record_bytes, Wrapping::Bare))
+                        }
                         Opening::Envelope { .. } => {
-                            Mode::Array(Array::new(self.record_bytes, true))
+                            Mode::Array(Array::new(self.record_bytes, Wrapping::Envelope))
                         }
                     };
                     if let Opening::Array { bytes } | Opening::Envelope { bytes } = opening {

@@ -81,6 +81,7 @@ impl Upload {
                 },
             };
             wire_bytes += data.len() as u64;
+            self.intake.metrics.received_bytes(data.len() as u64);
             if wire_bytes > max_body_bytes {
                 return Err(Refusal::body_too_large(max_body_bytes, None));
             }
@@ -116,7 +117,6 @@ impl Upload {
         let Origin { endpoint, dataset, received } = &self.origin;
         let metrics = &self.intake.metrics;
         metrics.batch(self.endpoint, accepted.outcome);
-        metrics.received_bytes(wire_bytes);
         let peer = self.peer;
         match &receipt {
             Receipt::Committed { batch, inflated_bytes, rejects } => {

@@ -65,39 +65,39 @@ impl Gate {
         problems
     }
 
-    pub(super) fn admit(&self, head: &request::Parts, peer: IpAddr) -> Result<Admitted, Refusal> {
-        let (place, door, dataset) = self.find(head.uri.path()).ok_or(Refusal::NotFound)?;
-        if !matches!(head.method, Method::POST | Method::PUT) {
-            return Err(Refusal::MethodNotAllowed);
-        }
-        let networks = &door.endpoint.allow_from;
-        if !networks.is_empty() && !networks.iter().any(|network| network.contains(&peer)) {
-            return Err(Refusal::Forbidden);
-        }
-        if let Auth::Secret { header, .. } = &door.endpoint.auth
-            && !door.knows(&head.headers, header)
-        {
-            return Err(Refusal::Unauthorized);
-        }
-        let encoding = encoding(&head.headers)?;
-        let endpoint = door.endpoint.name.clone();
-        Ok(Admitted { place, endpoint, dataset: dataset.to_owned(), encoding })
+    /// The endpoint that the path names, if one does, and whether the request may go on there.
+    pub(super) fn admit(
+        &self,
+        head: &request::Parts,
+        peer: IpAddr,
+    ) -> (&str, Result<Admitted, Refusal>) {
+        let Some((place, door, dataset)) = self.find(head.uri.path()) else {
+            return ("", Err(Refusal::NotFound));
+        };
+        let endpoint = door.endpoint.name.as_str();
+        let admitted = door.admit(head, peer).map(|encoding| Admitted {
+            place,
+            endpoint: endpoint.to_owned(),
+            dataset,
+            encoding,
+        });
+        (endpoint, admitted)
     }
 
     /// A whole path wins over a pattern; no two patterns fit one path, as validation has made sure.
-    fn find<'a>(&'a self, path: &'a str) -> Option<(usize, &'a Door, &'a str)> {
+    fn find(&self, path: &str) -> Option<(usize, &Door, String)> {
         let mut by_pattern = None;
         for (place, door) in self.doors.iter().enumerate() {
             match &door.endpoint.path {
                 PathPattern::Fixed { path: whole, dataset } if whole == path => {
-                    return Some((place, door, dataset));
+                    return Some((place, door, dataset.clone()));
                 }
                 PathPattern::Fixed { .. } => {}
                 PathPattern::Dataset { prefix, suffix } => {
                     let rest = path.strip_prefix(prefix.as_str());
                     let dataset = rest.and_then(|rest| rest.strip_suffix(suffix.as_str()));
                     if let Some(dataset) = dataset.filter(|dataset| is_dataset(dataset)) {
-                        by_pattern = Some((place, door, dataset));
+                        by_pattern = Some((place, door, dataset.to_owned()));
                     }
                 }
             }
@@ -107,6 +107,22 @@ impl Gate {
 }
 
 impl Door {
+    fn admit(&self, head: &request::Parts, peer: IpAddr) -> Result<Encoding, Refusal> {
+        if !matches!(head.method, Method::POST | Method::PUT) {
+            return Err(Refusal::MethodNotAllowed);
+        }
+        let networks = &self.endpoint.allow_from;
+        if !networks.is_empty() && !networks.iter().any(|network| network.contains(&peer)) {
+            return Err(Refusal::Forbidden);
+        }
+        if let Auth::Secret { header, .. } = &self.endpoint.auth
+            && !self.knows(&head.headers, header)
+        {
+            return Err(Refusal::Unauthorized);
+        }
+        encoding(&head.headers)
+    }
+
     /// Every secret is compared with every value, so that the time says nothing about which of them
     /// is nearly right.
     fn knows(&self, headers: &HeaderMap, name: &str) -> bool {
@@ -175,7 +191,7 @@ mod tests {
 
     fn admit(gate: &Gate, request: Builder) -> Result<Admitted, Refusal> {
         let (head, ()) = request.body(()).unwrap().into_parts();
-        gate.admit(&head, "192.0.2.1".parse().unwrap())
+        gate.admit(&head, "192.0.2.1".parse().unwrap()).1
     }
 
     #[test]
@@ -222,7 +238,7 @@ mod tests {
         let gate = Gate::open(&[door]).unwrap();
         let from = |method: &str, address: &str| {
             let request = Request::builder().method(method).uri("/a").body(()).unwrap();
-            gate.admit(&request.into_parts().0, address.parse().unwrap())
+            gate.admit(&request.into_parts().0, address.parse().unwrap()).1
         };
         assert!(from("POST", "192.0.2.255").is_ok());
         assert!(from("PUT", "2001:db8::1").is_ok());

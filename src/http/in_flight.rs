@@ -5,6 +5,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+/// How many bodies may be under way, however few bytes they send: each needs about half a megabyte of
+/// memory.
+pub(super) const MAX_UPLOADS: usize = 512;
+
 #[derive(Debug)]
 pub(super) struct InFlight {
     used: Arc<AtomicU64>,
@@ -37,7 +41,9 @@ impl InFlight {
     pub(super) fn reserve(&self, bytes: u64) -> Option<Reservation> {
         let mut reservation =
             Reservation { used: Arc::clone(&self.used), limit: self.limit, bytes: 0 };
-        reservation.cover(bytes).then_some(reservation)
+        // Every reservation holds one more.
+        let uploads = Arc::strong_count(&self.used) - 2;
+        (uploads < MAX_UPLOADS && reservation.cover(bytes)).then_some(reservation)
     }
 }
 
@@ -78,5 +84,14 @@ mod tests {
         drop((first, second));
         assert!(budget.reserve(u64::MAX).is_none());
         assert!(budget.reserve(100).is_some());
+    }
+
+    #[test]
+    fn bodies_of_no_size_are_bounded_by_their_number() {
+        let budget = InFlight::new(100);
+        let mut all: Vec<_> = (0..MAX_UPLOADS).map(|_| budget.reserve(0).unwrap()).collect();
+        assert!(budget.reserve(0).is_none());
+        all.pop();
+        assert!(budget.reserve(0).is_some());
     }
 }

@@ -7,8 +7,8 @@ mod body;
 mod gate;
 mod guesses;
 mod in_flight;
+mod log;
 mod refusal;
-mod throttle;
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::{Method, Request, Response, body::Incoming};
@@ -31,7 +31,6 @@ use self::{
     guesses::Guesses,
     in_flight::InFlight,
     refusal::Refusal,
-    throttle::Throttle,
 };
 use crate::{
     config::{Config, Limits, format_bytes},
@@ -40,6 +39,7 @@ use crate::{
     metrics::Metrics,
     quarantine::Bodies,
     spool::Spool,
+    throttle::Throttle,
 };
 
 /// Above this, a body on the wire is no destination check.
@@ -75,7 +75,7 @@ impl Intake {
             bodies,
             metrics,
             draining: AtomicBool::new(false),
-            refusals: Throttle::default(),
+            refusals: Throttle::new(20, Duration::from_secs(10)),
             guesses: Guesses::default(),
         })
     }
@@ -133,9 +133,7 @@ impl Intake {
         let started = Instant::now();
         let (head, mut incoming) = request.into_parts();
         let declared = hyper::body::Body::size_hint(&incoming).exact();
-        let admitted = self.gate.admit(&head, peer.ip());
-        let endpoint =
-            admitted.as_ref().map_or("", |admitted| admitted.endpoint.as_str()).to_owned();
+        let (endpoint, admitted) = self.gate.admit(&head, peer.ip());
         let prepared =
             admitted.and_then(|admitted| self.prepare(admitted, declared, peer, started));
         let begun = prepared.is_ok();
@@ -148,7 +146,7 @@ impl Intake {
             Err(refusal) => {
                 body::let_go(&head, incoming, begun);
                 self.metrics.refused(refusal.label());
-                self.refusals.log(&refusal, &head, peer, &endpoint, declared);
+                log::refused(&self.refusals, &refusal, &head, peer, endpoint, declared);
                 if matches!(refusal, Refusal::Unauthorized) {
                     sleep(self.guesses.wrong(peer.ip(), started)).await;
                 }
@@ -168,6 +166,9 @@ impl Intake {
         let bytes = declared.unwrap_or(0);
         if bytes > self.limits.max_body_bytes {
             return Err(Refusal::body_too_large(self.limits.max_body_bytes, declared));
+        }
+        if bytes > self.spool.max_bytes() {
+            return Err(Refusal::larger_than_spool(self.spool.max_bytes(), bytes));
         }
         // A destination check is answered also while nothing can be stored; what turns out to be a
         // batch is refused then when it is to be committed.
@@ -232,7 +233,11 @@ impl Intake {
 
     fn too_much_in_flight_text(&self) -> String {
         let limit = format_bytes(self.limits.max_in_flight_bytes);
-        format!("too many uploads at once (limits.max_in_flight_bytes = {limit}); send again")
+        let most = in_flight::MAX_UPLOADS;
+        format!(
+            "too many uploads at once (limits.max_in_flight_bytes = {limit}, or {most} uploads); \
+             send again"
+        )
     }
 }
 

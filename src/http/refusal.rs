@@ -47,6 +47,11 @@ impl Refusal {
         Self::TooLarge { key: "limits.max_body_bytes", limit, found }
     }
 
+    pub(super) fn larger_than_spool(limit: u64, bytes: u64) -> Self {
+        let found = format!("this body has {bytes} bytes");
+        Self::TooLarge { key: "spool.max_bytes", limit, found }
+    }
+
     pub(super) fn inflates_too_large(limit: u64) -> Self {
         let found = String::from("this body inflates to more");
         Self::TooLarge { key: "limits.max_inflated_bytes", limit, found }
@@ -84,14 +89,16 @@ impl Refusal {
                 String::from("this source address is not in the endpoint's allow_from\n")
             }
             Self::NotFound => String::from(
-                "no endpoint has this path: compare destination_conf with endpoint.NAME.path\n",
+                "no endpoint has this path: compare destination_conf with endpoint.NAME.path; a \
+                 {dataset} is 1 to 64 of a-z, 0-9 and _\n",
             ),
             Self::MethodNotAllowed => String::from("send batches by POST or PUT\n"),
             Self::BodyTimeout { waited } => {
                 format!("the body stopped coming: gave up after {} seconds\n", waited.as_secs())
             }
             Self::TooLarge { key, limit, found } => format!(
-                "{key} is {limit} ({}) and {found}: raise {key}, or lower the job's max_upload_bytes\n",
+                "{key} is {limit} ({}) and {found}: raise {key}, or lower the job's max_upload_bytes \
+                 (which counts inflated bytes)\n",
                 format_bytes(*limit)
             ),
             Self::UnsupportedEncoding => {

@@ -6,8 +6,8 @@
 mod activity;
 
 use std::{
-    convert::Infallible, error::Error, future::Future, net::SocketAddr, pin::pin, sync::Arc,
-    time::Duration,
+    convert::Infallible, error::Error, fmt::Display, future::Future, net::SocketAddr, pin::pin,
+    sync::Arc, time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,9 +28,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use self::activity::{Activity, Counted, Doing};
+use crate::throttle::Throttle;
 
 /// What hyper reads ahead of an HTTP/1.1 connection, and with it the most that a request's head may
 /// be.
@@ -157,11 +158,11 @@ where
         result = handshake => match result {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                debug!(%peer, %error, "tls handshake failed");
+                log_handshake(peer, &error);
                 return ConnectionEnd::HandshakeFailed;
             }
             Err(_) => {
-                debug!(%peer, deadline = ?deadlines.handshake, "tls handshake took too long");
+                log_handshake(peer, &"it took too long");
                 return ConnectionEnd::HandshakeTimeout;
             }
         },
@@ -171,6 +172,15 @@ where
         _ => Protocol::Http1,
     };
     http(stream, peer, protocol, service, stop, deadlines).await
+}
+
+/// A destination check that fails here leaves no other trace.
+fn log_handshake(peer: SocketAddr, error: &dyn Display) {
+    static THROTTLE: Throttle = Throttle::new(10, Duration::from_secs(10));
+
+    if let Some(withheld) = THROTTLE.admit(std::time::Instant::now()) {
+        info!(%peer, %error, withheld, "tls handshake failed");
+    }
 }
 
 /// On a dual-stack socket IPv4 peers appear as `::ffff:192.0.2.1`, which no list of networks

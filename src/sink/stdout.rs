@@ -4,13 +4,10 @@
 //! batch is written again from its beginning. A closed pipe stays closed until the next start; the
 //! batches wait for it in the spool.
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-};
+use std::io::{self, Write as _};
 
 use super::{Begin, Mark, Sink, SinkError};
-use crate::{decode::Block, durable, spool::Batch};
+use crate::{decode::Block, spool::Batch};
 
 /// Standard output.
 pub(super) struct Stdout;
@@ -21,16 +18,26 @@ impl Sink for Stdout {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        let written = io::stdout().lock().write_all(&block.bytes);
-        Ok(written.map_err(durable::at("writing to", Path::new("standard output")))?)
+        Ok(io::stdout().lock().write_all(&block.bytes).map_err(failed)?)
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        let flushed = io::stdout().lock().flush();
-        Ok(flushed.map_err(durable::at("writing to", Path::new("standard output")))?)
+        Ok(io::stdout().lock().flush().map_err(failed)?)
     }
 
     fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
         Ok(Vec::new())
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that map_err takes it")]
+fn failed(error: io::Error) -> io::Error {
+    let what = match error.kind() {
+        io::ErrorKind::BrokenPipe => {
+            "nobody reads standard output any more: batches wait until logpushd is started anew"
+                .to_owned()
+        }
+        _ => format!("writing to standard output: {error}"),
+    };
+    io::Error::new(error.kind(), what)
 }

@@ -286,6 +286,17 @@ impl Spool {
         Some(entry.batch.header.received)
     }
 
+    /// The most that may wait.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    fn furthest_behind(&self) -> String {
+        let queue = self.queue();
+        let last = queue.cursors.iter().min_by_key(|cursor| cursor.handled);
+        last.map(|cursor| cursor.consumer.name.clone()).unwrap_or_default()
+    }
+
     /// How many records a consumer has lost to a full spool.
     pub fn dropped_by(&self, consumer: ConsumerId) -> u64 {
         self.queue().cursors.get(consumer.0).map_or(0, |cursor| cursor.dropped)

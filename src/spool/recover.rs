@@ -138,7 +138,10 @@ fn lock(path: &Path) -> io::Result<File> {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
             io::ErrorKind::ResourceBusy,
-            format!("{} is locked: another logpushd uses this spool.dir", path.display()),
+            format!(
+                "{} is locked: another logpushd uses this spool.dir; stop it, or choose another folder",
+                path.display()
+            ),
         )),
         Err(fs::TryLockError::Error(error)) => Err(durable::at("locking", path)(error)),
     }

@@ -20,6 +20,8 @@ pub enum NoRoom {
     SpoolFull {
         /// The limit.
         max_bytes: u64,
+        /// The sink that is furthest behind.
+        behind: String,
     },
     /// The reserve of free disk.
     DiskFull {
@@ -38,9 +40,10 @@ pub enum NoRoom {
 impl std::fmt::Display for NoRoom {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::SpoolFull { max_bytes } => write!(
+            Self::SpoolFull { max_bytes, behind } => write!(
                 f,
-                "the spool is full (spool.max_bytes = {}): a sink lags, see the receiver's log",
+                "the spool is full (spool.max_bytes = {}): the sink {behind} lags, see the \
+                 receiver's log",
                 format_bytes(*max_bytes)
             ),
             Self::DiskFull { free, reserve } => write!(
@@ -65,7 +68,8 @@ impl Spool {
 
     fn room_as_it_is(&self, bytes: u64) -> Result<(), NoRoom> {
         if self.size().1.saturating_add(bytes) > self.max_bytes {
-            return Err(NoRoom::SpoolFull { max_bytes: self.max_bytes });
+            let behind = self.furthest_behind();
+            return Err(NoRoom::SpoolFull { max_bytes: self.max_bytes, behind });
         }
         // Where that cannot be told, writing will tell.
         let Ok(disk) = rustix::fs::statvfs(&self.batches) else { return Ok(()) };

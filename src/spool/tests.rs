@@ -319,7 +319,7 @@ fn a_full_spool_costs_only_those_who_may_lose() {
     }
     assert_eq!(spool.size(), (5, 95));
     assert_eq!(spool.room(5), Ok(()));
-    let full = Err(NoRoom::SpoolFull { max_bytes: 100 });
+    let full = Err(NoRoom::SpoolFull { max_bytes: 100, behind: "archive".into() });
     assert_eq!(spool.room(20), full, "all of them are lacked by one who may not lose");
     assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 1));
     spool.advance(keeps, 4);

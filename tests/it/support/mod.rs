@@ -47,6 +47,7 @@ pub(crate) fn skip(what: &str) {
 }
 
 /// Says what was not tested. Past the capture of the test's output: else nobody would see it.
+#[expect(clippy::explicit_write, reason = "eprintln! is what is captured")]
 pub(crate) fn skipped(what: &str) {
     writeln!(io::stderr(), "skipped: {what}").unwrap();
 }

@@ -1,0 +1,41 @@
+//! What the log says of a refused request.
+
+use std::{net::SocketAddr, time::Instant};
+
+use hyper::http::request;
+use tracing::warn;
+
+use super::refusal::Refusal;
+use crate::throttle::Throttle;
+
+/// A path is the sender's: this much of it is repeated.
+const PATH_CHARS: usize = 128;
+
+/// Says what an operator needs to mend it: never a header, a query or a body.
+pub(super) fn refused(
+    throttle: &Throttle,
+    refusal: &Refusal,
+    head: &request::Parts,
+    peer: SocketAddr,
+    endpoint: &str,
+    declared: Option<u64>,
+) {
+    let Some(withheld) = throttle.admit(Instant::now()) else { return };
+    if withheld > 0 {
+        warn!(withheld, "refusals were not logged: there were too many");
+    }
+    let path: String = head.uri.path().chars().take(PATH_CHARS).collect();
+    let text = refusal.text();
+    let why = match refusal {
+        Refusal::Unauthorized => {
+            "no or wrong secret: compare header_NAME in destination_conf with the endpoint's \
+             secret_header and secret_file"
+        }
+        _ => text.trim_end(),
+    };
+    let length = declared.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
+    warn!(
+        status = refusal.status().as_u16(), %peer, method = %head.method, ?path, endpoint, length,
+        why, "refused"
+    );
+}
