@@ -150,11 +150,11 @@ impl Decoder {
             let buffer = self.framer.buffer();
             let before = buffer.len();
             let taken = match &mut self.source {
-                Source::Gzip(gunzip) => gunzip.inflate(wire, buffer).map_err(DecodeError::Gzip)?,
+                Source::Gzip(gunzip) => gunzip.inflate(wire, buffer).map_err(DecodeError::Gzip),
                 Source::Identity | Source::Sniff { .. } => {
                     let taken = wire.len().min(buffer.capacity() - before);
                     buffer.extend_from_slice(wire.get(..taken).unwrap_or_default());
-                    taken
+                    Ok(taken)
                 }
             };
             let full = buffer.len() == buffer.capacity();
@@ -163,6 +163,8 @@ impl Decoder {
             if self.inflated_bytes > self.limits.inflated_bytes {
                 return Err(DecodeError::TooLarge { limit: self.limits.inflated_bytes });
             }
+            // Only now: what came out before the damage counts, in whatever pieces it came.
+            let taken = taken?;
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(fresh);
             }
@@ -215,7 +217,9 @@ fn sniff(declared: Encoding, first: &[u8]) -> Result<Source, DecodeError> {
     if first.starts_with(&gunzip::MAGIC) {
         return Ok(Source::Gzip(Box::new(Gunzip::new())));
     }
-    let text = matches!(first.trim_ascii_start().first(), None | Some(b'{' | b'[' | b't'));
+    // Not a byte more than there always is: the first piece may be of any length.
+    let head = first.get(..gunzip::MAGIC.len()).unwrap_or(first);
+    let text = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b't'));
     match declared {
         Encoding::Gzip if !text => Err(not_gzip()),
         Encoding::Gzip | Encoding::Identity => Ok(Source::Identity),

@@ -172,6 +172,15 @@ fn what_is_not_gzip_is_told_from_what_is() {
         let error = finish(Encoding::Gzip, damaged).unwrap_err();
         assert!(matches!(error, DecodeError::Gzip(_)), "{error:?}");
     }
+    // Blanks are text, whatever else the first piece holds.
+    let blank = b"\r\nno gzip";
+    for piece in [2, blank.len()] {
+        let mut decoder = Decoder::new(LIMITS, Encoding::Gzip);
+        for piece in blank.chunks(piece) {
+            decoder.push(piece, &mut |_| {}).unwrap();
+        }
+        assert_eq!(decoder.finish(&mut |_| {}).unwrap().rejected, 1, "pieces of {piece}");
+    }
 }
 
 #[test]
@@ -182,6 +191,19 @@ fn a_bomb_is_stopped_at_the_limit() {
     assert_eq!(error, DecodeError::TooLarge { limit: 1_000_000 });
     let exact = gzip(&vec![b' '; 1_000_000]);
     assert_eq!(decode(limits, &exact, usize::MAX).unwrap().1.inflated_bytes, 1_000_000);
+}
+
+#[test]
+fn what_is_too_large_and_damaged_is_too_large_in_any_pieces() {
+    let mut wire = gzip(&vec![b' '; 1001]);
+    let crc = wire.len() - 6;
+    wire[crc] ^= 1;
+    for (inflated_bytes, is_too_large) in [(1000, true), (1001, false)] {
+        for piece in [1, 7, usize::MAX] {
+            let error = decode(Limits { inflated_bytes, ..LIMITS }, &wire, piece).unwrap_err();
+            assert_eq!(matches!(error, DecodeError::TooLarge { .. }), is_too_large, "{error:?}");
+        }
+    }
 }
 
 #[test]
