@@ -10,6 +10,8 @@ pub(super) struct Context {
     /// The folder of the configuration file, absolute and without links, so that `..` can be cut off
     /// it by name.
     pub(super) folder: PathBuf,
+    /// Whether the files that the configuration names are looked at.
+    files: NamedFiles,
     problems: Vec<(Diagnostic, Basis)>,
     /// The names of all keys that were asked for, with `*` for names that the operator chooses.
     #[cfg(test)]
@@ -29,6 +31,16 @@ impl Context {
             path = rest.trim_start_matches('/');
         }
         (folder, path)
+    }
+
+    /// For text alone: whatever files it names, nothing on the disk is opened.
+    pub(super) fn of_text(folder: &Path) -> Self {
+        Self { files: NamedFiles::Trusted, ..Self::new(folder) }
+    }
+
+    /// Whether the files that the configuration names are to be read.
+    pub(super) fn reads_files(&self) -> bool {
+        self.files == NamedFiles::Read
     }
 
     /// Records a problem that is one whatever else the file says.
@@ -63,6 +75,14 @@ impl Context {
         );
         problems
     }
+}
+
+/// What becomes of the files that a configuration names.
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
+enum NamedFiles {
+    #[default]
+    Read,
+    Trusted,
 }
 
 /// What a problem depends on.

@@ -259,3 +259,13 @@ pub enum LogFormat {
 pub fn load(path: &Path) -> Result<Config, Problems> {
     validate::load(path)
 }
+
+/// Checks text as [`load`] would, were it the file at `path` (absolute), and opens no file at all:
+/// for fuzzing, where the text is a stranger's.
+///
+/// # Errors
+/// Every problem of the text at once.
+#[doc(hidden)]
+pub fn check_text(path: &Path, text: &str) -> Result<Config, Problems> {
+    validate::check_text(path, text)
+}

@@ -47,6 +47,11 @@ pub(super) fn load(file: &Path) -> Result<Config, Problems> {
     parse(&source, &mut cx).map_err(|diagnostics| Problems::new(file, source, diagnostics))
 }
 
+pub(super) fn check_text(file: &Path, source: &str) -> Result<Config, Problems> {
+    let mut cx = Context::of_text(file.parent().unwrap_or(Path::new("/")));
+    parse(source, &mut cx).map_err(|diagnostics| Problems::new(file, source, diagnostics))
+}
+
 fn parse(source: &str, cx: &mut Context) -> Result<Config, Vec<Diagnostic>> {
     let (root, syntax) = reader::parse(source);
     let config = config(root, cx);
