@@ -21,6 +21,8 @@ mod curl;
 mod delivery;
 /// Cloudflare's destination check is answered and leaves no trace among the records.
 mod destination_check;
+/// What fuzzing begins with, and what it once found.
+mod fuzz_seeds;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.
 mod lifecycle;
 /// Records come out as they went in, byte for byte, however they were framed and sent.

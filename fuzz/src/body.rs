@@ -1,0 +1,305 @@
+//! Bodies: any bytes decode to blocks that keep their promises, in any pieces, every time.
+//!
+//! The first bytes of the input choose how the rest is decoded. They are read modulo a power of
+//! two, so that in a seed they can be digits: `0` is the first choice, `7` the eighth.
+
+use std::io::Write as _;
+
+use flate2::{Compression, write::GzEncoder};
+use logpushd::decode::{
+    Block, DecodeError, Decoder, Encoding, Limits, Reject, RejectReason, Summary,
+};
+use serde_json::value::RawValue;
+
+/// About what the decoder gathers before it looks: fillers are this long, so that its edge falls
+/// into what the fuzzer wrote. Nothing goes wrong if it is another size, but less is found.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// What of a record that is too long is kept.
+const PREVIEW_BYTES: usize = 64 * 1024;
+
+/// Many small pieces behind a filler would only take time.
+const MAX_PIECES: usize = 4096;
+
+type Decoded = Result<(Vec<Block>, Summary), DecodeError>;
+
+/// Any bytes as a body. Input: choices of declared encoding, limit on a record, limit on the body,
+/// piece size, filler, place of the block's edge; then the body.
+pub fn decode(data: &[u8]) {
+    let Some((&[declared, record, inflated, piece, filler, edge], body)) =
+        data.split_first_chunk::<6>()
+    else {
+        return;
+    };
+    let declared = if declared & 1 == 0 { Encoding::Identity } else { Encoding::Gzip };
+    let limits = limits(record, inflated);
+    let body = [filling(filler, edge), body.to_vec()].concat();
+
+    let outcome = in_any_pieces(limits, declared, &body, piece);
+    let Ok((blocks, summary)) = outcome else { return };
+    check_again(limits, &body, &blocks, &summary);
+    if summary.encoding == Encoding::Identity {
+        assert_eq!(summary.inflated_bytes, body.len() as u64);
+        assert_eq!(summary.digest, *blake3::hash(&body).as_bytes());
+        if !body.contains(&b'[') {
+            check_lines(limits.record_bytes, &body, &blocks);
+        }
+    }
+}
+
+/// Any bytes as what was zipped. Input: choices of limit on a record, limit on the body, piece size,
+/// damage, its place (two bytes) and its value, members and padding; then the body.
+pub fn gzip_body(data: &[u8]) {
+    let Some((&[record, inflated, piece, damage, high, low, value, members], body)) =
+        data.split_first_chunk::<8>()
+    else {
+        return;
+    };
+    let limits = limits(record, inflated);
+    let zipped = Zipped::new(body, usize::from(members & 7) + 1, usize::from(members >> 3 & 3));
+    let place = usize::from(u16::from_be_bytes([high, low])) % zipped.wire.len();
+    match damage & 3 {
+        0 | 1 => {
+            let outcome = in_any_pieces(limits, Encoding::Gzip, &zipped.wire, piece);
+            assert_same(limits, &outcome, body);
+        }
+        2 => {
+            let mut wire = zipped.wire;
+            if let Some(byte) = wire.get_mut(place) {
+                *byte ^= value;
+            }
+            let outcome = in_any_pieces(limits, Encoding::Gzip, &wire, piece);
+            // Without its magic it is text; with it, what is accepted is what was zipped.
+            if matches!(&outcome, Ok((_, summary)) if summary.encoding == Encoding::Gzip) {
+                assert_same(limits, &outcome, body);
+            }
+        }
+        _ => {
+            let wire = zipped.wire.get(..place).unwrap_or_default();
+            let outcome = in_any_pieces(limits, Encoding::Gzip, wire, piece);
+            let whole = zipped.ends.iter().rev().find(|(wire_end, _)| *wire_end <= place);
+            match (&outcome, whole) {
+                (Ok(_), Some((_, end))) => {
+                    assert_same(limits, &outcome, body.get(..*end).unwrap_or_default());
+                }
+                (Ok((_, summary)), None) => assert_eq!((place, summary.inflated_bytes), (0, 0)),
+                (Err(_), _) => {}
+            }
+        }
+    }
+}
+
+/// `outcome` must be that of `plain` as it is.
+fn assert_same(limits: Limits, outcome: &Decoded, plain: &[u8]) {
+    if plain.starts_with(&[0x1f, 0x8b]) {
+        // As it is, this would be taken for gzip: bytes decide.
+        return;
+    }
+    let want = in_pieces(limits, Encoding::Identity, plain, plain.len());
+    let want =
+        want.map(|(blocks, summary)| (blocks, Summary { encoding: Encoding::Gzip, ..summary }));
+    assert!(*outcome == want, "zipped {outcome:?}, plain {want:?}");
+}
+
+/// A body in several gzip members.
+struct Zipped {
+    wire: Vec<u8>,
+    /// Where each member ends: in `wire`, and in the body.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Zipped {
+    fn new(body: &[u8], members: usize, padding: usize) -> Self {
+        let mut zipped = Self { wire: Vec::new(), ends: Vec::new() };
+        let share = body.len().div_ceil(members).max(1);
+        let mut taken = 0;
+        let empty: [&[u8]; 1] = [&[]];
+        let shares = body.chunks(share).chain(empty.into_iter().filter(|_| body.is_empty()));
+        for share in shares {
+            taken += share.len();
+            let mut encoder = GzEncoder::new(zipped.wire, Compression::fast());
+            let written = encoder.write_all(share).and_then(|()| encoder.finish());
+            zipped.wire = match written {
+                Ok(wire) => wire,
+                Err(error) => unreachable!("zipping into memory: {error}"),
+            };
+            zipped.ends.push((zipped.wire.len(), taken));
+        }
+        zipped.wire.resize(zipped.wire.len() + padding, 0);
+        zipped
+    }
+}
+
+fn limits(record: u8, inflated: u8) -> Limits {
+    let record_bytes = match record & 7 {
+        0 => 1 << 20,
+        1 => 1,
+        2 => 8,
+        3 => 64,
+        4 => 1024,
+        5 => 70_000,
+        6 => BLOCK_BYTES - 1,
+        _ => 300_000,
+    };
+    let inflated_bytes = match inflated & 7 {
+        0 => 4 << 20,
+        1 => 0,
+        2 => 16,
+        3 => 256,
+        4 => 4096,
+        5 => 1 << 18,
+        6 => (1 << 18) + 64,
+        _ => 1 << 20,
+    };
+    Limits { inflated_bytes, record_bytes }
+}
+
+/// What stands before the fuzzer's bytes, so that the decoder's buffer is full `edge` bytes into
+/// them; nothing for half of the choices.
+fn filling(filler: u8, edge: u8) -> Vec<u8> {
+    let (opening, unit): (&[u8], &[u8]) = match filler & 15 {
+        1 => (b"", b"{\"a\":1}\n"),
+        2 => (b"", b"{\"a\":1}\r\n"),
+        3 => (b"", b"\r\n \n"),
+        4 => (b"{\"a\":\"", b"x"),
+        5 => (b"[", b"{\"a\":1},"),
+        6 => (b"[", b"{\"a\":\n1} ,\n"),
+        7 => (b"[{\"a\":\"", b"\\\\x"),
+        8 => (b"{\"events\":[", b"{\"a\":[]},"),
+        _ => return Vec::new(),
+    };
+    let room = BLOCK_BYTES - usize::from(edge) - opening.len();
+    let units = unit.iter().copied().cycle().take(room / unit.len() * unit.len());
+    opening.iter().copied().chain(units).collect()
+}
+
+/// Decodes it whole and in pieces: what comes out may not depend on that.
+fn in_any_pieces(limits: Limits, declared: Encoding, wire: &[u8], piece: u8) -> Decoded {
+    let whole = in_pieces(limits, declared, wire, wire.len());
+    let piece = match piece & 7 {
+        0 => 7,
+        1 => 1,
+        2 => 2,
+        3 => 3,
+        4 => 64,
+        5 => 1000,
+        6 => 65_536,
+        _ => usize::from(piece),
+    };
+    let pieces = in_pieces(limits, declared, wire, piece.max(wire.len() / MAX_PIECES));
+    match (&whole, &pieces) {
+        // What exactly is said of damage is zlib's business.
+        (Err(DecodeError::Gzip(_)), Err(DecodeError::Gzip(_))) => {}
+        _ => assert!(whole == pieces, "whole {whole:?}, in pieces of {piece} {pieces:?}"),
+    }
+    if let Ok((blocks, summary)) = &whole {
+        check_blocks(limits, blocks, summary);
+    }
+    whole
+}
+
+fn in_pieces(limits: Limits, declared: Encoding, wire: &[u8], piece: usize) -> Decoded {
+    let mut blocks = Vec::new();
+    let mut decoder = Decoder::new(limits, declared);
+    for piece in wire.chunks(piece.max(1)) {
+        decoder.push(piece, &mut |block| blocks.push(block))?;
+    }
+    let summary = decoder.finish(&mut |block| blocks.push(block))?;
+    Ok((blocks, summary))
+}
+
+/// What the spool reads back must be what was accepted.
+fn check_again(limits: Limits, wire: &[u8], blocks: &[Block], summary: &Summary) {
+    let mut again = Vec::new();
+    let mut decoder = Decoder::again(limits.record_bytes, summary.encoding);
+    for piece in wire.chunks(5000) {
+        let pushed = decoder.push(piece, &mut |block| again.push(block));
+        assert_eq!(pushed, Ok(()), "accepted before");
+    }
+    let finished = decoder.finish(&mut |block| again.push(block));
+    assert_eq!(finished, Ok(Summary { digest: [0; 32], ..summary.clone() }));
+    assert!(again == blocks, "again {again:?}, first {blocks:?}");
+}
+
+fn check_blocks(limits: Limits, blocks: &[Block], summary: &Summary) {
+    assert!(summary.inflated_bytes <= limits.inflated_bytes);
+    let (mut records, mut rejected, mut position) = (0, 0, 0);
+    for block in blocks {
+        assert!(block.bytes.is_empty() || block.bytes.ends_with(b"\n"));
+        let mut lines = 0;
+        for line in block.bytes.split_inclusive(|byte| *byte == b'\n') {
+            let record = line.strip_suffix(b"\n").unwrap_or(line);
+            assert!(record.len() <= limits.record_bytes, "{} bytes", record.len());
+            assert!(is_object(record), "{:?} is no object", String::from_utf8_lossy(record));
+            lines += 1;
+        }
+        assert_eq!(lines, block.records);
+        records += lines;
+        for reject in &block.rejects {
+            check_reject(limits, reject);
+            assert!(reject.position > position, "{} behind {position}", reject.position);
+            position = reject.position;
+            rejected += 1;
+        }
+    }
+    assert!(position <= records + rejected);
+    assert_eq!((records, rejected), (summary.records, summary.rejected));
+}
+
+fn check_reject(limits: Limits, reject: &Reject) {
+    let Reject { reason, length, bytes, .. } = reject;
+    match reason {
+        RejectReason::TooLong => {
+            assert!(*length > limits.record_bytes as u64);
+            assert_eq!(bytes.len() as u64, (*length).min(PREVIEW_BYTES as u64));
+            return;
+        }
+        RejectReason::NotUtf8 => assert!(std::str::from_utf8(bytes).is_err()),
+        RejectReason::NotJson | RejectReason::NotObject => {
+            assert!(std::str::from_utf8(bytes).is_ok());
+            assert!(!is_object(bytes));
+        }
+    }
+    assert_eq!(bytes.len() as u64, *length);
+}
+
+/// Grammar alone, and no limit on depth: `1e400` and lone surrogates are the sender's business.
+fn is_object(record: &[u8]) -> bool {
+    let value = serde_json::from_slice::<&RawValue>(record);
+    value.is_ok_and(|value| value.get().starts_with('{'))
+}
+
+/// The plainest reading of lines there is, against what came out.
+fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
+    let (mut want, mut want_rejects, mut position) = (Vec::new(), Vec::new(), 0);
+    for line in body.split(|byte| *byte == b'\n') {
+        let record = line.strip_suffix(b"\r").unwrap_or(line);
+        if record.trim_ascii().is_empty() {
+            if record.len() > record_bytes {
+                // Whether that is an empty line or a record too long depends on where it stands.
+                return;
+            }
+            continue;
+        }
+        position += 1;
+        let reason = if record.len() > record_bytes {
+            RejectReason::TooLong
+        } else if std::str::from_utf8(record).is_err() {
+            RejectReason::NotUtf8
+        } else if serde_json::from_slice::<&RawValue>(record).is_err() {
+            RejectReason::NotJson
+        } else if !is_object(record) {
+            RejectReason::NotObject
+        } else {
+            want.extend_from_slice(record);
+            want.push(b'\n');
+            continue;
+        };
+        want_rejects.push((position, reason));
+    }
+    let got: Vec<u8> = blocks.iter().flat_map(|block| &block.bytes).copied().collect();
+    assert!(got == want, "got {:?}", String::from_utf8_lossy(&got));
+    let rejects = blocks.iter().flat_map(|block| &block.rejects);
+    let got: Vec<_> = rejects.map(|reject| (reject.position, reject.reason)).collect();
+    assert_eq!(got, want_rejects);
+}

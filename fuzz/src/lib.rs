@@ -1,0 +1,13 @@
+//! What must hold for any bytes at all: one function a fuzz target.
+//!
+//! The targets feed them from libFuzzer, and `tests/it/fuzz_seeds.rs` includes this file to feed
+//! them the seeds on a stable toolchain, so that what was found once stays mended. A broken promise
+//! is a panic.
+
+mod body;
+mod text;
+
+pub use self::{
+    body::{decode, gzip_body},
+    text::config,
+};

@@ -1,0 +1,40 @@
+//! The seeds of the fuzz targets, on a stable toolchain: what was found once stays mended.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{fs, path::Path};
+
+#[path = "../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "in the fuzz crate it is public")]
+mod fuzz;
+
+/// Runs `check` on each file of `folder`, and says which one broke.
+fn replay(folder: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let data = fs::read(&path).unwrap();
+        let outcome = std::panic::catch_unwind(|| check(&data));
+        assert!(outcome.is_ok(), "{} breaks a promise", path.display());
+        files += 1;
+    }
+    assert!(files > 0, "nothing to replay");
+}
+
+#[test]
+fn decode_keeps_its_promises() {
+    replay("fuzz/seeds/decode", fuzz::decode);
+}
+
+#[test]
+fn zipped_bodies_keep_their_promises() {
+    replay("fuzz/seeds/gzip_body", fuzz::gzip_body);
+}
+
+#[test]
+fn configurations_keep_their_promises() {
+    replay("fuzz/seeds/config", fuzz::config);
+    replay("tests/data/config/bad", fuzz::config);
+    replay("config", fuzz::config);
+}
