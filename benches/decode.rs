@@ -1,1 +1,110 @@
-fn main() {}
+//! How fast bodies decode, in inflated bytes, beside the parts that the work is made of.
+//!
+//!     cargo bench --bench decode
+//!
+//! `decode/…` is all that is done to a body before it is committed: inflate, hash, frame, check each
+//! record. `part/…` does one of these alone to the same bytes; a share of the whole is the quotient of
+//! the two throughputs. The wire is cut in pieces of 16 KiB, about what TLS hands over.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
+#![expect(clippy::print_stderr, reason = "it says what it measures")]
+#![expect(clippy::disallowed_types, reason = "inflating alone is what it compares with")]
+
+#[path = "support/corpus.rs"]
+mod corpus;
+
+use std::hint::black_box;
+
+use corpus::{Corpus, Shape};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement,
+};
+use flate2::{Decompress, FlushDecompress, Status};
+use logpushd::decode::{Decoder, Encoding, Limits, Summary};
+use serde::de::IgnoredAny;
+
+const SEED: u64 = 42;
+const PIECE_BYTES: usize = 16 * 1024;
+const LIMITS: Limits = Limits { inflated_bytes: 2 << 30, record_bytes: 8 << 20 };
+
+type Group<'c> = BenchmarkGroup<'c, measurement::WallTime>;
+
+fn decode(wire: &[u8]) -> Summary {
+    let mut decoder = Decoder::new(LIMITS, Encoding::Identity);
+    let mut take = |block| drop(black_box(block));
+    for piece in wire.chunks(PIECE_BYTES) {
+        decoder.push(piece, &mut take).unwrap();
+    }
+    decoder.finish(&mut take).unwrap()
+}
+
+fn inflate(wire: &[u8]) -> u64 {
+    let mut inflater = Decompress::new_gzip(15);
+    let mut out = Vec::with_capacity(256 * 1024);
+    let mut taken = 0;
+    loop {
+        out.clear();
+        let status =
+            inflater.decompress_vec(&wire[taken..], &mut out, FlushDecompress::None).unwrap();
+        taken = usize::try_from(inflater.total_in()).unwrap();
+        black_box(&out);
+        if status == Status::StreamEnd {
+            return inflater.total_out();
+        }
+    }
+}
+
+fn check_json(lines: &[u8]) -> usize {
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b'\n', lines);
+    let good = ends.filter(|end| {
+        let line = &lines[std::mem::replace(&mut start, end + 1)..*end];
+        serde_json::from_slice::<IgnoredAny>(line).is_ok()
+    });
+    good.count()
+}
+
+fn whole(group: &mut Group<'_>, name: &str, wire: &[u8], records: u64) {
+    assert_eq!(decode(wire).records, records, "{name}");
+    group.bench_function(format!("decode/{name}"), |bencher| bencher.iter(|| decode(wire)));
+}
+
+fn shape(criterion: &mut Criterion, name: &str, shape: Shape, records: u32) {
+    let lines = Corpus::new(SEED, shape).lines(records as usize).unwrap();
+    let zipped = corpus::gzip(&lines).unwrap();
+    let bytes = u32::try_from(lines.len()).unwrap();
+    let ratio = f64::from(bytes) / f64::from(u32::try_from(zipped.len()).unwrap());
+    eprintln!("{name}: {records} records of {} bytes, gzip {ratio:.1}:1", bytes / records);
+
+    let text = std::str::from_utf8(&lines).unwrap();
+    let array = format!("[{}]", text.trim_end().replace('\n', ","));
+    let crlf = text.replace('\n', "\r\n");
+    let records = u64::from(records);
+
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Bytes(u64::from(bytes)));
+    whole(&mut group, "gzip lines", &zipped, records);
+    whole(&mut group, "lines", &lines, records);
+    whole(&mut group, "array", array.as_bytes(), records);
+    whole(&mut group, "crlf lines", crlf.as_bytes(), records);
+
+    assert_eq!(inflate(&zipped), u64::from(bytes));
+    assert_eq!(check_json(&lines) as u64, records);
+    group.bench_function("part/inflate", |b| b.iter(|| inflate(&zipped)));
+    group.bench_function("part/serde_json", |b| b.iter(|| check_json(&lines)));
+    group
+        .bench_function("part/utf8", |b| b.iter(|| std::str::from_utf8(black_box(&lines)).is_ok()));
+    group.bench_function("part/blake3", |b| b.iter(|| blake3::hash(&lines)));
+    group.bench_function("part/newlines", |b| {
+        b.iter(|| memchr::memchr_iter(b'\n', black_box(&lines)).count());
+    });
+    group.finish();
+}
+
+fn benches(criterion: &mut Criterion) {
+    shape(criterion, "large records", Shape::Large, 5000);
+    shape(criterion, "small records", Shape::Small, 20_000);
+}
+
+criterion_group!(all, benches);
+criterion_main!(all);

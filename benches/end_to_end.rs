@@ -1,1 +1,239 @@
-fn main() {}
+//! The whole daemon under load on loopback: what a batch costs from TLS to the file, beside `gzip -dc`.
+//!
+//!     cargo bench --bench end_to_end                     every scenario
+//!     cargo bench --bench end_to_end -- --quick large    a sixth of the batches, names with "large"
+//!     cargo bench --bench end_to_end -- --runs 3 large
+//!
+//! Batches are made from a seed. For each scenario a daemon starts in a folder of its own, with a
+//! self-signed certificate, a secret, a spool that syncs, and one file sink; a client in this process
+//! sends every batch once over TLS. Then each output file is compared byte for byte with what was
+//! sent: batches may come in any order, but each once and whole.
+//!
+//! CPU is user and system time of the daemon's process alone, from `/proc/PID/stat`, between the first
+//! byte sent and the moment when everything is delivered and the spool is empty again. Beside it, in
+//! the same run, stands that of `gzip -dc *.gz > file` on the same bytes: the quotient says more than
+//! seconds do on a machine that others use too. "wall" ends with the last 200, "delivered" with the
+//! last byte of output (looked at every 5 ms). Latency is that of one POST, from its first byte to its
+//! 200, while all connections are busy. Memory is the daemon's peak (`VmHWM`); "written" is
+//! `write_bytes` of `/proc/PID/io`, which counts pages handed to storage, spool and output together.
+//! CPU comes in ticks of 10 ms, so what takes less than a second is coarse.
+//!
+//! Other receivers are measured in the same way: `--keep DIR` leaves the `.gz` files of each scenario
+//! there; post each of them once over the number of connections that the scenario names, wait until
+//! the output stands still, take utime and stime of all processes of the receiver before and after,
+//! and divide by `gzip -dc` in the same minute. Their output is checked by the number of records, for
+//! most of them write records anew.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
+
+mod support;
+
+use std::{
+    env,
+    error::Error,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use support::{
+    client::{Client, Protocol},
+    corpus::Shape,
+    daemon::Daemon,
+    load::{Load, Plan},
+    process,
+};
+
+const SEED: u64 = 42;
+
+struct Scenario {
+    name: &'static str,
+    plan: Plan,
+    connections: usize,
+    protocol: Protocol,
+}
+
+const fn plan(batches: usize, records: usize, shape: Shape, datasets: usize) -> Plan {
+    Plan { batches, records, shape, datasets }
+}
+
+const fn scenario(
+    name: &'static str,
+    plan: Plan,
+    connections: usize,
+    protocol: Protocol,
+) -> Scenario {
+    Scenario { name, plan, connections, protocol }
+}
+
+const LARGE: Plan = plan(24, 5000, Shape::Large, 1);
+const TINY: Plan = plan(6000, 10, Shape::Large, 1);
+
+const SCENARIOS: [Scenario; 7] = [
+    scenario("large-h2", LARGE, 4, Protocol::Http2),
+    scenario("large-h1", LARGE, 4, Protocol::Http1),
+    scenario("small-h2", plan(40, 5000, Shape::Small, 1), 4, Protocol::Http2),
+    scenario("tiny-h2", TINY, 64, Protocol::Http2),
+    scenario("tiny-h1", TINY, 64, Protocol::Http1),
+    scenario("huge-h2", plan(1, 120_000, Shape::Large, 1), 1, Protocol::Http2),
+    scenario("ten-datasets-h2", plan(30, 4000, Shape::Large, 10), 4, Protocol::Http2),
+];
+
+struct Options {
+    quick: bool,
+    runs: usize,
+    filter: Option<String>,
+    keep: Option<PathBuf>,
+}
+
+impl Options {
+    /// `None` if this is a test run, which cargo tells by not saying `--bench`.
+    fn parse() -> Option<Self> {
+        let mut options = Self { quick: false, runs: 1, filter: None, keep: None };
+        let mut is_bench = false;
+        let mut arguments = env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--bench" => is_bench = true,
+                "--quick" => options.quick = true,
+                "--runs" => options.runs = arguments.next()?.parse().ok()?,
+                "--keep" => options.keep = Some(arguments.next()?.into()),
+                other if other.starts_with('-') => eprintln!("{other} is ignored"),
+                filter => options.filter = Some(filter.to_owned()),
+            }
+        }
+        is_bench.then_some(options)
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let Some(options) = Options::parse() else {
+        println!("no load without --bench: run `cargo bench --bench end_to_end`");
+        return Ok(());
+    };
+    let mut load: Option<Arc<Load>> = None;
+    for scenario in &SCENARIOS {
+        if options.filter.as_ref().is_some_and(|filter| !scenario.name.contains(filter.as_str())) {
+            continue;
+        }
+        let mut plan = scenario.plan;
+        if options.quick {
+            match plan.batches {
+                1 => plan.records /= 6,
+                batches => plan.batches = batches.div_ceil(6),
+            }
+            plan.datasets = plan.datasets.min(plan.batches);
+        }
+        // Scenarios that differ in the protocol alone share their batches.
+        let batches = match load.take().filter(|load| load.plan == plan) {
+            Some(load) => load,
+            None => Arc::new(Load::new(plan, SEED)?),
+        };
+        for _ in 0..options.runs {
+            run(scenario, &batches, options.keep.as_deref())?;
+        }
+        load = Some(batches);
+    }
+    Ok(())
+}
+
+fn run(scenario: &Scenario, load: &Arc<Load>, keep: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let gunzip = gunzip(load, &keep.unwrap_or(folder.path()).join(scenario.name))?;
+
+    let daemon = Daemon::start(&folder.path().join("daemon"))?;
+    let pid = daemon.pid();
+    let client = Client::new(daemon.address, &daemon.cert_file(), scenario.protocol);
+    let client = client.map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (cpu, written) = (process::cpu(pid)?, process::written(pid));
+    let begun = Instant::now();
+    let sent = runtime.block_on(client.send(Arc::clone(load), scenario.connections));
+    let mut latencies = sent.map_err(|error| error.to_string())?;
+    let wall = begun.elapsed();
+    daemon.wait_for_outputs(load.plan.datasets, load.raw_bytes())?;
+    let delivered = begun.elapsed();
+    daemon.wait_for_empty_spool()?;
+    let cpu = process::cpu(pid)?.saturating_sub(cpu);
+    let written = process::written(pid) - written;
+    let memory = process::peak_memory(pid)?;
+    load.verify(&daemon.outputs(load.plan.datasets))?;
+    drop(daemon);
+
+    latencies.sort_unstable();
+    let at = |share: usize| latencies[(latencies.len() - 1) * share / 100].as_secs_f64() * 1e3;
+    let acks = per_second(latencies.len(), wall);
+    let records = per_second(load.records(), delivered);
+    println!(
+        "{}: {} batches of {} records, {} connections, raw {}, gzip {}",
+        scenario.name,
+        load.plan.batches,
+        load.plan.records,
+        scenario.connections,
+        megabytes(load.raw_bytes()),
+        megabytes(load.wire_bytes() as u64),
+    );
+    println!(
+        "  logpushd  cpu {:.2} s  wall {:.2} s  delivered {:.2} s  {records:.0} records/s  {acks:.0} acks/s",
+        cpu.as_secs_f64(),
+        wall.as_secs_f64(),
+        delivered.as_secs_f64(),
+    );
+    println!(
+        "            200 after p50 {:.1} ms  p99 {:.1} ms  max {:.1} ms  peak memory {}  written {}",
+        at(50),
+        at(99),
+        at(100),
+        megabytes(memory),
+        megabytes(written),
+    );
+    println!(
+        "  gzip -dc  cpu {:.2} s  wall {:.2} s",
+        gunzip.cpu.as_secs_f64(),
+        gunzip.wall.as_secs_f64(),
+    );
+    println!(
+        "  cpu {:.2} times that of gzip -dc; every record came out byte for byte\n",
+        cpu.as_secs_f64() / gunzip.cpu.as_secs_f64().max(0.01),
+    );
+    Ok(())
+}
+
+struct Cost {
+    cpu: Duration,
+    wall: Duration,
+}
+
+/// What `gzip -dc *.gz > file` costs.
+fn gunzip(load: &Load, folder: &Path) -> Result<Cost, Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let mut files = Vec::new();
+    for (index, batch) in load.batches.iter().enumerate() {
+        let file = folder.join(format!("{index:05}.gz"));
+        fs::write(&file, &batch.wire)?;
+        files.push(file);
+    }
+    let output = tempfile::NamedTempFile::new_in(folder)?;
+    let (cpu, begun) = (process::children_cpu()?, Instant::now());
+    let status = Command::new("gzip")
+        .arg("-dc")
+        .args(files)
+        .stdout(File::create(output.path())?)
+        .status()?;
+    let cost = Cost { cpu: process::children_cpu()?.saturating_sub(cpu), wall: begun.elapsed() };
+    if !status.success() || fs::metadata(output.path())?.len() != load.raw_bytes() {
+        return Err("gzip -dc failed".into());
+    }
+    Ok(cost)
+}
+
+fn per_second(count: usize, time: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap()) / time.as_secs_f64()
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+}
