@@ -23,6 +23,8 @@ mod delivery;
 mod destination_check;
 /// What fuzzing begins with, and what it once found.
 mod fuzz_seeds;
+/// Data flows downward: what each layer must not know.
+mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.
 mod lifecycle;
 /// Records come out as they went in, byte for byte, however they were framed and sent.

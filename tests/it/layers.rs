@@ -1,0 +1,61 @@
+//! What a layer must not know, by the names that its files may not hold.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::support::repository;
+
+/// A part of `src/`, and what no file of it may name.
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("decode", &["tokio", "hyper", "std::fs", "std::net", "SystemTime", "Instant"]),
+    ("sink", &["tokio", "hyper", "crate::http", "crate::delivery", "crate::metrics"]),
+    ("spool", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
+    ("delivery", &["tokio", "hyper", "crate::http", "crate::daemon"]),
+    ("ingest.rs", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
+    ("http", &["crate::sink", "crate::delivery", "crate::daemon"]),
+    ("listen.rs", &["rustls", "hyper::"]),
+];
+
+fn sources(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let files = fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+    let is_source = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "rs");
+    files.flat_map(|file| sources(&file)).filter(is_source).collect()
+}
+
+/// The lines that are code: what a comment names is not used.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn data_flows_downward() {
+    let mut seen = 0;
+    for (part, words) in FORBIDDEN {
+        for file in sources(&repository("src").join(part)) {
+            seen += 1;
+            let text = fs::read_to_string(&file).unwrap();
+            for line in code(&text) {
+                let word = words.iter().find(|word| line.contains(**word));
+                assert!(word.is_none(), "{}: {line}", file.display());
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} files");
+}
+
+#[test]
+fn one_file_inflates_and_one_reads_pem() {
+    for (word, home) in [("flate2::", "decode/gunzip.rs"), ("rustls_pemfile::", "tls/mod.rs")] {
+        let users: Vec<_> = sources(&repository("src"))
+            .into_iter()
+            .filter(|file| code(&fs::read_to_string(file).unwrap()).any(|line| line.contains(word)))
+            .filter(|file| !file.ends_with("tests.rs"))
+            .collect();
+        assert_eq!(users, [repository("src").join(home)], "{word}");
+    }
+}
