@@ -9,7 +9,7 @@ use memchr::memchr3;
 use super::{
     BLOCK_BYTES, Block,
     framing::{End, Overlong, Tally},
-    record::{self, RejectReason},
+    record::{self, PREVIEW_BYTES, RejectReason},
 };
 
 /// Cuts elements off a buffer.
@@ -80,8 +80,9 @@ impl Array {
         if (closed || end == End::Last) && self.block != Block::default() {
             out(std::mem::take(&mut self.block));
         }
+        // Whether it is too long or not, its preview must be whole before it is let go.
         if let Some(start) = self.start
-            && self.read - start > self.record_bytes
+            && self.read - start > self.record_bytes.max(PREVIEW_BYTES)
         {
             self.overlong = Some(Overlong::new(buffer.get(start..self.read).unwrap_or_default()));
             self.start = None;

@@ -140,6 +140,19 @@ fn a_record_is_measured_against_the_limit() {
 }
 
 #[test]
+fn a_record_too_long_is_shown_whole_where_a_block_ends_in_it() {
+    let over = format!("{{\"a\":\"{}\"}}", "x".repeat(100));
+    for behind in [10, 60, 100] {
+        let mut body = vec![b' '; BLOCK_BYTES - behind];
+        body[0] = b'[';
+        body.extend(over.as_bytes());
+        body.push(b']');
+        let (block, _) = decode(Limits { record_bytes: 8, ..LIMITS }, &body, 1000).unwrap();
+        assert_eq!(*block.rejects[0].bytes, *over.as_bytes());
+    }
+}
+
+#[test]
 fn one_endless_record_costs_no_memory() {
     let limits = Limits { record_bytes: 4096, inflated_bytes: u64::MAX };
     for opening in ["{\"a\":\"", "[{\"a\":\"", "[[[["] {
