@@ -51,6 +51,8 @@ pub(super) struct Dedup {
     dir: PathBuf,
     window: Duration,
     known: Mutex<Known>,
+    /// Held while the log is synced: who finds nothing to sync must know that it is done.
+    syncing: Mutex<()>,
     /// Told when a claim ends.
     ended: Condvar,
 }
@@ -85,8 +87,13 @@ impl Dedup {
     /// Reads what an earlier life remembered. What cannot be read is forgotten: that costs
     /// duplicates, not records.
     pub(super) fn open(dir: PathBuf, window: Duration) -> Self {
-        let dedup =
-            Self { dir, window, known: Mutex::new(Known::default()), ended: Condvar::new() };
+        let dedup = Self {
+            dir,
+            window,
+            known: Mutex::new(Known::default()),
+            syncing: Mutex::new(()),
+            ended: Condvar::new(),
+        };
         let oldest = micros(Timestamp::now()).saturating_sub(dedup.window_micros());
         let mut known = dedup.known();
         for name in [PREVIOUS, CURRENT] {
@@ -153,6 +160,7 @@ impl Dedup {
 
     /// Makes all that was remembered so far survive a power cut.
     pub(super) fn sync(&self) -> io::Result<()> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let log = {
             let mut known = self.known();
             if !std::mem::take(&mut known.dirty) {
