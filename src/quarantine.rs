@@ -207,4 +207,8 @@ impl Sink for QuarantineSink {
     fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
         self.files.sync()
     }
+
+    fn records(&self, batch: &Batch) -> u64 {
+        batch.header.rejected
+    }
 }

@@ -13,11 +13,12 @@ use crate::{
     spool::{Batch, Consumer, Spool, Wants},
 };
 
-/// Quarantine among the sinks, in its checkpoint and in the metrics; no sink's name begins like that.
+/// The name of quarantine in its checkpoint, metrics and log; no sink's name begins like that.
 const QUARANTINE: &str = "@quarantine";
 
 pub(super) fn metrics(config: &Config) -> Metrics {
     let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    // Quarantine holds the spool as sinks do: its errors and its lag must be seen.
     let sinks = config.sinks.iter().map(|sink| sink.name.clone());
     let sinks: Vec<_> = sinks.chain([QUARANTINE.to_owned()]).collect();
     let datasets = config.endpoints.iter().filter_map(|endpoint| match &endpoint.path {

@@ -187,7 +187,7 @@ impl Delivery {
             Err(ReadError::Io(error)) => return Err(Failure::Read(error)),
         }
         self.sink.finish().map_err(Failure::Sink)?;
-        self.metrics.sink_delivered(self.place, batch.header.records);
+        self.metrics.sink_delivered(self.place, self.sink.records(batch));
         Ok(())
     }
 

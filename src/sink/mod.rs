@@ -33,6 +33,11 @@ pub trait Sink: Send {
 
     /// Makes what was finished durable, and says what to remember in order to go on from here.
     fn sync(&mut self) -> Result<Vec<Mark>, SinkError>;
+
+    /// How many records of a batch it takes, to be counted.
+    fn records(&self, batch: &Batch) -> u64 {
+        batch.header.records
+    }
 }
 
 /// What a sink answers to a batch.
