@@ -21,6 +21,7 @@ enum Step {
     Sync,
     Rename,
     SyncDir,
+    Truncate,
     Link,
     Remove,
 }
@@ -34,6 +35,7 @@ impl Step {
             Self::Sync => "syncing",
             Self::Rename => "renaming to",
             Self::SyncDir => "syncing folder",
+            Self::Truncate => "cutting off",
             Self::Link => "linking",
             Self::Remove => "removing",
         }
@@ -77,6 +79,11 @@ pub fn sync(file: &File, path: &Path) -> io::Result<()> {
 /// Makes what happened in the folder `dir` (new names, renames) survive a power cut.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     step(Step::SyncDir, dir, || File::open(dir)?.sync_all())
+}
+
+/// Cuts a file off behind `length` bytes.
+pub fn truncate(file: &File, length: u64, path: &Path) -> io::Result<()> {
+    step(Step::Truncate, path, || file.set_len(length))
 }
 
 /// Gives a file its final name.

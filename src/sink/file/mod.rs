@@ -80,21 +80,17 @@ impl FileSink {
     }
 
     /// Opens the file at `path`, or notices that another one has its name now.
+    ///
+    /// Only a file that was opened says so: one that cannot be found or looked at may come back as it
+    /// was (a disk that is not mounted yet), with bytes behind its mark that must not be doubled.
     fn open(&mut self, path: &Path) -> Result<(), SinkError> {
         let named = path.metadata();
-        if let Some(target) = self.targets.get_mut(path) {
-            let inode = named.as_ref().map_or(0, MetadataExt::ino);
-            if inode == target.inode {
-                if target.open.is_some() {
-                    return Ok(());
-                }
-            } else {
-                // Somebody renamed or removed it: what we wrote there stays there.
-                if let Some(open) = target.open.take_if(|open| open.dirty) {
-                    durable::sync(&open.file, path)?;
-                }
-                self.targets.remove(path);
-            }
+        if let Ok(named) = &named
+            && let Some(target) = self.targets.get(path)
+            && target.open.is_some()
+            && target.inode == named.ino()
+        {
+            return Ok(());
         }
         if named.is_err()
             && let Some(folder) = path.parent()
@@ -110,6 +106,15 @@ impl FileSink {
             return Err(durable::at("opening", path)(error).into());
         }
         let length = metadata.len();
+        if let Some(target) = self.targets.get_mut(path)
+            && target.inode != metadata.ino()
+        {
+            // Somebody renamed or removed it: what we wrote there stays there.
+            if let Some(open) = target.open.take_if(|open| open.dirty) {
+                durable::sync(&open.file, path)?;
+            }
+            self.targets.remove(path);
+        }
         let target = self.targets.entry(path.to_owned()).or_insert(Target {
             inode: metadata.ino(),
             finished: length,
@@ -178,9 +183,21 @@ impl Sink for FileSink {
         let Some(open) = &mut target.open else { return Ok(()) };
         let mut rest = block.bytes.as_slice();
         if target.reached < open.length {
-            let there = usize::try_from(open.length - target.reached).unwrap_or(usize::MAX);
-            let (again, missing) = rest.split_at(there.min(rest.len()));
+            let (again, missing) = split(rest, open.length - target.reached);
             if holds(&open.file, target.reached, again).map_err(durable::at("reading", path))? {
+                target.reached += again.len() as u64;
+                rest = missing;
+            } else if let Some(kept) = end_before_zeros(open, target.reached, again)
+                .map_err(durable::at("reading", path))?
+            {
+                warn!(
+                    path = %path.display(), bytes = open.length - kept,
+                    "a power cut left zeros at the end of a file: cut them off"
+                );
+                open.dirty = true;
+                durable::truncate(&open.file, kept, path)?;
+                open.length = kept;
+                let (again, missing) = split(rest, kept - target.reached);
                 target.reached += again.len() as u64;
                 rest = missing;
             } else {
@@ -240,6 +257,32 @@ fn holds(file: &File, offset: u64, bytes: &[u8]) -> io::Result<bool> {
     let mut there = vec![0; bytes.len()];
     file.read_exact_at(&mut there, offset)?;
     Ok(there == bytes)
+}
+
+/// The first `length` of the bytes, or all, and the rest.
+fn split(bytes: &[u8], length: u64) -> (&[u8], &[u8]) {
+    bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()))
+}
+
+/// Where the zeros begin, if the file holds the beginning of `bytes` at `offset` and behind that
+/// nothing but zeros to its end: a power cut took what was written and not synced, and left the
+/// length. No line of ours holds a zero, and who reads lines has seen none there.
+fn end_before_zeros(open: &Open, offset: u64, bytes: &[u8]) -> io::Result<Option<u64>> {
+    let mut there = vec![0; bytes.len()];
+    open.file.read_exact_at(&mut there, offset)?;
+    let same = there.iter().zip(bytes).take_while(|(there, byte)| there == byte).count();
+    let end = offset + same as u64;
+    let mut at = end;
+    let mut piece = vec![0; 64 * 1024];
+    while at < open.length {
+        let read = open.file.read_at(&mut piece, at)?;
+        let zeros = piece.iter().take(read).all(|byte| *byte == 0);
+        if read == 0 || !zeros {
+            return Ok(None);
+        }
+        at += read as u64;
+    }
+    Ok(Some(end))
 }
 
 /// A line that somebody else left open must not swallow the first of ours.

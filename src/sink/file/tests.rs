@@ -157,6 +157,61 @@ fn a_file_that_somebody_emptied_or_wrote_to_goes_on_at_its_end() {
 }
 
 #[test]
+fn zeros_that_a_power_cut_left_are_cut_off() {
+    let stream = ["{\"n\":2}\n{\"n\":3}\n", "{\"n\":4}\n"];
+    let whole = format!("{{\"n\":1}}\n{}{}", stream[0], stream[1]);
+    let first = "{\"n\":1}\n".len();
+    for (there, zeros) in [(first, 1), (first, 100_000), (first + 3, 40), (whole.len() - 4, 4)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "a");
+        let marks = {
+            let mut sink = sink(dir.path(), vec![]);
+            deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+            sink.sync().unwrap()
+        };
+        fs::write(&path, [&whole.as_bytes()[..there], &vec![0; zeros]].concat()).unwrap();
+        let mut sink = sink(dir.path(), marks);
+        deliver(&mut sink, &batch(2, "a"), stream[0]);
+        deliver(&mut sink, &batch(3, "a"), stream[1]);
+        assert_eq!(read(&path), whole, "{zeros} zeros behind {there} bytes");
+    }
+}
+
+#[test]
+fn zeros_with_something_behind_them_are_somebody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a");
+    let mut sink = sink(dir.path(), vec![]);
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+    let mut other = OpenOptions::new().append(true).open(&path).unwrap();
+    other.write_all(b"\0\0\0mine").unwrap();
+    deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
+    assert_eq!(read(&path), "{\"n\":1}\n\0\0\0mine\n{\"n\":2}\n");
+}
+
+#[test]
+fn a_file_that_was_away_for_a_while_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, away) = (dir.path().join("a"), dir.path().join("away"));
+    let marks = {
+        let mut sink = sink(dir.path(), vec![]);
+        deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+        let marks = sink.sync().unwrap();
+        // Written, and then comes a crash: no checkpoint knows of it.
+        deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
+        marks
+    };
+    fs::rename(&folder, &away).unwrap();
+    fs::write(&folder, "in the way").unwrap();
+    let mut sink = sink(dir.path(), marks);
+    sink.begin(&batch(2, "a")).unwrap_err();
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&away, &folder).unwrap();
+    assert_eq!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n"), None);
+    assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n{\"n\":2}\n");
+}
+
+#[test]
 fn what_is_no_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(file(dir.path(), "a")).unwrap();
