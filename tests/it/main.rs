@@ -15,6 +15,8 @@
 mod body_deadline;
 /// The command line: exit codes, problems by line and column, configurations that are shipped.
 mod config_cli;
+/// Killed at any place, as often as one likes: nothing acknowledged is lost, doubled or torn.
+mod crash;
 /// What real clients (curl, h2load) send arrives, and they see our answers.
 mod curl;
 /// Once answered 200, a record reaches every sink: whatever is broken, killed or restarted.
@@ -29,6 +31,8 @@ mod layers;
 mod lifecycle;
 /// Records come out as they went in, byte for byte, however they were framed and sent.
 mod pass_through;
+/// No answer goes out, and nothing leaves the spool, before what must last is synced.
+mod power;
 /// What cannot be accepted is kept beside the reason, and holds up nothing.
 mod quarantine;
 /// Every refusal of the contract: its status, its words, and that it leaves nothing behind.

@@ -40,6 +40,32 @@ impl Daemon {
         daemon
     }
 
+    /// As [`Daemon::start`], for a daemon that may be killed before it is ready.
+    #[track_caller]
+    pub(super) fn try_start(setup: Setup) -> Result<Self, Stopped> {
+        let mut process = Process::run(&setup.config(), setup.read_stdout);
+        let ended = wait_for("a daemon that is ready, or ended", || {
+            let ended = process.has_ended();
+            let ready = || log_of(&process).iter().any(|line| line["message"] == "ready");
+            if ready() { Some(None) } else { ended.map(Some) }
+        });
+        if ended.is_some() {
+            return Err(Stopped::of(process, setup));
+        }
+        let address = address(&mut process, "listening");
+        let admin = address_of(&mut process, |message| message.starts_with("admin listener"));
+        Ok(Self { process, setup, address, admin })
+    }
+
+    /// Whether it has come to its end.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.has_ended().is_some()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub(crate) fn setup(&self) -> &Setup {
         &self.setup
     }
@@ -158,11 +184,8 @@ impl Daemon {
 
     /// Waits for the end of a daemon that was told to stop.
     #[track_caller]
-    pub(crate) fn end(mut self) -> Stopped {
-        let exit = self.process.end();
-        let log = String::from_utf8_lossy(&self.process.stderr.bytes()).into_owned();
-        let stdout = self.process.stdout.bytes();
-        Stopped { exit, log, stdout, setup: self.setup }
+    pub(crate) fn end(self) -> Stopped {
+        Stopped::of(self.process, self.setup)
     }
 
     /// Stops it as systemd would.
@@ -191,6 +214,14 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
+    /// Waits for the end of the process.
+    #[track_caller]
+    fn of(mut process: Process, setup: Setup) -> Self {
+        let exit = process.end();
+        let log = String::from_utf8_lossy(&process.stderr.bytes()).into_owned();
+        Self { exit, log, stdout: process.stdout.bytes(), setup }
+    }
+
     /// Starts the next one in the same folder.
     #[track_caller]
     pub(crate) fn start(self) -> Daemon {

@@ -10,7 +10,7 @@ mod wait;
 
 pub(crate) use self::{
     client::{Answer, Connection, Http, Upload},
-    daemon::Daemon,
+    daemon::{Daemon, Stopped},
     process::{Exit, Finished, finish, logpushd},
     records::{Random, count_lines, gzip, http_requests, numbered, small_records},
     setup::{SECRET, Setup},

@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait::{DEADLINE, wait_for};
 
+/// The file of faults, beside the configuration.
+pub(super) const FAULTS: &str = "faults";
+
 /// What a process has written so far.
 #[derive(Clone, Default)]
 pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -55,6 +58,8 @@ impl Process {
         let mut child = logpushd()
             .args(["run", "-c"])
             .arg(config)
+            // Read by debug builds alone, and only if it is there.
+            .env("LOGPUSHD_FAULTS", config.with_file_name(FAULTS))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -74,6 +79,10 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).expect("it runs");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn has_ended(&mut self) -> Option<Exit> {

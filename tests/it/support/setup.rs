@@ -5,11 +5,15 @@ use std::{
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use tempfile::TempDir;
 
-use super::daemon::Daemon;
+use super::{
+    daemon::{Daemon, Stopped},
+    process::FAULTS,
+};
 
 /// What the endpoint `main` demands in `X-Logpush-Secret`, unless a test says otherwise.
 pub(crate) const SECRET: &str = "a-secret-of-the-tests";
@@ -89,6 +93,26 @@ impl Setup {
 
     pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Says which faults the daemon meets from now on, a line each: see `src/durable/fault.rs`.
+    pub(crate) fn faults(&self, lines: &str) {
+        // Told apart by the time of the change, which is coarse: each is later than the one before.
+        let path = self.path(FAULTS);
+        let before = fs::metadata(&path).and_then(|file| file.modified());
+        let later = before.unwrap_or(SystemTime::UNIX_EPOCH) + Duration::from_secs(1);
+        let beside = self.path("faults.new");
+        fs::write(&beside, lines).unwrap();
+        let file = fs::File::options().write(true).open(&beside).unwrap();
+        file.set_modified(later).unwrap();
+        fs::rename(&beside, &path).unwrap();
+    }
+
+    /// Starts the daemon and waits until it is ready, or has ended.
+    #[track_caller]
+    pub(crate) fn try_start(self) -> Result<Daemon, Stopped> {
+        self.write_config();
+        Daemon::try_start(self)
     }
 
     /// Starts the daemon and waits until it is ready.

@@ -1,0 +1,105 @@
+//! Holds the files against the ledger.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+};
+
+use serde_json::Value;
+
+use super::ledger::{Entry, Key, Records};
+use crate::support::{names_in, same_bytes};
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) batches: usize,
+    pub(super) given_up: usize,
+    pub(super) quarantined: usize,
+}
+
+/// Demands every batch that was answered exactly once in each of the `sinks`, and the others at most
+/// once.
+#[track_caller]
+pub(super) fn check(
+    seed: u64,
+    entries: &BTreeMap<Key, Entry>,
+    sinks: &[&Path],
+    quarantine: &Path,
+) -> Counts {
+    let records: HashMap<Key, Records> =
+        entries.keys().map(|key| (*key, Records::of(seed, *key))).collect();
+    for sink in sinks {
+        let found = batches_in(sink, &records);
+        for (key, entry) in entries {
+            let dataset = found.get(key);
+            assert!(
+                dataset.is_none_or(|dataset| *dataset == entry.dataset),
+                "{key:?} stands in {dataset:?}: {entry:?}"
+            );
+            let there = dataset.is_some() || records[key].good.is_empty();
+            assert!(there || !entry.answered, "{key:?} is lost from {}", sink.display());
+        }
+    }
+    let quarantined = check_quarantine(quarantine, entries, &records);
+    let given_up = entries.values().filter(|entry| !entry.answered).count();
+    Counts { batches: entries.len() - given_up, given_up, quarantined }
+}
+
+/// The batches of a sink, with the names of their files. Each stands there in one piece, and once.
+fn batches_in(sink: &Path, records: &HashMap<Key, Records>) -> HashMap<Key, String> {
+    let mut found = HashMap::new();
+    for name in names_in(sink) {
+        let text = fs::read(sink.join(&name)).unwrap();
+        let dataset = name.strip_suffix(".ndjson").expect("a file of ours");
+        let mut rest = text.as_slice();
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest).expect("a whole line");
+            let record: Value = serde_json::from_slice(&rest[..end]).unwrap_or_else(|error| {
+                let line = String::from_utf8_lossy(&rest[..end.min(300)]);
+                panic!("{name} has a torn line, {error}: {line}")
+            });
+            let key = (record["p"].as_u64().unwrap(), record["b"].as_u64().unwrap());
+            let good = &records.get(&key).expect("a batch that was sent").good;
+            let (batch, behind) = rest.split_at(good.len().min(rest.len()));
+            same_bytes(&format!("{name}: batch {key:?}"), batch, good);
+            rest = behind;
+            let before = found.insert(key, dataset.to_owned());
+            assert_eq!(before, None, "{}/{name}: {key:?} stands there twice", sink.display());
+        }
+    }
+    found
+}
+
+fn check_quarantine(
+    quarantine: &Path,
+    entries: &BTreeMap<Key, Entry>,
+    records: &HashMap<Key, Records>,
+) -> usize {
+    let mut found: HashMap<Key, Vec<u64>> = HashMap::new();
+    for name in names_in(quarantine).into_iter().filter(|name| name.starts_with("records-")) {
+        let text = fs::read_to_string(quarantine.join(&name)).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "the last line of {name} is torn");
+        for line in text.lines() {
+            let line: Value = serde_json::from_str(line).expect("a whole line in quarantine");
+            let text = line["record"].as_str().unwrap();
+            let record: Value = serde_json::from_str(&format!("{text}}}")).unwrap();
+            let number = |name: &str| record[name].as_u64().unwrap();
+            let (key, place) = ((number("p"), number("b")), number("r"));
+            assert_eq!(records[&key].bad.get(&place).map(String::as_str), Some(text));
+            found.entry(key).or_default().push(place);
+        }
+    }
+    let mut count = 0;
+    for (key, entry) in entries {
+        let mut want: Vec<_> = records[key].bad.keys().copied().collect();
+        want.sort_unstable();
+        let got = found.remove(key).unwrap_or_default();
+        if entry.answered || !got.is_empty() {
+            assert_eq!(got, want, "of {key:?} in quarantine, {entry:?}");
+        }
+        count += got.len();
+    }
+    count
+}

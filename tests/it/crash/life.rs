@@ -1,0 +1,254 @@
+//! The lives of a daemon, one after the other in the same folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{
+    check::{self, Counts},
+    plan::{Ending, Plan},
+    pusher::{Field, PUSHERS, Pusher},
+    tail::Tail,
+};
+use crate::support::{
+    Daemon, Exit, Random, Setup, Stopped, names_in, same_bytes, wait_for, wait_until,
+};
+
+/// How long a fault, or an answer, is waited for.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// All that happens in one folder.
+pub(super) struct Run {
+    pub(super) kills: u64,
+    /// Faults that were never met.
+    missed: u64,
+    seed: u64,
+    round: u64,
+    field: Field,
+    tail: Tail,
+    /// The number of each pusher's next batch.
+    next: Vec<u64>,
+    /// `None` only while a daemon has it.
+    setup: Option<Setup>,
+    counts: Counts,
+    begun: Instant,
+}
+
+/// What the second sink suffers from for a life, or for the first part of one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Trouble {
+    Nothing,
+    /// A file stands where its folder was.
+    Away,
+    /// Its disk fails.
+    Failing,
+}
+
+impl Run {
+    pub(super) fn new(seed: u64) -> Self {
+        let setup = Setup::new()
+            .without("sink.archive.file")
+            .table("sink.first.file", r#"path = "out/first/{dataset}.ndjson""#)
+            .table("sink.second.file", r#"path = "out/second/{dataset}.ndjson""#)
+            .table("spool", r#"dir = "spool""#);
+        // The certificate is made by the first start.
+        let setup = setup.start().stop().in_order().setup;
+        let trust = crate::support::tls::Client::trusting(&setup.path("fullchain.pem"));
+        let folders = ["out/first", "out/second"].map(|folder| setup.path(folder)).into();
+        Self {
+            kills: 0,
+            missed: 0,
+            seed,
+            round: 0,
+            field: Field::new(seed, trust),
+            tail: Tail::new(folders),
+            next: vec![0; usize::try_from(PUSHERS).unwrap()],
+            setup: Some(setup),
+            counts: Counts::default(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Kills until there were `until` kills in all, then lets everything come to rest, and checks.
+    pub(super) fn round(
+        &mut self,
+        until: u64,
+        random: &mut Random,
+        plan: &mut dyn FnMut(u64, &mut Random) -> Plan,
+    ) {
+        self.round += 1;
+        let mut setup = self.setup.take().unwrap();
+        self.field.open();
+        let (field, round, stop) = (&self.field, self.round, AtomicBool::new(false));
+        let (mut kills, mut missed) = (self.kills, 0);
+        let next = std::mem::take(&mut self.next);
+        let setup = thread::scope(|scope| {
+            let _guard = field.guard();
+            let tail = &mut self.tail;
+            scope.spawn(|| tail.follow(&stop));
+            let _stop = SetWhenDropped(&stop);
+            let pushers: Vec<_> = (0..PUSHERS)
+                .zip(next)
+                .map(|(number, next)| {
+                    scope.spawn(move || Pusher::new(field, number, round).run(next))
+                })
+                .collect();
+            while kills < until {
+                let plan = plan(kills, random);
+                let trouble = match random.below(6) {
+                    0 | 1 => Trouble::Away,
+                    2 => Trouble::Failing,
+                    _ => Trouble::Nothing,
+                };
+                trouble.begin(&setup);
+                let heals = random.below(2) == 0;
+                let (ended, hit) = live(field, setup, &plan, trouble, heals);
+                setup = ended;
+                trouble.end(&setup);
+                kills += 1;
+                missed += u64::from(!hit);
+            }
+            setup.faults("");
+            let daemon = setup.start();
+            field.up(daemon.address);
+            field.close();
+            self.next = pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect();
+            field.down();
+            let batches = daemon.path("spool/batches");
+            wait_until("an empty spool", || names_in(&batches).is_empty());
+            daemon.stop().in_order().setup
+        });
+        (self.kills, self.missed) = (kills, self.missed + missed);
+        self.check(&setup);
+        self.setup = Some(setup);
+    }
+
+    fn check(&mut self, setup: &Setup) {
+        self.tail.check(|path| fs::read(path).unwrap());
+        let entries = self.field.ledger.entries();
+        let sinks: [PathBuf; 2] = ["out/first", "out/second"].map(|sink| setup.path(sink));
+        let sinks: Vec<&Path> = sinks.iter().map(PathBuf::as_path).collect();
+        self.counts = check::check(self.seed, &entries, &sinks, &setup.path("quarantine"));
+        assert_eq!(names_in(&setup.path("spool/set-aside")), [""; 0]);
+    }
+
+    /// Demands that both sinks got the same, and that the faults were met.
+    pub(super) fn finish(&self) {
+        let setup = self.setup.as_ref().unwrap();
+        for name in names_in(&setup.path("out/first")) {
+            let read = |sink: &str| fs::read(setup.path(sink).join(&name)).unwrap();
+            same_bytes(&name, &read("out/second"), &read("out/first"));
+        }
+        assert!(self.missed <= self.kills / 4 + 2, "{} faults were never met", self.missed);
+    }
+
+    pub(super) fn summary(&self) -> String {
+        let Counts { batches, given_up, quarantined } = self.counts;
+        format!(
+            "{} kills ({} not at the fault asked for) in {} s: {batches} batches answered and {given_up} given up, {quarantined} records in quarantine; lost 0, doubled 0",
+            self.kills,
+            self.missed,
+            self.begun.elapsed().as_secs()
+        )
+    }
+}
+
+/// One life. Says whether it ended as planned.
+fn live(field: &Field, setup: Setup, plan: &Plan, trouble: Trouble, heals: bool) -> (Setup, bool) {
+    let faults = |lines: &str| format!("{}{lines}", trouble.faults());
+    setup.faults(&faults(&plan.faults));
+    let mut daemon = match setup.try_start() {
+        Ok(daemon) => daemon,
+        Err(Stopped { exit, log, setup, .. }) => {
+            assert_eq!(exit, Exit::Killed, "{log}");
+            return (setup, true);
+        }
+    };
+    field.up(daemon.address);
+    if heals && trouble != Trouble::Nothing {
+        wait_answers(field, &mut daemon, 2);
+        trouble.end(daemon.setup());
+        daemon.setup().faults(&plan.faults);
+    }
+    let mut hit = true;
+    match &plan.ending {
+        Ending::Kill { answers, pause_ms } => {
+            wait_answers(field, &mut daemon, *answers);
+            thread::sleep(Duration::from_millis(*pause_ms));
+        }
+        Ending::Fault => hit = wait_end(&mut daemon, PATIENCE),
+        Ending::Drain { answers, faults: late, pause_ms } => {
+            wait_answers(field, &mut daemon, *answers);
+            daemon.setup().faults(&faults(late));
+            daemon.signal(Signal::TERM);
+            wait_end(&mut daemon, Duration::from_millis(*pause_ms));
+        }
+    }
+    if !daemon.has_ended() {
+        daemon.signal(Signal::KILL);
+    }
+    field.down();
+    let Stopped { exit, log, setup, .. } = daemon.end();
+    let in_order = matches!(plan.ending, Ending::Drain { .. }) && exit == Exit::Code(0);
+    assert!(exit == Exit::Killed || in_order, "{exit:?} {plan:?}\n{log}");
+    (setup, hit)
+}
+
+/// Waits for that many more answers, for a while: it may be that nobody has anything to send that
+/// fits into this life.
+fn wait_answers(field: &Field, daemon: &mut Daemon, answers: u64) {
+    let (enough, begun) = (field.answers() + answers, Instant::now());
+    wait_for("answers", || {
+        let over = begun.elapsed() > PATIENCE || daemon.has_ended();
+        (over || field.answers() >= enough).then_some(())
+    });
+}
+
+fn wait_end(daemon: &mut Daemon, patience: Duration) -> bool {
+    let begun = Instant::now();
+    wait_for("an end", || match daemon.has_ended() {
+        true => Some(true),
+        false => (begun.elapsed() >= patience).then_some(false),
+    })
+}
+
+impl Trouble {
+    fn begin(self, setup: &Setup) {
+        if self == Self::Away {
+            let (folder, away) = (setup.path("out/second"), setup.path("away"));
+            fs::create_dir_all(&folder).unwrap();
+            // What the sink finds in its way is no folder, and what comes back is what it knew.
+            fs::rename(&folder, &away).unwrap();
+            setup.write("out/second", "in the way");
+        }
+    }
+
+    fn end(self, setup: &Setup) {
+        let (folder, away) = (setup.path("out/second"), setup.path("away"));
+        if self == Self::Away && away.exists() {
+            fs::remove_file(&folder).unwrap();
+            fs::rename(&away, &folder).unwrap();
+        }
+    }
+
+    fn faults(self) -> &'static str {
+        match self {
+            Self::Failing => "fail EIO write /out/second/\n",
+            _ => "",
+        }
+    }
+}
+
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

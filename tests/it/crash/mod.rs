@@ -1,0 +1,124 @@
+//! Killed at any place, as often as one likes: nothing acknowledged is lost, doubled or torn.
+//!
+//! The real daemon runs under pushers that do as Cloudflare does: the same bytes again until they are
+//! answered 200. It is killed with SIGKILL again and again, at random times and before or after each
+//! file operation (`LOGPUSHD_FAULTS`), also while it starts and while it drains, and restarted on the
+//! same folder. A ledger of what was answered is then held against the files: every batch that was
+//! answered 200 stands in each file sink exactly once, in one piece and in order; one that was given
+//! up stands there at most once; what was rejected is in quarantine exactly once; and whoever
+//! followed the files has seen precisely the bytes that are in them.
+//!
+//! `LOGPUSHD_CRASH_KILLS` says how many kills all the tests share, `LOGPUSHD_CRASH_SEED` repeats the
+//! choices of a run. Thousands of kills:
+//!
+//!     LOGPUSHD_CRASH_KILLS=5000 cargo test --locked --test it crash:: -- --nocapture
+
+mod check;
+mod ledger;
+mod life;
+mod plan;
+mod pusher;
+mod tail;
+
+use std::{env, thread, time::SystemTime};
+
+use self::{
+    life::Run,
+    plan::{Ending, Plan},
+};
+use crate::support::Random;
+
+/// What `cargo test` takes the time for.
+const DEFAULT_KILLS: u64 = 160;
+
+/// After so many kills the files are held against the ledger.
+const KILLS_A_ROUND: u64 = 20;
+
+/// Says how to repeat a run that failed.
+struct Repeat {
+    seed: u64,
+    test: &'static str,
+}
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Self { seed, test } = self;
+            let kills = kills();
+            eprintln!(
+                "repeat it: LOGPUSHD_CRASH_SEED={seed} LOGPUSHD_CRASH_KILLS={kills} cargo test --locked --test it crash::{test}"
+            );
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value}, and no number")))
+}
+
+fn kills() -> u64 {
+    number("LOGPUSHD_CRASH_KILLS").unwrap_or(DEFAULT_KILLS)
+}
+
+fn seed() -> u64 {
+    number("LOGPUSHD_CRASH_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        u64::from(now.subsec_nanos()) ^ now.as_secs() << 20
+    })
+}
+
+/// Kills a daemon `percent` of all the times, each as `plan` says.
+fn run(test: &'static str, percent: u64, mut plan: impl FnMut(u64, &mut Random) -> Plan) {
+    let seed = seed();
+    let _repeat = Repeat { seed, test };
+    let mut random = Random::new(seed);
+    let kills = (kills() * percent / 100).max(1);
+    let mut run = Run::new(seed);
+    while run.kills < kills {
+        let until = (run.kills + KILLS_A_ROUND).min(kills);
+        run.round(until, &mut random, &mut plan);
+    }
+    run.finish();
+    eprintln!("crash::{test}: {}", run.summary());
+}
+
+#[test]
+fn killed_at_random_times() {
+    run("killed_at_random_times", 40, |_, random| Plan {
+        faults: String::new(),
+        ending: Ending::Kill { answers: random.below(8), pause_ms: random.below(80) },
+    });
+}
+
+#[test]
+fn killed_around_every_file_operation() {
+    let mut points = Vec::new();
+    run("killed_around_every_file_operation", 30, |_, random| {
+        if points.is_empty() {
+            points = plan::shuffled_points(random);
+        }
+        let point = points.pop().expect("a point");
+        Plan { faults: point.line(random), ending: Ending::Fault }
+    });
+}
+
+#[test]
+fn killed_while_it_starts_and_while_it_drains() {
+    run("killed_while_it_starts_and_while_it_drains", 30, |number, random| match number % 3 {
+        // What is killed while it starts has something to recover.
+        0 => Plan {
+            faults: String::new(),
+            ending: Ending::Kill { answers: 3, pause_ms: random.below(40) },
+        },
+        1 => Plan { faults: plan::early(random), ending: Ending::Fault },
+        _ => Plan {
+            faults: String::new(),
+            ending: Ending::Drain {
+                answers: random.below(6),
+                faults: plan::while_draining(random),
+                pause_ms: random.below(60),
+            },
+        },
+    });
+}

@@ -1,0 +1,191 @@
+//! A sender that does as Cloudflare does: the same bytes again until they are answered 200.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::ledger::{Key, Ledger, Records};
+use crate::support::{Connection, Http, Random, Upload, tls};
+
+/// How many send at the same time.
+pub(super) const PUSHERS: u64 = 4;
+
+/// How long a sender waits after a failure. Cloudflare's is longer.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// How many batches one sends in a life: enough for whatever a life is to end with.
+const BATCHES_A_LIFE: u64 = 6;
+
+/// What the pushers and whoever kills the daemon share.
+pub(super) struct Field {
+    seed: u64,
+    pub(super) ledger: Ledger,
+    trust: tls::Client,
+    /// The daemon that lives now, and how many lived before it.
+    daemon: Mutex<(Option<SocketAddr>, u64)>,
+    changed: Condvar,
+    answers: AtomicU64,
+    /// No new batch is begun.
+    closing: AtomicBool,
+    /// Somebody failed.
+    over: AtomicBool,
+}
+
+impl Field {
+    pub(super) fn new(seed: u64, trust: tls::Client) -> Self {
+        Self {
+            seed,
+            ledger: Ledger::default(),
+            trust,
+            daemon: Mutex::default(),
+            changed: Condvar::new(),
+            answers: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn up(&self, address: SocketAddr) {
+        let mut daemon = self.daemon.lock().unwrap();
+        *daemon = (Some(address), daemon.1 + 1);
+        drop(daemon);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn down(&self) {
+        self.daemon.lock().unwrap().0 = None;
+    }
+
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn open(&self) {
+        self.closing.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the pushers when it goes out of scope in a panic: nobody restarts the daemon then.
+    pub(super) fn guard(&self) -> impl Drop + '_ {
+        struct Guard<'a>(&'a Field);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    self.0.over.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        Guard(self)
+    }
+
+    /// The daemon that lives and its number, or nothing if all is over.
+    fn alive(&self) -> Option<(SocketAddr, u64)> {
+        let mut daemon = self.daemon.lock().unwrap();
+        loop {
+            if self.over.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let (Some(address), life) = *daemon {
+                return Some((address, life));
+            }
+            daemon = self.changed.wait_timeout(daemon, RETRY).unwrap().0;
+        }
+    }
+}
+
+/// One sender.
+pub(super) struct Pusher<'a> {
+    field: &'a Field,
+    number: u64,
+    random: Random,
+    connection: Option<(u64, Connection)>,
+}
+
+impl<'a> Pusher<'a> {
+    pub(super) fn new(field: &'a Field, number: u64, round: u64) -> Self {
+        let random = Random::new(field.seed ^ number << 48 ^ round << 32);
+        Self { field, number, random, connection: None }
+    }
+
+    /// Sends batches from `next` on until the field closes. Gives back the next one.
+    pub(super) fn run(&mut self, mut next: u64) -> u64 {
+        let _guard = self.field.guard();
+        let (mut of_life, mut begun) = (0, 0);
+        while !self.field.closing.load(Ordering::Relaxed) {
+            let Some((_, life)) = self.field.alive() else { break };
+            if of_life != life {
+                (of_life, begun) = (life, 0);
+            }
+            if begun == BATCHES_A_LIFE {
+                std::thread::sleep(RETRY);
+                continue;
+            }
+            begun += 1;
+            // A new file every now and then.
+            let dataset = format!("d{}_{}", life / 2, self.number % 2);
+            let key = (self.number, next);
+            next += 1;
+            self.field.ledger.sending(key, &dataset);
+            if self.push(key, &dataset, true) == Some("committed") {
+                self.field.answers.fetch_add(1, Ordering::Relaxed);
+                if self.random.below(6) == 0 {
+                    // As one does that did not see the answer.
+                    let again = self.push(key, &dataset, false);
+                    assert!(matches!(again, Some("duplicate") | None), "{again:?}");
+                }
+            }
+        }
+        next
+    }
+
+    /// Sends a batch until it is answered, or given up. Says whether it was new.
+    fn push(&mut self, key: Key, dataset: &str, may_give_up: bool) -> Option<&'static str> {
+        let body = Records::of(self.field.seed, key).body;
+        let gives_up = may_give_up && self.random.below(8) == 0;
+        let gzipped = self.random.below(3) > 0;
+        loop {
+            let sent = self.field.alive().map(|at| self.attempt(at, &body, dataset, gzipped))?;
+            match sent {
+                Ok(answer) if answer.status == 200 => {
+                    self.field.ledger.answered(key);
+                    // It may have been committed by an attempt that saw no answer.
+                    return Some(match answer.ok().0.as_str() {
+                        "duplicate" if !may_give_up => "duplicate",
+                        _ => "committed",
+                    });
+                }
+                Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text),
+                Err(_) => self.connection = None,
+            }
+            if gives_up {
+                return None;
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        (address, life): (SocketAddr, u64),
+        body: &[u8],
+        dataset: &str,
+        gzipped: bool,
+    ) -> Result<crate::support::Answer, String> {
+        if self.connection.as_ref().is_none_or(|(of, _)| *of != life) {
+            let http = Http::BOTH[usize::try_from((self.number + life) % 2).unwrap()];
+            let connection = Connection::open(address, self.field.trust.clone(), http)?;
+            self.connection = Some((life, connection));
+        }
+        let (_, connection) = self.connection.as_ref().ok_or("no connection")?;
+        let upload = Upload::of(body).to(&format!("/logpush/{dataset}"));
+        connection.try_send(if gzipped { upload.gzipped() } else { upload })
+    }
+}
