@@ -212,9 +212,9 @@ fn wait_answers(field: &Field, daemon: &mut Daemon, answers: u64) {
 
 fn wait_end(daemon: &mut Daemon, patience: Duration) -> bool {
     let begun = Instant::now();
-    wait_for("an end", || match daemon.has_ended() {
-        true => Some(true),
-        false => (begun.elapsed() >= patience).then_some(false),
+    wait_for("an end", || {
+        let ended = daemon.has_ended();
+        (ended || begun.elapsed() >= patience).then_some(ended)
     })
 }
 
