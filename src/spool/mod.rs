@@ -225,28 +225,28 @@ impl Spool {
             File::open(&path).map_err(durable::at("opening", &path)).map_err(ReadError::Io)?;
         let header = &entry.batch.header;
         let mut decoder = Decoder::again(header.record_limit, header.encoding);
-        let mut stopped = None;
-        let mut gather = |block: Block| {
-            if stopped.is_none() {
-                stopped = take(&block).err();
-            }
-        };
         let mut piece = vec![0; READ_BYTES];
-        let outcome = loop {
+        loop {
             let bytes = match file.read(&mut piece) {
-                Ok(0) => break decoder.finish(&mut gather).map(drop),
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(ReadError::Io(durable::at("reading", &path)(error))),
             };
-            let pushed = decoder.push(piece.get(..bytes).unwrap_or_default(), &mut gather);
-            if pushed.is_err() {
-                break pushed;
+            let mut taken = Ok(());
+            let mut hand_over = |block: Block| {
+                if taken.is_ok() {
+                    taken = take(&block);
+                }
+            };
+            if bytes == 0 {
+                let finished = decoder.finish(&mut hand_over);
+                taken.map_err(ReadError::Taker)?;
+                return finished.map(drop).map_err(ReadError::Damaged);
             }
-        };
-        match (stopped, outcome) {
-            (Some(error), _) => Err(ReadError::Taker(error)),
-            (None, outcome) => outcome.map_err(ReadError::Damaged),
+            let pushed = decoder.push(piece.get(..bytes).unwrap_or_default(), &mut hand_over);
+            // There is no point in reading on for whoever has stopped.
+            taken.map_err(ReadError::Taker)?;
+            pushed.map_err(ReadError::Damaged)?;
         }
     }
 
