@@ -208,6 +208,10 @@ impl Sink for QuarantineSink {
         self.files.sync()
     }
 
+    fn saved(&mut self) {
+        self.files.saved();
+    }
+
     fn records(&self, batch: &Batch) -> u64 {
         batch.header.rejected
     }

@@ -195,6 +195,7 @@ impl Delivery {
         let files = self.sink.sync().map_err(Failure::Sink)?;
         let checkpoint = Checkpoint { batch: self.handled, files };
         self.file.store(&checkpoint).map_err(Failure::Read)?;
+        self.sink.saved();
         self.spool.release(self.id, self.handled);
         self.unsaved_since = None;
         Ok(())

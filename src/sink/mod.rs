@@ -34,6 +34,9 @@ pub trait Sink: Send {
     /// Makes what was finished durable, and says what to remember in order to go on from here.
     fn sync(&mut self) -> Result<Vec<Mark>, SinkError>;
 
+    /// Takes notice that what the last `sync` said is itself durable now.
+    fn saved(&mut self) {}
+
     /// How many records of a batch it takes, to be counted.
     fn records(&self, batch: &Batch) -> u64 {
         batch.header.records

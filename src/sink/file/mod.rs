@@ -234,7 +234,6 @@ impl Sink for FileSink {
             if !target.known {
                 let folder = path.parent().unwrap_or(Path::new("/"));
                 durable::sync_dir(folder)?;
-                target.known = true;
             }
         }
         if self.targets.len() > MAX_MARKS {
@@ -249,6 +248,12 @@ impl Sink for FileSink {
             length: target.finished,
         });
         Ok(marks.collect())
+    }
+
+    fn saved(&mut self) {
+        for target in self.targets.values_mut() {
+            target.known = true;
+        }
     }
 }
 

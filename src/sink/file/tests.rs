@@ -30,6 +30,12 @@ fn begin(sink: &mut FileSink, batch: &Batch) -> Option<Vec<Mark>> {
         Begin::Ready => None,
         Begin::CheckpointFirst => {
             let marks = sink.sync().unwrap();
+            assert_eq!(
+                sink.begin(batch).unwrap(),
+                Begin::CheckpointFirst,
+                "not before it is saved"
+            );
+            sink.saved();
             assert_eq!(sink.begin(batch).unwrap(), Begin::Ready);
             Some(marks)
         }
@@ -228,6 +234,7 @@ fn many_files_do_not_stay_open() {
     for number in 0..200 {
         deliver(&mut sink, &batch(number + 1, &format!("d{number}")), "{}\n");
         sink.sync().unwrap();
+        sink.saved();
     }
     let open = sink.targets.values().filter(|target| target.open.is_some()).count();
     assert!(open <= MAX_OPEN_FILES, "{open}");
