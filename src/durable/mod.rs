@@ -157,6 +157,14 @@ pub fn at(step: &str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{place}: {error}"))
 }
 
+/// What the system said, without the step and the path: for whoever must not see the inside.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    let cause = text.rsplit_once(": ").map_or(text.as_str(), |(_, cause)| cause);
+    let cause = cause.split_once(" (os error").map_or(cause, |(cause, _)| cause);
+    cause.to_owned()
+}
+
 fn step<T>(step: Step, path: &Path, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     #[cfg(debug_assertions)]
     fault::before(step, path)?;

@@ -7,7 +7,7 @@ use std::{io, time::Duration};
 
 use hyper::StatusCode;
 
-use crate::{config::format_bytes, metrics::Refusal as Refused};
+use crate::{config::format_bytes, durable, metrics::Refusal as Refused};
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Refusal {
     }
 
     pub(super) fn cannot_store(error: &io::Error) -> Self {
-        Self::unavailable(&format!("the batch cannot be stored now: {}", error.kind()))
+        Self::unavailable(&format!("the batch cannot be stored now: {}", durable::cause(error)))
     }
 
     pub(super) fn unavailable(why: &(impl ToString + ?Sized)) -> Self {

@@ -88,20 +88,25 @@ impl Spool {
         if failing.is_none() {
             return Ok(());
         }
-        let path = self.batches.join(format!("{}probe", commit::UNFINISHED_PREFIX));
+        // All that a commit does: a disk may take bytes and no names.
+        let name = |end: &str| self.batches.join(format!("{}{end}", commit::UNFINISHED_PREFIX));
+        let (path, renamed) = (name("probe"), name("probed"));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         let tried = durable::open(&options, &path).and_then(|file| {
             durable::write_all(&file, b"probe", &path)?;
             durable::sync(&file, &path)?;
-            durable::remove(&path)
+            durable::rename(&path, &renamed)?;
+            durable::sync_dir(&self.batches)
         });
+        let removed = durable::remove(&path).and_then(|()| durable::remove(&renamed));
+        let tried = tried.and(removed);
         match tried {
             Ok(()) => {
                 self.works();
                 Ok(())
             }
-            Err(error) => Err(NoRoom::CannotWrite { error: error.kind().to_string() }),
+            Err(error) => Err(NoRoom::CannotWrite { error: durable::cause(&error) }),
         }
     }
 
