@@ -15,7 +15,8 @@ use rustix::process::Signal;
 use crate::{
     pass_through::whole_batches,
     support::{
-        Daemon, Exit, Http, Random, Setup, Upload, names_in, numbered, same_bytes, wait_until,
+        Daemon, Exit, Http, Output, Random, Setup, Upload, names_in, numbered, same_bytes,
+        wait_until,
     },
 };
 
@@ -82,7 +83,7 @@ fn undelivered_batches_are_delivered_in_order_after_restarts() {
 
 #[test]
 fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
-    let setup = Setup::new().table("sink.broken.stdout", "").with_dead_stdout();
+    let setup = Setup::new().table("sink.broken.stdout", "").with_output(Output::Closed);
     let daemon = setup.start();
     let mut all = Vec::new();
     for batch in 0..5 {
@@ -96,7 +97,7 @@ fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
     let stopped = daemon.stop().in_order();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 5);
 
-    let daemon = stopped.setup.with_live_stdout().start();
+    let daemon = stopped.setup.with_output(Output::Read).start();
     wait_until("the records on standard output", || daemon.stdout().len() >= all.len());
     same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
 }

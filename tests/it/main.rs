@@ -23,6 +23,10 @@ mod curl;
 mod delivery;
 /// Cloudflare's destination check is answered and leaves no trace among the records.
 mod destination_check;
+/// Every fault has an honest answer, and is got over without a hand.
+mod faults;
+/// What others do to the files costs nothing that was acknowledged.
+mod foreign;
 /// What fuzzing begins with, and what it once found.
 mod fuzz_seeds;
 /// Data flows downward: what each layer must not know.

@@ -11,7 +11,7 @@ mod wait;
 pub(crate) use self::{
     client::{Answer, Connection, Http, Upload},
     daemon::{Daemon, Stopped},
-    process::{Exit, Finished, finish, logpushd},
+    process::{Exit, Finished, Output, finish, logpushd},
     records::{Random, count_lines, gzip, http_requests, numbered, small_records},
     setup::{SECRET, Setup},
     wait::{same_bytes, wait_for, wait_until},

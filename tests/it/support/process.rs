@@ -37,6 +37,18 @@ pub(crate) struct Process {
     pub(crate) stdout: Captured,
     pub(crate) stderr: Captured,
     readers: Vec<JoinHandle<()>>,
+    /// Standard output, if it is open and nobody reads it.
+    _unread: Option<ChildStdout>,
+}
+
+/// What becomes of a daemon's standard output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Output {
+    Read,
+    /// The pipe is closed at once.
+    Closed,
+    /// The pipe is there, and nobody reads it.
+    Stalled,
 }
 
 /// How a process ended.
@@ -53,8 +65,7 @@ impl From<ExitStatus> for Exit {
 }
 
 impl Process {
-    /// `read_stdout`: whether anybody reads what it writes there; else the pipe is closed at once.
-    pub(crate) fn run(config: &Path, read_stdout: bool) -> Self {
+    pub(crate) fn run(config: &Path, output: Output) -> Self {
         let mut child = logpushd()
             .args(["run", "-c"])
             .arg(config)
@@ -67,13 +78,14 @@ impl Process {
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let mut readers = Vec::new();
         let pipe: ChildStdout = child.stdout.take().unwrap();
-        if read_stdout {
-            readers.push(gather(pipe, stdout.clone()));
-        } else {
-            drop(pipe);
+        let mut unread = None;
+        match output {
+            Output::Read => readers.push(gather(pipe, stdout.clone())),
+            Output::Closed => drop(pipe),
+            Output::Stalled => unread = Some(pipe),
         }
         readers.push(gather_lines(child.stderr.take().unwrap(), stderr.clone()));
-        Self { child, stdout, stderr, readers }
+        Self { child, stdout, stderr, readers, _unread: unread }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     daemon::{Daemon, Stopped},
-    process::FAULTS,
+    process::{FAULTS, Output},
 };
 
 /// What the endpoint `main` demands in `X-Logpush-Secret`, unless a test says otherwise.
@@ -24,13 +24,13 @@ pub(crate) const SECRET: &str = "a-secret-of-the-tests";
 pub(crate) struct Setup {
     dir: TempDir,
     tables: BTreeMap<String, String>,
-    pub(super) read_stdout: bool,
+    pub(super) output: Output,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let setup = Self { dir, tables: BTreeMap::new(), read_stdout: true };
+        let setup = Self { dir, tables: BTreeMap::new(), output: Output::Read };
         setup.write("secrets.txt", SECRET);
         setup
             .table("server", r#"address = "127.0.0.1:0""#)
@@ -58,14 +58,8 @@ impl Setup {
         self
     }
 
-    /// Nobody reads the daemon's standard output: the pipe is closed.
-    pub(crate) fn with_dead_stdout(mut self) -> Self {
-        self.read_stdout = false;
-        self
-    }
-
-    pub(crate) fn with_live_stdout(mut self) -> Self {
-        self.read_stdout = true;
+    pub(crate) fn with_output(mut self, output: Output) -> Self {
+        self.output = output;
         self
     }
 

@@ -1,0 +1,315 @@
+//! Every fault has an honest answer, and is got over without a hand.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    pass_through::whole_batches,
+    support::{
+        Answer, Http, Output, Setup, Upload, names_in, numbered, same_bytes, wait_for, wait_until,
+    },
+};
+
+const ERRORS: [(&str, &str); 4] = [
+    ("ENOSPC", "No space left on device"),
+    ("EIO", "Input/output error"),
+    ("EROFS", "Read-only file system"),
+    ("EMFILE", "Too many open files"),
+];
+
+/// Demands a 503 that says when to come again and why.
+#[track_caller]
+fn refused(answer: &Answer, why: &str) {
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert_eq!(answer.headers["retry-after"], "10");
+    assert!(answer.text.contains(why), "{:?} does not say {why:?}", answer.text);
+}
+
+#[test]
+fn a_disk_that_takes_no_batch_is_said_and_got_over() {
+    let daemon = Setup::new().start();
+    let connection = daemon.connect(Http::Two);
+    let mut all = Vec::new();
+    let mut number = 0;
+    for step in ["open", "write", "sync", "rename", "syncdir"] {
+        for (error, why) in ERRORS {
+            let before = numbered(number, 10);
+            connection.send(Upload::of(&before).gzipped()).committed();
+            all.extend(before);
+            daemon.setup().faults(&format!("fail {error} {step} /batches\n"));
+            let records = numbered(number + 1, 10);
+            let answer = connection.send(Upload::of(&records).gzipped());
+            refused(&answer, &format!("the batch cannot be stored now: {why}"));
+            let (status, text) = daemon.ask("/readyz");
+            assert_eq!(status, 503, "{error} {step}");
+            assert!(text.contains("the spool cannot be written to"), "{text}");
+            assert_eq!(daemon.ask("/healthz").0, 200);
+            daemon.setup().faults("");
+            wait_until("a daemon that is ready again", || daemon.ask("/readyz").0 == 200);
+            wait_until("nothing half-written", || {
+                names_in(&daemon.path("spool/batches")).is_empty()
+            });
+            // The sender sends it again.
+            connection.send(Upload::of(&records).gzipped()).committed();
+            all.extend(records);
+            number += 2;
+        }
+    }
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    let stopped = daemon.stop().in_order();
+    same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
+}
+
+/// Faults behind the 200: of the sinks' own files.
+const BEHIND: [(&str, &str); 15] = [
+    ("/out/", "open"),
+    ("/out/", "write"),
+    ("/out/", "sync"),
+    ("/out", "syncdir"),
+    ("/cursors", "open"),
+    ("/cursors", "write"),
+    ("/cursors", "sync"),
+    ("/cursors", "rename"),
+    ("/cursors", "syncdir"),
+    ("/dedup", "write"),
+    ("/dedup", "sync"),
+    ("/batches", "remove"),
+    ("/quarantine/", "open"),
+    ("/quarantine/", "write"),
+    ("/quarantine/", "sync"),
+];
+
+#[test]
+fn a_fault_behind_the_answer_delays_the_sinks_and_costs_nothing() {
+    let mut daemon = Setup::new().table("spool", "dir = \"spool\"").start();
+    let mut quarantined = 0;
+    for (case, (path, step)) in BEHIND.into_iter().enumerate() {
+        let dataset = format!("d{case}");
+        let error = ERRORS[case % ERRORS.len()].0;
+        daemon.setup().faults(&format!("fail {error} {step} {path}\n"));
+        let connection = daemon.connect(Http::Two);
+        let mut good = Vec::new();
+        for batch in 0..3 {
+            let records = numbered(batch + 10 * case as u64, 20);
+            let bad = format!("bad {case}/{batch}\n");
+            let upload = Upload::of([&records, bad.as_bytes()].concat());
+            let answer = connection.send(upload.to(&format!("/logpush/{dataset}")).gzipped());
+            assert_eq!(answer.ok(), ("committed".to_owned(), 20, 1), "{step} {path}");
+            good.extend(records);
+            quarantined += 1;
+        }
+        assert_eq!(daemon.ask("/readyz").0, 200, "{step} {path}");
+        daemon.setup().faults("");
+        daemon.wait_file(&format!("out/{dataset}.ndjson"), &good);
+        if case % 3 == 1 {
+            // In the middle of getting over it, too.
+            daemon = daemon.kill().start();
+        }
+    }
+    wait_until("all in quarantine", || quarantine(&daemon.path("quarantine")).len() >= quarantined);
+    let stopped = daemon.stop().in_order();
+    for case in 0..BEHIND.len() {
+        let good: Vec<u8> =
+            (0..3).flat_map(|batch| numbered(batch + 10 * case as u64, 20)).collect();
+        same_bytes("the end", &stopped.file(&format!("out/d{case}.ndjson")), &good);
+    }
+    let records = quarantine(&stopped.setup.path("quarantine"));
+    assert_eq!(records.len(), quarantined);
+}
+
+/// The rejected records, each of which must stand there once.
+fn quarantine(folder: &Path) -> Vec<String> {
+    let names = names_in(folder).into_iter().filter(|name| name.starts_with("records-"));
+    let text: String = names.map(|name| fs::read_to_string(folder.join(name)).unwrap()).collect();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let record = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("a whole line");
+        line["record"].as_str().unwrap().to_owned()
+    };
+    let records: Vec<String> = whole.map(record).collect();
+    let once: BTreeSet<_> = records.iter().collect();
+    assert_eq!(once.len(), records.len(), "twice in quarantine");
+    records
+}
+
+#[test]
+fn quarantine_that_cannot_be_written_shows_in_the_metrics() {
+    let daemon = Setup::new().start();
+    daemon.setup().faults("fail EIO write /quarantine/\n");
+    daemon.send(Http::Two, Upload::of("bad\n")).ok();
+    daemon.wait_count(r#"logpushd_sink_errors_total{sink="@quarantine"}"#, |errors| errors > 1);
+    assert!(daemon.metric(r#"logpushd_sink_lag_seconds{sink="@quarantine"}"#) > 0.0);
+    daemon.setup().faults("");
+    let delivered = r#"logpushd_sink_delivered_records_total{sink="@quarantine"}"#;
+    daemon.wait_count(delivered, |records| records == 1);
+    assert_eq!(daemon.count(r#"logpushd_sink_errors_total{sink="archive"}"#), 0);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_spool_that_vanishes_is_said_and_got_over() {
+    let daemon = Setup::new().start();
+    daemon.commit(b"{\"a\":1}\n");
+    let (folder, away) = (daemon.path("spool/batches"), daemon.path("away"));
+    wait_until("an empty spool", || names_in(&folder).is_empty());
+    fs::rename(&folder, &away).unwrap();
+    refused(&daemon.send(Http::One, Upload::of("{\"a\":2}\n")), "No such file or directory");
+    assert_eq!(daemon.ask("/readyz").0, 503);
+    fs::rename(&away, &folder).unwrap();
+    wait_until("a daemon that is ready again", || daemon.ask("/readyz").0 == 200);
+    daemon.commit(b"{\"a\":2}\n");
+    daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
+    daemon.stop().in_order();
+}
+
+/// A small filesystem, for as long as this lives.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(path: PathBuf, megabytes: u32) -> Option<Self> {
+        fs::create_dir_all(&path).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]).arg(&path);
+        let mounted = rustix::process::geteuid().is_root()
+            && command.output().is_ok_and(|output| output.status.success());
+        if !mounted {
+            eprintln!("skipped: a small filesystem cannot be mounted here");
+            return None;
+        }
+        Some(Self(path))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.0).output().ok();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_is_said_before_it_is_full() {
+    let setup = Setup::new().table("sink.broken.file", r#"path = "broken/{dataset}.ndjson""#);
+    setup.write("broken", "in the way");
+    let Some(mount) = Mount::new(setup.path("spool"), 16) else { return };
+    let daemon = setup.start();
+    let connection = daemon.connect(Http::Two);
+    let mut all = Vec::new();
+    let (number, answer) = wait_for("a disk that is full", || {
+        let number = names_in(&daemon.path("spool/batches")).len() as u64;
+        let records = numbered(number, 4000);
+        let answer = connection.send(Upload::of(&records));
+        if answer.status == 200 {
+            all.extend(records);
+        }
+        (answer.status != 200).then_some((number, answer))
+    });
+    refused(&answer, "the spool's disk is full");
+    let (status, why) = daemon.ask("/readyz");
+    // A smaller one may still fit.
+    assert!(status == 200 || why.contains("the spool's disk is full"), "{why}");
+    assert!(daemon.logged("cannot store a batch").is_empty(), "the disk itself never said so");
+    fs::remove_file(daemon.path("broken")).unwrap();
+    daemon.wait_file("broken/http_requests.ndjson", &all);
+    let again = numbered(number, 4000);
+    wait_until("room", || connection.send(Upload::of(&again)).status == 200);
+    all.extend(again);
+    for file in ["broken/http_requests.ndjson", "out/http_requests.ndjson"] {
+        daemon.wait_file(file, &all);
+    }
+    let stopped = daemon.stop().in_order();
+    drop(mount);
+    drop(stopped);
+}
+
+#[test]
+fn reloads_under_load_fail_no_request() {
+    let daemon = Setup::new().start();
+    let over = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let senders: Vec<_> = (0..3)
+            .map(|sender| {
+                let daemon = &daemon;
+                scope.spawn(move || {
+                    for batch in 0..30 {
+                        // A handshake with whatever certificate is there, each time.
+                        let http = Http::BOTH[usize::from(batch % 2 == 0)];
+                        let records = numbered(sender * 100 + batch, 20);
+                        let answer = daemon.send(http, Upload::of(&records).gzipped());
+                        assert_eq!(answer.committed(), 20);
+                    }
+                    30
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                daemon.signal(Signal::HUP);
+                thread::sleep(Duration::from_millis(3));
+            }
+        });
+        let sent = senders.into_iter().map(|sender| sender.join()).collect::<Vec<_>>();
+        over.store(true, Ordering::Relaxed);
+        sent.into_iter().map(Result::unwrap).sum::<usize>()
+    });
+    assert!(daemon.logged("reloaded").len() > 5);
+    let stopped = daemon.stop().in_order();
+    assert_eq!(whole_batches(&stopped.file("out/http_requests.ndjson")).len(), sent);
+}
+
+#[test]
+fn a_sink_that_stalls_delays_only_itself() {
+    let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
+    let daemon = setup.start();
+    let mut all = Vec::new();
+    for batch in 0..20 {
+        let records = numbered(batch, 200);
+        daemon.commit(&records);
+        all.extend(records);
+    }
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    assert_eq!(daemon.ask("/readyz").0, 200);
+    assert!(daemon.metric(r#"logpushd_sink_lag_seconds{sink="stalled"}"#) >= 0.0);
+    let stopped = daemon.kill();
+    let daemon = stopped.setup.with_output(Output::Read).start();
+    wait_until("all on standard output", || daemon.stdout().len() >= all.len());
+    same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+}
+
+#[test]
+fn a_sink_that_may_lose_batches_never_fills_the_spool() {
+    let setup = Setup::new()
+        .table("sink.loses.file", "path = \"loses/{dataset}.ndjson\"\nwhen_full = \"drop\"")
+        .table("spool", "dir = \"spool\"\nmax_bytes = \"1MiB\"\ndedup_window = \"0s\"");
+    setup.write("loses", "in the way");
+    let daemon = setup.start();
+    let connection = daemon.connect(Http::Two);
+    let mut all = Vec::new();
+    for batch in 0..40 {
+        let records = numbered(batch, 1000);
+        // What the other sink has is released within a second: until then there may be no room.
+        wait_until("room", || connection.send(Upload::of(&records)).status == 200);
+        all.extend(records);
+    }
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    let dropped = daemon.count(r#"logpushd_sink_dropped_records_total{sink="loses"}"#);
+    assert!(dropped > 0 && dropped % 1000 == 0, "{dropped}");
+    assert_eq!(daemon.count(r#"logpushd_sink_dropped_records_total{sink="archive"}"#), 0);
+    let said = daemon.logged("the spool is full: dropped");
+    let said: u64 = said.iter().map(|line| line["records"].as_u64().unwrap()).sum();
+    assert_eq!(said, dropped, "what is counted is logged");
+    fs::remove_file(daemon.path("loses")).unwrap();
+    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
+    let stopped = daemon.stop().in_order();
+    let there = whole_batches(&stopped.file("loses/http_requests.ndjson")).len() as u64;
+    assert_eq!(there * 1000 + dropped, 40_000);
+}

@@ -1,0 +1,202 @@
+//! What others do to the files that are written to costs nothing that was acknowledged: at least once
+//! in the old file or the new, a warning, and no torn line.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{
+    Daemon, Exit, Http, Random, Setup, Stopped, Upload, finish, names_in, numbered, skip,
+    wait_until,
+};
+
+const FILE: &str = "out/http_requests.ndjson";
+
+/// What somebody does to the file. What is kept of it stays in the folder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Meddling {
+    /// As `logrotate` with `copytruncate`.
+    CopyAndTruncate,
+    /// As `logrotate` with `create`.
+    RenameAndCreate,
+    Rename,
+    /// To begin with, a copy.
+    CopyAndRemove,
+    /// A line of their own.
+    Append,
+    /// Half a line of their own.
+    AppendHalf,
+}
+
+const ALL: [Meddling; 6] = [
+    Meddling::CopyAndTruncate,
+    Meddling::RenameAndCreate,
+    Meddling::Rename,
+    Meddling::CopyAndRemove,
+    Meddling::Append,
+    Meddling::AppendHalf,
+];
+
+impl Meddling {
+    fn with(self, file: &Path, number: u64) {
+        let old = file.with_extension(format!("{number}"));
+        let append = |text: &str| {
+            let mut file = OpenOptions::new().append(true).open(file).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        match self {
+            Self::CopyAndTruncate => {
+                fs::copy(file, old).unwrap();
+                OpenOptions::new().write(true).open(file).unwrap().set_len(0).unwrap();
+            }
+            Self::RenameAndCreate => {
+                fs::rename(file, old).unwrap();
+                fs::write(file, "").unwrap();
+            }
+            Self::Rename => fs::rename(file, old).unwrap(),
+            Self::CopyAndRemove => {
+                fs::copy(file, old).unwrap();
+                fs::remove_file(file).unwrap();
+            }
+            Self::Append => append("{\"somebody\":\"else\"}\n"),
+            Self::AppendHalf => append("{\"somebody\":"),
+        }
+    }
+
+    fn is_warned_of(self) -> bool {
+        matches!(self, Self::CopyAndTruncate | Self::Append | Self::AppendHalf)
+    }
+}
+
+/// Demands all records of these batches, in whatever file, and that each line is one of them or of
+/// somebody else.
+#[track_caller]
+fn check(folder: &Path, batches: u64, count: usize) {
+    let mut missing: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for batch in 0..batches {
+        let records = numbered(batch, count);
+        missing.extend(records.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec));
+    }
+    let ours = missing.clone();
+    for name in names_in(folder) {
+        let text = fs::read(folder.join(&name)).unwrap();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            missing.remove(line);
+            let somebodys = line.starts_with(b"{\"somebody\":");
+            assert!(
+                ours.contains(line) || somebodys && !line.windows(7).any(|w| w == b"\"batch\""),
+                "{name} has a torn line: {}",
+                String::from_utf8_lossy(line)
+            );
+        }
+    }
+    let first = missing.first().map(|line| String::from_utf8_lossy(line).into_owned());
+    assert!(missing.is_empty(), "{} records are lost, as {first:?}", missing.len());
+}
+
+#[test]
+fn meddling_while_it_runs_loses_nothing() {
+    for (meddling, http) in ALL.into_iter().zip(Http::BOTH.into_iter().cycle()) {
+        let daemon = Setup::new().start();
+        let connection = daemon.connect(http);
+        let mut batches = 0;
+        for number in 0..5 {
+            for _ in 0..3 {
+                let records = numbered(batches, 30);
+                connection.send(Upload::of(records).gzipped()).committed();
+                batches += 1;
+            }
+            // Between two batches: what is copied while it is written to is lost to nobody's surprise.
+            wait_delivered(&daemon, batches * 30);
+            meddling.with(&daemon.path(FILE), number);
+        }
+        connection.send(Upload::of(numbered(batches, 30))).committed();
+        let stopped = daemon.stop().in_order();
+        check(&stopped.setup.path("out"), batches + 1, 30);
+        let warned = stopped.log.contains("somebody");
+        assert_eq!(warned, meddling.is_warned_of(), "{meddling:?}\n{}", stopped.log);
+    }
+}
+
+#[track_caller]
+fn wait_delivered(daemon: &Daemon, records: u64) {
+    let series = r#"logpushd_sink_delivered_records_total{sink="archive"}"#;
+    daemon.wait_count(series, |delivered| delivered >= records);
+}
+
+#[test]
+fn meddling_between_a_crash_and_the_restart_loses_nothing() {
+    let mut random = Random::new(11);
+    for meddling in ALL {
+        let mut setup = Setup::new();
+        let mut batches = 0;
+        for number in 0..4 {
+            let daemon = setup.start();
+            for _ in 0..4 {
+                daemon.commit(&numbered(batches, 30));
+                batches += 1;
+            }
+            wait_until("a file", || daemon.path(FILE).exists());
+            thread::sleep(Duration::from_millis(random.below(30)));
+            setup = daemon.kill().setup;
+            meddling.with(&setup.path(FILE), number);
+        }
+        let stopped: Stopped = setup.start().stop().in_order();
+        check(&stopped.setup.path("out"), batches, 30);
+        assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{meddling:?}");
+    }
+}
+
+#[test]
+fn logrotate_loses_nothing() {
+    if Command::new("logrotate").arg("--version").output().is_err() {
+        skip("there is no logrotate");
+        return;
+    }
+    for mode in ["create", "copytruncate"] {
+        let daemon = Setup::new().start();
+        let file = daemon.path(FILE);
+        let config = format!(
+            "{} {{\n rotate 50\n nocompress\n {mode}\n missingok\n su root root\n}}\n",
+            file.display()
+        );
+        let config = if rustix::process::geteuid().is_root() {
+            config
+        } else {
+            config.replace(" su root root\n", "")
+        };
+        daemon.setup().write("logrotate.conf", config);
+        let mut batches = 0;
+        for _ in 0..6 {
+            for _ in 0..3 {
+                daemon.commit(&numbered(batches, 30));
+                batches += 1;
+            }
+            wait_delivered(&daemon, batches * 30);
+            let mut rotate = Command::new("logrotate");
+            rotate.current_dir(daemon.setup().folder());
+            let rotated =
+                finish(rotate.args(["--force", "--state", "logrotate.state", "logrotate.conf"]));
+            assert_eq!(rotated.exit, Exit::Code(0), "{}", rotated.stderr);
+        }
+        daemon.commit(&numbered(batches, 30));
+        let stopped = daemon.stop().in_order();
+        assert_eq!(names_in(&stopped.setup.path("out")).len(), 7, "{mode}");
+        check(&stopped.setup.path("out"), batches + 1, 30);
+        let text: usize = names_in(&stopped.setup.path("out"))
+            .iter()
+            .map(|name| fs::read(stopped.setup.path("out").join(name)).unwrap().len())
+            .sum();
+        let sent: usize = (0..=batches).map(|batch| numbered(batch, 30).len()).sum();
+        assert_eq!(text, sent, "{mode}: and nothing twice");
+        assert!(serde_json::from_str::<Value>(stopped.log.lines().next().unwrap()).is_ok());
+    }
+}
