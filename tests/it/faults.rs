@@ -257,7 +257,7 @@ fn reloads_under_load_fail_no_request() {
                 thread::sleep(Duration::from_millis(3));
             }
         });
-        let sent = senders.into_iter().map(|sender| sender.join()).collect::<Vec<_>>();
+        let sent = senders.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>();
         over.store(true, Ordering::Relaxed);
         sent.into_iter().map(Result::unwrap).sum::<usize>()
     });
@@ -302,7 +302,7 @@ fn a_sink_that_may_lose_batches_never_fills_the_spool() {
     }
     daemon.wait_file("out/http_requests.ndjson", &all);
     let dropped = daemon.count(r#"logpushd_sink_dropped_records_total{sink="loses"}"#);
-    assert!(dropped > 0 && dropped % 1000 == 0, "{dropped}");
+    assert!(dropped > 0 && dropped.is_multiple_of(1000), "{dropped}");
     assert_eq!(daemon.count(r#"logpushd_sink_dropped_records_total{sink="archive"}"#), 0);
     let said = daemon.logged("the spool is full: dropped");
     let said: u64 = said.iter().map(|line| line["records"].as_u64().unwrap()).sum();
