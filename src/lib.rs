@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod decode;
 pub mod delivery;
 pub mod durable;
+pub mod fatal;
 pub mod http;
 pub mod ingest;
 pub mod listen;

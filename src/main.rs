@@ -8,7 +8,7 @@ use clap::Parser as _;
 use logpushd::{
     cli::{Cli, Command, ConfigFile},
     config, daemon,
-    daemon::Fatal,
+    fatal::Fatal,
     logging, tls,
 };
 

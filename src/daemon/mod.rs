@@ -33,6 +33,7 @@ use crate::{
     admin,
     config::{self, Auth, Config, Endpoint},
     delivery::Delivery,
+    fatal::Fatal,
     http::Intake,
     listen,
     logging::LogHandle,
@@ -54,31 +55,6 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Connections beyond the limit that are told so; those beyond them wait to be accepted.
 const OVERFLOW_CONNECTIONS: usize = 64;
-
-/// Why the daemon did not start, or ended.
-#[derive(Debug)]
-pub enum Fatal {
-    /// Something that the config names cannot be used.
-    Config(String),
-    /// The state folder cannot be used.
-    Io(String),
-    /// An address cannot be listened on.
-    Unavailable(String),
-    /// A part ended that must not.
-    Bug(String),
-}
-
-impl std::fmt::Display for Fatal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Config(what) | Self::Io(what) | Self::Unavailable(what) | Self::Bug(what) => {
-                f.write_str(what)
-            }
-        }
-    }
-}
-
-impl std::error::Error for Fatal {}
 
 /// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
 pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {

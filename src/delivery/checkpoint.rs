@@ -36,24 +36,38 @@ impl CheckpointFile {
     /// Reads the last checkpoint. One that cannot be read costs duplicates, not records, and not the
     /// start: it is kept under another name, and all that waits is delivered again.
     pub(super) fn load(&self) -> Checkpoint {
-        let path = self.path.display();
-        let error = match fs::read(&self.path).map(|bytes| serde_json::from_slice(&bytes)) {
-            Ok(Ok(checkpoint)) => return checkpoint,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Checkpoint::default(),
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
+        let error = match self.read() {
+            Ok(checkpoint) => return checkpoint.unwrap_or_default(),
+            Err(error) => error,
         };
-        warn!(%path, error, "cannot read a checkpoint: all that waits is delivered again");
+        let path = self.path.display();
+        warn!(%error, "cannot read a checkpoint: all that waits is delivered again");
         if let Err(error) = fs::rename(&self.path, self.path.with_extension("damaged")) {
             warn!(%path, %error, "cannot set the checkpoint aside");
         }
         Checkpoint::default()
     }
 
+    fn read(&self) -> io::Result<Option<Checkpoint>> {
+        let checkpoint = match fs::read(&self.path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        checkpoint.map_err(durable::at("reading the checkpoint", &self.path))
+    }
+
     pub(super) fn store(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let bytes = serde_json::to_vec(checkpoint)?;
         durable::replace(&self.path, &bytes)
     }
+}
+
+/// The last batch that a consumer is done with, as its checkpoint in the folder `cursors` says; `None`
+/// if it has none yet. Only looks, so a daemon may run beside it.
+pub fn last_batch(cursors: &Path, name: &str) -> io::Result<Option<u64>> {
+    let checkpoint = CheckpointFile::new(cursors, name).read()?;
+    Ok(checkpoint.map(|checkpoint| checkpoint.batch))
 }
 
 #[cfg(test)]
@@ -70,7 +84,11 @@ mod tests {
         file.store(&Checkpoint::default()).unwrap();
         file.store(&checkpoint).unwrap();
         assert_eq!(file.load(), checkpoint);
+        assert_eq!(last_batch(dir.path(), "archive").unwrap(), Some(42));
+        assert_eq!(last_batch(dir.path(), "other").unwrap(), None);
         fs::write(dir.path().join("archive.json"), "{\"batch\":").unwrap();
+        let error = last_batch(dir.path(), "archive").unwrap_err().to_string();
+        assert!(error.contains("archive.json"), "{error}");
         assert_eq!(file.load(), Checkpoint::default());
         assert!(dir.path().join("archive.damaged").exists());
     }

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod checkpoint;
+mod consumers;
 
 use std::{
     sync::Arc,
@@ -17,6 +18,10 @@ use tracing::{error, info, warn};
 use self::{
     backoff::Backoff,
     checkpoint::{Checkpoint, CheckpointFile},
+};
+pub use self::{
+    checkpoint::last_batch,
+    consumers::{QUARANTINE, quarantine_consumer, sink_consumer},
 };
 use crate::{
     metrics::Metrics,

@@ -7,15 +7,16 @@
 mod batch;
 mod commit;
 mod dedup;
+mod file;
 mod memory;
 mod recover;
 mod room;
 mod shed;
+mod survey;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
-    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -27,18 +28,17 @@ use tracing::{error, warn};
 pub use self::{
     batch::{Batch, Header},
     commit::Staging,
+    file::{ReadError, decode_file},
     memory::Blocks,
     room::NoRoom,
+    survey::{Condition, Contents, Survey},
 };
 use self::{commit::Commits, dedup::Dedup, memory::Memory};
 use crate::{
     config::WhenFull,
-    decode::{Block, DecodeError, Decoder},
+    decode::{Block, Decoder},
     durable,
 };
-
-/// How much of a batch's file is read at a time.
-const READ_BYTES: usize = 64 * 1024;
 
 /// The spool of a running daemon, which alone may use the folder.
 pub struct Spool {
@@ -117,17 +117,6 @@ pub enum Next {
     Timeout,
     /// None will come: the daemon stops.
     Closed,
-}
-
-/// Why a batch could not be handed over whole.
-#[derive(Debug)]
-pub enum ReadError<E> {
-    /// Its file cannot be read now.
-    Io(io::Error),
-    /// Its file is damaged. All blocks up to the damage were handed over.
-    Damaged(DecodeError),
-    /// Whoever took the blocks stopped.
-    Taker(E),
 }
 
 impl Spool {
@@ -221,33 +210,9 @@ impl Spool {
             return blocks.iter().try_for_each(take).map_err(ReadError::Taker);
         }
         let path = self.path(&entry.batch);
-        let mut file =
-            File::open(&path).map_err(durable::at("opening", &path)).map_err(ReadError::Io)?;
         let header = &entry.batch.header;
-        let mut decoder = Decoder::again(header.record_limit, header.encoding);
-        let mut piece = vec![0; READ_BYTES];
-        loop {
-            let bytes = match file.read(&mut piece) {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(ReadError::Io(durable::at("reading", &path)(error))),
-            };
-            let mut taken = Ok(());
-            let mut hand_over = |block: Block| {
-                if taken.is_ok() {
-                    taken = take(&block);
-                }
-            };
-            if bytes == 0 {
-                let finished = decoder.finish(&mut hand_over);
-                taken.map_err(ReadError::Taker)?;
-                return finished.map(drop).map_err(ReadError::Damaged);
-            }
-            let pushed = decoder.push(piece.get(..bytes).unwrap_or_default(), &mut hand_over);
-            // There is no point in reading on for whoever has stopped.
-            taken.map_err(ReadError::Taker)?;
-            pushed.map_err(ReadError::Damaged)?;
-        }
+        let decoder = Decoder::again(header.record_limit, header.encoding);
+        decode_file(&path, decoder, take).map(drop)
     }
 
     /// Keeps a copy of a damaged batch where nobody removes it.

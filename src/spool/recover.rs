@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Condvar, Mutex},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use super::{Batch, Entry, Queue, Spool, commit, dedup::Dedup, memory::Memory};
 use crate::durable;
 
 /// Files of batches.
-const BATCHES: &str = "batches";
+pub(super) const BATCHES: &str = "batches";
 /// Checkpoints of consumers.
 pub(super) const CURSORS: &str = "cursors";
 /// Which batches were committed.
@@ -75,13 +75,14 @@ impl Spool {
     }
 }
 
-enum Found {
+/// What a file in the folder of batches is.
+pub(super) enum Found {
     Batch(Entry),
     Unfinished,
     Foreign(&'static str),
 }
 
-fn inspect(path: &Path) -> io::Result<Found> {
+pub(super) fn inspect(path: &Path) -> io::Result<Found> {
     let metadata = fs::symlink_metadata(path)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !metadata.is_file() {
@@ -96,7 +97,7 @@ fn inspect(path: &Path) -> io::Result<Found> {
     if metadata.len() == 0 {
         return Ok(Found::Foreign("empty"));
     }
-    Ok(Found::Batch(Entry { batch: Arc::new(batch), bytes: metadata.len(), blocks: None }))
+    Ok(Found::Batch(Entry::on_disk(batch, metadata.len())))
 }
 
 fn set_aside(dir: &Path, path: &Path, why: &str) {

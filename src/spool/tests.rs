@@ -1,6 +1,6 @@
 use std::{
     convert::Infallible,
-    fs,
+    fs, io,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };

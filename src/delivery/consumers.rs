@@ -1,0 +1,38 @@
+//! Who takes which batches: the one place that says it, for the daemon and for whoever looks at its
+//! spool.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    config::{Config, SinkConfig, WhenFull},
+    spool::{Batch, Consumer},
+};
+
+/// The name of quarantine in its checkpoint, metrics and log; no sink's name begins like that.
+pub const QUARANTINE: &str = "@quarantine";
+
+/// A sink takes the batches of the endpoints that name it, and of those that the config no longer has.
+pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
+    let without: HashSet<_> = config
+        .endpoints
+        .iter()
+        .filter(|endpoint| !endpoint.sinks.contains(&sink.name))
+        .map(|endpoint| endpoint.name.clone())
+        .collect();
+    Consumer {
+        name: sink.name.clone(),
+        wants: Arc::new(move |batch: &Batch| {
+            batch.header.records > 0 && !without.contains(&batch.header.endpoint)
+        }),
+        when_full: sink.when_full,
+    }
+}
+
+/// Quarantine takes the batches with rejected records.
+pub fn quarantine_consumer() -> Consumer {
+    Consumer {
+        name: QUARANTINE.to_owned(),
+        wants: Arc::new(|batch: &Batch| batch.header.rejected > 0),
+        when_full: WhenFull::Block,
+    }
+}

@@ -1,0 +1,35 @@
+//! Why a command ended before it had done its work: each kind has an exit code of its own.
+
+use std::{fmt, io};
+
+/// Why the daemon did not start or ended, or a command did not do its work.
+#[derive(Debug)]
+pub enum Fatal {
+    /// Something that the config names cannot be used.
+    Config(String),
+    /// Files cannot be read or written, or are not whole.
+    Io(String),
+    /// An address cannot be listened on, or nobody answers there as they should.
+    Unavailable(String),
+    /// A part ended that must not.
+    Bug(String),
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(what) | Self::Io(what) | Self::Unavailable(what) | Self::Bug(what) => {
+                f.write_str(what)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fatal {}
+
+/// The error must say the step and the path.
+impl From<io::Error> for Fatal {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
