@@ -123,6 +123,18 @@ impl std::fmt::Display for PathPattern {
     }
 }
 
+impl PathPattern {
+    /// The path that a batch of `dataset` is posted to. `None` if this pattern has none.
+    pub fn path_of(&self, dataset: &str) -> Option<String> {
+        match self {
+            Self::Fixed { path, dataset: fixed } => (fixed == dataset).then(|| path.clone()),
+            Self::Dataset { prefix, suffix } => {
+                is_dataset(dataset.as_bytes()).then(|| format!("{prefix}{dataset}{suffix}"))
+            }
+        }
+    }
+}
+
 /// How a sender proves itself to an endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Auth {
@@ -207,6 +219,10 @@ pub struct Limits {
 pub struct Quarantine {
     /// Defaults to `quarantine` in the spool's folder.
     pub dir: PathBuf,
+    /// What may lie there; beyond it the oldest goes.
+    pub max_bytes: u64,
+    /// How long something lies there.
+    pub max_age: Duration,
 }
 
 /// `[admin]`
@@ -250,6 +266,12 @@ pub enum LogFormat {
     Text,
     /// `"json"`, one object a line
     Json,
+}
+
+/// Whether `text` can be the name of a dataset: `[a-z0-9_]{1,64}`.
+pub fn is_dataset(text: &[u8]) -> bool {
+    (1..=64).contains(&text.len())
+        && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
 }
 
 /// Reads and checks the file at `path`, and what it names (secret files, certificate and key).

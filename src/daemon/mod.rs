@@ -5,6 +5,7 @@
 //! left then stays in the spool. A part that ends by itself is a defect and stops the daemon, so that
 //! its supervisor starts a whole one.
 
+mod housekeeping;
 mod parts;
 mod signals;
 
@@ -125,13 +126,15 @@ impl Daemon {
         let admin = self.bind_admin().map_err(unavailable)?;
         let signals = Signals::new().map_err(unavailable)?;
 
-        let parts = deliveries.len() + listeners.len() + 1;
+        let parts = deliveries.len() + listeners.len() + 2;
         let (tell_end, ended) = mpsc::channel(parts);
         let sinks = deliveries.len();
         for delivery in deliveries {
             deliver(delivery, tell_end.clone())
                 .map_err(|error| Fatal::Unavailable(format!("cannot start a thread: {error}")))?;
         }
+        let housekeeping = housekeeping::run(&self.config.quarantine, &self.metrics, &self.stop);
+        self.supervise("housekeeping", &tell_end, housekeeping);
         if let Some(listener) = admin {
             self.supervise("admin listener", &tell_end, self.serve_admin(listener));
         }

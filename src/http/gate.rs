@@ -96,7 +96,9 @@ impl Gate {
                 PathPattern::Dataset { prefix, suffix } => {
                     let rest = path.strip_prefix(prefix.as_str());
                     let dataset = rest.and_then(|rest| rest.strip_suffix(suffix.as_str()));
-                    if let Some(dataset) = dataset.filter(|dataset| is_dataset(dataset)) {
+                    if let Some(dataset) =
+                        dataset.filter(|dataset| config::is_dataset(dataset.as_bytes()))
+                    {
                         by_pattern = Some((place, door, dataset.to_owned()));
                     }
                 }
@@ -146,11 +148,6 @@ fn read_secrets(auth: &Auth) -> io::Result<Vec<[u8; 32]>> {
 
 fn digest(secret: &[u8]) -> [u8; 32] {
     *blake3::hash(secret).as_bytes()
-}
-
-fn is_dataset(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {

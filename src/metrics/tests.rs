@@ -1,5 +1,7 @@
 //! The exposition as a whole: its names are a promise to dashboards and alarms.
 
+use std::iter;
+
 use super::*;
 
 /// 2026-09-21T14:13:20.5Z
@@ -22,6 +24,8 @@ fn the_exposition_is_as_promised() {
         metrics.commit(Duration::from_micros(micros));
     }
     metrics.spool(8_192, 2);
+    metrics.quarantine(900, 100);
+    metrics.quarantine(700, 200);
     metrics.sink_delivered(0, 1_500);
     metrics.sink_error(1);
     metrics.sink_dropped(0, 7);

@@ -11,6 +11,7 @@ use crate::config::{
     context::Context,
     diagnostic::Diagnostic,
     files::read_secrets,
+    is_dataset,
     reader::{Table, suggestion},
 };
 
@@ -120,7 +121,7 @@ fn path_fault(path: &str) -> Option<(String, &'static str)> {
 
 fn check_dataset(dataset: &Spanned<String>, cx: &mut Context) -> bool {
     let text = dataset.get_ref();
-    let is_valid = overlap::is_dataset(text.as_bytes());
+    let is_valid = is_dataset(text.as_bytes());
     if !is_valid {
         let message = format!("`{}` is not the name of a dataset", text.escape_debug());
         let hint = "use 1 to 64 of a-z, 0-9 and `_`, as in \"http_requests\"";

@@ -69,10 +69,7 @@ fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
     let endpoints = endpoint::endpoints(&mut root, &sink_names, demands_client_cert, cx);
     let spool = spool(root.table("spool", cx), cx);
     let limits = limits(root.table("limits", cx), cx);
-    let mut table = root.table("quarantine", cx);
-    let dir = table.path("dir", cx).map(Spanned::into_inner);
-    table.finish(cx);
-    let quarantine = Quarantine { dir: dir.unwrap_or_else(|| spool.dir.join("quarantine")) };
+    let quarantine = quarantine(root.table("quarantine", cx), &spool, cx);
     let admin = server::admin(root.table("admin", cx), cx);
     let log = log(root.table("log", cx), cx);
     root.finish(cx);
@@ -88,6 +85,22 @@ fn spool(mut table: Table<'_>, cx: &mut Context) -> Spool {
         dir: dir.unwrap_or_else(|| "/var/lib/logpushd".into()),
         max_bytes: max_bytes.unwrap_or(10 * GIB),
         dedup_window: dedup_window.unwrap_or(Duration::from_secs(24 * 60 * 60)),
+    }
+}
+
+fn quarantine(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Quarantine {
+    let dir = table.path("dir", cx).map(Spanned::into_inner);
+    let max_bytes = table.size("max_bytes", cx).map(Spanned::into_inner);
+    let max_age = table.duration("max_age", cx);
+    if max_age == Some(Duration::ZERO) {
+        let problem = table.problem("`quarantine.max_age` must be more than 0");
+        cx.push(problem.hint("nothing would be kept: write how long, as \"30d\""));
+    }
+    table.finish(cx);
+    Quarantine {
+        dir: dir.unwrap_or_else(|| spool.dir.join("quarantine")),
+        max_bytes: max_bytes.unwrap_or(GIB),
+        max_age: max_age.unwrap_or(Duration::from_secs(30 * 24 * 60 * 60)),
     }
 }
 

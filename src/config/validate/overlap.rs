@@ -1,9 +1,6 @@
 //! Whether two endpoints could take the same path: then it would be chance which one does.
 
-use crate::config::PathPattern;
-
-/// Bytes of the longest dataset.
-const MAX_DATASET: usize = 64;
+use crate::config::{PathPattern, is_dataset};
 
 /// A path that both patterns match, if there is one. A fixed path that a pattern matches does not
 /// count, because there the fixed one wins.
@@ -30,11 +27,6 @@ pub(super) fn common_path(one: &PathPattern, two: &PathPattern) -> Option<String
         }
         _ => None,
     }
-}
-
-pub(super) fn is_dataset(text: &[u8]) -> bool {
-    (1..=MAX_DATASET).contains(&text.len())
-        && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
 }
 
 /// A text that is `head` and then a dataset, and also a dataset and then `tail`.

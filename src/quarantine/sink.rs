@@ -1,70 +1,25 @@
-//! What could not be accepted, and must not be lost.
-//!
-//! Rejected records are lines of JSON in `records-DATE.ndjson`, written by a consumer of the spool
-//! like any sink, so they too are there exactly once. A body that cannot be read at all is kept in
-//! `bodies/` as it came, as is one with a record too long to repeat.
+//! The consumer of the spool that writes rejected records down, exactly once like any file sink.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    borrow::Cow,
+    io,
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
 use tracing::warn;
 
+use super::{BODIES, DIR_MODE, Line};
 use crate::{
     decode::{Block, Reject, RejectReason},
     durable,
-    ingest::Origin,
     sink::{
         Begin, FileSink, Mark, Sink, SinkError,
         template::{self, PathTemplate},
     },
-    spool::{Batch, Staging},
+    spool::Batch,
 };
 
 const FILE_MODE: u32 = 0o640;
-const DIR_MODE: u32 = 0o750;
-const BODIES: &str = "bodies";
-
-/// The folder of whole bodies.
-#[derive(Debug)]
-pub struct Bodies {
-    dir: PathBuf,
-}
-
-impl Bodies {
-    /// `dir` is `quarantine.dir`.
-    pub fn open(dir: &Path) -> io::Result<Self> {
-        let dir = dir.join(BODIES);
-        durable::create_dir(&dir, DIR_MODE)?;
-        Ok(Self { dir })
-    }
-
-    /// Makes a body durable that could not be read, and says the name of its file. The same bytes
-    /// get the same name: a sender that tries again does not fill the disk.
-    pub fn keep(&self, mut staging: Staging, origin: &Origin) -> io::Result<String> {
-        let staged = staging.sync()?;
-        let digest = digest(staged).map_err(durable::at("reading", staged))?.to_hex();
-        let digest = digest.get(..32).unwrap_or_default();
-        let file_name = format!("{}.{}.{digest}", origin.endpoint, origin.dataset);
-        durable::link_or_copy(staged, &self.dir.join(&file_name))?;
-        Ok(file_name)
-    }
-}
-
-fn digest(path: &Path) -> io::Result<blake3::Hash> {
-    let mut file = File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hasher.finalize()),
-            bytes => hasher.update(piece.get(..bytes).unwrap_or_default()),
-        };
-    }
-}
 
 /// The consumer that writes rejected records down.
 pub struct QuarantineSink {
@@ -73,29 +28,6 @@ pub struct QuarantineSink {
     /// The spool's folder of batches.
     batches: PathBuf,
     batch: Option<Batch>,
-}
-
-/// A line of a quarantine file.
-#[derive(Serialize)]
-struct Line<'a> {
-    reason: &'a str,
-    endpoint: &'a str,
-    dataset: &'a str,
-    /// Sequence of the batch.
-    batch: u64,
-    received: String,
-    /// Place among the batch's records, from 1.
-    position: u64,
-    length: u64,
-    /// The bytes, if they are UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<&'a str>,
-    /// The bytes in hexadecimal, if they are not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record_hex: Option<String>,
-    /// The file in `bodies/` that holds the whole of a record that is cut here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    body: Option<String>,
 }
 
 impl QuarantineSink {
@@ -124,16 +56,16 @@ impl QuarantineSink {
         let header = &batch.header;
         let text = text(reject);
         let line = Line {
-            reason: reject.reason.label(),
-            endpoint: &header.endpoint,
-            dataset: &header.dataset,
+            reason: reject.reason.label().into(),
+            endpoint: header.endpoint.as_str().into(),
+            dataset: header.dataset.as_str().into(),
             batch: batch.sequence,
-            received: header.received.to_string(),
+            received: header.received.to_string().into(),
             position: reject.position,
             length: reject.length,
-            record: text,
-            record_hex: text.is_none().then(|| hex(&reject.bytes)),
-            body,
+            record: text.map(Cow::Borrowed),
+            record_hex: text.is_none().then(|| hex(&reject.bytes).into()),
+            body: body.map(Cow::Owned),
         };
         let mut bytes = serde_json::to_vec(&line).map_err(io::Error::from)?;
         bytes.push(b'\n');

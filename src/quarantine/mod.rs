@@ -1,0 +1,67 @@
+//! What could not be accepted, and must not be lost: written down, kept within bounds, and found again
+//! by whoever mends it.
+//!
+//! Rejected records are lines of JSON in `records-DATE.ndjson`, written by a consumer of the spool
+//! like any sink, so they too are there exactly once. A body that cannot be read at all is kept in
+//! `bodies/` as it came, as is one with a record too long to repeat.
+
+mod bounds;
+mod line;
+mod shelf;
+mod sink;
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+pub use self::{
+    bounds::{Outcome, enforce},
+    line::{Line, unhex},
+    shelf::{Kept, Kind, Shelf, set_aside, set_done},
+    sink::QuarantineSink,
+};
+use crate::{durable, ingest::Origin, spool::Staging};
+
+const DIR_MODE: u32 = 0o750;
+/// The folder of bodies, in `quarantine.dir`.
+pub(crate) const BODIES: &str = "bodies";
+
+/// The folder of whole bodies.
+#[derive(Debug)]
+pub struct Bodies {
+    dir: PathBuf,
+}
+
+impl Bodies {
+    /// `dir` is `quarantine.dir`.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let dir = dir.join(BODIES);
+        durable::create_dir(&dir, DIR_MODE)?;
+        Ok(Self { dir })
+    }
+
+    /// Makes a body durable that could not be read, and says the name of its file. The same bytes
+    /// get the same name: a sender that tries again does not fill the disk.
+    pub fn keep(&self, mut staging: Staging, origin: &Origin) -> io::Result<String> {
+        let staged = staging.sync()?;
+        let digest = digest(staged).map_err(durable::at("reading", staged))?.to_hex();
+        let digest = digest.get(..32).unwrap_or_default();
+        let file_name = format!("{}.{}.{digest}", origin.endpoint, origin.dataset);
+        durable::link_or_copy(staged, &self.dir.join(&file_name))?;
+        Ok(file_name)
+    }
+}
+
+fn digest(path: &Path) -> io::Result<blake3::Hash> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finalize()),
+            bytes => hasher.update(piece.get(..bytes).unwrap_or_default()),
+        };
+    }
+}
