@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod decode;

@@ -6,6 +6,7 @@
 
 mod error;
 mod leaf;
+mod pinned;
 mod self_signed;
 
 use std::{
@@ -27,7 +28,7 @@ use tracing::warn;
 
 use crate::config::{self, TlsVersion};
 
-pub use self::error::TlsError;
+pub use self::{error::TlsError, pinned::pinned};
 use self::{
     error::{Found, Role},
     leaf::Leaf,
