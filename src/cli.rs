@@ -29,6 +29,48 @@ pub enum Command {
     Run(ConfigFile),
     /// Check the configuration and the files that it names, and print every problem
     Validate(ConfigFile),
+    /// Look at the batches that wait for sinks; works beside the running daemon
+    #[command(subcommand)]
+    Spool(SpoolCommand),
+    /// Look at what could not be accepted, and send it again after a mend
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+}
+
+/// What to do with the spool.
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// List the batches that wait, and for which sinks
+    List(ConfigFile),
+    /// Read every file, and compare it with what its name says
+    Verify(ConfigFile),
+}
+
+/// What to do with the quarantine.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// List the files: what is in them, and since when
+    List(ConfigFile),
+    /// Send records and bodies to the running daemon again, after a mend
+    ///
+    /// The daemon answers how many are still bad: those come back to the quarantine. A file whose
+    /// records were all taken is renamed to NAME.replayed-SECONDS, and is removed in time by the
+    /// bounds of the quarantine.
+    Replay(Replay),
+}
+
+/// What to replay.
+#[derive(Debug, clap::Args)]
+pub struct Replay {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Say what would be sent, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Files of the quarantine, or edited ones of their form [default: all that lie there]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
 }
 
 /// Which configuration.
@@ -58,5 +100,17 @@ mod tests {
         let cli = Cli::try_parse_from(["logpushd", "validate", "-c", "x.toml"]).unwrap();
         let Command::Validate(config) = cli.command else { panic!("not validate") };
         assert_eq!(config.path, PathBuf::from("x.toml"));
+    }
+
+    #[test]
+    fn a_replay_takes_files() {
+        let words = ["logpushd", "quarantine", "replay", "-c", "x.toml", "--dry-run", "a", "b"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        let Command::Quarantine(QuarantineCommand::Replay(replay)) = cli.command else {
+            panic!("not replay")
+        };
+        assert_eq!(replay.config.path, PathBuf::from("x.toml"));
+        assert!(replay.dry_run);
+        assert_eq!(replay.paths, [PathBuf::from("a"), PathBuf::from("b")]);
     }
 }

@@ -9,12 +9,13 @@
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
 //! Beside the way stand [`config`], [`logging`], [`throttle`], [`metrics`], [`admin`] and [`durable`];
-//! [`daemon`]
-//! puts all of it together, and [`cli`] is what people type. Only `main.rs` prints and exits.
+//! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
+//! running daemon's files, [`client`] how it talks to one. Only `main.rs` prints and exits.
 
 pub mod admin;
 pub mod cli;
 pub mod client;
+pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod decode;

@@ -2,12 +2,17 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place for it")]
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use logpushd::{
-    cli::{Cli, Command, ConfigFile},
-    config, daemon,
+    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand},
+    commands,
+    config::{self, Config},
+    daemon,
     fatal::Fatal,
     logging, tls,
 };
@@ -33,6 +38,14 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(file) => run(&file),
         Command::Validate(file) => validate(&file),
+        Command::Spool(SpoolCommand::List(file)) => on_files(&file, commands::spool::list),
+        Command::Spool(SpoolCommand::Verify(file)) => on_files(&file, commands::spool::verify),
+        Command::Quarantine(QuarantineCommand::List(file)) => {
+            on_files(&file, commands::quarantine::list)
+        }
+        Command::Quarantine(QuarantineCommand::Replay(replay)) => {
+            on_files(&replay.config, |config, out| commands::replay::run(config, &replay, out))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,19 +67,68 @@ impl Failure {
     }
 }
 
-fn run(file: &ConfigFile) -> Result<(), Failure> {
-    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
-    let log = logging::init(config.log.format, config.log.level)
-        .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
-    daemon::run(config, &file.path, &log).map_err(|fatal| {
+impl From<Fatal> for Failure {
+    fn from(fatal: Fatal) -> Self {
         let code = match &fatal {
             Fatal::Config(_) => exit::CONFIG,
             Fatal::Io(_) => exit::IO,
             Fatal::Unavailable(_) => exit::UNAVAILABLE,
             Fatal::Bug(_) => exit::BUG,
         };
-        Failure { text: format!("logpushd: {fatal}"), code }
-    })
+        Self { text: format!("logpushd: {fatal}"), code }
+    }
+}
+
+/// Standard output. Once nobody reads it any more, what is written is dropped: a replay goes on.
+struct Stdout {
+    open: Option<io::StdoutLock<'static>>,
+}
+
+impl Stdout {
+    fn on<T>(
+        &mut self,
+        dropped: T,
+        run: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(stdout) = &mut self.open else { return Ok(dropped) };
+        match run(stdout) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.open = None;
+                Ok(dropped)
+            }
+            outcome => outcome.map_err(|error| {
+                io::Error::new(error.kind(), format!("writing to standard output: {error}"))
+            }),
+        }
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.on(bytes.len(), |stdout| stdout.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.on((), Write::flush)
+    }
+}
+
+fn run(file: &ConfigFile) -> Result<(), Failure> {
+    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
+    let log = logging::init(config.log.format, config.log.level)
+        .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
+    daemon::run(config, &file.path, &log).map_err(Failure::from)
+}
+
+/// A command that looks after the daemon's files.
+fn on_files(
+    file: &ConfigFile,
+    command: impl FnOnce(&Config, &mut dyn Write) -> Result<(), Fatal>,
+) -> Result<(), Failure> {
+    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
+    let mut out = Stdout { open: Some(io::stdout().lock()) };
+    command(&config, &mut out)?;
+    Ok(())
 }
 
 fn validate(file: &ConfigFile) -> Result<(), Failure> {

@@ -185,6 +185,13 @@ fn envelope(head: &[u8]) -> Option<usize> {
     (holds_objects && (key == b"events" || ends_line)).then_some(bytes)
 }
 
+/// Whether a body whose first line is `record` is read as lines, whatever the second is.
+pub(super) fn opens_as_lines(record: &[u8]) -> bool {
+    let record = record.trim_ascii_start();
+    let head = record.get(..2 * MAX_ENVELOPE_BYTES).unwrap_or(record);
+    Opening::of(&[head, b"\n{"].concat()) == Opening::Lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -230,5 +230,11 @@ fn not_gzip() -> DecodeError {
     DecodeError::Gzip(String::from("declared as gzip, but it does not begin with 1f 8b"))
 }
 
+/// Whether a body that begins with this record, in a line of its own, is read as lines. Others begin
+/// as an array does.
+pub fn opens_as_lines(record: &[u8]) -> bool {
+    framing::opens_as_lines(record)
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,193 @@
+//! The running daemon, as a replay sees it: where it listens, what it answers, and whether it still
+//! writes to a file that was set aside.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hyper::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
+};
+use serde::Deserialize;
+
+use super::Failure;
+use crate::{
+    client::Client,
+    config::{self, Auth, Config, Endpoint},
+    delivery,
+    spool::Survey,
+    tls,
+};
+
+/// How long a batch may take that the daemon is writing to quarantine: far more than it needs, unless
+/// it cannot write.
+const SETTLE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+
+/// A connection to the daemon of a configuration.
+pub(super) struct Daemon<'a> {
+    config: &'a Config,
+    client: Client,
+}
+
+/// What the daemon says of a batch that it took.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub(super) struct Taken {
+    pub(super) status: String,
+    pub(super) records: u64,
+    pub(super) quarantined: u64,
+}
+
+impl<'a> Daemon<'a> {
+    /// Connects.
+    pub(super) fn connect(config: &'a Config) -> Result<Self, Failure> {
+        let address = local(config).map_err(Failure::Unreachable)?;
+        let tls = &config.server.tls;
+        let unusable = |error: tls::TlsError| Failure::Unreachable(error.to_string());
+        let mut client = Client::new(address, tls::pinned(&tls.cert_file).map_err(unusable)?)?;
+        client.connect().map_err(|error| {
+            let mut hint = format!(
+                "the daemon of this configuration must run there, with the certificate in {}",
+                tls.cert_file.display()
+            );
+            if tls.client_ca_file.is_some() {
+                hint += "; with server.tls.client_ca_file it refuses this command, which has no certificate to show";
+            }
+            Failure::Unreachable(format!("{error}: {hint}"))
+        })?;
+        Ok(Self { config, client })
+    }
+
+    /// Sends a body as a sender of this endpoint would.
+    pub(super) fn send(
+        &mut self,
+        endpoint: &str,
+        dataset: &str,
+        body: &Bytes,
+    ) -> Result<Taken, Failure> {
+        let (path, endpoint) =
+            super::path_of(self.config, endpoint, dataset).map_err(Failure::Flaw)?;
+        let headers = headers(endpoint, body)?;
+        let answer = self
+            .client
+            .post(&path, &headers, body)
+            .map_err(|error| Failure::Unreachable(error.to_string()))?;
+        if answer.status != StatusCode::OK {
+            let hint = match answer.status {
+                StatusCode::UNAUTHORIZED => {
+                    "no or wrong secret: the daemon has other ones than the file, SIGHUP makes it read them"
+                }
+                StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
+                _ => "",
+            };
+            let text = [answer.text.as_str(), hint].join(" ");
+            return Err(Failure::Refused(format!("{} to {path}: {}", answer.status, text.trim())));
+        }
+        serde_json::from_str(&answer.text).map_err(|_| {
+            Failure::Refused(format!("200 to {path}, but not as logpushd answers: {}", answer.text))
+        })
+    }
+}
+
+/// Where this machine reaches the daemon.
+fn local(config: &Config) -> Result<SocketAddr, String> {
+    let Some(address) = config.server.addresses.iter().find(|address| address.port() != 0) else {
+        return Err(String::from(
+            "server.address has port 0, so nobody knows where the daemon listens: name a port",
+        ));
+    };
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    Ok(SocketAddr::new(ip, address.port()))
+}
+
+fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(CONTENT_TYPE, text);
+    if body.starts_with(&[0x1f, 0x8b]) {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if let Auth::Secret { header, file } = &endpoint.auth {
+        let unusable = |what: &dyn std::fmt::Display| {
+            Failure::Flaw(format!(
+                "the secret of endpoint {}, {}: {what}",
+                endpoint.name,
+                file.display()
+            ))
+        };
+        let secrets = config::read_secrets(file).map_err(|error| unusable(&error))?;
+        let secret = secrets.first().map(String::as_str).unwrap_or_default();
+        let name = HeaderName::from_bytes(header.as_bytes()).map_err(|error| unusable(&error))?;
+        let mut value = HeaderValue::from_str(secret).map_err(|error| unusable(&error))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// Waits until the daemon can no longer be writing to the files that were set aside just before.
+///
+/// It looks at a file's name when it begins with a batch. What it may be in the middle of is
+/// therefore in the spool by now, and its checkpoint says when that is written.
+pub(super) fn settle(config: &Config) -> Result<(), Failure> {
+    let survey = Survey::new(&config.spool.dir);
+    let waiting = survey.contents()?.waiting;
+    let quarantine = delivery::quarantine_consumer();
+    let last = waiting.iter().rev().find(|entry| (quarantine.wants)(&entry.batch));
+    let Some(last) = last.map(|entry| entry.batch.sequence) else { return Ok(()) };
+    let begun = Instant::now();
+    while delivery::last_batch(&survey.cursors(), delivery::QUARANTINE)?.unwrap_or(0) < last {
+        if begun.elapsed() > SETTLE {
+            return Err(Failure::Unreachable(format!(
+                "the daemon has not written the rejected records of batch {last} for {} seconds: see its log, then replay again",
+                SETTLE.as_secs()
+            )));
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::replay::tests::Folder;
+
+    #[test]
+    fn the_daemon_is_reached_over_loopback() {
+        let mut folder = Folder::new();
+        for (addresses, want) in [
+            (&["0.0.0.0:8443"][..], "127.0.0.1:8443"),
+            (&["[::]:8443", "0.0.0.0:8444"], "[::1]:8443"),
+            (&["127.0.0.1:0", "192.0.2.1:8443"], "192.0.2.1:8443"),
+        ] {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap());
+            folder.config.server.addresses = addresses.collect();
+            assert_eq!(local(&folder.config).unwrap().to_string(), want);
+        }
+        folder.config.server.addresses = vec!["127.0.0.1:0".parse().unwrap()];
+        assert!(local(&folder.config).unwrap_err().contains("port 0"));
+    }
+
+    #[test]
+    fn the_secret_and_the_encoding_are_said() {
+        let folder = Folder::new();
+        let endpoint = folder.config.endpoints.iter().find(|known| known.name == "main").unwrap();
+        let headers = headers(endpoint, b"\x1f\x8b\x08").unwrap();
+        assert_eq!(headers["x-logpush-secret"], "first");
+        assert_eq!(headers["content-encoding"], "gzip");
+        let headers = super::headers(endpoint, b"{}").unwrap();
+        assert!(!headers.contains_key("content-encoding"));
+        std::fs::write(folder.path("secrets.txt"), "").unwrap();
+        let failure = super::headers(endpoint, b"{}").unwrap_err();
+        assert!(failure.text().contains("endpoint main"), "{}", failure.text());
+    }
+}
