@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
@@ -257,7 +257,7 @@ fn reloads_under_load_fail_no_request() {
                 thread::sleep(Duration::from_millis(3));
             }
         });
-        let sent = senders.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>();
+        let sent = senders.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>();
         over.store(true, Ordering::Relaxed);
         sent.into_iter().map(Result::unwrap).sum::<usize>()
     });

@@ -29,6 +29,8 @@ mod faults;
 mod foreign;
 /// What fuzzing begins with, and what it once found.
 mod fuzz_seeds;
+/// Whoever means harm costs little, and keeps nobody else from being served.
+mod hostile;
 /// Data flows downward: what each layer must not know.
 mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.

@@ -1,0 +1,216 @@
+//! Whoever means harm gets an answer or a closed door, costs little memory, and keeps nobody else from
+//! being served.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Daemon, Http, Random, Setup, Upload, gzip, wait_until};
+
+/// What the daemon may need at its peak. A debug build needs more than a release.
+const PEAK_KIB: u64 = 150 * 1024;
+
+fn peak_kib(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Demands that others are served at once.
+#[track_caller]
+fn serves_others(daemon: &Daemon) {
+    for http in Http::BOTH {
+        let begun = Instant::now();
+        assert_eq!(daemon.send(http, Upload::of("{\"good\":1}\n").gzipped()).committed(), 1);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+}
+
+#[track_caller]
+fn ends_in_order(daemon: Daemon) {
+    let stopped = daemon.stop().in_order();
+    assert!(!stopped.log.contains("panicked"), "{}", stopped.log);
+}
+
+#[test]
+fn bodies_that_mean_harm_cost_little_memory() {
+    let limits = "max_inflated_bytes = \"48MiB\"\nmax_record_bytes = \"64KiB\"";
+    let daemon = Setup::new().table("limits", limits).start();
+    let connection = daemon.connect(Http::Two);
+    let send = |body: &[u8]| connection.send(Upload::of(body));
+
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    assert!(bomb.len() < 1 << 20);
+    let answer = send(&bomb);
+    assert_eq!(answer.status, 413, "{}", answer.text);
+    assert!(answer.text.contains("limits.max_inflated_bytes"), "{}", answer.text);
+
+    let nested = gzip(&bomb);
+    let (status, _, quarantined) = send(&nested).ok();
+    assert!(quarantined > 0, "{status}: what is in it is no record");
+
+    let (status, records, quarantined) = send(&gzip(&vec![b'x'; 40 << 20])).ok();
+    assert_eq!((status.as_str(), records, quarantined), ("quarantined", 0, 1), "an endless record");
+
+    assert_eq!(send(&gzip(&b"{}\n".repeat(300_000))).committed(), 300_000);
+    assert_eq!(send(&gzip(b"{}\n").repeat(50_000)).committed(), 50_000, "a member each");
+    let (_, records, quarantined) = send(&gzip(&b"x\n".repeat(50_000))).ok();
+    assert_eq!((records, quarantined), (0, 50_000));
+
+    wait_until("all delivered", || daemon.count("logpushd_spool_batches") == 0);
+    let peak = peak_kib(&daemon);
+    assert!(peak < PEAK_KIB, "{peak} KiB at the peak");
+    serves_others(&daemon);
+    ends_in_order(daemon);
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+/// An HTTP/2 frame.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let head = [length[1], length[2], length[3], kind, flags];
+    [&head[..], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The head of an upload without a secret, in HPACK.
+fn head() -> Vec<u8> {
+    let path = b"/logpush/http_requests";
+    // POST, https; then a literal path and a literal authority.
+    let mut block = vec![0x83, 0x87, 0x04, u8::try_from(path.len()).unwrap()];
+    block.extend_from_slice(path);
+    block.extend_from_slice(b"\x01\x01x");
+    block
+}
+
+/// Sends frames until they are all sent or the other side has had enough. Says whether it closed.
+fn attack(daemon: &Daemon, frames: impl Iterator<Item = Vec<u8>>) -> bool {
+    let mut stream = daemon.trust().raw(daemon.address, &[b"h2"]).unwrap();
+    stream.sock.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.sock.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, b"")].concat();
+    if stream.write_all(&hello).is_err() {
+        return true;
+    }
+    for frame in frames {
+        if stream.write_all(&frame).is_err() {
+            return true;
+        }
+    }
+    let mut piece = [0; 4096];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => {
+                return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+            }
+        }
+    }
+}
+
+#[test]
+fn rapid_resets_end_the_connection_and_not_the_daemon() {
+    let daemon = Setup::new().start();
+    let resets = (0..20_000_u32).map(|number| {
+        let stream = 2 * number + 1;
+        let reset = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+        [frame(HEADERS, END_HEADERS, stream, &head()), reset].concat()
+    });
+    assert!(attack(&daemon, resets), "it goes on with whoever does that");
+    serves_others(&daemon);
+    assert!(peak_kib(&daemon) < PEAK_KIB);
+    ends_in_order(daemon);
+}
+
+#[test]
+fn headers_without_end_end_the_connection_and_not_the_daemon() {
+    let daemon = Setup::new().start();
+    // A literal header with a name of one byte and a value of 100, again and again.
+    let header = [&[0x00, 0x01, b'a', 100][..], &[b'x'; 100]].concat();
+    let block = header.repeat(100);
+    let first = frame(HEADERS, 0, 1, &head());
+    let more = (0..5000).map(|_| frame(CONTINUATION, 0, 1, &block));
+    assert!(attack(&daemon, [first].into_iter().chain(more)), "it listens for ever");
+    let empty = (0..50_000).map(|_| frame(CONTINUATION, 0, 1, b""));
+    assert!(attack(&daemon, [frame(HEADERS, 0, 1, &head())].into_iter().chain(empty)));
+    serves_others(&daemon);
+    assert!(peak_kib(&daemon) < PEAK_KIB);
+    ends_in_order(daemon);
+}
+
+#[test]
+fn garbage_is_shut_out() {
+    let daemon = Setup::new().start();
+    let mut random = Random::new(12);
+    for round in 0..20 {
+        let garbage: Vec<u8> = (0..4096).flat_map(|_| random.next().to_le_bytes()).collect();
+        if round % 2 == 0 {
+            let mut stream = TcpStream::connect(daemon.address).unwrap();
+            // It may be shut out before it has said all.
+            stream.write_all(&garbage).ok();
+        } else {
+            let alpn: &[u8] = if round % 4 == 1 { b"h2" } else { b"http/1.1" };
+            let mut stream = daemon.trust().raw(daemon.address, &[alpn]).unwrap();
+            stream.write_all(&garbage).ok();
+            stream.flush().ok();
+        }
+    }
+    serves_others(&daemon);
+    ends_in_order(daemon);
+}
+
+#[test]
+fn clients_that_say_nothing_hold_nobody_up() {
+    let daemon = Setup::new().start();
+    let client = daemon.trust();
+    let mut silent: Vec<_> = (0..80)
+        .map(|number| {
+            let alpn: &[u8] = if number % 2 == 0 { b"h2" } else { b"http/1.1" };
+            client.raw(daemon.address, &[alpn]).unwrap()
+        })
+        .collect();
+    // Some of them begin a head, slowly.
+    for stream in silent.iter_mut().skip(1).step_by(2) {
+        stream.write_all(b"POST /logpush/http_requests HTTP/1.1\r\nho").unwrap();
+    }
+    serves_others(&daemon);
+    drop(silent);
+    ends_in_order(daemon);
+}
+
+#[test]
+fn who_guesses_secrets_slows_down_only_itself() {
+    let daemon = Setup::new().start();
+    let guesser = daemon.connect(Http::Two);
+    thread::scope(|scope| {
+        for number in 0..12 {
+            let guesser = guesser.clone();
+            scope.spawn(move || {
+                let guess = Upload::of("{}").secret(&format!("guess-{number}"));
+                assert_eq!(guesser.send(guess).status, 401);
+            });
+        }
+        let unauthorized = r#"logpushd_refused_total{reason="unauthorized"}"#;
+        daemon.wait_count(unauthorized, |guesses| guesses >= 8);
+        let begun = Instant::now();
+        let good = daemon.connect(Http::One);
+        for _ in 0..5 {
+            assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    });
+    let begun = Instant::now();
+    assert_eq!(guesser.send(Upload::of("{}").secret("one more")).status, 401);
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    ends_in_order(daemon);
+}
