@@ -48,6 +48,8 @@ enum Trouble {
     Away,
     /// Its disk fails.
     Failing,
+    /// Its checkpoints cannot be stored.
+    Unsaved,
 }
 
 impl Run {
@@ -104,6 +106,7 @@ impl Run {
                 let trouble = match random.below(6) {
                     0 | 1 => Trouble::Away,
                     2 => Trouble::Failing,
+                    3 => Trouble::Unsaved,
                     _ => Trouble::Nothing,
                 };
                 trouble.begin(&setup);
@@ -240,6 +243,7 @@ impl Trouble {
     fn faults(self) -> &'static str {
         match self {
             Self::Failing => "fail EIO write /out/second/\n",
+            Self::Unsaved => "fail ENOSPC rename /cursors/second\n",
             _ => "",
         }
     }

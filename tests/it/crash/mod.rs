@@ -34,6 +34,9 @@ const DEFAULT_KILLS: u64 = 160;
 /// After so many kills the files are held against the ledger.
 const KILLS_A_ROUND: u64 = 20;
 
+/// After so many kills it goes on in a new folder.
+const KILLS_A_FOLDER: u64 = 100;
+
 /// Says how to repeat a run that failed.
 struct Repeat {
     seed: u64,
@@ -73,14 +76,21 @@ fn run(test: &'static str, percent: u64, mut plan: impl FnMut(u64, &mut Random) 
     let seed = seed();
     let _repeat = Repeat { seed, test };
     let mut random = Random::new(seed);
-    let kills = (kills() * percent / 100).max(1);
-    let mut run = Run::new(seed);
-    while run.kills < kills {
-        let until = (run.kills + KILLS_A_ROUND).min(kills);
-        run.round(until, &mut random, &mut plan);
+    let mut left = (kills() * percent / 100).max(1);
+    let mut folder = 0;
+    while left > 0 {
+        // A folder's files are held in memory: not all of thousands of kills.
+        let mut run = Run::new(seed ^ folder << 56);
+        let kills = left.min(KILLS_A_FOLDER);
+        while run.kills < kills {
+            let until = (run.kills + KILLS_A_ROUND).min(kills);
+            run.round(until, &mut random, &mut plan);
+        }
+        run.finish();
+        eprintln!("crash::{test}: {}", run.summary());
+        left -= kills;
+        folder += 1;
     }
-    run.finish();
-    eprintln!("crash::{test}: {}", run.summary());
 }
 
 #[test]
