@@ -105,7 +105,7 @@ impl FileSink {
             let error = io::Error::other("it is not a regular file");
             return Err(durable::at("opening", path)(error).into());
         }
-        let length = metadata.len();
+        let mut open = Open { file, length: metadata.len(), dirty: false };
         if let Some(target) = self.targets.get_mut(path)
             && target.inode != metadata.ino()
         {
@@ -115,15 +115,21 @@ impl FileSink {
             }
             self.targets.remove(path);
         }
-        let target = self.targets.entry(path.to_owned()).or_insert(Target {
-            inode: metadata.ino(),
-            finished: length,
-            reached: length,
-            known: false,
-            open: None,
-            used: 0,
-        });
-        target.open = Some(Open { file, length, dirty: false });
+        if let Some(target) = self.targets.get_mut(path) {
+            target.open = Some(open);
+        } else {
+            // Before its length goes on record: from there on the stream is ours alone.
+            end_line(&mut open, path)?;
+            let target = Target {
+                inode: metadata.ino(),
+                finished: open.length,
+                reached: open.length,
+                known: false,
+                open: Some(open),
+                used: 0,
+            };
+            self.targets.insert(path.to_owned(), target);
+        }
         self.close_some();
         Ok(())
     }
@@ -159,10 +165,6 @@ impl Sink for FileSink {
         self.current = Some(path);
         let Some((path, target)) = self.current() else { return Ok(Begin::Ready) };
         target.used = clock;
-        if !target.known {
-            return Ok(Begin::CheckpointFirst);
-        }
-        target.reached = target.finished;
         if let Some(open) = &mut target.open {
             let metadata = open.file.metadata().map_err(durable::at("reading", path))?;
             open.length = metadata.len();
@@ -171,11 +173,14 @@ impl Sink for FileSink {
                     path = %path.display(), expected = target.finished, found = open.length,
                     "somebody shortened a file that is written to"
                 );
+                end_line(open, path)?;
                 target.finished = open.length;
-                target.reached = open.length;
+                // What the checkpoint says of it is no longer so.
+                target.known = false;
             }
         }
-        Ok(Begin::Ready)
+        target.reached = target.finished;
+        Ok(if target.known { Begin::Ready } else { Begin::CheckpointFirst })
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
@@ -202,7 +207,6 @@ impl Sink for FileSink {
                 rest = missing;
             } else {
                 warn!(path = %path.display(), "somebody else wrote to a file that is written to");
-                open.dirty = true;
                 end_line(open, path)?;
                 target.reached = open.length;
             }
@@ -298,6 +302,7 @@ fn end_line(open: &mut Open, path: &Path) -> io::Result<()> {
         open.file.read_exact_at(&mut last, open.length - 1)?;
     }
     if last != [b'\n'] {
+        open.dirty = true;
         durable::write_all(&open.file, b"\n", path)?;
         open.length += 1;
     }

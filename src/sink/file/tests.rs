@@ -163,6 +163,26 @@ fn a_file_that_somebody_emptied_or_wrote_to_goes_on_at_its_end() {
 }
 
 #[test]
+fn a_line_that_somebody_left_open_is_ended_before_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a");
+    fs::create_dir(dir.path().join("a")).unwrap();
+    fs::write(&path, "open").unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    let marks = deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n").unwrap();
+    assert_eq!(marks[0].length, 5, "the line end is on record");
+    assert_eq!(read(&path), "open\n{\"n\":1}\n");
+    fs::write(&path, "short").unwrap();
+    assert!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n").is_some(), "a new checkpoint");
+    assert_eq!(read(&path), "short\n{\"n\":2}\n");
+    let marks = sink.sync().unwrap();
+    fs::write(&path, "x").unwrap();
+    let mut sink = self::sink(dir.path(), marks);
+    deliver(&mut sink, &batch(3, "a"), "{\"n\":3}\n");
+    assert_eq!(read(&path), "x\n{\"n\":3}\n");
+}
+
+#[test]
 fn zeros_that_a_power_cut_left_are_cut_off() {
     let stream = ["{\"n\":2}\n{\"n\":3}\n", "{\"n\":4}\n"];
     let whole = format!("{{\"n\":1}}\n{}{}", stream[0], stream[1]);
