@@ -1,5 +1,5 @@
 //! The file operations that promises rest on: every one of them goes through here, so that each can
-//! be made to fail, or to be the last thing that the process does (see [`fault`]).
+//! be made to fail, or to be the last thing that the process does (see `fault.rs`).
 //!
 //! Errors say the step and the path.
 
