@@ -6,16 +6,19 @@
 //! and passed over, and only what is missing is added. So nothing is written twice, and no byte that
 //! somebody may have seen is taken back.
 
+mod open;
+
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io,
-    os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
 use tracing::warn;
 
+use self::open::Open;
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
 use crate::{decode::Block, durable, spool::Batch};
 
@@ -53,13 +56,6 @@ struct Target {
     known: bool,
     open: Option<Open>,
     used: u64,
-}
-
-struct Open {
-    file: File,
-    /// Its length: `reached` or, when a stream is written again, more.
-    length: u64,
-    dirty: bool,
 }
 
 impl FileSink {
@@ -105,21 +101,21 @@ impl FileSink {
             let error = io::Error::other("it is not a regular file");
             return Err(durable::at("opening", path)(error).into());
         }
-        let mut open = Open { file, length: metadata.len(), dirty: false };
         if let Some(target) = self.targets.get_mut(path)
             && target.inode != metadata.ino()
         {
             // Somebody renamed or removed it: what we wrote there stays there.
-            if let Some(open) = target.open.take_if(|open| open.dirty) {
-                durable::sync(&open.file, path)?;
+            if let Some(open) = &mut target.open {
+                open.sync(path)?;
             }
             self.targets.remove(path);
         }
         if let Some(target) = self.targets.get_mut(path) {
-            target.open = Some(open);
+            target.open = Some(Open::new(file, metadata.len(), target.finished));
         } else {
+            let mut open = Open::new(file, metadata.len(), metadata.len());
             // Before its length goes on record: from there on the stream is ours alone.
-            end_line(&mut open, path)?;
+            open.end_line(path)?;
             let target = Target {
                 inode: metadata.ino(),
                 finished: open.length,
@@ -139,7 +135,7 @@ impl FileSink {
         let mut open: Vec<_> = self
             .targets
             .values_mut()
-            .filter(|target| target.open.as_ref().is_some_and(|open| !open.dirty))
+            .filter(|target| target.open.as_ref().is_some_and(|open| !open.is_dirty()))
             .collect();
         if open.len() > MAX_OPEN_FILES {
             open.sort_unstable_by_key(|target| std::cmp::Reverse(target.used));
@@ -166,14 +162,13 @@ impl Sink for FileSink {
         let Some((path, target)) = self.current() else { return Ok(Begin::Ready) };
         target.used = clock;
         if let Some(open) = &mut target.open {
-            let metadata = open.file.metadata().map_err(durable::at("reading", path))?;
-            open.length = metadata.len();
+            open.measure(path)?;
             if open.length < target.finished {
                 warn!(
                     path = %path.display(), expected = target.finished, found = open.length,
                     "somebody shortened a file that is written to"
                 );
-                end_line(open, path)?;
+                open.end_line(path)?;
                 target.finished = open.length;
                 // What the checkpoint says of it is no longer so.
                 target.known = false;
@@ -189,34 +184,23 @@ impl Sink for FileSink {
         let mut rest = block.bytes.as_slice();
         if target.reached < open.length {
             let (again, missing) = split(rest, open.length - target.reached);
-            if holds(&open.file, target.reached, again).map_err(durable::at("reading", path))? {
+            if open.holds(target.reached, again, path)? {
                 target.reached += again.len() as u64;
                 rest = missing;
-            } else if let Some(kept) = end_before_zeros(open, target.reached, again)
-                .map_err(durable::at("reading", path))?
-            {
-                warn!(
-                    path = %path.display(), bytes = open.length - kept,
-                    "a power cut left zeros at the end of a file: cut them off"
-                );
-                open.dirty = true;
-                durable::truncate(&open.file, kept, path)?;
-                open.length = kept;
-                let (again, missing) = split(rest, kept - target.reached);
+            } else if open.cut_zeros(target.reached, again, path)? {
+                let (again, missing) = split(rest, open.length - target.reached);
                 target.reached += again.len() as u64;
                 rest = missing;
             } else {
                 warn!(path = %path.display(), "somebody else wrote to a file that is written to");
-                end_line(open, path)?;
+                open.end_line(path)?;
                 target.reached = open.length;
             }
         }
         while !rest.is_empty() {
-            open.dirty = true;
-            let written = durable::write(&open.file, rest, path)?;
-            open.length += written as u64;
-            target.reached += written as u64;
-            rest = rest.get(written..).unwrap_or_default();
+            let written = open.append(rest, path)?;
+            target.reached += written;
+            rest = split(rest, written).1;
         }
         Ok(())
     }
@@ -231,9 +215,8 @@ impl Sink for FileSink {
 
     fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
         for (path, target) in &mut self.targets {
-            if let Some(open) = target.open.as_mut().filter(|open| open.dirty) {
-                durable::sync(&open.file, path)?;
-                open.dirty = false;
+            if let Some(open) = &mut target.open {
+                open.sync(path)?;
             }
             if !target.known {
                 let folder = path.parent().unwrap_or(Path::new("/"));
@@ -261,52 +244,9 @@ impl Sink for FileSink {
     }
 }
 
-/// Whether the file holds `bytes` at `offset`.
-fn holds(file: &File, offset: u64, bytes: &[u8]) -> io::Result<bool> {
-    let mut there = vec![0; bytes.len()];
-    file.read_exact_at(&mut there, offset)?;
-    Ok(there == bytes)
-}
-
 /// The first `length` of the bytes, or all, and the rest.
 fn split(bytes: &[u8], length: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()))
-}
-
-/// Where the zeros begin, if the file holds the beginning of `bytes` at `offset` and behind that
-/// nothing but zeros to its end: a power cut took what was written and not synced, and left the
-/// length. No line of ours holds a zero, and who reads lines has seen none there.
-fn end_before_zeros(open: &Open, offset: u64, bytes: &[u8]) -> io::Result<Option<u64>> {
-    let mut there = vec![0; bytes.len()];
-    open.file.read_exact_at(&mut there, offset)?;
-    let same = there.iter().zip(bytes).take_while(|(there, byte)| there == byte).count();
-    let end = offset + same as u64;
-    let mut at = end;
-    let mut piece = vec![0; 64 * 1024];
-    while at < open.length {
-        let read = open.file.read_at(&mut piece, at)?;
-        let zeros = piece.iter().take(read).all(|byte| *byte == 0);
-        if read == 0 || !zeros {
-            return Ok(None);
-        }
-        at += read as u64;
-    }
-    Ok(Some(end))
-}
-
-/// A line that somebody else left open must not swallow the first of ours.
-fn end_line(open: &mut Open, path: &Path) -> io::Result<()> {
-    let mut last = [b'\n'];
-    open.length = open.file.metadata()?.len();
-    if open.length > 0 {
-        open.file.read_exact_at(&mut last, open.length - 1)?;
-    }
-    if last != [b'\n'] {
-        open.dirty = true;
-        durable::write_all(&open.file, b"\n", path)?;
-        open.length += 1;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
