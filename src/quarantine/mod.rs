@@ -12,7 +12,7 @@ mod sink;
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -55,13 +55,5 @@ impl Bodies {
 }
 
 fn digest(path: &Path) -> io::Result<blake3::Hash> {
-    let mut file = File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut piece = vec![0; 64 * 1024];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hasher.finalize()),
-            bytes => hasher.update(piece.get(..bytes).unwrap_or_default()),
-        };
-    }
+    Ok(blake3::Hasher::new().update_reader(File::open(path)?)?.finalize())
 }
