@@ -1,0 +1,103 @@
+//! What stands in a record, for whoever needs a field of it. Pure: no clock, no files.
+//!
+//! Nothing is kept of a record but slices of it, so that what is passed on is passed on as it came:
+//! numbers of 19 digits, and members whose names stand twice.
+
+mod value;
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer as _,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+pub use self::value::Value;
+
+/// Leads the members of `record`, a JSON object in UTF-8, through `visit` in their order: the name,
+/// without its escapes, and the value as it stands there.
+///
+/// # Errors
+/// It is no such object, or a name has half of a surrogate pair. Nothing else keeps what a sink
+/// gets from being read.
+pub fn each<'a>(
+    record: &'a [u8],
+    visit: &mut dyn FnMut(Cow<'a, str>, &'a str),
+) -> Result<(), serde_json::Error> {
+    let text = std::str::from_utf8(record).map_err(serde::de::Error::custom)?;
+    let mut input = serde_json::Deserializer::from_str(text);
+    input.deserialize_map(Members(visit))?;
+    input.end()
+}
+
+/// The value of the member `name`; of the last one if there are several, as most readers of JSON
+/// have it. `None` too if the record cannot be read.
+pub fn find<'a>(record: &'a [u8], name: &str) -> Option<Value<'a>> {
+    let mut found = None;
+    let read = each(record, &mut |member, value| {
+        if member == name {
+            found = Some(value);
+        }
+    });
+    read.ok().and(found).map(Value::of)
+}
+
+struct Members<'a, 'v>(&'v mut dyn FnMut(Cow<'a, str>, &'a str));
+
+impl<'a> Visitor<'a> for Members<'a, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((Name(name), value)) = map.next_entry::<Name<'a>, &'a RawValue>()? {
+            (self.0)(name, value.get());
+        }
+        Ok(())
+    }
+}
+
+/// `Cow` alone would always be owned: serde does not borrow through it by itself.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_come_in_order_and_as_they_stand() {
+        let record =
+            br#" { "b" : 1669761187123456789 ,"a\u0062":"x\ty", "o":{"b": 1},"b":1e400 } "#;
+        let mut seen = Vec::new();
+        each(record, &mut |name, value| seen.push((name.into_owned(), value))).unwrap();
+        let expected = [
+            ("b", "1669761187123456789"),
+            ("ab", r#""x\ty""#),
+            ("o", r#"{"b": 1}"#),
+            ("b", "1e400"),
+        ];
+        assert_eq!(seen, expected.map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    #[test]
+    fn the_last_of_several_is_found() {
+        let record = br#"{"a":1,"b":"x","a":2}"#;
+        assert_eq!(find(record, "a"), Some(Value::Number("2")));
+        assert_eq!(find(record, "c"), None);
+        assert_eq!(find(b"[1]", "a"), None);
+        assert_eq!(find(br#"{"a":1"#, "a"), None);
+    }
+
+    #[test]
+    fn names_and_strings_without_escapes_are_borrowed() {
+        each(br#"{"name":"value"}"#, &mut |name, value| {
+            assert!(matches!(name, Cow::Borrowed("name")));
+            assert!(matches!(Value::of(value), Value::String(Cow::Borrowed("value"))));
+        })
+        .unwrap();
+    }
+}
