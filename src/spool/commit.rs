@@ -14,7 +14,11 @@ use std::{
     },
 };
 
-use super::{Batch, Blocks, Entry, Header, Spool, dedup::Key};
+use super::{
+    Batch, Blocks, Entry, Header, Spool,
+    dedup::Key,
+    leftovers::{Leftover, Leftovers},
+};
 use crate::durable;
 
 /// What a file's name begins with until its batch is committed.
@@ -31,6 +35,7 @@ pub struct Staging {
     file: Option<File>,
     buffer: Vec<u8>,
     bytes: u64,
+    leftovers: Arc<Leftovers>,
 }
 
 /// The queue of those who wait for the last step.
@@ -68,7 +73,8 @@ impl Spool {
     pub fn stage(&self) -> Staging {
         let number = self.commits.staged.fetch_add(1, Ordering::Relaxed);
         let path = self.batches.join(format!("{UNFINISHED_PREFIX}{number}"));
-        Staging { path, file: None, buffer: Vec::new(), bytes: 0 }
+        let leftovers = Arc::clone(&self.leftovers);
+        Staging { path, file: None, buffer: Vec::new(), bytes: 0, leftovers }
     }
 
     /// Commits a batch. When this returns its place, it survives a power cut. `None` if the same
@@ -84,6 +90,8 @@ impl Spool {
     ) -> io::Result<Option<Arc<Batch>>> {
         let key = Key::of(&header);
         let Some(_claim) = self.dedup.claim(key) else { return Ok(None) };
+        // Behind the claim: an attempt at the same batch that failed until now may have left it.
+        self.leftovers.tidy()?;
         staging.sync()?;
         let ticket = Arc::new(Ticket {
             key,
@@ -154,7 +162,7 @@ impl Spool {
             Err(error) => {
                 drop(queue);
                 for (ticket, batch) in renamed {
-                    remove(&self.path(&batch));
+                    self.leftovers.remove(&self.path(&batch), Leftover::Refused);
                     ticket.fail(&error);
                 }
             }
@@ -203,15 +211,8 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         if self.file.take().is_some() {
-            remove(&self.path);
+            self.leftovers.remove(&self.path, Leftover::Idle);
         }
-    }
-}
-
-/// Best effort: what stays is found at the next start, and removed then.
-fn remove(path: &Path) {
-    if let Err(error) = durable::remove(path) {
-        tracing::warn!(%error, "cannot remove an unfinished batch");
     }
 }
 

@@ -8,6 +8,7 @@ mod batch;
 mod commit;
 mod dedup;
 mod file;
+mod leftovers;
 mod memory;
 mod recover;
 mod room;
@@ -33,7 +34,12 @@ pub use self::{
     room::NoRoom,
     survey::{Condition, Contents, Survey},
 };
-use self::{commit::Commits, dedup::Dedup, memory::Memory};
+use self::{
+    commit::Commits,
+    dedup::Dedup,
+    leftovers::{Leftover, Leftovers},
+    memory::Memory,
+};
 use crate::{
     config::WhenFull,
     decode::{Block, Decoder},
@@ -50,6 +56,7 @@ pub struct Spool {
     memory: Memory,
     commits: Commits,
     dedup: Dedup,
+    leftovers: Arc<Leftovers>,
     /// Why the last commit failed, until one works.
     failing: Mutex<Option<String>>,
     queue: Mutex<Queue>,
@@ -192,11 +199,7 @@ impl Spool {
             warn!(%error, "a power cut now could make batches come twice");
         }
         for entry in gone {
-            // A file that stays is found again at the next start, and removed then.
-            let path = self.path(&entry.batch);
-            if let Err(error) = durable::remove(&path) {
-                warn!(%error, "cannot remove a delivered batch");
-            }
+            self.leftovers.remove(&self.path(&entry.batch), Leftover::Idle);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
@@ -68,6 +68,7 @@ impl Spool {
             memory: Memory::default(),
             commits: commit::Commits::default(),
             dedup,
+            leftovers: Arc::default(),
             failing: Mutex::new(None),
             queue: Mutex::new(queue),
             changed: Condvar::new(),

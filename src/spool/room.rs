@@ -93,7 +93,8 @@ impl Spool {
         let (path, renamed) = (name("probe"), name("probed"));
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
-        let tried = durable::open(&options, &path).and_then(|file| {
+        let tried = self.leftovers.tidy().and_then(|()| {
+            let file = durable::open(&options, &path)?;
             durable::write_all(&file, b"probe", &path)?;
             durable::sync(&file, &path)?;
             durable::rename(&path, &renamed)?;

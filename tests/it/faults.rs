@@ -16,7 +16,8 @@ use serde_json::Value;
 use crate::{
     pass_through::whole_batches,
     support::{
-        Answer, Http, Output, Setup, Upload, names_in, numbered, same_bytes, wait_for, wait_until,
+        Answer, Daemon, Http, Output, Setup, Upload, names_in, numbered, same_bytes, wait_for,
+        wait_until,
     },
 };
 
@@ -66,6 +67,42 @@ fn a_disk_that_takes_no_batch_is_said_and_got_over() {
         }
     }
     daemon.wait_file("out/http_requests.ndjson", &all);
+    let stopped = daemon.stop().in_order();
+    same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
+}
+
+#[test]
+fn a_batch_that_could_not_be_taken_back_is_not_delivered_beside_its_second_attempt() {
+    let mut daemon = Setup::new().table("spool", "dir = \"spool\"").start();
+    let mut all = Vec::new();
+    for killed_then in [false, true] {
+        let records = numbered(u64::from(killed_then), 10);
+        let send = |daemon: &Daemon| daemon.send(Http::Two, Upload::of(&records).gzipped());
+        // It has its final name, nobody knows whether that lasts, and it cannot be removed.
+        daemon.setup().faults("fail EIO syncdir /batches\nfail EROFS remove /batches\n");
+        refused(&send(&daemon), "the batch cannot be stored now: Input/output error");
+        assert_eq!(names_in(&daemon.path("spool/batches")).len(), 1);
+        daemon.setup().faults("fail EROFS remove /batches\n");
+        refused(&send(&daemon), "the batch cannot be stored now: Read-only file system");
+        assert_eq!(daemon.ask("/readyz").0, 503);
+        if killed_then {
+            // The next life takes it for what it might be, and the sender's next attempt for the same.
+            let stopped = daemon.kill();
+            stopped.setup.faults("");
+            daemon = stopped.start();
+            assert_eq!(send(&daemon).ok().0, "duplicate");
+        } else {
+            daemon.setup().faults("");
+            wait_until("a daemon that is ready again", || daemon.ask("/readyz").0 == 200);
+            assert_eq!(names_in(&daemon.path("spool/batches")), [""; 0]);
+            assert_eq!(send(&daemon).committed(), 10);
+            daemon = daemon.kill().start();
+        }
+        all.extend_from_slice(&records);
+        daemon.wait_file("out/http_requests.ndjson", &all);
+        let folder = daemon.path("spool/batches");
+        wait_until("an empty spool", || names_in(&folder).is_empty());
+    }
     let stopped = daemon.stop().in_order();
     same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
 }
