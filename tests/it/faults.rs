@@ -3,8 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread::{self, ScopedJoinHandle},
     time::Duration,
@@ -16,8 +15,7 @@ use serde_json::Value;
 use crate::{
     pass_through::whole_batches,
     support::{
-        Answer, Daemon, Http, Output, Setup, Upload, names_in, numbered, same_bytes, wait_for,
-        wait_until,
+        Answer, Daemon, Http, Output, Setup, Upload, names_in, numbered, same_bytes, wait_until,
     },
 };
 
@@ -30,7 +28,7 @@ const ERRORS: [(&str, &str); 4] = [
 
 /// Demands a 503 that says when to come again and why.
 #[track_caller]
-fn refused(answer: &Answer, why: &str) {
+pub(crate) fn refused(answer: &Answer, why: &str) {
     assert_eq!(answer.status, 503, "{}", answer.text);
     assert_eq!(answer.headers["retry-after"], "10");
     assert!(answer.text.contains(why), "{:?} does not say {why:?}", answer.text);
@@ -165,7 +163,7 @@ fn a_fault_behind_the_answer_delays_the_sinks_and_costs_nothing() {
 }
 
 /// The rejected records, each of which must stand there once.
-fn quarantine(folder: &Path) -> Vec<String> {
+pub(crate) fn quarantine(folder: &Path) -> Vec<String> {
     let names = names_in(folder).into_iter().filter(|name| name.starts_with("records-"));
     let text: String = names.map(|name| fs::read_to_string(folder.join(name)).unwrap()).collect();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
@@ -207,65 +205,6 @@ fn a_spool_that_vanishes_is_said_and_got_over() {
     daemon.commit(b"{\"a\":2}\n");
     daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
     daemon.stop().in_order();
-}
-
-/// A small filesystem, for as long as this lives.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn new(path: PathBuf, megabytes: u32) -> Option<Self> {
-        fs::create_dir_all(&path).unwrap();
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"]).arg(&path);
-        let mounted = rustix::process::geteuid().is_root()
-            && command.output().is_ok_and(|output| output.status.success());
-        if !mounted {
-            eprintln!("skipped: a small filesystem cannot be mounted here");
-            return None;
-        }
-        Some(Self(path))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(&self.0).output().ok();
-    }
-}
-
-#[test]
-fn a_disk_that_fills_up_is_said_before_it_is_full() {
-    let setup = Setup::new().table("sink.broken.file", r#"path = "broken/{dataset}.ndjson""#);
-    setup.write("broken", "in the way");
-    let Some(mount) = Mount::new(setup.path("spool"), 16) else { return };
-    let daemon = setup.start();
-    let connection = daemon.connect(Http::Two);
-    let mut all = Vec::new();
-    let (number, answer) = wait_for("a disk that is full", || {
-        let number = names_in(&daemon.path("spool/batches")).len() as u64;
-        let records = numbered(number, 4000);
-        let answer = connection.send(Upload::of(&records));
-        if answer.status == 200 {
-            all.extend(records);
-        }
-        (answer.status != 200).then_some((number, answer))
-    });
-    refused(&answer, "the spool's disk is full");
-    let (status, why) = daemon.ask("/readyz");
-    // A smaller one may still fit.
-    assert!(status == 200 || why.contains("the spool's disk is full"), "{why}");
-    assert!(daemon.logged("cannot store a batch").is_empty(), "the disk itself never said so");
-    fs::remove_file(daemon.path("broken")).unwrap();
-    daemon.wait_file("broken/http_requests.ndjson", &all);
-    let again = numbered(number, 4000);
-    wait_until("room", || connection.send(Upload::of(&again)).status == 200);
-    all.extend(again);
-    for file in ["broken/http_requests.ndjson", "out/http_requests.ndjson"] {
-        daemon.wait_file(file, &all);
-    }
-    let stopped = daemon.stop().in_order();
-    drop(mount);
-    drop(stopped);
 }
 
 #[test]

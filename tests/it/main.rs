@@ -23,6 +23,8 @@ mod curl;
 mod delivery;
 /// Cloudflare's destination check is answered and leaves no trace among the records.
 mod destination_check;
+/// Real filesystems that are full, read-only or broken: nothing acknowledged is lost or doubled.
+mod disks;
 /// Every fault has an honest answer, and is got over without a hand.
 mod faults;
 /// What others do to the files costs nothing that was acknowledged.

@@ -1,0 +1,235 @@
+//! A small filesystem of one's own, that can be filled, made read-only and broken.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+use crate::support::{Setup, skip, wait_until};
+
+/// What the disk is of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Filesystem {
+    /// In memory.
+    Tmpfs,
+    /// In a file, over a loop device: with a journal, and blocks that are allocated late.
+    Ext4,
+}
+
+/// A filesystem for as long as this lives, in a folder of its own: whoever still uses it when it
+/// goes keeps nobody from unmounting it.
+pub(crate) struct Disk {
+    dir: TempDir,
+    filesystem: Filesystem,
+}
+
+impl Disk {
+    /// All that can be had here, of so many MiB and with room for a thousand files.
+    pub(crate) fn all(mebibytes: u32) -> Vec<Self> {
+        let all = [Filesystem::Tmpfs, Filesystem::Ext4];
+        all.into_iter().filter_map(|filesystem| Self::new(filesystem, mebibytes)).collect()
+    }
+
+    /// `None`, and says so, where such a filesystem cannot be mounted.
+    pub(crate) fn new(filesystem: Filesystem, mebibytes: u32) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip("only root can mount a small filesystem");
+            return None;
+        }
+        let disk = Self { dir: tempfile::tempdir().unwrap(), filesystem };
+        fs::create_dir(disk.root()).unwrap();
+        let made = match filesystem {
+            Filesystem::Tmpfs => Ok(()),
+            Filesystem::Ext4 => {
+                let image = File::create(disk.image()).unwrap();
+                image.set_len(u64::from(mebibytes) << 20).unwrap();
+                // No blocks are kept for root, who we are.
+                run(Command::new("mkfs.ext4").args(["-q", "-F", "-m0", "-N1024"]).arg(disk.image()))
+            }
+        };
+        if let Err(why) = made.and_then(|()| disk.mount(mebibytes)) {
+            skip(&format!("no small {filesystem:?} can be mounted here: {why}"));
+            return None;
+        }
+        Some(disk)
+    }
+
+    fn mount(&self, mebibytes: u32) -> Result<(), String> {
+        let mut mount = Command::new("mount");
+        match self.filesystem {
+            Filesystem::Tmpfs => {
+                let options = format!("size={mebibytes}m,nr_inodes=1024");
+                mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            }
+            Filesystem::Ext4 => mount.args(["-o", "loop,errors=remount-ro"]).arg(self.image()),
+        };
+        run(mount.arg(self.root()))
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.path().join("image")
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    /// A key of the configuration that names a path on this disk.
+    pub(crate) fn key(&self, key: &str, name: &str) -> String {
+        format!("{key} = '{}'\n", self.path(name).display())
+    }
+
+    /// Takes what is free, until the system itself says that the disk is full.
+    pub(crate) fn fill(&self) -> Filled {
+        let filled = self.fill_but(0);
+        let mut file = OpenOptions::new().append(true).open(&filled.0[0]).unwrap();
+        for piece in [4096, 1] {
+            let piece = vec![b'f'; piece];
+            let full = loop {
+                if let Err(error) = file.write_all(&piece) {
+                    break error;
+                }
+            };
+            assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
+        }
+        file.sync_all().unwrap();
+        filled
+    }
+
+    /// Takes what is free, but for so many bytes and less than 16 KiB more.
+    pub(crate) fn fill_but(&self, left: u64) -> Filled {
+        const PIECE: [u8; 16 << 10] = [b'f'; 16 << 10];
+
+        let filled = Filled(vec![self.path("filler")]);
+        let mut file = File::create(&filled.0[0]).unwrap();
+        while self.free() >= left + PIECE.len() as u64 {
+            match file.write_all(&PIECE) {
+                // Some filesystems take a block only when it is synced.
+                Ok(()) => file.sync_all().unwrap(),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+                    break;
+                }
+            }
+        }
+        filled
+    }
+
+    /// Takes all names that are left: there is room, and no file can be made.
+    pub(crate) fn take_all_inodes(&self) -> Filled {
+        let mut filled = Filled(Vec::new());
+        for number in 0.. {
+            let path = self.path(&format!("filler-{number}"));
+            match File::create(&path) {
+                Ok(_) => filled.0.push(path),
+                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        filled
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(self.root()).unwrap();
+        disk.f_bavail * disk.f_frsize
+    }
+
+    /// What the daemon leaves free of it: see `src/spool/room.rs`.
+    pub(crate) fn reserve(&self) -> u64 {
+        let disk = rustix::fs::statvfs(self.root()).unwrap();
+        disk.f_blocks * disk.f_frsize / 20
+    }
+
+    /// Makes it read-only for whoever opens something from now on. Linux refuses `remount,ro`, also
+    /// of a bind mount, while a file is open for writing, and the daemon has some; so it is a second
+    /// mount of the same, read-only, over the first.
+    pub(crate) fn read_only(&self) -> ReadOnly {
+        let root = self.root();
+        run(Command::new("mount").arg("--bind").args([&root, &root])).unwrap();
+        let over = ReadOnly(root);
+        // The daemon may be writing to a file that it has opened within this moment.
+        wait_until("a read-only disk", || {
+            run(Command::new("mount").args(["-o", "remount,ro,bind"]).arg(&over.0)).is_ok()
+        });
+        over
+    }
+
+    /// Shows the filesystem an error of its own, so that it makes itself read-only for whoever has
+    /// something open, and forgets what was not synced. `false`, and says so, where that cannot be
+    /// done.
+    pub(crate) fn breaks_down(&self) -> bool {
+        let source = Command::new("findmnt").args(["-no", "SOURCE"]).arg(self.root()).output();
+        let source = source.map(|output| String::from_utf8(output.stdout).unwrap());
+        let device = source.unwrap_or_default().trim().replace("/dev/", "");
+        let trigger = Path::new("/sys/fs/ext4").join(device).join("trigger_fs_error");
+        match fs::write(&trigger, "1") {
+            Ok(()) => true,
+            Err(error) => {
+                skip(&format!("ext4 cannot be made to fail: {}: {error}", trigger.display()));
+                false
+            }
+        }
+    }
+
+    /// Does as people do with a filesystem that broke down. Nobody may use it.
+    pub(crate) fn mend(&self) {
+        run(Command::new("umount").arg(self.root())).unwrap();
+        let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(self.image()).output().unwrap();
+        // 1: there was something to mend.
+        assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
+        self.mount(0).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        unmount(&self.root());
+    }
+}
+
+/// Files that are in the way, for as long as this lives.
+pub(crate) struct Filled(Vec<PathBuf>);
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            fs::remove_file(path).ok();
+        }
+    }
+}
+
+/// A disk is read-only for as long as this lives.
+pub(crate) struct ReadOnly(PathBuf);
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        unmount(&self.0);
+    }
+}
+
+/// Lazily: files may be open there.
+fn unmount(path: &Path) {
+    run(Command::new("umount").arg("--lazy").arg(path)).ok();
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(format!("{}: {error}", command.get_program().display())),
+    }
+}
+
+/// A daemon's folder whose spool is on this disk.
+pub(crate) fn spool_on(disk: &Disk) -> Setup {
+    let keys = disk.key("dir", "spool") + "dedup_window = \"0s\"";
+    Setup::new().table("spool", &keys)
+}

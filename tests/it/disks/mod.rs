@@ -1,0 +1,293 @@
+//! Real filesystems that are full, read-only or broken: the answer is honest, what was acknowledged
+//! stays, and service resumes by itself. These tests mount small ones, which takes root.
+
+mod behind;
+mod disk;
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread::{self, ScopedJoinHandle},
+};
+
+use self::disk::{Disk, Filesystem, spool_on};
+use crate::{
+    faults::refused,
+    pass_through::whole_batches,
+    support::{
+        Answer, Connection, Daemon, Http, Stopped, Upload, names_in, numbered, same_bytes,
+        wait_for, wait_until,
+    },
+};
+
+const FILE: &str = "out/http_requests.ndjson";
+const NO_SPACE: &str = "the batch cannot be stored now: No space left on device";
+const READ_ONLY: &str = "the batch cannot be stored now: Read-only file system";
+
+/// A daemon whose spool is on the disk, and which keeps all that it acknowledges: one of its sinks is
+/// stuck.
+struct Spooling<'a> {
+    daemon: Daemon,
+    disk: &'a Disk,
+    /// What was acknowledged.
+    all: Vec<u8>,
+    batches: usize,
+}
+
+impl<'a> Spooling<'a> {
+    fn start(disk: &'a Disk) -> Self {
+        let setup = spool_on(disk).table("sink.stuck.file", r#"path = "stuck/{dataset}.ndjson""#);
+        setup.write("stuck", "in the way");
+        let mut spooling = Self { daemon: setup.start(), disk, all: Vec::new(), batches: 0 };
+        let connection = spooling.daemon.connect(Http::Two);
+        spooling.commit(&connection, &numbered(0, 10));
+        spooling
+    }
+
+    fn commit(&mut self, connection: &Connection, records: &[u8]) {
+        connection.send(Upload::of(records).gzipped()).committed();
+        self.all.extend_from_slice(records);
+        self.batches += 1;
+    }
+
+    fn names(&self) -> Vec<String> {
+        names_in(&self.disk.path("spool/batches"))
+    }
+
+    /// Demands that the spool says that it has no room, and holds what was acknowledged and nothing
+    /// else.
+    #[track_caller]
+    fn says_so(&self) {
+        let (status, why) = self.daemon.ask("/readyz");
+        assert_eq!(status, 503, "{why}");
+        assert!(why.contains("the spool"), "{why}");
+        assert_eq!(self.daemon.ask("/healthz").0, 200);
+        wait_until("nothing half-written", || self.names().len() == self.batches);
+    }
+
+    /// Demands that what was refused is taken now.
+    #[track_caller]
+    fn is_over(&mut self, connection: &Connection, records: &[u8]) {
+        wait_until("a daemon that is ready again", || self.daemon.ask("/readyz").0 == 200);
+        self.commit(connection, records);
+        assert_eq!(self.names().len(), self.batches);
+    }
+
+    /// Demands all of it of the sinks, also after a crash.
+    #[track_caller]
+    fn ends(self) {
+        let Self { daemon, all, .. } = self;
+        let daemon = daemon.kill().start();
+        fs::remove_file(daemon.path("stuck")).unwrap();
+        for file in [FILE, "stuck/http_requests.ndjson"] {
+            daemon.wait_file(file, &all);
+        }
+        let stopped = daemon.stop().in_order();
+        same_bytes("the end", &stopped.file(FILE), &all);
+        assert_eq!(names_in(&self.disk.path("spool/batches")), [""; 0]);
+    }
+}
+
+/// Sends the records in pieces, and lets something happen when a part of them is in a file.
+fn in_the_middle<T>(
+    connection: &Connection,
+    disk: &Disk,
+    records: &[u8],
+    happens: impl FnOnce() -> T,
+) -> (Answer, T) {
+    let (upload, feed) = Upload::fed(None);
+    let (first, rest) = records.split_at(400 << 10);
+    thread::scope(|scope| {
+        let answer = scope.spawn(|| connection.send(upload));
+        assert!(feed.push(first));
+        wait_until("a file that is begun", || {
+            names_in(&disk.path("spool/batches")).iter().any(|name| name.starts_with('.'))
+        });
+        let happened = happens();
+        for piece in rest.chunks(64 << 10) {
+            if !feed.push(piece) {
+                break;
+            }
+        }
+        drop(feed);
+        (answer.join().unwrap(), happened)
+    })
+}
+
+#[test]
+fn a_disk_that_fills_up_is_said_before_it_is_full() {
+    let Some(disk) = Disk::new(Filesystem::Tmpfs, 16) else { return };
+    let setup = spool_on(&disk).table("sink.broken.file", r#"path = "broken/{dataset}.ndjson""#);
+    setup.write("broken", "in the way");
+    let daemon = setup.start();
+    let connection = daemon.connect(Http::Two);
+    let mut all = Vec::new();
+    let (number, answer) = wait_for("a disk that is full", || {
+        let number = names_in(&disk.path("spool/batches")).len() as u64;
+        let records = numbered(number, 4000);
+        let answer = connection.send(Upload::of(&records));
+        if answer.status == 200 {
+            all.extend(records);
+        }
+        (answer.status != 200).then_some((number, answer))
+    });
+    refused(&answer, "the spool's disk is full");
+    let (status, why) = daemon.ask("/readyz");
+    // A smaller one may still fit.
+    assert!(status == 200 || why.contains("the spool's disk is full"), "{why}");
+    assert!(daemon.logged("cannot store a batch").is_empty(), "the disk itself never said so");
+    fs::remove_file(daemon.path("broken")).unwrap();
+    daemon.wait_file("broken/http_requests.ndjson", &all);
+    let again = numbered(number, 4000);
+    wait_until("room", || connection.send(Upload::of(&again)).status == 200);
+    all.extend(again);
+    for file in ["broken/http_requests.ndjson", "out/http_requests.ndjson"] {
+        daemon.wait_file(file, &all);
+    }
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_disk_that_fills_up_under_an_upload_is_said_and_got_over() {
+    for disk in Disk::all(8) {
+        let mut spooling = Spooling::start(&disk);
+        for (http, batch) in Http::BOTH.into_iter().zip(1..) {
+            let connection = spooling.daemon.connect(http);
+            let records = numbered(batch, 8000);
+            let (answer, filled) = in_the_middle(&connection, &disk, &records, || disk.fill());
+            refused(&answer, NO_SPACE);
+            spooling.says_so();
+            // Before a byte of it is read, now.
+            let answer = spooling.daemon.send(http, Upload::of(&records));
+            refused(&answer, "the spool's disk is full");
+            drop(filled);
+            spooling.is_over(&spooling.daemon.connect(http), &records);
+        }
+        spooling.ends();
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_commit_is_said_and_got_over() {
+    for disk in Disk::all(4) {
+        let mut spooling = Spooling::start(&disk);
+        for (http, batch) in Http::BOTH.into_iter().zip(1..) {
+            let connection = spooling.daemon.connect(http);
+            // Kept in memory until it is whole, and more than is free then.
+            let records = numbered(batch, 2650);
+            assert!((240_000..256 << 10).contains(&records.len()), "{}", records.len());
+            let filled = disk.fill_but(disk.reserve() + (8 << 10));
+            let (upload, feed) = Upload::fed(None);
+            assert!(feed.push(&records));
+            drop(feed);
+            refused(&connection.send(upload), NO_SPACE);
+            wait_until("nothing half-written", || spooling.names().len() == spooling.batches);
+            drop(filled);
+            spooling.is_over(&connection, &records);
+        }
+        spooling.ends();
+    }
+}
+
+#[test]
+fn a_disk_without_room_for_names_is_said_and_got_over() {
+    for disk in Disk::all(8) {
+        let mut spooling = Spooling::start(&disk);
+        for (http, batch) in Http::BOTH.into_iter().zip(1..) {
+            let connection = spooling.daemon.connect(http);
+            let records = numbered(batch, 100);
+            let filled = disk.take_all_inodes();
+            refused(&connection.send(Upload::of(&records)), NO_SPACE);
+            spooling.says_so();
+            drop(filled);
+            spooling.is_over(&connection, &records);
+        }
+        spooling.ends();
+    }
+}
+
+#[test]
+fn a_spool_that_is_read_only_now_and_then_loses_and_doubles_nothing() {
+    const SENDERS: u64 = 3;
+
+    for disk in Disk::all(16) {
+        let daemon = spool_on(&disk).start();
+        let (refusals, committed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let senders: Vec<_> = (0..SENDERS)
+                .map(|sender| {
+                    let (daemon, refusals, committed, over) =
+                        (&daemon, &refusals, &committed, &over);
+                    scope.spawn(move || {
+                        let connection = daemon.connect(Http::BOTH[usize::from(sender == 0)]);
+                        let mut batch = sender;
+                        while !over.load(Ordering::Relaxed) {
+                            let records = numbered(batch, 50);
+                            wait_for("a 200", || {
+                                let answer = connection.send(Upload::of(&records).gzipped());
+                                if answer.status == 200 {
+                                    return Some(());
+                                }
+                                refused(&answer, READ_ONLY);
+                                refusals.fetch_add(1, Ordering::Relaxed);
+                                None
+                            });
+                            committed.fetch_add(1, Ordering::Relaxed);
+                            batch += SENDERS;
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..4 {
+                let grows = |count: &AtomicU64| {
+                    let before = count.load(Ordering::Relaxed);
+                    wait_until("senders that go on", || {
+                        assert!(!senders.iter().any(ScopedJoinHandle::is_finished));
+                        count.load(Ordering::Relaxed) >= before + 10
+                    });
+                };
+                grows(&committed);
+                let read_only = disk.read_only();
+                grows(&refusals);
+                let (status, why) = daemon.ask("/readyz");
+                assert_eq!(status, 503);
+                assert!(why.contains("Read-only file system"), "{why}");
+                drop(read_only);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let stopped = daemon.stop().in_order();
+        let there = whole_batches(&stopped.file(FILE)).len() as u64;
+        assert_eq!(there, committed.into_inner());
+        assert_eq!(names_in(&disk.path("spool/batches")), [""; 0]);
+    }
+}
+
+/// Kills a daemon, whose disk broke down, and starts the next on the disk as it was mended.
+fn mended(daemon: Daemon, disk: &Disk) -> Daemon {
+    let stopped: Stopped = daemon.kill();
+    disk.mend();
+    stopped.start()
+}
+
+#[test]
+fn a_spool_whose_filesystem_breaks_down_keeps_what_was_acknowledged() {
+    let Some(disk) = Disk::new(Filesystem::Ext4, 16) else { return };
+    let mut spooling = Spooling::start(&disk);
+    for (http, batch) in Http::BOTH.into_iter().zip(1..) {
+        let connection = spooling.daemon.connect(http);
+        spooling.commit(&connection, &numbered(2 * batch, 100));
+        let records = numbered(2 * batch + 1, 8000);
+        let (answer, broken) = in_the_middle(&connection, &disk, &records, || disk.breaks_down());
+        if !broken {
+            return;
+        }
+        refused(&answer, READ_ONLY);
+        let (status, why) = spooling.daemon.ask("/readyz");
+        assert_eq!(status, 503, "{why}");
+        spooling.daemon = mended(spooling.daemon, &disk);
+        spooling.is_over(&spooling.daemon.connect(http), &records);
+    }
+    spooling.ends();
+}
