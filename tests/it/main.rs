@@ -37,6 +37,8 @@ mod hostile;
 mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.
 mod lifecycle;
+/// Inputs that other receivers refuse, lose or change: each as docs/odd-inputs.md has it.
+mod odd_inputs;
 /// Records come out as they went in, byte for byte, however they were framed and sent.
 mod pass_through;
 /// No answer goes out, and nothing leaves the spool, before what must last is synced.
