@@ -19,6 +19,8 @@ mod config_cli;
 mod crash;
 /// What real clients (curl, h2load) send arrives, and they see our answers.
 mod curl;
+/// As many batches as can be remembered cost no more than is said.
+mod dedup;
 /// Once answered 200, a record reaches every sink: whatever is broken, killed or restarted.
 mod delivery;
 /// Cloudflare's destination check is answered and leaves no trace among the records.

@@ -1,0 +1,158 @@
+use std::{fs, sync::mpsc, thread, time::Instant};
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn open(dir: &Path, window: Duration) -> Dedup {
+    Dedup::open(dir.to_owned(), window)
+}
+
+fn commit(dedup: &Dedup, key: u128) -> bool {
+    let Some(_claim) = dedup.claim(Key::from(key)) else { return false };
+    dedup.committed(Key::from(key), Timestamp::now());
+    true
+}
+
+#[test]
+fn a_batch_is_known_after_its_commit_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = open(dir.path(), DAY);
+    assert!(commit(&dedup, 1) && commit(&dedup, 2));
+    assert!(!commit(&dedup, 1) && !commit(&dedup, 2));
+    dedup.sync().unwrap();
+    let dedup = open(dir.path(), DAY);
+    assert!(!commit(&dedup, 1) && !commit(&dedup, 2) && commit(&dedup, 3));
+}
+
+#[test]
+fn a_commit_that_failed_is_no_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = open(dir.path(), DAY);
+    drop(dedup.claim(Key::from(1)).unwrap());
+    assert!(commit(&dedup, 1));
+}
+
+#[test]
+fn whoever_brings_the_same_batch_waits_for_the_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = open(dir.path(), DAY);
+    for commits in [true, false] {
+        let key = Key::from(u128::from(commits));
+        let claim = dedup.claim(key).unwrap();
+        thread::scope(|scope| {
+            let (tell, told) = mpsc::sync_channel(0);
+            let second = scope.spawn({
+                let dedup = &dedup;
+                move || {
+                    tell.send(()).unwrap();
+                    dedup.claim(key).is_none()
+                }
+            });
+            told.recv().unwrap();
+            if commits {
+                dedup.committed(key, Timestamp::now());
+            }
+            drop(claim);
+            assert_eq!(second.join().unwrap(), commits);
+        });
+    }
+}
+
+#[test]
+fn what_is_older_than_the_window_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = open(dir.path(), DAY);
+    let now = Timestamp::now();
+    dedup.committed(Key::from(1), now - Duration::from_secs(25 * 3600));
+    dedup.committed(Key::from(2), now - Duration::from_secs(23 * 3600));
+    assert!(dedup.claim(Key::from(1)).is_some() && dedup.claim(Key::from(2)).is_none());
+    let dedup = open(dir.path(), DAY);
+    assert!(dedup.claim(Key::from(1)).is_some() && dedup.claim(Key::from(2)).is_none());
+    let never = open(dir.path(), Duration::ZERO);
+    assert!(commit(&never, 9) && commit(&never, 9));
+}
+
+#[test]
+fn memory_and_disk_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = open(dir.path(), DAY);
+    for key in 0..MAX_ENTRIES * 2 + 10 {
+        dedup.committed(Key::from(key as u128), Timestamp::now());
+    }
+    assert_eq!(dedup.known().order.len(), MAX_ENTRIES);
+    assert_eq!(dedup.known().states.len(), MAX_ENTRIES);
+    let size = |name| fs::metadata(dir.path().join(name)).unwrap().len();
+    assert!(size(CURRENT) + size(PREVIOUS) <= 2 * 51 * MAX_ENTRIES as u64);
+    assert!(dedup.claim(Key::from(5)).is_some(), "the oldest");
+    assert!(dedup.claim(Key::from(MAX_ENTRIES as u128 * 2)).is_none());
+}
+
+#[test]
+fn a_torn_or_damaged_log_is_read_as_far_as_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = open(dir.path(), DAY);
+    assert!(commit(&dedup, 1) && commit(&dedup, 2));
+    let path = dir.path().join(CURRENT);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.truncate(bytes.len() - 7);
+    bytes.extend(b"\n\xff\xfe nonsense\n\n");
+    fs::write(&path, bytes).unwrap();
+    let dedup = open(dir.path(), DAY);
+    assert!(!commit(&dedup, 1) && commit(&dedup, 2));
+}
+
+/// Memory of this process, in KiB.
+fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+#[ignore = "measures the whole process, so it has to be alone: see docs/reliability.md"]
+fn what_a_full_memory_costs() {
+    const ROUNDS: u128 = 8;
+    const ALL: u128 = MAX_ENTRIES as u128;
+
+    let dir = tempfile::tempdir().unwrap();
+    let disk = || {
+        let sizes = [CURRENT, PREVIOUS].map(|name| fs::metadata(dir.path().join(name)));
+        sizes.iter().flatten().map(fs::Metadata::len).sum::<u64>()
+    };
+    // As spread as digests are.
+    let key =
+        |number: u128| Key::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    let before = resident();
+    let dedup = open(dir.path(), DAY);
+    let mut most_on_disk = 0;
+    for round in 0..ROUNDS {
+        let begun = Instant::now();
+        for number in round * ALL..(round + 1) * ALL {
+            dedup.committed(key(number), Timestamp::now());
+            if number % 1000 == 0 {
+                most_on_disk = most_on_disk.max(disk());
+            }
+        }
+        let known = dedup.known();
+        assert_eq!((known.order.len(), known.states.len()), (MAX_ENTRIES, MAX_ENTRIES));
+        eprintln!(
+            "{} committed: {} KiB of memory more, room for {} and {}, {} bytes of disk, {} ns each",
+            (round + 1) * ALL,
+            resident() - before,
+            known.states.capacity(),
+            known.order.capacity(),
+            disk(),
+            begun.elapsed().as_nanos() / ALL
+        );
+    }
+    eprintln!("{most_on_disk} bytes of disk at most");
+    drop(dedup);
+    let before = resident();
+    let begun = Instant::now();
+    let dedup = open(dir.path(), DAY);
+    eprintln!("read in {:?}, {} KiB of memory more", begun.elapsed(), resident() - before);
+    assert!(dedup.claim(key(ROUNDS * ALL - 1)).is_none(), "the latest");
+    assert!(dedup.claim(key((ROUNDS - 1) * ALL)).is_none(), "the oldest that there is room for");
+    assert!(dedup.claim(key((ROUNDS - 1) * ALL - 1)).is_some(), "the one before");
+}

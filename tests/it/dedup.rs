@@ -1,0 +1,56 @@
+//! As many batches as can be remembered cost the memory and the start that docs/reliability.md says.
+
+use std::{fmt::Write as _, fs, time::Instant};
+
+use crate::support::{Daemon, Http, Random, Setup, Upload, numbered};
+
+/// As `MAX_ENTRIES` in `src/spool/dedup/mod.rs`.
+const ENTRIES: u64 = 200_000;
+
+const MEMORY_KIB: u64 = 20 * 1024;
+
+fn resident_kib(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("what is resident");
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Lines of the log for batches that were committed within this second.
+fn lines(random: &mut Random) -> String {
+    let now = jiff::Timestamp::now().as_microsecond();
+    let mut text = String::new();
+    for _ in 0..ENTRIES {
+        write!(text, "\n{now} {:016x}{:016x}\n", random.next(), random.next()).unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_full_memory_of_batches_is_read_at_the_start_and_stays_within_its_bound() {
+    let daemon = Setup::new().table("spool", "dir = \"spool\"").start();
+    let (first, records) = (numbered(0, 10), numbered(1, 10));
+    daemon.commit(&first);
+    let before = resident_kib(&daemon);
+    let stopped = daemon.stop().in_order();
+    let mut random = Random::new(5);
+    let log = stopped.setup.path("spool/dedup");
+    // What is in the current file so far is the oldest of all, with one too many.
+    let current = fs::read_to_string(log.join("current")).unwrap();
+    fs::write(log.join("previous"), current + &lines(&mut random)).unwrap();
+    fs::write(log.join("current"), lines(&mut random)).unwrap();
+
+    let begun = Instant::now();
+    let daemon = stopped.start();
+    let started = begun.elapsed();
+    daemon.commit(&records);
+    let memory = resident_kib(&daemon) - before;
+    eprintln!("ready after {started:?}, {memory} KiB of memory more");
+    assert!(memory < MEMORY_KIB, "{memory} KiB");
+    // The bound on disk: the file that was full has become the previous one.
+    let lines_of = |name| fs::read_to_string(log.join(name)).unwrap().lines().count() as u64;
+    assert_eq!((lines_of("previous"), lines_of("current")), (2 * ENTRIES, 2));
+    // The latest is known, and the oldest was forgotten before its time.
+    let again = |records: &[u8]| daemon.send(Http::Two, Upload::of(records)).ok().0;
+    assert_eq!((again(&records).as_str(), again(&first).as_str()), ("duplicate", "committed"));
+    daemon.stop().in_order();
+}
