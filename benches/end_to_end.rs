@@ -29,6 +29,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
 
+#[expect(dead_code, reason = "each benchmark uses a part of it")]
 mod support;
 
 use std::{
@@ -50,6 +51,8 @@ use support::{
 };
 
 const SEED: u64 = 42;
+
+const SINK: &str = r#"sink.out.file.path = "out/{dataset}.ndjson""#;
 
 struct Scenario {
     name: &'static str,
@@ -146,7 +149,7 @@ fn run(scenario: &Scenario, load: &Arc<Load>, keep: Option<&Path>) -> Result<(),
     let folder = tempfile::tempdir()?;
     let gunzip = gunzip(load, &keep.unwrap_or(folder.path()).join(scenario.name))?;
 
-    let daemon = Daemon::start(&folder.path().join("daemon"))?;
+    let daemon = Daemon::start(&folder.path().join("daemon"), SINK, &[" WARN ", " ERROR "])?;
     let pid = daemon.pid();
     let client = Client::new(daemon.address, &daemon.cert_file(), scenario.protocol);
     let client = client.map_err(|error| error.to_string())?;

@@ -13,8 +13,8 @@ use std::{
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Request, Response,
-    body::{Bytes, Incoming},
+    Request, StatusCode,
+    body::Bytes,
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -22,8 +22,8 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{daemon::SECRET, load::Load};
 
@@ -92,20 +92,16 @@ impl Client {
         let mut latencies = Vec::new();
         while let Some(batch) = load.batches.get(next.fetch_add(1, Ordering::Relaxed)) {
             let path = format!("/logpush/{}", super::daemon::dataset(batch.dataset));
-            let request = self.request(&path, batch.wire.clone())?;
+            let request = self.request(&path, batch.wire.clone(), SECRET)?;
             let begun = Instant::now();
-            let response = connection.send(request).await?;
-            committed(response).await?;
+            connection.send(request).await?.expect(200, "\"committed\"")?;
             latencies.push(begun.elapsed());
         }
         Ok(latencies)
     }
 
-    async fn connect(&self) -> Result<Connection, Failure> {
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost")?;
-        let stream = TokioIo::new(self.connector.connect(name, stream).await?);
+    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+        let stream = TokioIo::new(self.handshake().await?);
         Ok(match self.protocol {
             Protocol::Http1 => {
                 let (sender, connection) = http1::handshake(stream).await?;
@@ -120,7 +116,35 @@ impl Client {
         })
     }
 
-    fn request(&self, path: &str, wire: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+    async fn handshake(&self) -> Result<TlsStream<TcpStream>, Failure> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        Ok(self.connector.connect(name, stream).await?)
+    }
+
+    /// Begins a request in HTTP/1.1 on a connection of its own, and goes away within the body.
+    pub(crate) async fn hang_up(&self, path: &str) -> Result<(), Failure> {
+        let mut config = ClientConfig::clone(self.connector.config());
+        config.alpn_protocols = vec![Protocol::Http1.alpn()];
+        let client = Self { connector: TlsConnector::from(Arc::new(config)), ..self.clone() };
+        let mut stream = client.handshake().await?;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Logpush-Secret: {SECRET}\r\n\
+             Content-Length: 100000\r\n\r\n{{\"a\":1}}\n",
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.flush().await?;
+        Ok(())
+    }
+
+    /// A request as Logpush makes it.
+    pub(crate) fn request(
+        &self,
+        path: &str,
+        wire: Bytes,
+        secret: &str,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let authority = format!("localhost:{}", self.address.port());
         let request = Request::post(match self.protocol {
             Protocol::Http1 => path.to_owned(),
@@ -133,40 +157,51 @@ impl Client {
         let request = request
             .header("content-type", "text/plain; charset=utf-8")
             .header("content-encoding", "gzip")
-            .header("x-logpush-secret", SECRET);
+            .header("x-logpush-secret", secret);
         Ok(request.body(Full::new(wire))?)
     }
 }
 
-enum Connection {
+/// An open connection.
+pub(crate) enum Connection {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Connection {
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        match self {
+    /// Sends a request and reads the answer to its end.
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
+        let mut response = match self {
             Self::Http1(sender) => {
                 sender.ready().await?;
-                sender.send_request(request).await
+                sender.send_request(request).await?
             }
-            Self::Http2(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await?,
+        };
+        let mut text = Vec::new();
+        while let Some(frame) = response.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                text.extend_from_slice(&data);
+            }
         }
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok(Answer { status: response.status(), text })
     }
 }
 
-/// Reads the answer to its end: it must be a 200 that says so.
-async fn committed(mut response: Response<Incoming>) -> Result<(), Failure> {
-    let mut text = Vec::new();
-    while let Some(frame) = response.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            text.extend_from_slice(&data);
+/// What came back.
+pub(crate) struct Answer {
+    status: StatusCode,
+    text: String,
+}
+
+impl Answer {
+    /// Whether it is what was expected, with these words in its body.
+    pub(crate) fn expect(&self, status: u16, words: &str) -> Result<(), Failure> {
+        if self.status == status && self.text.contains(words) {
+            Ok(())
+        } else {
+            Err(format!("answered {}: {}", self.status, self.text).into())
         }
-    }
-    let text = String::from_utf8_lossy(&text);
-    if response.status() == 200 && text.contains("\"committed\"") {
-        Ok(())
-    } else {
-        Err(format!("answered {}: {text}", response.status()).into())
     }
 }

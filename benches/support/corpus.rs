@@ -25,7 +25,7 @@ pub(crate) struct Corpus {
 
 impl Corpus {
     pub(crate) fn new(seed: u64, shape: Shape) -> Self {
-        Self { random: Random(seed), shape, clock: 1_763_755_200_000_000_000 }
+        Self { random: Random::new(seed), shape, clock: 1_763_755_200_000_000_000 }
     }
 
     /// So many records, a line each.
@@ -180,9 +180,13 @@ pub(crate) fn gzip(data: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// `SplitMix64`: a line of arithmetic is enough here.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -191,7 +195,8 @@ impl Random {
         z ^ z >> 31
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 

@@ -30,21 +30,24 @@ pub(crate) fn dataset(index: usize) -> String {
 }
 
 impl Daemon {
-    pub(crate) fn start(folder: &Path) -> Result<Self, Box<dyn Error>> {
+    /// Starts it in `folder`, with the keys that every load test wants and `more`, in TOML. Of its
+    /// log, lines with one of the `levels` are shown.
+    pub(crate) fn start(
+        folder: &Path,
+        more: &str,
+        levels: &'static [&str],
+    ) -> Result<Self, Box<dyn Error>> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("secrets.txt"), SECRET)?;
         let config = folder.join("logpushd.toml");
-        fs::write(
-            &config,
-            r#"
+        let common = r#"
             server.address = "127.0.0.1:0"
             server.tls.self_signed = true
             admin.address = "127.0.0.1:0"
             endpoint.bench = { path = "/logpush/{dataset}", secret_file = "secrets.txt" }
-            sink.out.file.path = "out/{dataset}.ndjson"
             spool.dir = "state"
-            "#,
-        )?;
+        "#;
+        fs::write(&config, format!("{common}\n{more}"))?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_logpushd"))
             .args(["run".as_ref(), "-c".as_ref(), config.as_os_str()])
             .stderr(Stdio::piped())
@@ -68,7 +71,7 @@ impl Daemon {
         // The pipe must not fill up; what goes wrong must be seen.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                if line.contains(" WARN ") || line.contains(" ERROR ") {
+                if levels.iter().any(|level| line.contains(level)) {
                     eprintln!("{line}");
                 }
             }

@@ -27,6 +27,21 @@ pub(crate) fn peak_memory(pid: u32) -> io::Result<u64> {
     Ok(number(&format!("/proc/{pid}/status"), "VmHWM:")? * 1024)
 }
 
+/// The memory that it holds now, in bytes.
+pub(crate) fn memory(pid: u32) -> io::Result<u64> {
+    Ok(number(&format!("/proc/{pid}/status"), "VmRSS:")? * 1024)
+}
+
+/// How many threads it has.
+pub(crate) fn threads(pid: u32) -> io::Result<u64> {
+    number(&format!("/proc/{pid}/status"), "Threads:")
+}
+
+/// How many files, sockets and the like it has open.
+pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}
+
 /// What it caused to be written to storage. 0 where that may not be read.
 pub(crate) fn written(pid: u32) -> u64 {
     number(&format!("/proc/{pid}/io"), "write_bytes:").unwrap_or(0)
