@@ -170,8 +170,9 @@ impl Spool {
             cursor.handled = sequence;
         }
         let handled = queue.cursors.iter().map(|cursor| cursor.handled).min().unwrap_or(0);
-        while queue.resident.front().is_some_and(|oldest| *oldest <= handled) {
-            queue.evict();
+        while let Some(oldest) = queue.resident.front().copied().filter(|at| *at <= handled) {
+            queue.resident.pop_front();
+            queue.forget_blocks(oldest);
         }
     }
 
@@ -214,7 +215,7 @@ impl Spool {
         }
         let path = self.path(&entry.batch);
         let header = &entry.batch.header;
-        let decoder = Decoder::again(header.record_limit, header.encoding);
+        let decoder = Decoder::again(header.record_limit, header.encoding, header.rejected);
         decode_file(&path, decoder, take).map(drop)
     }
 
@@ -319,12 +320,23 @@ impl Queue {
         Some(entry.clone())
     }
 
-    /// Lets go of the oldest blocks in memory, and says how many bytes they were. A consumer that
-    /// needs them still reads the file.
+    /// Lets go of the oldest blocks in memory that a consumer has had, and says how many bytes they
+    /// were: who lags reads the file. What nobody has had stays, for it is needed next.
     fn evict(&mut self) -> Option<usize> {
-        let oldest = self.resident.pop_front()?;
-        let blocks = self.waiting.get_mut(&oldest).and_then(|entry| entry.blocks.take());
-        Some(blocks.map_or(0, |blocks| blocks.bytes()))
+        let place = self.resident.iter().position(|sequence| {
+            self.waiting.get(sequence).is_none_or(|entry| {
+                self.cursors.iter().any(|cursor| {
+                    cursor.handled >= *sequence && (cursor.consumer.wants)(&entry.batch)
+                })
+            })
+        })?;
+        let sequence = self.resident.remove(place)?;
+        Some(self.forget_blocks(sequence))
+    }
+
+    fn forget_blocks(&mut self, sequence: u64) -> usize {
+        let blocks = self.waiting.get_mut(&sequence).and_then(|entry| entry.blocks.take());
+        blocks.map_or(0, |blocks| blocks.bytes())
     }
 
     fn add(&mut self, entry: Entry) {
