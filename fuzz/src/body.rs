@@ -214,7 +214,7 @@ fn in_pieces(limits: Limits, declared: Encoding, wire: &[u8], piece: usize) -> D
 /// What the spool reads back must be what was accepted.
 fn check_again(limits: Limits, wire: &[u8], blocks: &[Block], summary: &Summary) {
     let mut again = Vec::new();
-    let mut decoder = Decoder::again(limits.record_bytes, summary.encoding);
+    let mut decoder = Decoder::again(limits.record_bytes, summary.encoding, summary.rejected);
     for piece in wire.chunks(5000) {
         let pushed = decoder.push(piece, &mut |block| again.push(block));
         assert_eq!(pushed, Ok(()), "accepted before");

@@ -9,12 +9,13 @@ use memchr::memchr3;
 use super::{
     BLOCK_BYTES, Block,
     framing::{End, Overlong, Tally},
-    record::{self, PREVIEW_BYTES, RejectReason},
+    record::{self, PREVIEW_BYTES, RejectReason, Trust},
 };
 
 /// Cuts elements off a buffer.
 pub(super) struct Array {
     record_bytes: usize,
+    trust: Trust,
     wrapping: Wrapping,
     place: Place,
     depth: usize,
@@ -45,9 +46,10 @@ enum Place {
 }
 
 impl Array {
-    pub(super) fn new(record_bytes: usize, wrapping: Wrapping) -> Self {
+    pub(super) fn new(record_bytes: usize, trust: Trust, wrapping: Wrapping) -> Self {
         Self {
             record_bytes,
+            trust,
             wrapping,
             place: Place::Between,
             depth: 0,
@@ -182,7 +184,7 @@ impl Array {
         let verdict = if element.len() > self.record_bytes {
             Err(RejectReason::TooLong)
         } else {
-            record::check(element)
+            record::check(element, self.trust)
         };
         match verdict {
             Ok(()) => {

@@ -7,7 +7,7 @@ use super::{
     BLOCK_BYTES, Block,
     array::{Array, Wrapping},
     lines::Lines,
-    record::{PREVIEW_BYTES, Reject, RejectReason},
+    record::{PREVIEW_BYTES, Reject, RejectReason, Trust},
 };
 
 /// An envelope's key is looked for in this many bytes.
@@ -19,6 +19,7 @@ const MAX_ENVELOPE_BYTES: usize = 1024;
 /// depend on the pieces that came in.
 pub(super) struct Framer {
     record_bytes: usize,
+    trust: Trust,
     buffer: Vec<u8>,
     mode: Mode,
     tally: Tally,
@@ -32,8 +33,14 @@ enum Mode {
 }
 
 impl Framer {
-    pub(super) fn new(record_bytes: usize) -> Self {
-        Self { record_bytes, buffer: Vec::new(), mode: Mode::Unknown, tally: Tally::default() }
+    pub(super) fn new(record_bytes: usize, trust: Trust) -> Self {
+        Self {
+            record_bytes,
+            trust,
+            buffer: Vec::new(),
+            mode: Mode::Unknown,
+            tally: Tally::default(),
+        }
     }
 
     /// Where the next bytes go; never beyond its capacity.
@@ -62,13 +69,15 @@ impl Framer {
                 Mode::Unknown => {
                     let opening = Opening::of(&self.buffer);
                     self.mode = match opening {
-                        Opening::Lines => Mode::Lines(Lines::new(self.record_bytes)),
+                        Opening::Lines => Mode::Lines(Lines::new(self.record_bytes, self.trust)),
                         Opening::Array { .. } => {
-                            Mode::Array(Array::new(self.record_bytes, Wrapping::Bare))
+                            Mode::Array(Array::new(self.record_bytes, self.trust, Wrapping::Bare))
                         }
-                        Opening::Envelope { .. } => {
-                            Mode::Array(Array::new(self.record_bytes, Wrapping::Envelope))
-                        }
+                        Opening::Envelope { .. } => Mode::Array(Array::new(
+                            self.record_bytes,
+                            self.trust,
+                            Wrapping::Envelope,
+                        )),
                     };
                     if let Opening::Array { bytes } | Opening::Envelope { bytes } = opening {
                         self.buffer.drain(..bytes);
@@ -83,7 +92,7 @@ impl Framer {
                         return;
                     }
                     // The array is closed: what follows it is read as lines.
-                    self.mode = Mode::Lines(Lines::new(self.record_bytes));
+                    self.mode = Mode::Lines(Lines::new(self.record_bytes, self.trust));
                     if end == End::More && self.buffer.len() < self.buffer.capacity() {
                         return;
                     }

@@ -5,18 +5,19 @@ use memchr::{memchr, memchr_iter, memrchr};
 use super::{
     BLOCK_BYTES, Block,
     framing::{End, Overlong, Tally},
-    record::{self, RejectReason},
+    record::{self, RejectReason, Trust},
 };
 
 /// Cuts lines off a buffer.
 pub(super) struct Lines {
     record_bytes: usize,
+    trust: Trust,
     overlong: Option<Overlong>,
 }
 
 impl Lines {
-    pub(super) fn new(record_bytes: usize) -> Self {
-        Self { record_bytes, overlong: None }
+    pub(super) fn new(record_bytes: usize, trust: Trust) -> Self {
+        Self { record_bytes, trust, overlong: None }
     }
 
     /// Hands over the whole lines of `buffer`, leaves the last part of one in it, and room behind.
@@ -66,9 +67,10 @@ impl Lines {
     /// Checks whole lines. The bytes are kept where they are unless some of them must go.
     fn block(&self, lines: Vec<u8>, tally: &mut Tally) -> Block {
         // One pass over the block is cheaper than one over each line.
-        let check = match std::str::from_utf8(&lines) {
-            Ok(_) => record::check_json,
-            Err(_) => record::check,
+        let check: fn(&[u8]) -> _ = match self.trust {
+            Trust::Passed => |_| Ok(()),
+            Trust::Nothing if std::str::from_utf8(&lines).is_ok() => record::check_json,
+            Trust::Nothing => |record| record::check(record, Trust::Nothing),
         };
         let mut block = Block::default();
         let mut kept = 0;

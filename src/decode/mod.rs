@@ -13,7 +13,7 @@ mod probe;
 mod record;
 
 pub use self::record::{Reject, RejectReason};
-use self::{framing::Framer, gunzip::Gunzip};
+use self::{framing::Framer, gunzip::Gunzip, record::Trust};
 
 /// How much is inflated before it is looked at: a block of this size stays in a core's cache.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -114,17 +114,26 @@ impl Decoder {
         Self {
             limits,
             source: Source::Sniff { declared, first: Vec::new() },
-            framer: Framer::new(limits.record_bytes),
+            framer: Framer::new(limits.record_bytes, Trust::Nothing),
             hasher: Some(blake3::Hasher::new()),
             head: Vec::new(),
             inflated_bytes: 0,
         }
     }
 
-    /// For a body that was accepted before, with the limit on a record that it was accepted under.
-    pub fn again(record_bytes: usize, encoding: Encoding) -> Self {
+    /// For a body that was accepted before, with the limit on a record that it was accepted under
+    /// and the number of its rejects.
+    ///
+    /// Where there were none, records are told apart but not checked again: that they are the same
+    /// is what gzip's checksum says, at the latest at the end.
+    pub fn again(record_bytes: usize, encoding: Encoding, rejected: u64) -> Self {
         let limits = Limits { inflated_bytes: u64::MAX, record_bytes };
-        Self { hasher: None, ..Self::new(limits, encoding) }
+        let trust = match (encoding, rejected) {
+            (Encoding::Gzip, 0) => Trust::Passed,
+            _ => Trust::Nothing,
+        };
+        let framer = Framer::new(record_bytes, trust);
+        Self { hasher: None, framer, ..Self::new(limits, encoding) }
     }
 
     /// Takes the next bytes of the body and hands over the blocks that they complete.

@@ -268,7 +268,7 @@ proptest! {
                 again.bytes.extend(next.bytes);
                 again.rejects.extend(next.rejects);
             };
-            let mut decoder = Decoder::again(record_bytes, summary.encoding);
+            let mut decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected);
             decoder.push(&wire, &mut gather).unwrap();
             decoder.finish(&mut gather).unwrap();
             prop_assert_eq!(block.bytes, again.bytes);

@@ -133,7 +133,7 @@ fn take_whole(
     let limit = usize::try_from(longest.max(config.limits.max_record_bytes)).unwrap_or(usize::MAX);
     let file = config.quarantine.dir.join(quarantine::BODIES).join(body);
     let mut position = 0;
-    let decoder = Decoder::again(limit, batch.header.encoding);
+    let decoder = Decoder::again(limit, batch.header.encoding, batch.header.rejected);
     let read = decode_file(&file, decoder, &mut |block| {
         let mut outcome = Ok(());
         each_record(block, &mut position, &mut |position, record| {
