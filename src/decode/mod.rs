@@ -8,6 +8,7 @@
 mod array;
 mod framing;
 mod gunzip;
+mod json;
 mod lines;
 mod probe;
 mod record;

@@ -1,6 +1,6 @@
 //! What a record is: one whole JSON object in UTF-8, no longer than the limit.
 
-use serde::de::IgnoredAny;
+use super::json::{self, Kind};
 
 /// Of a record that is too long this much is kept beside the reason; the whole of it stays in the
 /// batch's own file.
@@ -61,12 +61,10 @@ pub(super) enum Trust {
 /// Grammar alone is checked, no value is built: `1e400`, 19 digits, duplicate keys and lone
 /// surrogates are the sender's business and pass through as they are.
 pub(super) fn check_json(record: &[u8]) -> Result<(), RejectReason> {
-    if serde_json::from_slice::<IgnoredAny>(record).is_err() {
-        return Err(RejectReason::NotJson);
-    }
-    match record.trim_ascii_start().first() {
-        Some(b'{') => Ok(()),
-        _ => Err(RejectReason::NotObject),
+    match json::kind(record) {
+        Some(Kind::Object) => Ok(()),
+        Some(Kind::Other) => Err(RejectReason::NotObject),
+        None => Err(RejectReason::NotJson),
     }
 }
 

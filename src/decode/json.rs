@@ -1,0 +1,346 @@
+//! Whether bytes are one JSON value, after RFC 8259.
+//!
+//! Every record passes through here, so it does nothing else: no value is built, no text is decoded.
+//! It takes what `serde_json` takes; the tests and the fuzz target hold it to that.
+
+/// What a value turned out to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Object,
+    Other,
+}
+
+/// Looks at all of `text`, whose UTF-8 is the caller's matter. `None` if it is no JSON value.
+pub(super) fn kind(text: &[u8]) -> Option<Kind> {
+    let mut open = Open::default();
+    let mut at = blank(text, 0);
+    let kind = if text.get(at) == Some(&b'{') { Kind::Object } else { Kind::Other };
+    loop {
+        // A value begins.
+        at = match *text.get(at)? {
+            b'"' => string(text, at + 1)?,
+            b'{' => match blank(text, at + 1) {
+                end if text.get(end) == Some(&b'}') => end + 1,
+                first => {
+                    open.push(Container::Object);
+                    at = member(text, first)?;
+                    continue;
+                }
+            },
+            b'[' => match blank(text, at + 1) {
+                end if text.get(end) == Some(&b']') => end + 1,
+                first => {
+                    open.push(Container::Array);
+                    at = first;
+                    continue;
+                }
+            },
+            b'-' => number(text, at + 1)?,
+            b'0'..=b'9' => number(text, at)?,
+            b't' => word(text, at, b"true")?,
+            b'f' => word(text, at, b"false")?,
+            b'n' => word(text, at, b"null")?,
+            _ => return None,
+        };
+        // A value ended, and perhaps with it those around it.
+        loop {
+            at = blank(text, at);
+            let next = text.get(at);
+            match (open.last(), next) {
+                (None, None) => return Some(kind),
+                (Some(Container::Object), Some(b',')) => {
+                    at = member(text, blank(text, at + 1))?;
+                    break;
+                }
+                (Some(Container::Array), Some(b',')) => {
+                    at = blank(text, at + 1);
+                    break;
+                }
+                (Some(Container::Object), Some(b'}')) | (Some(Container::Array), Some(b']')) => {
+                    open.pop();
+                    at += 1;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Container {
+    Array,
+    Object,
+}
+
+/// The containers that are open, the last in the lowest bit; the outer ones of a deep value are
+/// spilled, 64 at a time.
+#[derive(Default)]
+struct Open {
+    depth: usize,
+    bits: u64,
+    spilled: Vec<u64>,
+}
+
+impl Open {
+    fn push(&mut self, container: Container) {
+        if self.depth.is_multiple_of(64) && self.depth > 0 {
+            self.spilled.push(self.bits);
+        }
+        self.bits = self.bits << 1 | container as u64;
+        self.depth += 1;
+    }
+
+    fn last(&self) -> Option<Container> {
+        match (self.depth, self.bits & 1) {
+            (0, _) => None,
+            (_, 0) => Some(Container::Array),
+            _ => Some(Container::Object),
+        }
+    }
+
+    fn pop(&mut self) {
+        self.bits >>= 1;
+        self.depth -= 1;
+        if self.depth.is_multiple_of(64) && self.depth > 0 {
+            self.bits = self.spilled.pop().unwrap_or_default();
+        }
+    }
+}
+
+/// The next place that is not white space.
+#[inline]
+fn blank(text: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = text.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// The place of a member's value: behind its name, the colon and white space.
+#[inline]
+fn member(text: &[u8], at: usize) -> Option<usize> {
+    if *text.get(at)? != b'"' {
+        return None;
+    }
+    let colon = blank(text, string(text, at + 1)?);
+    (*text.get(colon)? == b':').then(|| blank(text, colon + 1))
+}
+
+/// The place behind the string whose opening quote is before `at`.
+#[inline]
+fn string(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at = plain(text, at);
+        match *text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at = escape(text, at + 1)?,
+            _ => return None,
+        }
+    }
+}
+
+/// The next place of a quote, a backslash or a control character, or the end.
+#[inline]
+fn plain(text: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    while let Some(eight) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let eight = u64::from_le_bytes(*eight);
+        let zero = |bytes: u64| bytes.wrapping_sub(ONES) & !bytes;
+        let quote = zero(eight ^ (ONES * u64::from(b'"')));
+        let backslash = zero(eight ^ (ONES * u64::from(b'\\')));
+        let control = eight.wrapping_sub(ONES * 0x20) & !eight;
+        // A borrow can only mark a place behind one that is marked rightly.
+        let marks = (quote | backslash | control) & HIGHS;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(byte) = text.get(at)
+        && !matches!(byte, b'"' | b'\\' | 0..0x20)
+    {
+        at += 1;
+    }
+    at
+}
+
+#[cold]
+fn escape(text: &[u8], at: usize) -> Option<usize> {
+    match text.get(at)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 1),
+        b'u' => {
+            let digits = text.get(at + 1..at + 5)?;
+            digits.iter().all(u8::is_ascii_hexdigit).then_some(at + 5)
+        }
+        _ => None,
+    }
+}
+
+/// The place behind the number whose first digit is at `at`.
+#[inline]
+fn number(text: &[u8], at: usize) -> Option<usize> {
+    let mut end = digits(text, at)?;
+    if text.get(at) == Some(&b'0') && end > at + 1 {
+        return None;
+    }
+    if text.get(end) == Some(&b'.') {
+        end = digits(text, end + 1)?;
+    }
+    if let Some(b'e' | b'E') = text.get(end) {
+        let sign = usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        end = digits(text, end + 1 + sign)?;
+    }
+    Some(end)
+}
+
+/// The place behind the digits at `at`, of which there must be one.
+#[inline]
+fn digits(text: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    while let Some(b'0'..=b'9') = text.get(end) {
+        end += 1;
+    }
+    (end > at).then_some(end)
+}
+
+fn word(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+    text.get(at..)?.starts_with(word).then(|| at + word.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
+    use super::*;
+
+    fn serde_json(text: &[u8]) -> Option<Kind> {
+        serde_json::from_slice::<IgnoredAny>(text).ok()?;
+        let object = text.trim_ascii_start().starts_with(b"{");
+        Some(if object { Kind::Object } else { Kind::Other })
+    }
+
+    #[test]
+    fn values_and_what_is_none() {
+        let deep = format!("{}1{}", "[{\"a\":".repeat(200), "}]".repeat(200));
+        let crossed = format!("{}1{}", "[{\"a\":".repeat(200), "]}".repeat(200));
+        let good = [
+            "{}",
+            " { } ",
+            "[]",
+            "0",
+            "-0",
+            "-12.50e+3",
+            "1e400",
+            "12345678901234567890123",
+            "\"\"",
+            "true",
+            "false",
+            "null",
+            "[1,\"a\",null , {\"b\":[[]]}]",
+            "\"a\\u00e4\\ud800\\\"\\\\/\\n\"",
+            "{\"a\":1,\"a\":{\"b\":\"}\"}}",
+            "\"\u{7f}\u{20ac}\u{1f600}\"",
+            "\t\r\n1\n",
+            deep.as_str(),
+        ];
+        let bad = [
+            "",
+            " ",
+            "{",
+            "}",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\"}",
+            "{a:1}",
+            "{1:1}",
+            "[1}",
+            "{\"a\":1]",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "1e+",
+            "+1",
+            "0x1",
+            "tru",
+            "nulL",
+            "\"",
+            "\"a",
+            "\"\\\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"\\u123\"",
+            "\"a\nb\"",
+            "\"12345678\u{1f}\"",
+            "1 2",
+            "{}{}",
+            "[1 2]",
+            ",",
+            "NaN",
+            "\u{feff}{}",
+            "\u{a0}1",
+            "// a",
+            crossed.as_str(),
+        ];
+        for text in good {
+            assert_eq!(kind(text.as_bytes()), serde_json(text.as_bytes()), "{text}");
+            assert!(kind(text.as_bytes()).is_some(), "{text}");
+        }
+        for text in bad {
+            assert_eq!(serde_json(text.as_bytes()), None, "{text}");
+            assert_eq!(kind(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!((kind(b" {}"), kind(b"[{}]")), (Some(Kind::Object), Some(Kind::Other)));
+    }
+
+    /// Text made of what JSON is made of, so that some of it is JSON.
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            "[\\[\\]{}:, \\\\\"]",
+            "-?[0-9]{1,3}(\\.[0-9]{1,2})?([eE][+-]?[0-9])?",
+            "\"[ -~\\x00-\\x20\u{80}-\u{ff}]{0,20}\"",
+            "true|false|null|\\\\u[0-9a-g]{4}",
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes())
+    }
+
+    /// A value, and the place and the byte of a change to it.
+    fn changed() -> impl Strategy<Value = Vec<u8>> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,3})?".prop_map(|number| number),
+            "[ -~\u{80}-\u{ff}]{0,30}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+        ];
+        let value = leaf.prop_recursive(4, 40, 6, |inner| {
+            let member = ("[a-zA-Z]{1,12}", inner.clone())
+                .prop_map(|(name, value)| format!("\"{name}\" :{value}"));
+            prop_oneof![
+                proptest::collection::vec(inner, 0..6)
+                    .prop_map(|all| format!("[{}]", all.join(", "))),
+                proptest::collection::vec(member, 0..6)
+                    .prop_map(|all| format!("{{{}}}", all.join(","))),
+            ]
+        });
+        (value, any::<prop::sample::Index>(), any::<Option<u8>>()).prop_map(|(text, at, byte)| {
+            let mut text = text.into_bytes();
+            if let Some(byte) = byte {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            text
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn it_takes_what_serde_json_takes(text in prop_oneof![pieces(), changed()]) {
+            prop_assume!(std::str::from_utf8(&text).is_ok());
+            prop_assert_eq!(kind(&text), serde_json(&text));
+        }
+    }
+}
