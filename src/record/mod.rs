@@ -3,10 +3,13 @@
 //! Nothing is kept of a record but slices of it, so that what is passed on is passed on as it came:
 //! numbers of 19 digits, and members whose names stand twice.
 
+mod dataset;
+mod time;
 mod value;
 
 use std::{borrow::Cow, fmt};
 
+use jiff::Timestamp;
 use serde::{
     Deserialize, Deserializer as _,
     de::{MapAccess, Visitor},
@@ -41,6 +44,23 @@ pub fn find<'a>(record: &'a [u8], name: &str) -> Option<Value<'a>> {
         }
     });
     read.ok().and(found).map(Value::of)
+}
+
+/// The time of a record of `dataset`: of the first of the members that its time stands in which holds
+/// one. One pass, and nothing else of the record is looked at.
+pub fn time_of(dataset: &str, record: &[u8]) -> Option<Timestamp> {
+    let names = dataset::time_members(dataset);
+    let mut best = None;
+    let read = each(record, &mut |member, value| {
+        let Some(rank) = names.iter().position(|name| *name == member) else { return };
+        if best.is_some_and(|(other, _)| other < rank) {
+            return;
+        }
+        if let Some(time) = Value::of(value).time() {
+            best = Some((rank, time));
+        }
+    });
+    read.ok().and(best).map(|(_, time)| time)
 }
 
 struct Members<'a, 'v>(&'v mut dyn FnMut(Cow<'a, str>, &'a str));
@@ -90,6 +110,36 @@ mod tests {
         assert_eq!(find(record, "c"), None);
         assert_eq!(find(b"[1]", "a"), None);
         assert_eq!(find(br#"{"a":1"#, "a"), None);
+    }
+
+    #[test]
+    fn each_dataset_has_its_own_time() {
+        let expect = |dataset, record: &str, second: Option<i64>| {
+            let time = time_of(dataset, record.as_bytes());
+            assert_eq!(time.map(Timestamp::as_second), second, "{dataset}: {record}");
+        };
+        let http = r#"{"Timestamp":1600000001,"EdgeEndTimestamp":1600000003000000000,"EdgeStartTimestamp":"2020-09-13T12:26:42Z"}"#;
+        expect("http_requests", http, Some(1_600_000_002));
+        expect("firewall_events", http, None);
+        expect("dns_logs", http, Some(1_600_000_001));
+        expect("somebodys", http, Some(1_600_000_002));
+        expect("somebodys", r#"{"CreatedAt":1600000001,"x":1600000002}"#, Some(1_600_000_001));
+        expect("somebodys", "{}", None);
+        expect("somebodys", r#"{"Timestamp":1600000001"#, None);
+    }
+
+    #[test]
+    fn a_member_without_a_time_gives_way_to_the_next_best() {
+        for (record, second) in [
+            (r#"{"EdgeStartTimestamp":0,"EdgeEndTimestamp":1600000001}"#, 1_600_000_001),
+            (r#"{"EdgeEndTimestamp":1600000001,"EdgeStartTimestamp":""}"#, 1_600_000_001),
+            (r#"{"EdgeEndTimestamp":1600000001,"EdgeStartTimestamp":1600000002}"#, 1_600_000_002),
+            (r#"{"EdgeStartTimestamp":1600000002,"EdgeEndTimestamp":1600000001}"#, 1_600_000_002),
+            (r#"{"EdgeStartTimestamp":1600000002,"EdgeStartTimestamp":1600000003}"#, 1_600_000_003),
+        ] {
+            let time = time_of("http_requests", record.as_bytes());
+            assert_eq!(time.map(Timestamp::as_second), Some(second), "{record}");
+        }
     }
 
     #[test]

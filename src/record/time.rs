@@ -1,0 +1,158 @@
+//! Timestamps of records, in every form that Logpush has for them.
+//!
+//! Exact: no float stands between the text and the time, since 19 digits do not fit into one.
+
+use jiff::Timestamp;
+
+use super::Value;
+
+impl Value<'_> {
+    /// Reads a time: RFC 3339 with up to nine digits of a second, or a whole number of seconds (ten
+    /// digits), milliseconds (13), microseconds (16) or nanoseconds (19), quoted or not. `None` for
+    /// all else, and for a zero in any of these forms: that is how Logpush says "no value".
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Number(text) => since_epoch(text),
+            Self::String(text) => since_epoch(text).or_else(|| rfc3339(text)),
+            Self::Null | Self::Bool(_) | Self::Composite(_) => None,
+        }
+    }
+}
+
+/// The unit follows from the number of digits: it is right from 2001 to 2286.
+fn since_epoch(text: &str) -> Option<Timestamp> {
+    if text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    match text.len() {
+        10 => Timestamp::from_second(text.parse().ok()?).ok(),
+        13 => Timestamp::from_millisecond(text.parse().ok()?).ok(),
+        16 => Timestamp::from_microsecond(text.parse().ok()?).ok(),
+        19 => Timestamp::from_nanosecond(text.parse().ok()?).ok(),
+        _ => None,
+    }
+}
+
+/// `Timestamp` reads more than RFC 3339, such as a basic form without separators, so the shape is
+/// looked at first.
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    let shape = |(at, byte): (usize, &u8)| match at {
+        4 | 7 => *byte == b'-',
+        10 => matches!(byte, b'T' | b't' | b' '),
+        13 | 16 => *byte == b':',
+        _ => byte.is_ascii_digit(),
+    };
+    let (date_time, rest) = text.as_bytes().split_at_checked(19)?;
+    if !date_time.iter().enumerate().all(shape) || rest.ends_with(b"]") {
+        return None;
+    }
+    let time: Timestamp = text.parse().ok()?;
+    // Go's zero is in the year 1, that of a Unix time in 1970.
+    (time.as_second() > 0).then_some(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn time(raw: &str) -> Option<String> {
+        Value::of(raw).time().map(|time| time.to_string())
+    }
+
+    #[test]
+    fn every_form_of_logpush_is_read_exactly() {
+        let cases = [
+            (r#""2022-05-26T09:23:54Z""#, "2022-05-26T09:23:54Z"),
+            (r#""2022-05-26T09:23:54.123Z""#, "2022-05-26T09:23:54.123Z"),
+            (r#""2022-05-26T09:23:54.123456789Z""#, "2022-05-26T09:23:54.123456789Z"),
+            (r#""2022-05-26t09:23:54z""#, "2022-05-26T09:23:54Z"),
+            (r#""2023-05-24T02:48:33+09:30""#, "2023-05-23T17:18:33Z"),
+            (r#""2023-05-24T02:48:33.5-00:30""#, "2023-05-24T03:18:33.5Z"),
+            ("1653557034", "2022-05-26T09:23:54Z"),
+            ("1653557034123", "2022-05-26T09:23:54.123Z"),
+            ("1653557034123456", "2022-05-26T09:23:54.123456Z"),
+            ("1653557034123456789", "2022-05-26T09:23:54.123456789Z"),
+            (r#""1653557034""#, "2022-05-26T09:23:54Z"),
+            (r#""1653557034123456789""#, "2022-05-26T09:23:54.123456789Z"),
+        ];
+        for (raw, expected) in cases {
+            assert_eq!(time(raw).as_deref(), Some(expected), "{raw}");
+        }
+    }
+
+    #[test]
+    fn no_value_and_nonsense_are_no_time() {
+        let cases = [
+            "0",
+            r#""0""#,
+            r#""""#,
+            "null",
+            "true",
+            "[1653557034]",
+            r#"{"a":1653557034}"#,
+            "-1653557034",
+            "1653557034.5",
+            "1.65e9",
+            "16535570341",
+            "99999999999999999999",
+            r#""+653557034""#,
+            r#"" 1653557034""#,
+            r#""0653557034""#,
+            r#""1653557034000000000Z""#,
+            r#""1970-01-01T00:00:00Z""#,
+            r#""0001-01-01T00:00:00Z""#,
+            r#""2022-05-26""#,
+            r#""2022-05-26T09:23:54""#,
+            r#""2022-05-26T09:23Z""#,
+            r#""2022-13-26T09:23:54Z""#,
+            r#""2022-02-30T09:23:54Z""#,
+            r#""2022-05-26T25:23:54Z""#,
+            r#""2022-05-26T09:23:54.1234567890Z""#,
+            r#""20220526T092354Z""#,
+            r#""2022-05-26T09:23:54Z[UTC]""#,
+            r#""2022-05-26T09:23:54Zebra""#,
+            r#""Thu, 21 May 2022 11:17:33 UTC""#,
+            "\"2022-05-26T09:23:5\u{e4}Z\"",
+        ];
+        for raw in cases {
+            assert_eq!(time(raw), None, "{raw}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_reads_the_same_in_every_form(
+            second in 1_000_000_000_i64..=9_999_999_999, nanosecond in 0_i32..1_000_000_000,
+            offset in -1439_i32..1440, quoted in any::<bool>(),
+        ) {
+            let exact = Timestamp::new(second, nanosecond).unwrap();
+            let offset = jiff::tz::Offset::from_seconds(offset * 60).unwrap();
+            let zone = exact.display_with_offset(offset);
+            let numbers = [
+                (second.to_string(), 1_000_000_000),
+                (exact.as_millisecond().to_string(), 1_000_000),
+                (exact.as_microsecond().to_string(), 1_000),
+                (exact.as_nanosecond().to_string(), 1),
+            ];
+            for (text, unit) in numbers {
+                let raw = if quoted { format!("\"{text}\"") } else { text };
+                let read = Value::of(&raw).time().map(Timestamp::as_nanosecond);
+                prop_assert_eq!(read, Some(exact.as_nanosecond() / unit * unit));
+            }
+            for text in [format!("\"{exact}\""), format!("\"{exact:.9}\""), format!("\"{zone}\"")] {
+                prop_assert_eq!(Value::of(&text).time(), Some(exact), "{}", text);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,40}", shaped in "[0-9TZ:.+-]{0,35}") {
+            for text in [text, shaped] {
+                if let Some(time) = Value::String(text.into()).time() {
+                    prop_assert!(time.as_second() > 0);
+                }
+            }
+        }
+    }
+}
