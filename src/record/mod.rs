@@ -46,21 +46,42 @@ pub fn find<'a>(record: &'a [u8], name: &str) -> Option<Value<'a>> {
     read.ok().and(found).map(Value::of)
 }
 
-/// The time of a record of `dataset`: of the first of the members that its time stands in which holds
-/// one. One pass, and nothing else of the record is looked at.
+/// The time of a record of `dataset`, in one pass over it. `None` too if it cannot be read.
 pub fn time_of(dataset: &str, record: &[u8]) -> Option<Timestamp> {
-    let names = dataset::time_members(dataset);
-    let mut best = None;
-    let read = each(record, &mut |member, value| {
-        let Some(rank) = names.iter().position(|name| *name == member) else { return };
-        if best.is_some_and(|(other, _)| other < rank) {
+    let mut time = EventTime::of(dataset);
+    let read = each(record, &mut |member, value| time.see(&member, value));
+    read.ok().and(time.found())
+}
+
+/// Finds the time of a record while somebody else leads its members through [`each`]: that of the
+/// first of the members which hold a time in its dataset that does hold one.
+#[derive(Debug)]
+pub struct EventTime {
+    members: &'static [&'static str],
+    best: Option<(usize, Timestamp)>,
+}
+
+impl EventTime {
+    /// For a record of `dataset`.
+    pub fn of(dataset: &str) -> Self {
+        Self { members: dataset::time_members(dataset), best: None }
+    }
+
+    /// Looks at one member, its value as it stands in the record.
+    pub fn see(&mut self, member: &str, value: &str) {
+        let Some(rank) = self.members.iter().position(|name| *name == member) else { return };
+        if self.best.is_some_and(|(best, _)| best < rank) {
             return;
         }
         if let Some(time) = Value::of(value).time() {
-            best = Some((rank, time));
+            self.best = Some((rank, time));
         }
-    });
-    read.ok().and(best).map(|(_, time)| time)
+    }
+
+    /// What was found so far.
+    pub fn found(&self) -> Option<Timestamp> {
+        self.best.map(|(_, time)| time)
+    }
 }
 
 struct Members<'a, 'v>(&'v mut dyn FnMut(Cow<'a, str>, &'a str));

@@ -4,6 +4,7 @@
 //! durable belongs to [`crate::delivery`]. Sinks know batches and blocks, nothing of HTTP.
 
 mod file;
+pub mod message;
 mod stdout;
 pub mod template;
 

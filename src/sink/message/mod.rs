@@ -1,0 +1,103 @@
+//! Turns one record into a message that a SIEM reads: its own JSON, CEF or LEEF.
+//!
+//! Pure: no clock, no sockets. The rules are told to people in `docs/message-formats.md`; what goes
+//! where stands in the tables of `mapping`, and nothing of a record is left out but empty values.
+
+mod line;
+mod mapping;
+mod members;
+mod severity;
+#[cfg(test)]
+mod tests;
+
+use self::{
+    line::{Line, Syntax},
+    mapping::{Field, Mapping, Source},
+    members::Members,
+};
+
+/// What the body of a message is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Message {
+    /// The record as it came.
+    #[default]
+    Json,
+    /// Common Event Format, version 0.
+    Cef,
+    /// Log Event Extended Format, version 2.0.
+    Leef,
+}
+
+/// Appends to `out` the message for `record`, a JSON object of `dataset`: one line, without an end of
+/// line. It cannot fail: a record that cannot be read goes into the message as a whole.
+pub fn render(message: Message, dataset: &str, record: &[u8], out: &mut Vec<u8>) {
+    match message {
+        Message::Json => out.extend_from_slice(record),
+        Message::Cef => event(Syntax::Cef, dataset, record, out),
+        Message::Leef => event(Syntax::Leef, dataset, record, out),
+    }
+}
+
+fn event(syntax: Syntax, dataset: &str, record: &[u8], out: &mut Vec<u8>) {
+    let mapping = Mapping::of(dataset);
+    let mut members = Members::of(dataset, record);
+    let severity = severity::of(mapping, &members);
+    let kind = mapping.event.iter().find_map(|name| members.word(name));
+    let name = if mapping.name.is_empty() { dataset } else { mapping.name };
+
+    let mut line = Line::begin(syntax, out);
+    line.header(dataset, kind.as_deref(), name, severity);
+    line.pair("cat", dataset);
+    if let Some(time) = members.time() {
+        line.number(syntax.pick("rt", "devTime"), time.as_millisecond());
+    }
+    if matches!(syntax, Syntax::Leef) {
+        line.number("sev", severity.into());
+    }
+    let mut last = "";
+    for field in mapping.fields {
+        let key = syntax.pick(field.cef, field.leef);
+        // Of several members for one key the first that has a value takes it.
+        if !key.is_empty() && key != last && write(&mut line, &mut members, field, key) {
+            last = key;
+        }
+    }
+    for (key, value) in members.rest() {
+        line.pair(&key, &value);
+    }
+    if !members.are_read() {
+        line.pair(syntax.pick("msg", "Record"), &String::from_utf8_lossy(record));
+    }
+}
+
+/// What Cloudflare has where there is nothing to say.
+fn says_nothing(word: &str) -> bool {
+    word.eq_ignore_ascii_case("unknown")
+}
+
+/// Says whether there was such a value and it fits the key.
+fn write(line: &mut Line<'_>, members: &mut Members<'_>, field: &Field, key: &str) -> bool {
+    match field.from {
+        Source::Member(name) => {
+            let Some(value) = members.text(name).filter(|text| !says_nothing(text)) else {
+                return false;
+            };
+            let fits = line.typed(key, name, &value);
+            if fits {
+                members.mark(name);
+            }
+            fits
+        }
+        Source::Url { scheme, host, path, query } => {
+            let parts = [scheme, host, path].map(|name| members.text(name));
+            let [Some(before), Some(host), Some(after)] = parts else { return false };
+            let asked = query.and_then(|name| members.text(name)).unwrap_or_default();
+            line.pair(key, &format!("{before}://{host}{after}{asked}"));
+            // The host stays by itself, too: people search for it.
+            for name in [scheme, path].into_iter().chain(query) {
+                members.mark(name);
+            }
+            true
+        }
+    }
+}

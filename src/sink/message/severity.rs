@@ -1,0 +1,79 @@
+//! How grave an event is, from 1 to 10, as both formats have it.
+
+use super::{mapping::Mapping, members::Members};
+
+/// How a member tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scale {
+    /// By the word for what was done: see [`WORDS`].
+    Action,
+    /// By the status of an HTTP response.
+    HttpStatus,
+    /// By the code of a DNS response.
+    DnsCode,
+    /// By whether it succeeded.
+    Success,
+}
+
+/// The first that is part of the word, in lower case, decides.
+pub(super) const WORDS: &[(&str, u8)] = &[
+    ("solved", 3),
+    ("bypass", 3),
+    ("allow", 1),
+    ("block", 7),
+    ("drop", 7),
+    ("deny", 7),
+    ("denied", 7),
+    ("filtered", 7),
+    ("connectionclose", 7),
+    ("quarantine", 7),
+    ("challenge", 5),
+    ("error", 5),
+    ("fail", 5),
+    ("exception", 5),
+    ("exceeded", 5),
+    ("override", 3),
+    ("simulate", 3),
+];
+
+/// What a job that only logs says: nothing that merely has these letters, such as `login`.
+const LOGGED: (&str, u8) = ("log", 3);
+
+/// The gravest that one of its members tells, and never less than its dataset has by itself.
+pub(super) fn of(mapping: &Mapping, members: &Members<'_>) -> u8 {
+    let told = mapping.severity.iter().filter_map(|(member, scale)| {
+        let word = members.word(member)?;
+        Some(scale.of(&word))
+    });
+    told.fold(mapping.base, u8::max)
+}
+
+impl Scale {
+    fn of(self, word: &str) -> u8 {
+        match self {
+            Self::Action => {
+                let word = word.to_ascii_lowercase();
+                if word == LOGGED.0 {
+                    return LOGGED.1;
+                }
+                let known = WORDS.iter().find(|(part, _)| word.contains(part));
+                known.map_or(1, |(_, severity)| *severity)
+            }
+            Self::HttpStatus => match word.parse::<u16>() {
+                Ok(401 | 403 | 407 | 429) => 4,
+                Ok(400..=499) => 3,
+                Ok(500..=599) => 5,
+                _ => 1,
+            },
+            Self::DnsCode => match word {
+                "0" => 1,
+                "3" => 2,
+                _ => 4,
+            },
+            Self::Success => match word {
+                "false" | "failure" => 6,
+                _ => 1,
+            },
+        }
+    }
+}
