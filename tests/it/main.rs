@@ -39,6 +39,8 @@ mod hostile;
 mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.
 mod lifecycle;
+/// CEF and LEEF are what somebody else reads them as.
+mod message_formats;
 /// Inputs that other receivers refuse, lose or change: each as docs/odd-inputs.md has it.
 mod odd_inputs;
 /// Records come out as they went in, byte for byte, however they were framed and sent.

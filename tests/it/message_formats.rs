@@ -1,0 +1,151 @@
+//! CEF and LEEF, read back by liblognorm: what rsyslog parses with, and none of our code.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use logpushd::sink::message::{Message, render};
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::support::{names_in, repository, skip};
+
+/// Numbers as they stand in the record.
+type Members = BTreeMap<String, Box<RawValue>>;
+
+const RULES_CEF: &str = "version=2\nrule=:%message:cef%\n";
+/// There is no parser for LEEF in it, but what to make one of.
+const RULES_LEEF: &str = concat!(
+    "version=2\n",
+    "rule=:LEEF:2.0|%vendor:char-to:|%|%product:char-to:|%|%version:char-to:|%|%event:char-to:|%|x09|",
+    r#"%{"name":"attributes","type":"repeat","parser":["#,
+    r#"{"name":"key","type":"char-to","extradata":"="},{"type":"literal","text":"="},"#,
+    r#"{"name":"value","type":"char-sep","extradata":"\t"}],"#,
+    r#""while":[{"type":"literal","text":"\t"}]}%"#,
+    "\n"
+);
+
+fn normalized(rules: &str, lines: &str) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let rulebase = folder.path().join("rules");
+    std::fs::write(&rulebase, rules).unwrap();
+    let mut child = Command::new("lognormalizer")
+        .arg("-r")
+        .arg(&rulebase)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Less than a pipe takes, so neither waits for the other.
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The datasets of the examples, and each record with the message that was made of it.
+fn examples(format: Message) -> Vec<(String, Members, String)> {
+    let folder = repository("tests/data/message");
+    let files = names_in(&folder).into_iter().filter(|name| name.ends_with(".ndjson"));
+    let examples = files.flat_map(|name| {
+        let text = std::fs::read_to_string(folder.join(&name)).unwrap();
+        let dataset = name.trim_end_matches(".ndjson").to_owned();
+        let records = text.lines().filter_map(|record| {
+            let mut out = Vec::new();
+            render(format, &dataset, record.as_bytes(), &mut out);
+            // Half of a surrogate pair in a name: no reader of JSON has it.
+            let members = serde_json::from_str(record).ok()?;
+            Some((dataset.clone(), members, String::from_utf8(out).unwrap()))
+        });
+        records.collect::<Vec<_>>()
+    });
+    examples.collect()
+}
+
+/// Demands each value of a record among what was read.
+fn check(format: Message, line: &str, members: &Members, read: &Map<String, Value>) {
+    let values: Vec<_> = read.values().map(|value| value.as_str().unwrap()).collect();
+    for (name, value) in members {
+        let text = match value.get().as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<String>(value.get()).unwrap(),
+            // Its parts stand within JSON, which may be spaced otherwise.
+            Some(b'[' | b'{' | b'n') => continue,
+            _ => value.get().to_owned(),
+        };
+        let text = match format {
+            Message::Cef => text.replace('\t', " "),
+            _ => text.replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r"),
+        };
+        let outcome = match text.as_str() {
+            "" => continue,
+            "true" => "success",
+            "false" => "failure",
+            text => text,
+        };
+        let is_there = values.iter().any(|found| {
+            // A scheme or a path stands within the URL.
+            *found == text || *found == outcome || found.contains("://") && found.contains(&text)
+        });
+        assert!(is_there, "{text:?} of {name} was not read from {line}\n{read:?}");
+    }
+}
+
+fn there_is_no_lognormalizer() -> bool {
+    let missing = Command::new("lognormalizer").arg("-V").output().is_err();
+    if missing {
+        skip("there is no lognormalizer");
+    }
+    missing
+}
+
+#[test]
+fn cef_is_read_by_liblognorm() {
+    if there_is_no_lognormalizer() {
+        return;
+    }
+    let examples = examples(Message::Cef);
+    assert!(examples.len() > 20);
+    // Debian's version loses the first byte of the first key, unless a space is before it.
+    let spaced = |line: &str| line.replacen("|cat=", "| cat=", 1);
+    let lines: String = examples.iter().map(|(_, _, line)| spaced(line) + "\n").collect();
+    let read = normalized(RULES_CEF, &lines);
+    assert_eq!(read.len(), examples.len());
+    for ((dataset, members, line), read) in examples.iter().zip(read) {
+        let message = read["message"].as_object().unwrap_or_else(|| panic!("{line}: {read}"));
+        assert_eq!(message["DeviceVendor"], "Cloudflare");
+        assert_eq!(message["DeviceProduct"], "Logpush");
+        assert!(message["SignatureID"].as_str().unwrap().starts_with(dataset.as_str()));
+        let severity: u8 = message["Severity"].as_str().unwrap().parse().unwrap();
+        assert!((1..=10).contains(&severity), "{line}");
+        let extensions = message["Extensions"].as_object().unwrap();
+        assert_eq!(extensions["cat"], dataset.as_str());
+        assert!(extensions["rt"].as_str().unwrap().starts_with("1763766522"), "{line}");
+        check(Message::Cef, line, members, extensions);
+    }
+}
+
+#[test]
+fn leef_is_read_by_liblognorm() {
+    if there_is_no_lognormalizer() {
+        return;
+    }
+    let examples = examples(Message::Leef);
+    assert!(examples.len() > 20);
+    let lines: String = examples.iter().map(|(_, _, line)| line.clone() + "\n").collect();
+    let read = normalized(RULES_LEEF, &lines);
+    assert_eq!(read.len(), examples.len());
+    for ((dataset, members, line), read) in examples.iter().zip(read) {
+        assert_eq!(read["vendor"], "Cloudflare", "{line}");
+        assert!(read["event"].as_str().unwrap().starts_with(dataset.as_str()), "{line}");
+        let attributes: Map<_, _> = read["attributes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pair| (pair["key"].as_str().unwrap().to_owned(), pair["value"].clone()))
+            .collect();
+        assert_eq!(attributes["cat"], dataset.as_str());
+        assert!(attributes["devTime"].as_str().unwrap().starts_with("1763766522"), "{line}");
+        check(Message::Leef, line, members, &attributes);
+    }
+}
