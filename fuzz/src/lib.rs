@@ -5,9 +5,11 @@
 //! is a panic.
 
 mod body;
+mod message;
 mod text;
 
 pub use self::{
     body::{decode, gzip_body},
+    message::message,
     text::config,
 };

@@ -33,6 +33,12 @@ fn zipped_bodies_keep_their_promises() {
 }
 
 #[test]
+fn messages_keep_their_promises() {
+    replay("fuzz/seeds/message", fuzz::message);
+    replay("tests/data/message", fuzz::message);
+}
+
+#[test]
 fn configurations_keep_their_promises() {
     replay("fuzz/seeds/config", fuzz::config);
     replay("tests/data/config/bad", fuzz::config);
