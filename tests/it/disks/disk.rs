@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Setup, skip, wait_until};
+use crate::support::{Setup, skipped, wait_until};
 
 /// What the disk is of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,10 +34,11 @@ impl Disk {
         all.into_iter().filter_map(|filesystem| Self::new(filesystem, mebibytes)).collect()
     }
 
-    /// `None`, and says so, where such a filesystem cannot be mounted.
+    /// `None`, and says so, where such a filesystem cannot be mounted. That is no failure even where
+    /// all other programs are required: what a container forbids, nobody can install.
     pub(crate) fn new(filesystem: Filesystem, mebibytes: u32) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            skip("only root can mount a small filesystem");
+            skipped("only root can mount a small filesystem");
             return None;
         }
         let disk = Self { dir: tempfile::tempdir().unwrap(), filesystem };
@@ -52,7 +53,7 @@ impl Disk {
             }
         };
         if let Err(why) = made.and_then(|()| disk.mount(mebibytes)) {
-            skip(&format!("no small {filesystem:?} can be mounted here: {why}"));
+            skipped(&format!("no small {filesystem:?} can be mounted here: {why}"));
             return None;
         }
         Some(disk)
@@ -173,7 +174,7 @@ impl Disk {
         match fs::write(&trigger, "1") {
             Ok(()) => true,
             Err(error) => {
-                skip(&format!("ext4 cannot be made to fail: {}: {error}", trigger.display()));
+                skipped(&format!("ext4 cannot be made to fail: {}: {error}", trigger.display()));
                 false
             }
         }
