@@ -1,6 +1,6 @@
 //! A line of a quarantine file: one rejected record, and where it came from.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,17 @@ pub struct Line<'a> {
     /// The file in `bodies/` that holds the whole of a record that is cut here.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Cow<'a, str>>,
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        if write!(text, "{byte:02x}").is_err() {
+            break;
+        }
+    }
+    text
 }
 
 /// The bytes that hexadecimal digits stand for.
@@ -75,7 +86,8 @@ mod tests {
     }
 
     #[test]
-    fn hexadecimal_is_read() {
+    fn hexadecimal_is_written_and_read() {
+        assert_eq!(hex(&[0, 255, 27]), "00ff1b");
         assert_eq!(unhex("00ff1B").unwrap(), [0, 255, 27]);
         assert_eq!(unhex("").unwrap(), b"");
         for wrong in ["0", "0g", "+1", "0\u{e9}"] {

@@ -8,7 +8,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{BODIES, DIR_MODE, Line};
+use super::{BODIES, DIR_MODE, Line, line::hex};
 use crate::{
     decode::{Block, Reject, RejectReason},
     durable,
@@ -90,18 +90,6 @@ fn text(reject: &Reject) -> Option<&str> {
         }
         _ => None,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        if write!(text, "{byte:02x}").is_err() {
-            break;
-        }
-    }
-    text
 }
 
 impl Sink for QuarantineSink {
