@@ -84,6 +84,39 @@ struct Deadlines {
     close: Duration,
 }
 
+/// Answers requests: a closure that takes a request and its peer, and gives back a future.
+pub trait Service {
+    /// What the answer carries.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
+
+    /// Answers one request.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
+}
+
+impl<S, F, B> Service for S
+where
+    S: Fn(Request<Incoming>, SocketAddr) -> F,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
+{
+    type Body = B;
+
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<B>> + Send + 'static {
+        self(request, peer)
+    }
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ConnectionEnd {
@@ -105,52 +138,34 @@ pub enum ConnectionEnd {
 ///
 /// When `stop` is cancelled, requests under way are finished, however long they take: whoever
 /// cancels bounds the wait.
-pub async fn connection<S, F, B>(
+pub async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Arc<ServerConfig>,
-    service: S,
+    service: impl Service,
     stop: CancellationToken,
-) -> ConnectionEnd
-where
-    S: Fn(Request<Incoming>, SocketAddr) -> F,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+) -> ConnectionEnd {
     encrypted(stream, peer, tls, service, stop, DEADLINES).await
 }
 
 /// Serves an HTTP/1.1 connection without TLS until its end: for the admin listener.
-pub(crate) async fn plain_connection<S, F, B>(
+pub(crate) async fn plain_connection(
     stream: TcpStream,
     peer: SocketAddr,
-    service: S,
+    service: impl Service,
     stop: CancellationToken,
-) -> ConnectionEnd
-where
-    S: Fn(Request<Incoming>, SocketAddr) -> F,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+) -> ConnectionEnd {
     http(stream, canonical(peer), Protocol::Http1, service, stop, DEADLINES).await
 }
 
-async fn encrypted<S, F, B>(
+async fn encrypted(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Arc<ServerConfig>,
-    service: S,
+    service: impl Service,
     stop: CancellationToken,
     deadlines: Deadlines,
-) -> ConnectionEnd
-where
-    S: Fn(Request<Incoming>, SocketAddr) -> F,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+) -> ConnectionEnd {
     let peer = canonical(peer);
     let handshake = timeout(deadlines.handshake, TlsAcceptor::from(tls).accept(stream));
     let stream = tokio::select! {
@@ -189,25 +204,18 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-async fn http<I, S, F, B>(
-    io: I,
+async fn http(
+    io: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: SocketAddr,
     protocol: Protocol,
-    service: S,
+    service: impl Service,
     stop: CancellationToken,
     deadlines: Deadlines,
-) -> ConnectionEnd
-where
-    I: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Fn(Request<Incoming>, SocketAddr) -> F,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+) -> ConnectionEnd {
     let activity = Activity::new();
     let counted = service_fn(|request| {
         let under_way = activity.begin();
-        let response = service(request, peer);
+        let response = service.answer(request, peer);
         async move {
             let response = response.await;
             Ok::<_, Infallible>(response.map(|body| Counted { body, _request: under_way }))
