@@ -172,12 +172,10 @@ impl Intake {
         }
         // A destination check is answered also while nothing can be stored; what turns out to be a
         // batch is refused then when it is to be committed.
-        match self.unavailable(bytes) {
-            Some(refusal) if self.is_draining() || !(1..=MAX_CHECK_BYTES).contains(&bytes) => {
-                Err(refusal)
-            }
-            _ => Ok(()),
+        if (1..=MAX_CHECK_BYTES).contains(&bytes) && !self.is_draining() {
+            return Ok(());
         }
+        self.unavailable(bytes).map_or(Ok(()), Err)
     }
 
     fn is_draining(&self) -> bool {
