@@ -48,6 +48,6 @@ pub(super) fn deliveries(
             Ok(Box::new(sink) as Box<dyn Sink>)
         });
     deliveries.push(delivery.map_err(Fatal::Config)?);
-    deliveries.iter().for_each(Delivery::release_delivered);
+    deliveries.iter_mut().for_each(Delivery::release_delivered);
     Ok(deliveries)
 }

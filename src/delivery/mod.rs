@@ -101,10 +101,15 @@ impl Delivery {
         &self.name
     }
 
-    /// Lets the spool go of what an earlier life delivered. Only once all consumers are registered:
+    /// Lets the spool go of what was delivered. Only once all consumers are registered:
     /// the spool keeps nothing for one that it does not know.
-    pub fn release_delivered(&self) {
-        self.spool.release(self.id, self.handled);
+    pub fn release_delivered(&mut self) {
+        self.unsaved_since = None;
+        if let Err(error) = self.spool.release(self.id, self.handled) {
+            warn!(sink = self.name, %error, "what was delivered stays in the spool for now");
+            // Tried again with the next checkpoint.
+            self.unsaved_since = Some(Instant::now());
+        }
     }
 
     /// The consumer's place, to ask the spool about it.
@@ -201,8 +206,7 @@ impl Delivery {
         let checkpoint = Checkpoint { batch: self.handled, files };
         self.file.store(&checkpoint).map_err(Failure::Read)?;
         self.sink.saved();
-        self.spool.release(self.id, self.handled);
-        self.unsaved_since = None;
+        self.release_delivered();
         Ok(())
     }
 }

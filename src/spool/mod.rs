@@ -18,13 +18,14 @@ mod survey;
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use tracing::{error, warn};
+use tracing::error;
 
 pub use self::{
     batch::{Batch, Header},
@@ -178,27 +179,31 @@ impl Spool {
 
     /// Says that a consumer will never ask again for the batches up to `sequence`. Those that no
     /// consumer needs are removed.
-    pub fn release(&self, consumer: ConsumerId, sequence: u64) {
+    ///
+    /// # Errors
+    /// It cannot be written down that they were committed: they stay, until a later release.
+    pub fn release(&self, consumer: ConsumerId, sequence: u64) -> io::Result<()> {
         let mut queue = self.queue();
         if let Some(cursor) = queue.cursors.get_mut(consumer.0) {
             cursor.released = sequence;
         }
         let released = queue.cursors.iter().map(|cursor| cursor.released).min().unwrap_or(0);
+        if queue.waiting.range(..=released).next().is_none() {
+            return Ok(());
+        }
+        drop(queue);
+        // That they were committed must be known when their files no longer say so.
+        self.dedup.sync()?;
+        let mut queue = self.queue();
         let kept = queue.waiting.split_off(&(released + 1));
         let gone = std::mem::replace(&mut queue.waiting, kept);
         queue.bytes -= gone.values().map(|entry| entry.bytes).sum::<u64>();
         drop(queue);
         self.remove(&gone.into_values().collect::<Vec<_>>());
+        Ok(())
     }
 
     fn remove(&self, gone: &[Entry]) {
-        if gone.is_empty() {
-            return;
-        }
-        // That they were committed must be known when their files no longer say so.
-        if let Err(error) = self.dedup.sync() {
-            warn!(%error, "a power cut now could make batches come twice");
-        }
         for entry in gone {
             self.leftovers.remove(&self.path(&entry.batch), Leftover::Idle);
         }

@@ -12,14 +12,22 @@ impl Spool {
     /// Drops the oldest batches that nobody else lacks and that none has begun, until about `bytes`
     /// more have room. Says whether anything was dropped.
     pub(super) fn shed(&self, bytes: u64) -> bool {
-        let mut queue = self.queue();
+        let queue = self.queue();
         if queue.cursors.iter().all(|cursor| cursor.consumer.when_full == WhenFull::Block) {
             return false;
         }
+        let committed_below = queue.next_sequence;
+        drop(queue);
+        // As before any other removal.
+        if let Err(error) = self.dedup.sync() {
+            warn!(%error, "the spool is full, and no batch can be dropped from it");
+            return false;
+        }
+        let mut queue = self.queue();
         let wanted = bytes.saturating_add(self.max_bytes / SLACK_PART);
         let mut freed = 0;
         let mut gone = Vec::new();
-        for entry in queue.waiting.values() {
+        for (_, entry) in queue.waiting.range(..committed_below) {
             if freed >= wanted {
                 break;
             }

@@ -81,12 +81,12 @@ fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
     assert_eq!((sequence(fast), sequence(slow)), (Some(1), Some(1)));
     spool.advance(fast, 2);
     assert_eq!((sequence(fast), sequence(slow)), (None, Some(1)));
-    spool.release(fast, 2);
+    spool.release(fast, 2).unwrap();
     assert_eq!(spool.size(), (2, 16));
-    spool.release(slow, 1);
+    spool.release(slow, 1).unwrap();
     assert_eq!(spool.size(), (1, 8));
     assert_eq!(names(spool.batches()).len(), 1);
-    spool.release(slow, 2);
+    spool.release(slow, 2).unwrap();
     assert_eq!((spool.size(), names(spool.batches()).len()), ((0, 0), 0));
 }
 
@@ -102,7 +102,7 @@ fn what_waits_is_found_again_in_order() {
     }
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
     let consumer = register(&spool, 3);
-    spool.release(consumer, 3);
+    spool.release(consumer, 3).unwrap();
     for number in 4..=11 {
         let entry = next(&spool, number - 1);
         assert_eq!(entry.batch.sequence, number);
@@ -118,7 +118,7 @@ fn a_sequence_is_never_used_twice() {
         let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
         let consumer = register(&spool, 0);
         commit(&spool, "{}\n");
-        spool.release(consumer, 1);
+        spool.release(consumer, 1).unwrap();
     }
     // The folder is empty: only the consumer knows of the first batch.
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
@@ -308,7 +308,7 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
         let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
         let consumer = register(&spool, 0);
         assert!(!commit(&spool));
-        spool.release(consumer, 1);
+        spool.release(consumer, 1).unwrap();
         assert_eq!(spool.size().0, 0);
     }
     let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
@@ -334,7 +334,7 @@ fn a_full_spool_costs_only_those_who_may_lose() {
     assert_eq!(spool.room(20), full, "all of them are lacked by one who may not lose");
     assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 1));
     spool.advance(keeps, 4);
-    spool.release(keeps, 4);
+    spool.release(keeps, 4).unwrap();
     assert_eq!(spool.room(20), Ok(()));
     let waiting: Vec<_> = spool.queue().waiting.keys().copied().collect();
     assert_eq!(waiting, [1, 4, 5], "not the one that is begun, and no more than needed");

@@ -51,6 +51,8 @@ mod power;
 mod quarantine;
 /// Every refusal of the contract: its status, its words, and that it leaves nothing behind.
 mod refusals;
+/// What is sent again is delivered once, whatever failed or was killed meanwhile.
+mod resent;
 mod support;
 /// Who may connect, with which version of TLS and which certificate.
 mod tls;

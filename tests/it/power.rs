@@ -260,7 +260,6 @@ const UPLOAD: &str = r#"
 11 <... fdatasync resumed>) = 0
 11 rename("/x/spool/batches/.unfinished-1", "/x/spool/batches/0001.json") = 0
 11 fsync(9</x/spool/batches>) = 0
-11 write(8</x/spool/dedup/current>, ""..., 50) = 50
 12 sendto(7<TCP:[127.0.0.1:8443->127.0.0.1:999]>, ""..., 90, MSG_NOSIGNAL, NULL, 0) = 90
 "#;
 
@@ -271,6 +270,7 @@ const REMOVAL: &str = r#"
 13 fdatasync(10</x/spool/cursors/first.new>) = 0
 13 rename("/x/spool/cursors/first.new", "/x/spool/cursors/first.json") = 0
 13 fsync(10</x/spool/cursors>) = 0
+13 write(8</x/spool/dedup/current>, ""..., 50) = 50
 13 fdatasync(8</x/spool/dedup/current>) = 0
 13 unlink("/x/spool/batches/0001.json") = 0
 "#;

@@ -4,27 +4,23 @@
 //! anew, so a batch is known by the digest of its inflated bytes, within its endpoint and dataset.
 //!
 //! The memory is a log of two files, `current` and `previous`, read at the start. An entry is written
-//! before its batch can be delivered and synced before the batch can leave the spool; until then the
-//! name of the batch's own file says the same. So the two are never both lost.
+//! and synced before its batch can leave the spool, and a batch whose entry cannot be written stays;
+//! until then the name of the batch's own file says the same. So the two are never both lost.
+
+mod log;
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs::{File, OpenOptions},
-    io::{self, BufRead as _, BufReader},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    io,
+    path::PathBuf,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tracing::warn;
 
+use self::log::{Entry, Log};
 use super::Header;
-use crate::durable;
-
-const CURRENT: &str = "current";
-const PREVIOUS: &str = "previous";
 
 /// How many batches are remembered at most: 14 MB of memory and, in two files, 20 MB of disk, both
 /// measured (see docs/reliability.md). Beyond that the oldest is forgotten before its time. A day has
@@ -55,11 +51,10 @@ impl From<u128> for Key {
 
 #[derive(Debug)]
 pub(super) struct Dedup {
-    dir: PathBuf,
     window: Duration,
     known: Mutex<Known>,
-    /// Held while the log is synced: who finds nothing to sync must know that it is done.
-    syncing: Mutex<()>,
+    /// Locked while it is written to, which holds up no claim.
+    log: Mutex<Log>,
     /// Told when a claim ends.
     ended: Condvar,
 }
@@ -68,12 +63,11 @@ pub(super) struct Dedup {
 struct Known {
     states: HashMap<Key, State>,
     /// What is committed, oldest first.
-    order: VecDeque<(i64, Key)>,
-    log: Option<File>,
-    logged: usize,
-    /// When the first entry of the current file was made.
-    log_begun: i64,
-    dirty: bool,
+    order: VecDeque<Entry>,
+    /// How many were in `order` before its first.
+    forgotten: u64,
+    /// How many of all that ever were in `order` are durably in the log.
+    logged: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,46 +88,26 @@ impl Dedup {
     /// Reads what an earlier life remembered. What cannot be read is forgotten: that costs
     /// duplicates, not records.
     pub(super) fn open(dir: PathBuf, window: Duration) -> Self {
+        let (log, entries) = Log::open(dir);
         let dedup = Self {
-            dir,
             window,
             known: Mutex::new(Known::new()),
-            syncing: Mutex::new(()),
+            log: Mutex::new(log),
             ended: Condvar::new(),
         };
         let oldest = micros(Timestamp::now()).saturating_sub(dedup.window_micros());
         let mut known = dedup.known();
-        for name in [PREVIOUS, CURRENT] {
-            let path = dedup.dir.join(name);
-            // Of the two, the current one is read last.
-            known.logged = 0;
-            let read = read(&path, &mut |at, key| {
-                if known.logged == 0 {
-                    known.log_begun = at;
-                }
-                known.logged += 1;
-                if at >= oldest {
-                    known.remember(at, key);
-                }
-            });
-            match read {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    warn!(path = %path.display(), %error, "cannot read which batches were committed");
-                }
-            }
+        for (at, key) in entries.into_iter().filter(|(at, _)| *at >= oldest) {
+            known.remember(at, key);
         }
+        known.logged = known.end();
         drop(known);
         dedup
     }
 
-    /// Remembers a batch that waits in the spool: a power cut may have kept it from the log.
+    /// Remembers a batch that waits in the spool: an earlier life may not have logged it.
     pub(super) fn seed(&self, header: &Header) {
-        let key = Key::of(header);
-        if !self.known().states.contains_key(&key) {
-            self.committed(key, header.received);
-        }
+        self.committed(Key::of(header), header.received);
     }
 
     /// Asks to commit a batch. `None` if that was done within the window; waits while somebody else
@@ -156,71 +130,23 @@ impl Dedup {
 
     /// Remembers that a batch is committed: before anybody can deliver it.
     pub(super) fn committed(&self, key: Key, received: Timestamp) {
-        if self.window.is_zero() {
-            return;
-        }
-        let at = micros(received);
-        let mut known = self.known();
-        known.remember(at, key);
-        if let Err(error) = self.append(&mut known, at, key) {
-            known.log = None;
-            warn!(%error, "cannot write down that a batch is committed: a restart may forget it");
+        if !self.window.is_zero() {
+            self.known().remember(micros(received), key);
         }
     }
 
-    /// Makes all that was remembered so far survive a power cut.
+    /// Writes down all that was committed so far, and makes it survive a power cut.
+    ///
+    /// # Errors
+    /// A restart may forget some of it, unless its files are still in the spool.
     pub(super) fn sync(&self) -> io::Result<()> {
-        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = {
-            let mut known = self.known();
-            if !std::mem::take(&mut known.dirty) {
-                return Ok(());
-            }
-            known.log.as_ref().map(File::try_clone).transpose()?
+        let mut log = lock(&self.log);
+        let (owed, end) = {
+            let known = self.known();
+            (known.unlogged(), known.end())
         };
-        let outcome = log.map_or(Ok(()), |log| durable::sync(&log, &self.dir.join(CURRENT)));
-        if outcome.is_err() {
-            self.known().dirty = true;
-        }
-        outcome
-    }
-
-    fn append(&self, known: &mut Known, at: i64, key: Key) -> io::Result<()> {
-        let begun = at.saturating_sub(known.log_begun) > self.window_micros();
-        if known.logged >= MAX_ENTRIES || (known.logged > 0 && begun) {
-            self.rotate(known)?;
-        }
-        let path = self.dir.join(CURRENT);
-        let log = match &mut known.log {
-            Some(log) => log,
-            none => {
-                let mut options = OpenOptions::new();
-                options.append(true).create(true).mode(0o640);
-                let log = durable::open(&options, &path)?;
-                durable::sync_dir(&self.dir)?;
-                none.insert(log)
-            }
-        };
-        // A line that a crash tore must not take this one with it.
-        let line = format!("\n{at} {:032x}\n", u128::from_be_bytes(key.0));
-        durable::write_all(log, line.as_bytes(), &path)?;
-        if known.logged == 0 {
-            known.log_begun = at;
-        }
-        known.logged += 1;
-        known.dirty = true;
-        Ok(())
-    }
-
-    /// What is in `previous` then is older than the window, or one of too many.
-    fn rotate(&self, known: &mut Known) -> io::Result<()> {
-        if let Some(log) = known.log.take() {
-            durable::sync(&log, &self.dir.join(CURRENT))?;
-        }
-        let (current, previous) = (self.dir.join(CURRENT), self.dir.join(PREVIOUS));
-        durable::rename(&current, &previous)?;
-        durable::sync_dir(&self.dir)?;
-        known.logged = 0;
+        log.add(&owed, self.window_micros())?;
+        self.known().logged = end;
         Ok(())
     }
 
@@ -229,8 +155,7 @@ impl Dedup {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Nothing between lock and unlock panics.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 
@@ -241,11 +166,20 @@ impl Known {
         Self {
             states: HashMap::with_capacity(2 * MAX_ENTRIES),
             order: VecDeque::with_capacity(MAX_ENTRIES + 1),
-            log: None,
+            forgotten: 0,
             logged: 0,
-            log_begun: 0,
-            dirty: false,
         }
+    }
+
+    /// How many ever were in `order`.
+    fn end(&self) -> u64 {
+        self.forgotten + self.order.len() as u64
+    }
+
+    /// What is not in the log yet.
+    fn unlogged(&self) -> Vec<Entry> {
+        let logged = usize::try_from(self.logged.saturating_sub(self.forgotten));
+        self.order.iter().skip(logged.unwrap_or(usize::MAX)).copied().collect()
     }
 
     fn remember(&mut self, at: i64, key: Key) {
@@ -265,6 +199,7 @@ impl Known {
 
     fn forget_first(&mut self) {
         if let Some((_, key)) = self.order.pop_front() {
+            self.forgotten += 1;
             self.states.remove(&key);
         }
     }
@@ -285,20 +220,9 @@ fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-/// Hands the entries of a file over, in order. A line that is not whole was never synced, and is
-/// passed over.
-fn read(path: &Path, take: &mut dyn FnMut(i64, Key)) -> io::Result<()> {
-    for line in BufReader::new(File::open(path)?).split(b'\n').take(2 * MAX_ENTRIES) {
-        let line = line?;
-        let entry = std::str::from_utf8(&line).ok().and_then(|line| {
-            let (at, key) = line.split_once(' ').filter(|(_, key)| key.len() == 32)?;
-            Some((at.parse().ok()?, u128::from_str_radix(key, 16).ok()?.into()))
-        });
-        if let Some((at, key)) = entry {
-            take(at, key);
-        }
-    }
-    Ok(())
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing between lock and unlock panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

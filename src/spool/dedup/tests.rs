@@ -1,6 +1,15 @@
-use std::{fs, sync::mpsc, thread, time::Instant};
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::Instant,
+};
 
-use super::*;
+use super::{
+    log::{CURRENT, PREVIOUS},
+    *,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -67,6 +76,7 @@ fn what_is_older_than_the_window_is_forgotten() {
     dedup.committed(Key::from(1), now - Duration::from_secs(25 * 3600));
     dedup.committed(Key::from(2), now - Duration::from_secs(23 * 3600));
     assert!(dedup.claim(Key::from(1)).is_some() && dedup.claim(Key::from(2)).is_none());
+    dedup.sync().unwrap();
     let dedup = open(dir.path(), DAY);
     assert!(dedup.claim(Key::from(1)).is_some() && dedup.claim(Key::from(2)).is_none());
     let never = open(dir.path(), Duration::ZERO);
@@ -79,20 +89,53 @@ fn memory_and_disk_are_bounded() {
     let dedup = open(dir.path(), DAY);
     for key in 0..MAX_ENTRIES * 2 + 10 {
         dedup.committed(Key::from(key as u128), Timestamp::now());
+        if key % 30_000 == 0 {
+            dedup.sync().unwrap();
+        }
     }
+    dedup.sync().unwrap();
     assert_eq!(dedup.known().order.len(), MAX_ENTRIES);
     assert_eq!(dedup.known().states.len(), MAX_ENTRIES);
     let size = |name| fs::metadata(dir.path().join(name)).unwrap().len();
     assert!(size(CURRENT) + size(PREVIOUS) <= 2 * 51 * MAX_ENTRIES as u64);
     assert!(dedup.claim(Key::from(5)).is_some(), "the oldest");
     assert!(dedup.claim(Key::from(MAX_ENTRIES as u128 * 2)).is_none());
+    let dedup = open(dir.path(), DAY);
+    assert!(dedup.known().order.len() > MAX_ENTRIES / 2);
+    assert!(dedup.claim(Key::from(MAX_ENTRIES as u128 * 2)).is_none());
+}
+
+#[test]
+fn what_could_not_be_logged_is_logged_later_and_takes_no_more_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = open(&dir.path().join("dedup"), DAY);
+    assert!(commit(&dedup, 1));
+    dedup.sync().unwrap_err();
+    fs::create_dir(dir.path().join("dedup")).unwrap();
+    assert!(commit(&dedup, 2));
+    dedup.sync().unwrap();
+    let path = dir.path().join("dedup").join(CURRENT);
+    let whole = fs::read(&path).unwrap();
+    // An attempt that got no further than this.
+    assert!(commit(&dedup, 3));
+    File::options().append(true).open(&path).unwrap().set_len(3 * whole.len() as u64).unwrap();
+    dedup.sync().unwrap();
+    dedup.sync().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes.starts_with(&whole) && !bytes.contains(&0));
+    assert_eq!(bytes.split(|byte| *byte == b' ').count(), 1 + 3);
+    let dedup = open(&dir.path().join("dedup"), DAY);
+    assert!(!commit(&dedup, 1) && !commit(&dedup, 2) && !commit(&dedup, 3));
 }
 
 #[test]
 fn a_torn_or_damaged_log_is_read_as_far_as_it_goes() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
-    assert!(commit(&dedup, 1) && commit(&dedup, 2));
+    for key in [1, 2] {
+        assert!(commit(&dedup, key));
+        dedup.sync().unwrap();
+    }
     let path = dir.path().join(CURRENT);
     let mut bytes = fs::read(&path).unwrap();
     bytes.truncate(bytes.len() - 7);
@@ -131,6 +174,7 @@ fn what_a_full_memory_costs() {
         for number in round * ALL..(round + 1) * ALL {
             dedup.committed(key(number), Timestamp::now());
             if number % 1000 == 0 {
+                dedup.sync().unwrap();
                 most_on_disk = most_on_disk.max(disk());
             }
         }
@@ -147,6 +191,7 @@ fn what_a_full_memory_costs() {
         );
     }
     eprintln!("{most_on_disk} bytes of disk at most");
+    dedup.sync().unwrap();
     drop(dedup);
     let before = resident();
     let begun = Instant::now();

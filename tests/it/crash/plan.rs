@@ -78,7 +78,7 @@ impl Point {
 fn often(step: &str, path: &str) -> bool {
     match path {
         BATCHES => step != "remove",
-        DEDUP | OUT => step == "write",
+        OUT => step == "write",
         _ => false,
     }
 }

@@ -6,6 +6,7 @@ use std::{
         Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -78,7 +79,7 @@ impl Field {
         struct Guard<'a>(&'a Field);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
-                if std::thread::panicking() {
+                if thread::panicking() {
                     self.0.over.store(true, Ordering::Relaxed);
                 }
             }
@@ -119,13 +120,15 @@ impl<'a> Pusher<'a> {
     pub(super) fn run(&mut self, mut next: u64) -> u64 {
         let _guard = self.field.guard();
         let (mut of_life, mut begun) = (0, 0);
+        // Of the other HTTP.
+        let mut twin = Self::new(self.field, self.number + PUSHERS + 1, 0);
         while !self.field.closing.load(Ordering::Relaxed) {
             let Some((_, life)) = self.field.alive() else { break };
             if of_life != life {
                 (of_life, begun) = (life, 0);
             }
             if begun == BATCHES_A_LIFE {
-                std::thread::sleep(RETRY);
+                thread::sleep(RETRY);
                 continue;
             }
             begun += 1;
@@ -134,7 +137,14 @@ impl<'a> Pusher<'a> {
             let key = (self.number, next);
             next += 1;
             self.field.ledger.sending(key, &dataset);
-            if self.push(key, &dataset, true) == Some("committed") {
+            if self.random.below(6) == 0 {
+                // As one does that gave up waiting for an answer that was still to come.
+                thread::scope(|scope| {
+                    scope.spawn(|| twin.push(key, &dataset, false));
+                    self.push(key, &dataset, false);
+                });
+                self.field.answers.fetch_add(1, Ordering::Relaxed);
+            } else if self.push(key, &dataset, true) == Some("committed") {
                 self.field.answers.fetch_add(1, Ordering::Relaxed);
                 if self.random.below(6) == 0 {
                     // As one does that did not see the answer.
@@ -168,7 +178,7 @@ impl<'a> Pusher<'a> {
             if gives_up {
                 return None;
             }
-            std::thread::sleep(RETRY);
+            thread::sleep(RETRY);
         }
     }
 

@@ -199,9 +199,7 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn kill(self) -> Stopped {
         self.signal(Signal::KILL);
-        let stopped = self.end();
-        assert_eq!(stopped.exit, Exit::Killed);
-        stopped
+        self.end().killed()
     }
 }
 
@@ -230,6 +228,19 @@ impl Stopped {
 
     pub(crate) fn file(&self, name: &str) -> Vec<u8> {
         fs::read(self.setup.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// Nothing fails from now on.
+    pub(crate) fn without_faults(self) -> Self {
+        self.setup.faults("");
+        self
+    }
+
+    /// Demands that it was killed.
+    #[track_caller]
+    pub(crate) fn killed(self) -> Self {
+        assert_eq!(self.exit, Exit::Killed, "{}", self.log);
+        self
     }
 
     /// Demands that it went well.

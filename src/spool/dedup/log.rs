@@ -1,0 +1,132 @@
+//! The log of what was committed, as two files: `current` is written to, `previous` is the one before.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead as _, BufReader},
+    iter,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+
+use super::{Key, MAX_ENTRIES};
+use crate::durable;
+
+pub(super) const CURRENT: &str = "current";
+pub(super) const PREVIOUS: &str = "previous";
+
+/// When a batch was received, in microseconds, and what it is known by.
+pub(super) type Entry = (i64, Key);
+
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    dir: PathBuf,
+    file: Option<File>,
+    /// Up to where `current` counts: what is behind came of an attempt that failed.
+    bytes: u64,
+    /// How many it holds.
+    entries: usize,
+    /// When the first of them was made.
+    begun: i64,
+    /// An earlier life wrote to it, and may not have synced it.
+    in_doubt: bool,
+}
+
+impl Log {
+    /// Reads what an earlier life wrote. What cannot be read is left out.
+    pub(super) fn open(dir: PathBuf) -> (Self, Vec<Entry>) {
+        let mut log = Self { dir, ..Self::default() };
+        let mut all = Vec::new();
+        for name in [PREVIOUS, CURRENT] {
+            let path = log.dir.join(name);
+            match read(&path) {
+                Ok((entries, bytes)) => {
+                    if name == CURRENT {
+                        log.bytes = bytes;
+                        log.entries = entries.len();
+                        log.begun = entries.first().map_or(0, |(at, _)| *at);
+                        log.in_doubt = bytes > 0;
+                    }
+                    all.extend(entries);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    warn!(path = %path.display(), %error, "cannot read which batches were committed");
+                    // It may be readable the next time: no byte of it is taken away.
+                    log.bytes = u64::MAX;
+                }
+            }
+        }
+        (log, all)
+    }
+
+    /// Adds what is `owed` to it, and makes all of it survive a power cut.
+    ///
+    /// # Errors
+    /// All that was owed still is: a file that could not be synced may have lost it, whatever the
+    /// next sync says.
+    pub(super) fn add(&mut self, owed: &[Entry], window_micros: i64) -> io::Result<()> {
+        if owed.is_empty() && !self.in_doubt {
+            return Ok(());
+        }
+        let current = self.dir.join(CURRENT);
+        let newest = owed.last().map_or(self.begun, |(at, _)| *at);
+        let is_full = self.entries + owed.len() > MAX_ENTRIES;
+        if self.entries > 0 && (is_full || newest.saturating_sub(self.begun) > window_micros) {
+            durable::sync(self.file()?, &current)?;
+            // What is in `previous` then is older than the window, or one of too many.
+            durable::rename(&current, &self.dir.join(PREVIOUS))?;
+            *self = Self { dir: std::mem::take(&mut self.dir), ..Self::default() };
+        }
+        let counts = self.bytes;
+        let file = self.file()?;
+        let there = file.metadata().map_err(durable::at("reading", &current))?.len();
+        if there > counts {
+            durable::truncate(file, counts, &current)?;
+        }
+        // A line that a crash tore must not take the first of these with it.
+        let lines =
+            owed.iter().map(|(at, key)| format!("{at} {:032x}\n", u128::from_be_bytes(key.0)));
+        let text: String = iter::once("\n".to_owned()).chain(lines).collect();
+        durable::write_all(file, text.as_bytes(), &current)?;
+        durable::sync(file, &current)?;
+        if let (0, Some((at, _))) = (self.entries, owed.first()) {
+            self.begun = *at;
+        }
+        self.bytes = there.min(counts) + text.len() as u64;
+        self.entries += owed.len();
+        self.in_doubt = false;
+        Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&File> {
+        Ok(match &mut self.file {
+            Some(file) => file,
+            none => {
+                let mut options = OpenOptions::new();
+                options.append(true).create(true).mode(0o640);
+                let file = durable::open(&options, &self.dir.join(CURRENT))?;
+                durable::sync_dir(&self.dir)?;
+                none.insert(file)
+            }
+        })
+    }
+}
+
+/// Entries of a file, in order, and its length. A line that is not whole was never synced, and is
+/// passed over.
+fn read(path: &Path) -> io::Result<(Vec<Entry>, u64)> {
+    let mut entries = Vec::new();
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    for line in BufReader::new(file).split(b'\n').take(2 * MAX_ENTRIES) {
+        let line = line?;
+        let entry = std::str::from_utf8(&line).ok().and_then(|line| {
+            let (at, key) = line.split_once(' ').filter(|(_, key)| key.len() == 32)?;
+            Some((at.parse().ok()?, u128::from_str_radix(key, 16).ok()?.into()))
+        });
+        entries.extend(entry);
+    }
+    Ok((entries, bytes))
+}
