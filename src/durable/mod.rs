@@ -11,6 +11,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 /// The operations, by the names that faults are asked for.
@@ -128,6 +129,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Puts a second name to `from`, or a copy where the two folders are on different filesystems, and
 /// makes it last. It is no error if `to` is there already.
 pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
+    /// One copy at a time: two may go by the same temporary name.
+    static COPYING: Mutex<()> = Mutex::new(());
+
     let linked = step(Step::Link, to, || match fs::hard_link(from, to) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
@@ -135,6 +139,7 @@ pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) => Err(error),
     })?;
     if !linked {
+        let _alone = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
         let beside = to.with_extension("new");
         fs::copy(from, &beside).map_err(at("copying to", &beside))?;
         sync(&File::open(&beside)?, &beside)?;
@@ -144,7 +149,7 @@ pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The folder that a path's name stands in.
-fn folder(path: &Path) -> &Path {
+pub fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -57,3 +57,40 @@ impl Bodies {
 fn digest(path: &Path) -> io::Result<blake3::Hash> {
     Ok(blake3::Hasher::new().update_reader(File::open(path)?)?.finalize())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread, time::Duration};
+
+    use super::*;
+    use crate::spool::Spool;
+
+    #[test]
+    fn bodies_that_come_together_are_each_kept_whole_also_on_another_filesystem() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path(), 1 << 30, Duration::ZERO).unwrap();
+        let elsewhere = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let bodies = Bodies::open(elsewhere.path()).unwrap();
+        let origin = Origin {
+            endpoint: "push".to_owned(),
+            dataset: "dns_logs".to_owned(),
+            received: jiff::Timestamp::UNIX_EPOCH,
+        };
+        thread::scope(|scope| {
+            for sender in 0..8_u8 {
+                let (spool, bodies, origin) = (&spool, &bodies, &origin);
+                scope.spawn(move || {
+                    for number in 0..20 {
+                        let body = [sender, number].repeat(30_000);
+                        let mut staging = spool.stage();
+                        staging.write(&body).unwrap();
+                        let name = bodies.keep(staging, origin).unwrap();
+                        assert!(fs::read(bodies.dir.join(name)).unwrap() == body);
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(&bodies.dir).unwrap().count(), 8 * 20);
+        assert_eq!(fs::read_dir(spool.batches()).unwrap().count(), 0);
+    }
+}
