@@ -81,12 +81,11 @@ impl FileSink {
     /// was (a disk that is not mounted yet), with bytes behind its mark that must not be doubled.
     fn open(&mut self, path: &Path) -> Result<(), SinkError> {
         let named = path.metadata();
-        if let Ok(named) = &named
-            && let Some(target) = self.targets.get(path)
-            && target.open.is_some()
-            && target.inode == named.ino()
-        {
-            return Ok(());
+        if let Some(target) = self.targets.get_mut(path) {
+            let has_name = named.as_ref().is_ok_and(|named| named.ino() == target.inode);
+            if if has_name { target.open.is_some() } else { target.goes_on(path)? } {
+                return Ok(());
+            }
         }
         if named.is_err()
             && let Some(folder) = path.parent()
@@ -148,6 +147,20 @@ impl FileSink {
     fn current(&mut self) -> Option<(&Path, &mut Target)> {
         let path = self.current.as_deref()?;
         Some((path, self.targets.get_mut(path)?))
+    }
+}
+
+impl Target {
+    /// Whether the file, which lost its name, holds more than the finished batches: what an attempt or
+    /// an earlier life began there is brought to its end there, and not written again elsewhere.
+    fn goes_on(&mut self, path: &Path) -> io::Result<bool> {
+        if self.open.is_none() {
+            let file = open::renamed(path, self.inode);
+            self.open = file.map(|file| Open::new(file, 0, self.finished));
+        }
+        let Some(open) = &mut self.open else { return Ok(false) };
+        open.measure(path)?;
+        Ok(open.length > self.finished && open.is_named(path)?)
     }
 }
 

@@ -1,9 +1,12 @@
 //! A file that is open: what it holds, what of it is durable, and what others may have left in it.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, DirEntry, File, OpenOptions},
     io,
-    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{FileExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -25,6 +28,20 @@ pub(super) struct Open {
     doubtful: bool,
 }
 
+/// Finds the file with this inode beside `path`, by a name that begins as that of `path` does: so do
+/// those that rotation gives.
+pub(super) fn renamed(path: &Path, inode: u64) -> Option<File> {
+    let stem = path.file_stem()?.as_encoded_bytes();
+    let is_it = |named: &DirEntry| {
+        named.file_name().as_encoded_bytes().starts_with(stem)
+            && named.metadata().is_ok_and(|it| it.is_file() && it.ino() == inode)
+    };
+    let named = fs::read_dir(path.parent()?).ok()?.flatten().find(is_it)?;
+    let file = OpenOptions::new().read(true).append(true).open(named.path()).ok()?;
+    // Renaming goes on meanwhile.
+    file.metadata().is_ok_and(|it| it.ino() == inode).then_some(file)
+}
+
 impl Open {
     /// `synced` is how much of the file was durable when it was last written to.
     pub(super) fn new(file: File, length: u64, synced: u64) -> Self {
@@ -39,6 +56,11 @@ impl Open {
     pub(super) fn measure(&mut self, path: &Path) -> io::Result<()> {
         self.length = self.file.metadata().map_err(durable::at("reading", path))?.len();
         Ok(())
+    }
+
+    /// Whether any name leads to the file.
+    pub(super) fn is_named(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.file.metadata().map_err(durable::at("reading", path))?.nlink() > 0)
     }
 
     /// Appends what the file takes at once, and says how much that is.

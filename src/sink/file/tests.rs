@@ -75,6 +75,49 @@ fn batches_go_to_the_file_of_their_dataset_and_day() {
     assert_eq!(mode(&dir.path().join("a")), 0o750);
 }
 
+/// A file that lost its name while the third batch was on its way into it, the last checkpoint from
+/// before the second, and the sink that wrote it.
+fn renamed_in_the_middle(dir: &Path) -> (FileSink, Vec<Mark>) {
+    let mut sink = sink(dir, vec![]);
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+    let marks = sink.sync().unwrap();
+    deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
+    begin(&mut sink, &batch(3, "a"));
+    write(&mut sink, "{\"n\":3}\n{\"n\":");
+    let path = file(dir, "a");
+    fs::rename(&path, path.with_extension("ndjson.1")).unwrap();
+    (sink, marks)
+}
+
+#[test]
+fn what_was_begun_in_a_file_is_brought_to_its_end_there_when_it_is_renamed() {
+    for restarted in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, marks) = renamed_in_the_middle(dir.path());
+        if restarted {
+            writer = sink(dir.path(), marks);
+            fs::write(file(dir.path(), "a"), "").unwrap();
+            assert_eq!(deliver(&mut writer, &batch(2, "a"), "{\"n\":2}\n"), None);
+        }
+        deliver(&mut writer, &batch(3, "a"), "{\"n\":3}\n{\"n\":4}\n");
+        deliver(&mut writer, &batch(4, "a"), "{\"n\":5}\n");
+        let renamed = file(dir.path(), "a").with_extension("ndjson.1");
+        assert_eq!(read(&renamed), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n");
+        assert_eq!(read(&file(dir.path(), "a")), "{\"n\":5}\n");
+    }
+}
+
+#[test]
+fn what_was_begun_in_a_file_that_is_removed_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    begin(&mut sink, &batch(1, "a"));
+    write(&mut sink, "{\"n\":1}\n{\"n\":");
+    fs::remove_file(file(dir.path(), "a")).unwrap();
+    deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n{\"n\":2}\n");
+    assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n{\"n\":2}\n");
+}
+
 #[test]
 fn an_attempt_that_failed_goes_on_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
