@@ -16,7 +16,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Runtime},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -78,6 +78,15 @@ impl Client {
             self.connection = Some(self.runtime.block_on(connecting)?);
         }
         Ok(())
+    }
+
+    /// Lets some time pass, and connects again if the server has closed the connection meanwhile.
+    ///
+    /// # Errors
+    /// It is no longer there.
+    pub fn rest(&mut self, pause: Duration) -> Result<(), ClientError> {
+        self.runtime.block_on(async { sleep(pause).await });
+        self.connect()
     }
 
     /// Posts `body` to `path`. A connection that the server has closed meanwhile, as it may at any

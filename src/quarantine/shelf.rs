@@ -5,7 +5,6 @@
 //! `NAME.replayed-SECONDS`.
 
 use std::{
-    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -143,13 +142,21 @@ fn split(name: &str) -> (&str, Option<&'static str>) {
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     match split(&name(path)) {
         (_, Some(ASIDE)) => Ok(path.to_owned()),
-        (base, _) => rename(path, base, ASIDE),
+        // Not a name that another file had before it was done: a replay goes by the name.
+        (base, _) => rename_to_free(path, &numbered(base, ASIDE), &numbered(base, DONE)),
     }
 }
 
-/// Renames a file that was sent and taken. Gives back the new path.
+/// Renames a file that was sent and taken: one that was set aside keeps its number. Gives back the
+/// new path.
 pub fn set_done(path: &Path) -> io::Result<PathBuf> {
-    rename(path, split(&name(path)).0, DONE)
+    let name = name(path);
+    let (base, _) = split(&name);
+    let kept = name.strip_prefix(base).and_then(|suffix| suffix.strip_prefix(ASIDE));
+    match kept.map(|number| path.with_file_name(format!("{base}{DONE}{number}"))) {
+        Some(to) if to.symlink_metadata().is_err() => rename(path, to),
+        _ => rename_to_free(path, &numbered(base, DONE), &numbered(base, DONE)),
+    }
 }
 
 /// Renames a records file that is large, so that the daemon begins another one. `None` if its name
@@ -159,27 +166,45 @@ pub(super) fn roll(path: &Path) -> io::Result<Option<PathBuf>> {
     let Some(stem) = name.strip_suffix(RECORDS_SUFFIX).filter(|stem| !stem.contains('.')) else {
         return Ok(None);
     };
-    rename_to_free(path, |seconds| format!("{stem}.{seconds}{RECORDS_SUFFIX}")).map(Some)
+    let name = |seconds| format!("{stem}.{seconds}{RECORDS_SUFFIX}");
+    rename_to_free(path, &name, &name).map(Some)
 }
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn rename(path: &Path, base: &str, suffix: &str) -> io::Result<PathBuf> {
-    rename_to_free(path, |seconds| format!("{base}{suffix}{seconds}"))
+fn numbered<'a>(base: &'a str, suffix: &'a str) -> impl Fn(u64) -> String + 'a {
+    move |seconds| format!("{base}{suffix}{seconds}")
 }
 
-fn rename_to_free(path: &Path, name: impl Fn(u64) -> String) -> io::Result<PathBuf> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut names = (now..).map(|seconds| path.with_file_name(OsString::from(name(seconds))));
-    let to = names.find(|to| to.symlink_metadata().is_err()).unwrap_or_default();
+/// Renames a file to `name` with the first number, mostly the time, for which that name and the one
+/// to `spare` are free.
+fn rename_to_free(
+    path: &Path,
+    name: &dyn Fn(u64) -> String,
+    spare: &dyn Fn(u64) -> String,
+) -> io::Result<PathBuf> {
+    let is_free = |name: String| path.with_file_name(name).symlink_metadata().is_err();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut number = now.unwrap_or_default().as_secs();
+    while !is_free(name(number)) || !is_free(spare(number)) {
+        number += 1;
+    }
+    rename(path, path.with_file_name(name(number)))
+}
+
+fn rename(path: &Path, to: PathBuf) -> io::Result<PathBuf> {
     durable::rename(path, &to)?;
+    // A replay tells what was sent already by the name that its file got.
+    durable::sync_dir(durable::folder(&to))?;
     Ok(to)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -209,10 +234,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records-2026-01-02.ndjson");
         let mut names = Vec::new();
+        let mut asides = BTreeSet::new();
         for text in ["a", "b", "c"] {
             fs::write(&path, text).unwrap();
             let aside = set_aside(&path).unwrap();
             assert_eq!(set_aside(&aside).unwrap(), aside);
+            assert!(
+                asides.insert(aside.clone()),
+                "a replay takes it for the one before: {aside:?}"
+            );
             let done = set_done(&aside).unwrap();
             assert_eq!(Kind::of(&done), Some(Kind::Replayed));
             assert_eq!(fs::read_to_string(&done).unwrap(), text);

@@ -51,6 +51,8 @@ mod power;
 mod quarantine;
 /// Every refusal of the contract: its status, its words, and that it leaves nothing behind.
 mod refusals;
+/// What was in quarantine comes back once after a mend, whatever is killed meanwhile.
+mod replay;
 /// What is sent again is delivered once, whatever failed or was killed meanwhile.
 mod resent;
 mod support;

@@ -3,7 +3,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -91,6 +90,30 @@ impl<'a> Daemon<'a> {
             Failure::Refused(format!("200 to {path}, but not as logpushd answers: {}", answer.text))
         })
     }
+
+    /// Waits until the daemon can no longer be writing to the files that were set aside just before.
+    ///
+    /// It looks at a file's name when it begins with a batch. What it may be in the middle of is
+    /// therefore in the spool by now, and its checkpoint says when that is written.
+    pub(super) fn settle(&mut self) -> Result<(), Failure> {
+        let survey = Survey::new(&self.config.spool.dir);
+        let waiting = survey.contents()?.waiting;
+        let quarantine = delivery::quarantine_consumer();
+        let last = waiting.iter().rev().find(|entry| (quarantine.wants)(&entry.batch));
+        let Some(last) = last.map(|entry| entry.batch.sequence) else { return Ok(()) };
+        let begun = Instant::now();
+        while delivery::last_batch(&survey.cursors(), delivery::QUARANTINE)?.unwrap_or(0) < last {
+            if begun.elapsed() > SETTLE {
+                return Err(Failure::Unreachable(format!(
+                    "the daemon has not written the rejected records of batch {last} for {} seconds: see its log, then replay again",
+                    SETTLE.as_secs()
+                )));
+            }
+            let there = self.client.rest(POLL);
+            there.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        }
+        Ok(())
+    }
 }
 
 /// Where this machine reaches the daemon.
@@ -131,29 +154,6 @@ fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, Failure> {
         headers.insert(name, value);
     }
     Ok(headers)
-}
-
-/// Waits until the daemon can no longer be writing to the files that were set aside just before.
-///
-/// It looks at a file's name when it begins with a batch. What it may be in the middle of is
-/// therefore in the spool by now, and its checkpoint says when that is written.
-pub(super) fn settle(config: &Config) -> Result<(), Failure> {
-    let survey = Survey::new(&config.spool.dir);
-    let waiting = survey.contents()?.waiting;
-    let quarantine = delivery::quarantine_consumer();
-    let last = waiting.iter().rev().find(|entry| (quarantine.wants)(&entry.batch));
-    let Some(last) = last.map(|entry| entry.batch.sequence) else { return Ok(()) };
-    let begun = Instant::now();
-    while delivery::last_batch(&survey.cursors(), delivery::QUARANTINE)?.unwrap_or(0) < last {
-        if begun.elapsed() > SETTLE {
-            return Err(Failure::Unreachable(format!(
-                "the daemon has not written the rejected records of batch {last} for {} seconds: see its log, then replay again",
-                SETTLE.as_secs()
-            )));
-        }
-        thread::sleep(POLL);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

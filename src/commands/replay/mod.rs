@@ -98,7 +98,7 @@ pub fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Result<(),
     for target in targets.iter_mut().filter(|target| target.body.is_none()) {
         target.path = quarantine::set_aside(&target.path)?;
     }
-    daemon::settle(config).map_err(|failure| fatal(&failure))?;
+    daemon.settle().map_err(|failure| fatal(&failure))?;
     for target in &targets {
         let Err(failure) = target.replay(config, &mut daemon, out) else { continue };
         let failure = told(failure, &target.path, out)?;

@@ -1,0 +1,125 @@
+//! A replay that is killed, or whose daemon is, and is repeated until it comes to its end: every record
+//! is there once, and what is still bad is in quarantine once.
+
+use std::{fs, thread, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{command, lines, long, replay, setup, wait_listed, write_config};
+use crate::support::{Daemon, Exit, Http, Random, Upload, names_in};
+
+/// Of each kind in quarantine.
+const RECORDS: u64 = 60;
+
+fn bad(number: u64) -> String {
+    format!("{{\"bad\":{number},\n")
+}
+
+/// A daemon that would take half of what it has in quarantine. A batch of a replay is small.
+fn stocked() -> Daemon {
+    let daemon = setup().start();
+    for number in 0..6 {
+        let numbers = number * RECORDS / 6..(number + 1) * RECORDS / 6;
+        let body: String = numbers.map(|number| long(number) + &bad(number)).collect();
+        daemon.send(Http::Two, Upload::of(body).gzipped()).ok();
+    }
+    wait_listed(daemon.setup(), 2 * usize::try_from(RECORDS).unwrap());
+    daemon.stop().in_order().setup.table("limits", r#"max_body_bytes = "16KiB""#).start()
+}
+
+/// Demands that all that was good is delivered once, and that what is still bad is in quarantine once,
+/// outside of the files that were replayed.
+#[track_caller]
+fn check(daemon: Daemon) {
+    let last = replay(&daemon);
+    assert_eq!(last.exit, Exit::Code(0), "{}", last.stderr);
+    let total = usize::try_from(RECORDS).unwrap();
+    wait_listed(daemon.setup(), total);
+    let daemon = daemon.stop().in_order().start();
+    let mut want: Vec<_> = (0..RECORDS).map(long).collect();
+    want.sort_unstable();
+    assert_eq!(lines(&daemon, "http_requests"), want);
+    let names = names_in(&daemon.path("quarantine"));
+    let mut found = Vec::new();
+    for name in names.iter().filter(|name| name.starts_with("records-")) {
+        assert!(!name.contains(".replay-"), "{names:?}");
+        if name.ends_with(".ndjson") {
+            let text = fs::read_to_string(daemon.path("quarantine").join(name)).unwrap();
+            for line in text.lines() {
+                let line: Value = serde_json::from_str(line).expect("a whole line");
+                found.push(format!("{}\n", line["record"].as_str().unwrap()));
+            }
+        }
+    }
+    found.sort_unstable();
+    let mut want: Vec<_> = (0..RECORDS).map(bad).collect();
+    want.sort_unstable();
+    assert_eq!(found, want);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_replay_that_is_killed_at_any_place_is_repeated_without_loss_or_double() {
+    let daemon = stocked();
+    for moment in ["before", "after"] {
+        for (step, part, count) in
+            [("rename", ".replay-", 1), ("syncdir", "*", 1), ("rename", ".replayed-", 1)]
+        {
+            let fault = format!("kill {moment} {step} {part} {count}\n");
+            daemon.setup().write("faults-of-replay", &fault);
+            let killed = replay(&daemon);
+            assert_eq!(killed.exit, Exit::Killed, "{fault} {}{}", killed.stdout, killed.stderr);
+        }
+    }
+    daemon.setup().write("faults-of-replay", "");
+    check(daemon);
+}
+
+#[test]
+fn a_replay_that_is_killed_at_any_time_is_repeated_without_loss_or_double() {
+    let daemon = stocked();
+    let mut random = Random::new(7);
+    write_config(&daemon);
+    for _ in 0..15 {
+        let mut child =
+            command(daemon.setup()).stdout(std::process::Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(random.below(400)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    check(daemon);
+}
+
+#[test]
+fn a_daemon_that_is_killed_during_a_replay_loses_and_doubles_nothing() {
+    let mut daemon = stocked();
+    let mut random = Random::new(11);
+    for moment in ["before", "after"] {
+        for (step, part, below) in [
+            ("sync", "/batches", 8),
+            ("rename", "/batches", 8),
+            ("syncdir", "/batches", 8),
+            ("write", "/quarantine/", 4),
+            ("sync", "/quarantine/", 1),
+            ("rename", "/cursors/@quarantine", 1),
+            ("rename", "/cursors/archive", 1),
+            ("write", "/dedup", 1),
+            ("remove", "/batches", 2),
+        ] {
+            let fault = format!("kill {moment} {step} {part} {}\n", 1 + random.below(below));
+            daemon.setup().faults(&fault);
+            // It may have come to its end before the daemon did.
+            let replayed = replay(&daemon);
+            let ends = matches!(replayed.exit, Exit::Code(0 | 69));
+            assert!(ends, "{fault} {:?} {}", replayed.exit, replayed.stderr);
+            if !daemon.has_ended() {
+                daemon.signal(Signal::KILL);
+            }
+            let stopped = daemon.end().killed();
+            // At once: what the last life wrote behind its checkpoints is not looked at yet.
+            daemon = stopped.without_faults().start();
+        }
+    }
+    check(daemon);
+}

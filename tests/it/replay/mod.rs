@@ -1,0 +1,185 @@
+//! What was in quarantine comes back once after a mend.
+
+mod killed;
+
+use std::{fs, process::Command};
+
+use crate::support::{
+    Daemon, Exit, Finished, Http, Setup, Upload, finish, gzip, logpushd, names_in, numbered,
+    wait_for,
+};
+
+const LIMIT: &str = r#"max_record_bytes = "1KiB""#;
+
+/// A daemon that refuses records that are longer than [`LIMIT`], and remembers what was sent.
+fn setup() -> Setup {
+    Setup::new().table("limits", LIMIT).table("spool", r#"dir = "spool""#)
+}
+
+/// A configuration that says where the daemon really listens.
+fn write_config(daemon: &Daemon) {
+    let text = fs::read_to_string(daemon.setup().config()).unwrap();
+    let (any, real) = ("[server]\naddress = \"127.0.0.1:0\"", daemon.address);
+    assert!(text.contains(any), "{text}");
+    daemon
+        .setup()
+        .write("replay.toml", text.replace(any, &format!("[server]\naddress = \"{real}\"")));
+}
+
+fn command(setup: &Setup) -> Command {
+    let mut command = logpushd();
+    command.args(["quarantine", "replay", "-c"]).arg(setup.path("replay.toml"));
+    command.env("LOGPUSHD_FAULTS", setup.path("faults-of-replay"));
+    command
+}
+
+fn replay(daemon: &Daemon) -> Finished {
+    write_config(daemon);
+    finish(&mut command(daemon.setup()))
+}
+
+fn list(setup: &Setup) -> String {
+    let finished = finish(logpushd().args(["quarantine", "list", "-c"]).arg(setup.config()));
+    assert_eq!(finished.exit, Exit::Code(0), "{}", finished.stderr);
+    finished.stdout
+}
+
+/// Waits until quarantine has that many records.
+#[track_caller]
+fn wait_listed(setup: &Setup, records: usize) -> String {
+    let total = format!("\n{records} record{}, ", if records == 1 { "" } else { "s" });
+    wait_for(&format!("{records} records in quarantine"), || {
+        Some(list(setup)).filter(|list| list.contains(&total))
+    })
+}
+
+fn long(number: u64) -> String {
+    format!("{{\"long\":{number},\"pad\":\"{}\"}}\n", "x".repeat(1500))
+}
+
+/// The lines of a file of the sink, sorted.
+fn lines(daemon: &Daemon, dataset: &str) -> Vec<String> {
+    let text = fs::read_to_string(daemon.path(&format!("out/{dataset}.ndjson"))).unwrap();
+    assert!(text.ends_with('\n'));
+    let mut lines: Vec<_> = text.lines().map(|line| format!("{line}\n")).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn records_over_a_limit_come_back_once_after_it_was_raised() {
+    let daemon = setup().start();
+    let body = ["{\"good\":1}\n", &long(1), "nonsense\n", "{\"good\":2}\n", &long(2)].concat();
+    let upload = Upload::of(&body).to("/logpush/dns_logs").gzipped();
+    assert_eq!(daemon.send(Http::Two, upload).ok(), ("committed".to_owned(), 2, 3));
+    let listed = wait_listed(daemon.setup(), 3);
+    for part in [
+        "  main/dns_logs: 1 not_json\n",
+        "  main/dns_logs: 2 too_long\n",
+        "batch 1 of main/dns_logs, for what is cut\n",
+        "3 records, 2 files: ",
+    ] {
+        assert!(listed.contains(part), "{part:?} is not in\n{listed}");
+    }
+    // Before the mend all of it comes back.
+    let first = replay(&daemon);
+    assert_eq!(first.exit, Exit::Code(0), "{}", first.stderr);
+    assert!(
+        first
+            .stdout
+            .contains("3 sent to main/dns_logs: 0 taken, 3 still bad and back in quarantine"),
+        "{}",
+        first.stdout
+    );
+    wait_listed(daemon.setup(), 3);
+
+    let daemon = daemon.stop().in_order().setup.table("limits", "").start();
+    let mended = replay(&daemon);
+    assert_eq!(mended.exit, Exit::Code(0), "{}", mended.stderr);
+    assert!(
+        mended
+            .stdout
+            .contains("3 sent to main/dns_logs: 2 taken, 1 still bad and back in quarantine"),
+        "{}",
+        mended.stdout
+    );
+    assert!(wait_listed(daemon.setup(), 1).contains(": replayed\n"));
+    // What is still bad goes round, and nothing else.
+    let again = replay(&daemon);
+    assert_eq!(again.exit, Exit::Code(0), "{}", again.stderr);
+    assert!(again.stdout.contains("1 sent to main/dns_logs: 0 taken, 1 still"), "{}", again.stdout);
+    wait_listed(daemon.setup(), 1);
+    let want = ["{\"good\":1}\n".to_owned(), "{\"good\":2}\n".to_owned(), long(1), long(2)];
+    let daemon = daemon.stop().in_order().start();
+    assert_eq!(lines(&daemon, "dns_logs"), want);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn without_a_daemon_that_takes_them_records_stay() {
+    let daemon = setup().start();
+    daemon.send(Http::Two, Upload::of(long(1))).ok();
+    wait_listed(daemon.setup(), 1);
+    write_config(&daemon);
+    let stopped = daemon.stop().in_order();
+    let names = names_in(&stopped.setup.path("quarantine"));
+    let alone = finish(&mut command(&stopped.setup));
+    assert_eq!(alone.exit, Exit::Code(69), "{}", alone.stdout);
+    assert!(alone.stderr.contains("the daemon of this configuration must run there"));
+    assert_eq!(names_in(&stopped.setup.path("quarantine")), names, "nothing is renamed");
+
+    // A mend that the daemon does not know of, then one that it does, but its disk is full.
+    let daemon = stopped.setup.table("limits", "").start();
+    daemon.setup().write("secrets.txt", "another secret of the tests");
+    let refused = replay(&daemon);
+    assert_eq!(refused.exit, Exit::Code(69), "{}", refused.stdout);
+    assert!(refused.stderr.contains("SIGHUP"), "{}", refused.stderr);
+    daemon.setup().write("secrets.txt", crate::support::SECRET);
+    daemon.setup().faults("fail ENOSPC open /batches\n");
+    let refused = replay(&daemon);
+    assert_eq!(refused.exit, Exit::Code(69), "{}", refused.stdout);
+    assert!(refused.stderr.contains("No space left on device"), "{}", refused.stderr);
+    assert!(list(daemon.setup()).contains("set aside by a replay that did not succeed"));
+
+    daemon.setup().faults("");
+    let taken = replay(&daemon);
+    assert_eq!(taken.exit, Exit::Code(0), "{}", taken.stderr);
+    daemon.wait_file("out/http_requests.ndjson", long(1).as_bytes());
+    let nothing = replay(&daemon);
+    assert_eq!(nothing.exit, Exit::Code(0), "{}", nothing.stderr);
+    assert!(nothing.stdout.starts_with("nothing to replay in "), "{}", nothing.stdout);
+    let stopped = daemon.stop().in_order();
+    assert_eq!(stopped.file("out/http_requests.ndjson"), long(1).as_bytes());
+}
+
+#[test]
+fn a_body_that_could_not_be_read_comes_back_once_when_it_is_mended() {
+    let daemon = setup().start();
+    let records = numbered(3, 200);
+    let whole = gzip(&records);
+    let cut = Upload::of(&whole[..whole.len() - 20]).header("content-encoding", "gzip");
+    assert_eq!(daemon.send(Http::One, cut).ok(), ("quarantined".to_owned(), 0, 1));
+    let listed = list(daemon.setup());
+    assert!(listed.contains("a body for main/http_requests that cannot be read"), "{listed}");
+
+    let still_bad = replay(&daemon);
+    assert_eq!(still_bad.exit, Exit::Code(69), "{}", still_bad.stdout);
+    assert!(still_bad.stderr.contains("mend the file"), "{}", still_bad.stderr);
+    let bodies = names_in(&daemon.path("quarantine/bodies"));
+    assert_eq!(bodies.len(), 1, "{bodies:?}");
+    let body = daemon.path("quarantine/bodies").join(&bodies[0]);
+    // Beside it, then in its place: its bytes may be those of the spool's file.
+    daemon.setup().write("mended", &whole);
+    fs::rename(daemon.path("mended"), &body).unwrap();
+    // The first time nobody sees that it worked.
+    daemon.setup().write("faults-of-replay", "kill before rename /bodies/ 1\n");
+    assert_eq!(replay(&daemon).exit, Exit::Killed);
+    assert!(body.exists());
+    daemon.setup().write("faults-of-replay", "");
+    let taken = replay(&daemon);
+    assert_eq!(taken.exit, Exit::Code(0), "{}", taken.stderr);
+    assert!(taken.stdout.contains("200 taken, 0 in quarantine, main/http_requests (duplicate)"));
+    assert!(replay(&daemon).stdout.starts_with("nothing to replay in "));
+    let stopped = daemon.stop().in_order();
+    assert_eq!(stopped.file("out/http_requests.ndjson"), records);
+}
