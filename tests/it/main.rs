@@ -55,6 +55,8 @@ mod refusals;
 mod replay;
 /// What is sent again is delivered once, whatever failed or was killed meanwhile.
 mod resent;
+/// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
+mod spool_cli;
 mod support;
 /// Who may connect, with which version of TLS and which certificate.
 mod tls;
