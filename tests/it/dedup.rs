@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, time::Instant};
 
-use crate::support::{Daemon, Http, Random, Setup, Upload, numbered};
+use crate::support::{Daemon, Http, Random, Setup, Upload, names_in, numbered, wait_until};
 
 /// As `MAX_ENTRIES` in `src/spool/dedup/mod.rs`.
 const ENTRIES: u64 = 200_000;
@@ -43,6 +43,8 @@ fn a_full_memory_of_batches_is_read_at_the_start_and_stays_within_its_bound() {
     let daemon = stopped.start();
     let started = begun.elapsed();
     daemon.commit(&records);
+    // It is logged when it is to leave the spool.
+    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
     let memory = resident_kib(&daemon) - before;
     eprintln!("ready after {started:?}, {memory} KiB of memory more");
     assert!(memory < MEMORY_KIB, "{memory} KiB");

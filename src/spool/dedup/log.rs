@@ -34,22 +34,23 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Reads what an earlier life wrote. What cannot be read is left out.
-    pub(super) fn open(dir: PathBuf) -> (Self, Vec<Entry>) {
+    /// Reads what an earlier life wrote, entry by entry: a list of them would cost more than what
+    /// is remembered. What cannot be read is left out.
+    pub(super) fn open(dir: PathBuf, each: &mut dyn FnMut(Entry)) -> Self {
         let mut log = Self { dir, ..Self::default() };
-        let mut all = Vec::new();
         for name in [PREVIOUS, CURRENT] {
+            // What is counted is that of the last one.
+            (log.bytes, log.entries, log.begun) = (0, 0, 0);
             let path = log.dir.join(name);
-            match read(&path) {
-                Ok((entries, bytes)) => {
-                    if name == CURRENT {
-                        log.bytes = bytes;
-                        log.entries = entries.len();
-                        log.begun = entries.first().map_or(0, |(at, _)| *at);
-                        log.in_doubt = bytes > 0;
-                    }
-                    all.extend(entries);
+            let read = read(&path, &mut |entry| {
+                if log.entries == 0 {
+                    log.begun = entry.0;
                 }
+                log.entries += 1;
+                each(entry);
+            });
+            match read {
+                Ok(bytes) => log.bytes = bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     warn!(path = %path.display(), %error, "cannot read which batches were committed");
@@ -58,7 +59,8 @@ impl Log {
                 }
             }
         }
-        (log, all)
+        log.in_doubt = log.bytes > 0;
+        log
     }
 
     /// Adds what is `owed` to it, and makes all of it survive a power cut.
@@ -114,10 +116,9 @@ impl Log {
     }
 }
 
-/// Entries of a file, in order, and its length. A line that is not whole was never synced, and is
-/// passed over.
-fn read(path: &Path) -> io::Result<(Vec<Entry>, u64)> {
-    let mut entries = Vec::new();
+/// Hands over the entries of a file in order, and gives back its length. A line that is not whole was
+/// never synced, and is passed over.
+fn read(path: &Path, each: &mut dyn FnMut(Entry)) -> io::Result<u64> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     for line in BufReader::new(file).split(b'\n').take(2 * MAX_ENTRIES) {
@@ -126,7 +127,7 @@ fn read(path: &Path) -> io::Result<(Vec<Entry>, u64)> {
             let (at, key) = line.split_once(' ').filter(|(_, key)| key.len() == 32)?;
             Some((at.parse().ok()?, u128::from_str_radix(key, 16).ok()?.into()))
         });
-        entries.extend(entry);
+        entry.into_iter().for_each(&mut *each);
     }
-    Ok((entries, bytes))
+    Ok(bytes)
 }

@@ -51,7 +51,7 @@ impl From<u128> for Key {
 
 #[derive(Debug)]
 pub(super) struct Dedup {
-    window: Duration,
+    window_micros: i64,
     known: Mutex<Known>,
     /// Locked while it is written to, which holds up no claim.
     log: Mutex<Log>,
@@ -88,21 +88,21 @@ impl Dedup {
     /// Reads what an earlier life remembered. What cannot be read is forgotten: that costs
     /// duplicates, not records.
     pub(super) fn open(dir: PathBuf, window: Duration) -> Self {
-        let (log, entries) = Log::open(dir);
-        let dedup = Self {
-            window,
-            known: Mutex::new(Known::new()),
+        let window_micros = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+        let oldest = micros(Timestamp::now()).saturating_sub(window_micros);
+        let mut known = Known::new();
+        let log = Log::open(dir, &mut |(at, key)| {
+            if at >= oldest {
+                known.remember(at, key);
+            }
+        });
+        known.logged = known.end();
+        Self {
+            window_micros,
+            known: Mutex::new(known),
             log: Mutex::new(log),
             ended: Condvar::new(),
-        };
-        let oldest = micros(Timestamp::now()).saturating_sub(dedup.window_micros());
-        let mut known = dedup.known();
-        for (at, key) in entries.into_iter().filter(|(at, _)| *at >= oldest) {
-            known.remember(at, key);
         }
-        known.logged = known.end();
-        drop(known);
-        dedup
     }
 
     /// Remembers a batch that waits in the spool: an earlier life may not have logged it.
@@ -114,7 +114,7 @@ impl Dedup {
     /// is at it.
     pub(super) fn claim(&self, key: Key) -> Option<Claim<'_>> {
         let mut known = self.known();
-        known.forget(micros(Timestamp::now()).saturating_sub(self.window_micros()));
+        known.forget(micros(Timestamp::now()).saturating_sub(self.window_micros));
         loop {
             match known.states.get(&key) {
                 None => break,
@@ -130,7 +130,7 @@ impl Dedup {
 
     /// Remembers that a batch is committed: before anybody can deliver it.
     pub(super) fn committed(&self, key: Key, received: Timestamp) {
-        if !self.window.is_zero() {
+        if self.window_micros > 0 {
             self.known().remember(micros(received), key);
         }
     }
@@ -145,13 +145,9 @@ impl Dedup {
             let known = self.known();
             (known.unlogged(), known.end())
         };
-        log.add(&owed, self.window_micros())?;
+        log.add(&owed, self.window_micros)?;
         self.known().logged = end;
         Ok(())
-    }
-
-    fn window_micros(&self) -> i64 {
-        i64::try_from(self.window.as_micros()).unwrap_or(i64::MAX)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
