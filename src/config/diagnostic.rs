@@ -89,16 +89,17 @@ impl Display for Problems {
                 f.write_str("\n\n")?;
             }
             let path = self.path.display();
+            let message = shown(&problem.message);
             match &problem.span {
-                None => write!(f, "{path}: {}", problem.message)?,
+                None => write!(f, "{path}: {message}")?,
                 Some(span) => {
                     let cited = Cited::new(&self.source, span);
-                    write!(f, "{path}:{}:{}: {}", cited.line, cited.column, problem.message)?;
+                    write!(f, "{path}:{}:{}: {message}", cited.line, cited.column)?;
                     write!(f, "\n  {}\n  {}{}", cited.text, cited.padding, cited.carets)?;
                 }
             }
             if let Some(hint) = &problem.hint {
-                write!(f, "\n  = help: {hint}")?;
+                write!(f, "\n  = help: {}", shown(hint))?;
             }
         }
         Ok(())
@@ -146,7 +147,12 @@ impl Cited {
     }
 }
 
-/// The cited line goes to terminals and journals: nothing in it may steer them.
+/// What of the file stands in a message, too: the names of tables may be any text.
+fn shown(text: &str) -> String {
+    text.chars().map(printable).collect()
+}
+
+/// What is shown goes to terminals and journals: nothing in it may steer them.
 fn printable(c: char) -> char {
     if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }
 }
@@ -184,6 +190,13 @@ mod tests {
         for (source, span, expected) in cases {
             assert_eq!(rendered(source, span.clone()), expected, "{source:?} {span:?}");
         }
+    }
+
+    #[test]
+    fn no_escape_sequence_reaches_the_terminal() {
+        let problem = Diagnostic::at(0..1, "a\u{1b}[2J").hint("b\u{9b}c");
+        let shown = Problems::new("x.toml", "a", vec![problem]).to_string();
+        assert_eq!(shown, "x.toml:1:1: a\u{fffd}[2J\n  a\n  ^\n  = help: b\u{fffd}c");
     }
 
     #[test]
