@@ -3,6 +3,7 @@
 //! [`load`] reads a file, collects *every* problem as a [`Diagnostic`] and gives back either a
 //! `Config` or all of them. Nothing below this module sees TOML.
 
+mod choice;
 mod context;
 mod diagnostic;
 mod files;
@@ -20,6 +21,7 @@ use std::{
 use ipnet::IpNet;
 
 pub use self::{
+    choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
     files::read_secrets,
     units::{format_bytes, parse_bytes, parse_duration},

@@ -11,6 +11,10 @@ use crate::support::repository;
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("decode", &["tokio", "hyper", "std::fs", "std::net", "SystemTime", "Instant"]),
     ("sink", &["tokio", "hyper", "crate::http", "crate::delivery", "crate::metrics"]),
+    (
+        "select",
+        &["tokio", "hyper", "std::fs", "std::io", "crate::sink", "crate::spool", "crate::delivery"],
+    ),
     ("spool", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
     ("delivery", &["tokio", "hyper", "crate::http", "crate::daemon"]),
     ("ingest.rs", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),

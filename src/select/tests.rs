@@ -1,0 +1,252 @@
+//! What passes and what is left of it, by example.
+
+use super::*;
+use crate::{
+    config::{Comparison, Condition, Scalar, Test},
+    decode::{Reject, RejectReason},
+};
+
+pub(super) fn block(lines: &[&str]) -> Block {
+    let bytes = lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes();
+    Block { bytes, records: lines.len() as u64, rejects: Vec::new() }
+}
+
+fn selection(conditions: &[(&str, Test)]) -> Selection {
+    let conditions = conditions
+        .iter()
+        .map(|(field, test)| Condition { field: (*field).to_owned(), test: test.clone() })
+        .collect();
+    Selection::new(&Choice { conditions, ..Choice::default() }).unwrap()
+}
+
+fn passes(record: &str, field: &str, test: &Test) -> bool {
+    let block = block(&[record]);
+    let selected = selection(&[(field, test.clone())]).apply(&block).into_owned();
+    assert!(selected.records <= 1);
+    assert_eq!(selected.bytes.is_empty(), selected.records == 0);
+    selected.records == 1
+}
+
+pub(super) fn text(text: &str) -> Scalar {
+    Scalar::String(text.to_owned())
+}
+
+pub(super) fn number(text: &str) -> Scalar {
+    Scalar::Number(text.to_owned())
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// What is left of one record.
+pub(super) fn rewritten(choice: &Choice, record: &str) -> String {
+    let block = block(&[record]);
+    let selected = Selection::new(choice).unwrap().apply(&block).into_owned();
+    assert_eq!(selected.records, 1);
+    String::from_utf8(selected.bytes).unwrap().trim_end_matches('\n').to_owned()
+}
+
+pub(super) fn rename(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(old, new)| ((*old).to_owned(), (*new).to_owned())).collect()
+}
+
+#[test]
+fn conditions_by_kind_of_value() {
+    let one_of = |list: &[Scalar]| Test::OneOf(list.to_vec());
+    let none_of = |list: &[Scalar]| Test::NoneOf(list.to_vec());
+    let is = |comparison, bound: &str| Test::Is(comparison, bound.to_owned());
+    let cases = [
+        // Strings, whatever their escapes.
+        (r#"{"f":"pass"}"#, one_of(&[text("pass")]), true),
+        (r#"{"f":"p\u0061ss"}"#, one_of(&[text("x"), text("pass")]), true),
+        (r#"{"\u0066":"pass"}"#, one_of(&[text("pass")]), true),
+        (r#"{"f":"Pass"}"#, one_of(&[text("pass")]), false),
+        (r#"{"f":""}"#, one_of(&[text("")]), true),
+        // A number is no string, and the other way round.
+        (r#"{"f":"500"}"#, one_of(&[number("500")]), false),
+        (r#"{"f":500}"#, one_of(&[text("500")]), false),
+        (r#"{"f":"500"}"#, is(Comparison::AtLeast, "1"), false),
+        (r#"{"f":"true"}"#, one_of(&[Scalar::Bool(true)]), false),
+        (r#"{"f":1}"#, one_of(&[Scalar::Bool(true)]), false),
+        (r#"{"f":true}"#, one_of(&[Scalar::Bool(true)]), true),
+        (r#"{"f":false}"#, one_of(&[Scalar::Bool(true)]), false),
+        // Numbers to the last digit.
+        (r#"{"f":1669761187123456789}"#, one_of(&[number("1669761187123456789")]), true),
+        (r#"{"f":1669761187123456789}"#, one_of(&[number("1669761187123456788")]), false),
+        (r#"{"f":1669761187123456789}"#, is(Comparison::Above, "1669761187123456788"), true),
+        (r#"{"f":5e2}"#, one_of(&[number("500")]), true),
+        (r#"{"f":500}"#, is(Comparison::AtLeast, "500"), true),
+        (r#"{"f":500}"#, is(Comparison::Above, "500"), false),
+        (r#"{"f":500}"#, is(Comparison::AtMost, "500"), true),
+        (r#"{"f":500}"#, is(Comparison::Below, "500"), false),
+        (r#"{"f":499.9}"#, is(Comparison::Below, "500"), true),
+        // What is not there, or null.
+        ("{}", one_of(&[text("")]), false),
+        (r#"{"f":null}"#, one_of(&[text(""), text("null"), number("0")]), false),
+        ("{}", none_of(&[text("drop")]), true),
+        (r#"{"f":null}"#, none_of(&[text("drop")]), true),
+        ("{}", is(Comparison::Below, "1"), false),
+        (r#"{"f":null}"#, is(Comparison::Below, "1"), false),
+        ("{}", Test::Exists(true), false),
+        ("{}", Test::Exists(false), true),
+        (r#"{"f":null}"#, Test::Exists(true), false),
+        (r#"{"f":null}"#, Test::Exists(false), true),
+        (r#"{"f":""}"#, Test::Exists(true), true),
+        (r#"{"f":[]}"#, Test::Exists(true), true),
+        (r#"{"f":{}}"#, Test::Exists(false), false),
+        (r#"{"f":"drop"}"#, none_of(&[text("x"), text("drop")]), false),
+        // An array stands for its elements, but not for those of arrays in it.
+        (r#"{"f":["log","block"]}"#, one_of(&[text("block")]), true),
+        (r#"{"f":["log","block"]}"#, none_of(&[text("block")]), false),
+        (r#"{"f":["log"]}"#, none_of(&[text("block")]), true),
+        (r#"{"f":[1, 700 ]}"#, is(Comparison::AtLeast, "500"), true),
+        (r#"{"f":[]}"#, one_of(&[text("block")]), false),
+        (r#"{"f":[["block"]]}"#, one_of(&[text("block")]), false),
+        (r#"{"f":{"block":1}}"#, one_of(&[text("block")]), false),
+        // The last of several.
+        (r#"{"f":"a","f":"b"}"#, one_of(&[text("b")]), true),
+        (r#"{"f":"a","f":"b"}"#, one_of(&[text("a")]), false),
+    ];
+    for (record, test, expected) in cases {
+        assert_eq!(passes(record, "f", &test), expected, "{record} {test:?}");
+    }
+}
+
+#[test]
+fn a_dot_leads_into_objects_and_through_arrays_of_them() {
+    let is_x = Test::OneOf(vec![text("x")]);
+    let cases = [
+        ("h.c", r#"{"h":{"c":"x"}}"#, true),
+        ("h.c", r#"{"h":{"c":"y"}}"#, false),
+        ("h.c", r#"{"h": [ {"c":"y"}, {"c":"x"} ]}"#, true),
+        ("h.c", r#"{"h":["c","x"]}"#, false),
+        ("h.c", r#"{"h":[[{"c":"x"}]]}"#, false),
+        ("h.c", r#"{"h":"x"}"#, false),
+        ("h.c.d", r#"{"h":{"c":{"d":"x"}}}"#, true),
+        // A field that has the dot in its name comes first.
+        ("h.c", r#"{"h.c":"x","h":{"c":"y"}}"#, true),
+        ("h.c", r#"{"h":{"c":"x"},"h.c":"y"}"#, false),
+    ];
+    for (field, record, expected) in cases {
+        assert_eq!(passes(record, field, &is_x), expected, "{field} {record}");
+    }
+    let absent = Test::Exists(false);
+    assert!(passes(r#"{"h":{}}"#, "h.c", &absent));
+    assert!(passes(r#"{"h":"c"}"#, "h.c", &absent));
+    assert!(!passes(r#"{"h":[{},{"c":0}]}"#, "h.c", &absent));
+}
+
+#[test]
+fn all_conditions_must_hold() {
+    let both = selection(&[
+        ("a", Test::OneOf(vec![number("1")])),
+        ("b", Test::Is(Comparison::AtLeast, "5".into())),
+        ("b", Test::Is(Comparison::Below, "7".into())),
+    ]);
+    let block = block(&[
+        r#"{"a":1,"b":4}"#,
+        r#"{"a":1,"b":5}"#,
+        r#"{"a":2,"b":5}"#,
+        r#"{"b":6, "a":1.0}"#,
+        r#"{"a":1,"b":7}"#,
+        r#"{"a":1}"#,
+    ]);
+    let selected = both.apply(&block);
+    assert_eq!(selected.bytes, b"{\"a\":1,\"b\":5}\n{\"b\":6, \"a\":1.0}\n");
+    assert_eq!(selected.records, 2);
+}
+
+#[test]
+fn a_block_that_passes_whole_is_not_copied() {
+    let block = block(&[r#"{"a":1}"#, r#"{ "a" : 1 }"#]);
+    let all = selection(&[("a", Test::OneOf(vec![number("1")]))]);
+    assert!(
+        matches!(all.apply(&block), Cow::Borrowed(same) if std::ptr::eq(same, &raw const block))
+    );
+    let untouched = Choice {
+        fields: Fields::Drop(names(&["b", "a.b"])),
+        rename: rename(&[("c", "d")]),
+        ..Choice::default()
+    };
+    assert!(matches!(Selection::new(&untouched).unwrap().apply(&block), Cow::Borrowed(_)));
+    assert!(Selection::new(&Choice { datasets: names(&["d"]), ..Choice::default() }).is_none());
+}
+
+#[test]
+fn what_is_left_keeps_its_order_and_bytes() {
+    let keep = |list: &[&str]| Choice { fields: Fields::Keep(names(list)), ..Choice::default() };
+    let drop = |list: &[&str]| Choice { fields: Fields::Drop(names(list)), ..Choice::default() };
+    let odd = r#" { "b" : 1669761187123456789 ,"a\u0062":"x\ty\u00e4", "o":{"b": 1, "c":[ ]},"b":1e400 } "#;
+    let cases = [
+        (drop(&["o"]), odd, r#"{"b":1669761187123456789,"ab":"x\ty\u00e4","b":1e400}"#),
+        (drop(&["b"]), odd, r#"{"ab":"x\ty\u00e4","o":{"b": 1, "c":[ ]}}"#),
+        (drop(&["o.b", "b"]), odd, r#"{"ab":"x\ty\u00e4","o":{"c":[ ]}}"#),
+        (drop(&["o.x", "x"]), odd, odd),
+        (keep(&["b"]), odd, r#"{"b":1669761187123456789,"b":1e400}"#),
+        (keep(&["o.c", "ab"]), odd, r#"{"ab":"x\ty\u00e4","o":{"c":[ ]}}"#),
+        (keep(&["o", "b", "ab"]), odd, odd),
+        (keep(&["none"]), odd, "{}"),
+        // The parts of fields: in an object, in an array of them, in neither.
+        (drop(&["s.ip"]), r#"{"s":[{"ip":1,"x": 2},3,{"x":4}]}"#, r#"{"s":[{"x":2},3,{"x":4}]}"#),
+        (keep(&["s.ip"]), r#"{"s":[{"ip":1,"x": 2},3,{"x":4}]}"#, r#"{"s":[{"ip":1},{}]}"#),
+        (drop(&["s.ip"]), r#"{"s":"ip"}"#, r#"{"s":"ip"}"#),
+        (keep(&["s.ip"]), r#"{"s":"ip"}"#, "{}"),
+        (drop(&["s.ip"]), r#"{"s.ip":1,"s":{"ip":2}}"#, r#"{"s":{}}"#),
+        (keep(&["s", "s.ip"]), r#"{"s":{"x":1},"t":2}"#, r#"{"s":{"x":1}}"#),
+    ];
+    for (choice, record, expected) in cases {
+        assert_eq!(rewritten(&choice, record), expected, "{choice:?} {record}");
+    }
+}
+
+#[test]
+fn renamed_fields_stand_where_they_stood() {
+    let choice = |pairs| Choice { rename: rename(pairs), ..Choice::default() };
+    let cases = [
+        (choice(&[("a", "src.ip\"")]), r#"{"x":1,"a":2,"y":3}"#, r#"{"x":1,"src.ip\"":2,"y":3}"#),
+        (choice(&[("a", "b"), ("b", "a")]), r#"{"a":1,"b":2}"#, r#"{"b":1,"a":2}"#),
+        // What had the name before gives way, but only to something.
+        (choice(&[("a", "b")]), r#"{"b":1,"a":2}"#, r#"{"b":2}"#),
+        (choice(&[("a", "b")]), r#"{"b": 1}"#, r#"{"b": 1}"#),
+        (choice(&[("a", "b")]), r#"{"a":1,"o":{"a":1},"a":2}"#, r#"{"b":1,"o":{"a":1},"b":2}"#),
+    ];
+    for (choice, record, expected) in cases {
+        assert_eq!(rewritten(&choice, record), expected, "{choice:?} {record}");
+    }
+    let both = Choice {
+        fields: Fields::Keep(names(&["a", "o.p"])),
+        rename: rename(&[("a", "c"), ("o", "q")]),
+        ..Choice::default()
+    };
+    assert_eq!(rewritten(&both, r#"{"c":0,"a":1,"o":{"p":2,"r":3}}"#), r#"{"c":1,"q":{"p":2}}"#);
+}
+
+#[test]
+fn what_cannot_be_looked_into_does_not_pass() {
+    let halves = [r#"{"\ud800":1,"a":1}"#, r#"{"a":1,"o":{"\ud800":1,"b":2}}"#];
+    let choices = [
+        Choice { fields: Fields::Drop(names(&["o.b"])), ..Choice::default() },
+        Choice {
+            conditions: vec![Condition { field: "o.c".into(), test: Test::Exists(false) }],
+            ..Choice::default()
+        },
+    ];
+    for choice in choices {
+        let selected = Selection::new(&choice).unwrap();
+        let block = block(&[halves[0], r#"{"a":1}"#, halves[1]]);
+        assert_eq!(selected.apply(&block).bytes, b"{\"a\":1}\n");
+    }
+    // In a value it is the sender's business.
+    let lone = r#"{"a":"\ud800"}"#;
+    assert!(passes(lone, "a", &Test::NoneOf(vec![text("x")])));
+}
+
+#[test]
+fn rejects_are_no_business_of_a_sink() {
+    let mut block = block(&[r#"{"a":1}"#, r#"{"a":2}"#]);
+    let bytes = b"nope".to_vec().into_boxed_slice();
+    block.rejects = vec![Reject { reason: RejectReason::NotJson, position: 2, length: 4, bytes }];
+    let selected = selection(&[("a", Test::OneOf(vec![number("2")]))]).apply(&block).into_owned();
+    assert_eq!(selected, Block { bytes: b"{\"a\":2}\n".to_vec(), records: 1, rejects: Vec::new() });
+}
