@@ -19,12 +19,6 @@ const LATER: &[(&str, &str)] = &[
     ("sink.*.file.rotate", "leave it out: `%Y-%m-%d` or `%H` in `path` begins a new file by time"),
     ("sink.*.file.compress", "leave it out: compress finished files from a timer"),
     ("sink.*.file.retain", "leave it out: delete old files from a timer or systemd-tmpfiles"),
-    ("sink.*.*.datasets", "leave it out: give the dataset an endpoint of its own, with `sinks`"),
-    ("sink.*.*.endpoints", "leave it out: list the sinks in `sinks` of each endpoint"),
-    ("sink.*.*.where", "leave it out: filter in the Logpush job"),
-    ("sink.*.*.drop_fields", "leave it out: choose the fields in the Logpush job"),
-    ("sink.*.*.keep_fields", "leave it out: choose the fields in the Logpush job"),
-    ("sink.*.*.rename", "leave it out: records are passed on byte for byte"),
 ];
 
 /// What to do without `name`, if it is known and not there yet.
@@ -50,10 +44,9 @@ mod tests {
     #[test]
     fn knows_keys_and_values() {
         assert!(advice("server.tls.acme").is_some());
-        assert!(advice("sink.*.file.where").is_some());
         assert!(advice("endpoint.*.format=csv").is_some());
         assert!(advice("endpoint.*.format=xml").is_none());
         assert!(advice("sink.*.file").is_none());
-        assert!(advice("sink.*.file.where.deeper").is_none());
+        assert!(advice("server.tls.acme.deeper").is_none());
     }
 }

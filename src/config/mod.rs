@@ -160,6 +160,8 @@ pub struct SinkConfig {
     pub kind: SinkKind,
     /// What happens when the spool is full and this sink is behind.
     pub when_full: WhenFull,
+    /// Which batches and records it takes.
+    pub choice: Choice,
 }
 
 /// `sink.NAME.KIND.when_full`

@@ -4,6 +4,8 @@
 //! reading goes on. A [`Table`] knows which keys were asked for; what is left in the end is unknown.
 //! What the values mean is the business of `validate`.
 
+pub(super) mod entries;
+
 use std::{ops::Range, path::PathBuf, time::Duration};
 
 use toml::{

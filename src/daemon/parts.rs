@@ -9,6 +9,7 @@ use crate::{
     http::Intake,
     metrics::Metrics,
     quarantine::QuarantineSink,
+    select::Selection,
     sink::{self, Sink},
     spool::Spool,
 };
@@ -38,7 +39,8 @@ pub(super) fn deliveries(
             Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
                 sink::open(sink, marks)
             });
-        deliveries.push(delivery.map_err(Fatal::Config)?);
+        let delivery = delivery.map_err(Fatal::Config)?;
+        deliveries.push(delivery.selecting(Selection::new(&sink.choice)));
     }
     let consumer = delivery::quarantine_consumer();
     let place = config.sinks.len();

@@ -11,7 +11,8 @@ use crate::{
 /// The name of quarantine in its checkpoint, metrics and log; no sink's name begins like that.
 pub const QUARANTINE: &str = "@quarantine";
 
-/// A sink takes the batches of the endpoints that name it, and of those that the config no longer has.
+/// A sink takes the batches of the endpoints that name it, and of those that the config no longer has;
+/// of these it takes what its own `datasets` and `endpoints` name, if they are set.
 pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
     let without: HashSet<_> = config
         .endpoints
@@ -19,10 +20,16 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
         .filter(|endpoint| !endpoint.sinks.contains(&sink.name))
         .map(|endpoint| endpoint.name.clone())
         .collect();
+    let (datasets, endpoints) = (sink.choice.datasets.clone(), sink.choice.endpoints.clone());
+    let has = |list: &[String], name: &String| list.is_empty() || list.contains(name);
     Consumer {
         name: sink.name.clone(),
         wants: Arc::new(move |batch: &Batch| {
-            batch.header.records > 0 && !without.contains(&batch.header.endpoint)
+            let header = &batch.header;
+            header.records > 0
+                && !without.contains(&header.endpoint)
+                && has(&datasets, &header.dataset)
+                && has(&endpoints, &header.endpoint)
         }),
         when_full: sink.when_full,
     }

@@ -24,9 +24,11 @@ pub use self::{
     consumers::{QUARANTINE, quarantine_consumer, sink_consumer},
 };
 use crate::{
+    decode::Block,
     metrics::Metrics,
+    select::Selection,
     sink::{Begin, Mark, Sink, SinkError},
-    spool::{Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
+    spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
 };
 
 /// How long what was delivered may wait for its checkpoint. That costs a few syncs; without it the
@@ -38,6 +40,8 @@ pub struct Delivery {
     name: String,
     wants: Wants,
     sink: Box<dyn Sink>,
+    /// What it takes of the records; all if there is none.
+    selection: Option<Selection>,
     spool: Arc<Spool>,
     metrics: Arc<Metrics>,
     /// The sink's place in the metrics.
@@ -65,6 +69,15 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// How far an attempt is.
+#[derive(Default)]
+struct Progress {
+    begun: bool,
+    /// Records that the sink's selection let pass, if there is one, and those that it did not.
+    passed: u64,
+    filtered: u64,
+}
+
 /// The daemon stops, and something is left to do.
 struct Stopped;
 
@@ -86,6 +99,7 @@ impl Delivery {
             name,
             wants,
             sink,
+            selection: None,
             spool,
             metrics,
             place,
@@ -94,6 +108,12 @@ impl Delivery {
             handled: batch,
             unsaved_since: None,
         })
+    }
+
+    /// Lets the sink have what `selection` leaves of the records, and nothing else.
+    #[must_use]
+    pub fn selecting(self, selection: Option<Selection>) -> Self {
+        Self { selection, ..self }
     }
 
     /// The sink's name.
@@ -177,14 +197,11 @@ impl Delivery {
 
     fn attempt(&mut self, entry: &Entry) -> Result<(), Failure> {
         let batch = &entry.batch;
-        if self.sink.begin(batch).map_err(Failure::Sink)? == Begin::CheckpointFirst {
-            self.checkpoint()?;
-            self.sink.begin(batch).map_err(Failure::Sink)?;
-        }
-        let sink = &mut self.sink;
-        match self.spool.read(entry, &mut |block| sink.write(block)) {
+        let mut progress = Progress::default();
+        let spool = Arc::clone(&self.spool);
+        match spool.read(entry, &mut |block| self.hand_over(batch, block, &mut progress)) {
             Ok(()) => {}
-            Err(ReadError::Taker(error)) => return Err(Failure::Sink(error)),
+            Err(ReadError::Taker(failure)) => return Err(failure),
             Err(ReadError::Damaged(what)) => {
                 // The disk lost what was acknowledged. What is readable has been delivered.
                 let path = self.spool.path(batch);
@@ -196,8 +213,44 @@ impl Delivery {
             }
             Err(ReadError::Io(error)) => return Err(Failure::Read(error)),
         }
-        self.sink.finish().map_err(Failure::Sink)?;
-        self.metrics.sink_delivered(self.place, self.sink.records(batch));
+        if progress.begun {
+            self.sink.finish().map_err(Failure::Sink)?;
+        }
+        let records =
+            if self.selection.is_some() { progress.passed } else { self.sink.records(batch) };
+        self.metrics.sink_delivered(self.place, records);
+        self.metrics.sink_filtered(self.place, progress.filtered);
+        Ok(())
+    }
+
+    /// Gives the sink what it is to have of a block. A batch of which it has nothing is not begun:
+    /// else there would be empty files.
+    fn hand_over(
+        &mut self,
+        batch: &Batch,
+        block: &Block,
+        progress: &mut Progress,
+    ) -> Result<(), Failure> {
+        let selected = self.selection.as_ref().map(|selection| selection.apply(block));
+        if let Some(selected) = &selected {
+            progress.passed += selected.records;
+            progress.filtered += block.records - selected.records;
+            if selected.records == 0 {
+                return Ok(());
+            }
+        }
+        if !progress.begun {
+            self.begin(batch)?;
+            progress.begun = true;
+        }
+        self.sink.write(selected.as_deref().unwrap_or(block)).map_err(Failure::Sink)
+    }
+
+    fn begin(&mut self, batch: &Batch) -> Result<(), Failure> {
+        if self.sink.begin(batch).map_err(Failure::Sink)? == Begin::CheckpointFirst {
+            self.checkpoint()?;
+            self.sink.begin(batch).map_err(Failure::Sink)?;
+        }
         Ok(())
     }
 

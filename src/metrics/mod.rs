@@ -73,6 +73,7 @@ struct EndpointMetrics {
 struct SinkMetrics {
     name: String,
     delivered_records: AtomicU64,
+    filtered_records: AtomicU64,
     errors: AtomicU64,
     dropped_records: AtomicU64,
     /// Microseconds since 1970; 0: everything is delivered.
@@ -111,6 +112,7 @@ impl Metrics {
         let sink = |name: &String| SinkMetrics {
             name: name.clone(),
             delivered_records: AtomicU64::new(0),
+            filtered_records: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
             oldest_waiting: AtomicU64::new(0),
@@ -203,6 +205,11 @@ impl Metrics {
     /// A sink has taken that many records more.
     pub fn sink_delivered(&self, sink: usize, records: u64) {
         add(self.sinks.get(sink).map(|sink| &sink.delivered_records), records);
+    }
+
+    /// That many records more were not for the sink: its `where` let them out.
+    pub fn sink_filtered(&self, sink: usize, records: u64) {
+        add(self.sinks.get(sink).map(|sink| &sink.filtered_records), records);
     }
 
     /// An attempt of a sink failed.

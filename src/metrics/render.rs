@@ -142,6 +142,14 @@ impl Metrics {
         for sink in &self.sinks {
             text.sample(&[("sink", &sink.name)], value(&sink.delivered_records));
         }
+        text.family(
+            "logpushd_sink_filtered_records_total",
+            Kind::Counter,
+            "Records that a sink's conditions left out.",
+        );
+        for sink in &self.sinks {
+            text.sample(&[("sink", &sink.name)], value(&sink.filtered_records));
+        }
         text.family("logpushd_sink_errors_total", Kind::Counter, "Failed attempts of a sink.");
         for sink in &self.sinks {
             text.sample(&[("sink", &sink.name)], value(&sink.errors));

@@ -125,19 +125,24 @@ fn shipped() -> Setup {
 }
 
 #[test]
-fn the_shipped_configuration_is_good_once_its_files_are_there() {
+fn the_shipped_configurations_are_good_once_their_files_are_there() {
     let setup = shipped();
-    let config = setup.path("config/logpushd.toml");
-    fails(&run("validate", &config), 78, &["fullchain.pem", "privkey.pem", "secrets.txt"]);
+    let configs = ["logpushd.toml", "network-analytics.toml"];
+    let configs = configs.map(|name| setup.path("config").join(name));
+    for config in &configs {
+        fails(&run("validate", config), 78, &["fullchain.pem", "privkey.pem", "secrets.txt"]);
+    }
 
     let authority = Authority::new();
     let pair = authority.sign();
     setup.write("config/fullchain.pem", pair.cert + &authority.pem());
     setup.write("config/privkey.pem", pair.key);
     setup.write("config/secrets.txt", "0123456789abcdef\n");
-    let finished = run("validate", &config);
-    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
-    assert_eq!(finished.stderr, "");
+    for config in &configs {
+        let finished = run("validate", config);
+        assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+        assert_eq!(finished.stderr, "");
+    }
 }
 
 #[test]

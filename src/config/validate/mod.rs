@@ -3,6 +3,7 @@
 //! One function a table. Each takes its keys, reports what is wrong and goes on; a `Config` is
 //! built from whatever came out and handed out only if nothing was reported.
 
+mod choice;
 mod endpoint;
 mod overlap;
 mod server;
@@ -65,8 +66,10 @@ fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
     let server = server::server(root.table("server", cx), cx);
     let demands_client_cert =
         server.as_ref().is_some_and(|server| server.tls.client_ca_file.is_some());
-    let (sinks, sink_names) = sink::sinks(&mut root, cx);
+    let (sinks, sink_names, chosen) = sink::sinks(&mut root, cx);
+    let endpoint_names = root.names_in("endpoint");
     let endpoints = endpoint::endpoints(&mut root, &sink_names, demands_client_cert, cx);
+    choice::check_endpoints(&chosen, &endpoint_names, &endpoints, cx);
     let spool = spool(root.table("spool", cx), cx);
     let limits = limits(root.table("limits", cx), cx);
     let quarantine = quarantine(root.table("quarantine", cx), &spool, cx);

@@ -5,17 +5,21 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 use toml::Spanned;
 
-use super::check_name;
+use super::{check_name, choice};
 use crate::{
     config::{
-        FileSink, SinkConfig, SinkKind, WhenFull, context::Context, diagnostic::Diagnostic,
+        Choice, FileSink, SinkConfig, SinkKind, WhenFull, context::Context, diagnostic::Diagnostic,
         reader::Table,
     },
     sink::template::{self, PathTemplate},
 };
 
-/// The sinks, and the names of all, so that an endpoint that names a faulty one is not faulty too.
-pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> (Vec<SinkConfig>, Vec<String>) {
+/// The sinks; the names of all, so that an endpoint that names a faulty one is not faulty too; and
+/// what is still to be compared with the endpoints.
+pub(super) fn sinks(
+    root: &mut Table<'_>,
+    cx: &mut Context,
+) -> (Vec<SinkConfig>, Vec<String>, Vec<choice::Chosen>) {
     let none = Diagnostic::general("there is no sink")
         .hint("add a table [sink.NAME.file] with `path`, or an empty [sink.NAME.stdout]");
     let tables = root.named_tables("sink", none, cx);
@@ -25,11 +29,11 @@ pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> (Vec<SinkConfig>,
         .into_iter()
         .filter_map(|(name, table)| {
             check_name(&name, cx);
-            let (kind, when_full) = kind(&name, table, &mut seen, cx)?;
-            Some(SinkConfig { name: name.into_inner(), kind, when_full })
+            let (kind, Common { when_full, choice }) = kind(&name, table, &mut seen, cx)?;
+            Some(SinkConfig { name: name.into_inner(), kind, when_full, choice })
         })
         .collect();
-    (sinks, names)
+    (sinks, names, seen.chosen)
 }
 
 /// What two sinks cannot share.
@@ -38,6 +42,14 @@ struct Seen {
     /// A sample of each file sink's path, and the sink's name.
     paths: BTreeMap<PathBuf, String>,
     stdout: Option<String>,
+    /// What is compared with the endpoints later.
+    chosen: Vec<choice::Chosen>,
+}
+
+/// What every kind of sink has.
+struct Common {
+    when_full: WhenFull,
+    choice: Choice,
 }
 
 fn kind(
@@ -45,7 +57,7 @@ fn kind(
     mut table: Table<'_>,
     seen: &mut Seen,
     cx: &mut Context,
-) -> Option<(SinkKind, WhenFull)> {
+) -> Option<(SinkKind, Common)> {
     let name = name.get_ref();
     let problem = table.problem(format!("sink `{name}` has no kind"));
     let both = table.contains("file") && table.contains("stdout");
@@ -73,18 +85,19 @@ fn kind(
                     .hint("leave one out: every record would be written twice"),
             );
         }
-        let when_full = when_full(&mut stdout, cx);
+        let common = common(name, &mut stdout, seen, cx);
         stdout.finish(cx);
-        (SinkKind::Stdout, when_full)
+        (SinkKind::Stdout, common)
     });
     let file = file.map(|file| file_sink(name, file, seen, cx));
     table.finish_explaining("a sink is a table [sink.NAME.KIND], where KIND is one of", cx);
     file.unwrap_or(stdout)
 }
 
-fn when_full(table: &mut Table<'_>, cx: &mut Context) -> WhenFull {
+fn common(name: &str, table: &mut Table<'_>, seen: &mut Seen, cx: &mut Context) -> Common {
     let choices = [("block", WhenFull::Block), ("drop", WhenFull::Drop)];
-    table.choice("when_full", &choices, cx).unwrap_or(WhenFull::Block)
+    let when_full = table.choice("when_full", &choices, cx).unwrap_or(WhenFull::Block);
+    Common { when_full, choice: choice::choice(name, table, &mut seen.chosen, cx) }
 }
 
 fn file_sink(
@@ -92,7 +105,7 @@ fn file_sink(
     mut table: Table<'_>,
     seen: &mut Seen,
     cx: &mut Context,
-) -> Option<(SinkKind, WhenFull)> {
+) -> Option<(SinkKind, Common)> {
     if !table.contains("path") && !table.is_misspelt("path") {
         let problem = table.problem(format!("`sink.{name}.file.path` is missing"));
         cx.push_incomplete(
@@ -101,7 +114,7 @@ fn file_sink(
     }
     let path = table.string("path", cx);
     let mode = table.string("mode", cx).map_or(Some(0o640), |text| mode(&text, cx));
-    let when_full = when_full(&mut table, cx);
+    let common = common(name, &mut table, seen, cx);
     table.finish(cx);
 
     let (path, template) = absolute_template(&path?, cx)?;
@@ -112,7 +125,7 @@ fn file_sink(
                 .hint("give each sink a path of its own"),
         );
     }
-    Some((SinkKind::File(FileSink { path, mode: mode? }), when_full))
+    Some((SinkKind::File(FileSink { path, mode: mode? }), common))
 }
 
 type Placed = (std::ops::Range<usize>, PathTemplate);

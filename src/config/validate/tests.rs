@@ -9,7 +9,10 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{Auth, FileSink, PathPattern, SinkKind, TlsVersion, load};
+use crate::config::{
+    Auth, Choice, Comparison, Condition, Fields, FileSink, PathPattern, Scalar, SinkKind, Test,
+    TlsVersion, load,
+};
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
 const BESIDE: [(&str, &str); 4] = [
@@ -229,6 +232,62 @@ fn reads_what_is_not_the_default() {
     assert_eq!(config.limits.max_connections, 7);
     assert!(config.admin.asked_for);
     assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
+}
+
+#[test]
+fn reads_what_a_sink_takes() {
+    let folder = Folder::new();
+    let config = folder
+        .load(&format!(
+            r#"{MINIMAL}
+            datasets = ["http_requests"]
+            endpoints = ["main"]
+            drop_fields = ["h.cookie", "x"]
+            rename = {{ a = "b", b = "a" }}
+            [sink.archive.file.where]
+            Outcome = ["pass", 1, 2.50, true]
+            Status = {{ ge = 5_00, lt = 0x258, gt = -1e3, le = +7, not = 503, exists = true }}
+            "a.b" = false
+            [sink.pipe.stdout]
+            keep_fields = ["a"]
+            rename = {{ a = "source.ip" }}
+        "#
+        ))
+        .unwrap();
+    let condition = |field: &str, test| Condition { field: field.to_owned(), test };
+    let number = |text: &str| text.to_owned();
+    let [archive, pipe] = config.sinks.as_slice() else { unreachable!() };
+    assert_eq!(archive.choice.conditions.len(), 8);
+    for expected in [
+        condition(
+            "Outcome",
+            Test::OneOf(vec![
+                Scalar::String("pass".into()),
+                Scalar::Number("1".into()),
+                Scalar::Number("2.50".into()),
+                Scalar::Bool(true),
+            ]),
+        ),
+        condition("Status", Test::Is(Comparison::AtLeast, number("500"))),
+        condition("Status", Test::Is(Comparison::Below, number("600"))),
+        condition("Status", Test::Is(Comparison::Above, number("-1e3"))),
+        condition("Status", Test::Is(Comparison::AtMost, number("7"))),
+        condition("Status", Test::NoneOf(vec![Scalar::Number("503".into())])),
+        condition("Status", Test::Exists(true)),
+        condition("a.b", Test::OneOf(vec![Scalar::Bool(false)])),
+    ] {
+        assert!(archive.choice.conditions.contains(&expected), "{expected:?}");
+    }
+    assert_eq!(archive.choice.datasets, ["http_requests"]);
+    assert_eq!(archive.choice.endpoints, ["main"]);
+    assert_eq!(archive.choice.fields, Fields::Drop(vec!["h.cookie".into(), "x".into()]));
+    assert_eq!(archive.choice.rename, [("a", "b"), ("b", "a")].map(|(a, b)| (a.into(), b.into())));
+    let expected = Choice {
+        fields: Fields::Keep(vec!["a".into()]),
+        rename: vec![("a".into(), "source.ip".into())],
+        ..Choice::default()
+    };
+    assert_eq!(pipe.choice, expected);
 }
 
 #[test]
