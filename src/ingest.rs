@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
-    decode::{Block, DecodeError, Decoder, Encoding, Limits, RejectReason, Summary},
+    decode::{self, Block, DecodeError, Decoder, Encoding, Format, Limits, RejectReason, Summary},
     quarantine::Bodies,
     spool::{Batch, Blocks, Header, NoRoom, Spool, Staging},
 };
@@ -32,9 +32,29 @@ pub struct Ingest {
     bodies: Arc<Bodies>,
     limits: Limits,
     origin: Origin,
+    format: Format,
     staging: Staging,
     reading: Reading,
     gathered: Gathered,
+    /// What goes before the body, until the body's first bytes say in which form.
+    header_row: Option<HeaderRow>,
+}
+
+/// What the endpoint knows of the form of a body.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Form {
+    /// What the sender declares.
+    pub encoding: Encoding,
+    /// The form of the records.
+    pub format: Format,
+    /// Names the columns, if the body itself does not: it is kept in front of the body, so that the
+    /// batch reads the same after the config has changed. Else empty.
+    pub header_row: Vec<u8>,
+}
+
+struct HeaderRow {
+    row: Vec<u8>,
+    first: Vec<u8>,
 }
 
 /// What came out of the decoder.
@@ -103,22 +123,44 @@ impl From<io::Error> for IngestError {
 }
 
 impl Ingest {
-    /// Starts on a body that is declared to be in `encoding`.
+    /// Starts on a body of the form `form`.
     pub fn new(
         spool: Arc<Spool>,
         bodies: Arc<Bodies>,
         limits: Limits,
         origin: Origin,
-        encoding: Encoding,
+        form: Form,
     ) -> Self {
+        let Form { encoding, format, header_row } = form;
         let staging = spool.stage();
         let gathered = Gathered { blocks: Some(spool.gather()), rejects: RejectCounts::default() };
-        let reading = Reading::Decoding(Box::new(Decoder::new(limits, encoding)));
-        Self { spool, bodies, limits, origin, staging, reading, gathered }
+        let decoder = Decoder::new(limits, encoding).of(format).behind(header_row.len());
+        let reading = Reading::Decoding(Box::new(decoder));
+        let header_row =
+            (!header_row.is_empty()).then(|| HeaderRow { row: header_row, first: Vec::new() });
+        Self { spool, bodies, limits, origin, format, staging, reading, gathered, header_row }
     }
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, wire: &[u8]) -> Result<(), IngestError> {
+        let Some(header_row) = &mut self.header_row else { return self.take(wire) };
+        header_row.first.extend_from_slice(wire);
+        // One byte does not say whether it is gzip.
+        if header_row.first.len() > 1 { self.begin() } else { Ok(()) }
+    }
+
+    /// Takes the header row, if there is one to be added, and what has come of the body.
+    fn begin(&mut self) -> Result<(), IngestError> {
+        match self.header_row.take() {
+            Some(HeaderRow { row, first }) if !first.is_empty() => {
+                self.take(&decode::before(&row, &first)?)?;
+                self.take(&first)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, wire: &[u8]) -> Result<(), IngestError> {
         self.staging.write(wire)?;
         if let Reading::Decoding(decoder) = &mut self.reading {
             let pushed = decoder.push(wire, &mut self.gathered.taker(&self.spool));
@@ -135,14 +177,16 @@ impl Ingest {
 
     /// Says that the body is whole, and makes it durable.
     pub fn finish(mut self) -> Result<Receipt, IngestError> {
+        self.begin()?;
         let why = match self.reading {
             Reading::Broken(why) => why,
             Reading::Decoding(decoder) => {
                 let finished = decoder.finish(&mut self.gathered.taker(&self.spool));
                 match finished {
                     Ok(summary) => {
-                        let Self { spool, limits, origin, staging, gathered, .. } = self;
-                        return store(&spool, limits, origin, staging, gathered, &summary);
+                        let Self { spool, limits, origin, format, staging, gathered, .. } = self;
+                        let form = (limits, format);
+                        return store(&spool, form, origin, staging, gathered, &summary);
                     }
                     Err(DecodeError::TooLarge { limit }) => {
                         return Err(IngestError::TooLarge { limit });
@@ -163,7 +207,7 @@ impl Ingest {
 
 fn store(
     spool: &Spool,
-    limits: Limits,
+    (limits, format): (Limits, Format),
     origin: Origin,
     staging: Staging,
     gathered: Gathered,
@@ -185,6 +229,7 @@ fn store(
         record_limit: limits.record_bytes,
         digest: Header::short_digest(&summary.digest),
         encoding: summary.encoding,
+        format,
     };
     let Some(batch) = spool.commit(staging, header, gathered.blocks)? else {
         let Summary { records, rejected, .. } = *summary;

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
 use logpushd::decode::{
-    Block, DecodeError, Decoder, Encoding, Limits, Reject, RejectReason, Summary,
+    Block, DecodeError, Decoder, Delimiter, Encoding, Format, Limits, Reject, RejectReason, Summary,
 };
 use serde_json::value::RawValue;
 
@@ -23,7 +23,7 @@ const MAX_PIECES: usize = 4096;
 
 type Decoded = Result<(Vec<Block>, Summary), DecodeError>;
 
-/// Any bytes as a body. Input: choices of declared encoding, limit on a record, limit on the body,
+/// Any bytes as a body. Input: choices of declared encoding and format, limit on a record, limit on the body,
 /// piece size, filler, place of the block's edge; then the body.
 pub fn decode(data: &[u8]) {
     let Some((&[declared, record, inflated, piece, filler, edge], body)) =
@@ -31,18 +31,28 @@ pub fn decode(data: &[u8]) {
     else {
         return;
     };
-    let declared = if declared & 1 == 0 { Encoding::Identity } else { Encoding::Gzip };
+    let format = match declared >> 1 & 3 {
+        0 => Format::Json,
+        1 => Format::Csv(Delimiter::Comma),
+        2 => Format::Csv(Delimiter::Tab),
+        _ => Format::Text,
+    };
+    let declared = (if declared & 1 == 0 { Encoding::Identity } else { Encoding::Gzip }, format);
     let limits = limits(record, inflated);
     let body = [filling(filler, edge), body.to_vec()].concat();
 
     let outcome = in_any_pieces(limits, declared, &body, piece);
     let Ok((blocks, summary)) = outcome else { return };
-    check_again(limits, &body, &blocks, &summary);
+    check_again(limits, format, &body, &blocks, &summary);
     if summary.encoding == Encoding::Identity {
         assert_eq!(summary.inflated_bytes, body.len() as u64);
         assert_eq!(summary.digest, *blake3::hash(&body).as_bytes());
-        if !body.contains(&b'[') {
-            check_lines(limits.record_bytes, &body, &blocks);
+        match format {
+            Format::Json if !body.contains(&b'[') => {
+                check_lines(limits.record_bytes, &body, &blocks);
+            }
+            Format::Text => check_text(limits.record_bytes, &body, &blocks),
+            Format::Json | Format::Csv(_) => {}
         }
     }
 }
@@ -60,7 +70,8 @@ pub fn gzip_body(data: &[u8]) {
     let place = usize::from(u16::from_be_bytes([high, low])) % zipped.wire.len();
     match damage & 3 {
         0 | 1 => {
-            let outcome = in_any_pieces(limits, Encoding::Gzip, &zipped.wire, piece);
+            let outcome =
+                in_any_pieces(limits, (Encoding::Gzip, Format::Json), &zipped.wire, piece);
             assert_same(limits, &outcome, body);
         }
         2 => {
@@ -68,7 +79,7 @@ pub fn gzip_body(data: &[u8]) {
             if let Some(byte) = wire.get_mut(place) {
                 *byte ^= value;
             }
-            let outcome = in_any_pieces(limits, Encoding::Gzip, &wire, piece);
+            let outcome = in_any_pieces(limits, (Encoding::Gzip, Format::Json), &wire, piece);
             // Without its magic it is text; with it, what is accepted is what was zipped.
             if matches!(&outcome, Ok((_, summary)) if summary.encoding == Encoding::Gzip) {
                 assert_same(limits, &outcome, body);
@@ -76,7 +87,7 @@ pub fn gzip_body(data: &[u8]) {
         }
         _ => {
             let wire = zipped.wire.get(..place).unwrap_or_default();
-            let outcome = in_any_pieces(limits, Encoding::Gzip, wire, piece);
+            let outcome = in_any_pieces(limits, (Encoding::Gzip, Format::Json), wire, piece);
             let whole = zipped.ends.iter().rev().find(|(wire_end, _)| *wire_end <= place);
             match (&outcome, whole) {
                 (Ok(_), Some((_, end))) => {
@@ -95,7 +106,7 @@ fn assert_same(limits: Limits, outcome: &Decoded, plain: &[u8]) {
         // As it is, this would be taken for gzip: bytes decide.
         return;
     }
-    let want = in_pieces(limits, Encoding::Identity, plain, plain.len());
+    let want = in_pieces(limits, (Encoding::Identity, Format::Json), plain, plain.len());
     let want =
         want.map(|(blocks, summary)| (blocks, Summary { encoding: Encoding::Gzip, ..summary }));
     assert!(*outcome == want, "zipped {outcome:?}, plain {want:?}");
@@ -177,7 +188,7 @@ fn filling(filler: u8, edge: u8) -> Vec<u8> {
 }
 
 /// Decodes it whole and in pieces: what comes out may not depend on that.
-fn in_any_pieces(limits: Limits, declared: Encoding, wire: &[u8], piece: u8) -> Decoded {
+fn in_any_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piece: u8) -> Decoded {
     let whole = in_pieces(limits, declared, wire, wire.len());
     let piece = match piece & 7 {
         0 => 7,
@@ -201,9 +212,9 @@ fn in_any_pieces(limits: Limits, declared: Encoding, wire: &[u8], piece: u8) -> 
     whole
 }
 
-fn in_pieces(limits: Limits, declared: Encoding, wire: &[u8], piece: usize) -> Decoded {
+fn in_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piece: usize) -> Decoded {
     let mut blocks = Vec::new();
-    let mut decoder = Decoder::new(limits, declared);
+    let mut decoder = Decoder::new(limits, declared.0).of(declared.1);
     for piece in wire.chunks(piece.max(1)) {
         decoder.push(piece, &mut |block| blocks.push(block))?;
     }
@@ -212,9 +223,10 @@ fn in_pieces(limits: Limits, declared: Encoding, wire: &[u8], piece: usize) -> D
 }
 
 /// What the spool reads back must be what was accepted.
-fn check_again(limits: Limits, wire: &[u8], blocks: &[Block], summary: &Summary) {
+fn check_again(limits: Limits, format: Format, wire: &[u8], blocks: &[Block], summary: &Summary) {
     let mut again = Vec::new();
-    let mut decoder = Decoder::again(limits.record_bytes, summary.encoding, summary.rejected);
+    let mut decoder =
+        Decoder::again(limits.record_bytes, summary.encoding, summary.rejected).of(format);
     for piece in wire.chunks(5000) {
         let pushed = decoder.push(piece, &mut |block| again.push(block));
         assert_eq!(pushed, Ok(()), "accepted before");
@@ -257,6 +269,7 @@ fn check_reject(limits: Limits, reject: &Reject) {
             assert_eq!(bytes.len() as u64, (*length).min(PREVIEW_BYTES as u64));
             return;
         }
+        RejectReason::NotCsv => assert!(std::str::from_utf8(bytes).is_ok()),
         RejectReason::NotUtf8 => assert!(std::str::from_utf8(bytes).is_err()),
         RejectReason::NotJson | RejectReason::NotObject => {
             assert!(std::str::from_utf8(bytes).is_ok());
@@ -302,6 +315,42 @@ fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     }
     let got: Vec<u8> = blocks.iter().flat_map(|block| &block.bytes).copied().collect();
     assert!(got == want, "got {:?}", String::from_utf8_lossy(&got));
+    let rejects = blocks.iter().flat_map(|block| &block.rejects);
+    let got: Vec<_> = rejects.map(|reject| (reject.position, reject.reason)).collect();
+    assert_eq!(got, want_rejects);
+}
+
+/// The plainest reading of text there is, against what came out.
+fn check_text(record_bytes: usize, body: &[u8], blocks: &[Block]) {
+    let (mut want, mut want_rejects, mut position) = (String::new(), Vec::new(), 0);
+    let mut at_start = true;
+    for line in body.split(|byte| *byte == b'\n') {
+        let mut text = line.strip_suffix(b"\r").unwrap_or(line);
+        if at_start {
+            text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+        }
+        let is_long = line.len() > record_bytes + 1;
+        if text.trim_ascii().is_empty() && !is_long {
+            continue;
+        }
+        // A mark behind a line that is too long to be looked at is still one.
+        at_start &= is_long;
+        position += 1;
+        let made = std::str::from_utf8(text)
+            .map(|text| serde_json::json!({ "message": text }).to_string());
+        let reason = match made {
+            _ if is_long || text.len() > record_bytes => RejectReason::TooLong,
+            Err(_) => RejectReason::NotUtf8,
+            Ok(made) if made.len() > record_bytes => RejectReason::TooLong,
+            Ok(made) => {
+                want += &(made + "\n");
+                continue;
+            }
+        };
+        want_rejects.push((position, reason));
+    }
+    let got: Vec<u8> = blocks.iter().flat_map(|block| &block.bytes).copied().collect();
+    assert!(got == want.as_bytes(), "got {:?}", String::from_utf8_lossy(&got));
     let rejects = blocks.iter().flat_map(|block| &block.rejects);
     let got: Vec<_> = rejects.map(|reject| (reject.position, reject.reason)).collect();
     assert_eq!(got, want_rejects);

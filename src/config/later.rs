@@ -12,8 +12,6 @@ const LATER: &[(&str, &str)] = &[
         "endpoint.*.protocol=splunk_hec",
         "leave `protocol` out and use an HTTP destination in Logpush",
     ),
-    ("endpoint.*.format=csv", "leave `format` out and set the job's `output_type` to `ndjson`"),
-    ("endpoint.*.format=text", "leave `format` out and set the job's `output_type` to `ndjson`"),
     ("sink.*.syslog", "use a `file` or `stdout` sink and let the syslog daemon follow it"),
     ("sink.*.file.time", "leave it out: `path` is filled in with the time of receipt"),
     ("sink.*.file.rotate", "leave it out: `%Y-%m-%d` or `%H` in `path` begins a new file by time"),
@@ -44,7 +42,7 @@ mod tests {
     #[test]
     fn knows_keys_and_values() {
         assert!(advice("server.tls.acme").is_some());
-        assert!(advice("endpoint.*.format=csv").is_some());
+        assert!(advice("endpoint.*.protocol=splunk_hec").is_some());
         assert!(advice("endpoint.*.format=xml").is_none());
         assert!(advice("sink.*.file").is_none());
         assert!(advice("server.tls.acme.deeper").is_none());

@@ -20,6 +20,8 @@ use std::{
 
 use ipnet::IpNet;
 
+use crate::decode::Format;
+
 pub use self::{
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
@@ -89,6 +91,10 @@ pub struct Endpoint {
     pub name: String,
     /// What must stand in the request's path.
     pub path: PathPattern,
+    /// The form of the records.
+    pub format: Format,
+    /// Names of the columns of CSV that has no row for them; else none.
+    pub columns: Vec<String>,
     /// How a sender proves itself.
     pub auth: Auth,
     /// Source networks; empty means any.

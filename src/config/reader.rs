@@ -263,7 +263,8 @@ impl<'i> Table<'i> {
         if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word) {
             return Some(*choice);
         }
-        let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let names: Vec<String> =
+            choices.iter().map(|(name, _)| format!("\"{}\"", name.escape_debug())).collect();
         let pattern = format!("{}={word}", join(&self.pattern, key));
         cx.push(match later::advice(&pattern) {
             Some(advice) => not_yet(text.span(), word, advice),

@@ -6,8 +6,10 @@
 use super::{
     BLOCK_BYTES, Block,
     array::{Array, Wrapping},
+    format::Format,
     lines::Lines,
     record::{PREVIEW_BYTES, Reject, RejectReason, Trust},
+    rows::Rows,
 };
 
 /// An envelope's key is looked for in this many bytes.
@@ -30,6 +32,7 @@ enum Mode {
     Unknown,
     Lines(Lines),
     Array(Array),
+    Rows(Rows),
 }
 
 impl Framer {
@@ -41,6 +44,16 @@ impl Framer {
             mode: Mode::Unknown,
             tally: Tally::default(),
         }
+    }
+
+    /// The same for records of another form.
+    pub(super) fn of(self, format: Format) -> Self {
+        let mode = match format {
+            Format::Json => Mode::Unknown,
+            Format::Csv(delimiter) => Mode::Rows(Rows::cells(self.record_bytes, delimiter)),
+            Format::Text => Mode::Rows(Rows::text(self.record_bytes)),
+        };
+        Self { mode, ..self }
     }
 
     /// Where the next bytes go; never beyond its capacity.
@@ -82,6 +95,10 @@ impl Framer {
                     if let Opening::Array { bytes } | Opening::Envelope { bytes } = opening {
                         self.buffer.drain(..bytes);
                     }
+                }
+                Mode::Rows(rows) => {
+                    rows.frame(&mut self.buffer, end, &mut self.tally, out);
+                    return;
                 }
                 Mode::Lines(lines) => {
                     lines.frame(&mut self.buffer, end, &mut self.tally, out);
@@ -143,6 +160,13 @@ impl Overlong {
 
     pub(super) fn skip(&mut self, bytes: usize) {
         self.length += bytes as u64;
+    }
+
+    /// The same, and keeps what is still missing of the start.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        let missing = PREVIEW_BYTES.saturating_sub(self.start.len());
+        self.start.extend_from_slice(bytes.get(..missing).unwrap_or(bytes));
+        self.skip(bytes.len());
     }
 
     pub(super) fn reject(self, tally: &mut Tally) -> Reject {

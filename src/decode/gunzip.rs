@@ -5,13 +5,22 @@
 
 #![expect(clippy::disallowed_types, reason = "this is the file that the rule points to")]
 
-use flate2::{Decompress, FlushDecompress, Status};
+use std::io::{self, Write as _};
+
+use flate2::{Compression, Decompress, FlushDecompress, Status, write::GzEncoder};
 
 /// RFC 1952, section 2.3.1.
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// The largest window that deflate knows, 32 KiB.
 const WINDOW_BITS: u8 = 15;
+
+/// A gzip member that holds these bytes.
+pub(super) fn member(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
 
 /// A push-style gzip reader for any number of members.
 pub(super) struct Gunzip {

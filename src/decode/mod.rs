@@ -6,14 +6,19 @@
 //! on that.
 
 mod array;
+mod format;
 mod framing;
 mod gunzip;
 mod json;
 mod lines;
 mod probe;
 mod record;
+mod rows;
 
-pub use self::record::{Reject, RejectReason};
+pub use self::{
+    format::{Delimiter, Format, before},
+    record::{Reject, RejectReason},
+};
 use self::{framing::Framer, gunzip::Gunzip, record::Trust};
 
 /// How much is inflated before it is looked at: a block of this size stays in a core's cache.
@@ -96,6 +101,8 @@ pub struct Decoder {
     hasher: Option<blake3::Hasher>,
     /// The start of the body, to know a destination check by.
     head: Vec<u8>,
+    /// What stands before the body that the sender sent.
+    added_bytes: usize,
     inflated_bytes: u64,
 }
 
@@ -118,6 +125,7 @@ impl Decoder {
             framer: Framer::new(limits.record_bytes, Trust::Nothing),
             hasher: Some(blake3::Hasher::new()),
             head: Vec::new(),
+            added_bytes: 0,
             inflated_bytes: 0,
         }
     }
@@ -135,6 +143,18 @@ impl Decoder {
         };
         let framer = Framer::new(record_bytes, trust);
         Self { hasher: None, framer, ..Self::new(limits, encoding) }
+    }
+
+    /// The same for records of another form; before anything is pushed.
+    #[must_use]
+    pub fn of(self, format: Format) -> Self {
+        Self { framer: self.framer.of(format), ..self }
+    }
+
+    /// The same for a body before which so many bytes, inflated, are pushed that are not the sender's.
+    #[must_use]
+    pub fn behind(self, added_bytes: usize) -> Self {
+        Self { added_bytes, ..self }
     }
 
     /// Takes the next bytes of the body and hands over the blocks that they complete.
@@ -178,8 +198,9 @@ impl Decoder {
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(fresh);
             }
-            if self.head.len() <= probe::MAX_BYTES {
-                let room = probe::MAX_BYTES + 1 - self.head.len();
+            let longest = self.added_bytes + probe::MAX_BYTES;
+            if self.head.len() <= longest {
+                let room = longest + 1 - self.head.len();
                 self.head.extend_from_slice(fresh.get(..room.min(fresh.len())).unwrap_or_default());
             }
             wire = wire.get(taken..).unwrap_or_default();
@@ -211,12 +232,13 @@ impl Decoder {
             Source::Identity | Source::Sniff { .. } => Encoding::Identity,
         };
         let (records, rejected) = self.framer.finish(out);
+        let sent = self.head.get(self.added_bytes..).unwrap_or_default();
         Ok(Summary {
             records,
             rejected,
             inflated_bytes: self.inflated_bytes,
             digest: self.hasher.map_or([0; 32], |hasher| *hasher.finalize().as_bytes()),
-            destination_check: probe::is_destination_check(&self.head),
+            destination_check: probe::is_destination_check(sent),
             encoding,
         })
     }

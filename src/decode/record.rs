@@ -30,11 +30,14 @@ pub enum RejectReason {
     NotUtf8,
     /// Over `limits.max_record_bytes`.
     TooLong,
+    /// Not a row of as many cells as there are columns.
+    NotCsv,
 }
 
 impl RejectReason {
     /// All of them, in the order of their values, for whoever keeps one counter each.
-    pub const ALL: [Self; 4] = [Self::NotJson, Self::NotObject, Self::NotUtf8, Self::TooLong];
+    pub const ALL: [Self; 5] =
+        [Self::NotJson, Self::NotObject, Self::NotUtf8, Self::TooLong, Self::NotCsv];
 
     /// The word for metrics and quarantine.
     pub fn label(self) -> &'static str {
@@ -43,6 +46,7 @@ impl RejectReason {
             Self::NotObject => "not_object",
             Self::NotUtf8 => "not_utf8",
             Self::TooLong => "too_long",
+            Self::NotCsv => "not_csv",
         }
     }
 }

@@ -14,6 +14,7 @@ use super::refusal::Refusal;
 use crate::{
     config::{self, Auth, Endpoint, PathPattern},
     decode::Encoding,
+    ingest::Form,
 };
 
 /// The endpoints.
@@ -36,7 +37,7 @@ pub(super) struct Admitted {
     pub(super) place: usize,
     pub(super) endpoint: String,
     pub(super) dataset: String,
-    pub(super) encoding: Encoding,
+    pub(super) form: Form,
 }
 
 impl Gate {
@@ -79,7 +80,7 @@ impl Gate {
             place,
             endpoint: endpoint.to_owned(),
             dataset,
-            encoding,
+            form: door.form(encoding),
         });
         (endpoint, admitted)
     }
@@ -109,6 +110,11 @@ impl Gate {
 }
 
 impl Door {
+    fn form(&self, encoding: Encoding) -> Form {
+        let Endpoint { format, columns, .. } = &self.endpoint;
+        Form { encoding, format: *format, header_row: format.header_row(columns) }
+    }
+
     fn admit(&self, head: &request::Parts, peer: IpAddr) -> Result<Encoding, Refusal> {
         if !matches!(head.method, Method::POST | Method::PUT) {
             return Err(Refusal::MethodNotAllowed);
@@ -173,9 +179,18 @@ mod tests {
     use hyper::{Request, http::request::Builder};
 
     use super::*;
+    use crate::decode::Format;
 
     fn endpoint(name: &str, path: PathPattern, auth: Auth) -> Endpoint {
-        Endpoint { name: name.into(), path, auth, allow_from: vec![], sinks: vec!["s".into()] }
+        Endpoint {
+            name: name.into(),
+            path,
+            format: Format::Json,
+            columns: vec![],
+            auth,
+            allow_from: vec![],
+            sinks: vec!["s".into()],
+        }
     }
 
     fn pattern(prefix: &str, suffix: &str) -> PathPattern {
@@ -284,7 +299,7 @@ mod tests {
                 Request::post("/a").header("Content-Type", "text/plain; charset=utf-8"),
                 |request, value| request.header("Content-Encoding", *value),
             );
-            admit(&gate, request).map(|admitted| admitted.encoding)
+            admit(&gate, request).map(|admitted| admitted.form.encoding)
         };
         for (values, want) in [
             (&[][..], Encoding::Identity),

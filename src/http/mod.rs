@@ -212,7 +212,7 @@ impl Intake {
             Arc::clone(&self.bodies),
             limits,
             origin.clone(),
-            admitted.encoding,
+            admitted.form,
         );
         let upload = Upload {
             intake: Arc::clone(self),

@@ -1,13 +1,24 @@
 //! What is known of a batch, and the file name that says all of it.
 //!
-//! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.json[.gz]`, for example
+//! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.FORMAT[.gz]`, for example
 //! `0000000000000042.1763755200123456.push.http_requests.5000.0.8388608.HEX.json.gz`. No field can
 //! hold a dot. The limit on a record stands in it because it decides which records are rejected:
-//! the batch must read the same after the config has changed.
+//! the batch must read the same after the config has changed. So does the format; the columns of CSV
+//! stand in the file's first row.
 
 use jiff::Timestamp;
 
-use crate::decode::Encoding;
+use crate::decode::{Delimiter, Encoding, Format};
+
+/// What a file's name ends with, before `.gz`.
+const ENDINGS: [(Format, &str); 6] = [
+    (Format::Json, "json"),
+    (Format::Text, "txt"),
+    (Format::Csv(Delimiter::Comma), "csv"),
+    (Format::Csv(Delimiter::Semicolon), "ssv"),
+    (Format::Csv(Delimiter::Tab), "tsv"),
+    (Format::Csv(Delimiter::Pipe), "psv"),
+];
 
 /// One upload that was accepted. The order of batches is the order of their commits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,6 +48,8 @@ pub struct Header {
     pub digest: u128,
     /// The form of the bytes in the file.
     pub encoding: Encoding,
+    /// The form of the records in them.
+    pub format: Format,
 }
 
 impl Batch {
@@ -51,13 +64,16 @@ impl Batch {
             record_limit,
             digest,
             encoding,
+            format,
         } = &self.header;
-        let ending = match encoding {
-            Encoding::Gzip => "json.gz",
-            Encoding::Identity => "json",
+        let ending = ENDINGS.iter().find(|(named, _)| named == format);
+        let ending = ending.map_or("json", |(_, ending)| ending);
+        let gz = match encoding {
+            Encoding::Gzip => ".gz",
+            Encoding::Identity => "",
         };
         format!(
-            "{:016}.{}.{endpoint}.{dataset}.{records}.{rejected}.{record_limit}.{digest:032x}.{ending}",
+            "{:016}.{}.{endpoint}.{dataset}.{records}.{rejected}.{record_limit}.{digest:032x}.{ending}{gz}",
             self.sequence,
             received.as_microsecond(),
         )
@@ -67,23 +83,33 @@ impl Batch {
     pub fn from_file_name(name: &str) -> Option<Self> {
         let mut fields = name.splitn(9, '.');
         let mut next = || fields.next();
-        let batch = Self {
-            sequence: next()?.parse().ok()?,
-            header: Header {
-                received: Timestamp::from_microsecond(next()?.parse().ok()?).ok()?,
-                endpoint: next()?.to_owned(),
-                dataset: next()?.to_owned(),
-                records: next()?.parse().ok()?,
-                rejected: next()?.parse().ok()?,
-                record_limit: next()?.parse().ok()?,
-                digest: u128::from_str_radix(next()?, 16).ok()?,
-                encoding: match next()? {
-                    "json.gz" => Encoding::Gzip,
-                    "json" => Encoding::Identity,
-                    _ => return None,
-                },
-            },
+        let read_ending = |ending: &str| {
+            let (ending, encoding) = match ending.strip_suffix(".gz") {
+                Some(ending) => (ending, Encoding::Gzip),
+                None => (ending, Encoding::Identity),
+            };
+            let (format, _) = ENDINGS.iter().find(|(_, known)| *known == ending)?;
+            Some((encoding, *format))
         };
+        let sequence = next()?.parse().ok()?;
+        let received = Timestamp::from_microsecond(next()?.parse().ok()?).ok()?;
+        let (endpoint, dataset) = (next()?.to_owned(), next()?.to_owned());
+        let (records, rejected) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let record_limit = next()?.parse().ok()?;
+        let digest = u128::from_str_radix(next()?, 16).ok()?;
+        let (encoding, format) = read_ending(next()?)?;
+        let header = Header {
+            received,
+            endpoint,
+            dataset,
+            records,
+            rejected,
+            record_limit,
+            digest,
+            encoding,
+            format,
+        };
+        let batch = Self { sequence, header };
         // One spelling a batch: "+1" and "01" are somebody else's files.
         (batch.file_name() == name).then_some(batch)
     }
@@ -114,6 +140,7 @@ mod tests {
             record_limit in any::<usize>(),
             digest in any::<u128>(),
             gzip in any::<bool>(),
+            format in prop::sample::select(ENDINGS.map(|(format, _)| format).to_vec()),
         ) {
             let batch = Batch {
                 sequence,
@@ -126,6 +153,7 @@ mod tests {
                     record_limit,
                     digest,
                     encoding: if gzip { Encoding::Gzip } else { Encoding::Identity },
+                    format,
                 },
             };
             let name = batch.file_name();
@@ -151,6 +179,7 @@ mod tests {
                 record_limit: 8,
                 digest: 0xab,
                 encoding: Encoding::Gzip,
+                format: Format::Json,
             };
             Batch { sequence, header }.file_name()
         };

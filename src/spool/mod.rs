@@ -220,7 +220,8 @@ impl Spool {
         }
         let path = self.path(&entry.batch);
         let header = &entry.batch.header;
-        let decoder = Decoder::again(header.record_limit, header.encoding, header.rejected);
+        let decoder =
+            Decoder::again(header.record_limit, header.encoding, header.rejected).of(header.format);
         decode_file(&path, decoder, take).map(drop)
     }
 

@@ -95,7 +95,7 @@ impl Survey {
         let path = self.batches().join(batch.file_name());
         let header = &batch.header;
         let limits = Limits { inflated_bytes: u64::MAX, record_bytes: header.record_limit };
-        let decoder = Decoder::new(limits, header.encoding);
+        let decoder = Decoder::new(limits, header.encoding).of(header.format);
         match decode_file(&path, decoder, &mut |_| Ok::<_, Infallible>(())) {
             Ok(summary) => match difference(header, &summary) {
                 Some(what) => Condition::Damaged(what),
@@ -165,6 +165,7 @@ mod tests {
             record_limit: 1 << 20,
             digest: Header::short_digest(digest.as_bytes()),
             encoding,
+            format: crate::decode::Format::Json,
         }
     }
 

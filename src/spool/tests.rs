@@ -24,6 +24,7 @@ fn header(records: u64) -> Header {
         record_limit: 1 << 20,
         digest: DIGESTS.fetch_add(1, Ordering::Relaxed).into(),
         encoding: Encoding::Identity,
+        format: crate::decode::Format::Json,
     }
 }
 

@@ -33,6 +33,8 @@ mod disks;
 mod faults;
 /// What others do to the files costs nothing that was acknowledged.
 mod foreign;
+/// Rows of CSV and lines of text become records.
+mod formats;
 /// What fuzzing begins with, and what it once found.
 mod fuzz_seeds;
 /// Whoever means harm costs little, and keeps nobody else from being served.

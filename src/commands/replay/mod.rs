@@ -28,6 +28,7 @@ use super::Count;
 use crate::{
     cli::Replay,
     config::{Config, Endpoint},
+    decode::Format,
     durable,
     fatal::Fatal,
     quarantine::{self, Kind, Shelf},
@@ -183,6 +184,13 @@ fn path_of<'a>(
     let Some(endpoint) = config.endpoints.iter().find(|known| known.name == endpoint) else {
         return Err(format!("the configuration has no endpoint `{endpoint}`"));
     };
+    if endpoint.format != Format::Json {
+        return Err(format!(
+            "endpoint {} does not take JSON, and without their header rows and columns its records mean \
+             something else: mend the Logpush job; delete the line or the file to go on without it",
+            endpoint.name
+        ));
+    }
     match endpoint.path.path_of(dataset) {
         Some(path) => Ok((path, endpoint)),
         None => Err(format!("endpoint {} has no dataset `{dataset}`", endpoint.name)),

@@ -133,7 +133,8 @@ fn take_whole(
     let limit = usize::try_from(longest.max(config.limits.max_record_bytes)).unwrap_or(usize::MAX);
     let file = config.quarantine.dir.join(quarantine::BODIES).join(body);
     let mut position = 0;
-    let decoder = Decoder::again(limit, batch.header.encoding, batch.header.rejected);
+    let decoder =
+        Decoder::again(limit, batch.header.encoding, batch.header.rejected).of(batch.header.format);
     let read = decode_file(&file, decoder, &mut |block| {
         let mut outcome = Ok(());
         each_record(block, &mut position, &mut |position, record| {
@@ -182,7 +183,11 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{commands::replay::tests::Folder, decode::Encoding, spool::Header};
+    use crate::{
+        commands::replay::tests::Folder,
+        decode::{Encoding, Format},
+        spool::Header,
+    };
 
     fn line(position: u64, rest: &str) -> String {
         format!(
@@ -229,6 +234,7 @@ mod tests {
             record_limit: 10,
             digest: 1,
             encoding: Encoding::Identity,
+            format: Format::Json,
         };
         let body = Batch { sequence: 1, header }.file_name();
         let long = |c: &str| format!("{{\"a\":\"{}\"}}", c.repeat(100_000));

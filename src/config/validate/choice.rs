@@ -63,12 +63,12 @@ pub(super) fn choice(
     choice
 }
 
-fn plain(names: &[Spanned<String>]) -> Vec<String> {
+pub(super) fn plain(names: &[Spanned<String>]) -> Vec<String> {
     names.iter().map(|name| name.get_ref().clone()).collect()
 }
 
 /// A list of names: not empty, none of them empty, none twice.
-fn names(
+pub(super) fn names(
     key: &'static str,
     table: &mut Table<'_>,
     cx: &mut Context,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use super::{check_name, overlap};
+use super::{check_name, choice, overlap};
 use crate::config::{
     Auth, Endpoint, PathPattern,
     context::Context,
@@ -14,6 +14,7 @@ use crate::config::{
     is_dataset,
     reader::{Table, suggestion},
 };
+use crate::decode::{Delimiter, Format};
 
 const PLACEHOLDER: &str = "{dataset}";
 
@@ -31,9 +32,9 @@ pub(super) fn endpoints(
     let mut paths: Vec<(String, PathPattern)> = Vec::new();
     for (name, mut table) in tables {
         check_name(&name, cx);
-        // They have one value each in this version, so nothing is kept of them.
+        // It has one value in this version, so nothing is kept of it.
         table.choice("protocol", &[("logpush", ())], cx);
-        table.choice("format", &[("json", ())], cx);
+        let (format, columns) = form(&mut table, cx);
         let path = path(&name, &mut table, cx);
         let auth = auth(&name, &mut table, demands_client_cert, cx);
         let allow_from = allow_from(&mut table, cx);
@@ -46,10 +47,40 @@ pub(super) fn endpoints(
         let name = name.into_inner();
         paths.push((name.clone(), path.clone()));
         if let Some(auth) = auth {
-            endpoints.push(Endpoint { name, path, auth, allow_from, sinks });
+            endpoints.push(Endpoint { name, path, format, columns, auth, allow_from, sinks });
         }
     }
     endpoints
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Form {
+    Json,
+    Csv,
+    Text,
+}
+
+/// The form of the records, and the names of columns.
+fn form(table: &mut Table<'_>, cx: &mut Context) -> (Format, Vec<String>) {
+    let forms = [("json", Form::Json), ("csv", Form::Csv), ("text", Form::Text)];
+    let form = table.choice("format", &forms, cx).unwrap_or(Form::Json);
+    let delimiters = Delimiter::ALL.map(|delimiter| (delimiter, char::from(delimiter.byte())));
+    let delimiters = delimiters.map(|(delimiter, character)| (character.to_string(), delimiter));
+    let delimiters = delimiters.each_ref().map(|(text, delimiter)| (text.as_str(), *delimiter));
+    let has_delimiter = table.contains("delimiter");
+    let delimiter = table.choice("delimiter", &delimiters, cx).unwrap_or(Delimiter::Comma);
+    let columns = choice::names("columns", table, cx);
+    if form != Form::Csv && (has_delimiter || columns.is_some()) {
+        let key = if has_delimiter { "delimiter" } else { "columns" };
+        let message = format!("`{}` is only for CSV", table.full(key));
+        cx.push_incomplete(table.problem(message).hint("add `format = \"csv\"`, or leave it out"));
+    }
+    let format = match form {
+        Form::Json => Format::Json,
+        Form::Csv => Format::Csv(delimiter),
+        Form::Text => Format::Text,
+    };
+    (format, columns.map(|columns| choice::plain(&columns)).unwrap_or_default())
 }
 
 fn path(

@@ -15,6 +15,7 @@ fn batch(sequence: u64, dataset: &str) -> Batch {
         record_limit: 1 << 20,
         digest: 7,
         encoding: Encoding::Gzip,
+        format: crate::decode::Format::Json,
     };
     Batch { sequence, header }
 }

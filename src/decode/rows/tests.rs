@@ -1,0 +1,209 @@
+//! Rows and lines, by example and against the plainest way to write them.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+
+use crate::decode::{
+    BLOCK_BYTES, Block, Decoder, Delimiter, Encoding, Format, Limits, RejectReason,
+};
+
+const LIMITS: Limits = Limits { inflated_bytes: 64 << 20, record_bytes: 1 << 20 };
+const CSV: Format = Format::Csv(Delimiter::Comma);
+
+fn decode(format: Format, record_bytes: usize, wire: &[u8], piece: usize) -> Block {
+    let mut all = Block::default();
+    let mut gather = |block: Block| {
+        all.bytes.extend(block.bytes);
+        all.records += block.records;
+        all.rejects.extend(block.rejects);
+    };
+    let limits = Limits { record_bytes, ..LIMITS };
+    let mut decoder = Decoder::new(limits, Encoding::Identity).of(format);
+    for piece in wire.chunks(piece) {
+        decoder.push(piece, &mut gather).unwrap();
+    }
+    let summary = decoder.finish(&mut gather).unwrap();
+    assert_eq!(summary.records, all.records);
+    assert_eq!(summary.rejected, all.rejects.len() as u64);
+    assert_eq!(memchr::memchr_iter(b'\n', &all.bytes).count() as u64, all.records);
+    all
+}
+
+fn lines(format: Format, wire: &str) -> (String, Vec<(RejectReason, u64, String)>) {
+    let block = decode(format, LIMITS.record_bytes, wire.as_bytes(), 5);
+    let rejects = block.rejects.iter().map(|reject| {
+        (reject.reason, reject.position, String::from_utf8_lossy(&reject.bytes).into_owned())
+    });
+    (String::from_utf8(block.bytes).unwrap(), rejects.collect())
+}
+
+#[test]
+fn cells_become_what_logpush_would_send() {
+    // As Logpush writes them: strings in quotes, numbers bare; the header without quotes.
+    let wire = "ClientIP,EdgeStartTimestamp,RayID,Flag,Score\n\
+        \"192.0.2.1\",1506702504433000200,\"3e6050\",true,-1.50e3\n\
+        \"\",0,\"\",false,99999999999999999999.5\r\n\n\
+        ,null,a b,True,007\n";
+    let want = "{\"ClientIP\":\"192.0.2.1\",\"EdgeStartTimestamp\":1506702504433000200,\"RayID\":\"3e6050\",\"Flag\":true,\"Score\":-1.50e3}\n\
+        {\"ClientIP\":\"\",\"EdgeStartTimestamp\":0,\"RayID\":\"\",\"Flag\":false,\"Score\":99999999999999999999.5}\n\
+        {\"ClientIP\":\"\",\"EdgeStartTimestamp\":null,\"RayID\":\"a b\",\"Flag\":\"True\",\"Score\":\"007\"}\n";
+    assert_eq!(lines(CSV, wire), (want.to_owned(), vec![]));
+    for delimiter in Delimiter::ALL {
+        let wire = wire.replace(',', &char::from(delimiter.byte()).to_string());
+        let got = lines(Format::Csv(delimiter), &wire);
+        assert_eq!(got, (want.to_owned(), vec![]), "{delimiter:?}");
+    }
+}
+
+#[test]
+fn quotes_hold_whatever_stands_in_them() {
+    let wire =
+        "\u{feff}\"a,1\",\"b\"\"\"\n\"x,\"\"y\"\"\r\nz\",\"\"\n\"\"\"\",\" \"\na\"b,\"12\"\n1,2\n";
+    let want = "{\"a,1\":\"x,\\\"y\\\"\\r\\nz\",\"b\\\"\":\"\"}\n\
+        {\"a,1\":\"\\\"\",\"b\\\"\":\" \"}\n\
+        {\"a,1\":\"a\\\"b\",\"b\\\"\":\"12\"}\n\
+        {\"a,1\":1,\"b\\\"\":2}\n";
+    assert_eq!(lines(CSV, wire), (want.to_owned(), vec![]));
+}
+
+#[test]
+fn a_bad_row_goes_alone() {
+    use RejectReason::NotCsv;
+    let (good, bad) = lines(CSV, "a,b\n1,2\n1\n1,2,3\n\"x\"y,2\n3,4\n5,\"open\n6,7\n");
+    assert_eq!(good, "{\"a\":1,\"b\":2}\n{\"a\":3,\"b\":4}\n");
+    let want = [(2, "1"), (3, "1,2,3"), (4, "\"x\"y,2"), (6, "5,\"open\n6,7")];
+    assert_eq!(bad, want.map(|(at, text)| (NotCsv, at, text.to_owned())));
+
+    let block = decode(CSV, 64, b"a\n\"\xff\"\n\"ok\"\n", 1);
+    assert_eq!(block.bytes, b"{\"a\":\"ok\"}\n");
+    assert_eq!(block.rejects[0].reason, RejectReason::NotUtf8);
+}
+
+#[test]
+fn without_names_there_is_no_record() {
+    for wire in ["\"a\nb,c\n1,2\n", "\"a\"x,b\n1,2\n"] {
+        let (good, bad) = lines(CSV, wire);
+        assert_eq!(good, "", "{wire:?}");
+        assert!(!bad.is_empty() && bad.iter().all(|(reason, ..)| *reason == RejectReason::NotCsv));
+    }
+    assert_eq!(lines(CSV, "a,b\n"), (String::new(), vec![]));
+    assert_eq!(lines(CSV, "\r\n\n"), (String::new(), vec![]));
+}
+
+#[test]
+fn lines_of_text_become_messages() {
+    let wire = "CEF:0|Cloudflare|x\r\n\n  \n say \"hi\"\t\u{e9}\nlast";
+    let want = "{\"message\":\"CEF:0|Cloudflare|x\"}\n\
+        {\"message\":\" say \\\"hi\\\"\\t\u{e9}\"}\n{\"message\":\"last\"}\n";
+    assert_eq!(lines(Format::Text, wire), (want.to_owned(), vec![]));
+    let block = decode(Format::Text, 64, b"{\"a\":1}\n\xff\n", 3);
+    assert_eq!(block.bytes, b"{\"message\":\"{\\\"a\\\":1}\"}\n");
+    assert_eq!(block.rejects[0].reason, RejectReason::NotUtf8);
+}
+
+#[test]
+fn what_is_too_long_costs_itself() {
+    for format in [CSV, Format::Text] {
+        // As a row, and by what is made of it; then one that no buffer holds.
+        for long in ["x".repeat(65), "x".repeat(60), "x".repeat(700_000)] {
+            let wire = format!("a\r\n{long}\r\nz\r\n");
+            for piece in [1, 7, 1 << 20] {
+                let block = decode(format, 64, wire.as_bytes(), piece.max(wire.len() / 1000));
+                assert!(block.bytes.ends_with(b"\"z\"}\n"), "{format:?} {}", long.len());
+                assert_eq!(block.rejects.len(), 1);
+                assert_eq!(block.rejects[0].reason, RejectReason::TooLong);
+                assert!(block.rejects[0].length > 64);
+            }
+        }
+    }
+    // Quotes that nobody closes cost no more than the longest record.
+    let open = format!("a\n\"{}\n{}", "x".repeat(80), "\"y\"\n".repeat(50));
+    let block = decode(CSV, 64, open.as_bytes(), 9);
+    assert_eq!(block.records, 50);
+}
+
+#[test]
+fn a_destination_check_is_one_in_any_form() {
+    let header = CSV.header_row(&["a".to_owned(), "b".to_owned()]);
+    for format in [CSV, Format::Text, Format::Json] {
+        for body in ["{\"content\":\"test\"}", "test"] {
+            let mut decoder =
+                Decoder::new(LIMITS, Encoding::Identity).of(format).behind(header.len());
+            decoder.push(&header, &mut |_| {}).unwrap();
+            decoder.push(body.as_bytes(), &mut |_| {}).unwrap();
+            assert!(decoder.finish(&mut |_| {}).unwrap().destination_check, "{format:?} {body}");
+        }
+    }
+}
+
+#[test]
+fn a_header_row_goes_before_a_body_of_either_encoding() {
+    let header = CSV.header_row(&["a\"1".to_owned(), "b,2".to_owned()]);
+    assert_eq!(header, b"\"a\"\"1\",\"b,2\"\n");
+    assert_eq!(CSV.header_row(&[]), b"");
+    assert_eq!(Format::Text.header_row(&["a".to_owned()]), b"");
+    for first in [&b"1,2\n"[..], &crate::decode::gunzip::member(b"1,2\n").unwrap()] {
+        let wire = [crate::decode::before(&header, first).unwrap().as_slice(), first].concat();
+        let block = decode(CSV, 1 << 20, &wire, 3);
+        assert_eq!(block.bytes, b"{\"a\\\"1\":1,\"b,2\":2}\n");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_read(
+        rows in prop::collection::vec(
+            prop::collection::vec(("[a-z0-9,;\"\r\n\u{e9} .e-]{0,6}", any::<bool>()), 3),
+            0..20,
+        ),
+        end in prop::sample::select(vec!["\n", "\r\n"]),
+        piece in 1_usize..40,
+    ) {
+        let mut wire = format!("x,\"y\",z{end}");
+        let mut want = Vec::new();
+        for row in &rows {
+            let mut record = Map::new();
+            let mut cells = Vec::new();
+            for (name, (text, quote)) in ["x", "y", "z"].iter().zip(row) {
+                let bare = !quote && !text.contains([',', '"', '\r', '\n']);
+                let literal = text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+                    && text.trim_end() == text;
+                let number = serde_json::from_str::<Value>(text).ok().filter(|_| bare && literal);
+                record.insert((*name).to_owned(), number.unwrap_or_else(|| text.as_str().into()));
+                cells.push(if bare { text.clone() } else { format!("\"{}\"", text.replace('"', "\"\"")) });
+            }
+            wire += &(cells.join(",") + end);
+            want.push(Value::Object(record));
+        }
+        let block = decode(CSV, LIMITS.record_bytes, wire.as_bytes(), piece);
+        prop_assert_eq!(&block.rejects, &vec![]);
+        let got: Vec<Value> = String::from_utf8(block.bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        prop_assert_eq!(got, want);
+    }
+
+    #[test]
+    fn pieces_and_edges_change_nothing(
+        wire in "([a-c\",\r\n\u{e9}]|\"\"){0,300}",
+        filling in prop::sample::select(vec!["", "row", "quote", "blank"]),
+        limit in 4_usize..40,
+        piece in 1_usize..50,
+    ) {
+        // So that the buffer is full somewhere within.
+        let filler = match filling {
+            "row" => "x".repeat(BLOCK_BYTES - 100),
+            "quote" => format!("\"{}", "x".repeat(BLOCK_BYTES - 100)),
+            "blank" => " ".repeat(BLOCK_BYTES - 100),
+            _ => String::new(),
+        };
+        let wire = filler + &wire;
+        for format in [CSV, Format::Text] {
+            let whole = decode(format, limit, wire.as_bytes(), wire.len().max(1));
+            let pieces = decode(format, limit, wire.as_bytes(), piece.max(wire.len() / 1000));
+            prop_assert!(whole == pieces);
+        }
+    }
+}
