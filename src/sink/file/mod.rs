@@ -125,15 +125,20 @@ impl FileSink {
             };
             self.targets.insert(path.to_owned(), target);
         }
+        if let Some(target) = self.targets.get_mut(path) {
+            target.used = self.clock;
+        }
         self.close_some();
         Ok(())
     }
 
-    /// Lets go of the files that were not used for longest.
+    /// Lets go of the files that were not used for longest, and never of one of this batch.
     fn close_some(&mut self) {
+        let clock = self.clock;
         let mut open: Vec<_> = self
             .targets
             .values_mut()
+            .filter(|target| target.used < clock)
             .filter(|target| target.open.as_ref().is_some_and(|open| !open.is_dirty()))
             .collect();
         if open.len() > MAX_OPEN_FILES {
@@ -168,9 +173,9 @@ impl Sink for FileSink {
     fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
         let header = &batch.header;
         let path = self.template.render(&header.endpoint, &header.dataset, header.received);
-        self.open(&path)?;
         self.clock += 1;
         let clock = self.clock;
+        self.open(&path)?;
         self.current = Some(path);
         let Some((path, target)) = self.current() else { return Ok(Begin::Ready) };
         target.used = clock;
@@ -192,8 +197,8 @@ impl Sink for FileSink {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        let Some((path, target)) = self.current() else { return Ok(()) };
-        let Some(open) = &mut target.open else { return Ok(()) };
+        let Some((path, target)) = self.current() else { return Err(not_open()) };
+        let Some(open) = &mut target.open else { return Err(not_open()) };
         let mut rest = block.bytes.as_slice();
         if target.reached < open.length {
             let (again, missing) = split(rest, open.length - target.reached);
@@ -255,6 +260,11 @@ impl Sink for FileSink {
             target.known = true;
         }
     }
+}
+
+/// Never silence: what is not written must not count as delivered.
+fn not_open() -> SinkError {
+    io::Error::other("a block came without its file").into()
 }
 
 /// The first `length` of the bytes, or all, and the rest.

@@ -305,3 +305,22 @@ fn many_files_do_not_stay_open() {
     deliver(&mut sink, &batch(201, "d0"), "{\"n\":2}\n");
     assert_eq!(read(&file(dir.path(), "d0")), "{}\n{\"n\":2}\n");
 }
+
+#[test]
+fn a_file_that_is_opened_again_beside_many_stays_open_for_its_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink(dir.path(), vec![]);
+    let mut settle = |number: u64, name: &str| {
+        deliver(&mut sink, &batch(number, name), "{}\n");
+        sink.sync().unwrap();
+        sink.saved();
+    };
+    for round in 0..3 {
+        for number in 0..=MAX_OPEN_FILES as u64 + 6 {
+            settle(round * 100 + number + 1, &format!("d{number}"));
+        }
+    }
+    for number in 0..=MAX_OPEN_FILES as u64 + 6 {
+        assert_eq!(read(&file(dir.path(), &format!("d{number}"))), "{}\n".repeat(3), "{number}");
+    }
+}
