@@ -9,6 +9,7 @@ mod diagnostic;
 mod files;
 mod later;
 mod reader;
+mod syslog;
 mod units;
 mod validate;
 
@@ -26,6 +27,10 @@ pub use self::{
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
     files::read_secrets,
+    syslog::{
+        ClientTls, Framing, HostPort, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
+        SyslogTime,
+    },
     units::{format_bytes, parse_bytes, parse_duration},
 };
 
@@ -186,6 +191,8 @@ pub enum SinkKind {
     File(FileSink),
     /// `[sink.NAME.stdout]`
     Stdout,
+    /// `[sink.NAME.syslog]`
+    Syslog(Box<SyslogSink>),
 }
 
 /// `[sink.NAME.file]`

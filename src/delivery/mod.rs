@@ -9,6 +9,7 @@ mod checkpoint;
 mod consumers;
 
 use std::{
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +28,7 @@ use crate::{
     decode::Block,
     metrics::Metrics,
     select::Selection,
-    sink::{Begin, Mark, Sink, SinkError},
+    sink::{Again, Begin, Mark, Sink, SinkError},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
 };
 
@@ -48,8 +49,16 @@ pub struct Delivery {
     place: usize,
     id: ConsumerId,
     file: CheckpointFile,
+    /// What the file says.
+    saved: Checkpoint,
     /// The last batch that was handled.
     handled: u64,
+    /// The last batch that was counted as delivered.
+    counted: u64,
+    /// How often in a row the sink had to go back to a checkpoint.
+    returns: Backoff,
+    /// Whether the last attempt failed.
+    failing: bool,
     /// When the first thing happened that no checkpoint covers.
     unsaved_since: Option<Instant>,
 }
@@ -78,6 +87,23 @@ struct Progress {
     filtered: u64,
 }
 
+impl Failure {
+    fn again(&self) -> Again {
+        match self {
+            Self::Sink(error) => error.again(),
+            Self::Read(_) => Again::Batch,
+        }
+    }
+}
+
+/// How attempts came to an end.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Outcome {
+    Done,
+    /// What comes next is the batch behind the last checkpoint.
+    Returned,
+}
+
 /// The daemon stops, and something is left to do.
 struct Stopped;
 
@@ -92,8 +118,9 @@ impl Delivery {
     ) -> Result<Self, E> {
         let (name, wants) = (consumer.name.clone(), Arc::clone(&consumer.wants));
         let file = CheckpointFile::new(&spool.cursors(), &name);
-        let Checkpoint { batch, files } = file.load();
-        let sink = open(files)?;
+        let saved = file.load();
+        let batch = saved.batch;
+        let sink = open(saved.files.clone())?;
         let id = spool.register(consumer, batch);
         Ok(Self {
             name,
@@ -105,7 +132,11 @@ impl Delivery {
             place,
             id,
             file,
+            saved,
             handled: batch,
+            counted: batch,
+            returns: Backoff::new(),
+            failing: false,
             unsaved_since: None,
         })
     }
@@ -125,7 +156,7 @@ impl Delivery {
     /// the spool keeps nothing for one that it does not know.
     pub fn release_delivered(&mut self) {
         self.unsaved_since = None;
-        if let Err(error) = self.spool.release(self.id, self.handled) {
+        if let Err(error) = self.spool.release(self.id, self.saved.batch) {
             warn!(sink = self.name, %error, "what was delivered stays in the spool for now");
             // Tried again with the next checkpoint.
             self.unsaved_since = Some(Instant::now());
@@ -151,16 +182,21 @@ impl Delivery {
                 Next::Timeout => {}
                 Next::Closed => break,
                 Next::Entry(entry) => {
-                    if (self.wants)(&entry.batch)
-                        && self.persist(&mut |this| this.attempt(&entry)).is_err()
-                    {
-                        break;
+                    if (self.wants)(&entry.batch) {
+                        match self.persist(&mut |this| this.attempt(&entry)) {
+                            Ok(Outcome::Done) => {}
+                            Ok(Outcome::Returned) => continue,
+                            Err(Stopped) => break,
+                        }
                     }
                     self.handled = entry.batch.sequence;
                     self.spool.advance(self.id, self.handled);
                     self.unsaved_since.get_or_insert_with(Instant::now);
                 }
             }
+        }
+        if let Err(error) = self.sink.close() {
+            warn!(sink = self.name, %error, "what was sent last is sent again at the next start");
         }
         if self.unsaved_since.is_some()
             && let Err(failure) = self.checkpoint()
@@ -169,28 +205,39 @@ impl Delivery {
         }
     }
 
-    /// Tries until it works or the daemon stops.
+    /// Tries until it works, has to begin further back, or the daemon stops.
     fn persist(
         &mut self,
         attempt: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
-    ) -> Result<(), Stopped> {
+    ) -> Result<Outcome, Stopped> {
         let mut backoff = Backoff::new();
-        let mut failed = false;
         loop {
             let Err(failure) = attempt(self) else {
-                if failed {
+                if mem::take(&mut self.failing) {
                     info!(sink = self.name, "the sink works again");
                 }
-                return Ok(());
+                return Ok(Outcome::Done);
             };
-            failed = true;
+            self.failing = true;
             self.metrics.sink_error(self.place);
-            let wait = backoff.next();
+            let again = failure.again();
+            let wait = match again {
+                Again::Batch => backoff.next(),
+                Again::Checkpoint => self.returns.next(),
+            };
             let retry_in = format_args!("{}ms", wait.as_millis());
             warn!(sink = self.name, error = %failure, %retry_in, "the sink failed");
+            if again == Again::Checkpoint {
+                self.handled = self.saved.batch;
+                self.spool.advance(self.id, self.handled);
+                self.unsaved_since = None;
+            }
             if !self.spool.pause(wait) {
                 warn!(sink = self.name, "stopping: what the sink lacks stays in the spool");
                 return Err(Stopped);
+            }
+            if again == Again::Checkpoint {
+                return Ok(Outcome::Returned);
             }
         }
     }
@@ -218,8 +265,14 @@ impl Delivery {
         }
         let records =
             if self.selection.is_some() { progress.passed } else { self.sink.records(batch) };
-        self.metrics.sink_delivered(self.place, records);
-        self.metrics.sink_filtered(self.place, progress.filtered);
+        if batch.sequence > self.counted {
+            self.counted = batch.sequence;
+            self.metrics.sink_delivered(self.place, records);
+            self.metrics.sink_filtered(self.place, progress.filtered);
+        } else {
+            self.metrics.sink_resent(self.place, records);
+        }
+        self.metrics.sink_oversize(self.place, self.sink.oversize());
         Ok(())
     }
 
@@ -256,10 +309,22 @@ impl Delivery {
 
     fn checkpoint(&mut self) -> Result<(), Failure> {
         let files = self.sink.sync().map_err(Failure::Sink)?;
-        let checkpoint = Checkpoint { batch: self.handled, files };
-        self.file.store(&checkpoint).map_err(Failure::Read)?;
-        self.sink.saved();
+        let in_doubt = self.sink.in_doubt();
+        // What is in doubt stays in the spool, and is looked at again in a while.
+        let batch = in_doubt.map_or(self.handled, |oldest| oldest.saturating_sub(1));
+        let checkpoint = Checkpoint { batch, files };
+        if in_doubt.is_none() || checkpoint != self.saved {
+            self.file.store(&checkpoint).map_err(Failure::Read)?;
+            if batch > self.saved.batch {
+                self.returns = Backoff::new();
+            }
+            self.saved = checkpoint;
+            self.sink.saved();
+        }
         self.release_delivered();
+        if in_doubt.is_some() {
+            self.unsaved_since = Some(Instant::now());
+        }
         Ok(())
     }
 }

@@ -74,6 +74,8 @@ struct SinkMetrics {
     name: String,
     delivered_records: AtomicU64,
     filtered_records: AtomicU64,
+    resent_records: AtomicU64,
+    oversize_records: AtomicU64,
     errors: AtomicU64,
     dropped_records: AtomicU64,
     /// Microseconds since 1970; 0: everything is delivered.
@@ -113,6 +115,8 @@ impl Metrics {
             name: name.clone(),
             delivered_records: AtomicU64::new(0),
             filtered_records: AtomicU64::new(0),
+            resent_records: AtomicU64::new(0),
+            oversize_records: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             dropped_records: AtomicU64::new(0),
             oldest_waiting: AtomicU64::new(0),
@@ -210,6 +214,16 @@ impl Metrics {
     /// That many records more were not for the sink: its `where` let them out.
     pub fn sink_filtered(&self, sink: usize, records: u64) {
         add(self.sinks.get(sink).map(|sink| &sink.filtered_records), records);
+    }
+
+    /// A sink has taken that many records once more, since they may have been lost on the way.
+    pub fn sink_resent(&self, sink: usize, records: u64) {
+        add(self.sinks.get(sink).map(|sink| &sink.resent_records), records);
+    }
+
+    /// A sink has cut or left out that many records for their length.
+    pub fn sink_oversize(&self, sink: usize, records: u64) {
+        add(self.sinks.get(sink).map(|sink| &sink.oversize_records), records);
     }
 
     /// An attempt of a sink failed.

@@ -150,6 +150,22 @@ impl Metrics {
         for sink in &self.sinks {
             text.sample(&[("sink", &sink.name)], value(&sink.filtered_records));
         }
+        text.family(
+            "logpushd_sink_resent_records_total",
+            Kind::Counter,
+            "Records that a sink has taken again, since a broken connection may have lost them.",
+        );
+        for sink in &self.sinks {
+            text.sample(&[("sink", &sink.name)], value(&sink.resent_records));
+        }
+        text.family(
+            "logpushd_sink_oversize_records_total",
+            Kind::Counter,
+            "Records that a sink has cut or left out, since they are longer than it may pass on.",
+        );
+        for sink in &self.sinks {
+            text.sample(&[("sink", &sink.name)], value(&sink.oversize_records));
+        }
         text.family("logpushd_sink_errors_total", Kind::Counter, "Failed attempts of a sink.");
         for sink in &self.sinks {
             text.sample(&[("sink", &sink.name)], value(&sink.errors));

@@ -28,6 +28,8 @@ fn the_exposition_is_as_promised() {
     metrics.quarantine(700, 200);
     metrics.sink_delivered(0, 1_500);
     metrics.sink_filtered(0, 500);
+    metrics.sink_resent(0, 20);
+    metrics.sink_oversize(0, 3);
     metrics.sink_error(1);
     metrics.sink_dropped(0, 7);
     metrics.sink_oldest_waiting(1, NOW - 1_250_000);

@@ -6,6 +6,7 @@
 mod file;
 pub mod message;
 mod stdout;
+mod syslog;
 pub mod template;
 
 use std::io;
@@ -38,9 +39,26 @@ pub trait Sink: Send {
     /// Takes notice that what the last `sync` said is itself durable now.
     fn saved(&mut self) {}
 
+    /// The sequence of the oldest batch that was finished and may still be lost on the way: no
+    /// checkpoint goes beyond the batch before it. As of the last `sync`.
+    fn in_doubt(&self) -> Option<u64> {
+        None
+    }
+
+    /// Ends in order, so that nothing is in doubt any more. Only `sync` is called after it.
+    fn close(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// How many records of a batch it takes, to be counted.
     fn records(&self, batch: &Batch) -> u64 {
         batch.header.records
+    }
+
+    /// How many records were cut or left out, for being longer than it may pass on, since this was
+    /// last asked.
+    fn oversize(&mut self) -> u64 {
+        0
     }
 }
 
@@ -65,19 +83,43 @@ pub struct Mark {
     pub length: u64,
 }
 
-/// A failed attempt: says what was tried, and where.
+/// A failed attempt: says what was tried, where, and from where to try again.
 #[derive(Debug)]
-pub struct SinkError(io::Error);
+pub struct SinkError {
+    error: io::Error,
+    again: Again,
+}
+
+/// Where to begin again after a failure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Again {
+    /// With the batch that failed.
+    Batch,
+    /// Behind the last checkpoint: what was finished since then may be lost.
+    Checkpoint,
+}
+
+impl SinkError {
+    /// A failure that puts in doubt what was finished since the last checkpoint.
+    pub fn since_checkpoint(error: io::Error) -> Self {
+        Self { error, again: Again::Checkpoint }
+    }
+
+    /// Where to begin again.
+    pub fn again(&self) -> Again {
+        self.again
+    }
+}
 
 impl From<io::Error> for SinkError {
     fn from(error: io::Error) -> Self {
-        Self(error)
+        Self { error, again: Again::Batch }
     }
 }
 
 impl std::fmt::Display for SinkError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.error.fmt(f)
     }
 }
 
@@ -95,5 +137,6 @@ pub fn open(config: &SinkConfig, marks: Vec<Mark>) -> Result<Box<dyn Sink>, Stri
             Box::new(FileSink::new(template, file.mode, marks))
         }
         SinkKind::Stdout => Box::new(stdout::Stdout),
+        SinkKind::Syslog(config) => Box::new(syslog::SyslogSink::new((**config).clone())),
     })
 }

@@ -164,7 +164,7 @@ impl Spool {
     }
 
     /// Says that a consumer has handled the batches up to `sequence`: what lies in memory for it
-    /// may go.
+    /// may go. It may say less than before, down to what it has released: it gets the rest again.
     pub fn advance(&self, consumer: ConsumerId, sequence: u64) {
         let mut queue = self.queue();
         if let Some(cursor) = queue.cursors.get_mut(consumer.0) {

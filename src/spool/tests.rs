@@ -344,3 +344,24 @@ fn a_full_spool_costs_only_those_who_may_lose() {
     spool.advance(loses, 1);
     assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 4));
 }
+
+#[test]
+fn a_consumer_may_go_back_to_what_it_has_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let sink = register(&spool, 0);
+    for number in 1..=4 {
+        commit(&spool, &format!("{{\"a\":{number}}}\n"));
+    }
+    let next = || match spool.next(sink, Some(Instant::now())) {
+        Next::Entry(entry) => Some((entry.batch.sequence, text_of(&spool, &entry))),
+        _ => None,
+    };
+    spool.advance(sink, 4);
+    spool.release(sink, 2).unwrap();
+    assert_eq!(next(), None);
+    spool.advance(sink, 2);
+    assert_eq!(next(), Some((3, "{\"a\":3}\n".to_owned())));
+    spool.advance(sink, 4);
+    assert_eq!(next(), None);
+}

@@ -98,20 +98,23 @@ pub enum TlsError {
 /// What a file was to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// `server.tls.cert_file`
+    /// `cert_file` of the server or of a sink
     Certificate,
-    /// `server.tls.key_file`
+    /// `key_file`
     Key,
     /// `server.tls.client_ca_file`
     ClientCa,
+    /// `ca_file` of a sink, or whom the system trusts
+    ServerCa,
 }
 
 impl Role {
     fn config_key(self) -> &'static str {
         match self {
-            Self::Certificate => "server.tls.cert_file",
-            Self::Key => "server.tls.key_file",
-            Self::ClientCa => "server.tls.client_ca_file",
+            Self::Certificate => "cert_file",
+            Self::Key => "key_file",
+            Self::ClientCa => "client_ca_file",
+            Self::ServerCa => "ca_file",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! The only file that touches rustls-pemfile and that decides what rustls may speak. It knows
 //! nothing of sockets: `serve` does the handshake with the configuration handed out here.
 
+mod client;
 mod error;
 mod leaf;
 mod pinned;
@@ -28,7 +29,7 @@ use tracing::warn;
 
 use crate::config::{self, TlsVersion};
 
-pub use self::{error::TlsError, pinned::pinned};
+pub use self::{client::client, error::TlsError, pinned::pinned};
 use self::{
     error::{Found, Role},
     leaf::Leaf,
@@ -98,7 +99,7 @@ pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
     let unusable = || TlsError::UnreadableCertificate { path: tls.cert_file.clone() };
     let leaf = chain.first().and_then(|first| Leaf::parse(first)).ok_or_else(unusable)?;
     let chain_looks_incomplete = chain.len() == 1 && !leaf.self_issued;
-    let certified = certify(chain, key, &provider, tls)?;
+    let certified = certify(chain, key, &provider, (&tls.cert_file, &tls.key_file))?;
 
     let versions: &[_] = match tls.min_version {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
@@ -143,26 +144,26 @@ fn certify(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     provider: &CryptoProvider,
-    tls: &config::Tls,
+    (cert_file, key_file): (&Path, &Path),
 ) -> Result<CertifiedKey, TlsError> {
     let key = provider
         .key_provider
         .load_private_key(key)
-        .map_err(|source| TlsError::UnusableKey { path: tls.key_file.clone(), source })?;
+        .map_err(|source| TlsError::UnusableKey { path: key_file.into(), source })?;
     let certified = CertifiedKey::new(chain, key);
 
     match certified.keys_match() {
         Ok(()) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
-            cert_file: tls.cert_file.clone(),
-            key_file: tls.key_file.clone(),
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
             // A chain in the wrong order is the usual way to get here with the right files.
             belongs_to: certified.cert.iter().position(|certificate| {
                 let alone = vec![certificate.clone()];
                 CertifiedKey::new(alone, Arc::clone(&certified.key)).keys_match().is_ok()
             }),
         }),
-        Err(source) => Err(TlsError::UnusableCertificate { path: tls.cert_file.clone(), source }),
+        Err(source) => Err(TlsError::UnusableCertificate { path: cert_file.into(), source }),
     }
 }
 
@@ -305,7 +306,7 @@ mod tests {
         let tls = files(&dir, &cert, &pem);
         fs::remove_file(&tls.cert_file).unwrap();
         let error = load(&tls).unwrap_err().to_string();
-        assert!(error.contains("server.tls.cert_file") && error.contains("cert.pem"), "{error}");
+        assert!(error.contains("check cert_file") && error.contains("cert.pem"), "{error}");
     }
 
     #[test]

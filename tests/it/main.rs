@@ -62,5 +62,7 @@ mod resent;
 /// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
 mod spool_cli;
 mod support;
+/// What is sent to a syslog server arrives, also when the server dies.
+mod syslog;
 /// Who may connect, with which version of TLS and which certificate.
 mod tls;

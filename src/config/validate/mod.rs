@@ -8,6 +8,7 @@ mod endpoint;
 mod overlap;
 mod server;
 mod sink;
+mod syslog;
 
 #[cfg(test)]
 mod tests;

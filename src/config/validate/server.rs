@@ -124,7 +124,7 @@ fn pem_file(
     }
 }
 
-fn check_file(file: &Spanned<PathBuf>, hint: &str, cx: &mut Context) {
+pub(super) fn check_file(file: &Spanned<PathBuf>, hint: &str, cx: &mut Context) {
     let path: &Path = file.get_ref();
     if cx.reads_files()
         && let Err(error) = check_readable(path)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 use toml::Spanned;
 
-use super::{check_name, choice};
+use super::{check_name, choice, syslog};
 use crate::{
     config::{
         Choice, FileSink, SinkConfig, SinkKind, WhenFull, context::Context, diagnostic::Diagnostic,
@@ -21,7 +21,7 @@ pub(super) fn sinks(
     cx: &mut Context,
 ) -> (Vec<SinkConfig>, Vec<String>, Vec<choice::Chosen>) {
     let none = Diagnostic::general("there is no sink")
-        .hint("add a table [sink.NAME.file] with `path`, or an empty [sink.NAME.stdout]");
+        .hint("add a table [sink.NAME.file] with `path`, [sink.NAME.syslog] with `address`, or an empty [sink.NAME.stdout]");
     let tables = root.named_tables("sink", none, cx);
     let names = tables.iter().map(|(name, _)| name.get_ref().clone()).collect();
     let mut seen = Seen::default();
@@ -60,22 +60,24 @@ fn kind(
 ) -> Option<(SinkKind, Common)> {
     let name = name.get_ref();
     let problem = table.problem(format!("sink `{name}` has no kind"));
-    let both = table.contains("file") && table.contains("stdout");
+    let kinds = ["file", "stdout", "syslog"].into_iter().filter(|kind| table.contains(kind));
+    let kinds: Vec<_> = kinds.collect();
     let none = table.is_empty();
     let file = table.optional_table("file", cx);
     let stdout = table.optional_table("stdout", cx);
-    if both {
-        let place = stdout.as_ref().or(file.as_ref()).unwrap_or(&table);
+    let syslog = table.optional_table("syslog", cx);
+    if let [one, other, ..] = kinds.as_slice() {
+        let place = syslog.as_ref().or(stdout.as_ref()).or(file.as_ref()).unwrap_or(&table);
         cx.push(
             place
-                .problem(format!("sink `{name}` has two kinds, `file` and `stdout`"))
+                .problem(format!("sink `{name}` has two kinds, `{one}` and `{other}`"))
                 .hint("give one of them a name of its own"),
         );
     }
     if none {
-        cx.push_incomplete(
-            problem.hint(format!("write [sink.{name}.file] or [sink.{name}.stdout]")),
-        );
+        cx.push_incomplete(problem.hint(format!(
+            "write [sink.{name}.file], [sink.{name}.stdout] or [sink.{name}.syslog]"
+        )));
     }
     let stdout = stdout.map(|mut stdout| {
         if let Some(other) = seen.stdout.replace(name.clone()) {
@@ -90,8 +92,14 @@ fn kind(
         (SinkKind::Stdout, common)
     });
     let file = file.map(|file| file_sink(name, file, seen, cx));
+    let syslog = syslog.map(|mut table| {
+        let sink = syslog::syslog(&mut table, cx);
+        let common = common(name, &mut table, seen, cx);
+        table.finish(cx);
+        Some((SinkKind::Syslog(Box::new(sink?)), common))
+    });
     table.finish_explaining("a sink is a table [sink.NAME.KIND], where KIND is one of", cx);
-    file.unwrap_or(stdout)
+    file.or(syslog).unwrap_or(stdout)
 }
 
 fn common(name: &str, table: &mut Table<'_>, seen: &mut Seen, cx: &mut Context) -> Common {

@@ -124,7 +124,10 @@ fn the_documented_settings_are_the_defaults() {
 
 #[test]
 fn the_documentation_has_every_key_and_no_other() {
-    let text = format!("{}\n[sink.pipe.stdout]\n", shipped("logpushd.toml"));
+    let text = format!(
+        "{}\n[sink.pipe.stdout]\n[sink.siem.syslog]\naddress = \"tcp://a:601\"\n",
+        shipped("logpushd.toml")
+    );
     let folder = Folder::new();
     let mut cx = Context::new(folder.0.path());
     let (root, syntax) = reader::parse(&text);
@@ -156,6 +159,45 @@ fn the_documentation_has_every_key_and_no_other() {
     }
     assert!(documented.len() > 30, "{documented:?}");
     assert_eq!(documented, cx.asked);
+}
+
+/// They stand there as comments, beside some that have no default.
+#[test]
+fn the_documented_settings_of_syslog_are_the_defaults() {
+    let shipped = shipped("logpushd.toml");
+    let (_, section) = shipped.split_once("# [sink.siem.syslog]\n").unwrap();
+    let (section, _) = section.split_once("\n\n").unwrap();
+    // Those that every sink has are shown together, and do not go together.
+    let of_all = ["datasets", "endpoints", "where", "keep_fields", "drop_fields", "rename"];
+    let is_setting = |line: &&str| {
+        let key = line.split_once(" = ").map(|(key, _)| key).filter(|key| !key.contains(' '));
+        line.starts_with('[') || key.is_some_and(|key| !of_all.contains(&key))
+    };
+    let settings = section.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting);
+    let settings = settings.collect::<Vec<_>>().join("\n");
+    let syslog = |keys: &str| {
+        let text = format!("{MINIMAL}\n[sink.siem.syslog]\n{keys}\n");
+        let config = crate::config::check_text(Path::new("/etc/logpushd.toml"), &text).unwrap();
+        match &config.sinks[1].kind {
+            SinkKind::Syslog(sink) => (**sink).clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let documented = syslog(&settings);
+    let minimal = syslog("address = \"tcp://siem.example.com:601\"");
+    assert_eq!(documented.severity_by.as_ref().unwrap().values[0], ("block".to_owned(), 4));
+    assert!(documented.tls.client.is_some() && documented.structured_data.len() == 1);
+    let framing = Some(crate::config::Framing::OctetCounting);
+    assert_eq!(documented.framing, framing);
+    let without = crate::config::SyslogSink {
+        hostname: None,
+        framing: None,
+        severity_by: None,
+        structured_data: Vec::new(),
+        tls: crate::config::ClientTls::default(),
+        ..documented
+    };
+    assert_eq!(without, minimal);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Pair {
     }
 }
 
-/// Signs certificates for clients.
+/// Signs certificates for clients and servers.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -46,10 +46,23 @@ impl Authority {
         self.0.pem()
     }
 
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()
+    }
+
     pub(crate) fn sign(&self) -> Pair {
+        self.sign_for("a client of the tests", ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// For localhost and 127.0.0.1.
+    pub(crate) fn sign_server(&self) -> Pair {
+        self.sign_for("a server of the tests", ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn sign_for(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let mut params = params("a client of the tests");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let mut params = params(name);
+        params.extended_key_usages = vec![purpose];
         let cert = params.signed_by(&key, &self.0).unwrap().pem();
         Pair { cert, key: key.serialize_pem() }
     }

@@ -1,0 +1,175 @@
+//! What stands before the record: the header of RFC 5424 or RFC 3164.
+//!
+//! But for the severity and the time, it is the same for all records of a batch.
+
+use std::io::Write as _;
+
+use jiff::Timestamp;
+
+use crate::config::{SyslogFormat, SyslogSink};
+
+/// The longest of each field, from RFC 5424; that of a tag from RFC 3164.
+const MAX_HOSTNAME: usize = 255;
+const MAX_APP_NAME: usize = 48;
+const MAX_MSGID: usize = 32;
+const MAX_TAG: usize = 32;
+
+/// The header of a batch's messages.
+#[derive(Debug)]
+pub(super) struct Header {
+    format: SyslogFormat,
+    facility: u8,
+    /// From behind the time to the record.
+    rest: Vec<u8>,
+}
+
+impl Header {
+    /// `hostname` is left out for RFC 3164 on a unix socket: syslog(3) has none there, and journald takes
+    /// it for a part of the message.
+    pub(super) fn new(
+        config: &SyslogSink,
+        hostname: Option<&str>,
+        endpoint: &str,
+        dataset: &str,
+    ) -> Self {
+        let fill = |text: &str| text.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
+        let mut rest = Vec::new();
+        match config.format {
+            SyslogFormat::Rfc5424 => {
+                field(&mut rest, hostname.unwrap_or_default(), MAX_HOSTNAME);
+                field(&mut rest, &fill(&config.app_name), MAX_APP_NAME);
+                // PROCID: the daemon's own number would say nothing of who made the record.
+                field(&mut rest, "", 0);
+                field(&mut rest, &fill(&config.msgid), MAX_MSGID);
+                rest.push(b' ');
+                for (id, parameters) in &config.structured_data {
+                    rest.push(b'[');
+                    rest.extend_from_slice(id.as_bytes());
+                    for (name, value) in parameters {
+                        rest.push(b' ');
+                        rest.extend_from_slice(name.as_bytes());
+                        rest.extend_from_slice(b"=\"");
+                        escape(&mut rest, &fill(value));
+                        rest.push(b'"');
+                    }
+                    rest.push(b']');
+                }
+                if config.structured_data.is_empty() {
+                    rest.push(b'-');
+                }
+                rest.push(b' ');
+            }
+            SyslogFormat::Rfc3164 => {
+                if let Some(hostname) = hostname {
+                    field(&mut rest, hostname, MAX_HOSTNAME);
+                }
+                field(&mut rest, &fill(&config.app_name), MAX_TAG);
+                rest.extend_from_slice(b": ");
+            }
+        }
+        Self { format: config.format, facility: config.facility, rest }
+    }
+
+    /// Appends the header of one message. `time` is from [`Header::time`].
+    pub(super) fn write(&self, out: &mut Vec<u8>, severity: u8, time: &str) {
+        let priority = u16::from(self.facility) * 8 + u16::from(severity);
+        // A vector takes all that is written to it.
+        write!(out, "<{priority}>").ok();
+        if self.format == SyslogFormat::Rfc5424 {
+            out.extend_from_slice(b"1 ");
+        }
+        out.extend_from_slice(time.as_bytes());
+        out.extend_from_slice(&self.rest);
+    }
+
+    /// A time as the header has it, in UTC: RFC 3164 has no zone and no year.
+    pub(super) fn time(&self, time: Timestamp) -> String {
+        match self.format {
+            SyslogFormat::Rfc5424 => time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+            SyslogFormat::Rfc3164 => time.strftime("%b %e %H:%M:%S").to_string(),
+        }
+    }
+}
+
+/// A space and a field; what does not fit is cut off, nothing is `-`.
+fn field(out: &mut Vec<u8>, text: &str, max: usize) {
+    let printable = text.bytes().filter(u8::is_ascii_graphic).take(max);
+    out.push(b' ');
+    let before = out.len();
+    out.extend(printable);
+    if out.len() == before {
+        out.push(b'-');
+    }
+}
+
+/// The value of a parameter: `"`, `\` and `]` get a backslash.
+fn escape(out: &mut Vec<u8>, value: &str) {
+    for byte in value.bytes() {
+        if matches!(byte, b'"' | b'\\' | b']') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::config, *};
+
+    fn header(config: &SyslogSink, severity: u8) -> String {
+        let header = Header::new(config, Some("host.example"), "main", "http_requests");
+        let time = "2026-03-04T05:06:07.123456789Z".parse().unwrap();
+        let mut out = Vec::new();
+        header.write(&mut out, severity, &header.time(time));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn rfc5424_as_its_grammar_has_it() {
+        let config = config();
+        assert_eq!(
+            header(&config, 6),
+            "<134>1 2026-03-04T05:06:07.123456Z host.example logpushd - http_requests - "
+        );
+    }
+
+    #[test]
+    fn structured_data_is_filled_in_and_escaped() {
+        let mut config = config();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        config.structured_data = vec![
+            (
+                "zone@32473".into(),
+                vec![pair("of", "{endpoint}/{dataset}"), pair("q", r#"a"b\c]d é"#)],
+            ),
+            ("empty@32473".into(), vec![]),
+        ];
+        assert!(header(&config, 0).ends_with(
+            r#" - http_requests [zone@32473 of="main/http_requests" q="a\"b\\c\]d é"][empty@32473] "#
+        ));
+    }
+
+    #[test]
+    fn rfc3164_has_a_padded_day_and_a_tag() {
+        let mut config = config();
+        config.format = SyslogFormat::Rfc3164;
+        config.facility = 23;
+        config.app_name = "cf-{dataset}".into();
+        assert_eq!(header(&config, 7), "<191>Mar  4 05:06:07 host.example cf-http_requests: ");
+        let header = Header::new(&config, None, "main", "dns_logs");
+        assert_eq!(header.rest, b" cf-dns_logs: ");
+    }
+
+    #[test]
+    fn fields_keep_their_lengths_and_never_hold_a_space() {
+        let mut config = config();
+        config.app_name = "a".repeat(60);
+        config.msgid = format!("b c\u{e9}{}", "d".repeat(40));
+        let text = header(&config, 6);
+        let fields: Vec<_> = text.split(' ').collect();
+        assert_eq!(fields[3], "a".repeat(48));
+        assert_eq!(fields[5], format!("bc{}", "d".repeat(30)));
+        config.msgid = String::new();
+        assert_eq!(header(&config, 6).split(' ').nth(5), Some("-"));
+    }
+}

@@ -1,0 +1,300 @@
+//! The `syslog` sink: a message a record, to a server of RFC 5424 or RFC 3164.
+//!
+//! At least once over TCP, TLS and unix sockets: what a broken connection may have lost is sent
+//! again, so some records come twice then. Best effort over UDP, where nobody hears of a loss.
+
+mod doubt;
+mod frame;
+mod header;
+mod targets;
+mod transport;
+mod unacknowledged;
+
+use std::{fs, io, mem, time::Instant};
+
+use tracing::{info, warn};
+
+use self::{
+    doubt::Doubt,
+    frame::{Fit, fit, frame},
+    header::Header,
+    targets::Targets,
+    transport::{Connection, Kind},
+};
+use super::{Begin, Mark, Sink, SinkError};
+use crate::{
+    config::{Framing, SyslogFormat, SyslogSink as Config, SyslogTarget, SyslogTime},
+    decode::Block,
+    record,
+    spool::Batch,
+};
+
+/// How much is gathered for one write to a stream.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Sends records to the first target that works.
+#[derive(Debug)]
+pub(super) struct SyslogSink {
+    config: Config,
+    hostname: String,
+    targets: Targets,
+    link: Option<Link>,
+    doubt: Doubt,
+    batch: Option<Current>,
+    /// Framed messages on their way to a stream.
+    out: Vec<u8>,
+    message: Vec<u8>,
+    /// Records that were too long, and not yet asked for.
+    oversize: u64,
+}
+
+#[derive(Debug)]
+struct Link {
+    /// Its place in the config.
+    target: usize,
+    connection: Connection,
+}
+
+/// The batch that is being written.
+#[derive(Debug)]
+struct Current {
+    sequence: u64,
+    dataset: String,
+    header: Header,
+    received: String,
+    oversize: u64,
+}
+
+impl SyslogSink {
+    pub(super) fn new(config: Config) -> Self {
+        let hostname = config.hostname.clone().unwrap_or_else(hostname);
+        let targets = Targets::new(config.targets.len(), config.failback);
+        Self {
+            config,
+            hostname,
+            targets,
+            link: None,
+            doubt: Doubt::default(),
+            batch: None,
+            out: Vec::new(),
+            message: Vec::new(),
+            oversize: 0,
+        }
+    }
+
+    /// Sees to it that there is a connection, to the best target that there is.
+    fn connect(&mut self) -> Result<(), SinkError> {
+        let now = Instant::now();
+        if let Some(link) = &mut self.link {
+            let better = self.targets.better(link.target, now);
+            if let Err(error) = link.connection.check() {
+                let error = self.named(error);
+                if !self.doubt.is_empty() {
+                    return Err(self.broken(error));
+                }
+                // Servers close what was idle for long, and nothing was under way.
+                self.link = None;
+            } else if let Ok(link) = self.open(&better) {
+                return self.change_to(link);
+            }
+        }
+        if self.link.is_none() {
+            let order = self.targets.order(now);
+            self.link = Some(self.open(&order)?);
+        }
+        Ok(())
+    }
+
+    /// Connects to the first of these that can be reached.
+    fn open(&mut self, order: &[usize]) -> io::Result<Link> {
+        let mut errors = Vec::new();
+        for target in order {
+            let Some(at) = self.config.targets.get(*target) else { continue };
+            match Connection::open(at, &self.config.tls, self.config.timeout) {
+                Ok(connection) => {
+                    info!(target = %at, "connected");
+                    return Ok(Link { target: *target, connection });
+                }
+                Err(error) => {
+                    self.targets.failed(*target, Instant::now());
+                    errors.push(format!("{at}: {error}"));
+                }
+            }
+        }
+        Err(io::Error::other(errors.join("; ")))
+    }
+
+    /// Leaves a target that works for a better one.
+    fn change_to(&mut self, link: Link) -> Result<(), SinkError> {
+        let Some(old) = self.link.replace(link) else { return Ok(()) };
+        match old.connection.close() {
+            Ok(()) => self.doubt.clear(),
+            Err(error) if !self.doubt.is_empty() => {
+                self.doubt.clear();
+                return Err(SinkError::since_checkpoint(error));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Gives up the connection. What is in doubt is to be sent again.
+    fn broken(&mut self, error: io::Error) -> SinkError {
+        if let Some(link) = self.link.take() {
+            self.targets.failed(link.target, Instant::now());
+        }
+        if self.doubt.is_empty() {
+            return error.into();
+        }
+        self.doubt.clear();
+        SinkError::since_checkpoint(error)
+    }
+
+    /// Says which target it was.
+    fn named(&self, error: io::Error) -> io::Error {
+        let at = self.link.as_ref().and_then(|link| self.config.targets.get(link.target));
+        match at {
+            Some(at) => io::Error::new(error.kind(), format!("{at}: {error}")),
+            None => error,
+        }
+    }
+
+    /// Whether RFC 3164 is spoken on a unix socket.
+    fn is_local(&self) -> bool {
+        let at = self.link.as_ref().and_then(|link| self.config.targets.get(link.target));
+        self.config.format == SyslogFormat::Rfc3164 && matches!(at, Some(SyslogTarget::Unix(_)))
+    }
+
+    fn send(&mut self, record: &[u8]) -> io::Result<()> {
+        let (Some(batch), Some(link)) = (&mut self.batch, &mut self.link) else {
+            return Err(io::Error::other("no batch was begun"));
+        };
+        self.message.clear();
+        let severity = severity(&self.config, record);
+        let event = match self.config.time {
+            SyslogTime::Received => None,
+            SyslogTime::Event => record::time_of(&batch.dataset, record),
+        };
+        let event = event.map(|time| batch.header.time(time));
+        batch.header.write(&mut self.message, severity, event.as_ref().unwrap_or(&batch.received));
+        let header = self.message.len();
+        self.message.extend_from_slice(record);
+        let (max, oversize) = (self.config.max_message_bytes, self.config.oversize);
+        match fit(&mut self.message, header, max, oversize) {
+            Fit::Whole => {}
+            Fit::Truncated => batch.oversize += 1,
+            Fit::Dropped => {
+                batch.oversize += 1;
+                return Ok(());
+            }
+        }
+        let framing = match link.connection.kind() {
+            Kind::Datagram => return link.connection.write(&self.message),
+            Kind::Network => self.config.framing.unwrap_or(Framing::OctetCounting),
+            Kind::Local => self.config.framing.unwrap_or(Framing::Newline),
+        };
+        frame(&mut self.out, &self.message, framing);
+        if self.out.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(link) = &mut self.link
+            && !self.out.is_empty()
+        {
+            link.connection.write(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Sink for SyslogSink {
+    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+        self.out.clear();
+        self.connect()?;
+        let Batch { sequence, header: about } = batch;
+        let hostname = (!self.is_local()).then_some(self.hostname.as_str());
+        let header = Header::new(&self.config, hostname, &about.endpoint, &about.dataset);
+        let received = header.time(about.received);
+        let (sequence, dataset) = (*sequence, about.dataset.clone());
+        self.batch = Some(Current { sequence, dataset, header, received, oversize: 0 });
+        Ok(Begin::Ready)
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), SinkError> {
+        let records = block.bytes.split(|byte| *byte == b'\n').filter(|record| !record.is_empty());
+        for record in records {
+            if let Err(error) = self.send(record) {
+                let error = self.named(error);
+                return Err(self.broken(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        if let Err(error) = self.flush() {
+            let error = self.named(error);
+            return Err(self.broken(error));
+        }
+        let (Some(batch), Some(link)) = (self.batch.take(), &self.link) else { return Ok(()) };
+        self.doubt.add(batch.sequence, link.connection.written(), Instant::now());
+        if batch.oversize > 0 {
+            let Current { sequence, oversize, .. } = batch;
+            let action = self.config.oversize;
+            warn!(batch = sequence, records = oversize, ?action, "longer than max_message_bytes");
+            self.oversize += oversize;
+        }
+        Ok(())
+    }
+
+    /// Nothing is made durable here: that is the server's business. But what has arrived is told from
+    /// what may not have.
+    fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
+        if let Some(link) = &mut self.link
+            && !self.doubt.is_empty()
+        {
+            // In this order: a connection that breaks in between takes nothing with it.
+            let (acknowledged, now) = (link.connection.acknowledged(), Instant::now());
+            if let Err(error) = link.connection.check() {
+                let error = self.named(error);
+                return Err(self.broken(error));
+            }
+            self.doubt.settle(acknowledged, self.config.resend_window, now);
+        }
+        Ok(Vec::new())
+    }
+
+    fn in_doubt(&self) -> Option<u64> {
+        self.doubt.oldest()
+    }
+
+    fn close(&mut self) -> Result<(), SinkError> {
+        let Some(link) = self.link.take() else { return Ok(()) };
+        link.connection.close()?;
+        self.doubt.clear();
+        Ok(())
+    }
+
+    fn oversize(&mut self) -> u64 {
+        mem::take(&mut self.oversize)
+    }
+}
+
+fn severity(config: &Config, record: &[u8]) -> u8 {
+    let by = config.severity_by.as_ref().and_then(|by| {
+        let value = record::find(record, &by.field)?.into_text();
+        by.values.iter().find(|(text, _)| *text == value).map(|(_, severity)| *severity)
+    });
+    by.unwrap_or(config.severity)
+}
+
+fn hostname() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+#[cfg(test)]
+mod failure_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! What a sink trusts and shows that speaks TLS to a server of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, sign::SingleCertAndKey};
+
+use super::{TlsError, certify, error::Role, read_certificates, read_key};
+use crate::config::ClientTls;
+
+/// Where distributions keep whom they trust: Debian and Alpine, Fedora and RHEL, SUSE, others.
+const SYSTEM_ROOTS: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// For a client that trusts the authorities of `tls`, or the system's, and shows its certificate. The
+/// server's name is verified.
+///
+/// # Errors
+/// A file cannot be read, does not hold what it should, or key and certificate do not belong
+/// together. The message says which file and what to do.
+pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    match &tls.ca_file {
+        Some(path) => {
+            for authority in read_certificates(path, Role::ServerCa)? {
+                roots.add(authority).map_err(|source| TlsError::UnusableCertificate {
+                    path: path.clone(),
+                    source,
+                })?;
+            }
+        }
+        None => {
+            // Old ones that rustls cannot read are passed over: they sign nothing that is in use.
+            roots.add_parsable_certificates(read_certificates(&system_roots(), Role::ServerCa)?);
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_root_certificates(roots);
+    Ok(match &tls.client {
+        Some((cert_file, key_file)) => {
+            let chain = read_certificates(cert_file, Role::Certificate)?;
+            let key = read_key(key_file)?;
+            let certified = certify(chain, key, &provider, (cert_file, key_file))?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+        }
+        None => builder.with_no_client_auth(),
+    })
+}
+
+fn system_roots() -> PathBuf {
+    let there = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
+    there.unwrap_or(Path::new(SYSTEM_ROOTS[0])).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn write(dir: &TempDir, name: &str, text: &str) -> PathBuf {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn without_an_authority_the_system_s_are_trusted() {
+        if SYSTEM_ROOTS.iter().any(|path| Path::new(path).exists()) {
+            client(&ClientTls::default()).unwrap();
+        }
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_key() {
+        let dir = TempDir::new().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let cert = write(&dir, "cert.pem", &params.self_signed(&key).unwrap().pem());
+        let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let (key, other) =
+            (write(&dir, "key.pem", &key.serialize_pem()), write(&dir, "other.pem", &other));
+        let empty = write(&dir, "empty.pem", "");
+        let tls = |ca: &Path, pair: Option<(&Path, &Path)>| ClientTls {
+            ca_file: Some(ca.to_owned()),
+            client: pair.map(|(cert, key)| (cert.to_owned(), key.to_owned())),
+            server_name: None,
+        };
+        client(&tls(&cert, Some((&cert, &key)))).unwrap();
+        let cases = [
+            (tls(&empty, None), "empty.pem: ca_file expects PEM"),
+            (tls(&dir.path().join("gone.pem"), None), "check ca_file"),
+            (tls(&cert, Some((&cert, &other))), "other.pem does not belong to"),
+            (tls(&cert, Some((&key, &key))), "key.pem: cert_file expects PEM"),
+        ];
+        for (tls, expected) in cases {
+            let error = client(&tls).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected:?} not in {error:?}");
+        }
+    }
+}

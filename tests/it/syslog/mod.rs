@@ -1,0 +1,154 @@
+//! What is sent to a syslog server arrives, unchanged and in order, also when the server dies; some of
+//! it twice then.
+
+/// The real ones.
+mod foreign;
+mod receiver;
+mod servers;
+
+use std::{collections::HashSet, thread, time::Duration};
+
+use self::receiver::{FRAMING, Receiver, Transport};
+use crate::support::{Daemon, Setup, names_in, numbered, wait_for, wait_until};
+
+const ERRORS: &str = r#"logpushd_sink_errors_total{sink="siem"}"#;
+const RESENT: &str = r#"logpushd_sink_resent_records_total{sink="siem"}"#;
+
+fn setup(address: &str, keys: &str) -> Setup {
+    Setup::new()
+        .without("sink.archive.file")
+        .table("sink.siem.syslog", &format!("address = {address}\n{keys}"))
+}
+
+fn lines(records: &[u8]) -> Vec<String> {
+    String::from_utf8(records.to_vec()).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Demands each record, in order when those that came before are left out.
+#[track_caller]
+fn check_order(what: &str, got: &[String], want: &[String]) {
+    let mut seen = HashSet::new();
+    let first: Vec<_> = got.iter().filter(|record| seen.insert(record.as_str())).collect();
+    let at = first.iter().zip(want).take_while(|(got, want)| *got == want).count();
+    assert!(
+        first.len() == want.len() && at == want.len(),
+        "{what}: {} of {} records, {} in all; they part at {at}:\n got: {:?}\nwant: {:?}",
+        first.len(),
+        want.len(),
+        got.len(),
+        first.get(at),
+        want.get(at)
+    );
+}
+
+#[track_caller]
+fn wait_records(what: &str, want: &[String], got: impl Fn() -> Vec<String>) {
+    let last = want.last().unwrap();
+    wait_until(what, || got().contains(last));
+    check_order(what, &got(), want);
+}
+
+/// Commits numbered batches, and gives back the records.
+fn commit(daemon: &Daemon, batches: std::ops::Range<u64>, count: usize) -> Vec<String> {
+    let mut all = Vec::new();
+    for batch in batches {
+        let records = numbered(batch, count);
+        daemon.commit(&records);
+        all.extend(lines(&records));
+    }
+    all
+}
+
+#[test]
+fn what_a_dead_server_had_not_kept_is_sent_again() {
+    for transport in Transport::ALL {
+        let receiver = Receiver::new(transport);
+        let daemon = setup(&receiver.address(), &receiver.keys()).start();
+        let mut all = commit(&daemon, 0..5, 200);
+        wait_until("the first records", || !receiver.records().is_empty());
+        // It has read them, and dies before it has kept them.
+        receiver.kill(5 * 200);
+        all.extend(commit(&daemon, 5..10, 200));
+        daemon.wait_count(ERRORS, |errors| errors >= 2);
+        receiver.revive();
+        all.extend(commit(&daemon, 10..15, 200));
+        wait_records(&format!("{transport:?}"), &all, || receiver.records());
+        assert!(daemon.count(RESENT) > 0, "{transport:?}");
+        let delivered = r#"logpushd_sink_delivered_records_total{sink="siem"}"#;
+        assert_eq!(daemon.count(delivered), 3000, "each is counted once");
+        let stopped = daemon.stop().in_order();
+        assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{transport:?}");
+    }
+}
+
+#[test]
+fn what_was_sent_lately_stays_in_the_spool_until_it_is_certain() {
+    let receiver = Receiver::new(Transport::Tcp);
+    let keys = format!("{}\nresend_window = \"1h\"", receiver.keys());
+    let daemon = setup(&receiver.address(), &keys).start();
+    let all = commit(&daemon, 0..3, 10);
+    wait_records("first", &all, || receiver.records());
+    // A checkpoint passes by, and lets go of nothing.
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(names_in(&daemon.path("spool/batches")).len(), 3);
+
+    let stopped = daemon.kill();
+    receiver.kill(all.len());
+    receiver.revive();
+    let daemon = stopped.start();
+    wait_records("after a crash", &all, || receiver.records());
+
+    // An orderly end is as good as an acknowledgement.
+    let stopped = daemon.stop().in_order();
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
+    let before = receiver.records().len();
+    let daemon = stopped.start();
+    let more = commit(&daemon, 3..4, 10);
+    wait_until("the next", || receiver.records().ends_with(&more));
+    assert_eq!(receiver.records().len(), before + 10, "and nothing twice");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_server_that_stops_reading_holds_up_no_stop_and_gets_its_records_later() {
+    let receiver = Receiver::new(Transport::Tcp);
+    let keys = format!("{}\ntimeout = \"2s\"", receiver.keys());
+    let daemon = setup(&receiver.address(), &keys).start();
+    receiver.stall();
+    let count = 20_000;
+    let all = commit(&daemon, 0..8, count);
+    daemon.wait_count(ERRORS, |errors| errors >= 1);
+    let failure = wait_for("a line", || daemon.logged("the sink failed").pop());
+    let text = failure["error"].as_str().unwrap();
+    assert!(text.contains("took nothing for 2000ms"), "{text}");
+    let stopped = daemon.stop().in_order();
+    assert!(!names_in(&stopped.setup.path("spool/batches")).is_empty());
+
+    receiver.kill(usize::MAX);
+    receiver.revive();
+    let daemon = stopped.start();
+    wait_records("later", &all, || receiver.records());
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_server_that_is_not_to_be_trusted_gets_nothing() {
+    let receiver = Receiver::new(Transport::Tls);
+    let cases = [
+        (receiver.keys_without_certificate(), "CertificateRequired"),
+        (receiver.keys_with_name("other.example"), "not valid for name"),
+        (receiver.keys_trusting_another(), "invalid peer certificate"),
+        (format!("{FRAMING}tls = {{}}"), "UnknownIssuer"),
+    ];
+    for (keys, expected) in cases {
+        let daemon = setup(&receiver.address(), &keys).start();
+        commit(&daemon, 0..1, 3);
+        daemon.wait_count(ERRORS, |errors| errors >= 1);
+        let failure = wait_for("a line", || daemon.logged("the sink failed").pop());
+        let text = failure["error"].as_str().unwrap();
+        assert!(text.contains(expected) && text.contains("tls://"), "{text}");
+        let stopped = daemon.stop().in_order();
+        assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 1);
+    }
+    assert_eq!(receiver.records(), [""; 0]);
+}
