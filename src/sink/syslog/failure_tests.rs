@@ -42,6 +42,17 @@ fn a_closed_connection_puts_what_was_sent_in_doubt_and_the_next_attempt_connects
 }
 
 #[test]
+fn a_batch_is_not_sent_over_a_doubt() {
+    let (listener, target) = listen();
+    let mut sink = sink(vec![target], |config| config.resend_window = LONG);
+    deliver(&mut sink, 3, "{}\n").unwrap();
+    drop(accept(&listener));
+    wait_until("the end", || sink.link.as_mut().unwrap().connection.check().is_err());
+    let failure = deliver(&mut sink, 4, "{}\n").unwrap_err();
+    assert_eq!(failure.again(), Again::Checkpoint);
+}
+
+#[test]
 fn a_server_that_closes_what_is_idle_is_no_failure() {
     let (listener, target) = listen();
     let mut sink = sink(vec![target], |_| ());
