@@ -30,6 +30,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// How long a server may take to close a connection that we have closed: a stop waits for it.
+const CLOSE: Duration = Duration::from_secs(5);
+
 /// An open way to a target.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -139,24 +142,27 @@ impl Connection {
     /// Ends in order: says so, and waits for the other side to do the same. A server does that when
     /// it has read all there is, so this is as good as an acknowledgement.
     pub(super) fn close(mut self) -> io::Result<()> {
-        let deadline = Instant::now() + self.timeout;
+        let patience = self.timeout.min(CLOSE);
         match &mut self.socket {
             Socket::Udp(_) | Socket::UnixDatagram(_) => self.check(),
             Socket::Tcp(stream) => {
                 stream.shutdown(Shutdown::Write)?;
-                read_to_end(stream, deadline)
+                stream.set_read_timeout(Some(patience))?;
+                read_to_end(stream, patience)
             }
             Socket::UnixStream(stream) => {
                 stream.shutdown(Shutdown::Write)?;
-                read_to_end(stream, deadline)
+                stream.set_read_timeout(Some(patience))?;
+                read_to_end(stream, patience)
             }
             Socket::Tls(stream) => {
                 stream.conn.send_close_notify();
                 stream.flush()?;
                 let stream = &mut stream.sock.stream;
                 stream.shutdown(Shutdown::Write)?;
+                stream.set_read_timeout(Some(patience))?;
                 // Not decrypted: that the other side closes is all there is to know.
-                read_to_end(stream, deadline)
+                read_to_end(stream, patience)
             }
         }
     }
@@ -318,13 +324,14 @@ fn drain_tls(stream: &mut StreamOwned<ClientConnection, Counted>) -> io::Result<
     Ok(())
 }
 
-fn read_to_end(stream: &mut impl Read, deadline: Instant) -> io::Result<()> {
-    let mut buffer = [0; 4096];
-    while Instant::now() < deadline {
+fn read_to_end(stream: &mut impl Read, patience: Duration) -> io::Result<()> {
+    let (mut buffer, begun) = ([0; 4096], Instant::now());
+    while begun.elapsed() < patience {
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         }
     }
