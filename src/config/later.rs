@@ -12,8 +12,6 @@ const LATER: &[(&str, &str)] = &[
         "endpoint.*.protocol=splunk_hec",
         "leave `protocol` out and use an HTTP destination in Logpush",
     ),
-    ("sink.*.syslog.message=cef", "leave `message` out: a message is the record's JSON"),
-    ("sink.*.syslog.message=leef", "leave `message` out: a message is the record's JSON"),
     ("sink.*.file.time", "leave it out: `path` is filled in with the time of receipt"),
     ("sink.*.file.rotate", "leave it out: `%Y-%m-%d` or `%H` in `path` begins a new file by time"),
     ("sink.*.file.compress", "leave it out: compress finished files from a timer"),

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use crate::sink::message::Message;
+
 /// `[sink.NAME.syslog]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct SyslogSink {
@@ -9,6 +11,8 @@ pub struct SyslogSink {
     pub targets: Vec<SyslogTarget>,
     /// The form of a header.
     pub format: SyslogFormat,
+    /// What follows the header.
+    pub message: Message,
     /// Which time stands in a header.
     pub time: SyslogTime,
     /// How messages are told apart on a stream; `None`: as the transport has it by default.

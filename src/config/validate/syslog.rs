@@ -5,9 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use toml::Spanned;
 
 use super::server::check_file;
-use crate::config::{
-    ClientTls, Framing, HostPort, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
-    SyslogTime, context::Context, diagnostic::Diagnostic, reader::Table, units::format_bytes,
+use crate::{
+    config::{
+        ClientTls, Framing, HostPort, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
+        SyslogTime, context::Context, diagnostic::Diagnostic, reader::Table, units::format_bytes,
+    },
+    sink::message::Message,
 };
 
 /// What a UDP datagram holds beside its headers.
@@ -64,7 +67,8 @@ pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSi
     let time = table.choice("time", &times, cx).unwrap_or(SyslogTime::Received);
     let framings = [("octet_counting", Framing::OctetCounting), ("newline", Framing::Newline)];
     let framing = table.choice("framing", &framings, cx);
-    table.choice("message", &[("json", ())], cx);
+    let messages = [("json", Message::Json), ("cef", Message::Cef), ("leef", Message::Leef)];
+    let message = table.choice("message", &messages, cx).unwrap_or_default();
     let facility = table.choice("facility", &FACILITIES, cx).unwrap_or(16);
     let severity = table.choice("severity", &SEVERITIES, cx).unwrap_or(6);
     let severity_by = severity_by(table, cx);
@@ -89,6 +93,7 @@ pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSi
     Some(SyslogSink {
         targets: targets?,
         format,
+        message,
         time,
         framing,
         facility,

@@ -21,7 +21,7 @@ use self::{
     targets::Targets,
     transport::{Connection, Kind},
 };
-use super::{Begin, Mark, Sink, SinkError};
+use super::{Begin, Mark, Sink, SinkError, message};
 use crate::{
     config::{Framing, SyslogFormat, SyslogSink as Config, SyslogTarget, SyslogTime},
     decode::Block,
@@ -178,7 +178,7 @@ impl SyslogSink {
         let event = event.map(|time| batch.header.time(time));
         batch.header.write(&mut self.message, severity, event.as_ref().unwrap_or(&batch.received));
         let header = self.message.len();
-        self.message.extend_from_slice(record);
+        message::render(self.config.message, &batch.dataset, record, &mut self.message);
         let (max, oversize) = (self.config.max_message_bytes, self.config.oversize);
         match fit(&mut self.message, header, max, oversize) {
             Fit::Whole => {}

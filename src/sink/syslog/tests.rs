@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     config::{ClientTls, HostPort, Oversize, SeverityBy},
     decode::{Encoding, Format},
+    sink::message::Message,
     spool::Header as BatchHeader,
 };
 
@@ -23,6 +24,7 @@ pub(super) fn config() -> Config {
     Config {
         targets: Vec::new(),
         format: SyslogFormat::Rfc5424,
+        message: Message::Json,
         time: SyslogTime::Received,
         framing: None,
         facility: 16,
@@ -170,6 +172,23 @@ fn the_severity_follows_a_field() {
     stream.read_to_string(&mut got).unwrap();
     let priorities: Vec<_> = got.lines().map(|line| line.split('>').next().unwrap()).collect();
     assert_eq!(priorities, ["<132", "<131", "<128", "<134", "<134"]);
+}
+
+#[test]
+fn a_body_may_be_cef_or_leef() {
+    for (message, expected) in [
+        (Message::Cef, " - CEF:0|Cloudflare|Logpush|1|dns_logs|"),
+        (Message::Leef, " - LEEF:2.0|Cloudflare|Logpush|1|dns_logs|"),
+    ] {
+        let (listener, target) = listen();
+        let mut sink = sink(vec![target], |config| config.message = message);
+        deliver(&mut sink, 1, "{\"QueryName\":\"a\\nb\"}\n").unwrap();
+        let mut stream = accept(&listener);
+        drop(sink);
+        let mut got = String::new();
+        stream.read_to_string(&mut got).unwrap();
+        assert!(got.contains(expected) && !got.contains('\n'), "{got}");
+    }
 }
 
 #[test]

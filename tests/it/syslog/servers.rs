@@ -10,6 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use logpushd::sink::message::Message;
 use tempfile::TempDir;
 
 use crate::support::{tls::Authority, wait_until};
@@ -45,7 +46,8 @@ const LINES: &str = "newline";
 const NEW: &str = "rfc5424";
 const OLD: &str = "rfc3164";
 
-/// Name, transport, framing, format. A datagram has no framing: any will do.
+/// Name, transport, framing, format. A datagram has no framing: any will do. A name may end in what the
+/// body is.
 const RSYSLOG: &[(&str, &str, &str, &str)] = &[
     ("udp_new", "udp", OCTETS, NEW),
     ("udp_old", "udp", OCTETS, OLD),
@@ -53,6 +55,8 @@ const RSYSLOG: &[(&str, &str, &str, &str)] = &[
     ("tcp_octets_old", "tcp", OCTETS, OLD),
     ("tcp_lines_new", "tcp", LINES, NEW),
     ("tcp_lines_old", "tcp", LINES, OLD),
+    ("tcp_octets_cef", "tcp", OCTETS, NEW),
+    ("tcp_octets_leef", "tcp", OCTETS, NEW),
     ("tls_octets_new", "tls", OCTETS, NEW),
     ("tls_octets_old", "tls", OCTETS, OLD),
     ("tls_lines_new", "tls", LINES, NEW),
@@ -73,6 +77,8 @@ const SYSLOG_NG: &[(&str, &str, &str, &str)] = &[
     ("tcp_octets_new", "tcp", OCTETS, NEW),
     ("tcp_lines_new", "tcp", LINES, NEW),
     ("tcp_lines_old", "tcp", LINES, OLD),
+    ("tcp_octets_cef", "tcp", OCTETS, NEW),
+    ("tcp_octets_leef", "tcp", OCTETS, NEW),
     ("tls_octets_new", "tls", OCTETS, NEW),
     ("tls_lines_new", "tls", LINES, NEW),
     ("tls_lines_old", "tls", LINES, OLD),
@@ -81,6 +87,16 @@ const SYSLOG_NG: &[(&str, &str, &str, &str)] = &[
     ("stream_lines_new", "stream", LINES, NEW),
     ("stream_lines_old", "stream", LINES, OLD),
 ];
+
+impl Way {
+    pub(super) fn message(&self) -> Message {
+        match self.name.rsplit('_').next() {
+            Some("cef") => Message::Cef,
+            Some("leef") => Message::Leef,
+            _ => Message::Json,
+        }
+    }
+}
 
 impl Kind {
     /// How to start it, if it is there. syslog-ng excludes rsyslog on Debian: `LOGPUSHD_SYSLOG_NG` is a
@@ -147,12 +163,17 @@ impl Server {
     pub(super) fn keys(&self, way: &Way) -> String {
         let dir = self.dir.path().display();
         let Way { framing, format, port, name, transport } = way;
+        let message = match way.message() {
+            Message::Json => "json",
+            Message::Cef => "cef",
+            Message::Leef => "leef",
+        };
         let address = match *transport {
             "datagram" | "stream" => format!("unix://{dir}/{name}"),
             network => format!("{network}://localhost:{port}"),
         };
         format!(
-            "address = \"{address}\"\nframing = \"{framing}\"\nformat = \"{format}\"\n\
+            "address = \"{address}\"\nframing = \"{framing}\"\nformat = \"{format}\"\nmessage = \"{message}\"\n\
              tls = {{ ca_file = \"{dir}/ca.pem\", cert_file = \"{dir}/client.pem\", key_file = \"{dir}/client.key\" }}"
         )
     }
