@@ -63,7 +63,9 @@ fn commit(daemon: &Daemon, batches: std::ops::Range<u64>, count: usize) -> Vec<S
 fn what_a_dead_server_had_not_kept_is_sent_again() {
     for transport in Transport::ALL {
         let receiver = Receiver::new(transport);
-        let daemon = setup(&receiver.address(), &receiver.keys()).start();
+        // Long enough for a slow machine to come to the kill.
+        let keys = format!("{}\nresend_window = \"1m\"", receiver.keys());
+        let daemon = setup(&receiver.address(), &keys).start();
         let mut all = commit(&daemon, 0..5, 200);
         wait_until("the first records", || !receiver.records().is_empty());
         // It has read them, and dies before it has kept them.
