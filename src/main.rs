@@ -11,7 +11,7 @@ use clap::Parser as _;
 use logpushd::{
     cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand},
     commands,
-    config::{self, Config},
+    config::{self, Config, SinkKind, SyslogTarget},
     daemon,
     fatal::Fatal,
     logging, tls,
@@ -138,6 +138,15 @@ fn validate(file: &ConfigFile) -> Result<(), Failure> {
     if !to_be_made {
         let at = file.path.display();
         tls::load(tls).map_err(|error| Failure::config(&format!("{at}: server.tls: {error}")))?;
+    }
+    for sink in &config.sinks {
+        if let SinkKind::Syslog(syslog) = &sink.kind
+            && syslog.targets.iter().any(|target| matches!(target, SyslogTarget::Tls(_)))
+            && let Err(error) = tls::client(&syslog.tls)
+        {
+            let (at, name) = (file.path.display(), &sink.name);
+            return Err(Failure::config(&format!("{at}: sink.{name}.syslog.tls: {error}")));
+        }
     }
     println!("{}: ok", file.path.display());
     Ok(())

@@ -89,6 +89,15 @@ pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSi
     let resend_window = table.duration("resend_window", cx).unwrap_or(Duration::from_secs(5));
     let failback = table.duration("failback", cx).unwrap_or(Duration::from_secs(60));
     let tls = client_tls(table.table("tls", cx), cx);
+    let speaks_tls = |target: &SyslogTarget| matches!(target, SyslogTarget::Tls(_));
+    if let Some(targets) = &targets
+        && tls != ClientTls::default()
+        && !targets.iter().any(speaks_tls)
+    {
+        // Whoever wrote that thinks that the connection is encrypted.
+        let message = format!("`{}` has no use: no address begins with tls://", table.full("tls"));
+        cx.push(table.problem(message).hint("write the address as \"tls://HOST:6514\""));
+    }
 
     Some(SyslogSink {
         targets: targets?,

@@ -112,7 +112,7 @@ impl SyslogSink {
             let Some(at) = self.config.targets.get(*target) else { continue };
             match Connection::open(at, &self.config.tls, self.config.timeout) {
                 Ok(connection) => {
-                    info!(target = %at, "connected");
+                    info!(server = %at, "connected");
                     return Ok(Link { target: *target, connection });
                 }
                 Err(error) => {

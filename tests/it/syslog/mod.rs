@@ -9,7 +9,9 @@ mod servers;
 use std::{collections::HashSet, thread, time::Duration};
 
 use self::receiver::{FRAMING, Receiver, Transport};
-use crate::support::{Daemon, Setup, names_in, numbered, wait_for, wait_until};
+use crate::support::{
+    Daemon, Exit, Setup, finish, logpushd, names_in, numbered, wait_for, wait_until,
+};
 
 const ERRORS: &str = r#"logpushd_sink_errors_total{sink="siem"}"#;
 const RESENT: &str = r#"logpushd_sink_resent_records_total{sink="siem"}"#;
@@ -153,4 +155,19 @@ fn a_server_that_is_not_to_be_trusted_gets_nothing() {
         assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 1);
     }
     assert_eq!(receiver.records(), [""; 0]);
+}
+
+#[test]
+fn validate_looks_into_the_certificates_of_a_sink() {
+    let receiver = Receiver::new(Transport::Tls);
+    let validate = |keys: &str| {
+        let setup = setup(&receiver.address(), keys);
+        let path = setup.write_config();
+        finish(logpushd().args(["validate", "-c"]).arg(path))
+    };
+    assert_eq!(validate(&receiver.keys()).exit, Exit::Code(0));
+    let refused = validate(&receiver.keys().replace("client.key", "ca.pem"));
+    assert_eq!(refused.exit, Exit::Code(78));
+    let expected = ["sink.siem.syslog.tls: no private key in ", "ca.pem: key_file expects"];
+    assert!(expected.iter().all(|part| refused.stderr.contains(part)), "{}", refused.stderr);
 }

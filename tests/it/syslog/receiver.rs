@@ -141,6 +141,9 @@ impl Receiver {
         let dir = self.dir.path().display();
         let comma = if more.is_empty() { "" } else { ", " };
         let more = more.replace("CLIENT", &format!("{dir}/client"));
+        if self.transport != Transport::Tls {
+            return FRAMING.to_owned();
+        }
         format!("{FRAMING}tls = {{ ca_file = \"{dir}/{ca}\"{comma}{more} }}")
     }
 

@@ -172,9 +172,14 @@ impl Server {
             "datagram" | "stream" => format!("unix://{dir}/{name}"),
             network => format!("{network}://localhost:{port}"),
         };
+        let keys = format!(
+            "address = \"{address}\"\nframing = \"{framing}\"\nformat = \"{format}\"\nmessage = \"{message}\"\n"
+        );
+        if *transport != "tls" {
+            return keys;
+        }
         format!(
-            "address = \"{address}\"\nframing = \"{framing}\"\nformat = \"{format}\"\nmessage = \"{message}\"\n\
-             tls = {{ ca_file = \"{dir}/ca.pem\", cert_file = \"{dir}/client.pem\", key_file = \"{dir}/client.key\" }}"
+            "{keys}tls = {{ ca_file = \"{dir}/ca.pem\", cert_file = \"{dir}/client.pem\", key_file = \"{dir}/client.key\" }}"
         )
     }
 
