@@ -32,6 +32,9 @@ use crate::{
 /// How much is gathered for one write to a stream.
 const WRITE_BYTES: usize = 64 * 1024;
 
+/// What the system says of a datagram that is too long.
+const TOO_LONG: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
+
 /// Sends records to the first target that works.
 #[derive(Debug)]
 pub(super) struct SyslogSink {
@@ -189,7 +192,16 @@ impl SyslogSink {
             }
         }
         let framing = match link.connection.kind() {
-            Kind::Datagram => return link.connection.write(&self.message),
+            Kind::Datagram => {
+                let written = link.connection.write(&self.message);
+                // However often it were tried: the socket takes none of this size.
+                let too_long = |error: &io::Error| error.raw_os_error() == Some(TOO_LONG);
+                if written.as_ref().is_err_and(too_long) {
+                    batch.oversize += 1;
+                    return Ok(());
+                }
+                return written;
+            }
             Kind::Network => self.config.framing.unwrap_or(Framing::OctetCounting),
             Kind::Local => self.config.framing.unwrap_or(Framing::Newline),
         };

@@ -175,6 +175,20 @@ fn the_severity_follows_a_field() {
 }
 
 #[test]
+fn a_datagram_that_no_socket_takes_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("datagram");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let mut sink = sink(vec![SyslogTarget::Unix(path)], |c| c.max_message_bytes = 64 << 20);
+    let records = format!("{{\"pad\":\"{}\"}}\n{{\"b\":2}}\n", "x".repeat(4 << 20));
+    deliver(&mut sink, 1, &records).unwrap();
+    assert_eq!(sink.oversize(), 1);
+    let mut buffer = [0; 1000];
+    let length = socket.recv(&mut buffer).unwrap();
+    assert!(buffer[..length].ends_with(b"{\"b\":2}"));
+}
+
+#[test]
 fn a_body_may_be_cef_or_leef() {
     for (message, expected) in [
         (Message::Cef, " - CEF:0|Cloudflare|Logpush|1|dns_logs|"),
