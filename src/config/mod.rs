@@ -6,6 +6,7 @@
 mod choice;
 mod context;
 mod diagnostic;
+mod file_sink;
 mod files;
 mod later;
 mod reader;
@@ -26,6 +27,7 @@ use crate::decode::Format;
 pub use self::{
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
+    file_sink::{FileOptions, FileSink, Fsync, Owner},
     files::read_secrets,
     syslog::{
         ClientTls, Framing, HostPort, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
@@ -193,16 +195,6 @@ pub enum SinkKind {
     Stdout,
     /// `[sink.NAME.syslog]`
     Syslog(Box<SyslogSink>),
-}
-
-/// `[sink.NAME.file]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileSink {
-    /// Absolute, with `{dataset}`, `{endpoint}` and strftime conversions of the time of receipt, UTC.
-    /// Validation has rendered it once.
-    pub path: String,
-    /// Permission bits of a new file.
-    pub mode: u32,
 }
 
 /// `[spool]`

@@ -102,14 +102,26 @@ pub fn remove(path: &Path) -> io::Result<()> {
 
 /// Makes the folder and those above it that are missing, and makes them last.
 pub fn create_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    create_dir_for(dir, mode, &mut |_| Ok(()))
+}
+
+/// The same, and leads each folder that was made through `visit`.
+pub fn create_dir_for(
+    dir: &Path,
+    mode: u32,
+    visit: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
     let parent = folder(dir);
-    create_dir(parent, mode)?;
+    create_dir_for(parent, mode, visit)?;
     match fs::DirBuilder::new().mode(mode).create(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-        outcome => outcome.map_err(at("making folder", dir))?,
+        outcome => {
+            outcome.map_err(at("making folder", dir))?;
+            visit(dir)?;
+        }
     }
     sync_dir(parent)
 }

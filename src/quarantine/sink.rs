@@ -10,12 +10,10 @@ use tracing::warn;
 
 use super::{BODIES, DIR_MODE, Line, line::hex};
 use crate::{
+    config,
     decode::{Block, Reject, RejectReason},
     durable,
-    sink::{
-        Begin, FileSink, Mark, Sink, SinkError,
-        template::{self, PathTemplate},
-    },
+    sink::{Begin, FileSink, Mark, Sink, SinkError, template},
     spool::Batch,
 };
 
@@ -39,9 +37,13 @@ impl QuarantineSink {
     pub fn open(dir: &Path, batches: &Path, marks: Vec<Mark>) -> Result<Self, String> {
         let folder = dir.to_str().ok_or("quarantine.dir is not UTF-8")?;
         let folder = template::escape(folder);
-        let template = PathTemplate::parse(&format!("{folder}/records-%Y-%m-%d.ndjson"))?;
+        let files = config::FileSink {
+            path: format!("{folder}/records-%Y-%m-%d.ndjson"),
+            mode: FILE_MODE,
+            options: config::FileOptions::default(),
+        };
         Ok(Self {
-            files: FileSink::new(template, FILE_MODE, marks),
+            files: FileSink::new(&files, marks)?,
             bodies: dir.join(BODIES),
             batches: batches.to_owned(),
             batch: None,

@@ -14,7 +14,6 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 pub use self::file::FileSink;
-use self::template::PathTemplate;
 use crate::{
     config::{SinkConfig, SinkKind},
     decode::Block,
@@ -132,10 +131,7 @@ impl std::error::Error for SinkError {}
 /// The config is not one that passed validation.
 pub fn open(config: &SinkConfig, marks: Vec<Mark>) -> Result<Box<dyn Sink>, String> {
     Ok(match &config.kind {
-        SinkKind::File(file) => {
-            let template = PathTemplate::parse(&file.path)?;
-            Box::new(FileSink::new(template, file.mode, marks))
-        }
+        SinkKind::File(file) => Box::new(FileSink::new(file, marks)?),
         SinkKind::Stdout => Box::new(stdout::Stdout),
         SinkKind::Syslog(config) => Box::new(syslog::SyslogSink::new((**config).clone())),
     })

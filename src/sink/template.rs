@@ -72,6 +72,18 @@ impl PathTemplate {
         Ok(Self { pieces })
     }
 
+    /// The folder that no name and no time can lead out of: what stands before the first place to fill
+    /// in. `None` if there is no such place.
+    pub fn base(&self) -> Option<PathBuf> {
+        let mut pieces = self.pieces.iter();
+        let first = match pieces.next() {
+            Some(Piece::Literal(text)) => pieces.next().map(|_| text.as_str())?,
+            piece => piece.map(|_| "")?,
+        };
+        let (folder, _) = first.rsplit_once('/')?;
+        Some(PathBuf::from(if folder.is_empty() { "/" } else { folder }))
+    }
+
     /// Fills in. The time is given in UTC.
     pub fn render(&self, endpoint: &str, dataset: &str, time: Timestamp) -> PathBuf {
         let time = BrokenDownTime::from(time);
@@ -168,6 +180,22 @@ mod tests {
             let template = PathTemplate::parse(text).unwrap();
             let path = template.render("Main-1", "http_requests", time());
             assert_eq!(path, Path::new(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_base_ends_before_the_first_place() {
+        let cases = [
+            ("/logs/{dataset}/%Y.ndjson", Some("/logs")),
+            ("/logs/a/x-{dataset}.ndjson", Some("/logs/a")),
+            ("/logs/%Y/{dataset}", Some("/logs")),
+            ("/{dataset}", Some("/")),
+            ("/logs/100%%/{{a}}/%d", Some("/logs/100%/{a}")),
+            ("/logs/plain.ndjson", None),
+        ];
+        for (text, base) in cases {
+            let template = PathTemplate::parse(text).unwrap();
+            assert_eq!(template.base().as_deref(), base.map(Path::new), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod choice;
 mod endpoint;
+mod file_sink;
 mod overlap;
 mod server;
 mod sink;

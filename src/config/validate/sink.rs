@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 use toml::Spanned;
 
-use super::{check_name, choice, syslog};
+use super::{check_name, choice, file_sink, syslog};
 use crate::{
     config::{
         Choice, FileSink, SinkConfig, SinkKind, WhenFull, context::Context, diagnostic::Diagnostic,
@@ -122,6 +122,7 @@ fn file_sink(
     }
     let path = table.string("path", cx);
     let mode = table.string("mode", cx).map_or(Some(0o640), |text| mode(&text, cx));
+    let options = file_sink::options(&mut table, cx);
     let common = common(name, &mut table, seen, cx);
     table.finish(cx);
 
@@ -133,7 +134,7 @@ fn file_sink(
                 .hint("give each sink a path of its own"),
         );
     }
-    Some((SinkKind::File(FileSink { path, mode: mode? }), common))
+    Some((SinkKind::File(FileSink { path, mode: mode?, options }), common))
 }
 
 type Placed = (std::ops::Range<usize>, PathTemplate);
@@ -147,6 +148,10 @@ fn absolute_template(text: &Spanned<String>, cx: &mut Context) -> Option<(String
             return None;
         }
     };
+    if let Some(problem) = file_sink::leaves_base(text, &template) {
+        cx.push(problem);
+        return None;
+    }
     let last = text.get_ref().rsplit('/').next().unwrap_or_default();
     if matches!(last, "" | "." | "..") {
         cx.push(

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{
-    Auth, Choice, Comparison, Condition, Fields, FileSink, PathPattern, Scalar, SinkKind, Test,
-    TlsVersion, load,
+    Auth, Choice, Comparison, Condition, Fields, FileOptions, FileSink, Fsync, Owner, PathPattern,
+    Scalar, SinkKind, Test, TlsVersion, load,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
@@ -234,6 +234,9 @@ fn reads_what_is_not_the_default() {
             [sink.y.file]
             path = "logs/./{endpoint}.ndjson"
             mode = "0600"
+            owner = "root"
+            group = "4711"
+            fsync = "batch"
             [sink.x.stdout]
             [limits]
             max_body_bytes = "1MiB"
@@ -266,7 +269,9 @@ fn reads_what_is_not_the_default() {
     assert_eq!(b.sinks, ["y"]);
     assert_eq!(config.sinks[0].kind, SinkKind::Stdout);
     let path = format!("{}/logs/./{{endpoint}}.ndjson", folder.0.path().display());
-    assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600 }));
+    let options =
+        FileOptions { owner: Owner { user: Some(0), group: Some(4711) }, fsync: Fsync::Batch };
+    assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600, options }));
     assert_eq!(config.spool.dir, folder.path("spool"));
     assert_eq!(config.spool.max_bytes, 1 << 20);
     assert_eq!(config.spool.dedup_window, Duration::from_secs(5400));

@@ -7,20 +7,28 @@
 //! somebody may have seen is taken back.
 
 mod open;
+mod place;
 
 use std::{
     collections::HashMap,
-    fs::OpenOptions,
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use tracing::warn;
 
-use self::open::Open;
+use self::{
+    open::Open,
+    place::{Found, Place},
+};
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
-use crate::{decode::Block, durable, spool::Batch};
+use crate::{
+    config::{self, Fsync},
+    decode::Block,
+    durable,
+    spool::Batch,
+};
 
 /// How many files are kept open. One a dataset is written at a time.
 const MAX_OPEN_FILES: usize = 64;
@@ -28,16 +36,11 @@ const MAX_OPEN_FILES: usize = 64;
 /// How many files a checkpoint remembers. One that was forgotten is only looked at anew.
 const MAX_MARKS: usize = 1024;
 
-/// Folders that are made get the permission bits that the file has, and may be entered by whoever
-/// may read it.
-fn dir_mode(mode: u32) -> u32 {
-    mode | (mode & 0o444) >> 2 | 0o700
-}
-
 /// A file sink.
 pub struct FileSink {
     template: PathTemplate,
-    mode: u32,
+    place: Place,
+    fsync: Fsync,
     targets: HashMap<PathBuf, Target>,
     /// The file of the batch under way.
     current: Option<PathBuf>,
@@ -60,7 +63,11 @@ struct Target {
 
 impl FileSink {
     /// `marks` are those of the last checkpoint.
-    pub fn new(template: PathTemplate, mode: u32, marks: Vec<Mark>) -> Self {
+    ///
+    /// # Errors
+    /// The path is not one that passed validation.
+    pub fn new(config: &config::FileSink, marks: Vec<Mark>) -> Result<Self, String> {
+        let template = PathTemplate::parse(&config.path)?;
         let targets = marks.into_iter().map(|mark| {
             let target = Target {
                 inode: mark.inode,
@@ -72,7 +79,14 @@ impl FileSink {
             };
             (PathBuf::from(mark.path), target)
         });
-        Self { template, mode, targets: targets.collect(), current: None, clock: 0 }
+        Ok(Self {
+            place: Place::new(config.mode, config.options.owner, template.base()),
+            template,
+            fsync: config.options.fsync,
+            targets: targets.collect(),
+            current: None,
+            clock: 0,
+        })
     }
 
     /// Opens the file at `path`, or notices that another one has its name now.
@@ -87,21 +101,9 @@ impl FileSink {
                 return Ok(());
             }
         }
-        if named.is_err()
-            && let Some(folder) = path.parent()
-        {
-            durable::create_dir(folder, dir_mode(self.mode))?;
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(self.mode);
-        let file = durable::open(&options, path)?;
-        let metadata = file.metadata().map_err(durable::at("reading", path))?;
-        if !metadata.is_file() {
-            let error = io::Error::other("it is not a regular file");
-            return Err(durable::at("opening", path)(error).into());
-        }
+        let Found { file, inode, length, new } = self.place.open(path)?;
         if let Some(target) = self.targets.get_mut(path)
-            && target.inode != metadata.ino()
+            && (new || target.inode != inode)
         {
             // Somebody renamed or removed it: what we wrote there stays there.
             if let Some(open) = &mut target.open {
@@ -110,13 +112,13 @@ impl FileSink {
             self.targets.remove(path);
         }
         if let Some(target) = self.targets.get_mut(path) {
-            target.open = Some(Open::new(file, metadata.len(), target.finished));
+            target.open = Some(Open::new(file, length, target.finished));
         } else {
-            let mut open = Open::new(file, metadata.len(), metadata.len());
+            let mut open = Open::new(file, length, length);
             // Before its length goes on record: from there on the stream is ours alone.
             open.end_line(path)?;
             let target = Target {
-                inode: metadata.ino(),
+                inode,
                 finished: open.length,
                 reached: open.length,
                 known: false,
@@ -224,7 +226,13 @@ impl Sink for FileSink {
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        if let Some((_, target)) = self.current() {
+        let fsync = self.fsync;
+        if let Some((path, target)) = self.current() {
+            if fsync == Fsync::Batch
+                && let Some(open) = &mut target.open
+            {
+                open.sync(path)?;
+            }
             target.finished = target.reached;
         }
         self.current = None;

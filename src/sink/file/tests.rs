@@ -1,9 +1,9 @@
-use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _};
+use std::{fs, fs::OpenOptions, io::Write as _, os::unix::fs::PermissionsExt as _};
 
 use jiff::Timestamp;
 
 use super::*;
-use crate::{decode::Encoding, spool::Header};
+use crate::{config::FileOptions, decode::Encoding, spool::Header};
 
 fn batch(sequence: u64, dataset: &str) -> Batch {
     let header = Header {
@@ -21,8 +21,12 @@ fn batch(sequence: u64, dataset: &str) -> Batch {
 }
 
 fn sink(dir: &Path, marks: Vec<Mark>) -> FileSink {
-    let template = PathTemplate::parse(&format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display()));
-    FileSink::new(template.unwrap(), 0o640, marks)
+    sink_with(dir, FileOptions::default(), marks)
+}
+
+fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
+    let path = format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display());
+    FileSink::new(&config::FileSink { path, mode: 0o640, options }, marks).unwrap()
 }
 
 /// Begins as the driver does. Gives back the checkpoint, if the sink asked for one.
@@ -323,4 +327,32 @@ fn a_file_that_is_opened_again_beside_many_stays_open_for_its_batch() {
     for number in 0..=MAX_OPEN_FILES as u64 + 6 {
         assert_eq!(read(&file(dir.path(), &format!("d{number}"))), "{}\n".repeat(3), "{number}");
     }
+}
+
+#[test]
+fn each_batch_is_synced_if_asked_for() {
+    for fsync in [Fsync::Checkpoint, Fsync::Batch] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sink =
+            sink_with(dir.path(), FileOptions { fsync, ..FileOptions::default() }, vec![]);
+        deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+        let open = sink.targets[&file(dir.path(), "a")].open.as_ref().unwrap();
+        assert_eq!(open.is_dirty(), fsync == Fsync::Checkpoint);
+    }
+}
+
+#[test]
+fn a_new_file_is_new_though_it_has_the_number_of_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a");
+    let marks = {
+        let mut sink = sink(dir.path(), vec![]);
+        deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
+        sink.sync().unwrap()
+    };
+    // Some filesystems give the next file the number at once, others never.
+    fs::remove_file(&path).unwrap();
+    let mut sink = sink(dir.path(), marks);
+    assert!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n").is_some(), "a checkpoint first");
+    assert_eq!(read(&path), "{\"n\":2}\n");
 }

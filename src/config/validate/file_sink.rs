@@ -1,0 +1,93 @@
+//! The keys of `[sink.NAME.file]` that most do without.
+
+use std::{
+    fs,
+    path::{Component, Path},
+};
+
+use jiff::Timestamp;
+use toml::Spanned;
+
+use crate::{
+    config::{FileOptions, Fsync, Owner, context::Context, diagnostic::Diagnostic, reader::Table},
+    sink::template::PathTemplate,
+};
+
+/// Takes them.
+pub(super) fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
+    let user = id(table.string("owner", cx), ("user", "/etc/passwd"), cx);
+    let group = id(table.string("group", cx), ("group", "/etc/group"), cx);
+    let choices = [("checkpoint", Fsync::Checkpoint), ("batch", Fsync::Batch)];
+    let fsync = table.choice("fsync", &choices, cx).unwrap_or_default();
+    FileOptions { owner: Owner { user, group }, fsync }
+}
+
+/// No name and no time may lead out of the folder where a path begins to be filled in, so neither may
+/// what stands between them.
+pub(super) fn leaves_base(path: &Spanned<String>, template: &PathTemplate) -> Option<Diagnostic> {
+    let filled = template.render("endpoint", "dataset", Timestamp::UNIX_EPOCH);
+    let mut components = filled.components();
+    let parts = path.get_ref().split('/').filter(|part| !matches!(*part, "" | "."));
+    let is_literal = |part: &str| !part.contains(['{', '%']);
+    let literal = parts.take_while(|part| is_literal(part)).count();
+    let root = usize::from(filled.is_absolute());
+    components.by_ref().take(literal + root).for_each(drop);
+    components.any(|part| part == Component::ParentDir).then(|| {
+        Diagnostic::at(path.span(), "`..` behind a place to fill in")
+            .hint("write the path without `..`")
+    })
+}
+
+/// The id that a name stands for, or that is written as a number.
+///
+/// Names are looked up in the system's own file: to ask every directory service that a machine may
+/// have takes a C library, and would make the start of the daemon wait for a network.
+fn id(text: Option<Spanned<String>>, (kind, file): (&str, &str), cx: &mut Context) -> Option<u32> {
+    let text = text?;
+    let name = text.get_ref();
+    let number = name.parse::<u32>();
+    // The highest stands for "leave it as it is".
+    let id = match number {
+        Ok(id) => Some(id).filter(|id| *id < u32::MAX && !name.starts_with('+')),
+        Err(_) if !cx.reads_files() => return None,
+        Err(_) => look_up(name, Path::new(file)),
+    };
+    if id.is_some() {
+        return id;
+    }
+    let message = format!("there is no {kind} `{}` in {file}", name.escape_debug());
+    cx.push(
+        Diagnostic::at(text.span(), message)
+            .hint("make it, or write its number if a directory service knows it"),
+    );
+    None
+}
+
+/// Both files have lines NAME:PASSWORD:ID:...
+fn look_up(name: &str, file: &Path) -> Option<u32> {
+    let text = fs::read(file).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_up_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("passwd");
+        fs::write(&file, "root:x:0:0:root:/root:/bin/bash\n\nbroken\nlog:x:12:13:Log:/:\n")
+            .unwrap();
+        assert_eq!(look_up("root", &file), Some(0));
+        assert_eq!(look_up("log", &file), Some(12));
+        for name in ["", "lo", "logs", "broken", "x"] {
+            assert_eq!(look_up(name, &file), None, "{name}");
+        }
+        assert_eq!(look_up("root", &dir.path().join("none")), None);
+    }
+}
