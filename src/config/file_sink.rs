@@ -1,5 +1,7 @@
 //! The keys of `[sink.NAME.file]`, as they are once they are valid.
 
+use std::time::Duration;
+
 /// `[sink.NAME.file]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSink {
@@ -19,6 +21,17 @@ pub struct FileOptions {
     pub owner: Owner,
     /// When what was written is synced.
     pub fsync: Fsync,
+    /// When a file is ended.
+    pub rotate: Rotate,
+}
+
+/// `rotate`: whichever comes first; never, if neither is said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Rotate {
+    /// A file that has so many bytes is ended.
+    pub max_bytes: Option<u64>,
+    /// A file whose first record came so long ago is ended.
+    pub max_age: Option<Duration>,
 }
 
 /// `owner` and `group`: ids, or nothing for those of the daemon.

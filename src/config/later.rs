@@ -13,7 +13,6 @@ const LATER: &[(&str, &str)] = &[
         "leave `protocol` out and use an HTTP destination in Logpush",
     ),
     ("sink.*.file.time", "leave it out: `path` is filled in with the time of receipt"),
-    ("sink.*.file.rotate", "leave it out: `%Y-%m-%d` or `%H` in `path` begins a new file by time"),
     ("sink.*.file.compress", "leave it out: compress finished files from a timer"),
     ("sink.*.file.retain", "leave it out: delete old files from a timer or systemd-tmpfiles"),
 ];

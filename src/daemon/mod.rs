@@ -33,7 +33,7 @@ use self::signals::{Asked, Signals};
 use crate::{
     admin,
     config::{self, Auth, Config, Endpoint},
-    delivery::Delivery,
+    delivery::{Delivery, Reopen},
     fatal::Fatal,
     http::Intake,
     listen,
@@ -66,6 +66,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let metrics = Arc::new(parts::metrics(&config));
     let deliveries = parts::deliveries(&config, &spool, &metrics)?;
     let places = deliveries.iter().map(Delivery::id).collect();
+    let reopens = deliveries.iter().map(Delivery::reopen).collect();
     let acceptor = Acceptor::new(&config.server.tls)
         .map_err(|error| Fatal::Config(format!("server.tls: {error}")))?;
     let intake = Intake::new(&config, Arc::clone(&spool), bodies, Arc::clone(&metrics))
@@ -86,6 +87,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         spool,
         metrics,
         places,
+        reopens,
         acceptor: Arc::new(acceptor),
         intake: Arc::new(intake),
         stop: CancellationToken::new(),
@@ -106,6 +108,7 @@ struct Daemon {
     metrics: Arc<Metrics>,
     /// Of the sinks, in the order of the config.
     places: Vec<ConsumerId>,
+    reopens: Vec<Reopen>,
     acceptor: Arc<Acceptor>,
     intake: Arc<Intake>,
     stop: CancellationToken,
@@ -300,8 +303,10 @@ impl Daemon {
         info!(waiting, bytes, "stopped");
     }
 
-    /// Takes over what can change under load: certificates, secrets, the log level.
+    /// Takes over what can change under load: certificates, secrets, the log level. Whatever becomes
+    /// of that, sinks open their files anew.
     fn reload(&self) {
+        self.reopens.iter().for_each(Reopen::ask);
         let new = match config::load(&self.path) {
             Ok(new) => new,
             Err(problems) => {

@@ -10,7 +10,10 @@ mod consumers;
 
 use std::{
     mem,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -61,6 +64,22 @@ pub struct Delivery {
     failing: bool,
     /// When the first thing happened that no checkpoint covers.
     unsaved_since: Option<Instant>,
+    reopen: Arc<AtomicBool>,
+}
+
+/// Asks a sink, from any thread, to let go of what it has open.
+pub struct Reopen {
+    asked: Arc<AtomicBool>,
+    spool: Arc<Spool>,
+    id: ConsumerId,
+}
+
+impl Reopen {
+    /// It does so before its next batch, or at once if it waits for one.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.spool.wake(self.id);
+    }
 }
 
 /// Why an attempt ended.
@@ -77,6 +96,9 @@ impl std::fmt::Display for Failure {
         }
     }
 }
+
+/// What there is to do between batches.
+type Task = fn(&mut Delivery) -> Result<(), Failure>;
 
 /// How far an attempt is.
 #[derive(Default)]
@@ -138,6 +160,7 @@ impl Delivery {
             returns: Backoff::new(),
             failing: false,
             unsaved_since: None,
+            reopen: Arc::default(),
         })
     }
 
@@ -145,6 +168,11 @@ impl Delivery {
     #[must_use]
     pub fn selecting(self, selection: Option<Selection>) -> Self {
         Self { selection, ..self }
+    }
+
+    /// How to ask its sink to reopen.
+    pub fn reopen(&self) -> Reopen {
+        Reopen { asked: Arc::clone(&self.reopen), spool: Arc::clone(&self.spool), id: self.id }
     }
 
     /// The sink's name.
@@ -172,13 +200,25 @@ impl Delivery {
     pub fn run(mut self) {
         loop {
             let checkpoint_at = self.unsaved_since.map(|since| since + CHECKPOINT_INTERVAL);
-            if checkpoint_at.is_some_and(|at| at <= Instant::now()) {
-                if self.persist(&mut |this| this.checkpoint()).is_err() {
+            let tend_at = self.sink.due();
+            let is_past = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+            let due: Option<Task> = if self.reopen.swap(false, Ordering::Acquire) {
+                Some(|this| this.sink.reopen().map_err(Failure::Sink))
+            } else if is_past(checkpoint_at) {
+                Some(Self::checkpoint)
+            } else if is_past(tend_at) {
+                Some(Self::tend)
+            } else {
+                None
+            };
+            if let Some(mut due) = due {
+                if self.persist(&mut due).is_err() {
                     return;
                 }
                 continue;
             }
-            match self.spool.next(self.id, checkpoint_at) {
+            let wake_at = checkpoint_at.into_iter().chain(tend_at).min();
+            match self.spool.next(self.id, wake_at) {
                 Next::Timeout => {}
                 Next::Closed => break,
                 Next::Entry(entry) => {
@@ -300,9 +340,15 @@ impl Delivery {
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Failure> {
-        if self.sink.begin(batch).map_err(Failure::Sink)? == Begin::CheckpointFirst {
+        while self.sink.begin(batch).map_err(Failure::Sink)? == Begin::CheckpointFirst {
             self.checkpoint()?;
-            self.sink.begin(batch).map_err(Failure::Sink)?;
+        }
+        Ok(())
+    }
+
+    fn tend(&mut self) -> Result<(), Failure> {
+        while self.sink.tend().map_err(Failure::Sink)? == Begin::CheckpointFirst {
+            self.checkpoint()?;
         }
         Ok(())
     }

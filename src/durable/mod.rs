@@ -14,6 +14,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use rustix::{
+    fs::{self as fs_calls, CWD, RenameFlags},
+    io::Errno,
+};
+
 /// The operations, by the names that faults are asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
@@ -90,6 +95,20 @@ pub fn truncate(file: &File, length: u64, path: &Path) -> io::Result<()> {
 /// Gives a file its final name.
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     step(Step::Rename, to, || fs::rename(from, to))
+}
+
+/// Gives a file another name, unless something has that name.
+pub fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    step(Step::Rename, to, || {
+        match fs_calls::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // Some filesystems cannot do it at once.
+            Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_ok() => {
+                Err(io::ErrorKind::AlreadyExists.into())
+            }
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+            outcome => Ok(outcome?),
+        }
+    })
 }
 
 /// Removes a file. It is no error if it is gone.

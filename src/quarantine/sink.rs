@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     io,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use tracing::warn;
@@ -132,6 +133,18 @@ impl Sink for QuarantineSink {
 
     fn saved(&mut self) {
         self.files.saved();
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.files.due()
+    }
+
+    fn tend(&mut self) -> Result<Begin, SinkError> {
+        self.files.tend()
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        self.files.reopen()
     }
 
     fn records(&self, batch: &Batch) -> u64 {

@@ -9,7 +9,7 @@ mod stdout;
 mod syslog;
 pub mod template;
 
-use std::io;
+use std::{io, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,21 @@ pub trait Sink: Send {
     /// checkpoint goes beyond the batch before it. As of the last `sync`.
     fn in_doubt(&self) -> Option<u64> {
         None
+    }
+
+    /// When it wants [`Sink::tend`] to be called though no batch comes.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what time alone brings about. Called between batches: what was finished is all there is.
+    fn tend(&mut self) -> Result<Begin, SinkError> {
+        Ok(Begin::Ready)
+    }
+
+    /// Lets go of what it has open: somebody outside wants it to look anew.
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        Ok(())
     }
 
     /// Ends in order, so that nothing is in doubt any more. Only `sync` is called after it.
@@ -80,6 +95,9 @@ pub struct Mark {
     pub inode: u64,
     /// Bytes.
     pub length: u64,
+    /// When its first record came, in Unix seconds; not known of a file from before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<i64>,
 }
 
 /// A failed attempt: says what was tried, where, and from where to try again.

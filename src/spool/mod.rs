@@ -16,7 +16,7 @@ mod shed;
 mod survey;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -74,6 +74,8 @@ struct Queue {
     next_sequence: u64,
     bytes: u64,
     closed: bool,
+    /// Consumers that are to stop waiting once.
+    woken: HashSet<usize>,
 }
 
 /// Whoever reads batches.
@@ -121,7 +123,7 @@ pub struct Entry {
 pub enum Next {
     /// The batch after the one it named.
     Entry(Entry),
-    /// None came in time.
+    /// None came in time, or before [`Spool::wake`].
     Timeout,
     /// None will come: the daemon stops.
     Closed,
@@ -149,6 +151,9 @@ impl Spool {
             if queue.closed {
                 return Next::Closed;
             }
+            if queue.woken.remove(&consumer.0) {
+                return Next::Timeout;
+            }
             queue = match deadline {
                 None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -161,6 +166,12 @@ impl Spool {
                 }
             };
         }
+    }
+
+    /// Ends the wait of a consumer, so that it looks at what else there is to do.
+    pub fn wake(&self, consumer: ConsumerId) {
+        self.queue().woken.insert(consumer.0);
+        self.changed.notify_all();
     }
 
     /// Says that a consumer has handled the batches up to `sequence`: what lies in memory for it

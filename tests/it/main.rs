@@ -59,6 +59,8 @@ mod refusals;
 mod replay;
 /// What is sent again is delivered once, whatever failed or was killed meanwhile.
 mod resent;
+/// Files are ended and renamed by the daemon, and by others, at no cost.
+mod rotation;
 /// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
 mod spool_cli;
 mod support;

@@ -3,13 +3,16 @@
 use std::{
     fs,
     path::{Component, Path},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use toml::Spanned;
 
 use crate::{
-    config::{FileOptions, Fsync, Owner, context::Context, diagnostic::Diagnostic, reader::Table},
+    config::{
+        FileOptions, Fsync, Owner, Rotate, context::Context, diagnostic::Diagnostic, reader::Table,
+    },
     sink::template::PathTemplate,
 };
 
@@ -19,7 +22,31 @@ pub(super) fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
     let group = id(table.string("group", cx), ("group", "/etc/group"), cx);
     let choices = [("checkpoint", Fsync::Checkpoint), ("batch", Fsync::Batch)];
     let fsync = table.choice("fsync", &choices, cx).unwrap_or_default();
-    FileOptions { owner: Owner { user, group }, fsync }
+    let rotate = rotate(table, cx);
+    FileOptions { owner: Owner { user, group }, fsync, rotate }
+}
+
+fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
+    let is_there = table.contains("rotate");
+    let mut table = table.table("rotate", cx);
+    if is_there && table.is_empty() {
+        cx.push(table.problem("`rotate` does not say when").hint(
+            "write `max_bytes`, `max_age` or both, as { max_bytes = \"1GiB\", max_age = \"24h\" }",
+        ));
+    }
+    let max_bytes = table.size("max_bytes", cx).map(Spanned::into_inner);
+    let max_age = more_than_zero(&mut table, "max_age", cx);
+    table.finish(cx);
+    Rotate { max_bytes, max_age }
+}
+
+fn more_than_zero(table: &mut Table<'_>, key: &'static str, cx: &mut Context) -> Option<Duration> {
+    let duration = table.duration(key, cx)?;
+    if duration.is_zero() {
+        let message = format!("`{}` must be more than 0", table.full(key));
+        cx.push(table.problem(message).hint("write how long, as \"24h\""));
+    }
+    Some(duration)
 }
 
 /// No name and no time may lead out of the folder where a path begins to be filled in, so neither may

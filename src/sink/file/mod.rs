@@ -8,23 +8,28 @@
 
 mod open;
 mod place;
+mod rotate;
+mod target;
 
 use std::{
     collections::HashMap,
     io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::{
     open::Open,
-    place::{Found, Place},
+    place::{Found, Links, Place},
+    rotate::Rotation,
+    target::{Target, unix_now},
 };
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
 use crate::{
-    config::{self, Fsync},
+    config::{self, Fsync, Rotate},
     decode::Block,
     durable,
     spool::Batch,
@@ -32,6 +37,12 @@ use crate::{
 
 /// How many files are kept open. One a dataset is written at a time.
 const MAX_OPEN_FILES: usize = 64;
+
+/// How long a file stays open that nothing comes for: what somebody removed takes up room until then.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The least time between two looks at what is due: what cannot be done now is not tried in a loop.
+const MIN_TEND: Duration = Duration::from_millis(100);
 
 /// How many files a checkpoint remembers. One that was forgotten is only looked at anew.
 const MAX_MARKS: usize = 1024;
@@ -41,24 +52,14 @@ pub struct FileSink {
     template: PathTemplate,
     place: Place,
     fsync: Fsync,
+    rotation: Rotation,
     targets: HashMap<PathBuf, Target>,
     /// The file of the batch under way.
     current: Option<PathBuf>,
     /// Numbers uses, to know what was not used for long.
     clock: u64,
-}
-
-/// A file that is or was written to.
-struct Target {
-    inode: u64,
-    /// Up to where the finished batches reach.
-    finished: u64,
-    /// Up to where the attempt under way has come.
-    reached: u64,
-    /// Whether a checkpoint knows it.
-    known: bool,
-    open: Option<Open>,
-    used: u64,
+    /// When there is something to tend to.
+    due: Option<Instant>,
 }
 
 impl FileSink {
@@ -68,24 +69,25 @@ impl FileSink {
     /// The path is not one that passed validation.
     pub fn new(config: &config::FileSink, marks: Vec<Mark>) -> Result<Self, String> {
         let template = PathTemplate::parse(&config.path)?;
+        let now = Instant::now();
         let targets = marks.into_iter().map(|mark| {
-            let target = Target {
-                inode: mark.inode,
-                finished: mark.length,
-                reached: mark.length,
-                known: true,
-                open: None,
-                used: 0,
-            };
+            let target = Target::of_mark(&mark, now);
             (PathBuf::from(mark.path), target)
         });
+        let base = template.base();
+        let rotates = config.options.rotate != Rotate::default();
+        // A folder that is a link is looked at; a file that is one may lead anywhere, and renaming it
+        // would not rename what is written to.
+        let links = if base.is_some() || rotates { Links::Refuse } else { Links::Follow };
         Ok(Self {
-            place: Place::new(config.mode, config.options.owner, template.base()),
+            place: Place::new(config.mode, config.options.owner, base, links),
             template,
             fsync: config.options.fsync,
+            rotation: Rotation::new(config.options.rotate),
             targets: targets.collect(),
             current: None,
             clock: 0,
+            due: Some(now),
         })
     }
 
@@ -117,21 +119,78 @@ impl FileSink {
             let mut open = Open::new(file, length, length);
             // Before its length goes on record: from there on the stream is ours alone.
             open.end_line(path)?;
-            let target = Target {
-                inode,
-                finished: open.length,
-                reached: open.length,
-                known: false,
-                open: Some(open),
-                used: 0,
-            };
-            self.targets.insert(path.to_owned(), target);
+            self.targets.insert(path.to_owned(), Target::of_new(inode, open));
         }
+        let now = Instant::now();
         if let Some(target) = self.targets.get_mut(path) {
             target.used = self.clock;
+            let due = self.rotation.due_in(target, now).map_or(IDLE, |due| due.min(IDLE));
+            self.due = self.due.into_iter().chain([now + due]).min();
         }
         self.close_some();
         Ok(())
+    }
+
+    /// Makes the file at `path` ready for what comes next.
+    fn prepare(&mut self, path: &Path) -> Result<Begin, SinkError> {
+        self.open(path)?;
+        let now = Instant::now();
+        let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+        let Some(open) = &mut target.open else { return Err(not_open()) };
+        (target.used, target.used_at) = (self.clock, now);
+        open.measure(path)?;
+        if open.length < target.finished {
+            warn!(
+                path = %path.display(), expected = target.finished, found = open.length,
+                "somebody shortened a file that is written to"
+            );
+            open.end_line(path)?;
+            target.finished = open.length;
+            // What the checkpoint says of it is no longer so.
+            target.saved = None;
+        }
+        if target.finished == 0 && target.saved.is_none() {
+            target.born = unix_now();
+        }
+        // What is behind the finished batches is a part of this one.
+        if open.length == target.finished && self.rotation.is_due(target, now) {
+            if !target.is_saved() {
+                return Ok(Begin::CheckpointFirst);
+            }
+            if self.rotate(path)? {
+                return self.prepare(path);
+            }
+        }
+        let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+        target.reached = target.finished;
+        Ok(if target.saved.is_some() { Begin::Ready } else { Begin::CheckpointFirst })
+    }
+
+    /// Ends the file at `path`: its name is free then, for another. Says whether that worked. A file
+    /// that cannot be renamed goes on as it is: that it grows harms less than that nothing comes.
+    fn rotate(&mut self, path: &Path) -> Result<bool, SinkError> {
+        let Some(target) = self.targets.get_mut(path) else { return Ok(false) };
+        let renamed = match path.symlink_metadata() {
+            // Somebody else did it meanwhile.
+            Ok(named) if named.ino() != target.inode => return Ok(false),
+            _ => self.rotation.free_name(path).and_then(|to| {
+                durable::rename_to_free(path, &to)?;
+                Ok(to)
+            }),
+        };
+        match renamed {
+            Ok(to) => {
+                debug!(path = %path.display(), to = %to.display(), "rotated");
+                self.targets.remove(path);
+                durable::sync_dir(path.parent().unwrap_or(Path::new("/")))?;
+                Ok(true)
+            }
+            Err(error) => {
+                warn!(%error, "a file cannot be rotated: it goes on as it is");
+                target.not_before = Some(Instant::now() + rotate::RETRY);
+                Ok(false)
+            }
+        }
     }
 
     /// Lets go of the files that were not used for longest, and never of one of this batch.
@@ -176,26 +235,9 @@ impl Sink for FileSink {
         let header = &batch.header;
         let path = self.template.render(&header.endpoint, &header.dataset, header.received);
         self.clock += 1;
-        let clock = self.clock;
-        self.open(&path)?;
+        let begin = self.prepare(&path)?;
         self.current = Some(path);
-        let Some((path, target)) = self.current() else { return Ok(Begin::Ready) };
-        target.used = clock;
-        if let Some(open) = &mut target.open {
-            open.measure(path)?;
-            if open.length < target.finished {
-                warn!(
-                    path = %path.display(), expected = target.finished, found = open.length,
-                    "somebody shortened a file that is written to"
-                );
-                open.end_line(path)?;
-                target.finished = open.length;
-                // What the checkpoint says of it is no longer so.
-                target.known = false;
-            }
-        }
-        target.reached = target.finished;
-        Ok(if target.known { Begin::Ready } else { Begin::CheckpointFirst })
+        Ok(begin)
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
@@ -244,7 +286,7 @@ impl Sink for FileSink {
             if let Some(open) = &mut target.open {
                 open.sync(path)?;
             }
-            if !target.known {
+            if target.saved.is_none() {
                 let folder = path.parent().unwrap_or(Path::new("/"));
                 durable::sync_dir(folder)?;
             }
@@ -259,14 +301,71 @@ impl Sink for FileSink {
             path: path.to_string_lossy().into_owned(),
             inode: target.inode,
             length: target.finished,
+            born: Some(target.born),
         });
         Ok(marks.collect())
     }
 
     fn saved(&mut self) {
         for target in self.targets.values_mut() {
-            target.known = true;
+            target.saved = Some(target.finished);
         }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn tend(&mut self) -> Result<Begin, SinkError> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        let mut unsaved = false;
+        for (path, target) in &mut self.targets {
+            if now.duration_since(target.used_at) >= IDLE
+                && target.open.as_ref().is_some_and(|open| !open.is_dirty())
+            {
+                target.open = None;
+            }
+            if !self.rotation.is_due(target, now) {
+                continue;
+            }
+            // One that is away may come back, and one that was added to awaits its batch.
+            let is_whole = path.symlink_metadata().is_ok_and(|named| {
+                named.is_file() && named.ino() == target.inode && named.len() == target.finished
+            });
+            if !is_whole {
+                target.not_before = Some(now + rotate::RETRY);
+            } else if target.is_saved() {
+                due.push(path.clone());
+            } else {
+                unsaved = true;
+            }
+        }
+        let mut rotated = false;
+        for path in due {
+            rotated |= self.rotate(&path)?;
+        }
+        let now = Instant::now();
+        let of = |target: &Target| {
+            let idle = target.open.as_ref().map(|_| {
+                let idle = IDLE.saturating_sub(now.duration_since(target.used_at));
+                idle.max(MIN_TEND)
+            });
+            let rotation = self.rotation.due_in(target, now).map(|due| due.max(MIN_TEND));
+            idle.into_iter().chain(rotation).min()
+        };
+        self.due = self.targets.values().filter_map(of).min().map(|wait| now + wait);
+        Ok(if unsaved || rotated { Begin::CheckpointFirst } else { Begin::Ready })
+    }
+
+    fn reopen(&mut self) -> Result<(), SinkError> {
+        for (path, target) in &mut self.targets {
+            if let Some(open) = &mut target.open {
+                open.sync(path)?;
+            }
+            target.open = None;
+        }
+        Ok(())
     }
 }
 
@@ -280,5 +379,7 @@ fn split(bytes: &[u8], length: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()))
 }
 
+#[cfg(test)]
+mod rotation_tests;
 #[cfg(test)]
 mod tests;

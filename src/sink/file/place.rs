@@ -20,6 +20,14 @@ pub(super) struct Place {
     owner: Owner,
     /// The folder that files must lie in, whatever links there are; `None` if nothing is filled in.
     base: Option<PathBuf>,
+    links: Links,
+}
+
+/// What becomes of a file that is a symbolic link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Links {
+    Follow,
+    Refuse,
 }
 
 /// A file that was opened.
@@ -32,8 +40,8 @@ pub(super) struct Found {
 }
 
 impl Place {
-    pub(super) fn new(mode: u32, owner: Owner, base: Option<PathBuf>) -> Self {
-        Self { mode, owner, base }
+    pub(super) fn new(mode: u32, owner: Owner, base: Option<PathBuf>, links: Links) -> Self {
+        Self { mode, owner, base, links }
     }
 
     /// Opens the file at `path` to read and to append, or makes it, and the folders that are missing.
@@ -60,8 +68,7 @@ impl Place {
     fn open_or_make(&self, path: &Path) -> io::Result<(File, bool)> {
         let mut there = OpenOptions::new();
         there.read(true).append(true);
-        if self.base.is_some() {
-            // A folder that is a link was looked at; a file that is one may lead anywhere.
+        if self.links == Links::Refuse {
             there.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
         }
         let mut make = there.clone();
@@ -71,6 +78,10 @@ impl Place {
             tries += 1;
             match durable::open(&there, path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+                Err(_) if self.links == Links::Refuse && path.is_symlink() => {
+                    let error = io::Error::other("it is a symbolic link: remove it");
+                    return Err(durable::at("opening", path)(error));
+                }
                 outcome => return outcome.map(|file| (file, false)),
             }
             match durable::open(&make, path) {
@@ -154,7 +165,7 @@ mod tests {
     #[test]
     fn files_and_folders_have_the_mode_that_was_asked_for_whatever_the_mask() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(0o666, Owner::default(), None);
+        let place = Place::new(0o666, Owner::default(), None, Links::Follow);
         let path = dir.path().join("a/b/c.ndjson");
         assert!(place.open(&path).unwrap().new);
         assert_eq!(bits(&path), 0o666);
@@ -175,7 +186,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let owner = Owner { user: Some(NOBODY), group: Some(NOBODY + 1) };
-        let place = Place::new(0o640, owner, None);
+        let place = Place::new(0o640, owner, None, Links::Follow);
         let ids = |name: &str| {
             let metadata = fs::metadata(dir.path().join(name)).unwrap();
             (metadata.uid(), metadata.gid())
@@ -192,7 +203,7 @@ mod tests {
         assert_eq!(ids("empty"), given);
         assert_ne!(ids("full"), given);
         let only_group = Owner { user: None, group: Some(NOBODY) };
-        Place::new(0o640, only_group, None).open(&dir.path().join("g")).unwrap();
+        Place::new(0o640, only_group, None, Links::Follow).open(&dir.path().join("g")).unwrap();
         assert_eq!(ids("g"), (0, NOBODY));
     }
 
@@ -203,7 +214,7 @@ mod tests {
         fs::create_dir_all(base.join("inside")).unwrap();
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("file"), "theirs\n").unwrap();
-        let place = Place::new(0o640, Owner::default(), Some(base.clone()));
+        let place = Place::new(0o640, Owner::default(), Some(base.clone()), Links::Refuse);
         symlink(&outside, base.join("out")).unwrap();
         symlink(base.join("inside"), base.join("in")).unwrap();
         symlink(outside.join("file"), base.join("inside/link")).unwrap();
@@ -220,10 +231,12 @@ mod tests {
         // The base itself may be a link: that is the operator's own choice.
         symlink(&base, dir.path().join("alias")).unwrap();
         let alias = dir.path().join("alias");
-        let place = Place::new(0o640, Owner::default(), Some(alias.clone()));
+        let place = Place::new(0o640, Owner::default(), Some(alias.clone()), Links::Refuse);
         place.open(&alias.join("inside/file")).unwrap();
         place.open(&alias.join("out/file")).err().unwrap();
         // And where nothing is filled in, the whole path is.
-        Place::new(0o640, Owner::default(), None).open(&base.join("inside/link")).unwrap();
+        Place::new(0o640, Owner::default(), None, Links::Follow)
+            .open(&base.join("inside/link"))
+            .unwrap();
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::{config::FileOptions, decode::Encoding, spool::Header};
 
-fn batch(sequence: u64, dataset: &str) -> Batch {
+pub(super) fn batch(sequence: u64, dataset: &str) -> Batch {
     let header = Header {
         received: Timestamp::from_microsecond(1_763_755_200_000_000).unwrap(),
         endpoint: "push".into(),
@@ -24,45 +24,38 @@ fn sink(dir: &Path, marks: Vec<Mark>) -> FileSink {
     sink_with(dir, FileOptions::default(), marks)
 }
 
-fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
+pub(super) fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
     let path = format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display());
     FileSink::new(&config::FileSink { path, mode: 0o640, options }, marks).unwrap()
 }
 
 /// Begins as the driver does. Gives back the checkpoint, if the sink asked for one.
-fn begin(sink: &mut FileSink, batch: &Batch) -> Option<Vec<Mark>> {
-    match sink.begin(batch).unwrap() {
-        Begin::Ready => None,
-        Begin::CheckpointFirst => {
-            let marks = sink.sync().unwrap();
-            assert_eq!(
-                sink.begin(batch).unwrap(),
-                Begin::CheckpointFirst,
-                "not before it is saved"
-            );
-            sink.saved();
-            assert_eq!(sink.begin(batch).unwrap(), Begin::Ready);
-            Some(marks)
-        }
+pub(super) fn begin(sink: &mut FileSink, batch: &Batch) -> Option<Vec<Mark>> {
+    let mut marks = None;
+    while sink.begin(batch).unwrap() == Begin::CheckpointFirst {
+        marks = Some(sink.sync().unwrap());
+        assert_eq!(sink.begin(batch).unwrap(), Begin::CheckpointFirst, "not before it is saved");
+        sink.saved();
     }
+    marks
 }
 
-fn write(sink: &mut FileSink, text: &str) {
+pub(super) fn write(sink: &mut FileSink, text: &str) {
     sink.write(&Block { bytes: text.into(), ..Block::default() }).unwrap();
 }
 
-fn deliver(sink: &mut FileSink, batch: &Batch, text: &str) -> Option<Vec<Mark>> {
+pub(super) fn deliver(sink: &mut FileSink, batch: &Batch, text: &str) -> Option<Vec<Mark>> {
     let marks = begin(sink, batch);
     write(sink, text);
     sink.finish().unwrap();
     marks
 }
 
-fn file(dir: &Path, dataset: &str) -> PathBuf {
+pub(super) fn file(dir: &Path, dataset: &str) -> PathBuf {
     dir.join(dataset).join("2025-11-21.ndjson")
 }
 
-fn read(path: &Path) -> String {
+pub(super) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap()
 }
 

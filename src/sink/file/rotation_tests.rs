@@ -1,0 +1,225 @@
+//! Rotation, as the driver and crashes bring it about.
+
+use std::fs;
+
+use super::{
+    tests::{batch, begin, deliver, file, read, sink_with, write},
+    *,
+};
+use crate::config::FileOptions;
+
+const LINE: &str = "{\"n\":1}\n";
+
+fn options(max_bytes: Option<u64>, max_age: Option<Duration>) -> FileOptions {
+    FileOptions { rotate: Rotate { max_bytes, max_age }, ..FileOptions::default() }
+}
+
+/// What stands in the files of the folder, in the order of their names; the names themselves.
+fn all(dir: &Path) -> (Vec<String>, Vec<String>) {
+    let Ok(entries) = fs::read_dir(dir.join("a")) else { return Default::default() };
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let names = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    (names.collect(), paths.iter().map(|path| read(path)).collect())
+}
+
+fn checkpoint(sink: &mut FileSink) -> Vec<Mark> {
+    let marks = sink.sync().unwrap();
+    sink.saved();
+    marks
+}
+
+/// As the driver does when time has come.
+fn tend(sink: &mut FileSink) {
+    while sink.tend().unwrap() == Begin::CheckpointFirst {
+        checkpoint(sink);
+    }
+}
+
+#[test]
+fn a_file_ends_with_the_batch_that_makes_it_large() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink_with(dir.path(), options(Some(10), None), vec![]);
+    for number in 1..=5 {
+        deliver(&mut sink, &batch(number, "a"), &format!("{{\"n\":{number}}}\n"));
+    }
+    let (names, texts) = all(dir.path());
+    assert_eq!(
+        texts,
+        ["{\"n\":1}\n{\"n\":2}\n", "{\"n\":3}\n{\"n\":4}\n", "{\"n\":5}\n"],
+        "in the order of their names"
+    );
+    assert!(names[0].starts_with("2025-11-21-2") && names[0].ends_with("Z.ndjson"), "{names:?}");
+    assert_eq!(names[2], "2025-11-21.ndjson");
+}
+
+#[test]
+fn an_old_file_ends_also_if_nothing_more_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let marks = {
+        let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![]);
+        deliver(&mut sink, &batch(1, "a"), LINE);
+        tend(&mut sink);
+        assert_eq!(all(dir.path()).0, ["2025-11-21.ndjson"], "it is young");
+        assert!(sink.due().unwrap() <= Instant::now() + IDLE);
+        let mut soon = sink_with(dir.path(), options(None, Some(IDLE / 4)), vec![]);
+        tend(&mut soon);
+        deliver(&mut soon, &batch(2, "b"), LINE);
+        assert!(soon.due().unwrap() <= Instant::now() + IDLE / 4);
+        checkpoint(&mut sink)
+    };
+    assert!(unix_now() - marks[0].born.unwrap() < 60);
+    let older = Mark { born: marks[0].born.map(|born| born - 3600), ..marks[0].clone() };
+    let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![older]);
+    assert!(sink.due().unwrap() <= Instant::now(), "it is looked at");
+    tend(&mut sink);
+    let (names, texts) = all(dir.path());
+    assert_eq!(texts, [LINE]);
+    assert!(names[0].contains('Z'), "{names:?}");
+    assert_eq!(checkpoint(&mut sink), [], "nothing to go on with");
+    assert!(deliver(&mut sink, &batch(2, "a"), LINE).is_some(), "a new one, and on record");
+    assert_eq!(all(dir.path()).1, [LINE, LINE]);
+    assert!(unix_now() - checkpoint(&mut sink)[0].born.unwrap() < 60, "it is young again");
+}
+
+#[test]
+fn what_is_not_on_record_yet_is_before_the_file_is_renamed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sink = sink_with(dir.path(), options(Some(1), None), vec![]);
+    deliver(&mut sink, &batch(1, "a"), LINE);
+    assert_eq!(sink.begin(&batch(2, "a")).unwrap(), Begin::CheckpointFirst);
+    assert_eq!(all(dir.path()).0.len(), 1, "not yet");
+    assert_eq!(checkpoint(&mut sink)[0].length, LINE.len() as u64);
+    assert_eq!(sink.begin(&batch(2, "a")).unwrap(), Begin::CheckpointFirst, "for the new one");
+    assert_eq!(all(dir.path()).0.len(), 2);
+}
+
+/// Everything that a life writes down between the batches 1 and 4, and a crash behind each step.
+#[test]
+fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
+    let texts = |number: u64| format!("{{\"n\":{number}}}\n{{\"of\":{number}}}\n");
+    let want: String = (1..=4).map(texts).collect();
+    for steps in 0..40 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut saved = (0, Vec::new());
+        let mut left = steps;
+        let mut step = |sink: &mut FileSink| {
+            left -= 1;
+            // What was not synced may be there all the same.
+            assert!(sink.targets.len() < 3);
+            left < 0
+        };
+        let mut sink = sink_with(dir.path(), options(Some(1), None), vec![]);
+        'life: for number in 1..=4 {
+            while sink.begin(&batch(number, "a")).unwrap() == Begin::CheckpointFirst {
+                if step(&mut sink) {
+                    break 'life;
+                }
+                saved = (number - 1, checkpoint(&mut sink));
+                if step(&mut sink) {
+                    break 'life;
+                }
+            }
+            let text = texts(number);
+            let (half, rest) = text.split_at(text.len() / 2 + 2);
+            for part in [half, rest] {
+                write(&mut sink, part);
+                if step(&mut sink) {
+                    break 'life;
+                }
+            }
+            sink.finish().unwrap();
+        }
+        drop(sink);
+        let mut sink = sink_with(dir.path(), options(Some(1), None), saved.1);
+        if steps % 2 == 0 {
+            tend(&mut sink);
+        }
+        for number in saved.0 + 1..=4 {
+            deliver(&mut sink, &batch(number, "a"), &texts(number));
+        }
+        let (names, found) = all(dir.path());
+        assert_eq!(found.concat(), want, "after {steps} steps: {names:?}");
+        assert!(found.iter().all(|text| text.is_empty() || want.contains(text)));
+    }
+}
+
+#[test]
+fn half_a_batch_is_never_left_in_the_old_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![]);
+    deliver(&mut sink, &batch(1, "a"), LINE);
+    checkpoint(&mut sink);
+    begin(&mut sink, &batch(2, "a"));
+    write(&mut sink, "{\"half");
+    // It grows old while the attempt is made again.
+    sink.targets.get_mut(&file(dir.path(), "a")).unwrap().born -= 7200;
+    tend(&mut sink);
+    deliver(&mut sink, &batch(2, "a"), "{\"half\":2}\n");
+    assert_eq!(all(dir.path()).1, [format!("{LINE}{{\"half\":2}}\n")]);
+    sink.targets.get_mut(&file(dir.path(), "a")).unwrap().not_before = None;
+    tend(&mut sink);
+    assert!(all(dir.path()).0[0].contains('Z'));
+}
+
+#[test]
+fn a_file_that_cannot_be_renamed_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("{}.ndjson", "x".repeat(240));
+    let path = dir.path().join(name);
+    let config = config::FileSink {
+        path: path.to_str().unwrap().to_owned(),
+        mode: 0o640,
+        options: options(Some(1), None),
+    };
+    let mut sink = FileSink::new(&config, vec![]).unwrap();
+    for number in 1..=3 {
+        deliver(&mut sink, &batch(number, "a"), LINE);
+    }
+    assert_eq!(read(&path), LINE.repeat(3), "the new name is too long");
+    tend(&mut sink);
+    assert!(sink.due().unwrap() > Instant::now());
+}
+
+#[test]
+fn a_file_that_is_a_link_is_refused_where_files_are_renamed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, to) = (dir.path().join("link"), dir.path().join("file"));
+    std::os::unix::fs::symlink(&to, &path).unwrap();
+    let sink = |options| {
+        let path = path.to_str().unwrap().to_owned();
+        FileSink::new(&config::FileSink { path, mode: 0o640, options }, vec![]).unwrap()
+    };
+    let error = sink(options(Some(1), None)).begin(&batch(1, "a")).unwrap_err().to_string();
+    assert!(error.ends_with("it is a symbolic link: remove it"), "{error}");
+    fs::write(&to, "").unwrap();
+    deliver(&mut sink(FileOptions::default()), &batch(1, "a"), LINE);
+    assert_eq!(read(&to), LINE);
+}
+
+#[test]
+fn reopening_lets_go_of_what_somebody_renamed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a");
+    let mut sink = sink_with(dir.path(), FileOptions::default(), vec![]);
+    deliver(&mut sink, &batch(1, "a"), LINE);
+    fs::rename(&path, path.with_extension("1")).unwrap();
+    sink.reopen().unwrap();
+    assert!(sink.targets.values().all(|target| target.open.is_none()));
+    deliver(&mut sink, &batch(2, "a"), LINE);
+    sink.reopen().unwrap();
+    deliver(&mut sink, &batch(3, "a"), LINE);
+    assert_eq!(read(&path), LINE.repeat(2));
+    // What nothing comes for is closed without being asked.
+    for target in sink.targets.values_mut() {
+        target.used_at = Instant::now().checked_sub(IDLE).unwrap();
+    }
+    tend(&mut sink);
+    assert!(sink.targets.values().all(|target| target.open.is_some()), "not what is not synced");
+    checkpoint(&mut sink);
+    tend(&mut sink);
+    assert!(sink.targets.values().all(|target| target.open.is_none()));
+    assert_eq!(sink.due(), None);
+}

@@ -1,0 +1,64 @@
+//! A file that is or was written to, as the sink knows it.
+
+use std::time::Instant;
+
+use super::open::Open;
+use crate::sink::Mark;
+
+pub(super) struct Target {
+    pub(super) inode: u64,
+    /// Up to where the finished batches reach.
+    pub(super) finished: u64,
+    /// Up to where the attempt under way has come.
+    pub(super) reached: u64,
+    /// Up to where they reached at the last checkpoint; `None` if that does not know the file.
+    pub(super) saved: Option<u64>,
+    /// When its first record came, in Unix seconds.
+    pub(super) born: i64,
+    pub(super) open: Option<Open>,
+    /// The batch, as the sink numbers them, that it was used for last.
+    pub(super) used: u64,
+    /// When that was.
+    pub(super) used_at: Instant,
+    /// It could not be rotated: not again before this.
+    pub(super) not_before: Option<Instant>,
+}
+
+impl Target {
+    pub(super) fn of_mark(mark: &Mark, now: Instant) -> Self {
+        Self {
+            inode: mark.inode,
+            finished: mark.length,
+            reached: mark.length,
+            saved: Some(mark.length),
+            born: mark.born.unwrap_or_else(unix_now),
+            open: None,
+            used: 0,
+            used_at: now,
+            not_before: None,
+        }
+    }
+
+    pub(super) fn of_new(inode: u64, open: Open) -> Self {
+        Self {
+            inode,
+            finished: open.length,
+            reached: open.length,
+            saved: None,
+            born: unix_now(),
+            open: Some(open),
+            used: 0,
+            used_at: Instant::now(),
+            not_before: None,
+        }
+    }
+
+    /// Whether the last checkpoint says how far it is.
+    pub(super) fn is_saved(&self) -> bool {
+        self.saved == Some(self.finished)
+    }
+}
+
+pub(super) fn unix_now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
