@@ -23,6 +23,33 @@ pub struct FileOptions {
     pub fsync: Fsync,
     /// When a file is ended.
     pub rotate: Rotate,
+    /// Which finished files are kept.
+    pub retain: Retain,
+    /// What becomes of a file that was rotated.
+    pub compress: Compress,
+}
+
+/// `compress`
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Compress {
+    /// `"none"`
+    #[default]
+    None,
+    /// `"gzip"`
+    Gzip,
+    /// `"zstd"`
+    Zstd,
+}
+
+impl Compress {
+    /// What is added to a file's name.
+    pub fn extension(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some("gz"),
+            Self::Zstd => Some("zst"),
+        }
+    }
 }
 
 /// `rotate`: whichever comes first; never, if neither is said.
@@ -32,6 +59,17 @@ pub struct Rotate {
     pub max_bytes: Option<u64>,
     /// A file whose first record came so long ago is ended.
     pub max_age: Option<Duration>,
+}
+
+/// `retain`: what any rule does not keep goes. All is kept if none is said.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Retain {
+    /// Finished files of each stream: those that differ in nothing but time.
+    pub files: Option<usize>,
+    /// How long ago a file was last written to.
+    pub age: Option<Duration>,
+    /// All files of the sink together.
+    pub bytes: Option<u64>,
 }
 
 /// `owner` and `group`: ids, or nothing for those of the daemon.

@@ -13,8 +13,6 @@ const LATER: &[(&str, &str)] = &[
         "leave `protocol` out and use an HTTP destination in Logpush",
     ),
     ("sink.*.file.time", "leave it out: `path` is filled in with the time of receipt"),
-    ("sink.*.file.compress", "leave it out: compress finished files from a timer"),
-    ("sink.*.file.retain", "leave it out: delete old files from a timer or systemd-tmpfiles"),
 ];
 
 /// What to do without `name`, if it is known and not there yet.

@@ -37,7 +37,7 @@ pub(super) fn deliveries(
         let consumer = delivery::sink_consumer(config, sink);
         let delivery =
             Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
-                sink::open(sink, marks)
+                sink::open(sink, &spool.cursors(), marks)
             });
         let delivery = delivery.map_err(Fatal::Config)?;
         deliveries.push(delivery.selecting(Selection::new(&sink.choice)));

@@ -44,7 +44,7 @@ impl QuarantineSink {
             options: config::FileOptions::default(),
         };
         Ok(Self {
-            files: FileSink::new(&files, marks)?,
+            files: FileSink::new(&files, None, marks)?,
             bodies: dir.join(BODIES),
             batches: batches.to_owned(),
             batch: None,

@@ -9,7 +9,7 @@ mod stdout;
 mod syslog;
 pub mod template;
 
-use std::{io, time::Instant};
+use std::{io, path::Path, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,13 +143,17 @@ impl std::fmt::Display for SinkError {
 impl std::error::Error for SinkError {}
 
 /// Makes the sink that the config describes. Touches nothing outside: a target that is not there
-/// yet is no reason not to start.
+/// yet is no reason not to start. `state` is the folder where a sink may keep what it must remember
+/// beside its marks.
 ///
 /// # Errors
 /// The config is not one that passed validation.
-pub fn open(config: &SinkConfig, marks: Vec<Mark>) -> Result<Box<dyn Sink>, String> {
+pub fn open(config: &SinkConfig, state: &Path, marks: Vec<Mark>) -> Result<Box<dyn Sink>, String> {
     Ok(match &config.kind {
-        SinkKind::File(file) => Box::new(FileSink::new(file, marks)?),
+        SinkKind::File(file) => {
+            let list = state.join(format!("{}.files.json", config.name));
+            Box::new(FileSink::new(file, Some(&list), marks)?)
+        }
         SinkKind::Stdout => Box::new(stdout::Stdout),
         SinkKind::Syslog(config) => Box::new(syslog::SyslogSink::new((**config).clone())),
     })

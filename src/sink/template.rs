@@ -84,6 +84,21 @@ impl PathTemplate {
         Some(PathBuf::from(if folder.is_empty() { "/" } else { folder }))
     }
 
+    /// Whether a new file begins by time alone.
+    pub fn has_time(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Time(_)))
+    }
+
+    /// Fills in all but the time: what files that follow each other have in common.
+    pub fn stream(&self, endpoint: &str, dataset: &str) -> String {
+        let text = |piece| match piece {
+            &Piece::Literal(ref text) | &Piece::Time(ref text) => text.clone(),
+            Piece::Dataset => dataset.to_owned(),
+            Piece::Endpoint => endpoint.to_owned(),
+        };
+        self.pieces.iter().map(text).collect()
+    }
+
     /// Fills in. The time is given in UTC.
     pub fn render(&self, endpoint: &str, dataset: &str, time: Timestamp) -> PathBuf {
         let time = BrokenDownTime::from(time);
@@ -180,6 +195,8 @@ mod tests {
             let template = PathTemplate::parse(text).unwrap();
             let path = template.render("Main-1", "http_requests", time());
             assert_eq!(path, Path::new(expected), "{text}");
+            let is_same = template.stream("Main-1", "http_requests") == expected;
+            assert_eq!(is_same, !template.has_time(), "{text}");
         }
     }
 

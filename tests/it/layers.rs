@@ -53,13 +53,20 @@ fn data_flows_downward() {
 }
 
 #[test]
-fn one_file_inflates_and_one_reads_pem() {
-    for (word, home) in [("flate2::", "decode/gunzip.rs"), ("rustls_pemfile::", "tls/mod.rs")] {
-        let users: Vec<_> = sources(&repository("src"))
+fn one_file_inflates_one_deflates_and_one_reads_pem() {
+    // Of the two that know flate2, clippy.toml keeps the second from inflating.
+    let homes: [(&str, &[&str]); 2] = [
+        ("flate2::", &["decode/gunzip.rs", "sink/file/pack.rs"]),
+        ("rustls_pemfile::", &["tls/mod.rs"]),
+    ];
+    for (word, homes) in homes {
+        let mut users: Vec<_> = sources(&repository("src"))
             .into_iter()
             .filter(|file| code(&fs::read_to_string(file).unwrap()).any(|line| line.contains(word)))
             .filter(|file| !file.ends_with("tests.rs"))
             .collect();
-        assert_eq!(users, [repository("src").join(home)], "{word}");
+        users.sort();
+        let homes = homes.iter().map(|home| repository("src").join(home));
+        assert_eq!(users, homes.collect::<Vec<_>>(), "{word}");
     }
 }

@@ -11,7 +11,8 @@ use toml::Spanned;
 
 use crate::{
     config::{
-        FileOptions, Fsync, Owner, Rotate, context::Context, diagnostic::Diagnostic, reader::Table,
+        Compress, FileOptions, Fsync, Owner, Retain, Rotate, context::Context,
+        diagnostic::Diagnostic, reader::Table,
     },
     sink::template::PathTemplate,
 };
@@ -23,7 +24,10 @@ pub(super) fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
     let choices = [("checkpoint", Fsync::Checkpoint), ("batch", Fsync::Batch)];
     let fsync = table.choice("fsync", &choices, cx).unwrap_or_default();
     let rotate = rotate(table, cx);
-    FileOptions { owner: Owner { user, group }, fsync, rotate }
+    let retain = retain(table, cx);
+    let choices = [("none", Compress::None), ("gzip", Compress::Gzip), ("zstd", Compress::Zstd)];
+    let compress = table.choice("compress", &choices, cx).unwrap_or_default();
+    FileOptions { owner: Owner { user, group }, fsync, rotate, retain, compress }
 }
 
 fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
@@ -38,6 +42,45 @@ fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
     let max_age = more_than_zero(&mut table, "max_age", cx);
     table.finish(cx);
     Rotate { max_bytes, max_age }
+}
+
+fn retain(table: &mut Table<'_>, cx: &mut Context) -> Retain {
+    let is_there = table.contains("retain");
+    let mut table = table.table("retain", cx);
+    if is_there && table.is_empty() {
+        cx.push(table.problem("`retain` does not say what is kept").hint(
+            "write one or more of `files`, `age` and `bytes`, as { files = 30, bytes = \"100GiB\" }",
+        ));
+    }
+    let files = table.count("files", cx);
+    let age = more_than_zero(&mut table, "age", cx);
+    let bytes = table.size("bytes", cx).map(Spanned::into_inner);
+    table.finish(cx);
+    Retain { files, age, bytes }
+}
+
+/// What only makes sense beside something else.
+pub(super) fn check(
+    path: &Spanned<String>,
+    template: &PathTemplate,
+    options: &FileOptions,
+    cx: &mut Context,
+) {
+    if options.compress != Compress::None && options.rotate == Rotate::default() {
+        let message = "`compress` has nothing to compress: only rotated files are";
+        cx.push_incomplete(
+            Diagnostic::at(path.span(), message)
+                .hint("add `rotate = { max_age = \"24h\" }`, which ends a quiet file as well"),
+        );
+    }
+    let ends = options.rotate != Rotate::default() || template.has_time();
+    if options.retain != Retain::default() && !ends {
+        let message = "`retain` has nothing to remove: no file of this path is ever finished";
+        cx.push_incomplete(
+            Diagnostic::at(path.span(), message)
+                .hint("add `rotate = { max_age = \"24h\" }`, or a date to the path, as %Y-%m-%d"),
+        );
+    }
 }
 
 fn more_than_zero(table: &mut Table<'_>, key: &'static str, cx: &mut Context) -> Option<Duration> {

@@ -126,7 +126,9 @@ fn file_sink(
     let common = common(name, &mut table, seen, cx);
     table.finish(cx);
 
-    let (path, template) = absolute_template(&path?, cx)?;
+    let place = path?;
+    let (path, template) = absolute_template(&place, cx)?;
+    file_sink::check(&place, &template.1, &options, cx);
     let sample = template.1.render("{endpoint}", "{dataset}", Timestamp::UNIX_EPOCH);
     if let Some(other) = seen.paths.insert(sample, name.to_owned()) {
         cx.push(

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{
-    Auth, Choice, Comparison, Condition, Fields, FileOptions, FileSink, Fsync, Owner, PathPattern,
-    Rotate, Scalar, SinkKind, Test, TlsVersion, load,
+    Auth, Choice, Comparison, Compress, Condition, Fields, FileOptions, FileSink, Fsync, Owner,
+    PathPattern, Retain, Rotate, Scalar, SinkKind, Test, TlsVersion, load,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
@@ -248,6 +248,8 @@ fn reads_what_is_not_the_default() {
             group = "4711"
             fsync = "batch"
             rotate = { max_bytes = "1MiB", max_age = "1d" }
+            retain = { files = 3, age = "30d", bytes = "1GiB" }
+            compress = "zstd"
             [sink.x.stdout]
             [limits]
             max_body_bytes = "1MiB"
@@ -284,6 +286,12 @@ fn reads_what_is_not_the_default() {
         owner: Owner { user: Some(0), group: Some(4711) },
         fsync: Fsync::Batch,
         rotate: Rotate { max_bytes: Some(1 << 20), max_age: Some(Duration::from_secs(86400)) },
+        retain: Retain {
+            files: Some(3),
+            age: Some(Duration::from_secs(30 * 86400)),
+            bytes: Some(1 << 30),
+        },
+        compress: Compress::Zstd,
     };
     assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600, options }));
     assert_eq!(config.spool.dir, folder.path("spool"));

@@ -6,8 +6,13 @@
 //! and passed over, and only what is missing is added. So nothing is written twice, and no byte that
 //! somebody may have seen is taken back.
 
+mod inventory;
+mod keeper;
 mod open;
+mod pack;
 mod place;
+mod prepare;
+mod retain;
 mod rotate;
 mod target;
 
@@ -19,17 +24,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{debug, warn};
+use tracing::warn;
 
 use self::{
-    open::Open,
-    place::{Found, Links, Place},
+    inventory::Inventory,
+    keeper::Keeper,
+    place::{Links, Place},
     rotate::Rotation,
-    target::{Target, unix_now},
+    target::Target,
 };
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
 use crate::{
-    config::{self, Fsync, Rotate},
+    config::{self, Compress, FileOptions, Fsync, Retain, Rotate},
     decode::Block,
     durable,
     spool::Batch,
@@ -58,22 +64,39 @@ pub struct FileSink {
     current: Option<PathBuf>,
     /// Numbers uses, to know what was not used for long.
     clock: u64,
+    /// What all files of this endpoint and dataset have in common.
+    stream: String,
     /// When there is something to tend to.
     due: Option<Instant>,
+    /// If there is something to be done with finished files.
+    keeper: Option<Keeper>,
+    /// A file was ended, and no checkpoint says so yet.
+    rotated: bool,
 }
 
 impl FileSink {
-    /// `marks` are those of the last checkpoint.
+    /// `list` is where it remembers which files it made, `marks` are those of the last checkpoint.
     ///
     /// # Errors
-    /// The path is not one that passed validation.
-    pub fn new(config: &config::FileSink, marks: Vec<Mark>) -> Result<Self, String> {
+    /// The path is not one that passed validation, or there can be no more threads.
+    pub fn new(
+        config: &config::FileSink,
+        list: Option<&Path>,
+        marks: Vec<Mark>,
+    ) -> Result<Self, String> {
         let template = PathTemplate::parse(&config.path)?;
         let now = Instant::now();
         let targets = marks.into_iter().map(|mark| {
             let target = Target::of_mark(&mark, now);
             (PathBuf::from(mark.path), target)
         });
+        let FileOptions { retain, compress, .. } = config.options;
+        let has_keeper = retain != Retain::default() || compress != Compress::None;
+        let keeper = list.filter(|_| has_keeper).map(|list| {
+            Keeper::start(Inventory::open(list), &config.options)
+                .map_err(|error| format!("cannot start a thread: {error}"))
+        });
+        let keeper = keeper.transpose()?;
         let base = template.base();
         let rotates = config.options.rotate != Rotate::default();
         // A folder that is a link is looked at; a file that is one may lead anywhere, and renaming it
@@ -87,127 +110,11 @@ impl FileSink {
             targets: targets.collect(),
             current: None,
             clock: 0,
+            stream: String::new(),
             due: Some(now),
+            keeper,
+            rotated: false,
         })
-    }
-
-    /// Opens the file at `path`, or notices that another one has its name now.
-    ///
-    /// Only a file that was opened says so: one that cannot be found or looked at may come back as it
-    /// was (a disk that is not mounted yet), with bytes behind its mark that must not be doubled.
-    fn open(&mut self, path: &Path) -> Result<(), SinkError> {
-        let named = path.metadata();
-        if let Some(target) = self.targets.get_mut(path) {
-            let has_name = named.as_ref().is_ok_and(|named| named.ino() == target.inode);
-            if if has_name { target.open.is_some() } else { target.goes_on(path)? } {
-                return Ok(());
-            }
-        }
-        let Found { file, inode, length, new } = self.place.open(path)?;
-        if let Some(target) = self.targets.get_mut(path)
-            && (new || target.inode != inode)
-        {
-            // Somebody renamed or removed it: what we wrote there stays there.
-            if let Some(open) = &mut target.open {
-                open.sync(path)?;
-            }
-            self.targets.remove(path);
-        }
-        if let Some(target) = self.targets.get_mut(path) {
-            target.open = Some(Open::new(file, length, target.finished));
-        } else {
-            let mut open = Open::new(file, length, length);
-            // Before its length goes on record: from there on the stream is ours alone.
-            open.end_line(path)?;
-            self.targets.insert(path.to_owned(), Target::of_new(inode, open));
-        }
-        let now = Instant::now();
-        if let Some(target) = self.targets.get_mut(path) {
-            target.used = self.clock;
-            let due = self.rotation.due_in(target, now).map_or(IDLE, |due| due.min(IDLE));
-            self.due = self.due.into_iter().chain([now + due]).min();
-        }
-        self.close_some();
-        Ok(())
-    }
-
-    /// Makes the file at `path` ready for what comes next.
-    fn prepare(&mut self, path: &Path) -> Result<Begin, SinkError> {
-        self.open(path)?;
-        let now = Instant::now();
-        let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
-        let Some(open) = &mut target.open else { return Err(not_open()) };
-        (target.used, target.used_at) = (self.clock, now);
-        open.measure(path)?;
-        if open.length < target.finished {
-            warn!(
-                path = %path.display(), expected = target.finished, found = open.length,
-                "somebody shortened a file that is written to"
-            );
-            open.end_line(path)?;
-            target.finished = open.length;
-            // What the checkpoint says of it is no longer so.
-            target.saved = None;
-        }
-        if target.finished == 0 && target.saved.is_none() {
-            target.born = unix_now();
-        }
-        // What is behind the finished batches is a part of this one.
-        if open.length == target.finished && self.rotation.is_due(target, now) {
-            if !target.is_saved() {
-                return Ok(Begin::CheckpointFirst);
-            }
-            if self.rotate(path)? {
-                return self.prepare(path);
-            }
-        }
-        let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
-        target.reached = target.finished;
-        Ok(if target.saved.is_some() { Begin::Ready } else { Begin::CheckpointFirst })
-    }
-
-    /// Ends the file at `path`: its name is free then, for another. Says whether that worked. A file
-    /// that cannot be renamed goes on as it is: that it grows harms less than that nothing comes.
-    fn rotate(&mut self, path: &Path) -> Result<bool, SinkError> {
-        let Some(target) = self.targets.get_mut(path) else { return Ok(false) };
-        let renamed = match path.symlink_metadata() {
-            // Somebody else did it meanwhile.
-            Ok(named) if named.ino() != target.inode => return Ok(false),
-            _ => self.rotation.free_name(path).and_then(|to| {
-                durable::rename_to_free(path, &to)?;
-                Ok(to)
-            }),
-        };
-        match renamed {
-            Ok(to) => {
-                debug!(path = %path.display(), to = %to.display(), "rotated");
-                self.targets.remove(path);
-                durable::sync_dir(path.parent().unwrap_or(Path::new("/")))?;
-                Ok(true)
-            }
-            Err(error) => {
-                warn!(%error, "a file cannot be rotated: it goes on as it is");
-                target.not_before = Some(Instant::now() + rotate::RETRY);
-                Ok(false)
-            }
-        }
-    }
-
-    /// Lets go of the files that were not used for longest, and never of one of this batch.
-    fn close_some(&mut self) {
-        let clock = self.clock;
-        let mut open: Vec<_> = self
-            .targets
-            .values_mut()
-            .filter(|target| target.used < clock)
-            .filter(|target| target.open.as_ref().is_some_and(|open| !open.is_dirty()))
-            .collect();
-        if open.len() > MAX_OPEN_FILES {
-            open.sort_unstable_by_key(|target| std::cmp::Reverse(target.used));
-            for target in open.into_iter().skip(MAX_OPEN_FILES / 2) {
-                target.open = None;
-            }
-        }
     }
 
     fn current(&mut self) -> Option<(&Path, &mut Target)> {
@@ -216,25 +123,14 @@ impl FileSink {
     }
 }
 
-impl Target {
-    /// Whether the file, which lost its name, holds more than the finished batches: what an attempt or
-    /// an earlier life began there is brought to its end there, and not written again elsewhere.
-    fn goes_on(&mut self, path: &Path) -> io::Result<bool> {
-        if self.open.is_none() {
-            let file = open::renamed(path, self.inode);
-            self.open = file.map(|file| Open::new(file, 0, self.finished));
-        }
-        let Some(open) = &mut self.open else { return Ok(false) };
-        open.measure(path)?;
-        Ok(open.length > self.finished && open.is_named(path)?)
-    }
-}
-
 impl Sink for FileSink {
     fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
         let header = &batch.header;
         let path = self.template.render(&header.endpoint, &header.dataset, header.received);
         self.clock += 1;
+        if self.keeper.is_some() {
+            self.stream = self.template.stream(&header.endpoint, &header.dataset);
+        }
         let begin = self.prepare(&path)?;
         self.current = Some(path);
         Ok(begin)
@@ -309,6 +205,11 @@ impl Sink for FileSink {
     fn saved(&mut self) {
         for target in self.targets.values_mut() {
             target.saved = Some(target.finished);
+        }
+        if std::mem::take(&mut self.rotated)
+            && let Some(keeper) = &self.keeper
+        {
+            keeper.ask();
         }
     }
 

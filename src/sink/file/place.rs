@@ -2,7 +2,7 @@
 //! of the folder where the template begins to be filled in.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown},
     path::{Path, PathBuf},
@@ -33,8 +33,7 @@ pub(super) enum Links {
 /// A file that was opened.
 pub(super) struct Found {
     pub(super) file: File,
-    pub(super) inode: u64,
-    pub(super) length: u64,
+    pub(super) metadata: Metadata,
     /// Whether it was made just now.
     pub(super) new: bool,
 }
@@ -62,7 +61,7 @@ impl Place {
         if made {
             self.give(&file, metadata.mode(), path)?;
         }
-        Ok(Found { file, inode: metadata.ino(), length: metadata.len(), new })
+        Ok(Found { file, metadata, new })
     }
 
     fn open_or_make(&self, path: &Path) -> io::Result<(File, bool)> {
@@ -174,7 +173,7 @@ mod tests {
         // What somebody else set stays.
         fs::write(&path, "{}\n").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(place.open(&path).unwrap().length, 3);
+        assert_eq!(place.open(&path).unwrap().metadata.len(), 3);
         assert_eq!(bits(&path), 0o600);
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{
+    target::unix_now,
     tests::{batch, begin, deliver, file, read, sink_with, write},
     *,
 };
@@ -174,7 +175,7 @@ fn a_file_that_cannot_be_renamed_goes_on() {
         mode: 0o640,
         options: options(Some(1), None),
     };
-    let mut sink = FileSink::new(&config, vec![]).unwrap();
+    let mut sink = FileSink::new(&config, None, vec![]).unwrap();
     for number in 1..=3 {
         deliver(&mut sink, &batch(number, "a"), LINE);
     }
@@ -190,7 +191,7 @@ fn a_file_that_is_a_link_is_refused_where_files_are_renamed() {
     std::os::unix::fs::symlink(&to, &path).unwrap();
     let sink = |options| {
         let path = path.to_str().unwrap().to_owned();
-        FileSink::new(&config::FileSink { path, mode: 0o640, options }, vec![]).unwrap()
+        FileSink::new(&config::FileSink { path, mode: 0o640, options }, None, vec![]).unwrap()
     };
     let error = sink(options(Some(1), None)).begin(&batch(1, "a")).unwrap_err().to_string();
     assert!(error.ends_with("it is a symbolic link: remove it"), "{error}");
@@ -222,4 +223,39 @@ fn reopening_lets_go_of_what_somebody_renamed() {
     tend(&mut sink);
     assert!(sink.targets.values().all(|target| target.open.is_none()));
     assert_eq!(sink.due(), None);
+}
+
+/// The names in the folder of the dataset `a`, when the keeper has come to rest.
+fn settled(dir: &Path, want: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let names = all(dir).0;
+        if want(&names) || begun.elapsed() > Duration::from_secs(20) {
+            return names;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn only_so_many_ended_files_stay_and_nothing_that_was_there_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let rotate = Rotate { max_bytes: Some(1), max_age: None };
+    let retain = Retain { files: Some(2), ..Retain::default() };
+    let options = FileOptions { rotate, retain, ..FileOptions::default() };
+    fs::create_dir(dir.path().join("a")).unwrap();
+    // A dataset whose name leads to a file that somebody else has, and to one that looks rotated.
+    fs::write(file(dir.path(), "a"), "theirs\n").unwrap();
+    fs::write(dir.path().join("a/2025-11-21-20250101T000000.000000Z.ndjson"), "theirs\n").unwrap();
+    let mut sink = sink_with(dir.path(), options, vec![]);
+    for number in 1..=6 {
+        deliver(&mut sink, &batch(number, "a"), LINE);
+        checkpoint(&mut sink);
+    }
+    // Theirs were two; ours are two that ended and one that is written to.
+    let names = settled(dir.path(), |names| names.len() == 5);
+    assert_eq!(names.len(), 5, "{names:?}");
+    let texts = all(dir.path()).1;
+    let theirs = texts.iter().filter(|text| text.starts_with("theirs\n")).count();
+    assert_eq!(theirs, 2, "{texts:?}");
 }

@@ -1,8 +1,8 @@
 //! A file that is or was written to, as the sink knows it.
 
-use std::time::Instant;
+use std::{io, path::Path, time::Instant};
 
-use super::open::Open;
+use super::open::{self, Open};
 use crate::sink::Mark;
 
 pub(super) struct Target {
@@ -56,6 +56,18 @@ impl Target {
     /// Whether the last checkpoint says how far it is.
     pub(super) fn is_saved(&self) -> bool {
         self.saved == Some(self.finished)
+    }
+
+    /// Whether the file, which lost its name, holds more than the finished batches: what an attempt or
+    /// an earlier life began there is brought to its end there, and not written again elsewhere.
+    pub(super) fn goes_on(&mut self, path: &Path) -> io::Result<bool> {
+        if self.open.is_none() {
+            let file = open::renamed(path, self.inode);
+            self.open = file.map(|file| Open::new(file, 0, self.finished));
+        }
+        let Some(open) = &mut self.open else { return Ok(false) };
+        open.measure(path)?;
+        Ok(open.length > self.finished && open.is_named(path)?)
     }
 }
 

@@ -26,7 +26,8 @@ fn sink(dir: &Path, marks: Vec<Mark>) -> FileSink {
 
 pub(super) fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
     let path = format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display());
-    FileSink::new(&config::FileSink { path, mode: 0o640, options }, marks).unwrap()
+    let list = dir.join("list.json");
+    FileSink::new(&config::FileSink { path, mode: 0o640, options }, Some(&list), marks).unwrap()
 }
 
 /// Begins as the driver does. Gives back the checkpoint, if the sink asked for one.

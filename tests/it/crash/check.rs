@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::ledger::{Entry, Key, Records};
-use crate::support::{names_in, same_bytes};
+use crate::support::{gunzip, names_in, same_bytes};
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,12 +47,31 @@ pub(super) fn check(
     Counts { batches: entries.len() - given_up, given_up, quarantined }
 }
 
-/// The batches of a sink, with the names of their files. Each stands there in one piece, and once.
+/// All that a sink has of each dataset: what was rotated and compressed, in the order of the names,
+/// then what is written to.
+pub(super) fn datasets_in(sink: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for name in names_in(sink) {
+        let dataset = name.split(['-', '.']).next().unwrap().to_owned();
+        let bytes = fs::read(sink.join(&name)).unwrap();
+        let text = match name.strip_suffix(".gz") {
+            Some(plain) => {
+                assert!(!sink.join(plain).exists(), "{name} is there twice");
+                gunzip(&bytes)
+            }
+            None => bytes,
+        };
+        assert!(text.is_empty() || text.ends_with(b"\n"), "{name} ends with half a line");
+        texts.entry(dataset).or_default().extend(text);
+    }
+    texts
+}
+
+/// The batches of a sink, with the names of their datasets. Each stands there in one piece, and once.
 fn batches_in(sink: &Path, records: &HashMap<Key, Records>) -> HashMap<Key, String> {
     let mut found = HashMap::new();
-    for name in names_in(sink) {
-        let text = fs::read(sink.join(&name)).unwrap();
-        let dataset = name.strip_suffix(".ndjson").expect("a file of ours");
+    for (name, text) in datasets_in(sink) {
+        let dataset = name.as_str();
         let mut rest = text.as_slice();
         while !rest.is_empty() {
             let end = memchr::memchr(b'\n', rest).expect("a whole line");

@@ -56,7 +56,14 @@ impl Run {
     pub(super) fn new(seed: u64) -> Self {
         let setup = Setup::new()
             .without("sink.archive.file")
-            .table("sink.first.file", r#"path = "out/first/{dataset}.ndjson""#)
+            .table(
+                "sink.first.file",
+                r#"
+                path = "out/first/{dataset}.ndjson"
+                rotate = { max_bytes = "48KiB", max_age = "3s" }
+                compress = "gzip"
+                "#,
+            )
             .table("sink.second.file", r#"path = "out/second/{dataset}.ndjson""#)
             .table("spool", r#"dir = "spool""#);
         // The certificate is made by the first start.
@@ -125,6 +132,15 @@ impl Run {
             field.down();
             let batches = daemon.path("spool/batches");
             wait_until("an empty spool", || names_in(&batches).is_empty());
+            let first = daemon.path("out/first");
+            wait_until("what was rotated to be compressed", || {
+                let names = names_in(&first);
+                // Neither one that is still plain, or there twice, nor one that is being made.
+                names.iter().all(|name| match name.strip_suffix(".gz") {
+                    Some(source) => !names.iter().any(|name| name == source),
+                    None => !name.contains('-'),
+                })
+            });
             daemon.stop().in_order().setup
         });
         (self.kills, self.missed) = (kills, self.missed + missed);
@@ -133,7 +149,7 @@ impl Run {
     }
 
     fn check(&mut self, setup: &Setup) {
-        self.tail.check(|path| fs::read(path).unwrap());
+        self.tail.check();
         let entries = self.field.ledger.entries();
         let sinks: [PathBuf; 2] = ["out/first", "out/second"].map(|sink| setup.path(sink));
         let sinks: Vec<&Path> = sinks.iter().map(PathBuf::as_path).collect();
@@ -144,10 +160,14 @@ impl Run {
     /// Demands that both sinks got the same, and that the faults were met.
     pub(super) fn finish(&self) {
         let setup = self.setup.as_ref().unwrap();
-        for name in names_in(&setup.path("out/first")) {
-            let read = |sink: &str| fs::read(setup.path(sink).join(&name)).unwrap();
-            same_bytes(&name, &read("out/second"), &read("out/first"));
+        let [first, second] =
+            ["out/first", "out/second"].map(|sink| check::datasets_in(&setup.path(sink)));
+        assert!(first.keys().eq(second.keys()));
+        for (dataset, text) in &first {
+            same_bytes(dataset, &second[dataset], text);
         }
+        let rotated = names_in(&setup.path("out/first")).len() - first.len();
+        assert!(rotated as u64 > self.kills / 4, "only {rotated} files were rotated");
         assert!(self.missed <= self.kills / 4 + 2, "{} faults were never met", self.missed);
     }
 

@@ -1,33 +1,40 @@
 //! Follows files as `tail -F` does, across all lives of the daemon.
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
+    collections::{BTreeMap, HashMap},
+    fs::{self, File},
     io::Read as _,
-    path::{Path, PathBuf},
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
+use super::check::datasets_in;
 use crate::support::{names_in, same_bytes};
 
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// Follows every file of some folders.
+/// Follows every file of some folders, whatever it is renamed to.
 pub(super) struct Tail {
     folders: Vec<PathBuf>,
-    followed: BTreeMap<PathBuf, Followed>,
+    /// By inode: as long as a file is open, its number is its own.
+    followed: HashMap<u64, Followed>,
+    /// What was seen of those that are gone.
+    gone: Vec<Followed>,
 }
 
 struct Followed {
-    file: File,
+    folder: PathBuf,
+    dataset: String,
+    file: Option<File>,
     seen: Vec<u8>,
 }
 
 impl Tail {
     pub(super) fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders, followed: BTreeMap::new() }
+        Self { folders, followed: HashMap::new(), gone: Vec::new() }
     }
 
     /// Reads what comes until it is told to stop.
@@ -40,26 +47,53 @@ impl Tail {
 
     fn read(&mut self) {
         for folder in &self.folders {
-            for name in names_in(folder) {
-                let path = folder.join(name);
-                if !self.followed.contains_key(&path)
+            for name in names_in(folder).into_iter().filter(|name| name.ends_with(".ndjson")) {
+                let path = folder.join(&name);
+                let is_new = |file: &fs::Metadata| !self.followed.contains_key(&file.ino());
+                if path.metadata().is_ok_and(|file| is_new(&file))
                     && let Ok(file) = File::open(&path)
                 {
-                    self.followed.insert(path, Followed { file, seen: Vec::new() });
+                    let inode = file.metadata().unwrap().ino();
+                    let dataset = name.split(['-', '.']).next().unwrap().to_owned();
+                    self.followed.entry(inode).or_insert(Followed {
+                        folder: folder.clone(),
+                        dataset,
+                        file: Some(file),
+                        seen: Vec::new(),
+                    });
                 }
             }
         }
-        for followed in self.followed.values_mut() {
-            followed.file.read_to_end(&mut followed.seen).unwrap();
+        let mut gone = Vec::new();
+        for (inode, followed) in &mut self.followed {
+            let file = followed.file.as_mut().unwrap();
+            let is_gone = file.metadata().unwrap().nlink() == 0;
+            file.read_to_end(&mut followed.seen).unwrap();
+            if is_gone {
+                gone.push(*inode);
+            }
+        }
+        for inode in gone {
+            let followed = self.followed.remove(&inode).unwrap();
+            self.gone.push(Followed { file: None, ..followed });
         }
     }
 
     /// Demands that what was seen is what is there: nothing was taken back or changed.
-    pub(super) fn check(&mut self, read: impl Fn(&Path) -> Vec<u8>) {
+    pub(super) fn check(&mut self) {
         self.read();
-        for (path, followed) in &self.followed {
-            let what = format!("what was seen of {}", path.display());
-            same_bytes(&what, &followed.seen, &read(path));
+        let of = |folder: &PathBuf| (folder.clone(), datasets_in(folder));
+        let texts: BTreeMap<_, _> = self.folders.iter().map(of).collect();
+        for followed in self.followed.values().chain(&self.gone) {
+            let Followed { folder, dataset, file, seen } = followed;
+            let what = format!("what was seen of {dataset} in {}", folder.display());
+            if let Some(file) = file {
+                let mut there = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+                file.read_exact_at(&mut there, 0).unwrap();
+                same_bytes(&what, seen, &there);
+            }
+            let text = texts[folder].get(dataset).map(Vec::as_slice).unwrap_or_default();
+            assert!(memchr::memmem::find(text, seen).is_some(), "{what} is not there");
         }
     }
 }

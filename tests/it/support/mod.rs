@@ -12,7 +12,7 @@ pub(crate) use self::{
     client::{Answer, Connection, Http, Upload},
     daemon::{Daemon, Stopped},
     process::{Exit, Finished, Output, finish, logpushd},
-    records::{Random, count_lines, gzip, http_requests, numbered, small_records},
+    records::{Random, count_lines, gunzip, gzip, http_requests, numbered, small_records},
     setup::{SECRET, Setup},
     wait::{same_bytes, wait_for, wait_until},
 };

@@ -1,6 +1,6 @@
 //! Records in the form of Cloudflare's, the same on every run.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 
 use flate2::{Compression, write::GzEncoder};
 
@@ -103,6 +103,14 @@ pub(crate) fn numbered(batch: u64, count: usize) -> Vec<u8> {
 /// How many records there are in a body that ends with a newline.
 pub(crate) fn count_lines(body: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', body).count() as u64
+}
+
+/// What one gzip member holds.
+#[expect(clippy::disallowed_types, reason = "what a test has packed itself has no limits to keep")]
+pub(crate) fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut text).unwrap();
+    text
 }
 
 /// One gzip member.

@@ -1,0 +1,159 @@
+//! Looks after the files that are finished, in a thread of its own: compresses them, and removes
+//! those that need not be kept. The sink never waits for it.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::process::nice;
+use tracing::{debug, warn};
+
+use super::{
+    inventory::{Inventory, Stage},
+    pack::pack,
+    retain,
+};
+use crate::config::{Compress, FileOptions, Retain};
+
+/// How often it looks without being asked: what is too old is so by time alone.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// A file that something came for is not removed for so long. The sink has closed it by then.
+const HOLD: Duration = Duration::from_secs(120);
+
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    inventory: Inventory,
+    held: Held,
+    options: FileOptions,
+    asked: Mutex<bool>,
+    wake: Condvar,
+    stop: AtomicBool,
+}
+
+/// The files that the sink may write to.
+#[derive(Default)]
+pub(super) struct Held(Mutex<HashMap<PathBuf, Instant>>);
+
+impl Held {
+    pub(super) fn hold(&self, path: &Path) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match held.get_mut(path) {
+            Some(since) => *since = Instant::now(),
+            None => {
+                held.insert(path.to_owned(), Instant::now());
+            }
+        }
+    }
+
+    /// Says whether it was run: the sink cannot begin with the file meanwhile.
+    pub(super) fn unless_held(
+        &self,
+        path: &Path,
+        run: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, since| since.elapsed() < HOLD);
+        if held.contains_key(path) {
+            return Ok(false);
+        }
+        run().map(|()| true)
+    }
+
+    #[cfg(test)]
+    pub(super) fn let_go_for_test(&self) {
+        self.0.lock().unwrap().clear();
+    }
+}
+
+impl Keeper {
+    /// Begins at once: an earlier life may have left something to do.
+    pub(super) fn start(inventory: Inventory, options: &FileOptions) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            inventory,
+            held: Held::default(),
+            options: options.clone(),
+            asked: Mutex::new(true),
+            wake: Condvar::new(),
+            stop: AtomicBool::new(false),
+        });
+        let its = Arc::clone(&shared);
+        let thread = thread::Builder::new().name("keeper".into()).spawn(move || its.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    pub(super) fn inventory(&self) -> &Inventory {
+        &self.shared.inventory
+    }
+
+    /// Something comes for this file: it is not to be removed now.
+    pub(super) fn hold(&self, path: &Path) {
+        self.shared.held.hold(path);
+    }
+
+    /// There is something to do.
+    pub(super) fn ask(&self) {
+        *self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.ask();
+        if let Some(thread) = self.thread.take() {
+            // It looks at `stop` between two pieces of a file. If it panicked, that was said.
+            thread.join().ok();
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        // Compressing may take what others leave. If that cannot be said, it takes its share.
+        nice(10).ok();
+        while self.wait() {
+            self.round();
+        }
+    }
+
+    /// Says whether to go on.
+    fn wait(&self) -> bool {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(asked, INTERVAL, |asked| !*asked);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        !self.stop.load(Ordering::Acquire)
+    }
+
+    fn round(&self) {
+        let how = self.options.compress;
+        let ended =
+            self.inventory.files().into_iter().filter(|(_, kept)| kept.stage == Stage::Ended);
+        for (path, kept) in ended.filter(|_| how != Compress::None) {
+            match pack((&path, &kept), how, &self.inventory, &self.stop) {
+                Ok(true) => debug!(path = %path.display(), "compressed"),
+                Ok(false) => {}
+                Err(error) => warn!(%error, "cannot compress a file: it stays as it is"),
+            }
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+        }
+        if self.options.retain != Retain::default() {
+            retain::enforce(&self.inventory, &self.held, &self.options.retain, SystemTime::now());
+        }
+    }
+}

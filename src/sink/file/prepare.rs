@@ -1,0 +1,157 @@
+//! Makes a file ready for what comes next: opened, measured, and rotated if that is due.
+
+use std::{os::unix::fs::MetadataExt as _, path::Path, time::Instant};
+
+use tracing::{debug, warn};
+
+use super::{
+    FileSink, IDLE, MAX_OPEN_FILES,
+    inventory::{Identity, Kept, Stage},
+    not_open,
+    open::Open,
+    place::Found,
+    rotate,
+    target::{Target, unix_now},
+};
+use crate::{
+    durable,
+    sink::{Begin, SinkError},
+};
+
+impl FileSink {
+    /// Opens the file at `path`, or notices that another one has its name now.
+    ///
+    /// Only a file that was opened says so: one that cannot be found or looked at may come back as it
+    /// was (a disk that is not mounted yet), with bytes behind its mark that must not be doubled.
+    fn open(&mut self, path: &Path) -> Result<(), SinkError> {
+        let named = path.metadata();
+        if let Some(target) = self.targets.get_mut(path) {
+            let has_name = named.as_ref().is_ok_and(|named| named.ino() == target.inode);
+            if if has_name { target.open.is_some() } else { target.goes_on(path)? } {
+                return Ok(());
+            }
+        }
+        let Found { file, metadata, new } = self.place.open(path)?;
+        let (inode, length) = (metadata.ino(), metadata.len());
+        if let Some(target) = self.targets.get_mut(path)
+            && (new || target.inode != inode)
+        {
+            // Somebody renamed or removed it: what we wrote there stays there.
+            if let Some(open) = &mut target.open {
+                open.sync(path)?;
+            }
+            self.targets.remove(path);
+        }
+        if let Some(target) = self.targets.get_mut(path) {
+            target.open = Some(Open::new(file, length, target.finished));
+        } else {
+            let mut open = Open::new(file, length, length);
+            // Before its length goes on record: from there on the stream is ours alone.
+            open.end_line(path)?;
+            // What it holds from its first byte on is the sink's own, and nothing else is.
+            if open.length == 0
+                && let Some(keeper) = &self.keeper
+            {
+                let identity = Identity::of(&metadata);
+                let kept = Kept { identity, stream: self.stream.clone(), stage: Stage::Live };
+                keeper.inventory().note(path, Some(kept))?;
+            }
+            self.targets.insert(path.to_owned(), Target::of_new(inode, open));
+        }
+        let now = Instant::now();
+        if let Some(target) = self.targets.get_mut(path) {
+            target.used = self.clock;
+            let due = self.rotation.due_in(target, now).map_or(IDLE, |due| due.min(IDLE));
+            self.due = self.due.into_iter().chain([now + due]).min();
+        }
+        self.close_some();
+        Ok(())
+    }
+
+    /// Makes the file at `path` ready for what comes next.
+    pub(super) fn prepare(&mut self, path: &Path) -> Result<Begin, SinkError> {
+        if let Some(keeper) = &self.keeper {
+            keeper.hold(path);
+        }
+        self.open(path)?;
+        let now = Instant::now();
+        let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+        let Some(open) = &mut target.open else { return Err(not_open()) };
+        (target.used, target.used_at) = (self.clock, now);
+        open.measure(path)?;
+        if open.length < target.finished {
+            warn!(
+                path = %path.display(), expected = target.finished, found = open.length,
+                "somebody shortened a file that is written to"
+            );
+            open.end_line(path)?;
+            target.finished = open.length;
+            // What the checkpoint says of it is no longer so.
+            target.saved = None;
+        }
+        if target.finished == 0 && target.saved.is_none() {
+            target.born = unix_now();
+        }
+        // What is behind the finished batches is a part of this one.
+        if open.length == target.finished && self.rotation.is_due(target, now) {
+            if !target.is_saved() {
+                return Ok(Begin::CheckpointFirst);
+            }
+            if self.rotate(path)? {
+                return self.prepare(path);
+            }
+        }
+        let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+        target.reached = target.finished;
+        Ok(if target.saved.is_some() { Begin::Ready } else { Begin::CheckpointFirst })
+    }
+
+    /// Ends the file at `path`: its name is free then, for another. Says whether that worked. A file
+    /// that cannot be renamed goes on as it is: that it grows harms less than that nothing comes.
+    pub(super) fn rotate(&mut self, path: &Path) -> Result<bool, SinkError> {
+        let Some(target) = self.targets.get_mut(path) else { return Ok(false) };
+        let renamed = match path.symlink_metadata() {
+            // Somebody else did it meanwhile.
+            Ok(named) if named.ino() != target.inode => return Ok(false),
+            _ => self.rotation.free_name(path).and_then(|to| {
+                let rename = || durable::rename_to_free(path, &to);
+                match &self.keeper {
+                    Some(keeper) => keeper.inventory().rename(path, &to, rename)?,
+                    None => rename()?,
+                }
+                Ok(to)
+            }),
+        };
+        match renamed {
+            Ok(to) => {
+                debug!(path = %path.display(), to = %to.display(), "rotated");
+                self.targets.remove(path);
+                self.rotated = true;
+                durable::sync_dir(path.parent().unwrap_or(Path::new("/")))?;
+                Ok(true)
+            }
+            Err(error) => {
+                warn!(%error, "a file cannot be rotated: it goes on as it is");
+                target.not_before = Some(Instant::now() + rotate::RETRY);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lets go of the files that were not used for longest, and never of one of this batch.
+    fn close_some(&mut self) {
+        let clock = self.clock;
+        let mut open: Vec<_> = self
+            .targets
+            .values_mut()
+            .filter(|target| target.used < clock)
+            .filter(|target| target.open.as_ref().is_some_and(|open| !open.is_dirty()))
+            .collect();
+        if open.len() > MAX_OPEN_FILES {
+            open.sort_unstable_by_key(|target| std::cmp::Reverse(target.used));
+            for target in open.into_iter().skip(MAX_OPEN_FILES / 2) {
+                target.open = None;
+            }
+        }
+    }
+}
