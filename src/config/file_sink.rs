@@ -5,7 +5,7 @@ use std::time::Duration;
 /// `[sink.NAME.file]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileSink {
-    /// Absolute, with `{dataset}`, `{endpoint}` and strftime conversions of the time of receipt, UTC.
+    /// Absolute, with `{dataset}`, `{endpoint}` and strftime conversions of a time in UTC.
     /// Validation has rendered it once.
     pub path: String,
     /// Permission bits of a new file.
@@ -27,6 +27,18 @@ pub struct FileOptions {
     pub retain: Retain,
     /// What becomes of a file that was rotated.
     pub compress: Compress,
+    /// Which time the path is filled in with.
+    pub time: RecordTime,
+}
+
+/// `time`
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum RecordTime {
+    /// `"received"`: of the batch.
+    #[default]
+    Received,
+    /// `"event"`: of each record.
+    Event,
 }
 
 /// `compress`

@@ -12,7 +12,6 @@ const LATER: &[(&str, &str)] = &[
         "endpoint.*.protocol=splunk_hec",
         "leave `protocol` out and use an HTTP destination in Logpush",
     ),
-    ("sink.*.file.time", "leave it out: `path` is filled in with the time of receipt"),
 ];
 
 /// What to do without `name`, if it is known and not there yet.

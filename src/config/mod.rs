@@ -27,7 +27,7 @@ use crate::decode::Format;
 pub use self::{
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
-    file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, Retain, Rotate},
+    file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
     files::read_secrets,
     syslog::{
         ClientTls, Framing, HostPort, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,

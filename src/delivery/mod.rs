@@ -336,7 +336,12 @@ impl Delivery {
             self.begin(batch)?;
             progress.begun = true;
         }
-        self.sink.write(selected.as_deref().unwrap_or(block)).map_err(Failure::Sink)
+        let block = selected.as_deref().unwrap_or(block);
+        while self.sink.arrange(block).map_err(Failure::Sink)? == Begin::CheckpointFirst {
+            // What it covers are the batches before this one.
+            self.checkpoint()?;
+        }
+        self.sink.write(block).map_err(Failure::Sink)
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Failure> {

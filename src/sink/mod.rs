@@ -26,6 +26,11 @@ pub trait Sink: Send {
     /// again from its beginning, after an error.
     fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError>;
 
+    /// Gets ready for the next records of the batch, before they come to [`Sink::write`].
+    fn arrange(&mut self, _block: &Block) -> Result<Begin, SinkError> {
+        Ok(Begin::Ready)
+    }
+
     /// Takes the next records of the batch.
     fn write(&mut self, block: &Block) -> Result<(), SinkError>;
 

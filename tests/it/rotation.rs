@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rustix::process::Signal;
 
-use crate::support::{Daemon, Setup, names_in, numbered, wait_until};
+use crate::support::{Daemon, Http, Setup, Upload, names_in, numbered, wait_until};
 
 const FOLDER: &str = "out";
 const FILE: &str = "out/http_requests.ndjson";
@@ -78,4 +78,57 @@ fn sighup_lets_go_of_a_file_that_somebody_removed() {
     daemon.signal(Signal::HUP);
     wait_until("a file that is closed", || open_files(&daemon, "out/old").is_empty());
     daemon.stop().in_order();
+}
+
+/// A record of `dns_logs` with this time.
+fn dns(time: &str, number: usize) -> String {
+    format!("{{\"Timestamp\":\"{time}\",\"n\":{number}}}\n")
+}
+
+#[test]
+fn records_go_to_the_day_of_their_event_across_kills() {
+    let keys = "path = \"out/{dataset}-%F.ndjson\"\ntime = \"event\"\nfsync = \"batch\"";
+    let mut setup = Setup::new().table("sink.archive.file", keys);
+    let now = jiff::Timestamp::now();
+    let day = |ago: i64| now - jiff::SignedDuration::from_hours(24 * ago);
+    let mut want = [String::new(), String::new()];
+    for batch in 0..4 {
+        let daemon = setup.start();
+        let mut body = String::new();
+        for number in 0..2000 {
+            let ago = number % 2;
+            let line = dns(&day(i64::try_from(ago).unwrap()).to_string(), batch * 2000 + number);
+            want[ago].push_str(&line);
+            body.push_str(&line);
+        }
+        let upload = Upload::of(body.into_bytes()).to("/logpush/dns_logs").gzipped();
+        daemon.send(Http::Two, upload).committed();
+        setup = daemon.kill().setup;
+    }
+    let stopped = setup.start().stop().in_order();
+    for ago in [0, 1] {
+        let date = day(i64::try_from(ago).unwrap()).strftime("%F").to_string();
+        let text = stopped.file(&format!("out/dns_logs-{date}.ndjson"));
+        assert_eq!(String::from_utf8(text).unwrap(), want[ago]);
+    }
+}
+
+#[test]
+fn what_was_rotated_is_compressed_and_goes_when_it_is_too_much() {
+    for (compress, end) in [("gzip", ".ndjson.gz"), ("zstd", ".ndjson.zst")] {
+        let rotate = "rotate = { max_bytes = \"2KiB\" }\nretain = { files = 3 }";
+        let daemon = setup(&format!("{rotate}\ncompress = \"{compress}\"")).start();
+        fs::create_dir_all(daemon.path(FOLDER)).unwrap();
+        daemon.setup().write("out/http_requests-20200101T000000.000000Z.ndjson", "theirs\n");
+        for batch in 0..9 {
+            daemon.commit(&numbered(batch, 40));
+            wait_delivered(&daemon, 40 * (batch + 1));
+        }
+        let folder = daemon.path(FOLDER);
+        let packed = || names_in(&folder).into_iter().filter(|name| name.ends_with(end)).count();
+        wait_until("three that are packed", || packed() == 3 && names_in(&folder).len() == 5);
+        let theirs = folder.join("http_requests-20200101T000000.000000Z.ndjson");
+        assert_eq!(fs::read(theirs).unwrap(), b"theirs\n");
+        daemon.stop().in_order();
+    }
 }

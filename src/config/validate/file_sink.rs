@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use crate::{
     config::{
-        Compress, FileOptions, Fsync, Owner, Retain, Rotate, context::Context,
+        Compress, FileOptions, Fsync, Owner, RecordTime, Retain, Rotate, context::Context,
         diagnostic::Diagnostic, reader::Table,
     },
     sink::template::PathTemplate,
@@ -27,7 +27,9 @@ pub(super) fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
     let retain = retain(table, cx);
     let choices = [("none", Compress::None), ("gzip", Compress::Gzip), ("zstd", Compress::Zstd)];
     let compress = table.choice("compress", &choices, cx).unwrap_or_default();
-    FileOptions { owner: Owner { user, group }, fsync, rotate, retain, compress }
+    let choices = [("received", RecordTime::Received), ("event", RecordTime::Event)];
+    let time = table.choice("time", &choices, cx).unwrap_or_default();
+    FileOptions { owner: Owner { user, group }, fsync, rotate, retain, compress, time }
 }
 
 fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
@@ -66,6 +68,12 @@ pub(super) fn check(
     options: &FileOptions,
     cx: &mut Context,
 ) {
+    if options.time == RecordTime::Event && !template.has_time() {
+        let message = "`time` changes nothing: the path has no time in it";
+        cx.push_incomplete(
+            Diagnostic::at(path.span(), message).hint("add one, as %Y-%m-%d, or leave `time` out"),
+        );
+    }
     if options.compress != Compress::None && options.rotate == Rotate::default() {
         let message = "`compress` has nothing to compress: only rotated files are";
         cx.push_incomplete(

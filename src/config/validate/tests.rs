@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{
     Auth, Choice, Comparison, Compress, Condition, Fields, FileOptions, FileSink, Fsync, Owner,
-    PathPattern, Retain, Rotate, Scalar, SinkKind, Test, TlsVersion, load,
+    PathPattern, RecordTime, Retain, Rotate, Scalar, SinkKind, Test, TlsVersion, load,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
@@ -242,7 +242,8 @@ fn reads_what_is_not_the_default() {
             [endpoint.a]
             path = "/{dataset}/end"
             [sink.y.file]
-            path = "logs/./{endpoint}.ndjson"
+            path = "logs/./{endpoint}-%Y.ndjson"
+            time = "event"
             mode = "0600"
             owner = "root"
             group = "4711"
@@ -281,7 +282,7 @@ fn reads_what_is_not_the_default() {
     assert_eq!(b.allow_from, ["192.0.2.0/24", "2001:db8::1/128"].map(|net| net.parse().unwrap()));
     assert_eq!(b.sinks, ["y"]);
     assert_eq!(config.sinks[0].kind, SinkKind::Stdout);
-    let path = format!("{}/logs/./{{endpoint}}.ndjson", folder.0.path().display());
+    let path = format!("{}/logs/./{{endpoint}}-%Y.ndjson", folder.0.path().display());
     let options = FileOptions {
         owner: Owner { user: Some(0), group: Some(4711) },
         fsync: Fsync::Batch,
@@ -292,6 +293,7 @@ fn reads_what_is_not_the_default() {
             bytes: Some(1 << 30),
         },
         compress: Compress::Zstd,
+        time: RecordTime::Event,
     };
     assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600, options }));
     assert_eq!(config.spool.dir, folder.path("spool"));

@@ -14,6 +14,7 @@ mod place;
 mod prepare;
 mod retain;
 mod rotate;
+mod route;
 mod target;
 
 use std::{
@@ -31,11 +32,12 @@ use self::{
     keeper::Keeper,
     place::{Links, Place},
     rotate::Rotation,
+    route::Router,
     target::Target,
 };
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
 use crate::{
-    config::{self, Compress, FileOptions, Fsync, Retain, Rotate},
+    config::{self, Compress, FileOptions, Fsync, RecordTime, Retain, Rotate},
     decode::Block,
     durable,
     spool::Batch,
@@ -60,8 +62,12 @@ pub struct FileSink {
     fsync: Fsync,
     rotation: Rotation,
     targets: HashMap<PathBuf, Target>,
-    /// The file of the batch under way.
-    current: Option<PathBuf>,
+    /// The files of the batch under way.
+    current: Vec<PathBuf>,
+    /// Which time paths are filled in with.
+    time: RecordTime,
+    /// Where the records of the batch under way go, if each goes by its own time.
+    router: Option<Router>,
     /// Numbers uses, to know what was not used for long.
     clock: u64,
     /// What all files of this endpoint and dataset have in common.
@@ -108,7 +114,9 @@ impl FileSink {
             fsync: config.options.fsync,
             rotation: Rotation::new(config.options.rotate),
             targets: targets.collect(),
-            current: None,
+            current: Vec::new(),
+            time: config.options.time,
+            router: None,
             clock: 0,
             stream: String::new(),
             due: Some(now),
@@ -117,63 +125,75 @@ impl FileSink {
         })
     }
 
-    fn current(&mut self) -> Option<(&Path, &mut Target)> {
-        let path = self.current.as_deref()?;
-        Some((path, self.targets.get_mut(path)?))
+    /// Makes the files ready that the batch has come to and that are not yet.
+    fn prepare_all(&mut self, router: &mut Router) -> Result<Begin, SinkError> {
+        while let Some(path) = router.paths().get(self.current.len()) {
+            if self.prepare(path)? == Begin::CheckpointFirst {
+                return Ok(Begin::CheckpointFirst);
+            }
+            self.current.push(path.clone());
+        }
+        Ok(Begin::Ready)
     }
 }
 
 impl Sink for FileSink {
     fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
         let header = &batch.header;
-        let path = self.template.render(&header.endpoint, &header.dataset, header.received);
         self.clock += 1;
         if self.keeper.is_some() {
             self.stream = self.template.stream(&header.endpoint, &header.dataset);
         }
+        self.current.clear();
+        if self.time == RecordTime::Event {
+            self.router = Some(Router::new(header));
+            return Ok(Begin::Ready);
+        }
+        let path = self.template.render(&header.endpoint, &header.dataset, header.received);
         let begin = self.prepare(&path)?;
-        self.current = Some(path);
+        self.current.push(path);
         Ok(begin)
     }
 
+    fn arrange(&mut self, block: &Block) -> Result<Begin, SinkError> {
+        let Some(mut router) = self.router.take() else { return Ok(Begin::Ready) };
+        router.route(&block.bytes, &self.template);
+        let begin = self.prepare_all(&mut router);
+        self.router = Some(router);
+        begin
+    }
+
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        let Some((path, target)) = self.current() else { return Err(not_open()) };
-        let Some(open) = &mut target.open else { return Err(not_open()) };
-        let mut rest = block.bytes.as_slice();
-        if target.reached < open.length {
-            let (again, missing) = split(rest, open.length - target.reached);
-            if open.holds(target.reached, again, path)? {
-                target.reached += again.len() as u64;
-                rest = missing;
-            } else if open.cut_zeros(target.reached, again, path)? {
-                let (again, missing) = split(rest, open.length - target.reached);
-                target.reached += again.len() as u64;
-                rest = missing;
-            } else {
-                warn!(path = %path.display(), "somebody else wrote to a file that is written to");
-                open.end_line(path)?;
-                target.reached = open.length;
-            }
+        let Some(mut router) = self.router.take() else {
+            let Some(path) = self.current.first() else { return Err(not_open()) };
+            let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+            return put(target, &block.bytes, path);
+        };
+        let parts = router.take(&block.bytes);
+        for (place, part) in parts.ok_or_else(not_open)? {
+            let Some(path) = self.current.get(place) else { return Err(not_open()) };
+            let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+            put(target, &part, path)?;
         }
-        while !rest.is_empty() {
-            let written = open.append(rest, path)?;
-            target.reached += written;
-            rest = split(rest, written).1;
-        }
+        self.router = Some(router);
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        let fsync = self.fsync;
-        if let Some((path, target)) = self.current() {
-            if fsync == Fsync::Batch
-                && let Some(open) = &mut target.open
-            {
-                open.sync(path)?;
+        if self.fsync == Fsync::Batch {
+            for path in &self.current {
+                if let Some(open) = self.targets.get_mut(path).and_then(|t| t.open.as_mut()) {
+                    open.sync(path)?;
+                }
             }
-            target.finished = target.reached;
         }
-        self.current = None;
+        // All or none: whatever fails, the batch comes again to every file.
+        for path in self.current.drain(..) {
+            if let Some(target) = self.targets.get_mut(&path) {
+                target.finished = target.reached;
+            }
+        }
+        self.router = None;
         Ok(())
     }
 
@@ -270,6 +290,33 @@ impl Sink for FileSink {
     }
 }
 
+/// Writes what of these bytes is not there yet.
+fn put(target: &mut Target, bytes: &[u8], path: &Path) -> Result<(), SinkError> {
+    let Some(open) = &mut target.open else { return Err(not_open()) };
+    let mut rest = bytes;
+    if target.reached < open.length {
+        let (again, missing) = split(rest, open.length - target.reached);
+        if open.holds(target.reached, again, path)? {
+            target.reached += again.len() as u64;
+            rest = missing;
+        } else if open.cut_zeros(target.reached, again, path)? {
+            let (again, missing) = split(rest, open.length - target.reached);
+            target.reached += again.len() as u64;
+            rest = missing;
+        } else {
+            warn!(path = %path.display(), "somebody else wrote to a file that is written to");
+            open.end_line(path)?;
+            target.reached = open.length;
+        }
+    }
+    while !rest.is_empty() {
+        let written = open.append(rest, path)?;
+        target.reached += written;
+        rest = split(rest, written).1;
+    }
+    Ok(())
+}
+
 /// Never silence: what is not written must not count as delivered.
 fn not_open() -> SinkError {
     io::Error::other("a block came without its file").into()
@@ -280,6 +327,8 @@ fn split(bytes: &[u8], length: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()))
 }
 
+#[cfg(test)]
+mod event_tests;
 #[cfg(test)]
 mod rotation_tests;
 #[cfg(test)]
