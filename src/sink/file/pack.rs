@@ -1,8 +1,8 @@
 //! Compresses a file that was ended.
 //!
 //! Beside it under a name of its own, synced, renamed, and only then is the file removed. A crash in
-//! between leaves both: the file is then compressed again, over the first, since nothing says that
-//! the first is what it should be. So at no time does a name that ends in `gz` or `zst` stand for
+//! between leaves both: the first is then removed and the file compressed again, since nothing says
+//! that the first is what it should be. So at no time does a name that ends in `gz` or `zst` stand for
 //! less than a whole file, and what is there twice comes to be there once without being looked into.
 
 use std::{
@@ -48,11 +48,15 @@ pub(super) fn pack(
         return Ok(false);
     }
     let to = with_end(path, end);
-    if let Ok(there) = to.symlink_metadata()
-        && !inventory.has(&to, Identity::of(&there))
-    {
-        let error = io::Error::new(io::ErrorKind::AlreadyExists, "somebody else's file is there");
-        return Err(durable::at("compressing to", &to)(error));
+    if let Ok(there) = to.symlink_metadata() {
+        if !inventory.has(&to, Identity::of(&there)) {
+            let error =
+                io::Error::new(io::ErrorKind::AlreadyExists, "somebody else's file is there");
+            return Err(durable::at("compressing to", &to)(error));
+        }
+        // Now, since under its name another one is noted before that is there: a second crash in
+        // between would make this one somebody else's.
+        durable::remove(&to)?;
     }
     let beside = with_end(&to, "tmp");
     let mut options = OpenOptions::new();
@@ -226,6 +230,11 @@ mod tests {
         let identity = Identity::of(&fs::metadata(&packed).unwrap());
         let kept = Kept { identity, stream: "a".into(), stage: Stage::Packed };
         folder.inventory.note(&packed, Some(kept)).unwrap();
+        // A second crash comes before it is done again.
+        let (path, kept) = folder.inventory.files().remove(0);
+        let stop = AtomicBool::new(true);
+        assert!(!pack((&path, &kept), Compress::Gzip, &folder.inventory, &stop).unwrap());
+        assert_eq!(folder.names(), ["a-1.ndjson"]);
         // And an earlier life had begun.
         fs::write(with_end(&packed, "tmp"), vec![b'x'; 1 << 20]).unwrap();
         assert!(folder.pack(Compress::Gzip).unwrap());

@@ -42,20 +42,20 @@ impl FileSink {
             }
             self.targets.remove(path);
         }
+        // What it holds from its first byte on is the sink's own, and nothing else is.
+        if length == 0
+            && let Some(keeper) = &self.keeper
+        {
+            let identity = Identity::of(&metadata);
+            let kept = Kept { identity, stream: self.stream.clone(), stage: Stage::Live };
+            keeper.inventory().note(path, Some(kept))?;
+        }
         if let Some(target) = self.targets.get_mut(path) {
             target.open = Some(Open::new(file, length, target.finished));
         } else {
             let mut open = Open::new(file, length, length);
             // Before its length goes on record: from there on the stream is ours alone.
             open.end_line(path)?;
-            // What it holds from its first byte on is the sink's own, and nothing else is.
-            if open.length == 0
-                && let Some(keeper) = &self.keeper
-            {
-                let identity = Identity::of(&metadata);
-                let kept = Kept { identity, stream: self.stream.clone(), stage: Stage::Live };
-                keeper.inventory().note(path, Some(kept))?;
-            }
             self.targets.insert(path.to_owned(), Target::of_new(inode, open));
         }
         let now = Instant::now();
