@@ -79,7 +79,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = CheckpointFile::new(dir.path(), "archive");
         assert_eq!(file.load(), Checkpoint::default());
-        let mark = Mark { path: "/a b\"/c".into(), inode: 7, length: u64::MAX, born: Some(-1) };
+        let (inode, length) = (7, u64::MAX);
+        let mark =
+            Mark { path: "/a b\"/c".into(), inode, length, born: Some(-1), made: Some(u64::MAX) };
         let checkpoint = Checkpoint { batch: 42, files: vec![mark] };
         file.store(&Checkpoint::default()).unwrap();
         file.store(&checkpoint).unwrap();

@@ -103,6 +103,9 @@ pub struct Mark {
     /// When its first record came, in Unix seconds; not known of a file from before this was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<i64>,
+    /// When the file was made, in nanoseconds, where the filesystem knows: numbers are used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<u64>,
 }
 
 /// A failed attempt: says what was tried, where, and from where to try again.

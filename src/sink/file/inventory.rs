@@ -50,9 +50,9 @@ pub(super) struct Kept {
 /// Which file it is, whatever it is called.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Identity {
-    inode: u64,
+    pub(super) inode: u64,
     /// When it was made, in nanoseconds, where the filesystem knows: a number is soon used again.
-    made: Option<u64>,
+    pub(super) made: Option<u64>,
 }
 
 impl Identity {
@@ -117,6 +117,12 @@ impl Inventory {
     /// Whether this file is the sink's.
     pub(super) fn has(&self, path: &Path, identity: Identity) -> bool {
         self.state().files.get(path).is_some_and(|kept| kept.identity == identity)
+    }
+
+    /// Whether this file is the sink's, and ended: nothing more goes into it.
+    pub(super) fn has_ended(&self, path: &Path, identity: Identity) -> bool {
+        let is_it = |kept: &Kept| kept.identity == identity && kept.stage != Stage::Live;
+        self.state().files.get(path).is_some_and(is_it)
     }
 
     /// Notes a file, durably, or that it is gone.

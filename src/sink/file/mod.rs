@@ -218,6 +218,7 @@ impl Sink for FileSink {
             inode: target.inode,
             length: target.finished,
             born: Some(target.born),
+            made: target.made,
         });
         Ok(marks.collect())
     }

@@ -1,7 +1,7 @@
 //! A file that is open: what it holds, what of it is durable, and what others may have left in it.
 
 use std::{
-    fs::{self, DirEntry, File, OpenOptions},
+    fs::{self, DirEntry, File, Metadata, OpenOptions},
     io,
     os::{
         fd::AsRawFd as _,
@@ -28,18 +28,18 @@ pub(super) struct Open {
     doubtful: bool,
 }
 
-/// Finds the file with this inode beside `path`, by a name that begins as that of `path` does: so do
-/// those that rotation gives.
-pub(super) fn renamed(path: &Path, inode: u64) -> Option<File> {
+/// Finds the file that `is_it` beside `path`, by a name that begins as that of `path` does: so do those
+/// that rotation gives.
+pub(super) fn renamed(path: &Path, is_it: &dyn Fn(&Path, &Metadata) -> bool) -> Option<File> {
     let stem = path.file_stem()?.as_encoded_bytes();
-    let is_it = |named: &DirEntry| {
+    let is_named = |named: &DirEntry| {
         named.file_name().as_encoded_bytes().starts_with(stem)
-            && named.metadata().is_ok_and(|it| it.is_file() && it.ino() == inode)
+            && named.metadata().is_ok_and(|it| it.is_file() && is_it(&named.path(), &it))
     };
-    let named = fs::read_dir(path.parent()?).ok()?.flatten().find(is_it)?;
-    let file = OpenOptions::new().read(true).append(true).open(named.path()).ok()?;
+    let named = fs::read_dir(path.parent()?).ok()?.flatten().find(is_named)?.path();
+    let file = OpenOptions::new().read(true).append(true).open(&named).ok()?;
     // Renaming goes on meanwhile.
-    file.metadata().is_ok_and(|it| it.ino() == inode).then_some(file)
+    file.metadata().is_ok_and(|it| is_it(&named, &it)).then_some(file)
 }
 
 impl Open {

@@ -25,9 +25,12 @@ impl FileSink {
     /// was (a disk that is not mounted yet), with bytes behind its mark that must not be doubled.
     fn open(&mut self, path: &Path) -> Result<(), SinkError> {
         let named = path.metadata();
+        let has_ended = |named: &Path, it| {
+            self.keeper.as_ref().is_some_and(|keeper| keeper.inventory().has_ended(named, it))
+        };
         if let Some(target) = self.targets.get_mut(path) {
             let has_name = named.as_ref().is_ok_and(|named| named.ino() == target.inode);
-            if if has_name { target.open.is_some() } else { target.goes_on(path)? } {
+            if if has_name { target.open.is_some() } else { target.goes_on(path, &has_ended)? } {
                 return Ok(());
             }
         }
@@ -56,7 +59,7 @@ impl FileSink {
             let mut open = Open::new(file, length, length);
             // Before its length goes on record: from there on the stream is ours alone.
             open.end_line(path)?;
-            self.targets.insert(path.to_owned(), Target::of_new(inode, open));
+            self.targets.insert(path.to_owned(), Target::of_new(Identity::of(&metadata), open));
         }
         let now = Instant::now();
         if let Some(target) = self.targets.get_mut(path) {

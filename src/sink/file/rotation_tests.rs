@@ -147,6 +147,24 @@ fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn nothing_goes_into_a_file_that_was_rotated_also_if_somebody_adds_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let retain = Retain { files: Some(9), ..Retain::default() };
+    let options = || FileOptions { retain, ..options(Some(1), None) };
+    let mut sink = sink_with(dir.path(), options(), vec![]);
+    deliver(&mut sink, &batch(1, "a"), LINE);
+    let marks = checkpoint(&mut sink);
+    assert_eq!(sink.tend().unwrap(), Begin::CheckpointFirst, "it is rotated");
+    // Killed before that checkpoint.
+    drop(sink);
+    let ended = dir.path().join("a").join(&all(dir.path()).0[0]);
+    fs::write(&ended, format!("{LINE}theirs\n")).unwrap();
+    let mut sink = sink_with(dir.path(), options(), marks);
+    deliver(&mut sink, &batch(2, "a"), LINE);
+    assert_eq!(all(dir.path()).1, [format!("{LINE}theirs\n"), LINE.to_owned()]);
+}
+
+#[test]
 fn half_a_batch_is_never_left_in_the_old_file() {
     let dir = tempfile::tempdir().unwrap();
     let hour = Duration::from_secs(3600);

@@ -1,12 +1,17 @@
 //! A file that is or was written to, as the sink knows it.
 
-use std::{io, path::Path, time::Instant};
+use std::{fs::Metadata, io, path::Path, time::Instant};
 
-use super::open::{self, Open};
+use super::{
+    inventory::Identity,
+    open::{self, Open},
+};
 use crate::sink::Mark;
 
 pub(super) struct Target {
     pub(super) inode: u64,
+    /// When it was made, if that is known.
+    pub(super) made: Option<u64>,
     /// Up to where the finished batches reach.
     pub(super) finished: u64,
     /// Up to where the attempt under way has come.
@@ -28,6 +33,7 @@ impl Target {
     pub(super) fn of_mark(mark: &Mark, now: Instant) -> Self {
         Self {
             inode: mark.inode,
+            made: mark.made,
             finished: mark.length,
             reached: mark.length,
             saved: Some(mark.length),
@@ -39,9 +45,10 @@ impl Target {
         }
     }
 
-    pub(super) fn of_new(inode: u64, open: Open) -> Self {
+    pub(super) fn of_new(identity: Identity, open: Open) -> Self {
         Self {
-            inode,
+            inode: identity.inode,
+            made: identity.made,
             finished: open.length,
             reached: open.length,
             saved: None,
@@ -59,10 +66,21 @@ impl Target {
     }
 
     /// Whether the file, which lost its name, holds more than the finished batches: what an attempt or
-    /// an earlier life began there is brought to its end there, and not written again elsewhere.
-    pub(super) fn goes_on(&mut self, path: &Path) -> io::Result<bool> {
+    /// an earlier life began there is brought to its end there, and not written again elsewhere. Not so
+    /// in a file that only has the number of the old one, which is soon used again, nor in one that
+    /// `has_ended`: the sink renamed that itself, when it held no more than the checkpoint says.
+    pub(super) fn goes_on(
+        &mut self,
+        path: &Path,
+        has_ended: &dyn Fn(&Path, Identity) -> bool,
+    ) -> io::Result<bool> {
         if self.open.is_none() {
-            let file = open::renamed(path, self.inode);
+            let is_it = |named: &Path, it: &Metadata| {
+                let it = Identity::of(it);
+                let is_same = self.made.is_none() || self.made == it.made;
+                self.inode == it.inode && is_same && !has_ended(named, it)
+            };
+            let file = open::renamed(path, &is_it);
             self.open = file.map(|file| Open::new(file, 0, self.finished));
         }
         let Some(open) = &mut self.open else { return Ok(false) };

@@ -107,6 +107,19 @@ fn what_was_begun_in_a_file_is_brought_to_its_end_there_when_it_is_renamed() {
 }
 
 #[test]
+fn a_file_that_only_has_the_number_of_the_renamed_one_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writer, marks) = renamed_in_the_middle(dir.path());
+    drop(writer);
+    let other = Mark { made: Some(1), ..marks[0].clone() };
+    let mut writer = sink(dir.path(), vec![other]);
+    deliver(&mut writer, &batch(2, "a"), "{\"n\":2}\n");
+    let renamed = file(dir.path(), "a").with_extension("ndjson.1");
+    assert_eq!(read(&renamed), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":");
+    assert_eq!(read(&file(dir.path(), "a")), "{\"n\":2}\n");
+}
+
+#[test]
 fn what_was_begun_in_a_file_that_is_removed_begins_anew() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink(dir.path(), vec![]);
