@@ -213,7 +213,8 @@ impl Delivery {
             };
             if let Some(mut due) = due {
                 if self.persist(&mut due).is_err() {
-                    return;
+                    // What failed may work by now: a last checkpoint is tried below.
+                    break;
                 }
                 continue;
             }
