@@ -192,9 +192,18 @@ pub enum SinkKind {
     /// `[sink.NAME.file]`
     File(FileSink),
     /// `[sink.NAME.stdout]`
-    Stdout,
+    Stdout(StdoutForm),
     /// `[sink.NAME.syslog]`
     Syslog(Box<SyslogSink>),
+}
+
+/// `sink.NAME.stdout.format`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StdoutForm {
+    /// `"ndjson"`: records as they came
+    Ndjson,
+    /// `"text"`: for people
+    Text,
 }
 
 /// `[spool]`

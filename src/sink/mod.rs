@@ -8,6 +8,7 @@ pub mod message;
 mod stdout;
 mod syslog;
 pub mod template;
+mod text;
 
 use std::{io, path::Path, time::Instant};
 
@@ -162,7 +163,7 @@ pub fn open(config: &SinkConfig, state: &Path, marks: Vec<Mark>) -> Result<Box<d
             let list = state.join(format!("{}.files.json", config.name));
             Box::new(FileSink::new(file, Some(&list), marks)?)
         }
-        SinkKind::Stdout => Box::new(stdout::Stdout),
+        SinkKind::Stdout(form) => Box::new(stdout::Stdout::new(*form)),
         SinkKind::Syslog(config) => Box::new(syslog::SyslogSink::new((**config).clone())),
     })
 }

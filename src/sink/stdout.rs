@@ -6,19 +6,45 @@
 
 use std::io::{self, Write as _};
 
-use super::{Begin, Mark, Sink, SinkError};
-use crate::{decode::Block, spool::Batch};
+use memchr::memchr_iter;
+
+use super::{Begin, Mark, Sink, SinkError, text};
+use crate::{config::StdoutForm, decode::Block, spool::Batch};
 
 /// Standard output.
-pub(super) struct Stdout;
+pub(super) struct Stdout {
+    form: StdoutForm,
+    /// The dataset of the batch under way.
+    dataset: String,
+}
+
+impl Stdout {
+    pub(super) fn new(form: StdoutForm) -> Self {
+        Self { form, dataset: String::new() }
+    }
+}
 
 impl Sink for Stdout {
-    fn begin(&mut self, _batch: &Batch) -> Result<Begin, SinkError> {
+    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+        self.dataset.clone_from(&batch.header.dataset);
         Ok(Begin::Ready)
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        Ok(io::stdout().lock().write_all(&block.bytes).map_err(failed)?)
+        let mut out = io::stdout().lock();
+        Ok(match self.form {
+            StdoutForm::Ndjson => out.write_all(&block.bytes),
+            StdoutForm::Text => {
+                let (mut lines, mut start) = (String::new(), 0);
+                for end in memchr_iter(b'\n', &block.bytes) {
+                    let record = block.bytes.get(start..end).unwrap_or_default();
+                    text::line(&self.dataset, record, &mut lines);
+                    start = end + 1;
+                }
+                out.write_all(lines.as_bytes())
+            }
+        }
+        .map_err(failed)?)
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {

@@ -103,6 +103,15 @@ fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
 }
 
 #[test]
+fn standard_output_can_be_for_people() {
+    let daemon = Setup::new().table("sink.out.stdout", "format = \"text\"").start();
+    daemon.commit(b"{\"QueryName\":\"example.com\",\"QueryType\":28}\n{\"a\":\"b c\"}\n");
+    let stopped = daemon.stop().in_order();
+    let expected = "http_requests QueryName=example.com QueryType=28\nhttp_requests a=\"b c\"\n";
+    assert_eq!(String::from_utf8_lossy(&stopped.stdout), expected);
+}
+
+#[test]
 fn an_endpoint_feeds_the_sinks_that_it_names() {
     let daemon = Setup::new()
         .without("sink.archive.file")

@@ -8,8 +8,8 @@ use toml::Spanned;
 use super::{check_name, choice, file_sink, syslog};
 use crate::{
     config::{
-        Choice, FileSink, SinkConfig, SinkKind, WhenFull, context::Context, diagnostic::Diagnostic,
-        reader::Table,
+        Choice, FileSink, SinkConfig, SinkKind, StdoutForm, WhenFull, context::Context,
+        diagnostic::Diagnostic, reader::Table,
     },
     sink::template::{self, PathTemplate},
 };
@@ -87,9 +87,11 @@ fn kind(
                     .hint("leave one out: every record would be written twice"),
             );
         }
+        let forms = [("ndjson", StdoutForm::Ndjson), ("text", StdoutForm::Text)];
+        let form = stdout.choice("format", &forms, cx).unwrap_or(StdoutForm::Ndjson);
         let common = common(name, &mut stdout, seen, cx);
         stdout.finish(cx);
-        (SinkKind::Stdout, common)
+        (SinkKind::Stdout(form), common)
     });
     let file = file.map(|file| file_sink(name, file, seen, cx));
     let syslog = syslog.map(|mut table| {

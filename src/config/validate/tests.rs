@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{
     Auth, Choice, Comparison, Compress, Condition, Fields, FileOptions, FileSink, Fsync, Owner,
-    PathPattern, RecordTime, Retain, Rotate, Scalar, SinkKind, Test, TlsVersion, load,
+    PathPattern, RecordTime, Retain, Rotate, Scalar, SinkKind, StdoutForm, Test, TlsVersion, load,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
@@ -220,7 +220,7 @@ fn the_quickstart_needs_nothing() {
     assert_eq!(config.spool.dir, repository("data"));
     assert_eq!(config.endpoints[0].auth, Auth::None);
     assert_eq!(config.endpoints[0].sinks, ["files", "terminal"]);
-    assert_eq!(config.sinks[1].kind, SinkKind::Stdout);
+    assert_eq!(config.sinks[1].kind, SinkKind::Stdout(StdoutForm::Ndjson));
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn reads_what_is_not_the_default() {
     assert_eq!(b.path, PathPattern::Fixed { path: "/b".into(), dataset: "dns_logs".into() });
     assert_eq!(b.allow_from, ["192.0.2.0/24", "2001:db8::1/128"].map(|net| net.parse().unwrap()));
     assert_eq!(b.sinks, ["y"]);
-    assert_eq!(config.sinks[0].kind, SinkKind::Stdout);
+    assert_eq!(config.sinks[0].kind, SinkKind::Stdout(StdoutForm::Ndjson));
     let path = format!("{}/logs/./{{endpoint}}-%Y.ndjson", folder.0.path().display());
     let options = FileOptions {
         owner: Owner { user: Some(0), group: Some(4711) },

@@ -1,0 +1,96 @@
+//! A record as a line for people: the dataset, then `name=value` for each member.
+//!
+//! Values stand as in the record but for quotes that nobody needs, and nothing in them steers a
+//! terminal.
+
+use std::fmt::Write as _;
+
+use crate::record::{self, Value};
+
+/// Appends the line to `out`, its end included.
+pub(super) fn line(dataset: &str, record: &[u8], out: &mut String) {
+    let start = out.len();
+    out.push_str(dataset);
+    let read = record::each(record, &mut |name, value| {
+        out.push(' ');
+        if is_word(&name) {
+            out.push_str(&name);
+        } else {
+            harmless(&serde_json::Value::from(&*name).to_string(), out);
+        }
+        out.push('=');
+        match Value::of(value) {
+            Value::String(text) if is_word(&text) => out.push_str(&text),
+            _ => harmless(value, out),
+        }
+    });
+    if read.is_err() {
+        // A name that is no text, which JSON allows: the record as it is.
+        out.truncate(start);
+        harmless(&String::from_utf8_lossy(record), out);
+    }
+    out.push('\n');
+}
+
+/// Whether it can be told from what stands around it without quotes.
+fn is_word(text: &str) -> bool {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=' | '\\');
+    !text.is_empty() && !text.contains(odd)
+}
+
+/// JSON lets some control characters stand in strings.
+fn harmless(json: &str, out: &mut String) {
+    for c in json.chars() {
+        if c.is_control() {
+            write!(out, "\\u{:04x}", u32::from(c)).ok();
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(record: &str) -> String {
+        let mut out = String::new();
+        line("dns_logs", record.as_bytes(), &mut out);
+        out
+    }
+
+    #[test]
+    fn a_line_is_what_a_person_would_write() {
+        let cases = [
+            ("{}", "dns_logs\n"),
+            (
+                r#"{"QueryName":"example.com","QueryType":28,"T":1763766522987654321}"#,
+                "dns_logs QueryName=example.com QueryType=28 T=1763766522987654321\n",
+            ),
+            (
+                r#"{"a b":"x y","q":"say \"=\"","e":"","n":null,"t":true,"o":{"k": [1]}}"#,
+                "dns_logs \"a b\"=\"x y\" q=\"say \\\"=\\\"\" e=\"\" n=null t=true o={\"k\": [1]}\n",
+            ),
+            (
+                "{\"c\":\"\u{9b}2J\u{7f}\",\"n\":\"a\\nb\"}",
+                "dns_logs c=\"\\u009b2J\\u007f\" n=\"a\\nb\"\n",
+            ),
+            (r#"{"\ud800":1}"#, "{\"\\ud800\":1}\n"),
+        ];
+        for (record, expected) in cases {
+            assert_eq!(of(record), expected, "{record}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_one_line_that_steers_no_terminal(name in "\\PC{0,9}|[\\x00-\\xff]{0,9}", text in any::<String>()) {
+            let record = serde_json::json!({ name: text }).to_string();
+            let line = of(&record);
+            prop_assert!(line.ends_with('\n'));
+            prop_assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1);
+        }
+    }
+}
