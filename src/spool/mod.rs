@@ -256,6 +256,8 @@ impl Spool {
     pub fn close(&self) {
         self.queue().closed = true;
         self.changed.notify_all();
+        // What still lies there then is removed at the next start.
+        self.leftovers.tidy().ok();
     }
 
     /// How many batches wait, and the bytes of their files.

@@ -105,6 +105,17 @@ fn a_batch_that_could_not_be_taken_back_is_not_delivered_beside_its_second_attem
     same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
 }
 
+#[test]
+fn what_could_not_be_removed_is_gone_when_the_daemon_stops() {
+    let daemon = Setup::new().start();
+    daemon.setup().faults("fail EROFS remove /batches\n");
+    daemon.commit(&numbered(1, 10));
+    daemon.wait_log("cannot remove a file of the spool: tried again later");
+    daemon.setup().faults("");
+    let stopped = daemon.stop().in_order();
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
+}
+
 /// Faults behind the 200: of the sinks' own files.
 const BEHIND: [(&str, &str); 15] = [
     ("/out/", "open"),
