@@ -3,6 +3,7 @@
 //!     cargo bench --bench end_to_end                     every scenario
 //!     cargo bench --bench end_to_end -- --quick large    a sixth of the batches, names with "large"
 //!     cargo bench --bench end_to_end -- --runs 3 large
+//!     cargo bench --bench end_to_end -- --syncs          counts fsync and fdatasync, with strace
 //!
 //! Batches are made from a seed. For each scenario a daemon starts in a folder of its own, with a
 //! self-signed certificate, a secret, a spool that syncs, and one file sink; a client in this process
@@ -47,7 +48,7 @@ use support::{
     corpus::Shape,
     daemon::Daemon,
     load::{Load, Plan},
-    process,
+    process::{self, Syncs},
 };
 
 const SEED: u64 = 42;
@@ -92,18 +93,20 @@ struct Options {
     runs: usize,
     filter: Option<String>,
     keep: Option<PathBuf>,
+    syncs: bool,
 }
 
 impl Options {
     /// `None` if this is a test run, which cargo tells by not saying `--bench`.
     fn parse() -> Option<Self> {
-        let mut options = Self { quick: false, runs: 1, filter: None, keep: None };
+        let mut options = Self { quick: false, runs: 1, filter: None, keep: None, syncs: false };
         let mut is_bench = false;
         let mut arguments = env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--bench" => is_bench = true,
                 "--quick" => options.quick = true,
+                "--syncs" => options.syncs = true,
                 "--runs" => options.runs = arguments.next()?.parse().ok()?,
                 "--keep" => options.keep = Some(arguments.next()?.into()),
                 other if other.starts_with('-') => eprintln!("{other} is ignored"),
@@ -138,22 +141,24 @@ fn main() -> Result<(), Box<dyn Error>> {
             None => Arc::new(Load::new(plan, SEED)?),
         };
         for _ in 0..options.runs {
-            run(scenario, &batches, options.keep.as_deref())?;
+            run(scenario, &batches, &options)?;
         }
         load = Some(batches);
     }
     Ok(())
 }
 
-fn run(scenario: &Scenario, load: &Arc<Load>, keep: Option<&Path>) -> Result<(), Box<dyn Error>> {
+fn run(scenario: &Scenario, load: &Arc<Load>, options: &Options) -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let gunzip = gunzip(load, &keep.unwrap_or(folder.path()).join(scenario.name))?;
+    let keep = options.keep.as_deref().unwrap_or(folder.path());
+    let gunzip = gunzip(load, &keep.join(scenario.name))?;
 
     let daemon = Daemon::start(&folder.path().join("daemon"), SINK, &[" WARN ", " ERROR "])?;
     let pid = daemon.pid();
     let client = Client::new(daemon.address, &daemon.cert_file(), scenario.protocol);
     let client = client.map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let syncs = options.syncs.then(|| Syncs::of(pid, folder.path().join("syncs"))).transpose()?;
     let (cpu, written) = (process::cpu(pid)?, process::written(pid));
     let begun = Instant::now();
     let sent = runtime.block_on(client.send(Arc::clone(load), scenario.connections));
@@ -166,6 +171,15 @@ fn run(scenario: &Scenario, load: &Arc<Load>, keep: Option<&Path>) -> Result<(),
     let written = process::written(pid) - written;
     let memory = process::peak_memory(pid)?;
     load.verify(&daemon.outputs(load.plan.datasets))?;
+    if let Some(syncs) = syncs {
+        let (syncs, batches) = (syncs.count()?, load.plan.batches);
+        println!(
+            "{}: {syncs} syncs for {batches} batches, {:.2} each",
+            scenario.name,
+            f64::from(syncs) / f64::from(u32::try_from(batches)?),
+        );
+        return Ok(());
+    }
     drop(daemon);
 
     latencies.sort_unstable();

@@ -1,6 +1,12 @@
 //! What the kernel says of a process: CPU, memory, bytes written.
 
-use std::{fs, io, time::Duration};
+use std::{
+    fs, io,
+    path::PathBuf,
+    process::{Child, Command},
+    thread,
+    time::Duration,
+};
 
 /// `USER_HZ`, which Linux shows to programs on every machine that we build for.
 const TICK: Duration = Duration::from_millis(10);
@@ -53,4 +59,37 @@ fn number(path: &str, key: &str) -> io::Result<u64> {
     let value =
         value.and_then(|value| value.split_whitespace().next()).and_then(|n| n.parse().ok());
     value.ok_or_else(|| io::Error::other(format!("no {key} in {path}")))
+}
+
+/// Counts the syncs of a process, with `strace`: what else is measured meanwhile is not its own.
+pub(crate) struct Syncs {
+    strace: Child,
+    summary: PathBuf,
+}
+
+impl Syncs {
+    /// Counts from now on; `summary` is a file for strace.
+    pub(crate) fn of(pid: u32, summary: PathBuf) -> io::Result<Self> {
+        let mut strace = Command::new("strace")
+            .args(["-f", "-q", "-c", "-e", "trace=fsync,fdatasync", "-o"])
+            .arg(&summary)
+            .args(["-p", &pid.to_string()])
+            .spawn()?;
+        while number(&format!("/proc/{pid}/status"), "TracerPid:")? == 0 {
+            if let Some(status) = strace.try_wait()? {
+                return Err(io::Error::other(format!("strace ended with {status}")));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Self { strace, summary })
+    }
+
+    /// How many there were.
+    pub(crate) fn count(mut self) -> io::Result<u32> {
+        Command::new("kill").args(["-INT", &self.strace.id().to_string()]).status()?;
+        self.strace.wait()?;
+        let text = fs::read_to_string(&self.summary)?;
+        let rows = text.lines().filter(|line| line.ends_with("sync"));
+        Ok(rows.filter_map(|row| row.split_whitespace().nth(3)?.parse::<u32>().ok()).sum())
+    }
 }
