@@ -8,51 +8,25 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
 #![expect(clippy::print_stderr, reason = "it says what it measures")]
-#![expect(clippy::disallowed_types, reason = "inflating alone is what it compares with")]
 
+#[path = "support/body.rs"]
+mod body;
 #[path = "support/corpus.rs"]
 mod corpus;
 
 use std::hint::black_box;
 
+use body::{LIMITS, inflate};
 use corpus::{Corpus, Shape};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement,
 };
-use flate2::{Decompress, FlushDecompress, Status};
-use logpushd::decode::{Decoder, Encoding, Limits, Summary};
+use logpushd::decode::{Decoder, Encoding};
 use serde::de::IgnoredAny;
 
 const SEED: u64 = 42;
-const PIECE_BYTES: usize = 16 * 1024;
-const LIMITS: Limits = Limits { inflated_bytes: 2 << 30, record_bytes: 8 << 20 };
 
 type Group<'c> = BenchmarkGroup<'c, measurement::WallTime>;
-
-fn decode(wire: &[u8]) -> Summary {
-    let mut decoder = Decoder::new(LIMITS, Encoding::Identity);
-    let mut take = |block| drop(black_box(block));
-    for piece in wire.chunks(PIECE_BYTES) {
-        decoder.push(piece, &mut take).unwrap();
-    }
-    decoder.finish(&mut take).unwrap()
-}
-
-fn inflate(wire: &[u8]) -> u64 {
-    let mut inflater = Decompress::new_gzip(15);
-    let mut out = Vec::with_capacity(256 * 1024);
-    let mut taken = 0;
-    loop {
-        out.clear();
-        let status =
-            inflater.decompress_vec(&wire[taken..], &mut out, FlushDecompress::None).unwrap();
-        taken = usize::try_from(inflater.total_in()).unwrap();
-        black_box(&out);
-        if status == Status::StreamEnd {
-            return inflater.total_out();
-        }
-    }
-}
 
 fn check_json(lines: &[u8]) -> usize {
     let mut start = 0;
@@ -65,8 +39,9 @@ fn check_json(lines: &[u8]) -> usize {
 }
 
 fn whole(group: &mut Group<'_>, name: &str, wire: &[u8], records: u64) {
-    assert_eq!(decode(wire).records, records, "{name}");
-    group.bench_function(format!("decode/{name}"), |bencher| bencher.iter(|| decode(wire)));
+    let decode = || body::decode(Decoder::new(LIMITS, Encoding::Identity), wire);
+    assert_eq!(decode().records, records, "{name}");
+    group.bench_function(format!("decode/{name}"), |bencher| bencher.iter(decode));
 }
 
 fn shape(criterion: &mut Criterion, name: &str, shape: Shape, records: u32) {
@@ -77,7 +52,7 @@ fn shape(criterion: &mut Criterion, name: &str, shape: Shape, records: u32) {
     eprintln!("{name}: {records} records of {} bytes, gzip {ratio:.1}:1", bytes / records);
 
     let text = std::str::from_utf8(&lines).unwrap();
-    let array = format!("[{}]", text.trim_end().replace('\n', ","));
+    let array = body::array(&lines);
     let crlf = text.replace('\n', "\r\n");
     let records = u64::from(records);
 

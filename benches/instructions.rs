@@ -10,8 +10,9 @@
 
 #![expect(clippy::print_stdout, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
-#![expect(clippy::disallowed_types, reason = "inflating alone is what it compares with")]
 
+#[path = "support/body.rs"]
+mod body;
 #[path = "support/corpus.rs"]
 mod corpus;
 
@@ -20,10 +21,10 @@ use std::{
     process::Command,
 };
 
+use body::{LIMITS, PIECE_BYTES};
 use corpus::{Corpus, Shape};
-use flate2::{Decompress, FlushDecompress, Status};
 use logpushd::{
-    decode::{Block, Decoder, Encoding, Limits},
+    decode::{Decoder, Encoding},
     spool::Spool,
 };
 
@@ -32,8 +33,6 @@ const EXPECTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instruction
 /// How much more than expected a step may cost, in percent.
 const TOLERANCE: u64 = 10;
 
-const LIMITS: Limits = Limits { inflated_bytes: 2 << 30, record_bytes: 8 << 20 };
-const PIECE_BYTES: usize = 16 * 1024;
 /// What is counted, and what it is a multiple of.
 const STEPS: [(&str, &str); 5] = [
     ("accept", "inflate"),
@@ -122,8 +121,7 @@ fn run(step: &str) {
     };
     let mut lines = Corpus::new(42, shape).lines(records).unwrap();
     if step == "accept_array" {
-        let text = String::from_utf8(lines).unwrap();
-        lines = format!("[{}]", text.trim_end().replace('\n', ",")).into_bytes();
+        lines = body::array(&lines).into_bytes();
     }
     let wire = corpus::gzip(&lines).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -138,28 +136,13 @@ fn run(step: &str) {
 
 #[inline(never)]
 fn measured_inflate(wire: &[u8]) {
-    let mut inflater = Decompress::new_gzip(15);
-    let mut out = Vec::with_capacity(256 * 1024);
-    loop {
-        let taken = usize::try_from(inflater.total_in()).unwrap();
-        out.clear();
-        let rest = &wire[taken..];
-        let status = inflater.decompress_vec(rest, &mut out, FlushDecompress::None).unwrap();
-        black_box(&out);
-        if status == Status::StreamEnd {
-            return;
-        }
-    }
+    black_box(body::inflate(wire));
 }
 
 /// All that is done to a body while it arrives, but for writing it.
 #[inline(never)]
-fn measured_decode(mut decoder: Decoder, wire: &[u8]) {
-    let mut take = |block| drop::<Block>(black_box(block));
-    for piece in wire.chunks(PIECE_BYTES) {
-        decoder.push(piece, &mut take).unwrap();
-    }
-    black_box(decoder.finish(&mut take).unwrap());
+fn measured_decode(decoder: Decoder, wire: &[u8]) {
+    black_box(body::decode(decoder, wire));
 }
 
 /// The same, written to a file of the spool and kept in memory for the sinks.

@@ -183,8 +183,10 @@ impl Array {
         let element = buffer.get(start..end).unwrap_or_default().trim_ascii();
         let verdict = if element.len() > self.record_bytes {
             Err(RejectReason::TooLong)
+        } else if self.trust == Trust::Passed {
+            Ok(())
         } else {
-            record::check(element, self.trust)
+            record::check(element)
         };
         match verdict {
             Ok(()) => {

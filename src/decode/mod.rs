@@ -53,6 +53,14 @@ pub struct Block {
     pub rejects: Vec<Reject>,
 }
 
+impl Block {
+    /// The records, without their ends.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let lines = self.bytes.split_inclusive(|byte| *byte == b'\n');
+        lines.map(|line| line.strip_suffix(b"\n").unwrap_or(line))
+    }
+}
+
 /// What a whole body came to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Summary {

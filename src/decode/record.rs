@@ -73,10 +73,7 @@ pub(super) fn check_json(record: &[u8]) -> Result<(), RejectReason> {
 }
 
 /// Checks one record.
-pub(super) fn check(record: &[u8], trust: Trust) -> Result<(), RejectReason> {
-    if trust == Trust::Passed {
-        return Ok(());
-    }
+pub(super) fn check(record: &[u8]) -> Result<(), RejectReason> {
     std::str::from_utf8(record).map_err(|_| RejectReason::NotUtf8)?;
     check_json(record)
 }

@@ -6,8 +6,6 @@
 
 use std::io::{self, Write as _};
 
-use memchr::memchr_iter;
-
 use super::{Begin, Mark, Sink, SinkError, text};
 use crate::{config::StdoutForm, decode::Block, spool::Batch};
 
@@ -35,11 +33,9 @@ impl Sink for Stdout {
         Ok(match self.form {
             StdoutForm::Ndjson => out.write_all(&block.bytes),
             StdoutForm::Text => {
-                let (mut lines, mut start) = (String::new(), 0);
-                for end in memchr_iter(b'\n', &block.bytes) {
-                    let record = block.bytes.get(start..end).unwrap_or_default();
+                let mut lines = String::new();
+                for record in block.iter() {
                     text::line(&self.dataset, record, &mut lines);
-                    start = end + 1;
                 }
                 out.write_all(lines.as_bytes())
             }

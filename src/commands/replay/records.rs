@@ -164,14 +164,14 @@ fn take_whole(
 /// before it, and then of its last.
 fn each_record(block: &Block, position: &mut u64, visit: &mut dyn FnMut(u64, &[u8])) {
     let mut rejects = block.rejects.iter().peekable();
-    let mut records = block.bytes.split_inclusive(|byte| *byte == b'\n');
+    let mut records = block.iter();
     loop {
         if let Some(reject) = rejects.next_if(|reject| reject.position == *position + 1) {
             *position += 1;
             visit(*position, &reject.bytes);
         } else if let Some(record) = records.next() {
             *position += 1;
-            visit(*position, record.strip_suffix(b"\n").unwrap_or(record));
+            visit(*position, record);
         } else {
             return;
         }

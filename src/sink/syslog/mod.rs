@@ -234,8 +234,7 @@ impl Sink for SyslogSink {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        let records = block.bytes.split(|byte| *byte == b'\n').filter(|record| !record.is_empty());
-        for record in records {
+        for record in block.iter() {
             if let Err(error) = self.send(record) {
                 let error = self.named(error);
                 return Err(self.broken(error));
