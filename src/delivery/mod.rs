@@ -212,11 +212,10 @@ impl Delivery {
                 None
             };
             if let Some(mut due) = due {
-                if self.persist(&mut due).is_err() {
-                    // What failed may work by now: a last checkpoint is tried below.
-                    break;
+                match self.persist(&mut due) {
+                    Ok(_) => continue,
+                    Err(Stopped) => break,
                 }
-                continue;
             }
             let wake_at = checkpoint_at.into_iter().chain(tend_at).min();
             match self.spool.next(self.id, wake_at) {
@@ -246,12 +245,14 @@ impl Delivery {
         }
     }
 
-    /// Tries until it works, has to begin further back, or the daemon stops.
+    /// Tries until it works, has to begin further back, or the daemon stops: then once more, at once,
+    /// since what failed may work by now.
     fn persist(
         &mut self,
         attempt: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
     ) -> Result<Outcome, Stopped> {
         let mut backoff = Backoff::new();
+        let mut last_try = false;
         loop {
             let Err(failure) = attempt(self) else {
                 if mem::take(&mut self.failing) {
@@ -273,12 +274,14 @@ impl Delivery {
                 self.spool.advance(self.id, self.handled);
                 self.unsaved_since = None;
             }
-            if !self.spool.pause(wait) {
-                warn!(sink = self.name, "stopping: what the sink lacks stays in the spool");
-                return Err(Stopped);
-            }
-            if again == Again::Checkpoint {
-                return Ok(Outcome::Returned);
+            match (self.spool.pause(wait), again) {
+                (true, Again::Checkpoint) => return Ok(Outcome::Returned),
+                (true, Again::Batch) => {}
+                (false, Again::Batch) if !last_try => last_try = true,
+                (false, _) => {
+                    warn!(sink = self.name, "stopping: what the sink lacks stays in the spool");
+                    return Err(Stopped);
+                }
             }
         }
     }

@@ -116,6 +116,23 @@ fn what_could_not_be_removed_is_gone_when_the_daemon_stops() {
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
 }
 
+#[test]
+fn what_failed_is_tried_once_more_when_the_daemon_stops() {
+    let daemon = Setup::new().start();
+    daemon.setup().faults("fail EROFS rename /cursors\n");
+    let mut all = numbered(1, 10);
+    daemon.commit(&all);
+    // By then the sinks wait for seconds between two attempts.
+    wait_until("sinks that have failed often", || daemon.logged("the sink failed").len() >= 12);
+    let more = numbered(2, 10);
+    daemon.commit(&more);
+    all.extend(more);
+    daemon.setup().faults("");
+    let stopped = daemon.stop().in_order();
+    same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
+    assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
+}
+
 /// Faults behind the 200: of the sinks' own files.
 const BEHIND: [(&str, &str); 15] = [
     ("/out/", "open"),

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Setup, skipped, wait_until};
+use crate::support::{Setup, skipped};
 
 /// What the disk is of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -151,16 +151,15 @@ impl Disk {
 
     /// Makes it read-only for whoever opens something from now on. Linux refuses `remount,ro`, also
     /// of a bind mount, while a file is open for writing, and the daemon has some; so it is a second
-    /// mount of the same, read-only, over the first.
+    /// mount of the same over the first, made read-only where nobody opens anything.
     pub(crate) fn read_only(&self) -> ReadOnly {
-        let root = self.root();
-        run(Command::new("mount").arg("--bind").args([&root, &root])).unwrap();
-        let over = ReadOnly(root);
-        // The daemon may be writing to a file that it has opened within this moment.
-        wait_until("a read-only disk", || {
-            run(Command::new("mount").args(["-o", "remount,ro,bind"]).arg(&over.0)).is_ok()
-        });
-        over
+        let (root, aside) = (self.root(), self.dir.path().join("read-only"));
+        fs::create_dir_all(&aside).unwrap();
+        run(Command::new("mount").arg("--bind").args([&root, &aside])).unwrap();
+        let aside = ReadOnly(aside);
+        run(Command::new("mount").args(["-o", "remount,ro,bind"]).arg(&aside.0)).unwrap();
+        run(Command::new("mount").arg("--bind").args([&aside.0, &root])).unwrap();
+        ReadOnly(root)
     }
 
     /// Shows the filesystem an error of its own, so that it makes itself read-only for whoever has
