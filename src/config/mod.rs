@@ -8,6 +8,7 @@ mod context;
 mod diagnostic;
 mod file_sink;
 mod files;
+mod host_port;
 mod later;
 mod reader;
 mod syslog;
@@ -29,8 +30,9 @@ pub use self::{
     diagnostic::{Diagnostic, Problems},
     file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
     files::read_secrets,
+    host_port::HostPort,
     syslog::{
-        ClientTls, Framing, HostPort, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
+        ClientTls, Framing, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
         SyslogTime,
     },
     units::{format_bytes, parse_bytes, parse_duration},

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use super::HostPort;
 use crate::sink::message::Message;
 
 /// `[sink.NAME.syslog]`
@@ -58,15 +59,6 @@ pub enum SyslogTarget {
     Unix(PathBuf),
 }
 
-/// A name or an IP address, and a port.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct HostPort {
-    /// An IPv6 address stands here without its brackets.
-    pub host: String,
-    /// Not 0.
-    pub port: u16,
-}
-
 impl fmt::Display for SyslogTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, at) = match self {
@@ -75,12 +67,7 @@ impl fmt::Display for SyslogTarget {
             Self::Tls(at) => ("tls", at),
             Self::Unix(path) => return write!(f, "unix://{}", path.display()),
         };
-        let HostPort { host, port } = at;
-        if host.contains(':') {
-            write!(f, "{scheme}://[{host}]:{port}")
-        } else {
-            write!(f, "{scheme}://{host}:{port}")
-        }
+        write!(f, "{scheme}://{at}")
     }
 }
 

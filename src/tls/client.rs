@@ -1,4 +1,4 @@
-//! What a sink trusts and shows that speaks TLS to a server of its own.
+//! What is trusted and shown where we are the client: by a sink, and by the commands.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,21 +26,14 @@ const SYSTEM_ROOTS: [&str; 4] = [
 /// together. The message says which file and what to do.
 pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    match &tls.ca_file {
-        Some(path) => {
-            for authority in read_certificates(path, Role::ServerCa)? {
-                roots.add(authority).map_err(|source| TlsError::UnusableCertificate {
-                    path: path.clone(),
-                    source,
-                })?;
-            }
-        }
-        None => {
-            // Old ones that rustls cannot read are passed over: they sign nothing that is in use.
-            roots.add_parsable_certificates(read_certificates(&system_roots(), Role::ServerCa)?);
-        }
-    }
+    let roots = if let Some(path) = &tls.ca_file {
+        authorities(path)?
+    } else {
+        let mut roots = RootCertStore::empty();
+        // Old ones that rustls cannot read are passed over: they sign nothing that is in use.
+        roots.add_parsable_certificates(read_certificates(&system_roots(), Role::ServerCa)?);
+        roots
+    };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?
@@ -54,6 +47,42 @@ pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
         }
         None => builder.with_no_client_auth(),
     })
+}
+
+/// The authorities that `ca_file` names, or those of the public web as Mozilla lists them: whom
+/// Cloudflare trusts. This machine's own may have some more, which nobody outside knows.
+///
+/// # Errors
+/// The file cannot be read or does not hold certificates.
+pub fn public_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    match ca_file {
+        Some(path) => authorities(path),
+        None => Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
+    }
+}
+
+/// For a command that talks to a public server: trusts [`public_roots`], offers HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// As [`public_roots`].
+pub fn public(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_root_certificates(public_roots(ca_file)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in read_certificates(path, Role::ServerCa)? {
+        roots
+            .add(authority)
+            .map_err(|source| TlsError::UnusableCertificate { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
 }
 
 fn system_roots() -> PathBuf {

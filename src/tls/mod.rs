@@ -29,7 +29,11 @@ use tracing::warn;
 
 use crate::config::{self, TlsVersion};
 
-pub use self::{client::client, error::TlsError, pinned::pinned};
+pub use self::{
+    client::{client, public, public_roots},
+    error::TlsError,
+    pinned::pinned,
+};
 use self::{
     error::{Found, Role},
     leaf::Leaf,

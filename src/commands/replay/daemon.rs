@@ -8,15 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, StatusCode,
+    HeaderMap, Method, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 
 use super::Failure;
 use crate::{
-    client::Client,
-    config::{self, Auth, Config, Endpoint},
+    client::{Client, Request},
+    config::{self, Auth, Config, Endpoint, HostPort},
     delivery,
     spool::Survey,
     tls,
@@ -47,7 +47,8 @@ impl<'a> Daemon<'a> {
         let address = local(config).map_err(Failure::Unreachable)?;
         let tls = &config.server.tls;
         let unusable = |error: tls::TlsError| Failure::Unreachable(error.to_string());
-        let mut client = Client::new(address, tls::pinned(&tls.cert_file).map_err(unusable)?)?;
+        let server = HostPort { host: address.ip().to_string(), port: address.port() };
+        let mut client = Client::new(server, tls::pinned(&tls.cert_file).map_err(unusable)?)?;
         client.connect().map_err(|error| {
             let mut hint = format!(
                 "the daemon of this configuration must run there, with the certificate in {}",
@@ -71,10 +72,10 @@ impl<'a> Daemon<'a> {
         let (path, endpoint) =
             super::path_of(self.config, endpoint, dataset).map_err(Failure::Flaw)?;
         let headers = headers(endpoint, body)?;
-        let answer = self
-            .client
-            .post(&path, &headers, body)
-            .map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let body = body.clone();
+        let request = Request { method: Method::POST, path: path.clone(), headers, body };
+        let sent = self.client.send(&request);
+        let answer = sent.map_err(|error| Failure::Unreachable(error.to_string()))?;
         if answer.status != StatusCode::OK {
             let hint = match answer.status {
                 StatusCode::UNAUTHORIZED => {
