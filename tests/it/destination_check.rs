@@ -21,6 +21,8 @@ const ANSWERED: &str = "answered Cloudflare's destination check";
 #[test]
 fn every_shape_is_answered_counted_and_logged_but_never_stored() {
     let daemon = Setup::new().table("sink.pipe.stdout", "").start();
+    // The last thing that a start says.
+    daemon.wait_log("endpoint");
     let lines_before = daemon.log().len();
     let mut checks = 0;
     for http in Http::BOTH {
