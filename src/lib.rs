@@ -10,7 +10,8 @@
 //!
 //! Beside the way stand [`record`], [`select`], [`config`], [`logging`], [`throttle`], [`metrics`], [`admin`] and [`durable`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
-//! running daemon's files, [`client`] how it talks to one. Only `main.rs` prints and exits.
+//! running daemon's files, [`client`] how it talks to one, and [`destination`] the text that sends Cloudflare here. Only
+//! `main.rs` prints and exits.
 
 pub mod admin;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod daemon;
 pub mod decode;
 pub mod delivery;
+pub mod destination;
 pub mod durable;
 pub mod fatal;
 pub mod http;

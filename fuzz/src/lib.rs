@@ -5,11 +5,13 @@
 //! is a panic.
 
 mod body;
+mod destination;
 mod message;
 mod text;
 
 pub use self::{
     body::{decode, gzip_body},
+    destination::destination,
     message::message,
     text::config,
 };

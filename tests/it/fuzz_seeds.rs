@@ -44,3 +44,8 @@ fn configurations_keep_their_promises() {
     replay("tests/data/config/bad", fuzz::config);
     replay("config", fuzz::config);
 }
+
+#[test]
+fn destinations_keep_their_promises() {
+    replay("fuzz/seeds/destination", fuzz::destination);
+}

@@ -20,6 +20,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("ingest.rs", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
     ("http", &["crate::sink", "crate::delivery", "crate::daemon"]),
     ("listen.rs", &["rustls", "hyper::"]),
+    ("destination", &["tokio", "rustls", "std::fs", "crate::client", "crate::tls"]),
 ];
 
 fn sources(path: &Path) -> Vec<PathBuf> {

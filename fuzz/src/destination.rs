@@ -1,0 +1,26 @@
+//! Where a job pushes to: any text is read or refused, and what is read can be written again.
+
+use logpushd::destination::{Destination, Parsed, Severity};
+
+/// Reads `data` as a `destination_conf`. Bytes that are no text are none of its business.
+pub fn destination(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Destination::parse(text) {
+        Ok(Parsed { destination, .. }) => {
+            assert!(destination.path_and_query.starts_with('/'));
+            // Headers may take more room than before.
+            let Ok(again) = destination.encode() else { return };
+            let parsed = Destination::parse(&again).expect("what was written can be read");
+            assert_eq!(parsed.destination, destination);
+        }
+        Err(problems) => {
+            let length = text.chars().count();
+            let is_error = |severity| severity == Severity::Error;
+            assert!(problems.0.iter().any(|problem| is_error(problem.severity)));
+            assert!(
+                problems.0.iter().filter_map(|problem| problem.column).all(|at| at <= length + 1)
+            );
+            assert!(!problems.to_string().contains('\u{1b}'), "an escape reaches the terminal");
+        }
+    }
+}
