@@ -6,7 +6,7 @@
 
 mod client;
 mod error;
-mod leaf;
+pub mod inspect;
 mod pinned;
 mod self_signed;
 
@@ -36,7 +36,7 @@ pub use self::{
 };
 use self::{
     error::{Found, Role},
-    leaf::Leaf,
+    inspect::Certificate,
 };
 
 /// The configuration that new connections are accepted with; it can be exchanged under them.
@@ -101,8 +101,8 @@ pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
 
     let unusable = || TlsError::UnreadableCertificate { path: tls.cert_file.clone() };
-    let leaf = chain.first().and_then(|first| Leaf::parse(first)).ok_or_else(unusable)?;
-    let chain_looks_incomplete = chain.len() == 1 && !leaf.self_issued;
+    let leaf = chain.first().and_then(|first| Certificate::parse(first)).ok_or_else(unusable)?;
+    let chain_looks_incomplete = chain.len() == 1 && !leaf.is_self_issued();
     let certified = certify(chain, key, &provider, (&tls.cert_file, &tls.key_file))?;
 
     let versions: &[_] = match tls.min_version {
