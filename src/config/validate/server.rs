@@ -62,8 +62,10 @@ fn tls(mut table: Table<'_>, cx: &mut Context) -> Option<Tls> {
     let self_signed =
         table.boolean("self_signed", cx).or(if is_given { None } else { Some(false) });
     let is_demanded = self_signed == Some(false);
-    let cert_file = pem_file(&mut table, &CERT, is_demanded, cx);
-    let key_file = pem_file(&mut table, &KEY, is_demanded, cx);
+    // Both are taken before either is missed: else the name of one would pass for a slip of the other.
+    let [cert_file, key_file] = [&CERT, &KEY]
+        .map(|pem| (pem, table.contains(pem.key), table.path(pem.key, cx)))
+        .map(|(pem, is_there, file)| pem_file(&table, pem, is_there, file, is_demanded, cx));
     let client_ca_file = table.path("client_ca_file", cx);
     if let Some(file) = &client_ca_file {
         check_file(file, "name a PEM file with the CA that signs the client certificates", cx);
@@ -99,14 +101,15 @@ const KEY: PemFile =
 
 /// Demanded and read, unless the daemon makes it itself.
 fn pem_file(
-    table: &mut Table<'_>,
+    table: &Table<'_>,
     pem: &PemFile,
+    is_there: bool,
+    file: Option<Spanned<PathBuf>>,
     is_demanded: bool,
     cx: &mut Context,
 ) -> Option<PathBuf> {
     let PemFile { key, default, content } = *pem;
-    let is_missing = !table.contains(key);
-    let file = table.path(key, cx);
+    let is_missing = !is_there;
     if is_missing && is_demanded && !table.is_misspelt(key) {
         let problem = table.problem(format!("`{}` is missing", table.full(key)));
         cx.push_incomplete(problem.hint(format!(
