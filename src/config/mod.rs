@@ -11,6 +11,7 @@ mod files;
 mod host_port;
 mod later;
 mod reader;
+pub mod reference;
 mod syslog;
 mod units;
 mod validate;

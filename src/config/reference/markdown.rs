@@ -1,0 +1,50 @@
+//! `docs/reference.md`.
+
+use std::fmt::Write as _;
+
+use super::{FILE, tables};
+
+const HEAD: &str = "\
+# Reference of the configuration
+
+<!-- Written by `LOGPUSHD_BLESS=1 cargo test --lib reference`: change src/config/reference. -->
+
+Every key. The same is in the man page, logpushd.toml(5); `config/logpushd.toml` has all of them in one file.
+";
+
+/// The whole document.
+pub(in crate::config) fn document() -> String {
+    let mut text = String::from(HEAD);
+    for paragraph in FILE {
+        write!(text, "\n{}\n", linked(paragraph)).unwrap();
+    }
+    text.push_str("\n| table | keys |\n|---|---|\n");
+    for table in tables() {
+        let keys = table.keys.iter().map(|key| {
+            let anchor = format!("{}.{}", table.name, key.name).to_lowercase().replace('.', "");
+            format!("[`{}`](#{anchor})", key.name)
+        });
+        let keys = keys.collect::<Vec<_>>().join(", ");
+        writeln!(text, "| `[{}]` | {keys} |", table.name).unwrap();
+    }
+    for table in tables() {
+        write!(text, "\n## `[{}]`\n\n{}\n", table.name, linked(table.text)).unwrap();
+        for key in table.keys {
+            let (takes, without) = (key.takes, key.without);
+            write!(text, "\n### `{}.{}`\n\n{takes}; {without}\n", table.name, key.name).unwrap();
+            write!(text, "\n{}\n", linked(key.text)).unwrap();
+        }
+    }
+    text
+}
+
+/// Other documents are named as they lie in the repository; here they are neighbours.
+fn linked(text: &str) -> String {
+    let mut parts = text.split("docs/");
+    let mut linked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once(".md").unwrap();
+        write!(linked, "[{name}.md]({name}.md){rest}").unwrap();
+    }
+    linked
+}

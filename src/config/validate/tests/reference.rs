@@ -1,0 +1,222 @@
+//! The reference of the keys says what the reader and the validation do.
+
+use super::*;
+use crate::config::{
+    check_text,
+    reference::{self, Key, Table, Takes, Without},
+};
+
+/// A file with every table, and in each as little as is needed. In the reference NAME stands for any
+/// name: here an endpoint is called `main`, a file sink `archive`, any other sink like its kind.
+const EVERY_TABLE: &str = r#"
+[server]
+[server.tls]
+cert_file = "fullchain.pem"
+key_file = "privkey.pem"
+[endpoint.main]
+path = "/logpush/{dataset}"
+secret_file = "secrets.txt"
+[sink.archive.file]
+path = "/var/log/{dataset}/%Y.ndjson"
+rotate.max_age = "24h"
+[sink.stdout.stdout]
+[sink.syslog.syslog]
+address = "tls://siem.example.com:6514"
+[sink.syslog.syslog.tls]
+[spool]
+[limits]
+[quarantine]
+[admin]
+[log]
+"#;
+
+/// Keys that do not go without another: with that one beside them (`None`: without it).
+const BESIDE: &[(&str, &str, Option<&str>)] = &[
+    ("endpoint.NAME.dataset", "path", Some("\"/fixed\"")),
+    ("endpoint.NAME.auth", "secret_file", None),
+    ("endpoint.NAME.delimiter", "format", Some("\"csv\"")),
+    ("endpoint.NAME.columns", "format", Some("\"csv\"")),
+    ("sink.NAME.syslog.severity_field", "severity_values", Some("{ block = \"err\" }")),
+    ("sink.NAME.syslog.severity_values", "severity_field", Some("\"Action\"")),
+    ("sink.NAME.syslog.tls.cert_file", "key_file", Some("\"client.key\"")),
+    ("sink.NAME.syslog.tls.key_file", "cert_file", Some("\"client.pem\"")),
+];
+
+/// A key in one of its tables: what stands in `[sink.NAME.KIND]` is tried in every kind.
+#[derive(Clone)]
+struct Place {
+    table: String,
+    key: &'static Key,
+}
+
+impl Place {
+    fn name(&self) -> String {
+        format!("{}.{}", self.table, self.key.name)
+    }
+
+    /// [`EVERY_TABLE`] with the key, or without it.
+    fn file(&self, value: Option<&str>) -> String {
+        let mut keys = vec![(self.key.name, value)];
+        keys.extend(
+            BESIDE
+                .iter()
+                .filter(|(name, ..)| *name == self.name())
+                .map(|(_, key, value)| (*key, *value)),
+        );
+        let header = match self.table.split('.').collect::<Vec<_>>().as_slice() {
+            ["sink", _, "file"] => String::from("[sink.archive.file]"),
+            ["sink", _, kind, rest @ ..] => {
+                [&["[sink", kind, kind][..], rest].concat().join(".") + "]"
+            }
+            _ => format!("[{}]", self.table.replace("NAME", "main")),
+        };
+        let mut is_here = false;
+        let mut lines = Vec::new();
+        for line in EVERY_TABLE.lines() {
+            if line.starts_with('[') {
+                is_here = line == header;
+            }
+            let is_replaced = keys.iter().any(|(key, _)| line.starts_with(&format!("{key} =")));
+            if !(is_here && is_replaced) {
+                lines.push(line.to_owned());
+            }
+            if line == header {
+                let stated = keys.iter().filter_map(|(key, value)| Some((key, (*value)?)));
+                lines.extend(stated.map(|(key, value)| format!("{key} = {value}")));
+            }
+        }
+        let file = lines.join("\n");
+        assert!(file.contains(&header), "{header} is not in EVERY_TABLE");
+        file
+    }
+
+    fn load(&self, value: Option<&str>) -> Result<Config, String> {
+        let file = self.file(value);
+        let config = check_text(Path::new("/etc/logpushd/logpushd.toml"), &file);
+        config.map_err(|problems| problems.to_string())
+    }
+}
+
+/// The names of the tables that a table of the reference stands for.
+fn names(table: &Table) -> Vec<String> {
+    let kinds = reference::tables().filter_map(|table| {
+        let kind = table.name.strip_prefix("sink.NAME.")?;
+        (kind != "KIND" && !kind.contains('.')).then_some(kind)
+    });
+    match table.name.strip_suffix("KIND") {
+        Some(prefix) => kinds.map(|kind| format!("{prefix}{kind}")).collect(),
+        None => vec![table.name.to_owned()],
+    }
+}
+
+fn places() -> Vec<Place> {
+    let of_table = |table: &'static Table| {
+        let of_name =
+            |name: String| table.keys.iter().map(move |key| Place { table: name.clone(), key });
+        names(table).into_iter().flat_map(of_name)
+    };
+    reference::tables().flat_map(of_table).collect()
+}
+
+#[test]
+fn it_has_every_key_and_no_other() {
+    let tables = reference::tables().flat_map(names);
+    let keys = places().into_iter().map(|place| place.name());
+    let mut known = BTreeSet::new();
+    for name in tables.chain(keys) {
+        let parts: Vec<_> = name.split('.').collect();
+        // Every table on the way is a key of the one above it, except a name.
+        for end in (1..=parts.len()).filter(|end| parts[end - 1] != "NAME") {
+            known.insert(parts[..end].join(".").replace("NAME", "*"));
+        }
+    }
+    let (_, asked) = keys_of(&everything());
+    assert_eq!(known, asked);
+}
+
+#[test]
+fn its_defaults_are_those_of_validation() {
+    for place in places() {
+        let (name, without) = (place.name(), place.load(None));
+        let stated =
+            |value| place.load(Some(value)).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        match place.key.without {
+            Without::Default(value) => {
+                let mut stated = stated(value);
+                // To ask for it is to insist on it, and that is all the difference.
+                stated.admin.asked_for = false;
+                assert_eq!(stated, without.unwrap(), "{name}");
+            }
+            Without::Means { example, .. } => {
+                let stated = stated(example);
+                // Without it the file may be refused: a secret has no other way in here. The folder
+                // is an example of itself, and who owns files is looked up on the machine.
+                let is_same = ["quarantine.dir", "sink.NAME.file.owner", "sink.NAME.file.group"];
+                if let Ok(without) = without
+                    && !is_same.contains(&name.as_str())
+                {
+                    assert_ne!(stated, without, "{name}");
+                }
+            }
+            Without::Refused { example } => {
+                stated(example);
+                let problems = without.unwrap_err();
+                assert!(problems.contains(place.key.name), "{name}: {problems}");
+            }
+        }
+    }
+}
+
+#[test]
+fn its_kinds_are_those_of_the_reader() {
+    for place in places() {
+        let name = place.name();
+        // No key takes a date.
+        let problems = place.load(Some("1979-05-27")).unwrap_err();
+        let expected = match place.key.takes {
+            Takes::String(_) | Takes::OneOf(_) => "a string for",
+            Takes::StringOrList(_) => "a string or a list of strings",
+            Takes::List(_) => "a list of strings",
+            Takes::Flag => "true or false",
+            Takes::Count => "a whole number",
+            Takes::Size => "a size such as",
+            Takes::Duration => "a duration such as",
+            Takes::Names(_) => "a table",
+        };
+        assert!(problems.contains(&format!("expected {expected}")), "{name}: {problems}");
+        let Takes::OneOf(words) = place.key.takes else { continue };
+        let problems = place.load(Some("\"no-such-word\"")).unwrap_err();
+        let (_, hint) = problems.split_once("no-such-word\"\n").unwrap();
+        let listed: Vec<_> = hint.split('"').skip(1).step_by(2).collect();
+        assert_eq!(listed, words, "{name}: {problems}");
+    }
+}
+
+#[test]
+fn its_texts_are_whole() {
+    for table in reference::tables() {
+        let texts = table.keys.iter().map(|key| key.text).chain([table.text]);
+        for text in texts.chain(reference::FILE.iter().copied()) {
+            assert!(text.ends_with('.') && !text.contains("  "), "{text}");
+            assert_eq!(text.matches('`').count() % 2, 0, "{text}");
+            for part in text.split("docs/").skip(1) {
+                let (document, _) = part.split_once(".md").unwrap();
+                let document = repository("docs").join(format!("{document}.md"));
+                assert!(document.exists(), "{} of {text}", document.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_document_is_made_of_it() {
+    let (path, text) = (repository("docs/reference.md"), reference::document());
+    if env::var_os("LOGPUSHD_BLESS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    for (number, (written, expected)) in written.lines().zip(text.lines()).enumerate() {
+        assert_eq!(written, expected, "docs/reference.md, line {}", number + 1);
+    }
+    assert_eq!(written.len(), text.len());
+}
