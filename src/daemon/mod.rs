@@ -9,6 +9,7 @@ mod certificates;
 mod housekeeping;
 mod parts;
 mod signals;
+mod systemd;
 
 use std::{
     io,
@@ -30,7 +31,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
-use self::signals::{Asked, Signals};
+use self::{
+    signals::{Asked, Signals},
+    systemd::ServiceManager,
+};
 use crate::{
     admin,
     config::{self, Auth, Config, Endpoint},
@@ -61,6 +65,8 @@ const OVERFLOW_CONNECTIONS: usize = 64;
 /// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
 pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let io = |key: &'static str| move |error: io::Error| Fatal::Io(format!("{key}: {error}"));
+    let manager = ServiceManager::from_env();
+    manager.opening();
     let spool = Spool::open(&config.spool.dir, config.spool.max_bytes, config.spool.dedup_window);
     let spool = Arc::new(spool.map_err(io("spool.dir"))?);
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io("quarantine.dir"))?);
@@ -85,6 +91,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         config,
         path: path.to_owned(),
         log: log.clone(),
+        manager: Arc::new(manager),
         spool,
         metrics,
         places,
@@ -105,6 +112,7 @@ struct Daemon {
     config: Config,
     path: PathBuf,
     log: LogHandle,
+    manager: Arc<ServiceManager>,
     spool: Arc<Spool>,
     metrics: Arc<Metrics>,
     /// Of the sinks, in the order of the config.
@@ -147,10 +155,22 @@ impl Daemon {
         for listener in listeners {
             self.supervise("listener", &tell_end, self.accept(listener));
         }
+        let status = Arc::clone(&self.manager).keep_status(self.status());
+        let stop = self.stop.clone();
+        self.supervise("status", &tell_end, async move {
+            stop.run_until_cancelled(status).await;
+        });
         drop(tell_end);
         info!("ready");
+        self.manager.ready();
         self.announce();
-        runtime.block_on(self.watch(signals, ended, sinks))
+        let manager = Arc::clone(&self.manager);
+        runtime.block_on(async {
+            tokio::select! {
+                outcome = self.watch(signals, ended, sinks) => outcome,
+                () = manager.keep_alive() => Err(Fatal::Bug("the watchdog ended".to_owned())),
+            }
+        })
     }
 
     /// Says what is open, and to whom: what an operator compares with the job's destination.
@@ -203,7 +223,6 @@ impl Daemon {
     }
 
     fn serve_admin(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
-        let intake = Arc::clone(&self.intake);
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
         let (acceptor, places) = (Arc::clone(&self.acceptor), self.places.clone());
         let render = move || {
@@ -218,12 +237,25 @@ impl Daemon {
             metrics.render()
         };
         // It goes on while the daemon drains, to say so, and ends with the runtime.
-        let permits = Arc::clone(&self.permits);
-        let ready = move || match permits.available_permits() {
+        admin::serve(listener, CancellationToken::new(), self.readiness(), render)
+    }
+
+    /// Why batches are refused now, if they are.
+    fn readiness(&self) -> impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static {
+        let (intake, permits) = (Arc::clone(&self.intake), Arc::clone(&self.permits));
+        move || match permits.available_permits() {
             ..OVERFLOW_CONNECTIONS => Err(String::from("limits.max_connections is reached")),
             _ => intake.readiness(),
-        };
-        admin::serve(listener, CancellationToken::new(), ready, render)
+        }
+    }
+
+    /// The line for `systemctl status`.
+    fn status(&self) -> impl Fn() -> String + Clone + Send + 'static {
+        let (spool, readiness) = (Arc::clone(&self.spool), self.readiness());
+        move || match readiness() {
+            Ok(()) => format!("receiving; batches that wait in the spool: {}", spool.size().0),
+            Err(why) => format!("refusing: {why}"),
+        }
     }
 
     fn accept(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
@@ -265,7 +297,11 @@ impl Daemon {
         let outcome = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Asked::Reload => self.reload(),
+                    Asked::Reload => {
+                        self.manager.reloading();
+                        self.reload();
+                        self.manager.ready();
+                    }
                     Asked::Stop(signal) => {
                         info!(signal, "stopping");
                         break Ok(());
@@ -289,6 +325,7 @@ impl Daemon {
 
     async fn drain(&self, ended: &mut mpsc::Receiver<Ended>, sinks: usize) {
         let begun = Instant::now();
+        self.manager.stopping();
         self.intake.drain();
         self.stop.cancel();
         self.connections.close();

@@ -63,6 +63,8 @@ mod replay;
 mod resent;
 /// Files are ended and renamed by the daemon, and by others, at no cost.
 mod rotation;
+/// A service manager is told how the daemon is.
+mod service;
 /// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
 mod spool_cli;
 mod support;

@@ -32,7 +32,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     #[track_caller]
     pub(super) fn start(setup: Setup) -> Self {
-        let mut process = Process::run(&setup.config(), setup.output);
+        let mut process = Process::run(&setup.config(), setup.output, &setup.service);
         let address = address(&mut process, "listening");
         let admin = address_of(&mut process, |message| message.starts_with("admin listener"));
         let daemon = Self { process, setup, address, admin };
@@ -43,7 +43,7 @@ impl Daemon {
     /// As [`Daemon::start`], for a daemon that may be killed before it is ready.
     #[track_caller]
     pub(super) fn try_start(setup: Setup) -> Result<Self, Stopped> {
-        let mut process = Process::run(&setup.config(), setup.output);
+        let mut process = Process::run(&setup.config(), setup.output, &setup.service);
         let ended = wait_for("a daemon that is ready, or ended", || {
             let ended = process.has_ended();
             let ready = || log_of(&process).iter().any(|line| line["message"] == "ready");

@@ -3,6 +3,8 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
+    net::TcpListener,
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -64,9 +66,39 @@ impl From<ExitStatus> for Exit {
     }
 }
 
+/// What a service manager gives a daemon.
+#[derive(Default)]
+pub(crate) struct Service {
+    pub(crate) env: Vec<(&'static str, String)>,
+    /// A socket that listens already, and its name.
+    pub(crate) socket: Option<(TcpListener, &'static str)>,
+}
+
+impl Service {
+    /// A descriptor has a number of our choice only in a shell: it becomes the third, and the shell
+    /// becomes the daemon.
+    fn command(&self) -> Command {
+        let daemon = logpushd();
+        let mut command = match &self.socket {
+            None => daemon,
+            Some((socket, name)) => {
+                let mut shell = Command::new("sh");
+                let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"";
+                shell.args(["-c", script, "sh"]).arg(daemon.get_program());
+                shell.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+                shell.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", name)]);
+                shell
+            }
+        };
+        command.envs(self.env.iter().cloned());
+        command
+    }
+}
+
 impl Process {
-    pub(crate) fn run(config: &Path, output: Output) -> Self {
-        let mut child = logpushd()
+    pub(crate) fn run(config: &Path, output: Output, service: &Service) -> Self {
+        let mut child = service
+            .command()
             .args(["run", "-c"])
             .arg(config)
             // Read by debug builds alone, and only if it is there.

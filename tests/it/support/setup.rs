@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     daemon::{Daemon, Stopped},
-    process::{FAULTS, Output},
+    process::{FAULTS, Output, Service},
 };
 
 /// What the endpoint `main` demands in `X-Logpush-Secret`, unless a test says otherwise.
@@ -25,12 +25,18 @@ pub(crate) struct Setup {
     dir: TempDir,
     tables: BTreeMap<String, String>,
     pub(super) output: Output,
+    pub(crate) service: Box<Service>,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let setup = Self { dir, tables: BTreeMap::new(), output: Output::Read };
+        let setup = Self {
+            dir,
+            tables: BTreeMap::new(),
+            output: Output::Read,
+            service: Box::default(),
+        };
         setup.write("secrets.txt", SECRET);
         setup
             .table("server", r#"address = "127.0.0.1:0""#)

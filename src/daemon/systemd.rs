@@ -1,0 +1,213 @@
+//! Tells the service manager how the daemon is, as `sd_notify(3)` has it. Without one nothing is sent.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    process,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{debug, warn};
+
+/// Nobody waits longer for a service manager that does not read.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often the line for `systemctl status` is made anew.
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What reading the names of a huge spool from a slow disk may take: its default is 90 s, and to be
+/// killed in the middle of it helps nobody.
+const OPENING: Duration = Duration::from_secs(600);
+
+/// The way to the service manager, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct ServiceManager {
+    socket: Option<(UnixDatagram, SocketAddr)>,
+    /// How long it waits for a sign of life before it kills us.
+    watchdog: Option<Duration>,
+}
+
+impl ServiceManager {
+    /// What `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` say. They are left as they are: this
+    /// process starts no other.
+    pub(super) fn from_env() -> Self {
+        let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
+        let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
+        let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|usec| is_for_us && *usec > 0);
+        Self::at(&address, watchdog.map(Duration::from_micros))
+    }
+
+    fn at(address: &OsStr, watchdog: Option<Duration>) -> Self {
+        match open(address) {
+            Ok(socket) => Self { socket: Some(socket), watchdog },
+            Err(error) => {
+                warn!(?address, %error, "cannot tell the service manager anything: NOTIFY_SOCKET");
+                Self::default()
+            }
+        }
+    }
+
+    /// The start has begun.
+    pub(super) fn opening(&self) {
+        let micros = OPENING.as_micros();
+        self.send(&format!("STATUS=opening the spool\nEXTEND_TIMEOUT_USEC={micros}"));
+    }
+
+    /// Requests are served, as the configuration has it.
+    pub(super) fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// [`ServiceManager::ready`] follows.
+    pub(super) fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+    }
+
+    /// The end has begun.
+    pub(super) fn stopping(&self) {
+        self.send("STOPPING=1\nSTATUS=stopping: sinks take what waits");
+    }
+
+    /// Gives signs of life for as long as the runtime runs tasks. That no part has ended is watched
+    /// elsewhere; and what a disk does is no part of this: if it hangs, a restart would not help.
+    pub(super) async fn keep_alive(&self) {
+        let Some(watchdog) = self.watchdog else { return std::future::pending().await };
+        let mut ticks = interval(watchdog / 2);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            // On one of the threads that serve requests; this one does not.
+            if tokio::spawn(async {}).await.is_ok() {
+                self.send("WATCHDOG=1");
+            }
+        }
+    }
+
+    /// Keeps the line for `systemctl status`. `line` may wait for a disk.
+    pub(super) async fn keep_status(
+        self: Arc<Self>,
+        line: impl Fn() -> String + Clone + Send + 'static,
+    ) {
+        if self.socket.is_none() {
+            return std::future::pending().await;
+        }
+        let mut last = String::new();
+        let mut ticks = interval(STATUS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Ok(status) = spawn_blocking(line.clone()).await else { continue };
+            if status != last {
+                self.send(&format!("STATUS={}", status.replace('\n', " ")));
+                last = status;
+            }
+        }
+    }
+
+    fn send(&self, text: &str) {
+        if let Some((socket, address)) = &self.socket
+            && let Err(error) = socket.send_to_addr(text.as_bytes(), address)
+        {
+            debug!(%error, text, "cannot tell the service manager");
+        }
+    }
+}
+
+/// `@` begins an address that is no path.
+fn open(address: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let address = match address.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        [b'/', ..] => SocketAddr::from_pathname(OsString::from(address))?,
+        _ => return Err(io::Error::other("neither a path nor @ and a name")),
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok((socket, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn received(socket: &UnixDatagram) -> String {
+        let mut bytes = [0; 4096];
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn paths_and_abstract_names_are_reached() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        ServiceManager::at(path.as_os_str(), None).ready();
+        assert_eq!(received(&socket), "READY=1");
+
+        let name = format!("logpushd-test-{}", process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        let manager = ServiceManager::at(OsStr::new(&format!("@{name}")), None);
+        manager.stopping();
+        assert!(received(&socket).starts_with("STOPPING=1\n"));
+    }
+
+    #[test]
+    fn a_reload_says_when_it_began() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let manager = ServiceManager::at(path.as_os_str(), None);
+        let usec = || {
+            manager.reloading();
+            let text = received(&socket);
+            text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse::<u64>().unwrap()
+        };
+        let first = usec();
+        assert!(first > 0 && usec() >= first);
+    }
+
+    #[test]
+    fn nobody_there_is_no_trouble() {
+        ServiceManager::default().ready();
+        ServiceManager::at(OsStr::new("/nonexistent/notify"), None).ready();
+        for odd in ["", "relative", "vsock:2:1234"] {
+            assert!(ServiceManager::at(OsStr::new(odd), None).socket.is_none(), "{odd}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn signs_of_life_come_twice_as_often_as_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let asked = Duration::from_millis(100);
+        let begun = Instant::now();
+        let manager = ServiceManager::at(path.as_os_str(), Some(asked));
+        let heard = spawn_blocking(move || [(); 5].map(|()| received(&socket)));
+        tokio::select! {
+            () = manager.keep_alive() => {}
+            heard = heard => assert_eq!(heard.unwrap(), ["WATCHDOG=1"; 5]),
+        }
+        assert!(begun.elapsed() >= asked * 2, "the first comes at once");
+    }
+}

@@ -1,0 +1,131 @@
+//! What a service manager is told: readiness, reloads, the end, and signs of life.
+
+use std::{os::unix::net::UnixDatagram, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::support::{Http, Setup, Upload, small_records};
+
+/// The end of a service manager.
+struct Manager {
+    socket: UnixDatagram,
+    /// What came, and was not asked for yet.
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn of(setup: &mut Setup) -> Self {
+        let path = setup.path("notify");
+        // An earlier daemon's.
+        std::fs::remove_file(&path).ok();
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        setup.service.env.push(("NOTIFY_SOCKET", path.to_str().unwrap().to_owned()));
+        Self { socket, heard: Vec::new() }
+    }
+
+    fn next(&mut self) -> String {
+        let mut bytes = [0; 4096];
+        let came = self.socket.recv(&mut bytes);
+        let length = came.unwrap_or_else(|error| panic!("{error} behind {:?}", self.heard));
+        let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
+        self.heard.push(text.clone());
+        text
+    }
+
+    /// Waits for a message that holds this.
+    #[track_caller]
+    fn wait(&mut self, what: &str) -> String {
+        loop {
+            let text = self.next();
+            if text.contains(what) {
+                return text;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_service_manager_is_told_of_start_reload_and_end() {
+    let mut setup = Setup::new();
+    let mut manager = Manager::of(&mut setup);
+    let daemon = setup.start();
+    let opening = manager.next();
+    assert!(opening.contains("STATUS=opening the spool\nEXTEND_TIMEOUT_USEC="), "{opening}");
+    assert_eq!(manager.next(), "READY=1", "and nothing before the daemon is ready");
+    manager.wait("STATUS=receiving; batches that wait in the spool: 0");
+
+    daemon.signal(Signal::HUP);
+    assert!(manager.wait("RELOADING=1").contains("\nMONOTONIC_USEC="));
+    manager.wait("READY=1");
+
+    daemon.signal(Signal::TERM);
+    manager.wait("STOPPING=1");
+    daemon.end().in_order();
+    assert!(!manager.heard.iter().any(|text| text.contains("WATCHDOG")), "nobody asked for it");
+}
+
+#[test]
+fn a_full_spool_is_in_the_status() {
+    let mut setup = Setup::new().table("spool", "dir = \"spool\"\nmax_bytes = \"256KiB\"");
+    // A folder stands where the file has to go.
+    std::fs::create_dir_all(setup.path("out/http_requests.ndjson")).unwrap();
+    let mut manager = Manager::of(&mut setup);
+    let daemon = setup.start();
+    let mut seed = 0;
+    let full = std::iter::from_fn(|| {
+        seed += 1;
+        // Of unknown length, so that the spool fills to the brim and not only nearly.
+        let (upload, feed) = Upload::fed(None);
+        assert!(feed.push(&small_records(seed, 100)));
+        drop(feed);
+        Some(daemon.send(Http::Two, upload).status)
+    });
+    assert_eq!(full.take(100).find(|status| *status != 200), Some(503));
+    // It says why; what comes first is what was so before.
+    manager.wait("STATUS=refusing: the spool is full (spool.max_bytes = 256 KiB): the sink archive");
+    std::fs::remove_dir(daemon.path("out/http_requests.ndjson")).unwrap();
+    manager.wait("STATUS=receiving");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn signs_of_life_go_on_until_the_end() {
+    let mut setup = Setup::new();
+    let mut manager = Manager::of(&mut setup);
+    setup.service.env.push(("WATCHDOG_USEC", "400000".to_owned()));
+    let daemon = setup.start();
+    manager.wait("READY=1");
+    for _ in 0..3 {
+        manager.wait("WATCHDOG=1");
+    }
+    // A request that is being sent holds up the end, and the signs go on.
+    let records = small_records(1, 100);
+    let connection = daemon.connect(Http::One);
+    let (upload, feed) = Upload::fed(Some(records.len() as u64));
+    std::thread::scope(|scope| {
+        let answer = scope.spawn(|| connection.send(upload));
+        assert!(feed.push(&records[..10]));
+        daemon.wait_count("logpushd_received_bytes_total", |bytes| bytes > 0);
+        daemon.signal(Signal::TERM);
+        manager.wait("STOPPING=1");
+        manager.wait("WATCHDOG=1");
+        manager.wait("WATCHDOG=1");
+        assert!(feed.push(&records[10..]));
+        assert_eq!(answer.join().unwrap().committed(), 100);
+    });
+    daemon.end().in_order();
+}
+
+#[test]
+fn a_watchdog_of_somebody_else_is_left_alone() {
+    let mut setup = Setup::new();
+    let mut manager = Manager::of(&mut setup);
+    let env = [("WATCHDOG_USEC", "20000"), ("WATCHDOG_PID", "1")];
+    setup.service.env.extend(env.map(|(name, value)| (name, value.to_owned())));
+    let daemon = setup.start();
+    manager.wait("STATUS=receiving");
+    daemon.stop().in_order();
+    manager.wait("STOPPING=1");
+    assert!(!manager.heard.iter().any(|text| text.contains("WATCHDOG")), "{:?}", manager.heard);
+}
