@@ -10,8 +10,9 @@ mod targets;
 mod transport;
 mod unacknowledged;
 
-use std::{fs, io, mem, time::Instant};
+use std::{io, mem, time::Instant};
 
+use rustix::system::uname;
 use tracing::{info, warn};
 
 use self::{
@@ -301,8 +302,8 @@ fn severity(config: &Config, record: &[u8]) -> u8 {
 }
 
 fn hostname() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+    // Asked of the kernel: a sandbox may hide /proc/sys.
+    uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
