@@ -72,3 +72,5 @@ mod support;
 mod syslog;
 /// Who may connect, with which version of TLS and which certificate.
 mod tls;
+/// The units for systemd are understood by it, and keep the daemon from what it does not need.
+mod units;

@@ -1,0 +1,103 @@
+//! The units for systemd that are shipped: systemd understands them, and they shut the daemon in as
+//! far as docs/systemd.md says.
+
+use std::{fs, path::Path, process::Command};
+
+use tempfile::TempDir;
+
+use crate::support::{Exit, Finished, finish, names_in, repository, skip};
+
+/// What systemd calls the most exposure that is allowed, in tenths.
+const MOST_EXPOSURE: &str = "13";
+
+/// How long the daemon takes at most to stop: `src/daemon`.
+const STOP_SECONDS: u64 = 25;
+
+/// Runs systemd-analyze in a folder; says so if it is not there.
+fn analyze(arguments: &[&str], folder: &Path) -> Option<Finished> {
+    let program = "systemd-analyze";
+    if Command::new(program).arg("--version").output().is_err() {
+        skip("there is no systemd-analyze");
+        return None;
+    }
+    Some(finish(Command::new(program).args(arguments).current_dir(folder)))
+}
+
+/// The units, with the drop-ins that are shipped as examples, in a folder. They run the program
+/// under test: systemd looks whether it is there.
+fn units(drop_ins: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["logpushd.service", "logpushd.socket"] {
+        let text = unit(name).replace("/usr/bin/logpushd", env!("CARGO_BIN_EXE_logpushd"));
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let beside = folder.path().join("logpushd.service.d");
+    fs::create_dir(&beside).unwrap();
+    for name in drop_ins {
+        fs::write(beside.join(name), unit(&format!("examples/{name}"))).unwrap();
+    }
+    folder
+}
+
+fn unit(name: &str) -> String {
+    fs::read_to_string(repository("pkg/systemd").join(name)).unwrap()
+}
+
+/// All values of a key.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    let value = |line: &'a str| line.strip_prefix(key)?.strip_prefix('=');
+    unit.lines().filter_map(value).collect()
+}
+
+#[track_caller]
+fn verify(folder: &TempDir) {
+    let arguments = ["verify", "--man=no", "./logpushd.service", "./logpushd.socket"];
+    let Some(finished) = analyze(&arguments, folder.path()) else { return };
+    // About the units of this machine it may say what it likes.
+    let ours: Vec<_> = finished.stderr.lines().filter(|line| line.contains("logpushd")).collect();
+    assert!(ours.is_empty(), "{ours:#?}");
+    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+}
+
+#[test]
+fn systemd_understands_the_units() {
+    verify(&units(&[]));
+}
+
+#[test]
+fn systemd_understands_the_drop_ins() {
+    let names = names_in(&repository("pkg/systemd/examples"));
+    assert!(!names.is_empty());
+    for name in &names {
+        verify(&units(&[name]));
+    }
+}
+
+#[test]
+fn the_daemon_is_shut_in_as_far_as_is_said() {
+    let folder = units(&[]);
+    let arguments =
+        ["security", "--offline=true", "--threshold", MOST_EXPOSURE, "./logpushd.service"];
+    let Some(finished) = analyze(&arguments, folder.path()) else { return };
+    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+    assert!(finished.stdout.contains("Overall exposure level for logpushd.service"));
+}
+
+#[test]
+fn systemd_waits_for_a_stop_and_does_not_repeat_what_is_wrong() {
+    let service = unit("logpushd.service");
+    let patience = values(&service, "TimeoutStopSec")[0].strip_suffix('s').unwrap();
+    assert!(patience.parse::<u64>().unwrap() > STOP_SECONDS);
+    assert_eq!(values(&service, "RestartPreventExitStatus"), ["64 78"]);
+    // Else its failure would be repeated, whatever the status.
+    assert_eq!(values(&service, "ExecStartPre"), ["-/usr/bin/logpushd validate"]);
+}
+
+#[test]
+fn the_socket_has_the_address_of_the_configuration() {
+    let config = fs::read_to_string(repository("config/logpushd.toml")).unwrap();
+    let (_, server) = config.split_once("\n[server]\n").unwrap();
+    let address = server.lines().find_map(|line| line.strip_prefix("address = ")).unwrap();
+    let socket = unit("logpushd.socket");
+    assert_eq!(values(&socket, "ListenStream"), [address.trim_matches('"')]);
+}
