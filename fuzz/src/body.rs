@@ -31,11 +31,12 @@ pub fn decode(data: &[u8]) {
     else {
         return;
     };
-    let format = match declared >> 1 & 3 {
+    let format = match declared >> 1 & 7 {
         0 => Format::Json,
         1 => Format::Csv(Delimiter::Comma),
         2 => Format::Csv(Delimiter::Tab),
-        _ => Format::Text,
+        3 => Format::Text,
+        _ => Format::Concatenated,
     };
     let declared = (if declared & 1 == 0 { Encoding::Identity } else { Encoding::Gzip }, format);
     let limits = limits(record, inflated);
@@ -52,6 +53,7 @@ pub fn decode(data: &[u8]) {
                 check_lines(limits.record_bytes, &body, &blocks);
             }
             Format::Text => check_text(limits.record_bytes, &body, &blocks),
+            Format::Concatenated => check_concatenated(limits.record_bytes, &body, &blocks),
             Format::Json | Format::Csv(_) => {}
         }
     }
@@ -178,6 +180,7 @@ fn filling(filler: u8, edge: u8) -> Vec<u8> {
         6 => ("[", format!("{{\"a\":\n\"{x}\"\n}} ,\n")),
         7 => ("[{\"a\":\"", format!("{x}\\\\")),
         8 => ("{\"events\":[", format!("{{\"a\":[\"{x}\"]}},")),
+        9 => ("", format!("{{\"event\":\"{x}\"}}")),
         _ => return Vec::new(),
     };
     let room = BLOCK_BYTES - usize::from(edge) - opening.len();
@@ -318,6 +321,24 @@ fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     let rejects = blocks.iter().flat_map(|block| &block.rejects);
     let got: Vec<_> = rejects.map(|reject| (reject.position, reject.reason)).collect();
     assert_eq!(got, want_rejects);
+}
+
+/// What somebody else finds in a body of objects one behind the other, against what came out.
+fn check_concatenated(record_bytes: usize, body: &[u8], blocks: &[Block]) {
+    let mut want = Vec::new();
+    for value in serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>() {
+        let Ok(value) = value.map(RawValue::get) else { return };
+        if !value.starts_with('{') || value.len() > record_bytes {
+            return;
+        }
+        want.extend(
+            value.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }),
+        );
+        want.push(b'\n');
+    }
+    let got: Vec<u8> = blocks.iter().flat_map(|block| &block.bytes).copied().collect();
+    assert!(got == want, "got {:?}", String::from_utf8_lossy(&got));
+    assert!(blocks.iter().all(|block| block.rejects.is_empty()));
 }
 
 /// The plainest reading of text there is, against what came out.

@@ -1,8 +1,10 @@
-//! Records as the elements of a JSON array, over any white space.
+//! Records as the elements of a JSON array, over any white space; or the same without the array, one behind
+//! the other.
 //!
 //! Elements are told apart by brackets and strings alone, then checked one by one, so that a bad one
 //! costs itself. A line end inside a string, which JSON forbids, ends the element: that finds the way
-//! back after a quote that is missing.
+//! back after a quote that is missing. Without an array an element ends with its own last bracket, or, if it
+//! has none, with the line.
 
 use memchr::memchr3;
 
@@ -30,6 +32,8 @@ pub(super) struct Array {
 /// What stands around the array.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wrapping {
+    /// Nothing, not even the array.
+    None,
     Bare,
     /// An object, whose end belongs to the framing.
     Envelope,
@@ -134,11 +138,11 @@ impl Array {
                     self.read += 1;
                     return;
                 }
-                b']' if self.depth == 0 => {
+                b']' if self.depth == 0 && self.wrapping != Wrapping::None => {
                     self.end_element(buffer, self.read, tally);
                     self.read += 1;
                     self.place = match self.wrapping {
-                        Wrapping::Bare => Place::Closed,
+                        Wrapping::None | Wrapping::Bare => Place::Closed,
                         Wrapping::Envelope => Place::Closing,
                     };
                     return;
@@ -148,6 +152,9 @@ impl Array {
                     self.end_element(buffer, self.read, tally);
                     return;
                 }
+                b'\n' if self.depth == 0 && self.wrapping == Wrapping::None => {
+                    self.end_element(buffer, self.read, tally);
+                }
                 _ if byte.is_ascii_whitespace() && self.start.is_none() => {}
                 _ => {
                     if self.overlong.is_none() {
@@ -156,7 +163,14 @@ impl Array {
                     match byte {
                         b'"' => self.place = Place::String,
                         b'{' | b'[' => self.depth += 1,
-                        b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                        b'}' | b']' => {
+                            self.depth = self.depth.saturating_sub(1);
+                            if self.depth == 0 && self.wrapping == Wrapping::None {
+                                self.advance(1);
+                                self.end_element(buffer, self.read, tally);
+                                return;
+                            }
+                        }
                         _ => {}
                     }
                 }

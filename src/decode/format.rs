@@ -1,4 +1,5 @@
-//! What stands in a body: records of JSON, rows of cells, or lines of text.
+//! What stands in a body: records of JSON, in lines or one behind the other, rows of cells, or lines of
+//! text.
 
 use std::io;
 
@@ -10,6 +11,9 @@ pub enum Format {
     /// JSON objects: in lines, in an array, or in an object around one.
     #[default]
     Json,
+    /// JSON objects one behind the other, over any white space or none, or in an array: events of Splunk's
+    /// HTTP Event Collector.
+    Concatenated,
     /// Rows of cells, the first of which holds the names of the columns.
     Csv(Delimiter),
     /// Lines of anything: each becomes the field `message` of a record.

@@ -23,6 +23,7 @@ pub(super) struct Framer {
     record_bytes: usize,
     trust: Trust,
     buffer: Vec<u8>,
+    format: Format,
     mode: Mode,
     tally: Tally,
 }
@@ -41,6 +42,7 @@ impl Framer {
             record_bytes,
             trust,
             buffer: Vec::new(),
+            format: Format::Json,
             mode: Mode::Unknown,
             tally: Tally::default(),
         }
@@ -49,11 +51,11 @@ impl Framer {
     /// The same for records of another form.
     pub(super) fn of(self, format: Format) -> Self {
         let mode = match format {
-            Format::Json => Mode::Unknown,
+            Format::Json | Format::Concatenated => Mode::Unknown,
             Format::Csv(delimiter) => Mode::Rows(Rows::cells(self.record_bytes, delimiter)),
             Format::Text => Mode::Rows(Rows::text(self.record_bytes)),
         };
-        Self { mode, ..self }
+        Self { format, mode, ..self }
     }
 
     /// Where the next bytes go; never beyond its capacity.
@@ -80,17 +82,17 @@ impl Framer {
         loop {
             match &mut self.mode {
                 Mode::Unknown => {
-                    let opening = Opening::of(&self.buffer);
+                    let opening = match self.format {
+                        Format::Concatenated => Opening::of_concatenated(&self.buffer),
+                        _ => Opening::of(&self.buffer),
+                    };
+                    let array =
+                        |wrapping| Mode::Array(Array::new(self.record_bytes, self.trust, wrapping));
                     self.mode = match opening {
                         Opening::Lines => Mode::Lines(Lines::new(self.record_bytes, self.trust)),
-                        Opening::Array { .. } => {
-                            Mode::Array(Array::new(self.record_bytes, self.trust, Wrapping::Bare))
-                        }
-                        Opening::Envelope { .. } => Mode::Array(Array::new(
-                            self.record_bytes,
-                            self.trust,
-                            Wrapping::Envelope,
-                        )),
+                        Opening::Array { .. } => array(Wrapping::Bare),
+                        Opening::Envelope { .. } => array(Wrapping::Envelope),
+                        Opening::Concatenated => array(Wrapping::None),
                     };
                     if let Opening::Array { bytes } | Opening::Envelope { bytes } = opening {
                         self.buffer.drain(..bytes);
@@ -108,8 +110,11 @@ impl Framer {
                     if !array.frame(&mut self.buffer, end, &mut self.tally, out) {
                         return;
                     }
-                    // The array is closed: what follows it is read as lines.
-                    self.mode = Mode::Lines(Lines::new(self.record_bytes, self.trust));
+                    // The array is closed: what follows it is read as lines, or opens anew.
+                    self.mode = match self.format {
+                        Format::Concatenated => Mode::Unknown,
+                        _ => Mode::Lines(Lines::new(self.record_bytes, self.trust)),
+                    };
                     if end == End::More && self.buffer.len() < self.buffer.capacity() {
                         return;
                     }
@@ -178,11 +183,26 @@ impl Overlong {
 #[derive(Debug, Eq, PartialEq)]
 enum Opening {
     Lines,
-    Array { bytes: usize },
-    Envelope { bytes: usize },
+    Array {
+        bytes: usize,
+    },
+    Envelope {
+        bytes: usize,
+    },
+    /// Elements without an array.
+    Concatenated,
 }
 
 impl Opening {
+    /// Of a body of concatenated objects: there, `events` is the name of a field like any other.
+    fn of_concatenated(body: &[u8]) -> Self {
+        let blank = body.len() - body.trim_ascii_start().len();
+        match body.get(blank) {
+            Some(b'[') => Self::Array { bytes: blank + 1 },
+            _ => Self::Concatenated,
+        }
+    }
+
     fn of(body: &[u8]) -> Self {
         let blank = body.len() - body.trim_ascii_start().len();
         match body.get(blank) {

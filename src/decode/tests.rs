@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod concatenated;
+
 const LIMITS: Limits = Limits { inflated_bytes: 64 << 20, record_bytes: 1 << 20 };
 
 fn gzip(data: &[u8]) -> Vec<u8> {
@@ -15,6 +17,15 @@ fn gzip(data: &[u8]) -> Vec<u8> {
 
 /// Everything that came out of a body, in one block.
 fn decode(limits: Limits, wire: &[u8], piece: usize) -> Result<(Block, Summary), DecodeError> {
+    decode_as(Format::Json, limits, wire, piece)
+}
+
+fn decode_as(
+    format: Format,
+    limits: Limits,
+    wire: &[u8],
+    piece: usize,
+) -> Result<(Block, Summary), DecodeError> {
     let mut all = Block::default();
     let mut gather = |block: Block| {
         assert_eq!(memchr::memchr_iter(b'\n', &block.bytes).count() as u64, block.records);
@@ -22,7 +33,7 @@ fn decode(limits: Limits, wire: &[u8], piece: usize) -> Result<(Block, Summary),
         all.records += block.records;
         all.rejects.extend(block.rejects);
     };
-    let mut decoder = Decoder::new(limits, Encoding::Identity);
+    let mut decoder = Decoder::new(limits, Encoding::Identity).of(format);
     for piece in wire.chunks(piece) {
         decoder.push(piece, &mut gather)?;
     }

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use crate::decode::{Delimiter, Encoding, Format};
 
 /// What a file's name ends with, before `.gz`.
-const ENDINGS: [(Format, &str); 6] = [
+const ENDINGS: [(Format, &str); 7] = [
     (Format::Json, "json"),
+    (Format::Concatenated, "hec"),
     (Format::Text, "txt"),
     (Format::Csv(Delimiter::Comma), "csv"),
     (Format::Csv(Delimiter::Semicolon), "ssv"),

@@ -1,0 +1,164 @@
+//! Objects one behind the other, as HEC sends events.
+
+use super::*;
+
+fn events(wire: &str) -> (String, Vec<(RejectReason, u64, String)>) {
+    let decoded = |piece| decode_as(Format::Concatenated, LIMITS, wire.as_bytes(), piece).unwrap();
+    let (block, _) = decoded(7);
+    assert_eq!(block, decoded(1).0);
+    assert_eq!(block, decoded(usize::MAX).0);
+    let rejects = block.rejects.iter().map(|reject| {
+        (reject.reason, reject.position, String::from_utf8_lossy(&reject.bytes).into_owned())
+    });
+    (String::from_utf8(block.bytes).unwrap(), rejects.collect())
+}
+
+#[test]
+fn whatever_stands_between_objects_they_come_out_as_lines() {
+    let want = "{\"event\":1}\n{\"events\":[{\"a\":\"}{\\\"\"}]}\n{}\n";
+    for wire in [
+        "{\"event\":1}{\"events\":[{\"a\":\"}{\\\"\"}]}{}",
+        "{\"event\":1}\n{\"events\":[{\"a\":\"}{\\\"\"}]}\n{}\n",
+        "\r\n{\"event\":1}\r\n\r\n{\"events\":[{\"a\":\"}{\\\"\"}]} \t{}",
+        "{\"event\":1},{\"events\":[{\"a\":\"}{\\\"\"}]},\n{}",
+        "[{\"event\":1},{\"events\":[{\"a\":\"}{\\\"\"}]},{}]",
+        "[{\"event\":1}]\n{\"events\":[{\"a\":\"}{\\\"\"}]}{}",
+        "[{\"event\":1}][{\"events\":[{\"a\":\"}{\\\"\"}]},{}]",
+    ] {
+        assert_eq!(events(wire), (want.to_owned(), vec![]), "{wire:?}");
+    }
+    // An object whose first member is an array is no envelope here, whatever the member's name is.
+    assert_eq!(events("{\"events\":[{}]}").0, "{\"events\":[{}]}\n");
+    assert_eq!(events(" \r\n\t"), (String::new(), vec![]));
+}
+
+#[test]
+fn an_object_over_several_lines_becomes_one() {
+    let wire = "{\n  \"event\": {\r\n    \"a\": \"x\\ny\"\n  }\n}{\"event\":2}";
+    let want = "{   \"event\": {      \"a\": \"x\\ny\"   } }\n{\"event\":2}\n";
+    assert_eq!(events(wire), (want.to_owned(), vec![]));
+}
+
+#[test]
+fn what_is_no_object_goes_alone() {
+    use RejectReason::{NotJson, NotObject};
+    let wire = "{\"a\":1}} {\"b\":2}\n17\n\"x\"\nnot json\n[{\"c\":3}]{\"d\":tru}{\"e\":\"unended}\n\
+                {\"f\":6}]{\"g\":7}{\"h\":";
+    let (good, bad) = events(wire);
+    assert_eq!(good, "{\"a\":1}\n{\"b\":2}\n{\"f\":6}\n{\"g\":7}\n");
+    let want = [
+        (NotJson, 2, "}"),
+        (NotObject, 4, "17"),
+        (NotObject, 5, "\"x\""),
+        (NotJson, 6, "not json"),
+        (NotObject, 7, "[{\"c\":3}]"),
+        (NotJson, 8, "{\"d\":tru}"),
+        (NotJson, 9, "{\"e\":\"unended}"),
+        (NotJson, 11, "]"),
+        (NotJson, 13, "{\"h\":"),
+    ];
+    assert_eq!(bad, want.map(|(reason, at, text)| (reason, at, text.to_owned())));
+}
+
+#[test]
+fn an_object_is_measured_against_the_limit() {
+    let limits = Limits { record_bytes: 300_000, ..LIMITS };
+    let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
+    let exact = sized(300_000);
+    for over in [300_001, 600_000, 5_000_000] {
+        let over = sized(over);
+        for between in ["", "\n", " ,"] {
+            let wire = ["{}", &exact, &over, "{}"].join(between);
+            for piece in [1000, usize::MAX] {
+                let decoded = decode_as(Format::Concatenated, limits, wire.as_bytes(), piece);
+                let (block, _) = decoded.unwrap();
+                assert!(block.bytes == format!("{{}}\n{exact}\n{{}}\n").as_bytes());
+                let [reject] = block.rejects.as_slice() else { panic!("{:?}", block.rejects) };
+                assert_eq!((reject.reason, reject.position), (RejectReason::TooLong, 3));
+                assert_eq!(reject.length, over.len() as u64);
+                assert_eq!(*reject.bytes, over.as_bytes()[..64 * 1024]);
+            }
+        }
+    }
+}
+
+/// The records of a body that is JSON as a whole, as somebody else finds them.
+fn by_serde_json(body: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let values = serde_json::Deserializer::from_str(text);
+    let mut lines = Vec::new();
+    for value in values.into_iter::<Box<serde_json::value::RawValue>>() {
+        let value = value.ok().filter(|value| value.get().starts_with('{'))?;
+        lines.extend(value.get().bytes().map(|byte| match byte {
+            b'\n' | b'\r' => b' ',
+            byte => byte,
+        }));
+        lines.push(b'\n');
+    }
+    Some(lines)
+}
+
+fn arbitrary_object() -> impl Strategy<Value = Vec<u8>> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        "-?(0|[1-9][0-9]{0,20})".prop_map(|number| number),
+        "[ -~\u{80}-\u{ff}\n]{0,30}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+    ];
+    let value = leaf.prop_recursive(3, 20, 4, |inner| {
+        let member =
+            ("[a-z]{1,6}", inner.clone()).prop_map(|(name, value)| format!("\"{name}\":\n{value}"));
+        prop_oneof![
+            proptest::collection::vec(inner, 0..4).prop_map(|all| format!("[{}]", all.join(", "))),
+            proptest::collection::vec(member, 0..4)
+                .prop_map(|all| format!("{{{}}}", all.join(","))),
+        ]
+    });
+    prop_oneof![
+        6 => value.prop_map(|value| format!("{{\"time\":1.5,\"event\":{value}}}").into_bytes()),
+        1 => arbitrary_line(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn pieces_do_not_matter(
+        objects in proptest::collection::vec(arbitrary_object(), 0..30),
+        between in prop::sample::select(vec!["", "\n", "\r\n", " ", ","]),
+        zipped in any::<bool>(),
+        piece in 1_usize..200,
+        record_bytes in 1_usize..120,
+    ) {
+        let body = objects.join(between.as_bytes());
+        let wire = if zipped { gzip(&body) } else { body };
+        let limits = Limits { record_bytes, ..LIMITS };
+        let whole = decode_as(Format::Concatenated, limits, &wire, usize::MAX);
+        prop_assert_eq!(&whole, &decode_as(Format::Concatenated, limits, &wire, piece));
+        if let Ok((block, summary)) = whole {
+            let mut again = Block::default();
+            let mut gather = |next: Block| {
+                again.bytes.extend(next.bytes);
+                again.rejects.extend(next.rejects);
+            };
+            let decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected);
+            let mut decoder = decoder.of(Format::Concatenated);
+            decoder.push(&wire, &mut gather).unwrap();
+            decoder.finish(&mut gather).unwrap();
+            prop_assert_eq!(block.bytes, again.bytes);
+            prop_assert_eq!(block.rejects, again.rejects);
+        }
+    }
+
+    #[test]
+    fn what_comes_out_is_what_serde_json_finds(
+        objects in proptest::collection::vec(arbitrary_object(), 0..30),
+        between in prop::sample::select(vec!["", "\n", " \r\n"]),
+    ) {
+        let body = objects.join(between.as_bytes());
+        if let Some(want) = by_serde_json(&body) {
+            let (block, _) =
+                decode_as(Format::Concatenated, LIMITS, &body, usize::MAX).unwrap();
+            prop_assert_eq!(block.bytes, want);
+            prop_assert!(block.rejects.is_empty());
+        }
+    }
+}
