@@ -8,6 +8,7 @@ mod context;
 mod diagnostic;
 mod file_sink;
 mod files;
+mod hec;
 mod host_port;
 mod later;
 mod reader;
@@ -31,6 +32,7 @@ pub use self::{
     diagnostic::{Diagnostic, Problems},
     file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
     files::read_secrets,
+    hec::{HEC_PATHS, HecPath},
     host_port::HostPort,
     syslog::{
         ClientTls, Framing, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
@@ -99,6 +101,8 @@ pub enum TlsVersion {
 pub struct Endpoint {
     /// NAME: `[A-Za-z0-9_-]{1,64}`, in metrics, logs and file names.
     pub name: String,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// What must stand in the request's path.
     pub path: PathPattern,
     /// The form of the records.
@@ -111,6 +115,15 @@ pub struct Endpoint {
     pub allow_from: Vec<IpNet>,
     /// Names of the sinks that get this endpoint's batches; at least one, each exists.
     pub sinks: Vec<String>,
+}
+
+/// `endpoint.NAME.protocol`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// `"logpush"`
+    Logpush,
+    /// `"splunk_hec"`: Splunk's HTTP Event Collector.
+    SplunkHec,
 }
 
 /// `endpoint.NAME.path`, and with it the dataset of a batch.
@@ -130,6 +143,13 @@ pub enum PathPattern {
         /// What stands behind it.
         suffix: String,
     },
+    /// With `"splunk_hec"`: the paths that [`HEC_PATHS`] names.
+    Prefix {
+        /// What stands before each of them.
+        prefix: String,
+        /// `endpoint.NAME.dataset`, as above.
+        dataset: String,
+    },
 }
 
 impl std::fmt::Display for PathPattern {
@@ -137,18 +157,34 @@ impl std::fmt::Display for PathPattern {
         match self {
             Self::Fixed { path, .. } => f.write_str(path),
             Self::Dataset { prefix, suffix } => write!(f, "{prefix}{{dataset}}{suffix}"),
+            Self::Prefix { prefix, .. } => f.write_str(prefix),
         }
     }
 }
 
 impl PathPattern {
-    /// The path that a batch of `dataset` is posted to. `None` if this pattern has none.
+    /// The path that records of `dataset` are posted to, a line each. `None` if this pattern has none.
     pub fn path_of(&self, dataset: &str) -> Option<String> {
         match self {
             Self::Fixed { path, dataset: fixed } => (fixed == dataset).then(|| path.clone()),
             Self::Dataset { prefix, suffix } => {
                 is_dataset(dataset.as_bytes()).then(|| format!("{prefix}{dataset}{suffix}"))
             }
+            Self::Prefix { prefix, dataset: fixed } => {
+                (fixed == dataset).then(|| format!("{prefix}/raw"))
+            }
+        }
+    }
+
+    /// The path that a body of `dataset` is posted to of which it is not known on which of this
+    /// pattern's paths it came. `None` if this pattern has none.
+    pub fn path_of_body(&self, dataset: &str) -> Option<String> {
+        match self {
+            // Lines of JSON objects are read there, too.
+            Self::Prefix { prefix, dataset: fixed } => {
+                (fixed == dataset).then(|| format!("{prefix}/event"))
+            }
+            Self::Fixed { .. } | Self::Dataset { .. } => self.path_of(dataset),
         }
     }
 }
@@ -161,6 +197,11 @@ pub enum Auth {
         /// The header's name, lower case.
         header: String,
         /// Every non-empty line is a live secret. Validation has read it once: it held at least one.
+        file: PathBuf,
+    },
+    /// `Authorization` must carry one of them, as HEC has it.
+    Token {
+        /// As above.
         file: PathBuf,
     },
     /// `auth = "none"`, or a client certificate is demanded and no secret is set.

@@ -180,6 +180,9 @@ impl Daemon {
             let Endpoint { name, path, sinks, .. } = endpoint;
             match &endpoint.auth {
                 Auth::Secret { header, .. } => info!(name, %path, header, ?sinks, "endpoint"),
+                Auth::Token { .. } => {
+                    info!(name, %path, header = "authorization", ?sinks, "endpoint for HEC");
+                }
                 Auth::None if is_public && self.config.server.tls.client_ca_file.is_none() => {
                     warn!(name, %path, ?sinks, "endpoint that anybody may post to: auth = \"none\"");
                 }

@@ -20,7 +20,9 @@ pub(super) fn metrics(config: &Config) -> Metrics {
     let sinks = config.sinks.iter().map(|sink| sink.name.clone());
     let sinks: Vec<_> = sinks.chain([delivery::QUARANTINE.to_owned()]).collect();
     let datasets = config.endpoints.iter().filter_map(|endpoint| match &endpoint.path {
-        PathPattern::Fixed { dataset, .. } => Some(dataset.clone()),
+        PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } => {
+            Some(dataset.clone())
+        }
         PathPattern::Dataset { .. } => None,
     });
     Metrics::new(&endpoints, &sinks, &datasets.collect::<Vec<_>>(), &Intake::quarantine_reasons())

@@ -1,21 +1,27 @@
-//! Answers: what was accepted as JSON, what was refused as one line of text.
+//! Answers, in the words of the endpoint's protocol. Of Logpush: what was accepted as JSON, what was
+//! refused as one line of text.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde::Serialize;
 
-use super::refusal::Refusal;
-use crate::{ingest::Receipt, metrics::Outcome};
+use super::{hec, refusal::Refusal};
+use crate::{config::Protocol, ingest::Receipt, metrics::Outcome};
 
 /// The body of an answer.
 pub type Body = Full<Bytes>;
 
 /// When a sender may try again, in seconds. Cloudflare is not known to heed it; other senders are.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("10");
+
+/// With HEC, whose answer is Splunk's: what a 200 would say otherwise.
+const RESULT: HeaderName = HeaderName::from_static("x-logpushd-result");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What a 200 says.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +53,7 @@ impl From<&Receipt> for Accepted {
     }
 }
 
-pub(super) fn accepted(accepted: &Accepted) -> Response<Body> {
+pub(super) fn accepted(protocol: Protocol, accepted: &Accepted) -> Response<Body> {
     #[derive(Serialize)]
     struct Answer {
         status: &'static str,
@@ -57,17 +63,52 @@ pub(super) fn accepted(accepted: &Accepted) -> Response<Body> {
     let Accepted { outcome, records, quarantined } = *accepted;
     let answer = Answer { status: outcome.label(), records, quarantined };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
-    text.push(b'\n');
-    let json = HeaderValue::from_static("application/json");
-    response(StatusCode::OK, text.into(), json)
+    match protocol {
+        Protocol::Logpush => {
+            text.push(b'\n');
+            response(StatusCode::OK, text.into(), JSON)
+        }
+        Protocol::SplunkHec => {
+            let mut response = response(StatusCode::OK, hec::accepted(), JSON);
+            if let Ok(text) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+                response.headers_mut().insert(RESULT, text);
+            }
+            response
+        }
+    }
 }
 
-pub(super) fn refused(refusal: &Refusal) -> Response<Body> {
+/// Whether batches are taken, in the words of HEC.
+pub(super) fn health(is_healthy: bool) -> Response<Body> {
+    let (status, body) = hec::health(is_healthy);
+    response(status, body, JSON)
+}
+
+/// Which methods a path has.
+pub(super) fn methods(allow: &'static str) -> Response<Body> {
+    let mut response = Response::default();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// The status of a refusal.
+pub(super) fn status(protocol: Protocol, refusal: &Refusal) -> StatusCode {
+    match protocol {
+        Protocol::Logpush => refusal.status(),
+        Protocol::SplunkHec => hec::status(refusal),
+    }
+}
+
+pub(super) fn refused(protocol: Protocol, refusal: &Refusal) -> Response<Body> {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    let mut response = response(refusal.status(), refusal.text().into(), text);
+    let (body, content_type) = match protocol {
+        Protocol::Logpush => (refusal.text().into(), text),
+        Protocol::SplunkHec => (hec::refused(refusal), JSON),
+    };
+    let mut response = response(status(protocol, refusal), body, content_type);
     match refusal {
-        Refusal::MethodNotAllowed => {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, PUT"));
+        Refusal::MethodNotAllowed { allow } => {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
         }
         Refusal::Unavailable { .. } => {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use super::{Intake, answer::Accepted, in_flight::Reservation, refusal::Refusal};
 use crate::{
+    config::Protocol,
     decode::RejectReason,
     ingest::{Ingest, IngestError, Origin, Receipt},
 };
@@ -49,6 +50,7 @@ pub(super) struct Upload {
     pub(super) origin: Origin,
     /// The endpoint's place in the config.
     pub(super) endpoint: usize,
+    pub(super) protocol: Protocol,
     pub(super) peer: SocketAddr,
     pub(super) started: Instant,
     pub(super) reservation: Reservation,
@@ -113,6 +115,9 @@ impl Upload {
         committing: Instant,
     ) -> Result<Accepted, Refusal> {
         let receipt = outcome.map_err(|error| self.refusal(error))?;
+        if matches!(receipt, Receipt::Empty) && self.protocol == Protocol::SplunkHec {
+            return Err(Refusal::NoData);
+        }
         let accepted = Accepted::from(&receipt);
         let Origin { endpoint, dataset, received } = &self.origin;
         let metrics = &self.intake.metrics;

@@ -1,19 +1,14 @@
 //! Who may post, and where: method, path, source address, secret and encoding, before a byte of the
 //! body is read.
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::{PoisonError, RwLock},
-};
+use std::{io, net::IpAddr};
 
 use hyper::{HeaderMap, Method, header::CONTENT_ENCODING, http::request};
-use subtle::{Choice, ConstantTimeEq as _};
 
-use super::refusal::Refusal;
+use super::{refusal::Refusal, secrets::Secrets};
 use crate::{
-    config::{self, Auth, Endpoint, PathPattern},
-    decode::Encoding,
+    config::{self, Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol},
+    decode::{Encoding, Format},
     ingest::Form,
 };
 
@@ -26,8 +21,28 @@ pub(super) struct Gate {
 #[derive(Debug)]
 struct Door {
     endpoint: Endpoint,
-    /// Digests of the live secrets: all of one length, so that comparing takes one time.
-    secrets: RwLock<Vec<[u8; 32]>>,
+    secrets: Secrets,
+}
+
+/// Where a request came in, and what it may do there.
+#[derive(Debug)]
+pub(super) struct Visit<'a> {
+    /// Name of the endpoint; empty if there is none.
+    pub(super) endpoint: &'a str,
+    /// In whose words it is answered.
+    pub(super) protocol: Protocol,
+    pub(super) asks: Result<Asks, Refusal>,
+}
+
+/// What a request is about.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Asks {
+    /// To be sent its body.
+    Upload(Admitted),
+    /// Whether batches are taken.
+    Health,
+    /// Which methods there are.
+    Methods(&'static str),
 }
 
 /// A request that may send its body.
@@ -36,14 +51,24 @@ pub(super) struct Admitted {
     /// The endpoint's place in the config.
     pub(super) place: usize,
     pub(super) endpoint: String,
+    pub(super) protocol: Protocol,
     pub(super) dataset: String,
     pub(super) form: Form,
+}
+
+/// An endpoint, by a path of its.
+struct Found<'a> {
+    place: usize,
+    door: &'a Door,
+    dataset: String,
+    /// What the path is for, with HEC.
+    hec: Option<HecPath>,
 }
 
 impl Gate {
     pub(super) fn open(endpoints: &[Endpoint]) -> io::Result<Self> {
         let doors = endpoints.iter().map(|endpoint| {
-            let secrets = RwLock::new(read_secrets(&endpoint.auth)?);
+            let secrets = Secrets::open(&endpoint.auth)?;
             Ok(Door { endpoint: endpoint.clone(), secrets })
         });
         Ok(Self { doors: doors.collect::<io::Result<_>>()? })
@@ -53,107 +78,114 @@ impl Gate {
     pub(super) fn reload(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for door in &self.doors {
-            match read_secrets(&door.endpoint.auth) {
-                Ok(secrets) => {
-                    *door.secrets.write().unwrap_or_else(PoisonError::into_inner) = secrets;
-                }
-                Err(error) => {
-                    let name = &door.endpoint.name;
-                    problems.push(format!("endpoint {name} keeps its secrets: {error}"));
-                }
+            if let Err(error) = door.secrets.reload(&door.endpoint.auth) {
+                let name = &door.endpoint.name;
+                problems.push(format!("endpoint {name} keeps its secrets: {error}"));
             }
         }
         problems
     }
 
     /// The endpoint that the path names, if one does, and whether the request may go on there.
-    pub(super) fn admit(
-        &self,
-        head: &request::Parts,
-        peer: IpAddr,
-    ) -> (&str, Result<Admitted, Refusal>) {
-        let Some((place, door, dataset)) = self.find(head.uri.path()) else {
-            return ("", Err(Refusal::NotFound));
-        };
-        let endpoint = door.endpoint.name.as_str();
-        let admitted = door.admit(head, peer).map(|encoding| Admitted {
-            place,
-            endpoint: endpoint.to_owned(),
-            dataset,
-            form: door.form(encoding),
-        });
-        (endpoint, admitted)
+    pub(super) fn admit(&self, head: &request::Parts, peer: IpAddr) -> Visit<'_> {
+        let path = head.uri.path();
+        let Some(found) = self.find(path) else { return self.lost(path) };
+        let Endpoint { name, protocol, .. } = &found.door.endpoint;
+        let (endpoint, protocol) = (name.as_str(), *protocol);
+        Visit { endpoint, protocol, asks: found.admit(head, peer) }
     }
 
     /// A whole path wins over a pattern; no two patterns fit one path, as validation has made sure.
-    fn find(&self, path: &str) -> Option<(usize, &Door, String)> {
+    fn find(&self, path: &str) -> Option<Found<'_>> {
         let mut by_pattern = None;
         for (place, door) in self.doors.iter().enumerate() {
             match &door.endpoint.path {
                 PathPattern::Fixed { path: whole, dataset } if whole == path => {
-                    return Some((place, door, dataset.clone()));
+                    return Some(Found { place, door, dataset: dataset.clone(), hec: None });
                 }
                 PathPattern::Fixed { .. } => {}
+                PathPattern::Prefix { prefix, dataset } => {
+                    let rest = path.strip_prefix(prefix.as_str());
+                    let known = HEC_PATHS.iter().find(|(known, _)| Some(*known) == rest);
+                    if let Some((_, hec)) = known {
+                        let (dataset, hec) = (dataset.clone(), Some(*hec));
+                        return Some(Found { place, door, dataset, hec });
+                    }
+                }
                 PathPattern::Dataset { prefix, suffix } => {
                     let rest = path.strip_prefix(prefix.as_str());
                     let dataset = rest.and_then(|rest| rest.strip_suffix(suffix.as_str()));
                     if let Some(dataset) =
                         dataset.filter(|dataset| config::is_dataset(dataset.as_bytes()))
                     {
-                        by_pattern = Some((place, door, dataset.to_owned()));
+                        let dataset = dataset.to_owned();
+                        by_pattern = Some(Found { place, door, dataset, hec: None });
                     }
                 }
             }
         }
         by_pattern
     }
+
+    /// A path that no endpoint has. Behind the prefix of one it is answered as there.
+    fn lost(&self, path: &str) -> Visit<'_> {
+        let behind = |prefix: &str| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let near = self.doors.iter().find(|door| {
+            matches!(&door.endpoint.path, PathPattern::Prefix { prefix, .. } if behind(prefix))
+        });
+        let (endpoint, protocol) = match near {
+            Some(door) => (door.endpoint.name.as_str(), door.endpoint.protocol),
+            None => ("", Protocol::Logpush),
+        };
+        Visit { endpoint, protocol, asks: Err(Refusal::NotFound) }
+    }
 }
 
-impl Door {
-    fn form(&self, encoding: Encoding) -> Form {
-        let Endpoint { format, columns, .. } = &self.endpoint;
-        Form { encoding, format: *format, header_row: format.header_row(columns) }
-    }
-
-    fn admit(&self, head: &request::Parts, peer: IpAddr) -> Result<Encoding, Refusal> {
-        if !matches!(head.method, Method::POST | Method::PUT) {
-            return Err(Refusal::MethodNotAllowed);
+impl Found<'_> {
+    fn admit(self, head: &request::Parts, peer: IpAddr) -> Result<Asks, Refusal> {
+        let allow = self.methods();
+        if !allow.split(", ").any(|method| method == head.method.as_str()) {
+            return Err(Refusal::MethodNotAllowed { allow });
         }
-        let networks = &self.endpoint.allow_from;
+        let endpoint = &self.door.endpoint;
+        let networks = &endpoint.allow_from;
         if !networks.is_empty() && !networks.iter().any(|network| network.contains(&peer)) {
             return Err(Refusal::Forbidden);
         }
-        if let Auth::Secret { header, .. } = &self.endpoint.auth
-            && !self.knows(&head.headers, header)
-        {
-            return Err(Refusal::Unauthorized);
+        // Splunk answers these to anybody, and senders ask before they show a token.
+        if head.method == Method::OPTIONS {
+            return Ok(Asks::Methods(allow));
         }
-        encoding(&head.headers)
+        if self.hec == Some(HecPath::Health) {
+            return Ok(Asks::Health);
+        }
+        self.door.secrets.check(&endpoint.auth, head)?;
+        if self.hec == Some(HecPath::Ack) {
+            return Err(Refusal::AckDisabled);
+        }
+        let form = self.form(encoding(&head.headers)?);
+        let (endpoint, protocol) = (endpoint.name.clone(), endpoint.protocol);
+        let Self { place, dataset, .. } = self;
+        Ok(Asks::Upload(Admitted { place, endpoint, protocol, dataset, form }))
     }
 
-    /// Every secret is compared with every value, so that the time says nothing about which of them
-    /// is nearly right.
-    fn knows(&self, headers: &HeaderMap, name: &str) -> bool {
-        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
-        let mut known = Choice::from(0);
-        for value in headers.get_all(name) {
-            let shown = digest(value.as_bytes());
-            for secret in secrets.iter() {
-                known |= shown.ct_eq(secret);
-            }
+    fn methods(&self) -> &'static str {
+        match self.hec {
+            None => "POST, PUT",
+            Some(HecPath::Health) => "GET, HEAD, OPTIONS",
+            Some(_) => "POST, PUT, OPTIONS",
         }
-        known.into()
     }
-}
 
-fn read_secrets(auth: &Auth) -> io::Result<Vec<[u8; 32]>> {
-    let Auth::Secret { file, .. } = auth else { return Ok(Vec::new()) };
-    let secrets = config::read_secrets(file)?;
-    Ok(secrets.iter().map(|secret| digest(secret.as_bytes())).collect())
-}
-
-fn digest(secret: &[u8]) -> [u8; 32] {
-    *blake3::hash(secret).as_bytes()
+    fn form(&self, encoding: Encoding) -> Form {
+        if self.hec == Some(HecPath::Event) {
+            return Form { encoding, format: Format::Concatenated, header_row: Vec::new() };
+        }
+        let Endpoint { format, columns, .. } = &self.door.endpoint;
+        Form { encoding, format: *format, header_row: format.header_row(columns) }
+    }
 }
 
 fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
@@ -179,11 +211,15 @@ mod tests {
     use hyper::{Request, http::request::Builder};
 
     use super::*;
-    use crate::decode::Format;
+    use crate::config::Auth;
 
     fn endpoint(name: &str, path: PathPattern, auth: Auth) -> Endpoint {
         Endpoint {
             name: name.into(),
+            protocol: match path {
+                PathPattern::Prefix { .. } => Protocol::SplunkHec,
+                _ => Protocol::Logpush,
+            },
             path,
             format: Format::Json,
             columns: vec![],
@@ -202,8 +238,15 @@ mod tests {
     }
 
     fn admit(gate: &Gate, request: Builder) -> Result<Admitted, Refusal> {
+        match ask(gate, request)? {
+            Asks::Upload(admitted) => Ok(admitted),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn ask(gate: &Gate, request: Builder) -> Result<Asks, Refusal> {
         let (head, ()) = request.body(()).unwrap().into_parts();
-        gate.admit(&head, "192.0.2.1".parse().unwrap()).1
+        gate.admit(&head, "192.0.2.1".parse().unwrap()).asks
     }
 
     #[test]
@@ -250,14 +293,14 @@ mod tests {
         let gate = Gate::open(&[door]).unwrap();
         let from = |method: &str, address: &str| {
             let request = Request::builder().method(method).uri("/a").body(()).unwrap();
-            gate.admit(&request.into_parts().0, address.parse().unwrap()).1
+            gate.admit(&request.into_parts().0, address.parse().unwrap()).asks
         };
         assert!(from("POST", "192.0.2.255").is_ok());
         assert!(from("PUT", "2001:db8::1").is_ok());
         assert!(matches!(from("POST", "192.0.3.0"), Err(Refusal::Forbidden)));
         assert!(matches!(from("POST", "::1"), Err(Refusal::Forbidden)));
         for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PATCH"] {
-            assert!(matches!(from(method, "192.0.2.1"), Err(Refusal::MethodNotAllowed)));
+            assert!(matches!(from(method, "192.0.2.1"), Err(Refusal::MethodNotAllowed { .. })));
         }
     }
 
@@ -289,6 +332,59 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert_eq!(gate.reload().len(), 1);
         assert!(shown(&["third"]), "the old ones stay");
+    }
+
+    #[test]
+    fn a_path_of_hec_says_what_is_asked() {
+        let prefix = |prefix: &str| PathPattern::Prefix {
+            prefix: prefix.into(),
+            dataset: "dns_logs".into(),
+        };
+        let mut text = endpoint("text", prefix("/services/collector"), Auth::None);
+        text.format = Format::Text;
+        let gate = Gate::open(&[
+            endpoint("all", pattern("/services/collector/", ""), Auth::None),
+            text,
+            endpoint("other", prefix("/services/collector/dns"), Auth::None),
+        ])
+        .unwrap();
+        for (path, name, format) in [
+            ("/services/collector", "text", Format::Concatenated),
+            ("/services/collector/event", "text", Format::Concatenated),
+            ("/services/collector/event/1.0?channel=x", "text", Format::Concatenated),
+            ("/services/collector/raw?sourcetype=a", "text", Format::Text),
+            ("/services/collector/raw/1.0", "text", Format::Text),
+            ("/services/collector/dns/raw", "other", Format::Json),
+            ("/services/collector/dns", "other", Format::Concatenated),
+            ("/services/collector/http_requests", "all", Format::Json),
+        ] {
+            let admitted = admit(&gate, Request::post(path)).unwrap();
+            assert_eq!(
+                (admitted.endpoint.as_str(), admitted.form.format),
+                (name, format),
+                "{path}"
+            );
+        }
+        for path in ["/services/collector/health", "/services/collector/dns/health/1.0"] {
+            assert_eq!(ask(&gate, Request::get(path)).unwrap(), Asks::Health);
+            let refused = ask(&gate, Request::post(path));
+            assert!(matches!(refused, Err(Refusal::MethodNotAllowed { .. })), "{refused:?}");
+        }
+        let refused = ask(&gate, Request::post("/services/collector/ack?channel=x"));
+        assert!(matches!(refused, Err(Refusal::AckDisabled)), "{refused:?}");
+        let methods = ask(&gate, Request::options("/services/collector/event/1.0")).unwrap();
+        assert_eq!(methods, Asks::Methods("POST, PUT, OPTIONS"));
+        for (path, protocol) in [
+            ("/services/collector/", Protocol::SplunkHec),
+            ("/services/collector/raw/2.0", Protocol::SplunkHec),
+            ("/services/collectors/A", Protocol::Logpush),
+            ("/services", Protocol::Logpush),
+        ] {
+            let (head, ()) = Request::post(path).body(()).unwrap().into_parts();
+            let visit = gate.admit(&head, "192.0.2.1".parse().unwrap());
+            assert!(matches!(visit.asks, Err(Refusal::NotFound)), "{path}");
+            assert_eq!(visit.protocol, protocol, "{path}");
+        }
     }
 
     #[test]

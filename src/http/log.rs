@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Instant};
 use hyper::http::request;
 use tracing::warn;
 
-use super::refusal::Refusal;
-use crate::throttle::Throttle;
+use super::{answer, hec, refusal::Refusal};
+use crate::{config::Protocol, throttle::Throttle};
 
 /// A path is the sender's: this much of it is repeated.
 const PATH_CHARS: usize = 128;
@@ -17,7 +17,7 @@ pub(super) fn refused(
     refusal: &Refusal,
     head: &request::Parts,
     peer: SocketAddr,
-    endpoint: &str,
+    (endpoint, protocol): (&str, Protocol),
     declared: Option<u64>,
 ) {
     let Some(withheld) = throttle.admit(Instant::now()) else { return };
@@ -27,7 +27,8 @@ pub(super) fn refused(
     let path: String = head.uri.path().chars().take(PATH_CHARS).collect();
     let text = refusal.text();
     let why = match refusal {
-        Refusal::Unauthorized => {
+        Refusal::Unauthorized(shown) if protocol == Protocol::SplunkHec => hec::advice(*shown),
+        Refusal::Unauthorized(_) => {
             "no or wrong secret: compare header_NAME in destination_conf with the endpoint's \
              secret_header and secret_file"
         }
@@ -35,7 +36,7 @@ pub(super) fn refused(
     };
     let length = declared.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
     warn!(
-        status = refusal.status().as_u16(), %peer, method = %head.method, ?path, endpoint, length,
+        status = answer::status(protocol, refusal).as_u16(), %peer, method = %head.method, ?path, endpoint, length,
         why, "refused"
     );
 }

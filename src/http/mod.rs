@@ -6,9 +6,11 @@ mod answer;
 mod body;
 mod gate;
 mod guesses;
+mod hec;
 mod in_flight;
 mod log;
 mod refusal;
+mod secrets;
 
 use std::{
     io,
@@ -20,20 +22,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::{Method, Request, Response, body::Incoming};
+use hyper::{Method, Request, Response, body::Incoming, http::request};
 use jiff::Timestamp;
-use tokio::time::sleep;
+use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
 
 pub use self::answer::Body;
 use self::{
     body::Upload,
-    gate::{Admitted, Gate},
+    gate::{Admitted, Asks, Gate, Visit},
     guesses::Guesses,
     in_flight::InFlight,
     refusal::Refusal,
 };
 use crate::{
-    config::{Config, Limits, format_bytes},
+    config::{Config, Limits, Protocol, format_bytes},
     decode,
     ingest::{Ingest, Origin},
     metrics::Metrics,
@@ -57,6 +59,8 @@ pub struct Intake {
     draining: AtomicBool,
     refusals: Throttle,
     guesses: Guesses,
+    /// Held by whoever finds out about the health.
+    probing: Mutex<()>,
 }
 
 impl Intake {
@@ -77,6 +81,7 @@ impl Intake {
             draining: AtomicBool::new(false),
             refusals: Throttle::new(20, Duration::from_secs(10)),
             guesses: Guesses::default(),
+            probing: Mutex::default(),
         })
     }
 
@@ -110,7 +115,7 @@ impl Intake {
         let why = format!("too many connections (limits.max_connections = {limit}); send again");
         let refusal = Refusal::unavailable(&why);
         self.metrics.refused(refusal.label());
-        answer::last(answer::refused(&refusal))
+        answer::last(answer::refused(Protocol::Logpush, &refusal))
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer too.
@@ -122,7 +127,9 @@ impl Intake {
         // In a task of its own: hyper drops this future as soon as it sees the connection end, and
         // what has arrived by then may be a whole body.
         let answering = tokio::spawn(self.answer(request, peer));
-        answering.await.unwrap_or_else(|error| answer::refused(&body::panicked(&error)))
+        answering
+            .await
+            .unwrap_or_else(|error| answer::refused(Protocol::Logpush, &body::panicked(&error)))
     }
 
     async fn answer(
@@ -133,32 +140,40 @@ impl Intake {
         let started = Instant::now();
         let (head, mut incoming) = request.into_parts();
         let declared = hyper::body::Body::size_hint(&incoming).exact();
-        let (endpoint, admitted) = self.gate.admit(&head, peer.ip());
-        let prepared =
-            admitted.and_then(|admitted| self.prepare(admitted, declared, peer, started));
+        let Visit { endpoint, protocol, asks } = self.gate.admit(&head, peer.ip());
+        let prepared = match asks {
+            Err(refusal) => Err(refusal),
+            Ok(Asks::Upload(admitted)) => self.prepare(admitted, declared, peer, started),
+            Ok(Asks::Health) => {
+                return without_body(&head, answer::health(self.is_healthy().await));
+            }
+            Ok(Asks::Methods(allow)) => return answer::methods(allow),
+        };
         let begun = prepared.is_ok();
         let outcome = match prepared {
             Err(refusal) => Err(refusal),
             Ok((upload, ingest)) => upload.receive(&mut incoming, ingest).await,
         };
         match outcome {
-            Ok(accepted) => answer::accepted(&accepted),
+            Ok(accepted) => answer::accepted(protocol, &accepted),
             Err(refusal) => {
                 body::let_go(&head, incoming, begun);
                 self.metrics.refused(refusal.label());
-                log::refused(&self.refusals, &refusal, &head, peer, endpoint, declared);
-                if matches!(refusal, Refusal::Unauthorized) {
+                let at = (endpoint, protocol);
+                log::refused(&self.refusals, &refusal, &head, peer, at, declared);
+                if matches!(refusal, Refusal::Unauthorized(_)) {
                     sleep(self.guesses.wrong(peer.ip(), started)).await;
                 }
-                let mut response = answer::refused(&refusal);
-                // hyper leaves the body of an answer to HEAD out of HTTP/1.1 by itself; in HTTP/2
-                // it would break the stream.
-                if head.method == Method::HEAD {
-                    *response.body_mut() = Body::default();
-                }
-                response
+                without_body(&head, answer::refused(protocol, &refusal))
             }
         }
+    }
+
+    /// As [`Intake::readiness`], for anybody: after a failure that tries the disk, so one at a time.
+    async fn is_healthy(self: &Arc<Self>) -> bool {
+        let _one = self.probing.lock().await;
+        let intake = Arc::clone(self);
+        spawn_blocking(move || intake.readiness().is_ok()).await.unwrap_or(false)
     }
 
     /// What can be said before a byte of the body is read.
@@ -218,6 +233,7 @@ impl Intake {
             intake: Arc::clone(self),
             origin,
             endpoint: admitted.place,
+            protocol: admitted.protocol,
             peer,
             started,
             reservation,
@@ -237,6 +253,15 @@ impl Intake {
              send again"
         )
     }
+}
+
+/// The answer without its body, if HEAD asks: hyper leaves it out of HTTP/1.1 by itself; in HTTP/2 it
+/// would break the stream.
+fn without_body(head: &request::Parts, mut response: Response<Body>) -> Response<Body> {
+    if head.method == Method::HEAD {
+        *response.body_mut() = Body::default();
+    }
+    response
 }
 
 /// Whole microseconds, as a batch's file name holds them.

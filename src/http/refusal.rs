@@ -15,10 +15,16 @@ pub(super) enum Refusal {
     Malformed {
         what: String,
     },
-    Unauthorized,
+    Unauthorized(Shown),
     Forbidden,
     NotFound,
-    MethodNotAllowed,
+    MethodNotAllowed {
+        allow: &'static str,
+    },
+    /// HEC: there is no record in the body.
+    NoData,
+    /// HEC: what became of a batch is said in the answer to it, and not again.
+    AckDisabled,
     BodyTimeout {
         waited: Duration,
     },
@@ -36,6 +42,17 @@ pub(super) enum Refusal {
     Disconnected {
         what: String,
     },
+}
+
+/// What was shown in place of a live secret.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Shown {
+    Nothing,
+    /// Nothing that could be one.
+    Unreadable,
+    /// In the query, where it is not looked at.
+    InQuery,
+    Wrong,
 }
 
 impl Refusal {
@@ -67,11 +84,14 @@ impl Refusal {
 
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed { .. } | Self::Disconnected { .. } => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Malformed { .. }
+            | Self::Disconnected { .. }
+            | Self::NoData
+            | Self::AckDisabled => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -82,7 +102,7 @@ impl Refusal {
     /// For the sender. Empty for whoever did not prove who it is.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Unauthorized => String::new(),
+            Self::Unauthorized(_) => String::new(),
             Self::Malformed { what } => format!("malformed request: {what}\n"),
             Self::Disconnected { what } => format!("the body did not come whole: {what}\n"),
             Self::Forbidden => {
@@ -92,7 +112,14 @@ impl Refusal {
                 "no endpoint has this path: compare destination_conf with endpoint.NAME.path; a \
                  {dataset} is 1 to 64 of a-z, 0-9 and _\n",
             ),
-            Self::MethodNotAllowed => String::from("send batches by POST or PUT\n"),
+            Self::MethodNotAllowed { allow } if allow.starts_with("POST") => {
+                String::from("send batches by POST or PUT\n")
+            }
+            Self::MethodNotAllowed { .. } => String::from("ask for the health by GET\n"),
+            Self::NoData => String::from("there is no record in the body\n"),
+            Self::AckDisabled => String::from(
+                "a 200 says that the batch is on disk: turn indexer acknowledgment off in the sender\n",
+            ),
             Self::BodyTimeout { waited } => {
                 format!("the body stopped coming: gave up after {} seconds\n", waited.as_secs())
             }
@@ -110,12 +137,12 @@ impl Refusal {
 
     pub(super) fn label(&self) -> Refused {
         match self {
-            Self::Malformed { .. } => Refused::Malformed,
+            Self::Malformed { .. } | Self::NoData | Self::AckDisabled => Refused::Malformed,
             Self::Disconnected { .. } => Refused::Disconnected,
-            Self::Unauthorized => Refused::Unauthorized,
+            Self::Unauthorized(_) => Refused::Unauthorized,
             Self::Forbidden => Refused::Forbidden,
             Self::NotFound => Refused::NotFound,
-            Self::MethodNotAllowed => Refused::MethodNotAllowed,
+            Self::MethodNotAllowed { .. } => Refused::MethodNotAllowed,
             Self::BodyTimeout { .. } => Refused::BodyTimeout,
             Self::TooLarge { .. } => Refused::TooLarge,
             Self::UnsupportedEncoding => Refused::UnsupportedEncoding,

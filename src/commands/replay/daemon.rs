@@ -13,7 +13,7 @@ use hyper::{
 };
 use serde::Deserialize;
 
-use super::Failure;
+use super::{Failure, What};
 use crate::{
     client::{Client, Request},
     config::{self, Auth, Config, Endpoint, HostPort},
@@ -26,6 +26,9 @@ use crate::{
 /// it cannot write.
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+
+const WRONG_SECRET: &str =
+    "no or wrong secret: the daemon has other ones than the file, SIGHUP makes it read them";
 
 /// A connection to the daemon of a configuration.
 pub(super) struct Daemon<'a> {
@@ -67,10 +70,11 @@ impl<'a> Daemon<'a> {
         &mut self,
         endpoint: &str,
         dataset: &str,
+        what: What,
         body: &Bytes,
     ) -> Result<Taken, Failure> {
         let (path, endpoint) =
-            super::path_of(self.config, endpoint, dataset).map_err(Failure::Flaw)?;
+            super::path_of(self.config, endpoint, dataset, what).map_err(Failure::Flaw)?;
         let headers = headers(endpoint, body)?;
         let body = body.clone();
         let request = Request { method: Method::POST, path: path.clone(), headers, body };
@@ -78,16 +82,16 @@ impl<'a> Daemon<'a> {
         let answer = sent.map_err(|error| Failure::Unreachable(error.to_string()))?;
         if answer.status != StatusCode::OK {
             let hint = match answer.status {
-                StatusCode::UNAUTHORIZED => {
-                    "no or wrong secret: the daemon has other ones than the file, SIGHUP makes it read them"
-                }
+                StatusCode::UNAUTHORIZED => WRONG_SECRET,
+                StatusCode::FORBIDDEN if answer.text.contains("Invalid token") => WRONG_SECRET,
                 StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
                 _ => "",
             };
             let text = [answer.text.as_str(), hint].join(" ");
             return Err(Failure::Refused(format!("{} to {path}: {}", answer.status, text.trim())));
         }
-        serde_json::from_str(&answer.text).map_err(|_| {
+        let result = answer.headers.get("x-logpushd-result").and_then(|text| text.to_str().ok());
+        serde_json::from_str(result.unwrap_or(&answer.text)).map_err(|_| {
             Failure::Refused(format!("200 to {path}, but not as logpushd answers: {}", answer.text))
         })
     }
@@ -139,7 +143,12 @@ fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, Failure> {
     if body.starts_with(&[0x1f, 0x8b]) {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    if let Auth::Secret { header, file } = &endpoint.auth {
+    let demanded = match &endpoint.auth {
+        Auth::Secret { header, file } => Some((header.as_str(), "", file)),
+        Auth::Token { file } => Some(("authorization", "Splunk ", file)),
+        Auth::None => None,
+    };
+    if let Some((header, scheme, file)) = demanded {
         let unusable = |what: &dyn std::fmt::Display| {
             Failure::Flaw(format!(
                 "the secret of endpoint {}, {}: {what}",
@@ -150,7 +159,8 @@ fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, Failure> {
         let secrets = config::read_secrets(file).map_err(|error| unusable(&error))?;
         let secret = secrets.first().map(String::as_str).unwrap_or_default();
         let name = HeaderName::from_bytes(header.as_bytes()).map_err(|error| unusable(&error))?;
-        let mut value = HeaderValue::from_str(secret).map_err(|error| unusable(&error))?;
+        let shown = format!("{scheme}{secret}");
+        let mut value = HeaderValue::from_str(&shown).map_err(|error| unusable(&error))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

@@ -68,6 +68,15 @@ struct Target {
     body: Option<Place>,
 }
 
+/// What is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum What {
+    /// A record a line.
+    Records,
+    /// A body as it came.
+    Body,
+}
+
 /// What became of the records of one endpoint and dataset.
 #[derive(Default)]
 struct Tally {
@@ -175,11 +184,12 @@ fn target(path: &Path) -> Result<Target, Fatal> {
     Ok(Target { path: path.to_owned(), body })
 }
 
-/// The path that a batch is posted to, and the endpoint.
+/// The path that it is posted to, and the endpoint.
 fn path_of<'a>(
     config: &'a Config,
     endpoint: &str,
     dataset: &str,
+    what: What,
 ) -> Result<(String, &'a Endpoint), String> {
     let Some(endpoint) = config.endpoints.iter().find(|known| known.name == endpoint) else {
         return Err(format!("the configuration has no endpoint `{endpoint}`"));
@@ -191,7 +201,11 @@ fn path_of<'a>(
             endpoint.name
         ));
     }
-    match endpoint.path.path_of(dataset) {
+    let path = match what {
+        What::Records => endpoint.path.path_of(dataset),
+        What::Body => endpoint.path.path_of_body(dataset),
+    };
+    match path {
         Some(path) => Ok((path, endpoint)),
         None => Err(format!("endpoint {} has no dataset `{dataset}`", endpoint.name)),
     }
@@ -201,7 +215,7 @@ impl Target {
     /// Says what would be sent.
     fn describe(&self, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
         if let Some((endpoint, dataset)) = &self.body {
-            path_of(config, endpoint, dataset).map_err(Failure::Flaw)?;
+            path_of(config, endpoint, dataset, What::Body).map_err(Failure::Flaw)?;
             writeln!(out, "{}: the body would go to {endpoint}/{dataset}", self.path.display())?;
             return Ok(());
         }
@@ -237,7 +251,7 @@ impl Target {
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
         let body = fs::read(&self.path).map_err(durable::at("reading", &self.path))?;
-        let taken = daemon.send(endpoint, dataset, &Bytes::from(body))?;
+        let taken = daemon.send(endpoint, dataset, What::Body, &Bytes::from(body))?;
         let path = self.path.display();
         match taken.status.as_str() {
             "committed" | "duplicate" => {
@@ -292,7 +306,7 @@ impl Target {
     ) -> Result<(), Failure> {
         let records = parcel.records;
         let body = Bytes::from(parcel.into_body(head(&self.path, number)));
-        let taken = daemon.send(endpoint, dataset, &body)?;
+        let taken = daemon.send(endpoint, dataset, What::Records, &body)?;
         match taken.status.as_str() {
             "committed" | "quarantined" | "duplicate" => {
                 tally.sent += records;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Failure,
+    Failure, What,
     parcels::{Parcel, Parcels, Place},
 };
 use crate::{
@@ -88,7 +88,7 @@ pub(super) fn read(
 
 /// Where the record goes, if the configuration still has the place.
 fn place(config: &Config, line: &Line<'_>) -> Result<Place, String> {
-    super::path_of(config, &line.endpoint, &line.dataset)?;
+    super::path_of(config, &line.endpoint, &line.dataset, What::Records)?;
     Ok((line.endpoint.to_string(), line.dataset.to_string()))
 }
 

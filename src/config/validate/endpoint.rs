@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use super::{check_name, choice, overlap};
+use super::{check_name, choice, hec, overlap};
 use crate::config::{
-    Auth, Endpoint, PathPattern,
+    Auth, Endpoint, PathPattern, Protocol,
     context::Context,
     diagnostic::Diagnostic,
     files::read_secrets,
@@ -32,11 +32,14 @@ pub(super) fn endpoints(
     let mut paths: Vec<(String, PathPattern)> = Vec::new();
     for (name, mut table) in tables {
         check_name(&name, cx);
-        // It has one value in this version, so nothing is kept of it.
-        table.choice("protocol", &[("logpush", ())], cx);
+        let protocols = [("logpush", Protocol::Logpush), ("splunk_hec", Protocol::SplunkHec)];
+        let protocol = table.choice("protocol", &protocols, cx).unwrap_or(Protocol::Logpush);
         let (format, columns) = form(&mut table, cx);
-        let path = path(&name, &mut table, cx);
-        let auth = auth(&name, &mut table, demands_client_cert, cx);
+        let path = match protocol {
+            Protocol::Logpush => path(&name, &mut table, cx),
+            Protocol::SplunkHec => hec::path(&name, &mut table, cx),
+        };
+        let auth = auth(&name, protocol, &mut table, demands_client_cert, cx);
         let allow_from = allow_from(&mut table, cx);
         let sinks = sinks(&mut table, sink_names, cx);
         table.finish(cx);
@@ -47,7 +50,9 @@ pub(super) fn endpoints(
         let name = name.into_inner();
         paths.push((name.clone(), path.clone()));
         if let Some(auth) = auth {
-            endpoints.push(Endpoint { name, path, format, columns, auth, allow_from, sinks });
+            let endpoint =
+                Endpoint { name, protocol, path, format, columns, auth, allow_from, sinks };
+            endpoints.push(endpoint);
         }
     }
     endpoints
@@ -128,7 +133,7 @@ fn path(
 }
 
 /// What is wrong with a path, and what to do.
-fn path_fault(path: &str) -> Option<(String, &'static str)> {
+pub(super) fn path_fault(path: &str) -> Option<(String, &'static str)> {
     let shown = path.escape_debug();
     let literal = path.replacen(PLACEHOLDER, "", 1);
     if !path.starts_with('/') {
@@ -150,7 +155,7 @@ fn path_fault(path: &str) -> Option<(String, &'static str)> {
     Some((format!("`{}` cannot stand in a path", stray.escape_debug()), hint))
 }
 
-fn check_dataset(dataset: &Spanned<String>, cx: &mut Context) -> bool {
+pub(super) fn check_dataset(dataset: &Spanned<String>, cx: &mut Context) -> bool {
     let text = dataset.get_ref();
     let is_valid = is_dataset(text.as_bytes());
     if !is_valid {
@@ -181,6 +186,7 @@ fn check_overlap(path: &Spanned<PathPattern>, others: &[(String, PathPattern)], 
 
 fn auth(
     name: &Spanned<String>,
+    protocol: Protocol,
     table: &mut Table<'_>,
     demands_client_cert: bool,
     cx: &mut Context,
@@ -201,7 +207,10 @@ fn auth(
         is_valid = false;
     }
     if let Some(header) = &header {
-        is_valid &= check_header(header, may_hold_secret, cx);
+        is_valid &= match protocol {
+            Protocol::Logpush => check_header(header, may_hold_secret, cx),
+            Protocol::SplunkHec => hec::check_header(header, cx),
+        };
     }
     if let Some(file) = &file {
         let readable =
@@ -235,6 +244,9 @@ fn auth(
     }
     match file {
         _ if !is_valid => None,
+        Some(file) if protocol == Protocol::SplunkHec => {
+            Some(Auth::Token { file: file.into_inner() })
+        }
         Some(file) => Some(Auth::Secret {
             header: header
                 .map_or_else(|| "X-Logpush-Secret".to_owned(), Spanned::into_inner)

@@ -6,6 +6,7 @@
 mod choice;
 mod endpoint;
 mod file_sink;
+mod hec;
 mod overlap;
 mod server;
 mod sink;

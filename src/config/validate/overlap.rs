@@ -1,13 +1,20 @@
 //! Whether two endpoints could take the same path: then it would be chance which one does.
 
-use crate::config::{PathPattern, is_dataset};
+use crate::config::{HEC_PATHS, PathPattern, is_dataset};
 
-/// A path that both patterns match, if there is one. A fixed path that a pattern matches does not
-/// count, because there the fixed one wins.
+/// A path that both patterns match, if there is one. A whole path that a pattern with a dataset in it
+/// matches does not count, because there the whole one wins.
 pub(super) fn common_path(one: &PathPattern, two: &PathPattern) -> Option<String> {
     match (one, two) {
         (PathPattern::Fixed { path, .. }, PathPattern::Fixed { path: other, .. }) => {
             (path == other).then(|| path.clone())
+        }
+        (PathPattern::Prefix { prefix, .. }, PathPattern::Fixed { path, .. })
+        | (PathPattern::Fixed { path, .. }, PathPattern::Prefix { prefix, .. }) => {
+            whole_paths(prefix).find(|whole| whole == path)
+        }
+        (PathPattern::Prefix { prefix: one, .. }, PathPattern::Prefix { prefix: two, .. }) => {
+            whole_paths(one).find(|path| whole_paths(two).any(|other| *path == other))
         }
         (
             PathPattern::Dataset { prefix: p1, suffix: s1 },
@@ -27,6 +34,11 @@ pub(super) fn common_path(one: &PathPattern, two: &PathPattern) -> Option<String
         }
         _ => None,
     }
+}
+
+/// The paths of HEC behind a prefix.
+fn whole_paths(prefix: &str) -> impl Iterator<Item = String> {
+    HEC_PATHS.iter().map(move |(path, _)| format!("{prefix}{path}"))
 }
 
 /// A text that is `head` and then a dataset, and also a dataset and then `tail`.
@@ -55,7 +67,11 @@ mod tests {
 
     use super::*;
 
+    /// A `*` at the end stands for the paths of HEC.
     fn pattern(path: &str) -> PathPattern {
+        if let Some(prefix) = path.strip_suffix('*') {
+            return PathPattern::Prefix { prefix: prefix.into(), dataset: "x".into() };
+        }
         match path.split_once("{dataset}") {
             Some((prefix, suffix)) => {
                 PathPattern::Dataset { prefix: prefix.into(), suffix: suffix.into() }
@@ -67,6 +83,7 @@ mod tests {
     fn is_match(pattern: &PathPattern, path: &str) -> bool {
         match pattern {
             PathPattern::Fixed { path: fixed, .. } => fixed == path,
+            PathPattern::Prefix { prefix, .. } => whole_paths(prefix).any(|whole| whole == path),
             PathPattern::Dataset { prefix, suffix } => path
                 .strip_prefix(prefix.as_str())
                 .and_then(|path| path.strip_suffix(suffix.as_str()))
@@ -90,6 +107,13 @@ mod tests {
             ("/a/{dataset}", "/b/{dataset}", None),
             ("/{dataset}.gz", "/{dataset}.json", None),
             ("/{dataset}", &long, None),
+            ("/a*", "/a*", Some("/a")),
+            ("/a*", "/a", Some("/a")),
+            ("/a*", "/a/raw/1.0", Some("/a/raw/1.0")),
+            ("/a*", "/a/raw*", Some("/a/raw")),
+            ("/a*", "/a/dns*", None),
+            ("/a*", "/a/b", None),
+            ("/a*", "/a/{dataset}", None),
         ];
         for (one, two, expected) in cases {
             for (one, two) in [(one, two), (two, one)] {

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{
     Auth, Choice, Comparison, Compress, Condition, Fields, FileOptions, FileSink, Fsync, Owner,
-    PathPattern, RecordTime, Retain, Rotate, Scalar, SinkKind, StdoutForm, Test, TlsVersion, load,
+    PathPattern, Protocol, RecordTime, Retain, Rotate, Scalar, SinkKind, StdoutForm, Test,
+    TlsVersion, load,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
@@ -253,6 +254,14 @@ fn reads_what_is_not_the_default() {
             sinks = ["y"]
             [endpoint.a]
             path = "/{dataset}/end"
+            [endpoint.c]
+            protocol = "splunk_hec"
+            secret_file = "secrets.txt"
+            [endpoint.d]
+            protocol = "splunk_hec"
+            path = "/hec"
+            dataset = "dns_logs"
+            auth = "none"
             [sink.y.file]
             path = "logs/./{endpoint}-%Y.ndjson"
             time = "event"
@@ -283,13 +292,21 @@ fn reads_what_is_not_the_default() {
     assert_eq!(config.server.tls.client_ca_file, Some(folder.path("fullchain.pem")));
     assert_eq!(config.server.tls.min_version, TlsVersion::V1_3);
     let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
-    assert_eq!(names, ["a", "b"]);
-    let [a, b] = config.endpoints.as_slice() else { unreachable!() };
+    assert_eq!(names, ["a", "b", "c", "d"]);
+    let [a, b, c, d] = config.endpoints.as_slice() else { unreachable!() };
     assert_eq!(a.auth, Auth::None, "the client certificate proves the sender");
     assert_eq!(a.path, PathPattern::Dataset { prefix: "/".into(), suffix: "/end".into() });
     assert_eq!(a.sinks, ["x", "y"]);
     let file = folder.path("secrets.txt");
-    assert_eq!(b.auth, Auth::Secret { header: "cf-secret".into(), file });
+    assert_eq!(b.auth, Auth::Secret { header: "cf-secret".into(), file: file.clone() });
+    assert_eq!(c.auth, Auth::Token { file });
+    let prefix = |prefix: &str, dataset: &str| PathPattern::Prefix {
+        prefix: prefix.into(),
+        dataset: dataset.into(),
+    };
+    assert_eq!(c.path, prefix("/services/collector", "splunk_hec"));
+    assert_eq!((&d.path, &d.auth), (&prefix("/hec", "dns_logs"), &Auth::None));
+    assert_eq!((b.protocol, d.protocol), (Protocol::Logpush, Protocol::SplunkHec));
     assert_eq!(b.path, PathPattern::Fixed { path: "/b".into(), dataset: "dns_logs".into() });
     assert_eq!(b.allow_from, ["192.0.2.0/24", "2001:db8::1/128"].map(|net| net.parse().unwrap()));
     assert_eq!(b.sinks, ["y"]);

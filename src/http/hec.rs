@@ -1,0 +1,195 @@
+//! The words of Splunk's HTTP Event Collector: how a token is shown, and what answers look like.
+//!
+//! Senders look at status and code, so both are Splunk's. Where Splunk has no code for it, the code is
+//! the status, as Splunk itself does it for a path that is not there.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use super::refusal::{Refusal, Shown};
+
+/// An answer.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    text: &'a str,
+    code: u16,
+    /// What to do, where the text does not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+/// The body of a 200.
+pub(super) fn accepted() -> Bytes {
+    body("Success", 0, None)
+}
+
+/// Status and body of the answer to a question for the health.
+pub(super) fn health(is_healthy: bool) -> (StatusCode, Bytes) {
+    // Anybody may ask, so it is not said why.
+    if is_healthy {
+        (StatusCode::OK, body("HEC is healthy", 17, None))
+    } else {
+        let text = "HEC is unhealthy, queues are full";
+        (StatusCode::SERVICE_UNAVAILABLE, body(text, 18, None))
+    }
+}
+
+/// The status of a refusal.
+pub(super) fn status(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Unauthorized(Shown::Wrong) => StatusCode::FORBIDDEN,
+        Refusal::Unauthorized(Shown::InQuery) => StatusCode::BAD_REQUEST,
+        other => other.status(),
+    }
+}
+
+/// The body of a refusal.
+pub(super) fn refused(refusal: &Refusal) -> Bytes {
+    let text = refusal.text();
+    let detail = Some(text.trim_end());
+    let status = status(refusal);
+    match refusal {
+        Refusal::Unauthorized(Shown::Nothing) => body("Token is required", 2, None),
+        Refusal::Unauthorized(Shown::Unreadable) => body("Invalid authorization", 3, None),
+        Refusal::Unauthorized(Shown::Wrong) => body("Invalid token", 4, None),
+        Refusal::Unauthorized(Shown::InQuery) => {
+            body("Query string authorization is not enabled", 16, None)
+        }
+        Refusal::NoData => body("No data", 5, None),
+        Refusal::AckDisabled => body("ACK is disabled", 14, None),
+        Refusal::Malformed { .. } | Refusal::Disconnected { .. } => {
+            body("Invalid data format", 6, detail)
+        }
+        Refusal::Unavailable { .. } => body("Server is busy", 9, detail),
+        Refusal::NotFound => {
+            let detail = "the paths here end with /event, /raw, /health and /ack";
+            let text = "The requested URL was not found on this server.";
+            body(text, status.as_u16(), Some(detail))
+        }
+        Refusal::Forbidden
+        | Refusal::MethodNotAllowed { .. }
+        | Refusal::BodyTimeout { .. }
+        | Refusal::TooLarge { .. }
+        | Refusal::UnsupportedEncoding => {
+            body(status.canonical_reason().unwrap_or_default(), status.as_u16(), detail)
+        }
+    }
+}
+
+/// For the log: what the sender must change, if the token is at fault.
+pub(super) fn advice(shown: Shown) -> &'static str {
+    match shown {
+        Shown::Nothing => {
+            "no token: the sender must show one as `Authorization: Splunk TOKEN`, a Logpush job by \
+             header_Authorization=Splunk%20TOKEN in destination_conf"
+        }
+        Shown::Unreadable => {
+            "`Authorization` is neither `Splunk TOKEN` nor Basic with the token as the password"
+        }
+        Shown::InQuery => {
+            "the token is in the query, where it gets into logs: make another one, and show it as \
+             `Authorization: Splunk TOKEN`"
+        }
+        Shown::Wrong => "the token is none of those in the endpoint's secret_file",
+    }
+}
+
+fn body(text: &str, code: u16, detail: Option<&str>) -> Bytes {
+    serde_json::to_vec(&Answer { text, code, detail }).unwrap_or_default().into()
+}
+
+/// The token in a value of `Authorization`: behind `Splunk`, or the password of Basic. `None` if there
+/// is none.
+pub(super) fn token(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
+    let rest = rest.trim_ascii();
+    if rest.is_empty() {
+        None
+    } else if scheme.eq_ignore_ascii_case(b"splunk") {
+        Some(rest.into())
+    } else if scheme.eq_ignore_ascii_case(b"basic") {
+        let mut token = base64(rest)?;
+        let colon = token.iter().position(|byte| *byte == b':')?;
+        Some(token.split_off(colon + 1).into())
+    } else {
+        None
+    }
+}
+
+/// Whether a query holds a token: Splunk does not take it there either, unless it is told to.
+pub(super) fn has_token_in_query(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("token=")))
+}
+
+/// What base64 stands for.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let mut bytes = Vec::with_capacity(text.len());
+    for group in digits.chunks(4) {
+        let mut bits = 0_u32;
+        for digit in group {
+            bits = bits << 6 | u32::from(sextet(*digit)?);
+        }
+        let [_, first, second, third] = (bits << (6 * (4 - group.len()))).to_be_bytes();
+        // A digit alone is less than a byte.
+        let whole = group.len().checked_sub(1).filter(|whole| *whole > 0)?;
+        bytes.extend([first, second, third].into_iter().take(whole));
+    }
+    Some(bytes)
+}
+
+fn sextet(digit: u8) -> Option<u8> {
+    Some(match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_as_it_is_written() {
+        for (text, want) in [
+            ("", Some("")),
+            ("Zg==", Some("f")),
+            ("Zm8=", Some("fo")),
+            ("Zm9v", Some("foo")),
+            ("Zm9vYg==", Some("foob")),
+            ("Zm9vYmE", Some("fooba")),
+            ("Zm9vYmFy", Some("foobar")),
+            ("Pz8/Pj4+", Some("???>>>")),
+            ("Z", None),
+            ("Zm9vY", None),
+            ("Zm-v", None),
+            ("Zg==Zg==", None),
+        ] {
+            assert_eq!(
+                base64(text.as_bytes()),
+                want.map(|want| want.as_bytes().to_vec()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn answers_are_splunks_and_say_what_to_do_where_those_do_not() {
+        let text = |refusal: &Refusal| String::from_utf8(refused(refusal).to_vec()).unwrap();
+        assert_eq!(*accepted(), *b"{\"text\":\"Success\",\"code\":0}");
+        assert_eq!(text(&Refusal::NoData), "{\"text\":\"No data\",\"code\":5}");
+        let large = text(&Refusal::body_too_large(1000, None));
+        assert!(large.starts_with("{\"text\":\"Payload Too Large\",\"code\":413,"), "{large}");
+        assert!(large.contains("raise limits.max_body_bytes"), "{large}");
+        let busy = text(&Refusal::unavailable("the spool is full"));
+        let want = "{\"text\":\"Server is busy\",\"code\":9,\"detail\":\"the spool is full\"}";
+        assert_eq!(busy, want);
+    }
+}
