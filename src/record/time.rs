@@ -1,4 +1,4 @@
-//! Timestamps of records, in every form that Logpush has for them.
+//! Timestamps of records, in every form that Logpush and Splunk's HTTP Event Collector have for them.
 //!
 //! Exact: no float stands between the text and the time, since 19 digits do not fit into one.
 
@@ -8,8 +8,9 @@ use super::Value;
 
 impl Value<'_> {
     /// Reads a time: RFC 3339 with up to nine digits of a second, or a whole number of seconds (ten
-    /// digits), milliseconds (13), microseconds (16) or nanoseconds (19), quoted or not. `None` for
-    /// all else, and for a zero in any of these forms: that is how Logpush says "no value".
+    /// digits), milliseconds (13), microseconds (16) or nanoseconds (19), or seconds with up to nine
+    /// digits behind a point, quoted or not. `None` for all else, and for a zero in any of these forms:
+    /// that is how Logpush says "no value".
     pub fn time(&self) -> Option<Timestamp> {
         match self {
             Self::Number(text) => since_epoch(text),
@@ -21,6 +22,12 @@ impl Value<'_> {
 
 /// The unit follows from the number of digits: it is right from 2001 to 2286.
 fn since_epoch(text: &str) -> Option<Timestamp> {
+    if let Some((seconds, fraction)) = text.split_once('.') {
+        let is_fraction = (1..=9).contains(&fraction.len());
+        let nanoseconds = format!("{seconds}{fraction:0<9}");
+        let fits = seconds.len() == 10 && is_fraction && !fraction.contains('.');
+        return if fits { since_epoch(&nanoseconds) } else { None };
+    }
     if text.starts_with('0') || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -74,6 +81,8 @@ mod tests {
             ("1653557034123", "2022-05-26T09:23:54.123Z"),
             ("1653557034123456", "2022-05-26T09:23:54.123456Z"),
             ("1653557034123456789", "2022-05-26T09:23:54.123456789Z"),
+            ("1653557034.5", "2022-05-26T09:23:54.5Z"),
+            (r#""1653557034.123456789""#, "2022-05-26T09:23:54.123456789Z"),
             (r#""1653557034""#, "2022-05-26T09:23:54Z"),
             (r#""1653557034123456789""#, "2022-05-26T09:23:54.123456789Z"),
         ];
@@ -93,7 +102,12 @@ mod tests {
             "[1653557034]",
             r#"{"a":1653557034}"#,
             "-1653557034",
-            "1653557034.5",
+            "1653557034.",
+            "1653557034.1234567891",
+            "1653557034.5.5",
+            "1653557034.-5",
+            "165355703.45",
+            "0653557034.5",
             "1.65e9",
             "16535570341",
             "99999999999999999999",
