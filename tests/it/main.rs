@@ -39,6 +39,8 @@ mod foreign;
 mod formats;
 /// What fuzzing begins with, and what it once found.
 mod fuzz_seeds;
+/// Splunk's HTTP Event Collector is spoken, with the same promises.
+mod hec;
 /// Whoever means harm costs little, and keeps nobody else from being served.
 mod hostile;
 /// Data flows downward: what each layer must not know.

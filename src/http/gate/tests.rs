@@ -1,0 +1,198 @@
+use std::{fs, path::PathBuf};
+
+use hyper::{Request, http::request::Builder};
+
+use super::*;
+use crate::config::Auth;
+
+fn endpoint(name: &str, path: PathPattern, auth: Auth) -> Endpoint {
+    Endpoint {
+        name: name.into(),
+        protocol: match path {
+            PathPattern::Prefix { .. } => Protocol::SplunkHec,
+            _ => Protocol::Logpush,
+        },
+        path,
+        format: Format::Json,
+        columns: vec![],
+        auth,
+        allow_from: vec![],
+        sinks: vec!["s".into()],
+    }
+}
+
+fn pattern(prefix: &str, suffix: &str) -> PathPattern {
+    PathPattern::Dataset { prefix: prefix.into(), suffix: suffix.into() }
+}
+
+fn fixed(path: &str, dataset: &str) -> PathPattern {
+    PathPattern::Fixed { path: path.into(), dataset: dataset.into() }
+}
+
+fn admit(gate: &Gate, request: Builder) -> Result<Admitted, Refusal> {
+    match ask(gate, request)? {
+        Asks::Upload(admitted) => Ok(admitted),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ask(gate: &Gate, request: Builder) -> Result<Asks, Refusal> {
+    let (head, ()) = request.body(()).unwrap().into_parts();
+    gate.admit(&head, "192.0.2.1".parse().unwrap()).asks
+}
+
+#[test]
+fn the_path_finds_the_endpoint_and_the_dataset() {
+    let gate = Gate::open(&[
+        endpoint("all", pattern("/logpush/", ""), Auth::None),
+        endpoint("zone", pattern("/zone/", "/in"), Auth::None),
+        endpoint("dns", fixed("/logpush/dns", "dns_logs"), Auth::None),
+    ])
+    .unwrap();
+    let long = format!("/logpush/{}", "a".repeat(64));
+    for (path, want) in [
+        ("/logpush/http_requests", Some(("all", "http_requests"))),
+        ("/logpush/http_requests?tags=a&b", Some(("all", "http_requests"))),
+        ("/logpush/dns", Some(("dns", "dns_logs"))),
+        ("/zone/x/in", Some(("zone", "x"))),
+        (&long, Some(("all", &"a".repeat(64)))),
+        (&format!("{long}a"), None),
+        ("/logpush/", None),
+        ("/logpush", None),
+        ("/logpush/HTTP", None),
+        ("/logpush/a/", None),
+        ("/logpush/../etc", None),
+        ("/logpush/%2e%2e", None),
+        ("/logpush/a.b", None),
+        ("/", None),
+    ] {
+        let got = match admit(&gate, Request::post(path)) {
+            Ok(admitted) => Some((admitted.endpoint, admitted.dataset)),
+            Err(refusal) => {
+                assert!(matches!(refusal, Refusal::NotFound), "{path}: {refusal:?}");
+                None
+            }
+        };
+        let want = want.map(|(endpoint, dataset)| (endpoint.to_owned(), dataset.to_owned()));
+        assert_eq!(got, want, "{path}");
+    }
+}
+
+#[test]
+fn post_and_put_are_taken_from_the_networks_that_may() {
+    let mut door = endpoint("e", pattern("/", ""), Auth::None);
+    door.allow_from = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let gate = Gate::open(&[door]).unwrap();
+    let from = |method: &str, address: &str| {
+        let request = Request::builder().method(method).uri("/a").body(()).unwrap();
+        gate.admit(&request.into_parts().0, address.parse().unwrap()).asks
+    };
+    assert!(from("POST", "192.0.2.255").is_ok());
+    assert!(from("PUT", "2001:db8::1").is_ok());
+    assert!(matches!(from("POST", "192.0.3.0"), Err(Refusal::Forbidden)));
+    assert!(matches!(from("POST", "::1"), Err(Refusal::Forbidden)));
+    for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PATCH"] {
+        assert!(matches!(from(method, "192.0.2.1"), Err(Refusal::MethodNotAllowed { .. })));
+    }
+}
+
+#[test]
+fn each_live_secret_opens_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let file: PathBuf = dir.path().join("secrets.txt");
+    fs::write(&file, "first-secret\n\n  second \r\n").unwrap();
+    let auth = Auth::Secret { header: "x-key".into(), file: file.clone() };
+    let gate = Gate::open(&[endpoint("e", pattern("/", ""), auth)]).unwrap();
+    let shown = |values: &[&str]| {
+        let request = values
+            .iter()
+            .fold(Request::post("/a"), |request, value| request.header("X-Key", *value));
+        admit(&gate, request).is_ok()
+    };
+    assert!(shown(&["first-secret"]));
+    assert!(shown(&["second"]));
+    assert!(shown(&["wrong", "second"]));
+    for wrong in ["", "first", "first-secret ", "FIRST-SECRET", "first-secretx"] {
+        assert!(!shown(&[wrong.trim_end_matches(' ')]) || wrong.ends_with(' '), "{wrong}");
+    }
+    assert!(!shown(&[]));
+
+    fs::write(&file, "third\n").unwrap();
+    assert_eq!(gate.reload(), Vec::<String>::new());
+    assert!(shown(&["third"]) && !shown(&["first-secret"]));
+
+    fs::remove_file(&file).unwrap();
+    assert_eq!(gate.reload().len(), 1);
+    assert!(shown(&["third"]), "the old ones stay");
+}
+
+#[test]
+fn a_path_of_hec_says_what_is_asked() {
+    let prefix =
+        |prefix: &str| PathPattern::Prefix { prefix: prefix.into(), dataset: "dns_logs".into() };
+    let mut text = endpoint("text", prefix("/services/collector"), Auth::None);
+    text.format = Format::Text;
+    let gate = Gate::open(&[
+        endpoint("all", pattern("/services/collector/", ""), Auth::None),
+        text,
+        endpoint("other", prefix("/services/collector/dns"), Auth::None),
+    ])
+    .unwrap();
+    for (path, name, format) in [
+        ("/services/collector", "text", Format::Concatenated),
+        ("/services/collector/event", "text", Format::Concatenated),
+        ("/services/collector/event/1.0?channel=x", "text", Format::Concatenated),
+        ("/services/collector/raw?sourcetype=a", "text", Format::Text),
+        ("/services/collector/raw/1.0", "text", Format::Text),
+        ("/services/collector/dns/raw", "other", Format::Json),
+        ("/services/collector/dns", "other", Format::Concatenated),
+        ("/services/collector/http_requests", "all", Format::Json),
+    ] {
+        let admitted = admit(&gate, Request::post(path)).unwrap();
+        assert_eq!((admitted.endpoint.as_str(), admitted.form.format), (name, format), "{path}");
+    }
+    for path in ["/services/collector/health", "/services/collector/dns/health/1.0"] {
+        assert_eq!(ask(&gate, Request::get(path)).unwrap(), Asks::Health);
+        let refused = ask(&gate, Request::post(path));
+        assert!(matches!(refused, Err(Refusal::MethodNotAllowed { .. })), "{refused:?}");
+    }
+    let refused = ask(&gate, Request::post("/services/collector/ack?channel=x"));
+    assert!(matches!(refused, Err(Refusal::AckDisabled)), "{refused:?}");
+    let methods = ask(&gate, Request::options("/services/collector/event/1.0")).unwrap();
+    assert_eq!(methods, Asks::Methods("POST, PUT, OPTIONS"));
+    for (path, protocol) in [
+        ("/services/collector/", Protocol::SplunkHec),
+        ("/services/collector/raw/2.0", Protocol::SplunkHec),
+        ("/services/collectors/A", Protocol::Logpush),
+        ("/services", Protocol::Logpush),
+    ] {
+        let (head, ()) = Request::post(path).body(()).unwrap().into_parts();
+        let visit = gate.admit(&head, "192.0.2.1".parse().unwrap());
+        assert!(matches!(visit.asks, Err(Refusal::NotFound)), "{path}");
+        assert_eq!(visit.protocol, protocol, "{path}");
+    }
+}
+
+#[test]
+fn only_the_encoding_can_be_unsupported() {
+    let gate = Gate::open(&[endpoint("e", pattern("/", ""), Auth::None)]).unwrap();
+    let with = |values: &[&str]| {
+        let request = values.iter().fold(
+            Request::post("/a").header("Content-Type", "text/plain; charset=utf-8"),
+            |request, value| request.header("Content-Encoding", *value),
+        );
+        admit(&gate, request).map(|admitted| admitted.form.encoding)
+    };
+    for (values, want) in [
+        (&[][..], Encoding::Identity),
+        (&["identity"], Encoding::Identity),
+        (&["gzip"], Encoding::Gzip),
+        (&["GZip"], Encoding::Gzip),
+        (&["x-gzip"], Encoding::Gzip),
+    ] {
+        assert_eq!(with(values).unwrap(), want, "{values:?}");
+    }
+    for values in [&["br"][..], &["zstd"], &["gzip, gzip"], &["gzip", "gzip"], &["gzip,br"]] {
+        assert!(matches!(with(values), Err(Refusal::UnsupportedEncoding)), "{values:?}");
+    }
+}
