@@ -83,7 +83,8 @@ fn a_full_spool_is_in_the_status() {
     });
     assert_eq!(full.take(100).find(|status| *status != 200), Some(503));
     // It says why; what comes first is what was so before.
-    manager.wait("STATUS=refusing: the spool is full (spool.max_bytes = 256 KiB): the sink archive");
+    manager
+        .wait("STATUS=refusing: the spool is full (spool.max_bytes = 256 KiB): the sink archive");
     std::fs::remove_dir(daemon.path("out/http_requests.ndjson")).unwrap();
     manager.wait("STATUS=receiving");
     daemon.stop().in_order();

@@ -21,19 +21,25 @@ pub(super) const TABLES: &[Table] = &[Table {
                    to 64 of `a-z`, `0-9` and `_`. The request itself does not say which dataset it \
                    carries, so each job gets a path of its own. A query behind it is ignored. No \
                    two endpoints may take the same path; one without `{dataset}` goes before one \
-                   with it.",
+                   with it. With `protocol = \"splunk_hec\"` it is what stands before `/raw` and \
+                   `/event`, and may be left out.",
         },
         Key {
             name: "dataset",
             takes: String("name of a dataset"),
             without: Means { text: "the path has `{dataset}`", example: "\"http_requests\"" },
-            text: "Beside a path without `{dataset}`, and only there: the dataset that it is for.",
+            text: "Beside a path without `{dataset}`, and only there: the dataset that it is for. \
+                   It names the files and the series of metrics.",
         },
         Key {
             name: "protocol",
-            takes: OneOf(&["logpush"]),
+            takes: OneOf(&["logpush", "splunk_hec"]),
             without: Default("\"logpush\""),
-            text: "What is spoken: Logpush to an HTTP destination.",
+            text: "What is spoken: Logpush to an HTTP destination, or Splunk's HTTP Event \
+                   Collector, which a job with a `splunk://` destination speaks. For the latter \
+                   `path` is the prefix and `\"/services/collector\"` by default, `dataset` is \
+                   `\"splunk_hec\"` by default, and the lines of `secret_file` are tokens. See \
+                   docs/splunk-hec.md.",
         },
         Key {
             name: "secret_file",

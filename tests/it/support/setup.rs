@@ -31,12 +31,8 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let setup = Self {
-            dir,
-            tables: BTreeMap::new(),
-            output: Output::Read,
-            service: Box::default(),
-        };
+        let setup =
+            Self { dir, tables: BTreeMap::new(), output: Output::Read, service: Box::default() };
         setup.write("secrets.txt", SECRET);
         setup
             .table("server", r#"address = "127.0.0.1:0""#)
