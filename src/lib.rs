@@ -10,12 +10,13 @@
 //!
 //! Beside the way stand [`record`], [`select`], [`config`], [`logging`], [`throttle`], [`metrics`], [`admin`] and [`durable`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
-//! running daemon's files, [`client`] how it talks to one, and [`destination`] the text that sends Cloudflare here. Only
-//! `main.rs` prints and exits.
+//! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
+//! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
 
 pub mod admin;
 pub mod cli;
 pub mod client;
+pub mod cloudflare;
 pub mod commands;
 pub mod config;
 pub mod daemon;

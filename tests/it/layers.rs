@@ -10,6 +10,10 @@ use crate::support::repository;
 /// A part of `src/`, and what no file of it may name.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("decode", &["tokio", "hyper", "std::fs", "std::net", "SystemTime", "Instant"]),
+    (
+        "cloudflare",
+        &["tokio", "std::fs", "std::net", "SystemTime", "Timestamp::now", "crate::client"],
+    ),
     ("sink", &["tokio", "hyper", "crate::http", "crate::delivery", "crate::metrics"]),
     (
         "select",
