@@ -5,6 +5,8 @@ use std::{fmt, io};
 /// Why the daemon did not start or ended, or a command did not do its work.
 #[derive(Debug)]
 pub enum Fatal {
+    /// What was asked for cannot be done as it was asked.
+    Usage(String),
     /// Something that the config names cannot be used.
     Config(String),
     /// Files cannot be read or written, or are not whole.
@@ -18,9 +20,11 @@ pub enum Fatal {
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config(what) | Self::Io(what) | Self::Unavailable(what) | Self::Bug(what) => {
-                f.write_str(what)
-            }
+            Self::Usage(what)
+            | Self::Config(what)
+            | Self::Io(what)
+            | Self::Unavailable(what)
+            | Self::Bug(what) => f.write_str(what),
         }
     }
 }

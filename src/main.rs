@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Quarantine(QuarantineCommand::Replay(replay)) => {
             on_files(&replay.config, |config, out| commands::replay::run(config, &replay, out))
         }
+        Command::Job(command) => commands::job::run(&command, &mut stdout()).map_err(Failure::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,6 +71,7 @@ impl Failure {
 impl From<Fatal> for Failure {
     fn from(fatal: Fatal) -> Self {
         let code = match &fatal {
+            Fatal::Usage(_) => exit::USAGE,
             Fatal::Config(_) => exit::CONFIG,
             Fatal::Io(_) => exit::IO,
             Fatal::Unavailable(_) => exit::UNAVAILABLE,
@@ -82,6 +84,10 @@ impl From<Fatal> for Failure {
 /// Standard output. Once nobody reads it any more, what is written is dropped: a replay goes on.
 struct Stdout {
     open: Option<io::StdoutLock<'static>>,
+}
+
+fn stdout() -> Stdout {
+    Stdout { open: Some(io::stdout().lock()) }
 }
 
 impl Stdout {
@@ -126,8 +132,7 @@ fn on_files(
     command: impl FnOnce(&Config, &mut dyn Write) -> Result<(), Fatal>,
 ) -> Result<(), Failure> {
     let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
-    let mut out = Stdout { open: Some(io::stdout().lock()) };
-    command(&config, &mut out)?;
+    command(&config, &mut stdout())?;
     Ok(())
 }
 

@@ -1,8 +1,10 @@
-//! The commands that look after a daemon's files, beside it or while it is down.
+//! The commands: those that look after a daemon's files, beside it or while it is down, and those that
+//! talk to Cloudflare's API or to a destination.
 //!
 //! They write to what they are given and say how it ended; printing errors and exit codes are the
 //! business of `main.rs`.
 
+pub mod job;
 pub mod quarantine;
 pub mod replay;
 pub mod spool;

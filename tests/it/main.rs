@@ -43,6 +43,8 @@ mod fuzz_seeds;
 mod hec;
 /// Whoever means harm costs little, and keeps nobody else from being served.
 mod hostile;
+/// Logpush jobs are managed over Cloudflare's API, as its schema has it, and no secret is shown.
+mod job;
 /// Data flows downward: what each layer must not know.
 mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.

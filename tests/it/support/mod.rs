@@ -1,6 +1,7 @@
 //! What the tests stand on: a daemon of one's own, a client, records, certificates and patience.
 
 mod client;
+pub(crate) mod cloudflare;
 mod daemon;
 mod process;
 mod records;

@@ -1,0 +1,238 @@
+//! Every option of a job arrives under Cloudflare's name, and what Cloudflare would refuse is not sent.
+
+use serde_json::{Value, json};
+
+use super::{Desk, SCOPE, destination_of};
+use crate::support::{
+    Exit, SECRET, Setup,
+    cloudflare::{ACCOUNT, ZONE},
+    finish,
+};
+
+const ALL: [&str; 36] = [
+    "create",
+    "--dataset",
+    "http_requests",
+    "--name",
+    "everything",
+    "--fields",
+    "ClientIP,RayID",
+    "--filter",
+    r#"{ "where": { "key": "RayID", "operator": "!eq", "value": "0" } }"#,
+    "--output-type",
+    "csv",
+    "--batch-prefix",
+    r"ClientIP\tRayID\n",
+    "--batch-suffix",
+    r"\\end",
+    "--record-prefix",
+    "<",
+    "--record-suffix",
+    r">\r\n",
+    "--record-delimiter",
+    ";",
+    "--record-template",
+    "{{.ClientIP}} {{.RayID}}",
+    "--field-delimiter",
+    r"\t",
+    "--timestamp-format",
+    "rfc3339ms",
+    "--sample-rate",
+    "0.25",
+    "--cve-2021-44228",
+    "--merge-subrequests=false",
+    "--max-upload-bytes=5MB",
+    "--max-upload-records=1000",
+    "--max-upload-interval=1m30s",
+    "--kind=edge",
+    "--disabled",
+];
+
+fn everything(destination: &str) -> Value {
+    json!({
+        "dataset": "http_requests", "name": "everything", "enabled": false, "kind": "edge",
+        "destination_conf": destination,
+        "filter": r#"{"where":{"key":"RayID","operator":"!eq","value":"0"}}"#,
+        "max_upload_bytes": 5_000_000, "max_upload_records": 1000, "max_upload_interval_seconds": 90,
+        "output_options": {
+            "field_names": ["ClientIP", "RayID"], "output_type": "csv",
+            "batch_prefix": "ClientIP\tRayID\n", "batch_suffix": "\\end", "record_prefix": "<",
+            "record_suffix": ">\r\n", "record_delimiter": ";", "field_delimiter": "\t",
+            "record_template": "{{.ClientIP}} {{.RayID}}", "timestamp_format": "rfc3339ms",
+            "sample_rate": 0.25, "CVE-2021-44228": true, "merge_subrequests": false
+        }
+    })
+}
+
+#[test]
+fn every_option_arrives() {
+    let daemon = Setup::new().start();
+    let desk = Desk::new(Some(&daemon));
+    let destination = destination_of(&daemon, SECRET);
+    let file = desk.destination(&destination);
+    let created = desk.ok(&[&ALL[..], &["--destination-file", &file]].concat());
+    assert!(created.contains("logpushd job enable 146"), "{created}");
+    let requests = desk.api.take_requests();
+    let (_, body) = requests[0].split_once("jobs ").unwrap();
+    assert_eq!(serde_json::from_str::<Value>(body).unwrap(), everything(&destination));
+    assert_eq!(requests.len(), 1);
+
+    // And back to what Cloudflare does by itself.
+    desk.setup.write("filter.json", "\n");
+    let filter = format!("@{}", desk.setup.path("filter.json").display());
+    desk.ok(&[
+        "update",
+        "146",
+        "--filter",
+        &filter,
+        "--max-upload-bytes",
+        "0",
+        "--max-upload-records",
+        "0",
+        "--max-upload-interval",
+        "0",
+        "--cve-2021-44228=false",
+        "--all-fields",
+    ]);
+    let job = desk.api.job(SCOPE, 146);
+    for (name, value) in [
+        ("filter", json!("")),
+        ("max_upload_bytes", json!(0)),
+        ("max_upload_records", json!(0)),
+        ("max_upload_interval_seconds", json!(0)),
+    ] {
+        assert_eq!(job[name], value, "{name}");
+    }
+    assert_eq!(job["output_options"]["CVE-2021-44228"], false);
+    assert_eq!(job["output_options"]["batch_suffix"], "\\end");
+    assert_eq!(job["output_options"]["field_names"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn a_dry_run_prints_the_request_and_sends_nothing() {
+    let desk = Desk::new(None);
+    let destination = format!("https://logs.example.com/x?header_X-Logpush-Secret={SECRET}");
+    let file = desk.destination(&destination);
+    let words = [&ALL[..], &["--destination-file", &file, "--dry-run"]].concat();
+    let printed = desk.ok(&words);
+    let (head, body) = printed.split_once("\n\n").unwrap();
+    let want = format!(
+        "POST {}/zones/{ZONE}/logpush/jobs\nauthorization: Bearer ***\naccept: application/json\n\
+         user-agent: logpushd/{}\ncontent-type: application/json",
+        desk.api.url(),
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(head, want);
+    let masked = everything("https://logs.example.com/x?header_X-Logpush-Secret=***");
+    assert_eq!(serde_json::from_str::<Value>(body).unwrap(), masked);
+    let printed = desk.ok(&[&words[..], &["--show-secrets"]].concat());
+    assert!(printed.contains(&destination), "{printed}");
+
+    // Without a token, and those that need an answer first say so.
+    let words = ["update", "7", "--dry-run", "--fields", "RayID"];
+    let finished = finish(desk.command(&words).args(["--account", ACCOUNT]));
+    assert_eq!(finished.exit, Exit::Code(0), "{}", finished.stderr);
+    for part in [
+        format!("GET {}/accounts/{ACCOUNT}/logpush/jobs/7\n", desk.api.url()),
+        format!("PUT {}/accounts/{ACCOUNT}/logpush/jobs/7\n", desk.api.url()),
+        "(with what else stands in output_options of the first answer)".to_owned(),
+    ] {
+        assert!(finished.stdout.contains(&part), "{part:?} not in {}", finished.stdout);
+    }
+    for words in [
+        &["list"][..],
+        &["show", "1"],
+        &["enable", "1"],
+        &["delete", "1"],
+        &["fields", "--dataset", "dns_logs"],
+    ] {
+        assert!(desk.ok(&[words, &["--dry-run"]].concat()).contains("authorization: Bearer ***"));
+    }
+    assert_eq!(desk.api.requests(), [""; 0]);
+}
+
+#[test]
+fn fields_are_those_of_the_dataset() {
+    let daemon = Setup::new().start();
+    let desk = Desk::new(Some(&daemon));
+    let listed = desk.ok(&["fields", "--dataset", "dns_logs"]);
+    assert_eq!(
+        listed,
+        "FIELD      DESCRIPTION\nColoCode   string; what ColoCode holds\n\
+         QueryName  string; what QueryName holds\nTimestamp  string; what Timestamp holds\n"
+    );
+    let listed = desk.ok(&["fields", "--dataset", "dns_logs", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["ColoCode"], "string; what ColoCode holds");
+
+    let file = desk.destination(&destination_of(&daemon, SECRET));
+    let token = desk.setup.path("token");
+    let create =
+        ["create", "--dataset", "audit_logs_v2", "--all-fields", "--destination-file", &file];
+    let mut command = desk.command(&create);
+    command.args(["--account", ACCOUNT]).env(
+        "CLOUDFLARE_API_TOKEN",
+        std::fs::read(token).map(|t| String::from_utf8(t).unwrap()).unwrap(),
+    );
+    let finished = finish(&mut command);
+    assert_eq!(finished.exit, Exit::Code(0), "{}", finished.stderr);
+    let job = desk.api.job(&format!("accounts/{ACCOUNT}"), 146);
+    assert_eq!(job["output_options"]["field_names"], json!(["ActionTimestamp", "AuditLogID"]));
+    // The zone has none of it.
+    desk.fails(&create, 69, &["1002 unknown dataset: audit_logs_v2"]);
+}
+
+#[test]
+fn what_cloudflare_would_refuse_is_not_sent() {
+    let desk = Desk::new(None);
+    let good = [
+        "create",
+        "--dataset",
+        "dns_logs",
+        "--destination",
+        "https://h.example/x",
+        "--fields",
+        "ColoCode",
+    ];
+    for (more, says) in [
+        (&["--max-upload-bytes", "4MB"][..], "5MB to 1GB"),
+        (&["--max-upload-records", "999"], "1000 to 1000000"),
+        (&["--max-upload-interval", "10s"], "30s to 5m"),
+        (&["--sample-rate", "0"], "above 0 and up to 1"),
+        (&["--filter", "{}"], "--filter: a filter is an object with the one key \"where\""),
+        (&["--filter", "@/nowhere"], "/nowhere"),
+        (&["--kind", "edge"], "edge is for http_requests only"),
+        (&["--merge-subrequests"], "is for http_requests only"),
+        (&["--record-template", "{{.Other}}"], "names Other"),
+        (&["--all-fields"], "cannot be used with"),
+        (&["--destination-file", "x"], "cannot be used with"),
+        (&["--account", ACCOUNT], "cannot be used with"),
+        (&["--timestamp-format", "iso"], "rfc3339ns"),
+        (&["--output-type", "json"], "ndjson, csv"),
+        (&["--batch-prefix", r"\x"], "behind a backslash"),
+    ] {
+        let code = if more.contains(&"@/nowhere") { 74 } else { 64 };
+        desk.fails(&[&good[..], more].concat(), code, &[says]);
+    }
+    // All at once, where they are not the matter of one option.
+    let said = desk.fails(
+        &["create", "--dataset", "dns_logs", "--destination", "http://h/ x", "--filter", "x"],
+        64,
+        &[
+            "a space cannot stand",
+            "write https://",
+            "say what to send: --fields",
+            "--filter: the filter is no JSON",
+        ],
+    );
+    assert_eq!(said.matches("logpushd: ").count(), 3, "{said}");
+    desk.fails(&["create", "--dataset", "dns_logs", "--fields", "A"], 64, &["--destination-file"]);
+    desk.fails(&["create", "--dataset", "a/b"], 64, &["a-z, 0-9 and _"]);
+    desk.fails(&["update", "7"], 64, &["say what to change"]);
+    desk.fails(&["validate"], 64, &["--destination-file"]);
+    for scope in [&["--zone", "example.com"][..], &[]] {
+        let finished = finish(desk.command(&["list"]).args(scope));
+        assert_eq!(finished.exit, Exit::Code(64), "{finished:?}");
+    }
+    assert_eq!(desk.api.requests(), [""; 0]);
+}

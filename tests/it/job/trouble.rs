@@ -1,0 +1,83 @@
+//! An API that refuses, or is none.
+
+use std::fs;
+
+use super::{Desk, destination_of};
+use crate::support::{
+    Exit, SECRET, Setup,
+    cloudflare::{TOKEN, ZONE},
+    finish, logpushd,
+};
+
+#[test]
+fn refusals_come_with_their_words_and_with_advice() {
+    let desk = Desk::new(None);
+    desk.setup.write("token", "another-token");
+    desk.fails(&["list"], 69, &["403 Forbidden: 10000 Authentication error", "Logs: Edit"]);
+    desk.setup.write("token", TOKEN);
+    let refused = r#"{"success":false,"errors":[{"code":971,"message":"slow down"}]}"#;
+    desk.api.answer_next(429, &[("Retry-After", "42")], refused);
+    desk.fails(&["list"], 69, &["971 slow down", "try again in 42 s"]);
+    desk.api.answer_next(502, &[], "<html>\u{1b}[2Jbad gateway");
+    desk.fails(
+        &["list"],
+        69,
+        &["502 Bad Gateway", r"answers: <html>\u{1b}[2Jbad", "cloudflarestatus"],
+    );
+    desk.api.answer_next(200, &[], r#"{"success":true,"result":{"id":"x"}}"#);
+    desk.fails(&["show", "1"], 69, &["something else than it should", "--json"]);
+    let other = "f".repeat(32);
+    let finished = finish(
+        desk.command(&["list", "--zone", &other]).arg("--token-file").arg(desk.setup.path("token")),
+    );
+    assert_eq!(finished.exit, Exit::Code(69));
+    assert!(finished.stderr.contains("9109"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_zone_has_room_for_four() {
+    let daemon = Setup::new().start();
+    let desk = Desk::new(Some(&daemon));
+    for _ in 0..4 {
+        desk.create(&daemon);
+    }
+    let file = desk.destination(&destination_of(&daemon, SECRET));
+    let fifth =
+        ["create", "--dataset", "dns_logs", "--fields", "ColoCode", "--destination-file", &file];
+    desk.fails(&fifth, 69, &["403 Forbidden: 1004 ", "exceeded max jobs allowed", "4 for a zone"]);
+}
+
+#[test]
+fn who_is_not_trusted_gets_no_token() {
+    let desk = Desk::new(None);
+    let token = desk.setup.path("token");
+    let list = |url: &str, ca: Option<&str>| {
+        let mut command = logpushd();
+        command
+            .args(["job", "list", "--zone", ZONE, "--api-url", url])
+            .arg("--token-file")
+            .arg(&token);
+        if let Some(ca) = ca {
+            command.arg("--ca").arg(desk.setup.path(ca));
+        }
+        finish(&mut command)
+    };
+    let stranger = list(&desk.api.url(), None);
+    assert_eq!(stranger.exit, Exit::Code(69), "{stranger:?}");
+    assert!(stranger.stderr.contains("UnknownIssuer"), "{}", stranger.stderr);
+    assert_eq!(desk.api.requests(), [""; 0]);
+    let closed = list("https://127.0.0.1:1", Some("ca.pem"));
+    assert_eq!(closed.exit, Exit::Code(69), "{closed:?}");
+    assert!(closed.stderr.contains("Cloudflare's API was not reached"), "{}", closed.stderr);
+    let plain = list("http://127.0.0.1:1", Some("ca.pem"));
+    assert_eq!(plain.exit, Exit::Code(64), "{plain:?}");
+    let missing = list(&desk.api.url(), Some("gone.pem"));
+    assert_eq!(missing.exit, Exit::Code(74), "{missing:?}");
+
+    let without = finish(desk.command(&["list"]).args(["--zone", ZONE]));
+    assert_eq!(without.exit, Exit::Code(64), "{without:?}");
+    assert!(without.stderr.contains("CLOUDFLARE_API_TOKEN"), "{}", without.stderr);
+    fs::write(&token, "Bearer x").unwrap();
+    let said = desk.fails(&["list"], 64, &["without \"Bearer\""]);
+    assert!(!said.contains("Bearer x"), "{said}");
+}
