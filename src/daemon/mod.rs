@@ -9,11 +9,11 @@ mod certificates;
 mod housekeeping;
 mod parts;
 mod signals;
+mod sockets;
 mod systemd;
 
 use std::{
     io,
-    net::SocketAddr,
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::Arc,
@@ -33,6 +33,7 @@ use tracing::{debug, error, info, warn};
 
 use self::{
     signals::{Asked, Signals},
+    sockets::Sockets,
     systemd::ServiceManager,
 };
 use crate::{
@@ -65,6 +66,9 @@ const OVERFLOW_CONNECTIONS: usize = 64;
 /// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
 pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let io = |key: &'static str| move |error: io::Error| Fatal::Io(format!("{key}: {error}"));
+    // Before there is a second thread.
+    let sockets = Sockets::from_env(config.admin.address)
+        .map_err(|error| Fatal::Unavailable(error.to_string()))?;
     let manager = ServiceManager::from_env();
     manager.opening();
     let spool = Spool::open(&config.spool.dir, config.spool.max_bytes, config.spool.dedup_window);
@@ -102,7 +106,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         connections: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(permits)),
     };
-    let outcome = daemon.run(&runtime, deliveries);
+    let outcome = daemon.run(&runtime, deliveries, sockets);
     // What still writes to a disk that hangs is not waited for.
     runtime.shutdown_timeout(LAST_WRITES);
     outcome
@@ -129,13 +133,18 @@ struct Daemon {
 type Ended = (String, bool);
 
 impl Daemon {
-    fn run(self, runtime: &Runtime, deliveries: Vec<Delivery>) -> Result<(), Fatal> {
+    fn run(
+        self,
+        runtime: &Runtime,
+        deliveries: Vec<Delivery>,
+        sockets: Sockets,
+    ) -> Result<(), Fatal> {
         let _context = runtime.enter();
         let unavailable = |error: io::Error| Fatal::Unavailable(error.to_string());
-        let listeners: Vec<_> = self.config.server.addresses.iter().copied().map(bind).collect();
-        let listeners =
-            listeners.into_iter().collect::<io::Result<Vec<_>>>().map_err(unavailable)?;
-        let admin = self.bind_admin().map_err(unavailable)?;
+        let server = &self.config.server.addresses;
+        let listeners = sockets::listeners(sockets.public, server).map_err(unavailable)?;
+        let admin =
+            sockets::admin_listener(sockets.admin, self.config.admin).map_err(unavailable)?;
         let signals = Signals::new().map_err(unavailable)?;
 
         let parts = deliveries.len() + listeners.len() + 3;
@@ -188,22 +197,6 @@ impl Daemon {
                 }
                 Auth::None => info!(name, %path, ?sinks, "endpoint without a secret"),
             }
-        }
-    }
-
-    fn bind_admin(&self) -> io::Result<Option<TcpListener>> {
-        let admin = self.config.admin;
-        match listen::bind(admin.address) {
-            Ok(listener) => {
-                let address = listener.local_addr()?;
-                info!(%address, "admin listener: /healthz /readyz /metrics /version");
-                Ok(Some(listener))
-            }
-            Err(error) if !admin.asked_for => {
-                warn!(%error, "going on without the admin listener: set admin.address to choose one");
-                Ok(None)
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -378,13 +371,6 @@ impl Daemon {
             info!("reloaded");
         }
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = listen::bind(address)?;
-    let address = listener.local_addr()?;
-    info!(%address, "listening");
-    Ok(listener)
 }
 
 fn deliver(delivery: Delivery, tell_end: mpsc::Sender<Ended>) -> io::Result<()> {

@@ -1,10 +1,17 @@
-//! What a service manager is told: readiness, reloads, the end, and signs of life.
+//! What a service manager is told (readiness, reloads, the end, signs of life), and what it gives: sockets
+//! that listen.
 
-use std::{os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::unix::net::UnixDatagram,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
-use crate::support::{Http, Setup, Upload, small_records};
+use crate::support::{Connection, Exit, Http, Setup, Upload, small_records};
 
 /// The end of a service manager.
 struct Manager {
@@ -104,7 +111,7 @@ fn signs_of_life_go_on_until_the_end() {
     let records = small_records(1, 100);
     let connection = daemon.connect(Http::One);
     let (upload, feed) = Upload::fed(Some(records.len() as u64));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let answer = scope.spawn(|| connection.send(upload));
         assert!(feed.push(&records[..10]));
         daemon.wait_count("logpushd_received_bytes_total", |bytes| bytes > 0);
@@ -129,4 +136,80 @@ fn a_watchdog_of_somebody_else_is_left_alone() {
     daemon.stop().in_order();
     manager.wait("STOPPING=1");
     assert!(!manager.heard.iter().any(|text| text.contains("WATCHDOG")), "{:?}", manager.heard);
+}
+
+#[test]
+fn a_restart_refuses_no_connection_on_a_socket_that_was_passed() {
+    let mut setup = Setup::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    setup.service.socket = Some((socket.into(), "https"));
+    let mut daemon = setup.start();
+    assert_eq!(daemon.address, address);
+    assert_ne!(daemon.admin, address);
+    daemon.commit(b"{\"a\":0}\n");
+    let mut all = b"{\"a\":0}\n".to_vec();
+    let over = AtomicBool::new(false);
+    let daemon = thread::scope(|scope| {
+        let knocks = scope.spawn(|| {
+            let mut knocks = 0;
+            while !over.load(Ordering::Relaxed) {
+                TcpStream::connect(address).expect("nobody is refused");
+                knocks += 1;
+                thread::sleep(Duration::from_millis(5));
+            }
+            knocks
+        });
+        for round in 1..4 {
+            let trust = daemon.trust();
+            let stopped = daemon.stop().in_order();
+            let record = format!("{{\"a\":{round}}}\n");
+            all.extend(record.as_bytes());
+            // It comes while there is no daemon, and is answered by the next.
+            let waiting = scope.spawn(move || {
+                let connection = Connection::open(address, trust, Http::Two).unwrap();
+                connection.send(Upload::of(record)).committed()
+            });
+            daemon = stopped.start();
+            assert_eq!(waiting.join().unwrap(), 1);
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(knocks.join().unwrap() > 3);
+        daemon
+    });
+    assert_eq!(daemon.stop().in_order().file("out/http_requests.ndjson"), all);
+}
+
+#[test]
+fn the_admin_listener_s_socket_is_known_by_its_name() {
+    let mut setup = Setup::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    setup.service.socket = Some((socket.into(), "admin"));
+    let daemon = setup.start();
+    assert_eq!(daemon.admin, address);
+    assert_eq!(daemon.ask("/readyz").0, 200);
+    daemon.commit(b"{\"a\":0}\n");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_socket_that_is_elsewhere_is_used_and_said() {
+    let mut setup = Setup::new().table("server", "address = \"127.0.0.1:1\"");
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    setup.service.socket = Some((socket.into(), "logpushd.socket"));
+    let daemon = setup.start();
+    daemon.wait_log("server.address names 127.0.0.1:1, and no socket of the service manager");
+    daemon.commit(b"{\"a\":0}\n");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_socket_of_another_kind_is_named() {
+    let mut setup = Setup::new();
+    setup.service.socket = Some((UdpSocket::bind("127.0.0.1:0").unwrap().into(), "https"));
+    let Err(stopped) = setup.try_start() else { panic!("it started") };
+    assert_eq!(stopped.exit, Exit::Code(69));
+    assert!(stopped.log.contains("socket 0 (\"https\") of the service manager"), "{}", stopped.log);
+    assert!(stopped.log.contains("ListenStream="), "{}", stopped.log);
 }

@@ -3,7 +3,6 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
-    net::TcpListener,
     os::fd::OwnedFd,
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
@@ -71,7 +70,7 @@ impl From<ExitStatus> for Exit {
 pub(crate) struct Service {
     pub(crate) env: Vec<(&'static str, String)>,
     /// A socket that listens already, and its name.
-    pub(crate) socket: Option<(TcpListener, &'static str)>,
+    pub(crate) socket: Option<(OwnedFd, &'static str)>,
 }
 
 impl Service {
@@ -85,7 +84,7 @@ impl Service {
                 let mut shell = Command::new("sh");
                 let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"";
                 shell.args(["-c", script, "sh"]).arg(daemon.get_program());
-                shell.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+                shell.stdin(socket.try_clone().unwrap());
                 shell.envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", name)]);
                 shell
             }
