@@ -5,6 +5,7 @@ pub mod job;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 
 use self::job::JobCommand;
 
@@ -42,6 +43,15 @@ pub enum Command {
     /// Manage Logpush jobs over Cloudflare's API
     #[command(subcommand)]
     Job(JobCommand),
+    /// Print a script that completes these commands in a shell
+    ///
+    /// For this session of bash: source <(logpushd completions bash). For good, write it to a file
+    /// of the name that the shell looks for: logpushd (bash), _logpushd (zsh), logpushd.fish.
+    Completions(Completions),
+    /// Print a page of the manual, or write all of them to a folder
+    ///
+    /// What is printed is the source of the page. To read it: logpushd man logpushd.toml | man -l -
+    Man(Man),
 }
 
 /// What to do with the spool.
@@ -78,6 +88,24 @@ pub struct Replay {
     /// Files of the quarantine, or edited ones of their form [default: all that lie there]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Which completions.
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// Which pages.
+#[derive(Debug, clap::Args)]
+pub struct Man {
+    /// Write every page to a file in this folder, and print their paths
+    #[arg(long, value_name = "DIR", conflicts_with = "page")]
+    pub dir: Option<PathBuf>,
+    /// logpushd, logpushd.toml, or a command as in logpushd-spool-list
+    #[arg(value_name = "PAGE", default_value = "logpushd")]
+    pub page: String,
 }
 
 /// Which configuration.

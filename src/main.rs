@@ -9,8 +9,8 @@ use std::{
 
 use clap::Parser as _;
 use logpushd::{
-    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand},
-    commands,
+    cli::{Cli, Command, Completions, ConfigFile, Man, QuarantineCommand, SpoolCommand},
+    commands::{self, manual},
     config::{self, Config, SinkKind, SyslogTarget},
     daemon,
     fatal::Fatal,
@@ -47,6 +47,8 @@ fn main() -> ExitCode {
             on_files(&replay.config, |config, out| commands::replay::run(config, &replay, out))
         }
         Command::Job(command) => commands::job::run(&command, &mut stdout()).map_err(Failure::from),
+        Command::Completions(which) => print_completions(&which),
+        Command::Man(which) => print_manual(&which),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -133,6 +135,19 @@ fn on_files(
 ) -> Result<(), Failure> {
     let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
     command(&config, &mut stdout())?;
+    Ok(())
+}
+
+fn print_completions(which: &Completions) -> Result<(), Failure> {
+    manual::write_completions(which.shell, &mut stdout()).map_err(Fatal::from)?;
+    Ok(())
+}
+
+fn print_manual(which: &Man) -> Result<(), Failure> {
+    match &which.dir {
+        Some(dir) => manual::write_all(dir, &mut stdout())?,
+        None => manual::write_page(&which.page, &mut stdout())?,
+    }
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! business of `main.rs`.
 
 pub mod job;
+pub mod manual;
 pub mod quarantine;
 pub mod replay;
 pub mod spool;

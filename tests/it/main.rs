@@ -49,6 +49,8 @@ mod job;
 mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.
 mod lifecycle;
+/// Pages of the manual and completions are there for every command, and are read by what reads them.
+mod manual;
 /// CEF and LEEF are what somebody else reads them as.
 mod message_formats;
 /// Inputs that other receivers refuse, lose or change: each as docs/odd-inputs.md has it.

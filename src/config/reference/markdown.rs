@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{FILE, tables};
+use super::{EXAMPLE, FILE, tables};
 
 const HEAD: &str = "\
 # Reference of the configuration
@@ -18,6 +18,7 @@ pub(in crate::config) fn document() -> String {
     for paragraph in FILE {
         write!(text, "\n{}\n", linked(paragraph)).unwrap();
     }
+    write!(text, "\nA file that is enough for a job:\n\n```toml\n{EXAMPLE}```\n").unwrap();
     text.push_str("\n| table | keys |\n|---|---|\n");
     for table in tables() {
         let keys = table.keys.iter().map(|key| {

@@ -103,6 +103,20 @@ pub const FILE: &[&str] = &[
      secrets.",
 ];
 
+/// A file that is enough for a job.
+pub const EXAMPLE: &str = "\
+[server.tls]
+cert_file = \"/etc/logpushd/fullchain.pem\"
+key_file = \"/etc/logpushd/privkey.pem\"
+
+[endpoint.main]
+path = \"/logpush/{dataset}\"
+secret_file = \"/etc/logpushd/secrets.txt\"
+
+[sink.archive.file]
+path = \"/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson\"
+";
+
 impl fmt::Display for Takes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -193,6 +193,11 @@ fn its_kinds_are_those_of_the_reader() {
 }
 
 #[test]
+fn its_example_is_a_configuration() {
+    check_text(Path::new("/etc/logpushd/logpushd.toml"), reference::EXAMPLE).unwrap();
+}
+
+#[test]
 fn its_texts_are_whole() {
     for table in reference::tables() {
         let texts = table.keys.iter().map(|key| key.text).chain([table.text]);

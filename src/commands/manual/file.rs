@@ -1,0 +1,64 @@
+//! logpushd.toml(5).
+
+use clap_mangen::roff::{Inline, Roff, bold, roman};
+
+use super::Page;
+use crate::config::reference::{self, Span, Table};
+
+/// What stands at the foot of a page.
+pub(super) const SOURCE: &str = concat!("logpushd ", env!("CARGO_PKG_VERSION"));
+
+pub(super) fn page() -> Page {
+    let name = "logpushd.toml";
+    let mut roff = Roff::new();
+    // An empty date is two quotes: nothing at all would make the next word the date.
+    roff.control("TH", [name, "5", "\"\"", SOURCE, "logpushd"]);
+    keep_words_whole(&mut roff);
+    roff.control("SH", ["NAME"]);
+    roff.text([roman("logpushd.toml - configuration of logpushd")]);
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold("/etc/logpushd/logpushd.toml")]);
+    roff.control("SH", ["DESCRIPTION"]);
+    for paragraph in reference::FILE {
+        roff.control("PP", []);
+        roff.text(inlines(paragraph));
+    }
+    roff.control("SH", ["EXAMPLE"]);
+    roff.control("EX", []);
+    for line in reference::EXAMPLE.lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("EE", []);
+    for table in reference::tables() {
+        add_table(table, &mut roff);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([bold("logpushd(1)")]);
+    Page { name: name.to_owned(), section: 5, roff: roff.render() }
+}
+
+/// A key that is hyphenated at the end of a line is one that nobody can copy.
+pub(super) fn keep_words_whole(roff: &mut Roff) {
+    roff.control("nh", []);
+    roff.control("ad", ["l"]);
+}
+
+fn add_table(table: &Table, roff: &mut Roff) {
+    roff.control("SH", [format!("[{}]", table.name).as_str()]);
+    roff.text(inlines(table.text));
+    for key in table.keys {
+        roff.control("TP", []);
+        roff.text([bold(key.name)]);
+        roff.text(inlines(&format!("{}; {}", key.takes, key.without)));
+        roff.control("br", []);
+        roff.text(inlines(key.text));
+    }
+}
+
+fn inlines(text: &str) -> Vec<Inline> {
+    let inline = |span| match span {
+        Span::Plain(words) => roman(words),
+        Span::Literal(words) => bold(words),
+    };
+    reference::spans(text).map(inline).collect()
+}
