@@ -221,9 +221,14 @@ impl Daemon {
     fn serve_admin(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
         let (acceptor, places) = (Arc::clone(&self.acceptor), self.places.clone());
+        let readiness = self.readiness();
         let render = move || {
+            match readiness() {
+                Ok(()) => metrics.ready(),
+                Err(_) => metrics.not_ready(),
+            }
             let (batches, bytes) = spool.size();
-            metrics.spool(bytes, batches as u64);
+            metrics.spool(bytes, batches as u64, spool.room_bytes());
             metrics.certificate_expiry(acceptor.not_after());
             for (sink, place) in places.iter().enumerate() {
                 let oldest = spool.oldest_for(*place).map_or(0, Timestamp::as_microsecond);

@@ -53,8 +53,10 @@ pub struct Metrics {
     /// One more than there are bounds: the last takes what is above all of them.
     commits: [AtomicU64; COMMIT_BUCKETS.len() + 1],
     commit_micros: AtomicU64,
+    ready: AtomicU64,
     spool_bytes: AtomicU64,
     spool_batches: AtomicU64,
+    spool_room_bytes: AtomicU64,
     quarantine_bytes: AtomicU64,
     quarantine_removed_bytes: AtomicU64,
     certificate_expiry: AtomicI64,
@@ -137,8 +139,10 @@ impl Metrics {
             inflated_bytes: AtomicU64::new(0),
             commits: Default::default(),
             commit_micros: AtomicU64::new(0),
+            ready: AtomicU64::new(0),
             spool_bytes: AtomicU64::new(0),
             spool_batches: AtomicU64::new(0),
+            spool_room_bytes: AtomicU64::new(0),
             quarantine_bytes: AtomicU64::new(0),
             quarantine_removed_bytes: AtomicU64::new(0),
             certificate_expiry: AtomicI64::new(0),
@@ -194,10 +198,21 @@ impl Metrics {
         self.commit_micros.fetch_add(micros, Relaxed);
     }
 
-    /// What the spool holds now.
-    pub fn spool(&self, bytes: u64, batches: u64) {
+    /// Batches are accepted now.
+    pub fn ready(&self) {
+        self.ready.store(1, Relaxed);
+    }
+
+    /// Batches are refused now.
+    pub fn not_ready(&self) {
+        self.ready.store(0, Relaxed);
+    }
+
+    /// What the spool holds now, and what it has room for.
+    pub fn spool(&self, bytes: u64, batches: u64, room_bytes: u64) {
         self.spool_bytes.store(bytes, Relaxed);
         self.spool_batches.store(batches, Relaxed);
+        self.spool_room_bytes.store(room_bytes, Relaxed);
     }
 
     /// What the quarantine holds now, and what was removed from it to keep its bounds.

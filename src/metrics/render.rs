@@ -22,6 +22,12 @@ impl Metrics {
 
     pub(super) fn render_at(&self, now_micros: u64) -> String {
         let mut text = Exposition::default();
+        text.family(
+            "logpushd_ready",
+            Kind::Gauge,
+            "1 while batches are accepted, 0 while they are refused; /readyz says why.",
+        );
+        text.sample(&[], value(&self.ready));
         self.render_requests(&mut text);
         self.render_commits(&mut text);
         self.render_sinks(&mut text, now_micros);
@@ -131,6 +137,12 @@ impl Metrics {
         text.sample(&[], value(&self.spool_bytes));
         text.family("logpushd_spool_batches", Kind::Gauge, "Batches that wait in the spool.");
         text.sample(&[], value(&self.spool_batches));
+        text.family(
+            "logpushd_spool_room_bytes",
+            Kind::Gauge,
+            "What more may wait: what is left of spool.max_bytes, or of the disk if that is less.",
+        );
+        text.sample(&[], value(&self.spool_room_bytes));
     }
 
     fn render_sinks(&self, text: &mut Exposition, now_micros: u64) {

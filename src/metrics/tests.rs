@@ -23,7 +23,8 @@ fn the_exposition_is_as_promised() {
     for micros in [900, 1_000, 1_001, 600_000, 60_000_000] {
         metrics.commit(Duration::from_micros(micros));
     }
-    metrics.spool(8_192, 2);
+    metrics.ready();
+    metrics.spool(8_192, 2, 90_000);
     metrics.quarantine(900, 100);
     metrics.quarantine(700, 200);
     metrics.sink_delivered(0, 1_500);
@@ -45,6 +46,8 @@ fn the_exposition_is_as_promised() {
     assert_eq!(text.len(), golden.len(), "{text}");
 
     drop(open);
+    metrics.not_ready();
+    assert!(metrics.render().contains("\nlogpushd_ready 0\n"));
     assert!(metrics.render().contains("\nlogpushd_connections 0\n"));
 }
 

@@ -72,14 +72,25 @@ impl Spool {
             return Err(NoRoom::SpoolFull { max_bytes: self.max_bytes, behind });
         }
         // Where that cannot be told, writing will tell.
-        let Ok(disk) = rustix::fs::statvfs(&self.batches) else { return Ok(()) };
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let all = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let reserve = RESERVE_BYTES.min(all / RESERVE_PART);
+        let Some((free, reserve)) = self.disk() else { return Ok(()) };
         if free < reserve.saturating_add(bytes) {
             return Err(NoRoom::DiskFull { free, reserve });
         }
         Ok(())
+    }
+
+    /// How many bytes more may wait, as far as the limit and the disk go.
+    pub fn room_bytes(&self) -> u64 {
+        let left = self.max_bytes.saturating_sub(self.size().1);
+        self.disk().map_or(left, |(free, reserve)| left.min(free.saturating_sub(reserve)))
+    }
+
+    /// What is free on the disk, and what must stay so.
+    fn disk(&self) -> Option<(u64, u64)> {
+        let disk = rustix::fs::statvfs(&self.batches).ok()?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let all = disk.f_blocks.saturating_mul(disk.f_frsize);
+        Some((free, RESERVE_BYTES.min(all / RESERVE_PART)))
     }
 
     /// Whether the disk takes what it is given. Asked only after a failure, it tries.

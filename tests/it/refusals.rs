@@ -256,6 +256,8 @@ fn a_full_spool_is_503_and_not_ready_until_the_sink_works_again() {
     daemon.write("out", "in the way");
     let daemon = daemon.start();
     assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(daemon.count("logpushd_ready"), 1);
+    assert_eq!(daemon.count("logpushd_spool_room_bytes"), 256 << 10);
     let mut delivered = Vec::new();
     for batch in 0.. {
         // Of unknown length, so that the spool fills to the brim and not only nearly.
@@ -282,11 +284,14 @@ fn a_full_spool_is_503_and_not_ready_until_the_sink_works_again() {
     assert_eq!(status, 503);
     assert!(why.contains("spool.max_bytes"), "{why}");
     assert_eq!(daemon.ask("/healthz").0, 200, "alive all the same");
+    assert_eq!(daemon.count("logpushd_ready"), 0);
+    assert_eq!(daemon.count("logpushd_spool_room_bytes"), 0);
     assert!(daemon.count("logpushd_sink_errors_total{sink=\"archive\"}") >= 1);
 
     fs::remove_file(daemon.path("out")).unwrap();
     daemon.wait_file("out/http_requests.ndjson", &delivered);
     wait_until("ready again", || daemon.ask("/readyz").0 == 200);
+    assert_eq!(daemon.count("logpushd_ready"), 1);
     daemon.commit(b"{\"a\":1}\n");
     delivered.extend(b"{\"a\":1}\n");
     daemon.wait_file("out/http_requests.ndjson", &delivered);
