@@ -150,3 +150,98 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+    use crate::spool::NoRoom;
+
+    /// One of each sort, and of those that are told apart by a text of their own.
+    fn samples() -> Vec<Refusal> {
+        let sink = || String::from("archive");
+        let full = NoRoom::SpoolFull { max_bytes: 10 << 30, behind: sink() };
+        let disk = NoRoom::DiskFull { free: 5 << 20, reserve: 256 << 20 };
+        let write = NoRoom::CannotWrite { error: String::from("Read-only file system") };
+        let samples = vec![
+            Refusal::Malformed { what: String::from("invalid chunk size") },
+            Refusal::Disconnected { what: String::from("unexpected end") },
+            Refusal::Unauthorized(Shown::Wrong),
+            Refusal::Forbidden,
+            Refusal::NotFound,
+            Refusal::MethodNotAllowed { allow: "POST, PUT" },
+            Refusal::MethodNotAllowed { allow: "GET" },
+            Refusal::NoData,
+            Refusal::AckDisabled,
+            Refusal::BodyTimeout { waited: Duration::from_secs(30) },
+            Refusal::body_too_large(1 << 20, Some(1 << 21)),
+            Refusal::body_too_large(1 << 20, None),
+            Refusal::larger_than_spool(1 << 20, 1 << 21),
+            Refusal::inflates_too_large(1 << 20),
+            Refusal::UnsupportedEncoding,
+            Refusal::cannot_store(&io::Error::other("no")),
+            Refusal::unavailable(&full),
+            Refusal::unavailable(&disk),
+            Refusal::unavailable(&write),
+        ];
+        for sample in &samples {
+            // A variant that is not here does not compile: give it a sample, too.
+            match sample {
+                Refusal::Malformed { .. }
+                | Refusal::Disconnected { .. }
+                | Refusal::Unauthorized(_)
+                | Refusal::Forbidden
+                | Refusal::NotFound
+                | Refusal::MethodNotAllowed { .. }
+                | Refusal::NoData
+                | Refusal::AckDisabled
+                | Refusal::BodyTimeout { .. }
+                | Refusal::TooLarge { .. }
+                | Refusal::UnsupportedEncoding
+                | Refusal::Unavailable { .. } => {}
+            }
+        }
+        samples
+    }
+
+    /// Whether `text` is `symptom`, in which `...` stands for anything.
+    fn is_of(symptom: &str, text: &str) -> bool {
+        let mut rest = text;
+        let mut parts = symptom.split("...").peekable();
+        let mut is_first = true;
+        while let Some(part) = parts.next() {
+            let Some(at) = rest.find(part) else { return false };
+            if is_first && at > 0 {
+                return false;
+            }
+            is_first = false;
+            rest = rest.get(at + part.len()..).unwrap_or_default();
+            if parts.peek().is_none() && !part.is_empty() && !rest.is_empty() {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn each_text_is_explained() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+        let document = fs::read_to_string(path).unwrap();
+        let (_, answers) = document.split_once("\n## What the daemon answers\n").unwrap();
+        let (answers, _) = answers.split_once("\n## ").unwrap();
+        let headings = answers.lines().filter_map(|line| line.strip_prefix("### "));
+        let symptoms: Vec<_> = headings.map(|heading| heading.trim_matches('`')).collect();
+        let mut used = BTreeSet::new();
+        for refusal in samples() {
+            let text = refusal.text();
+            let symptom = match text.trim_end() {
+                "" => symptoms.iter().find(|symptom| symptom.ends_with("without a text")),
+                text => symptoms.iter().find(|symptom| is_of(symptom, text)),
+            };
+            let symptom = symptom.unwrap_or_else(|| panic!("nothing explains {refusal:?}: {text}"));
+            used.insert(*symptom);
+        }
+        assert!(used.len() > 12, "{used:?}");
+    }
+}
