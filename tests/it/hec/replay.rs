@@ -25,12 +25,15 @@ fn events_over_a_limit_come_back_after_it_was_raised_and_a_body_after_it_was_men
     let setup =
         setup().table("limits", r#"max_record_bytes = "1KiB""#).table("spool", r#"dir = "spool""#);
     let daemon = setup.start();
+    let quarantined = "{\"status\":\"quarantined\",\"records\":0,\"quarantined\":1}";
+    // Stays bad, and among events it would take what follows with it.
+    let open = upload("/event", "{\"event\":");
+    assert_eq!(daemon.send(Http::Two, open).success(), quarantined);
     // Two that will be good, and one that is none and stays bad.
     let body = [&long(1), "{\"event\":tru}", "{\"event\":0}", &long(2)].concat();
     assert_eq!(daemon.send(Http::Two, upload("/event", body)).success(), committed(1, 3));
     let whole = gzip(b"{\"event\":3}{\"event\":4}");
     let cut = upload("/event", &whole[..whole.len() - 4]).header("content-encoding", "gzip");
-    let quarantined = "{\"status\":\"quarantined\",\"records\":0,\"quarantined\":1}";
     assert_eq!(daemon.send(Http::Two, cut).success(), quarantined);
 
     let daemon = daemon.stop().in_order().setup.table("limits", "").start();
@@ -52,7 +55,7 @@ fn events_over_a_limit_come_back_after_it_was_raised_and_a_body_after_it_was_men
     let mended = replay(&daemon);
     assert_eq!(mended.exit, Exit::Code(0), "{}{}", mended.stdout, mended.stderr);
     for part in [
-        "3 sent to hec/splunk_hec: 2 taken, 1 still bad and back in quarantine",
+        "4 sent to hec/splunk_hec: 2 taken, 2 still bad and back in quarantine",
         "2 taken, 0 in quarantine, hec/splunk_hec (committed)",
     ] {
         assert!(mended.stdout.contains(part), "{}", mended.stdout);
