@@ -34,6 +34,14 @@ pub enum Command {
     Run(ConfigFile),
     /// Check the configuration and the files that it names, and print every problem
     Validate(ConfigFile),
+    /// Do to a destination what Cloudflare does to it, and name what fails
+    ///
+    /// Reads the destination, resolves, connects, shakes hands and looks at the certificate; then it
+    /// sends Cloudflare's destination check, the same with a wrong secret, and a batch of one record.
+    /// Each step says what Cloudflare would say, and what to do. docs/doctor.md explains them.
+    ///
+    /// Exit codes: 0 fine, also with warnings; 64 the destination cannot be read; 69 a step failed.
+    Doctor(Doctor),
     /// Look at the batches that wait for sinks; works beside the running daemon
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -52,6 +60,24 @@ pub enum Command {
     ///
     /// What is printed is the source of the page. To read it: logpushd man logpushd.toml | man -l -
     Man(Man),
+}
+
+/// What to look at.
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// What stands in a job as destination, or a URL; - reads it from standard input, where no other
+    /// user of the machine sees its secret
+    #[arg(value_name = "URL")]
+    pub destination: String,
+    /// Trust the authorities of this file in place of the public ones
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Send no record
+    #[arg(long)]
+    pub no_batch: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to do with the spool.

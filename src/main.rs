@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser as _;
 use logpushd::{
-    cli::{Cli, Command, Completions, ConfigFile, Man, QuarantineCommand, SpoolCommand},
+    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand},
     commands::{self, manual},
     config::{self, Config, SinkKind, SyslogTarget},
     daemon,
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(file) => run(&file),
         Command::Validate(file) => validate(&file),
+        Command::Doctor(options) => to_stdout(|out| commands::doctor::run(&options, out)),
         Command::Spool(SpoolCommand::List(file)) => on_files(&file, commands::spool::list),
         Command::Spool(SpoolCommand::Verify(file)) => on_files(&file, commands::spool::verify),
         Command::Quarantine(QuarantineCommand::List(file)) => {
@@ -46,9 +47,14 @@ fn main() -> ExitCode {
         Command::Quarantine(QuarantineCommand::Replay(replay)) => {
             on_files(&replay.config, |config, out| commands::replay::run(config, &replay, out))
         }
-        Command::Job(command) => commands::job::run(&command, &mut stdout()).map_err(Failure::from),
-        Command::Completions(which) => print_completions(&which),
-        Command::Man(which) => print_manual(&which),
+        Command::Job(command) => to_stdout(|out| commands::job::run(&command, out)),
+        Command::Completions(which) => {
+            to_stdout(|out| Ok(manual::write_completions(which.shell, out)?))
+        }
+        Command::Man(which) => to_stdout(|out| match &which.dir {
+            Some(dir) => manual::write_all(dir, out),
+            None => manual::write_page(&which.page, out),
+        }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,10 +92,6 @@ impl From<Fatal> for Failure {
 /// Standard output. Once nobody reads it any more, what is written is dropped: a replay goes on.
 struct Stdout {
     open: Option<io::StdoutLock<'static>>,
-}
-
-fn stdout() -> Stdout {
-    Stdout { open: Some(io::stdout().lock()) }
 }
 
 impl Stdout {
@@ -134,20 +136,11 @@ fn on_files(
     command: impl FnOnce(&Config, &mut dyn Write) -> Result<(), Fatal>,
 ) -> Result<(), Failure> {
     let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
-    command(&config, &mut stdout())?;
-    Ok(())
+    to_stdout(|out| command(&config, out))
 }
 
-fn print_completions(which: &Completions) -> Result<(), Failure> {
-    manual::write_completions(which.shell, &mut stdout()).map_err(Fatal::from)?;
-    Ok(())
-}
-
-fn print_manual(which: &Man) -> Result<(), Failure> {
-    match &which.dir {
-        Some(dir) => manual::write_all(dir, &mut stdout())?,
-        None => manual::write_page(&which.page, &mut stdout())?,
-    }
+fn to_stdout(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), Failure> {
+    command(&mut Stdout { open: Some(io::stdout().lock()) })?;
     Ok(())
 }
 

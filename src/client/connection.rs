@@ -66,6 +66,8 @@ pub struct ClientError {
     pub step: Step,
     /// What failed, without the step and the server.
     pub cause: String,
+    /// What the system, or a deadline, said: [`io::ErrorKind::TimedOut`] is one of ours.
+    pub kind: Option<io::ErrorKind>,
     server: String,
 }
 
@@ -75,11 +77,17 @@ impl ClientError {
         server: &(impl fmt::Display + ?Sized),
         cause: &dyn fmt::Display,
     ) -> Self {
-        Self { step, cause: cause.to_string(), server: server.to_string() }
+        Self { step, cause: cause.to_string(), kind: None, server: server.to_string() }
     }
 
-    fn late(step: Step, server: &impl fmt::Display, limit: Duration) -> Self {
-        Self::new(step, server, &format_args!("no answer within {} s", limit.as_secs()))
+    /// A deadline that passed.
+    pub fn late(step: Step, server: &impl fmt::Display, limit: Duration) -> Self {
+        let cause = format_args!("no answer within {} s", limit.as_secs());
+        Self::new(step, server, &cause).of(Some(io::ErrorKind::TimedOut))
+    }
+
+    fn of(self, kind: Option<io::ErrorKind>) -> Self {
+        Self { kind, ..self }
     }
 }
 
@@ -110,7 +118,8 @@ pub async fn resolve(server: &HostPort) -> Result<Vec<SocketAddr>, ClientError> 
 /// # Errors
 /// It is refused, or does not come about within 5 s.
 pub async fn connect(address: SocketAddr) -> Result<TcpStream, ClientError> {
-    let failed = |error: io::Error| ClientError::new(Step::Connect, &address, &error);
+    let failed =
+        |error: io::Error| ClientError::new(Step::Connect, &address, &error).of(Some(error.kind()));
     let stream = timeout(CONNECT, TcpStream::connect(address))
         .await
         .map_err(|_| ClientError::late(Step::Connect, &address, CONNECT))?
@@ -135,7 +144,7 @@ pub async fn handshake(
     timeout(HANDSHAKE, TlsConnector::from(tls).connect(name, stream))
         .await
         .map_err(|_| ClientError::late(Step::Handshake, server, HANDSHAKE))?
-        .map_err(|error| failed(&error))
+        .map_err(|error| failed(&error).of(Some(error.kind())))
 }
 
 /// A connection that HTTP is spoken on, as ALPN decided.
@@ -176,8 +185,9 @@ impl Connection {
         server: &HostPort,
         stream: TlsStream<TcpStream>,
     ) -> Result<Self, ClientError> {
-        let failed =
-            |error: hyper::Error| ClientError::new(Step::Exchange, server, &causes(&error));
+        let failed = |error: hyper::Error| {
+            ClientError::new(Step::Exchange, server, &causes(&error)).of(io_kind(&error))
+        };
         let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = TokioIo::new(stream);
         // A connection's errors come out of the request that they end.
@@ -233,7 +243,7 @@ impl Connection {
         timeout(EXCHANGE, exchange)
             .await
             .map_err(|_| ClientError::late(Step::Exchange, &server, EXCHANGE))?
-            .map_err(|error| failed(&causes(&error)))
+            .map_err(|error| failed(&causes(&error)).of(io_kind(&error)))
     }
 
     /// HTTP/2 has the server's name in the address, HTTP/1.1 in a header.
@@ -266,6 +276,18 @@ async fn read_text(body: &mut Incoming) -> Result<String, hyper::Error> {
     }
     bytes.truncate(MAX_ANSWER_BYTES);
     Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+/// What the system said, if it was the system that failed.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An error and what is behind it: hyper's own text stops short of the cause.

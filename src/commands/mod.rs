@@ -1,9 +1,11 @@
 //! The commands: those that look after a daemon's files, beside it or while it is down, and those that
-//! talk to Cloudflare's API or to a destination.
+//! set up what pushes to it.
 //!
 //! They write to what they are given and say how it ended; printing errors and exit codes are the
 //! business of `main.rs`.
 
+pub mod doctor;
+mod gzip;
 pub mod job;
 pub mod manual;
 pub mod quarantine;

@@ -9,6 +9,7 @@ mod client;
 mod error;
 mod expiry;
 pub mod inspect;
+mod observe;
 mod pinned;
 mod self_signed;
 mod watch;
@@ -32,6 +33,7 @@ pub use self::{
     client::{client, public, public_roots},
     error::TlsError,
     expiry::{Expiry, Reminder},
+    observe::{Observed, Observer, observing},
     pinned::pinned,
     watch::{Change, Watch},
 };

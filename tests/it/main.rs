@@ -31,6 +31,8 @@ mod delivery;
 mod destination_check;
 /// Real filesystems that are full, read-only or broken: nothing acknowledged is lost or doubled.
 mod disks;
+/// What Cloudflare would say to a destination is said beforehand, and what to do about it.
+mod doctor;
 /// What documents and alert rules say of metrics is what the daemon gives.
 mod documentation;
 /// Every fault has an honest answer, and is got over without a hand.

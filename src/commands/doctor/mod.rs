@@ -1,0 +1,158 @@
+//! `logpushd doctor`: does to a destination what Cloudflare does to it, step by step, and names what
+//! fails in Cloudflare's words and in ours.
+//!
+//! A step that fails ends it, except that all is said about a certificate. The destination's headers
+//! and path go to no server whose certificate is not good, unless the destination says so.
+
+mod certificate;
+mod network;
+mod report;
+mod status;
+mod upload;
+mod words;
+
+use std::{
+    io::{self, Read as _, Write},
+    path::Path,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use rustls::ClientConfig;
+use tokio::runtime::Builder;
+
+use self::{
+    report::{Finding, Outcome, Report, Step},
+    upload::Uploader,
+};
+use crate::{
+    cli::Doctor,
+    config::HostPort,
+    destination::{Destination, MAX_CHARS, Parsed, Problem, Problems, Severity, Verification},
+    fatal::Fatal,
+    tls,
+};
+
+/// Looks at the destination, and writes what was found.
+///
+/// # Errors
+/// Also if a step fails, or the destination cannot be read.
+pub fn run(options: &Doctor, out: &mut dyn Write) -> Result<(), Fatal> {
+    let text = match options.destination.as_str() {
+        "-" => read_stdin()?,
+        text => text.to_owned(),
+    };
+    let mut report = Report::default();
+    let destination = read(&text, &mut report);
+    if let Some(destination) = &destination {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let examined = runtime.block_on(examine(destination, options, &mut report));
+        // A resolver that has no answer yet is not waited for.
+        runtime.shutdown_background();
+        examined?;
+    }
+    if options.json {
+        report.write_json(out)?;
+    } else {
+        report.write_text(out)?;
+    }
+    match report.failure() {
+        None => Ok(()),
+        Some(_) if destination.is_none() => {
+            Err(Fatal::Usage("the destination cannot be read".to_owned()))
+        }
+        Some(failure) => {
+            Err(Fatal::Unavailable(format!("{}: {}", failure.step.text(), failure.ours)))
+        }
+    }
+}
+
+fn read_stdin() -> io::Result<String> {
+    let mut text = String::new();
+    // Four bytes are the longest character.
+    let limit = 4 * MAX_CHARS as u64 + 1024;
+    io::stdin().take(limit).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// What stands in the text.
+fn read(text: &str, report: &mut Report) -> Option<Destination> {
+    let (destination, problems) = match Destination::parse(text) {
+        Ok(Parsed { destination, warnings }) => (Some(destination), warnings),
+        Err(Problems(problems)) => (None, problems),
+    };
+    if let Some(destination) = &destination {
+        let headers = match destination.headers.len() {
+            0 => String::new(),
+            1 => " with one header".to_owned(),
+            count => format!(" with {count} headers"),
+        };
+        report.add(Finding::pass(Step::Destination, format!("{destination}{headers}")));
+    }
+    for problem in problems {
+        let Problem { severity, column, what, advice, cloudflare } = problem;
+        let ours = match column {
+            Some(column) => format!("character {column}: {what}"),
+            None => what,
+        };
+        let finding = match severity {
+            Severity::Error => Finding::fail(Step::Destination, ours, advice),
+            Severity::Warning => Finding::warn(Step::Destination, ours, advice),
+        };
+        report.add(match cloudflare {
+            Some(words) => finding.cloudflare(words),
+            None => finding,
+        });
+    }
+    destination
+}
+
+/// All steps but the first, up to the one that fails.
+async fn examine(
+    destination: &Destination,
+    options: &Doctor,
+    report: &mut Report,
+) -> Result<(), Fatal> {
+    let ca_file = options.ca.as_deref();
+    let roots = tls::public_roots(ca_file).map_err(|error| Fatal::Io(error.to_string()))?;
+    let (observing, watcher) =
+        tls::observing(roots).map_err(|error| Fatal::Bug(error.to_string()))?;
+    let observing = Arc::new(observing);
+    // A name may end with a dot; a certificate's does not.
+    let host = destination.server.host.strip_suffix('.').unwrap_or(&destination.server.host);
+    let server = HostPort { host: host.to_owned(), port: destination.server.port };
+
+    let Some(addresses) = network::resolve(&server, report).await else { return Ok(()) };
+    let Some(stream) = network::connect(&addresses, report).await else { return Ok(()) };
+    let shaken = network::handshake(&server, stream, Arc::clone(&observing), report).await;
+    let (Some(()), Some(observed)) = (shaken, watcher.take()) else { return Ok(()) };
+
+    let findings = certificate::findings(&observed, &server.host, ca_file, Timestamp::now());
+    let is_good = findings.iter().all(|finding| finding.outcome != Outcome::Fail);
+    let is_overlooked = destination.verification == Verification::Skipped;
+    for mut finding in findings {
+        if is_overlooked && finding.outcome == Outcome::Fail {
+            finding.outcome = Outcome::Warn;
+            finding.cloudflare = None;
+        }
+        report.add(finding);
+    }
+    if !is_good && !is_overlooked {
+        return Ok(());
+    }
+    let tls = if is_overlooked { observing } else { verifying(ca_file)? };
+    let destination = Destination { server, ..destination.clone() };
+    let mut uploader = Uploader::new(&destination, tls);
+    let Some(()) = uploader.check(report).await else { return Ok(()) };
+    uploader.secret(report).await;
+    if !options.no_batch {
+        uploader.batch(Timestamp::now(), report).await;
+    }
+    Ok(())
+}
+
+/// What is sent goes over connections of their own, whose certificate rustls has verified.
+fn verifying(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Fatal> {
+    let config = tls::public(ca_file).map_err(|error| Fatal::Io(error.to_string()))?;
+    Ok(Arc::new(config))
+}

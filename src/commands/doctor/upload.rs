@@ -1,0 +1,298 @@
+//! What is sent: the destination check, the same with a wrong secret, and a batch of one record.
+
+use std::{
+    io::ErrorKind,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    header::{
+        ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+        USER_AGENT,
+    },
+};
+use jiff::Timestamp;
+use rustls::ClientConfig;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::{
+    network,
+    report::{Finding, Report, Step},
+    status, words,
+};
+use crate::{
+    client::{self, Answer, ClientError, Request, connection::Connection},
+    commands::gzip::gzip,
+    destination::{Destination, Scheme},
+};
+
+/// How long Cloudflare bears no progress (cloudflare-docs PR 32514).
+const WATCHDOG: Duration = Duration::from_secs(10);
+
+/// What Cloudflare sends to see whether a destination works.
+const CHECK: &[u8] = br#"{"content":"test"}"#;
+
+/// Of an answer so much is shown.
+const SHOWN_CHARS: usize = 200;
+
+/// Headers that hold no secret.
+const PLAIN: [HeaderName; 3] = [CONTENT_TYPE, USER_AGENT, ACCEPT];
+
+/// In place of a secret.
+const WRONG: &str = "logpushd-doctor-wrong-secret";
+
+pub(super) struct Uploader<'a> {
+    destination: &'a Destination,
+    tls: Arc<ClientConfig>,
+    connection: Option<Connection>,
+}
+
+/// What logpushd answers, and what Splunk's collector does.
+#[derive(Deserialize)]
+struct Known {
+    status: Option<String>,
+    quarantined: Option<u64>,
+    text: Option<String>,
+    code: Option<u64>,
+}
+
+impl<'a> Uploader<'a> {
+    /// `tls`: verifies the certificate, unless the destination says that nobody does.
+    pub(super) fn new(destination: &'a Destination, tls: Arc<ClientConfig>) -> Self {
+        Self { destination, tls, connection: None }
+    }
+
+    /// Whether the destination check is taken.
+    pub(super) async fn check(&mut self, report: &mut Report) -> Option<()> {
+        let (mut outcome, time) = self.send(CHECK, self.destination.header_map()).await;
+        if let Err(error) = &mut outcome
+            && error.kind != Some(ErrorKind::TimedOut)
+            && let Some(alert) = network::alert(&self.destination.server, &self.tls).await
+        {
+            error.cause = alert;
+        }
+        let finding = match &outcome {
+            Ok(answer) => self.judge(Step::Check, answer),
+            Err(error) => unanswered(Step::Check, error),
+        };
+        let is_taken = outcome.is_ok_and(|answer| answer.status.is_success());
+        report.add(finding.took(time, WATCHDOG));
+        is_taken.then_some(())
+    }
+
+    /// Whether somebody without the secret is refused.
+    pub(super) async fn secret(&mut self, report: &mut Report) {
+        let right = self.destination.header_map();
+        let is_secret = |name: &HeaderName| !PLAIN.contains(name);
+        if !right.keys().any(is_secret) {
+            report.add(Finding::warn(
+                Step::Secret,
+                "no header carries a secret, so whoever knows the address may post",
+                "have the receiver demand one, and add header_X-Logpush-Secret=SECRET; there is no other proof of who \
+                 sends",
+            ));
+            return;
+        }
+        let mut without = right.clone();
+        let mut wrong = right.clone();
+        for name in right.keys().filter(|name| is_secret(name)) {
+            without.remove(name);
+            wrong.insert(name, in_place_of(name, right.get(name)));
+        }
+        for (headers, what) in [(without, "without the secret"), (wrong, "with a wrong secret")] {
+            let (outcome, time) = self.send(CHECK, headers).await;
+            let finding = match outcome {
+                Ok(answer) if answer.status.is_success() => Finding::warn(
+                    Step::Secret,
+                    format!("taken {what}: anybody may post ({})", answer.status.as_u16()),
+                    "have the receiver demand the header, as endpoint.NAME.secret_file does",
+                ),
+                Ok(answer) => Finding::pass(
+                    Step::Secret,
+                    format!("refused {what} ({})", answer.status.as_u16()),
+                ),
+                Err(error) => Finding::warn(
+                    Step::Secret,
+                    format!("no answer {what}: {}", error.cause),
+                    "a refusal should be an answer, such as 401: whoever runs the job sees it",
+                ),
+            };
+            // How long a refusal takes is nobody's concern: guessing may be slowed down on purpose.
+            report.add(Finding { millis: u64::try_from(time.as_millis()).ok(), ..finding });
+        }
+    }
+
+    /// Whether a batch is taken.
+    pub(super) async fn batch(&mut self, now: Timestamp, report: &mut Report) {
+        // The time makes it another batch each time: else it would be answered as a duplicate.
+        let record = format!(
+            "{{\"logpushd_doctor\":\"a test of the destination, which may be removed\",\"time\":\"{now}\"}}\n"
+        );
+        let (outcome, time) = self.send(record.as_bytes(), self.destination.header_map()).await;
+        let finding = match &outcome {
+            Ok(answer) => self.judge(Step::Batch, answer),
+            Err(error) => unanswered(Step::Batch, error),
+        };
+        report.add(finding.took(time, WATCHDOG));
+    }
+
+    /// Sends a body, over a new connection if there is none. A server may close one at any time between
+    /// two requests: then it is tried once more.
+    async fn send(
+        &mut self,
+        plain: &[u8],
+        headers: HeaderMap,
+    ) -> (Result<Answer, ClientError>, Duration) {
+        let mut request = Request {
+            method: Method::POST,
+            path: self.destination.path_and_query.clone(),
+            headers,
+            body: gzip(plain),
+        };
+        let is_fresh = self.connection.is_none();
+        let (outcome, time) = self.try_send(&mut request).await;
+        if outcome.is_err() && !is_fresh {
+            return self.try_send(&mut request).await;
+        }
+        (outcome, time)
+    }
+
+    async fn try_send(&mut self, request: &mut Request) -> (Result<Answer, ClientError>, Duration) {
+        let mut connection = match self.connection.take().filter(|open| !open.is_closed()) {
+            Some(connection) => connection,
+            None => match Connection::open(&self.destination.server, Arc::clone(&self.tls)).await {
+                Ok(connection) => connection,
+                Err(error) => return (Err(error), Duration::ZERO),
+            },
+        };
+        disguise(&mut request.headers, connection.is_h2());
+        let begun = Instant::now();
+        let late = || ClientError::late(client::Step::Exchange, &self.destination.server, WATCHDOG);
+        let answered = timeout(WATCHDOG, connection.exchange(request)).await;
+        let outcome = answered.unwrap_or_else(|_| Err(late()));
+        if outcome.is_ok() {
+            self.connection = Some(connection);
+        }
+        (outcome, begun.elapsed())
+    }
+
+    fn judge(&self, step: Step, answer: &Answer) -> Finding {
+        let status = answer.status.as_u16();
+        let said = excerpt(&answer.text);
+        if !answer.status.is_success() {
+            let location = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok());
+            let location = location.map(without_query);
+            let advice = status::advice(status, location.as_deref(), self.destination.scheme);
+            let ours = match (said.is_empty(), &location) {
+                (false, _) => format!("{status}: {said}"),
+                (true, Some(to)) => format!("{status}, to {to}"),
+                (true, None) => format!("{status}, and no word"),
+            };
+            let finding = Finding::fail(step, ours, advice);
+            return finding.cloudflare(match step {
+                Step::Batch => words::of_batch(status, &said),
+                _ => words::of_check(status),
+            });
+        }
+        let known = serde_json::from_str(&answer.text);
+        let known =
+            known.unwrap_or(Known { status: None, quarantined: None, text: None, code: None });
+        match (self.destination.scheme, known) {
+            (Scheme::Splunk, Known { code: Some(0), text: Some(text), .. }) => {
+                Finding::pass(step, format!("{status}: {text}"))
+            }
+            (Scheme::Splunk, _) => Finding::warn(
+                step,
+                format!("{status}: {said}"),
+                r#"this is not how a Splunk collector answers ({"text":"Success","code":0}): compare the path"#,
+            ),
+            (_, Known { quarantined: Some(1..), .. }) => Finding::warn(
+                step,
+                format!("{status}, but the record went to quarantine"),
+                "records are JSON objects: if the endpoint has another format, that is as it should be",
+            ),
+            (_, Known { status: Some(word), .. }) => {
+                Finding::pass(step, format!("{status}: {}", word.replace('_', " ")))
+            }
+            _ if answer.status == StatusCode::MULTI_STATUS => Finding::warn(
+                step,
+                format!("{status}: {said}"),
+                "answer 200: Cloudflare was seen to refuse 207",
+            ),
+            _ => Finding::pass(step, format!("{status}: {said}")),
+        }
+    }
+}
+
+/// As Go's client sends it, unless the destination says otherwise.
+fn disguise(headers: &mut HeaderMap, is_h2: bool) {
+    let agent = if is_h2 { "Go-http-client/2.0" } else { "Go-http-client/1.1" };
+    let agent = HeaderValue::from_static(agent);
+    headers.entry(USER_AGENT).or_insert(agent);
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.entry(CONTENT_TYPE).or_insert(text);
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+}
+
+/// A wrong secret of the right form.
+fn in_place_of(name: &HeaderName, right: Option<&HeaderValue>) -> HeaderValue {
+    let scheme = right.and_then(|value| value.to_str().ok()?.split_once(' '));
+    let wrong = match scheme {
+        Some((scheme, _)) if *name == AUTHORIZATION => format!("{scheme} {WRONG}"),
+        _ => WRONG.to_owned(),
+    };
+    HeaderValue::try_from(wrong).unwrap_or(HeaderValue::from_static(WRONG))
+}
+
+fn unanswered(step: Step, error: &ClientError) -> Finding {
+    let alert = words::alert(&error.cause);
+    let advice = if matches!(alert, Some("CertificateRequired")) {
+        "the receiver demands a certificate of its clients, and Cloudflare shows none: take out \
+         server.tls.client_ca_file, and demand a secret header"
+    } else if error.kind == Some(ErrorKind::TimedOut) {
+        "the receiver must answer within 10 s: see what it waits for; it must not wait for whom it passes the records \
+         on to"
+    } else {
+        "see the receiver's log, and whether what listens there speaks HTTP"
+    };
+    words::of_exchange(error, Finding::fail(step, error.to_string(), advice))
+}
+
+/// The beginning of an answer, as one line.
+fn excerpt(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}...", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+/// A query may hold what nobody else should see, such as a login under way.
+fn without_query(location: &str) -> String {
+    location.split(['?', '#']).next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_shown_as_one_short_line() {
+        assert_eq!(excerpt(" a\r\n b\t\n"), "a b");
+        let long = "\u{e9}".repeat(SHOWN_CHARS + 1);
+        assert_eq!(excerpt(&long), format!("{}...", "\u{e9}".repeat(SHOWN_CHARS)));
+        assert_eq!(without_query("https://login.example/a?token=b#c"), "https://login.example/a");
+    }
+
+    #[test]
+    fn a_wrong_secret_has_the_form_of_the_right_one() {
+        let right = HeaderValue::from_static("Splunk 1234");
+        let wrong = in_place_of(&AUTHORIZATION, Some(&right));
+        assert_eq!(wrong, "Splunk logpushd-doctor-wrong-secret");
+        let name = HeaderName::from_static("x-logpush-secret");
+        assert_eq!(in_place_of(&name, Some(&right)), WRONG);
+    }
+}

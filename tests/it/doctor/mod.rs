@@ -1,0 +1,142 @@
+//! `logpushd doctor`: each fault provoked for real, and named in Cloudflare's words and in ours.
+
+mod answers;
+mod certificates;
+mod golden;
+mod network;
+mod pki;
+mod server;
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use self::golden::{compare, render};
+use crate::support::{Exit, Finished, SECRET, Setup, finish, logpushd};
+
+/// How `doctor` is called.
+#[derive(Clone, Copy, Default)]
+struct Call<'a> {
+    ca: Option<&'a Path>,
+    no_batch: bool,
+}
+
+impl Call<'_> {
+    fn trusting(ca: &Path) -> Call<'_> {
+        Call { ca: Some(ca), ..Call::default() }
+    }
+
+    fn command(&self, destination: &str) -> Command {
+        let mut command = logpushd();
+        command.args(["doctor", destination]);
+        if let Some(path) = self.ca {
+            command.arg("--ca").arg(path);
+        }
+        if self.no_batch {
+            command.arg("--no-batch");
+        }
+        command
+    }
+
+    /// Runs it, and gives back the report and how it ended.
+    #[track_caller]
+    fn run(&self, destination: &str) -> (Value, Exit) {
+        let Finished { exit, stdout, stderr } = finish(self.command(destination).arg("--json"));
+        let report: Value = serde_json::from_str(&stdout)
+            .unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+        let is_failed = |step: &Value| step["outcome"] == "fail";
+        let failed = report["steps"].as_array().unwrap().iter().any(is_failed);
+        assert_eq!(report["ok"], !failed);
+        assert_eq!(exit == Exit::Code(0), !failed, "{stdout}");
+        assert_eq!(stderr.is_empty(), !failed, "{stderr}");
+        (report, exit)
+    }
+
+    /// Runs it, and compares what it says with the golden file.
+    #[track_caller]
+    fn says(&self, golden: &str, destination: &str, address: SocketAddr) -> Exit {
+        let (report, exit) = self.run(destination);
+        let ca = self.ca.and_then(Path::to_str).unwrap_or("no authority");
+        compare(golden, &render(&report, address).replace(ca, "ca.pem"));
+        exit
+    }
+}
+
+/// The one finding of a step.
+#[track_caller]
+fn finding<'a>(report: &'a Value, step: &str) -> &'a Value {
+    let steps = report["steps"].as_array().unwrap();
+    let found = steps.iter().find(|finding| finding["step"] == step);
+    found.unwrap_or_else(|| panic!("no step {step} in {report:#}"))
+}
+
+const HEADER: &str = "header_X-Logpush-Secret=a-secret-of-the-tests";
+
+const FAILED: Exit = Exit::Code(69);
+
+#[test]
+fn a_daemon_that_is_as_it_should_passes_every_step() {
+    let daemon = Setup::new().start();
+    let (address, ca) = (daemon.address, daemon.path("fullchain.pem"));
+    let destination = format!("https://{address}/logpush/http_requests?{HEADER}");
+    let call = Call::trusting(&ca);
+    assert_eq!(call.says("good", &destination, address), Exit::Code(0));
+
+    assert_eq!(daemon.logged("answered Cloudflare's destination check").len(), 1);
+    let checks = "logpushd_batches_total{endpoint=\"main\",outcome=\"destination_check\"}";
+    assert_eq!(daemon.count(checks), 1);
+    assert_eq!(daemon.count("logpushd_refused_total{reason=\"unauthorized\"}"), 2);
+    daemon.wait_count("logpushd_sink_delivered_records_total{sink=\"archive\"}", |n| n == 1);
+    let file = std::fs::read_to_string(daemon.path("out/http_requests.ndjson")).unwrap();
+    assert!(file.starts_with("{\"logpushd_doctor\":\"a test"), "{file}");
+
+    // For people, with the verdict at the end.
+    let finished = finish(&mut call.command(&destination));
+    assert_eq!(finished.exit, Exit::Code(0));
+    assert!(!finished.stdout.contains(SECRET), "{}", finished.stdout);
+    let lines: Vec<_> = finished.stdout.lines().collect();
+    assert!(lines[0].starts_with("ok    destination            https://127.0.0.1:"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("ok    batch  ")), "{lines:?}");
+    assert!(lines.last().unwrap().starts_with("No step failed; "), "{lines:?}");
+
+    let quiet = Call { no_batch: true, ..call };
+    let (report, _) = quiet.run(&destination);
+    assert!(!report.to_string().contains("\"batch\""), "{report:#}");
+    assert_eq!(
+        daemon.count("logpushd_records_total{endpoint=\"main\",dataset=\"http_requests\"}"),
+        2
+    );
+}
+
+#[test]
+fn the_destination_may_come_from_standard_input() {
+    let mut child = logpushd()
+        .args(["doctor", "-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"http://localhost/a b\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, "logpushd: the destination cannot be read\n");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let words = finding(&report, "destination")["cloudflare"].as_str().unwrap();
+    assert!(words.starts_with("invalid destination_conf: config string must match"), "{words}");
+}
+
+#[test]
+fn an_authority_that_cannot_be_read_is_said() {
+    let setup = Setup::new();
+    let path = setup.path("gone.pem");
+    let finished = finish(&mut Call::trusting(&path).command("https://127.0.0.1:1/"));
+    assert_eq!(finished.exit, Exit::Code(74), "{}", finished.stderr);
+    assert!(finished.stderr.contains("gone.pem"), "{}", finished.stderr);
+}
