@@ -42,6 +42,11 @@ pub enum Command {
     ///
     /// Exit codes: 0 fine, also with warnings; 64 the destination cannot be read; 69 a step failed.
     Doctor(Doctor),
+    /// Print what to write into a Logpush job as destination, for each endpoint
+    ///
+    /// And the call of curl that tries it. What is printed holds the secrets, since Cloudflare is told
+    /// them so: mind where it goes.
+    Destination(Destinations),
     /// Look at the batches that wait for sinks; works beside the running daemon
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -75,6 +80,27 @@ pub struct Doctor {
     /// Send no record
     #[arg(long)]
     pub no_batch: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which destinations, and by which name.
+#[derive(Debug, clap::Args)]
+pub struct Destinations {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// By which name Cloudflare finds the daemon [default: the first of its certificate], and on which
+    /// port if a proxy has another
+    #[arg(long, value_name = "NAME[:PORT]")]
+    pub host: Option<String>,
+    /// The dataset of the job, once or several times [default: an example]
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Vec<String>,
+    /// This endpoint alone
+    #[arg(long, value_name = "NAME")]
+    pub endpoint: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -38,6 +38,9 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(file) => run(&file),
         Command::Validate(file) => validate(&file),
+        Command::Destination(options) => on_files(&options.config, |config, out| {
+            commands::destination::run(config, &options, out)
+        }),
         Command::Doctor(options) => to_stdout(|out| commands::doctor::run(&options, out)),
         Command::Spool(SpoolCommand::List(file)) => on_files(&file, commands::spool::list),
         Command::Spool(SpoolCommand::Verify(file)) => on_files(&file, commands::spool::verify),

@@ -4,12 +4,14 @@
 //! They write to what they are given and say how it ended; printing errors and exit codes are the
 //! business of `main.rs`.
 
+pub mod destination;
 pub mod doctor;
 mod gzip;
 pub mod job;
 pub mod manual;
 pub mod quarantine;
 pub mod replay;
+mod secret;
 pub mod spool;
 mod table;
 

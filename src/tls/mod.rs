@@ -10,6 +10,7 @@ mod error;
 mod expiry;
 pub mod inspect;
 mod observe;
+mod own;
 mod pinned;
 mod self_signed;
 mod watch;
@@ -34,6 +35,7 @@ pub use self::{
     error::TlsError,
     expiry::{Expiry, Reminder},
     observe::{Observed, Observer, observing},
+    own::{Own, own},
     pinned::pinned,
     watch::{Change, Watch},
 };

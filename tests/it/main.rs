@@ -27,6 +27,8 @@ mod curl;
 mod dedup;
 /// Once answered 200, a record reaches every sink: whatever is broken, killed or restarted.
 mod delivery;
+/// What `destination` prints is what Cloudflare is told, and it works.
+mod destination;
 /// Cloudflare's destination check is answered and leaves no trace among the records.
 mod destination_check;
 /// Real filesystems that are full, read-only or broken: nothing acknowledged is lost or doubled.

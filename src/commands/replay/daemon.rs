@@ -9,14 +9,15 @@ use std::{
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
 
 use super::{Failure, What};
 use crate::{
     client::{Client, Request},
-    config::{self, Auth, Config, Endpoint, HostPort},
+    commands::secret,
+    config::{Config, Endpoint, HostPort},
     delivery,
     spool::Survey,
     tls,
@@ -143,27 +144,7 @@ fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, Failure> {
     if body.starts_with(&[0x1f, 0x8b]) {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    let demanded = match &endpoint.auth {
-        Auth::Secret { header, file } => Some((header.as_str(), "", file)),
-        Auth::Token { file } => Some(("authorization", "Splunk ", file)),
-        Auth::None => None,
-    };
-    if let Some((header, scheme, file)) = demanded {
-        let unusable = |what: &dyn std::fmt::Display| {
-            Failure::Flaw(format!(
-                "the secret of endpoint {}, {}: {what}",
-                endpoint.name,
-                file.display()
-            ))
-        };
-        let secrets = config::read_secrets(file).map_err(|error| unusable(&error))?;
-        let secret = secrets.first().map(String::as_str).unwrap_or_default();
-        let name = HeaderName::from_bytes(header.as_bytes()).map_err(|error| unusable(&error))?;
-        let shown = format!("{scheme}{secret}");
-        let mut value = HeaderValue::from_str(&shown).map_err(|error| unusable(&error))?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
+    headers.extend(secret::header(endpoint).map_err(Failure::Flaw)?);
     Ok(headers)
 }
 
