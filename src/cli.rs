@@ -14,7 +14,7 @@ const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
 
 const AFTER: &str = "\
 A first try, in a clone of the project: logpushd run -c config/quickstart.toml
-SIGTERM and SIGINT stop in order, SIGHUP takes over certificates, secrets and the log level.
+SIGTERM and SIGINT stop in order, SIGHUP takes over the configuration, all but addresses and folders.
 Exit codes: 0 stopped, 64 usage, 69 an address is unavailable, 70 a defect, 74 I/O, 78 configuration.";
 
 /// Receives Cloudflare Logpush over HTTPS: commits each batch to disk before it answers 200, then

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::{
+    sync::watch,
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
@@ -16,19 +17,22 @@ use crate::{config::Quarantine, metrics::Metrics, quarantine};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Goes on until `stop`.
+/// Goes on until `stop`. The bounds are those that `config` has then.
 pub(super) fn run(
-    config: &Quarantine,
+    mut config: watch::Receiver<Quarantine>,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let (config, metrics, stop) = (config.clone(), Arc::clone(metrics), stop.clone());
+    let (metrics, stop) = (Arc::clone(metrics), stop.clone());
     let rounds = async move {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            let config = config.clone();
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Ok(()) = config.changed() => {}
+            }
+            let config = config.borrow_and_update().clone();
             let round = spawn_blocking(move || quarantine::enforce(&config, SystemTime::now()));
             match round.await {
                 Ok(Ok(outcome)) => metrics.quarantine(outcome.bytes, outcome.removed_bytes),

@@ -6,18 +6,19 @@
 //! its supervisor starts a whole one.
 
 mod certificates;
+mod current;
 mod housekeeping;
 mod parts;
+mod reload;
 mod signals;
+mod sinks;
 mod sockets;
 mod systemd;
 
 use std::{
     io,
-    panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
@@ -25,21 +26,24 @@ use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error, info, warn};
 
 use self::{
+    current::Current,
+    reload::Reloader,
     signals::{Asked, Signals},
+    sinks::Sinks,
     sockets::Sockets,
     systemd::ServiceManager,
 };
 use crate::{
     admin,
-    config::{self, Auth, Config, Endpoint},
-    delivery::{Delivery, Reopen},
+    config::{Auth, Config, Endpoint, Quarantine},
+    delivery::Delivery,
     fatal::Fatal,
     http::Intake,
     listen,
@@ -47,7 +51,7 @@ use crate::{
     metrics::{Metrics, Refusal},
     quarantine::Bodies,
     serve::{self, ConnectionEnd},
-    spool::{ConsumerId, Spool},
+    spool::Spool,
     tls::Acceptor,
 };
 
@@ -76,8 +80,6 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io("quarantine.dir"))?);
     let metrics = Arc::new(parts::metrics(&config));
     let deliveries = parts::deliveries(&config, &spool, &metrics)?;
-    let places = deliveries.iter().map(Delivery::id).collect();
-    let reopens = deliveries.iter().map(Delivery::reopen).collect();
     let acceptor = Acceptor::new(&config.server.tls)
         .map_err(|error| Fatal::Config(format!("server.tls: {error}")))?;
     let intake = Intake::new(&config, Arc::clone(&spool), bodies, Arc::clone(&metrics))
@@ -98,12 +100,11 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         manager: Arc::new(manager),
         spool,
         metrics,
-        places,
-        reopens,
         acceptor: Arc::new(acceptor),
-        intake: Arc::new(intake),
+        intake: Arc::new(Current::new(intake)),
         stop: CancellationToken::new(),
         connections: TaskTracker::new(),
+        threads: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(permits)),
     };
     let outcome = daemon.run(&runtime, deliveries, sockets);
@@ -119,18 +120,17 @@ struct Daemon {
     manager: Arc<ServiceManager>,
     spool: Arc<Spool>,
     metrics: Arc<Metrics>,
-    /// Of the sinks, in the order of the config.
-    places: Vec<ConsumerId>,
-    reopens: Vec<Reopen>,
     acceptor: Arc<Acceptor>,
-    intake: Arc<Intake>,
+    intake: Arc<Current<Intake>>,
     stop: CancellationToken,
     connections: TaskTracker,
+    /// Of the sinks.
+    threads: TaskTracker,
     permits: Arc<Semaphore>,
 }
 
-/// What ended: its name, and whether in order.
-type Ended = (String, bool);
+/// What ended that must not: its name, and how.
+type Ended = (String, String);
 
 impl Daemon {
     fn run(
@@ -147,17 +147,26 @@ impl Daemon {
             sockets::admin_listener(sockets.admin, self.config.admin).map_err(unavailable)?;
         let signals = Signals::new().map_err(unavailable)?;
 
-        let parts = deliveries.len() + listeners.len() + 3;
-        let (tell_end, ended) = mpsc::channel(parts);
-        let sinks = deliveries.len();
+        // Each listener tells of its end, and so do the other tasks; a sink only if there is room.
+        let (tell_end, ended) = mpsc::channel(listeners.len() + 4);
+        let spool = Arc::clone(&self.spool);
+        let mut sinks = Sinks::new(spool, self.threads.clone(), tell_end.clone());
         for delivery in deliveries {
-            deliver(delivery, tell_end.clone())
+            sinks
+                .start(delivery)
                 .map_err(|error| Fatal::Unavailable(format!("cannot start a thread: {error}")))?;
         }
-        let housekeeping = housekeeping::run(&self.config.quarantine, &self.metrics, &self.stop);
+        let (bounds, quarantine) = watch::channel(self.config.quarantine.clone());
+        let housekeeping = housekeeping::run(quarantine, &self.metrics, &self.stop);
         self.supervise("housekeeping", &tell_end, housekeeping);
         let certificates = certificates::run(&self.acceptor, &self.stop);
         self.supervise("certificates", &tell_end, certificates);
+        // One more than is under way: what is asked for meanwhile is done once.
+        let (reloads, asked) = mpsc::channel(1);
+        let (reloader, stop) = (self.reloader(bounds, sinks), self.stop.clone());
+        self.supervise("reloader", &tell_end, async move {
+            stop.run_until_cancelled(reloader.run(asked)).await;
+        });
         if let Some(listener) = admin {
             self.supervise("admin listener", &tell_end, self.serve_admin(listener));
         }
@@ -172,31 +181,30 @@ impl Daemon {
         drop(tell_end);
         info!("ready");
         self.manager.ready();
-        self.announce();
+        announce(&self.config, |_| true);
         let manager = Arc::clone(&self.manager);
         runtime.block_on(async {
             tokio::select! {
-                outcome = self.watch(signals, ended, sinks) => outcome,
+                outcome = self.watch(signals, ended, reloads) => outcome,
                 () = manager.keep_alive() => Err(Fatal::Bug("the watchdog ended".to_owned())),
             }
         })
     }
 
-    /// Says what is open, and to whom: what an operator compares with the job's destination.
-    fn announce(&self) {
-        let is_public = self.config.server.addresses.iter().any(|at| !at.ip().is_loopback());
-        for endpoint in &self.config.endpoints {
-            let Endpoint { name, path, sinks, .. } = endpoint;
-            match &endpoint.auth {
-                Auth::Secret { header, .. } => info!(name, %path, header, ?sinks, "endpoint"),
-                Auth::Token { .. } => {
-                    info!(name, %path, header = "authorization", ?sinks, "endpoint for HEC");
-                }
-                Auth::None if is_public && self.config.server.tls.client_ca_file.is_none() => {
-                    warn!(name, %path, ?sinks, "endpoint that anybody may post to: auth = \"none\"");
-                }
-                Auth::None => info!(name, %path, ?sinks, "endpoint without a secret"),
-            }
+    fn reloader(&self, bounds: watch::Sender<Quarantine>, sinks: Sinks) -> Reloader {
+        Reloader {
+            path: self.path.clone(),
+            config: self.config.clone(),
+            departed: Vec::new(),
+            log: self.log.clone(),
+            manager: Arc::clone(&self.manager),
+            spool: Arc::clone(&self.spool),
+            metrics: Arc::clone(&self.metrics),
+            acceptor: Arc::clone(&self.acceptor),
+            intake: Arc::clone(&self.intake),
+            permits: Arc::clone(&self.permits),
+            bounds,
+            sinks,
         }
     }
 
@@ -213,14 +221,15 @@ impl Daemon {
             let outcome = task.await;
             if !stop.is_cancelled() {
                 // The receiver lives as long as the daemon.
-                tell_end.send((name.to_owned(), outcome.is_ok())).await.ok();
+                let how = if outcome.is_ok() { "ended" } else { "panicked" };
+                tell_end.send((name.to_owned(), how.to_owned())).await.ok();
             }
         });
     }
 
     fn serve_admin(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
-        let (acceptor, places) = (Arc::clone(&self.acceptor), self.places.clone());
+        let acceptor = Arc::clone(&self.acceptor);
         let readiness = self.readiness();
         let render = move || {
             match readiness() {
@@ -230,10 +239,11 @@ impl Daemon {
             let (batches, bytes) = spool.size();
             metrics.spool(bytes, batches as u64, spool.room_bytes());
             metrics.certificate_expiry(acceptor.not_after());
-            for (sink, place) in places.iter().enumerate() {
-                let oldest = spool.oldest_for(*place).map_or(0, Timestamp::as_microsecond);
+            for lag in spool.lags() {
+                let sink = metrics.sink(&lag.name);
+                let oldest = lag.oldest.map_or(0, Timestamp::as_microsecond);
                 metrics.sink_oldest_waiting(sink, u64::try_from(oldest).unwrap_or(0));
-                metrics.sink_dropped(sink, spool.dropped_by(*place));
+                metrics.sink_dropped(sink, lag.dropped);
             }
             metrics.render()
         };
@@ -246,7 +256,7 @@ impl Daemon {
         let (intake, permits) = (Arc::clone(&self.intake), Arc::clone(&self.permits));
         move || match permits.available_permits() {
             ..OVERFLOW_CONNECTIONS => Err(String::from("limits.max_connections is reached")),
-            _ => intake.readiness(),
+            _ => intake.take().readiness(),
         }
     }
 
@@ -271,7 +281,7 @@ impl Daemon {
             connections.spawn(async move {
                 let _open = metrics.connection();
                 let service = |request, peer| {
-                    let intake = Arc::clone(&intake);
+                    let intake = intake.take();
                     async move {
                         if too_many {
                             return intake.too_many_connections();
@@ -293,30 +303,26 @@ impl Daemon {
         self,
         mut signals: Signals,
         mut ended: mpsc::Receiver<Ended>,
-        sinks: usize,
+        reloads: mpsc::Sender<()>,
     ) -> Result<(), Fatal> {
         let outcome = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Asked::Reload => {
-                        self.manager.reloading();
-                        self.reload();
-                        self.manager.ready();
-                    }
+                    // If there is no room, one is to come that reads what the file says then.
+                    Asked::Reload => drop(reloads.try_send(())),
                     Asked::Stop(signal) => {
                         info!(signal, "stopping");
                         break Ok(());
                     }
                 },
-                Some((name, in_order)) = ended.recv() => {
-                    let how = if in_order { "ended" } else { "panicked" };
+                Some((name, how)) = ended.recv() => {
                     error!(name, "a part {how} that must not end: stopping");
                     break Err(Fatal::Bug(format!("{name} {how}")));
                 }
             }
         };
         tokio::select! {
-            () = self.drain(&mut ended, sinks - usize::from(outcome.is_err())) => {}
+            () = self.drain() => {}
             signal = signals.stop() => {
                 warn!(signal, "stopping at once: what waits stays in the spool");
             }
@@ -324,66 +330,40 @@ impl Daemon {
         outcome
     }
 
-    async fn drain(&self, ended: &mut mpsc::Receiver<Ended>, sinks: usize) {
+    async fn drain(&self) {
         let begun = Instant::now();
         self.manager.stopping();
-        self.intake.drain();
+        self.intake.take().drain();
         self.stop.cancel();
         self.connections.close();
         if timeout_at(begun + DRAIN_REQUESTS, self.connections.wait()).await.is_err() {
             warn!(connections = self.connections.len(), "uploads are cut off: they come again");
         }
         self.spool.close();
-        for _ in 0..sinks {
-            if timeout_at(begun + DRAIN, ended.recv()).await.is_err() {
-                warn!("a sink did not come to an end");
-                break;
-            }
+        self.threads.close();
+        if timeout_at(begun + DRAIN, self.threads.wait()).await.is_err() {
+            warn!(sinks = self.threads.len(), "sinks did not come to an end");
         }
         let (waiting, bytes) = self.spool.size();
         info!(waiting, bytes, "stopped");
     }
-
-    /// Takes over what can change under load: certificates, secrets, the log level. Whatever becomes
-    /// of that, sinks open their files anew.
-    fn reload(&self) {
-        self.reopens.iter().for_each(Reopen::ask);
-        let new = match config::load(&self.path) {
-            Ok(new) => new,
-            Err(problems) => {
-                error!("reload: the configuration stays as it was:\n{problems}");
-                return;
-            }
-        };
-        self.log.set_level(new.log.level);
-        let problems = self.intake.reload_secrets();
-        for problem in &problems {
-            error!(problem, "reload");
-        }
-        let certificate = self.acceptor.reload(&new.server.tls);
-        if let Err(error) = &certificate {
-            error!(%error, "reload: the certificate stays as it was");
-        }
-        let mut same = self.config.clone();
-        same.log.level = new.log.level;
-        same.server.tls = new.server.tls.clone();
-        if same != new {
-            warn!(
-                "reload: only certificates, secrets and log.level were taken over; the rest needs a restart"
-            );
-        }
-        if problems.is_empty() && certificate.is_ok() {
-            info!("reloaded");
-        }
-    }
 }
 
-fn deliver(delivery: Delivery, tell_end: mpsc::Sender<Ended>) -> io::Result<()> {
-    let name = format!("sink {}", delivery.name());
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| delivery.run()));
-        // The receiver is gone when the daemon did not wait.
-        tell_end.blocking_send((name, outcome.is_ok())).ok();
-    })?;
-    Ok(())
+/// Says which of the endpoints are open, and to whom: what an operator compares with the job's
+/// destination.
+fn announce(config: &Config, which: impl Fn(&Endpoint) -> bool) {
+    let is_public = config.server.addresses.iter().any(|at| !at.ip().is_loopback());
+    for endpoint in config.endpoints.iter().filter(|endpoint| which(endpoint)) {
+        let Endpoint { name, path, sinks, .. } = endpoint;
+        match &endpoint.auth {
+            Auth::Secret { header, .. } => info!(name, %path, header, ?sinks, "endpoint"),
+            Auth::Token { .. } => {
+                info!(name, %path, header = "authorization", ?sinks, "endpoint for HEC");
+            }
+            Auth::None if is_public && config.server.tls.client_ca_file.is_none() => {
+                warn!(name, %path, ?sinks, "endpoint that anybody may post to: auth = \"none\"");
+            }
+            Auth::None => info!(name, %path, ?sinks, "endpoint without a secret"),
+        }
+    }
 }

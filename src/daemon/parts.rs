@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, PathPattern},
+    config::{Config, PathPattern, SinkConfig},
     delivery::{self, Delivery},
     fatal::Fatal,
     http::Intake,
-    metrics::Metrics,
+    metrics::{Metrics, Names},
     quarantine::QuarantineSink,
     select::Selection,
     sink::{self, Sink},
@@ -15,17 +15,24 @@ use crate::{
 };
 
 pub(super) fn metrics(config: &Config) -> Metrics {
-    let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    Metrics::new(&names(config), &Intake::quarantine_reasons())
+}
+
+/// What has series of its own.
+pub(super) fn names(config: &Config) -> Names {
     // Quarantine holds the spool as sinks do: its errors and its lag must be seen.
     let sinks = config.sinks.iter().map(|sink| sink.name.clone());
-    let sinks: Vec<_> = sinks.chain([delivery::QUARANTINE.to_owned()]).collect();
     let datasets = config.endpoints.iter().filter_map(|endpoint| match &endpoint.path {
         PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } => {
             Some(dataset.clone())
         }
         PathPattern::Dataset { .. } => None,
     });
-    Metrics::new(&endpoints, &sinks, &datasets.collect::<Vec<_>>(), &Intake::quarantine_reasons())
+    Names {
+        endpoints: config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+        sinks: sinks.chain([delivery::QUARANTINE.to_owned()]).collect(),
+        datasets: datasets.collect(),
+    }
 }
 
 /// The consumers of the spool: the sinks in the order of the config, then quarantine.
@@ -35,17 +42,11 @@ pub(super) fn deliveries(
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Delivery>, Fatal> {
     let mut deliveries = Vec::new();
-    for (place, sink) in config.sinks.iter().enumerate() {
-        let consumer = delivery::sink_consumer(config, sink);
-        let delivery =
-            Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
-                sink::open(sink, &spool.cursors(), marks)
-            });
-        let delivery = delivery.map_err(Fatal::Config)?;
-        deliveries.push(delivery.selecting(Selection::new(&sink.choice)));
+    for sink in &config.sinks {
+        deliveries.push(delivery(config, sink, spool, metrics).map_err(Fatal::Config)?);
     }
     let consumer = delivery::quarantine_consumer();
-    let place = config.sinks.len();
+    let place = metrics.sink(&consumer.name);
     let delivery =
         Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
             let sink = QuarantineSink::open(&config.quarantine.dir, spool.batches(), marks)?;
@@ -54,4 +55,20 @@ pub(super) fn deliveries(
     deliveries.push(delivery.map_err(Fatal::Config)?);
     deliveries.iter_mut().for_each(Delivery::release_delivered);
     Ok(deliveries)
+}
+
+/// A sink that was not there.
+pub(super) fn delivery(
+    config: &Config,
+    sink: &SinkConfig,
+    spool: &Arc<Spool>,
+    metrics: &Arc<Metrics>,
+) -> Result<Delivery, String> {
+    let consumer = delivery::sink_consumer(config, sink);
+    let place = metrics.sink(&sink.name);
+    let delivery =
+        Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
+            sink::open(sink, &spool.cursors(), marks)
+        })?;
+    Ok(delivery.selecting(Selection::new(&sink.choice)))
 }

@@ -1,7 +1,7 @@
 //! Who takes which batches: the one place that says it, for the daemon and for whoever looks at its
 //! spool.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     config::{Config, SinkConfig, WhenFull},
@@ -14,12 +14,7 @@ pub const QUARANTINE: &str = "@quarantine";
 /// A sink takes the batches of the endpoints that name it, and of those that the config no longer has;
 /// of these it takes what its own `datasets` and `endpoints` name, if they are set.
 pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
-    let without: HashSet<_> = config
-        .endpoints
-        .iter()
-        .filter(|endpoint| !endpoint.sinks.contains(&sink.name))
-        .map(|endpoint| endpoint.name.clone())
-        .collect();
+    let without: BTreeSet<_> = endpoints_without(config, &sink.name).into_iter().cloned().collect();
     let (datasets, endpoints) = (sink.choice.datasets.clone(), sink.choice.endpoints.clone());
     let has = |list: &[String], name: &String| list.is_empty() || list.contains(name);
     Consumer {
@@ -33,6 +28,12 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
         }),
         when_full: sink.when_full,
     }
+}
+
+/// The endpoints that do not name a sink.
+pub fn endpoints_without<'a>(config: &'a Config, sink: &String) -> BTreeSet<&'a String> {
+    let without = config.endpoints.iter().filter(|endpoint| !endpoint.sinks.contains(sink));
+    without.map(|endpoint| &endpoint.name).collect()
 }
 
 /// Quarantine takes the batches with rejected records.

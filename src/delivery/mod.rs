@@ -7,6 +7,7 @@
 mod backoff;
 mod checkpoint;
 mod consumers;
+mod handover;
 
 use std::{
     mem,
@@ -25,7 +26,8 @@ use self::{
 };
 pub use self::{
     checkpoint::last_batch,
-    consumers::{QUARANTINE, quarantine_consumer, sink_consumer},
+    consumers::{QUARANTINE, endpoints_without, quarantine_consumer, sink_consumer},
+    handover::Reopen,
 };
 use crate::{
     decode::Block,
@@ -65,21 +67,6 @@ pub struct Delivery {
     /// When the first thing happened that no checkpoint covers.
     unsaved_since: Option<Instant>,
     reopen: Arc<AtomicBool>,
-}
-
-/// Asks a sink, from any thread, to let go of what it has open.
-pub struct Reopen {
-    asked: Arc<AtomicBool>,
-    spool: Arc<Spool>,
-    id: ConsumerId,
-}
-
-impl Reopen {
-    /// It does so before its next batch, or at once if it waits for one.
-    pub fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
-        self.spool.wake(self.id);
-    }
 }
 
 /// Why an attempt ended.
@@ -170,11 +157,6 @@ impl Delivery {
         Self { selection, ..self }
     }
 
-    /// How to ask its sink to reopen.
-    pub fn reopen(&self) -> Reopen {
-        Reopen { asked: Arc::clone(&self.reopen), spool: Arc::clone(&self.spool), id: self.id }
-    }
-
     /// The sink's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -196,8 +178,9 @@ impl Delivery {
         self.id
     }
 
-    /// Delivers until the spool is closed and, if the sink works, empty.
-    pub fn run(mut self) {
+    /// Delivers until the spool is closed or ends this consumer ([`Spool::end`]) and, if the sink
+    /// works, all is delivered. Gives itself back if the daemon goes on.
+    pub fn run(mut self) -> Option<Self> {
         loop {
             let checkpoint_at = self.unsaved_since.map(|since| since + CHECKPOINT_INTERVAL);
             let tend_at = self.sink.due();
@@ -236,13 +219,14 @@ impl Delivery {
             }
         }
         if let Err(error) = self.sink.close() {
-            warn!(sink = self.name, %error, "what was sent last is sent again at the next start");
+            warn!(sink = self.name, %error, "what was sent last is sent again");
         }
         if self.unsaved_since.is_some()
             && let Err(failure) = self.checkpoint()
         {
             warn!(sink = self.name, error = %failure, "no checkpoint at the end");
         }
+        self.spool.is_open().then_some(self)
     }
 
     /// Tries until it works, has to begin further back, or the daemon stops: then once more, at once,
@@ -274,7 +258,7 @@ impl Delivery {
                 self.spool.advance(self.id, self.handled);
                 self.unsaved_since = None;
             }
-            match (self.spool.pause(wait), again) {
+            match (self.spool.pause(self.id, wait), again) {
                 (true, Again::Checkpoint) => return Ok(Outcome::Returned),
                 (true, Again::Batch) => {}
                 (false, Again::Batch) if !last_try => last_try = true,

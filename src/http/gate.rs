@@ -68,22 +68,12 @@ struct Found<'a> {
 impl Gate {
     pub(super) fn open(endpoints: &[Endpoint]) -> io::Result<Self> {
         let doors = endpoints.iter().map(|endpoint| {
-            let secrets = Secrets::open(&endpoint.auth)?;
+            let secrets = Secrets::open(&endpoint.auth).map_err(|error| {
+                io::Error::new(error.kind(), format!("endpoint.{}: {error}", endpoint.name))
+            })?;
             Ok(Door { endpoint: endpoint.clone(), secrets })
         });
         Ok(Self { doors: doors.collect::<io::Result<_>>()? })
-    }
-
-    /// Reads the secrets again, and says what failed.
-    pub(super) fn reload(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        for door in &self.doors {
-            if let Err(error) = door.secrets.reload(&door.endpoint.auth) {
-                let name = &door.endpoint.name;
-                problems.push(format!("endpoint {name} keeps its secrets: {error}"));
-            }
-        }
-        problems
     }
 
     /// The endpoint that the path names, if one does, and whether the request may go on there.

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 /// How many bodies may be under way, however few bytes they send: each needs about half a megabyte of
@@ -11,14 +11,20 @@ pub(super) const MAX_UPLOADS: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct InFlight {
-    used: Arc<AtomicU64>,
+    used: Arc<Used>,
     limit: u64,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    bytes: AtomicU64,
+    uploads: AtomicUsize,
 }
 
 /// A part of the budget, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
-    used: Arc<AtomicU64>,
+    used: Arc<Used>,
     limit: u64,
     bytes: u64,
 }
@@ -28,9 +34,14 @@ impl InFlight {
         Self { used: Arc::default(), limit }
     }
 
+    /// Another limit on what is under way, whatever it was admitted under.
+    pub(super) fn limited_to(&self, limit: u64) -> Self {
+        Self { used: Arc::clone(&self.used), limit }
+    }
+
     /// What is under way.
     pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        self.used.bytes.load(Relaxed)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -39,11 +50,10 @@ impl InFlight {
 
     /// `None` if it would go over the limit.
     pub(super) fn reserve(&self, bytes: u64) -> Option<Reservation> {
-        let mut reservation =
-            Reservation { used: Arc::clone(&self.used), limit: self.limit, bytes: 0 };
-        // Every reservation holds one more.
-        let uploads = Arc::strong_count(&self.used) - 2;
-        (uploads < MAX_UPLOADS && reservation.cover(bytes)).then_some(reservation)
+        let before = self.used.uploads.fetch_add(1, Relaxed);
+        let used = Arc::clone(&self.used);
+        let mut reservation = Reservation { used, limit: self.limit, bytes: 0 };
+        (before < MAX_UPLOADS && reservation.cover(bytes)).then_some(reservation)
     }
 }
 
@@ -53,7 +63,7 @@ impl Reservation {
         let more = bytes.saturating_sub(self.bytes);
         let limit = self.limit;
         let enough = |used: u64| used.checked_add(more).filter(|sum| *sum <= limit);
-        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enough).is_ok();
+        let taken = self.used.bytes.fetch_update(Relaxed, Relaxed, enough).is_ok();
         if taken {
             self.bytes += more;
         }
@@ -63,7 +73,8 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.used.bytes.fetch_sub(self.bytes, Relaxed);
+        self.used.uploads.fetch_sub(1, Relaxed);
     }
 }
 
@@ -84,6 +95,19 @@ mod tests {
         drop((first, second));
         assert!(budget.reserve(u64::MAX).is_none());
         assert!(budget.reserve(100).is_some());
+    }
+
+    #[test]
+    fn another_limit_counts_what_was_there_before() {
+        let budget = InFlight::new(100);
+        let mut old = budget.reserve(60).unwrap();
+        let lower = budget.limited_to(50);
+        assert!(lower.is_full() && lower.reserve(0).is_none());
+        assert!(old.cover(100), "what was begun ends as it began");
+        drop(old);
+        assert!(lower.reserve(51).is_none());
+        let _one = lower.reserve(50).unwrap();
+        assert_eq!(budget.used(), 50);
     }
 
     #[test]

@@ -51,16 +51,18 @@ const MAX_CHECK_BYTES: u64 = 1024;
 #[derive(Debug)]
 pub struct Intake {
     gate: Gate,
+    /// Of the gate's endpoints in the metrics.
+    places: Vec<usize>,
     limits: Limits,
     in_flight: InFlight,
     spool: Arc<Spool>,
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
-    draining: AtomicBool,
-    refusals: Throttle,
-    guesses: Guesses,
+    draining: Arc<AtomicBool>,
+    refusals: Arc<Throttle>,
+    guesses: Arc<Guesses>,
     /// Held by whoever finds out about the health.
-    probing: Mutex<()>,
+    probing: Arc<Mutex<()>>,
 }
 
 impl Intake {
@@ -73,26 +75,40 @@ impl Intake {
     ) -> io::Result<Self> {
         Ok(Self {
             gate: Gate::open(&config.endpoints)?,
+            places: places(config, &metrics),
             limits: config.limits,
             in_flight: InFlight::new(config.limits.max_in_flight_bytes),
             spool,
             bodies,
             metrics,
-            draining: AtomicBool::new(false),
-            refusals: Throttle::new(20, Duration::from_secs(10)),
-            guesses: Guesses::default(),
-            probing: Mutex::default(),
+            draining: Arc::default(),
+            refusals: Arc::new(Throttle::new(20, Duration::from_secs(10))),
+            guesses: Arc::default(),
+            probing: Arc::default(),
+        })
+    }
+
+    /// One that has other endpoints and limits, and everything else in common: both may be used at
+    /// the same time.
+    pub fn renewed(&self, config: &Config) -> io::Result<Self> {
+        Ok(Self {
+            gate: Gate::open(&config.endpoints)?,
+            places: places(config, &self.metrics),
+            limits: config.limits,
+            in_flight: self.in_flight.limited_to(config.limits.max_in_flight_bytes),
+            spool: Arc::clone(&self.spool),
+            bodies: Arc::clone(&self.bodies),
+            metrics: Arc::clone(&self.metrics),
+            draining: Arc::clone(&self.draining),
+            refusals: Arc::clone(&self.refusals),
+            guesses: Arc::clone(&self.guesses),
+            probing: Arc::clone(&self.probing),
         })
     }
 
     /// Why something may go to quarantine: the labels that [`Metrics`] needs, in their order.
     pub fn quarantine_reasons() -> Vec<&'static str> {
         body::quarantine_reasons()
-    }
-
-    /// Reads the endpoints' secrets again. Those of an endpoint whose file cannot be read stay.
-    pub fn reload_secrets(&self) -> Vec<String> {
-        self.gate.reload()
     }
 
     /// Refuses batches from now on.
@@ -232,7 +248,7 @@ impl Intake {
         let upload = Upload {
             intake: Arc::clone(self),
             origin,
-            endpoint: admitted.place,
+            endpoint: self.places.get(admitted.place).copied().unwrap_or(usize::MAX),
             protocol: admitted.protocol,
             peer,
             started,
@@ -262,6 +278,10 @@ fn without_body(head: &request::Parts, mut response: Response<Body>) -> Response
         *response.body_mut() = Body::default();
     }
     response
+}
+
+fn places(config: &Config, metrics: &Metrics) -> Vec<usize> {
+    config.endpoints.iter().map(|endpoint| metrics.endpoint(&endpoint.name)).collect()
 }
 
 /// Whole microseconds, as a batch's file name holds them.

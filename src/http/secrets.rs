@@ -1,10 +1,6 @@
 //! The live secrets of an endpoint, and whether a request shows one of them.
 
-use std::{
-    borrow::Cow,
-    io,
-    sync::{PoisonError, RwLock},
-};
+use std::{borrow::Cow, io};
 
 use hyper::{header::AUTHORIZATION, http::request};
 use subtle::{Choice, ConstantTimeEq as _};
@@ -18,19 +14,16 @@ use crate::config::{self, Auth};
 /// Digests of the live secrets: all of one length, so that comparing takes one time.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    live: RwLock<Vec<[u8; 32]>>,
+    live: Vec<[u8; 32]>,
 }
 
 impl Secrets {
     pub(super) fn open(auth: &Auth) -> io::Result<Self> {
-        Ok(Self { live: RwLock::new(read(auth)?) })
-    }
-
-    /// Reads them again. If that fails the old ones stay.
-    pub(super) fn reload(&self, auth: &Auth) -> io::Result<()> {
-        let read = read(auth)?;
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = read;
-        Ok(())
+        let (Auth::Secret { file, .. } | Auth::Token { file }) = auth else {
+            return Ok(Self { live: Vec::new() });
+        };
+        let secrets = config::read_secrets(file)?;
+        Ok(Self { live: secrets.iter().map(|secret| digest(secret.as_bytes())).collect() })
     }
 
     /// Whether the request shows one of them where `auth` demands it.
@@ -65,22 +58,15 @@ impl Secrets {
     /// Every secret is compared with every value, so that the time says nothing about which of them
     /// is nearly right.
     fn knows(&self, shown: &[Cow<'_, [u8]>]) -> bool {
-        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let mut known = Choice::from(0);
         for value in shown {
             let value = digest(value);
-            for secret in live.iter() {
+            for secret in &self.live {
                 known |= value.ct_eq(secret);
             }
         }
         known.into()
     }
-}
-
-fn read(auth: &Auth) -> io::Result<Vec<[u8; 32]>> {
-    let (Auth::Secret { file, .. } | Auth::Token { file }) = auth else { return Ok(Vec::new()) };
-    let secrets = config::read_secrets(file)?;
-    Ok(secrets.iter().map(|secret| digest(secret.as_bytes())).collect())
 }
 
 fn digest(secret: &[u8]) -> [u8; 32] {

@@ -1,23 +1,28 @@
 //! What the daemon counts, and how it tells Prometheus.
 //!
-//! A leaf: anyone may count, and nothing here calls back. Counting is one atomic addition. Label
+//! A leaf: anyone may count, and nothing here calls back. Counting is one atomic addition, by name under a
+//! lock that only a reload takes for itself. Label
 //! values are names from the configuration or from closed lists, never what a client sent: else a
 //! client could make as many series as it likes.
 
 mod exposition;
 mod labels;
 mod render;
+mod table;
 
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use self::labels::{CLOUDFLARE_DATASETS, OTHER};
-pub use self::labels::{Outcome, Refusal};
+use self::table::Table;
+pub use self::{
+    labels::{Outcome, Refusal},
+    table::Names,
+};
 
 /// Upper bounds of `logpushd_commit_seconds`, in microseconds and as the label says them. A commit
 /// is an fsync: 1 ms on flash, seconds on a disk that is dying.
@@ -39,13 +44,12 @@ const COMMIT_BUCKETS: [(u64, &str); 13] = [
 
 /// All counters and gauges of the daemon.
 ///
-/// Endpoints, sinks and reasons are meant by their place in the lists that [`Metrics::new`] was
-/// given; a place beyond the end counts nothing.
+/// Endpoints and sinks are meant by the places that [`Metrics::endpoint`] and [`Metrics::sink`] give
+/// (in a list that [`Metrics::new`] was given that is the place there), reasons by their place in the
+/// list; a place beyond the end counts nothing.
 #[derive(Debug)]
 pub struct Metrics {
-    endpoints: Vec<EndpointMetrics>,
-    sinks: Vec<SinkMetrics>,
-    datasets: Vec<DatasetMetrics>,
+    table: RwLock<Table>,
     quarantined: Vec<(&'static str, AtomicU64)>,
     refused: [AtomicU64; Refusal::LABELS.len()],
     received_bytes: AtomicU64,
@@ -63,73 +67,13 @@ pub struct Metrics {
     connections: AtomicU64,
 }
 
-#[derive(Debug)]
-struct EndpointMetrics {
-    name: String,
-    batches: [AtomicU64; Outcome::LABELS.len()],
-    /// In the order of [`Metrics::datasets`].
-    records: Vec<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct SinkMetrics {
-    name: String,
-    delivered_records: AtomicU64,
-    filtered_records: AtomicU64,
-    resent_records: AtomicU64,
-    oversize_records: AtomicU64,
-    errors: AtomicU64,
-    dropped_records: AtomicU64,
-    /// Microseconds since 1970; 0: everything is delivered.
-    oldest_waiting: AtomicU64,
-}
-
-#[derive(Debug)]
-struct DatasetMetrics {
-    name: String,
-    /// Microseconds since 1970; 0: none yet.
-    last_batch: AtomicU64,
-}
-
 impl Metrics {
-    /// Names of endpoints and sinks; datasets that the configuration fixes, which get series of
-    /// their own beside Cloudflare's; the reasons that records are quarantined for.
-    pub fn new(
-        endpoints: &[String],
-        sinks: &[String],
-        datasets: &[String],
-        quarantine_reasons: &[&'static str],
-    ) -> Self {
-        let mut names: Vec<String> = CLOUDFLARE_DATASETS.map(str::to_owned).to_vec();
-        names.extend(datasets.iter().cloned());
-        names.sort_unstable();
-        names.dedup();
-        names.retain(|name| name != OTHER);
-        // Last: whatever is not found ends there.
-        names.push(OTHER.to_owned());
-
-        let endpoint = |name: &String| EndpointMetrics {
-            name: name.clone(),
-            batches: Default::default(),
-            records: names.iter().map(|_| AtomicU64::new(0)).collect(),
-        };
-        let sink = |name: &String| SinkMetrics {
-            name: name.clone(),
-            delivered_records: AtomicU64::new(0),
-            filtered_records: AtomicU64::new(0),
-            resent_records: AtomicU64::new(0),
-            oversize_records: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            dropped_records: AtomicU64::new(0),
-            oldest_waiting: AtomicU64::new(0),
-        };
+    /// What is shown from the start, and the reasons that records are quarantined for.
+    pub fn new(names: &Names, quarantine_reasons: &[&'static str]) -> Self {
+        let mut table = Table::new();
+        table.show(names);
         Self {
-            endpoints: endpoints.iter().map(endpoint).collect(),
-            sinks: sinks.iter().map(sink).collect(),
-            datasets: names
-                .into_iter()
-                .map(|name| DatasetMetrics { name, last_batch: AtomicU64::new(0) })
-                .collect(),
+            table: RwLock::new(table),
             quarantined: quarantine_reasons
                 .iter()
                 .map(|reason| (*reason, AtomicU64::new(0)))
@@ -150,21 +94,45 @@ impl Metrics {
         }
     }
 
+    /// Shows these endpoints and sinks, and no others. What was counted is kept.
+    pub fn show(&self, names: &Names) {
+        self.table_mut().show(names);
+    }
+
+    /// The place of an endpoint: the same for as long as the daemon runs.
+    pub fn endpoint(&self, name: &str) -> usize {
+        self.table_mut().endpoint(name)
+    }
+
+    /// The place of a sink: the same for as long as the daemon runs.
+    pub fn sink(&self, name: &str) -> usize {
+        self.table_mut().sink(name)
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A batch was answered 200.
     pub fn batch(&self, endpoint: usize, outcome: Outcome) {
-        if let Some(endpoint) = self.endpoints.get(endpoint) {
+        if let Some(endpoint) = self.table().endpoints.get(endpoint) {
             add(endpoint.batches.get(outcome as usize), 1);
         }
     }
 
     /// Records of a batch were committed; `received_at` in microseconds since 1970.
     pub fn records(&self, endpoint: usize, dataset: &str, records: u64, received_at: u64) {
-        let place = self.datasets.iter().position(|known| known.name == dataset);
-        let place = place.unwrap_or(self.datasets.len().saturating_sub(1));
-        if let Some(endpoint) = self.endpoints.get(endpoint) {
+        let table = self.table();
+        let place = table.datasets.iter().position(|known| known.name == dataset);
+        let place = place.unwrap_or(table.datasets.len().saturating_sub(1));
+        if let Some(endpoint) = table.endpoints.get(endpoint) {
             add(endpoint.records.get(place), records);
         }
-        if let Some(dataset) = self.datasets.get(place) {
+        if let Some(dataset) = table.datasets.get(place) {
             // Commits may end in another order than their batches came in.
             dataset.last_batch.fetch_max(received_at, Relaxed);
         }
@@ -223,32 +191,32 @@ impl Metrics {
 
     /// A sink has taken that many records more.
     pub fn sink_delivered(&self, sink: usize, records: u64) {
-        add(self.sinks.get(sink).map(|sink| &sink.delivered_records), records);
+        add(self.table().sinks.get(sink).map(|sink| &sink.delivered_records), records);
     }
 
     /// That many records more were not for the sink: its `where` let them out.
     pub fn sink_filtered(&self, sink: usize, records: u64) {
-        add(self.sinks.get(sink).map(|sink| &sink.filtered_records), records);
+        add(self.table().sinks.get(sink).map(|sink| &sink.filtered_records), records);
     }
 
     /// A sink has taken that many records once more, since they may have been lost on the way.
     pub fn sink_resent(&self, sink: usize, records: u64) {
-        add(self.sinks.get(sink).map(|sink| &sink.resent_records), records);
+        add(self.table().sinks.get(sink).map(|sink| &sink.resent_records), records);
     }
 
     /// A sink has cut or left out that many records for their length.
     pub fn sink_oversize(&self, sink: usize, records: u64) {
-        add(self.sinks.get(sink).map(|sink| &sink.oversize_records), records);
+        add(self.table().sinks.get(sink).map(|sink| &sink.oversize_records), records);
     }
 
     /// An attempt of a sink failed.
     pub fn sink_error(&self, sink: usize) {
-        add(self.sinks.get(sink).map(|sink| &sink.errors), 1);
+        add(self.table().sinks.get(sink).map(|sink| &sink.errors), 1);
     }
 
     /// How many records a sink with `when_full = "drop"` has lost.
     pub fn sink_dropped(&self, sink: usize, records: u64) {
-        if let Some(sink) = self.sinks.get(sink) {
+        if let Some(sink) = self.table().sinks.get(sink) {
             sink.dropped_records.store(records, Relaxed);
         }
     }
@@ -256,7 +224,7 @@ impl Metrics {
     /// When the oldest batch that the sink does not have yet was received, in microseconds since
     /// 1970; 0 if it has all.
     pub fn sink_oldest_waiting(&self, sink: usize, received_at: u64) {
-        if let Some(sink) = self.sinks.get(sink) {
+        if let Some(sink) = self.table().sinks.get(sink) {
             sink.oldest_waiting.store(received_at, Relaxed);
         }
     }

@@ -37,7 +37,7 @@ impl Metrics {
             Kind::Gauge,
             "When the newest batch of a dataset was received.",
         );
-        for dataset in &self.datasets {
+        for dataset in &self.table().datasets {
             let at = dataset.last_batch.load(Relaxed);
             if at > 0 {
                 text.sample(&[("dataset", &dataset.name)], seconds(at));
@@ -61,15 +61,17 @@ impl Metrics {
     }
 
     fn render_requests(&self, text: &mut Exposition) {
+        let table = self.table();
+        let shown = || table.endpoints.iter().filter(|endpoint| endpoint.shown);
         text.family("logpushd_batches_total", Kind::Counter, "Batches answered 200.");
-        for endpoint in &self.endpoints {
+        for endpoint in shown() {
             for (outcome, count) in iter::zip(Outcome::LABELS, &endpoint.batches) {
                 text.sample(&[("endpoint", &endpoint.name), ("outcome", outcome)], value(count));
             }
         }
         text.family("logpushd_records_total", Kind::Counter, "Records committed.");
-        for endpoint in &self.endpoints {
-            for (dataset, count) in iter::zip(&self.datasets, &endpoint.records) {
+        for endpoint in shown() {
+            for (dataset, count) in iter::zip(&table.datasets, &endpoint.records) {
                 let count = value(count);
                 // Most senders use a few of the many datasets.
                 if count > 0 {
@@ -146,12 +148,14 @@ impl Metrics {
     }
 
     fn render_sinks(&self, text: &mut Exposition, now_micros: u64) {
+        let table = self.table();
+        let shown = || table.sinks.iter().filter(|sink| sink.shown);
         text.family(
             "logpushd_sink_delivered_records_total",
             Kind::Counter,
             "Records that a sink has taken.",
         );
-        for sink in &self.sinks {
+        for sink in shown() {
             text.sample(&[("sink", &sink.name)], value(&sink.delivered_records));
         }
         text.family(
@@ -159,7 +163,7 @@ impl Metrics {
             Kind::Counter,
             "Records that a sink's conditions left out.",
         );
-        for sink in &self.sinks {
+        for sink in shown() {
             text.sample(&[("sink", &sink.name)], value(&sink.filtered_records));
         }
         text.family(
@@ -167,7 +171,7 @@ impl Metrics {
             Kind::Counter,
             "Records that a sink has taken again, since a broken connection may have lost them.",
         );
-        for sink in &self.sinks {
+        for sink in shown() {
             text.sample(&[("sink", &sink.name)], value(&sink.resent_records));
         }
         text.family(
@@ -175,11 +179,11 @@ impl Metrics {
             Kind::Counter,
             "Records that a sink has cut or left out, since they are longer than it may pass on.",
         );
-        for sink in &self.sinks {
+        for sink in shown() {
             text.sample(&[("sink", &sink.name)], value(&sink.oversize_records));
         }
         text.family("logpushd_sink_errors_total", Kind::Counter, "Failed attempts of a sink.");
-        for sink in &self.sinks {
+        for sink in shown() {
             text.sample(&[("sink", &sink.name)], value(&sink.errors));
         }
         text.family(
@@ -187,7 +191,7 @@ impl Metrics {
             Kind::Counter,
             "Records that a sink lost to a full spool.",
         );
-        for sink in &self.sinks {
+        for sink in shown() {
             text.sample(&[("sink", &sink.name)], value(&sink.dropped_records));
         }
         text.family(
@@ -195,7 +199,7 @@ impl Metrics {
             Kind::Gauge,
             "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
         );
-        for sink in &self.sinks {
+        for sink in shown() {
             let lag = match value(&sink.oldest_waiting) {
                 0 => 0,
                 oldest => now_micros.saturating_sub(oldest),

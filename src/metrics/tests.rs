@@ -78,6 +78,39 @@ fn a_place_beyond_the_lists_counts_nothing() {
 }
 
 #[test]
+fn who_goes_is_not_shown_and_counts_on_when_it_comes_back() {
+    let metrics = metrics();
+    let names = |endpoints: &[&str], sinks: &[&str], datasets: &[&str]| {
+        let [endpoints, sinks, datasets] = [endpoints, sinks, datasets]
+            .map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        Names { endpoints, sinks, datasets }
+    };
+    let delivered = |sink: &str| {
+        let text = metrics.render_at(NOW);
+        let series = format!("\nlogpushd_sink_delivered_records_total{{sink=\"{sink}\"}} ");
+        text.split(&series).nth(1).map(|rest| rest.split('\n').next().unwrap().to_owned())
+    };
+    metrics.sink_delivered(1, 5);
+    metrics.records(1, "our_own", 3, NOW);
+    metrics.show(&names(&["main", "added"], &["added", "archive"], &["another"]));
+    assert_eq!((delivered("siem"), delivered("added")), (None, Some("0".to_owned())));
+    assert!(!metrics.render_at(NOW).contains("\"second\""));
+    metrics.sink_delivered(1, 5);
+    metrics.sink_delivered(metrics.sink("added"), 2);
+    assert_eq!(delivered("added"), Some("2".to_owned()));
+    metrics.records(metrics.endpoint("added"), "another", 4, NOW);
+    metrics.records(1, "our_own", 3, NOW);
+
+    metrics.show(&names(&["second", "added"], &["siem"], &[]));
+    assert_eq!((delivered("siem"), delivered("added")), (Some("10".to_owned()), None));
+    let text = metrics.render_at(NOW);
+    for (endpoint, dataset, records) in [("second", "our_own", 6), ("added", "another", 4)] {
+        let line = format!("{{endpoint=\"{endpoint}\",dataset=\"{dataset}\"}} {records}\n");
+        assert!(text.contains(&line), "{line} not in {text}");
+    }
+}
+
+#[test]
 fn a_clock_that_went_back_makes_no_lag() {
     let metrics = metrics();
     metrics.sink_oldest_waiting(0, NOW + 1);
@@ -87,10 +120,10 @@ fn a_clock_that_went_back_makes_no_lag() {
 
 fn metrics() -> Metrics {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    Metrics::new(
-        &names(&["main", "second"]),
-        &names(&["archive", "siem"]),
-        &names(&["our_own", "http_requests"]),
-        &["not_json", "too_long"],
-    )
+    let names = Names {
+        endpoints: names(&["main", "second"]),
+        sinks: names(&["archive", "siem"]),
+        datasets: names(&["our_own", "http_requests"]),
+    };
+    Metrics::new(&names, &["not_json", "too_long"])
 }

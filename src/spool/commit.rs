@@ -147,7 +147,7 @@ impl Spool {
         let synced = durable::sync_dir(&self.batches);
         let mut queue = self.queue();
         // A number is never used twice, even if what bore it was not acknowledged.
-        queue.next_sequence = sequence;
+        queue.next_sequence = queue.next_sequence.max(sequence);
         match synced {
             Ok(()) => {
                 for (ticket, batch) in renamed {

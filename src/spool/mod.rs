@@ -6,6 +6,7 @@
 
 mod batch;
 mod commit;
+mod consumer;
 mod dedup;
 mod file;
 mod leftovers;
@@ -18,18 +19,20 @@ mod survey;
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
     fs::File,
-    io,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use jiff::Timestamp;
 use tracing::error;
 
 pub use self::{
     batch::{Batch, Header},
     commit::Staging,
+    consumer::{Consumer, ConsumerId, End, Lag, Wants},
     file::{ReadError, decode_file},
     memory::Blocks,
     room::NoRoom,
@@ -37,12 +40,12 @@ pub use self::{
 };
 use self::{
     commit::Commits,
+    consumer::Cursor,
     dedup::Dedup,
     leftovers::{Leftover, Leftovers},
     memory::Memory,
 };
 use crate::{
-    config::WhenFull,
     decode::{Block, Decoder},
     durable,
 };
@@ -53,7 +56,7 @@ pub struct Spool {
     batches: PathBuf,
     /// Held for as long as the spool is.
     _lock: File,
-    max_bytes: u64,
+    max_bytes: AtomicU64,
     memory: Memory,
     commits: Commits,
     dedup: Dedup,
@@ -70,43 +73,16 @@ struct Queue {
     waiting: BTreeMap<u64, Entry>,
     /// Those of `waiting` whose blocks are in memory, oldest first.
     resident: VecDeque<u64>,
-    cursors: Vec<Cursor>,
+    /// In the order in which they came.
+    cursors: BTreeMap<ConsumerId, Cursor>,
+    /// How many ever came.
+    registered: u64,
     next_sequence: u64,
     bytes: u64,
     closed: bool,
     /// Consumers that are to stop waiting once.
-    woken: HashSet<usize>,
+    woken: HashSet<ConsumerId>,
 }
-
-/// Whoever reads batches.
-pub struct Consumer {
-    /// For the log.
-    pub name: String,
-    /// Which batches it takes.
-    pub wants: Wants,
-    /// Whether it may lose some to a full spool.
-    pub when_full: WhenFull,
-}
-
-/// Tells the batches that a consumer takes.
-pub type Wants = Arc<dyn Fn(&Batch) -> bool + Send + Sync>;
-
-/// How far a consumer is.
-struct Cursor {
-    consumer: Consumer,
-    /// The last batch that was handed to it.
-    begun: u64,
-    /// The last batch that it has handled.
-    handled: u64,
-    /// The last batch that it will not ask for again, not even after a crash.
-    released: u64,
-    /// Records that it lost.
-    dropped: u64,
-}
-
-/// A consumer's place in the spool.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct ConsumerId(usize);
 
 /// A batch that waits.
 #[derive(Clone, Debug)]
@@ -130,90 +106,6 @@ pub enum Next {
 }
 
 impl Spool {
-    /// Registers a consumer that has handled the batches up to `released` in an earlier life, or
-    /// none (0). All consumers are registered before the first batch is committed, and before the
-    /// first of them releases any.
-    pub fn register(&self, consumer: Consumer, released: u64) -> ConsumerId {
-        let mut queue = self.queue();
-        queue.next_sequence = queue.next_sequence.max(released + 1);
-        let cursor = Cursor { consumer, begun: released, handled: released, released, dropped: 0 };
-        queue.cursors.push(cursor);
-        ConsumerId(queue.cursors.len() - 1)
-    }
-
-    /// Waits, up to `deadline`, for the batch after the last that the consumer has handled.
-    pub fn next(&self, consumer: ConsumerId, deadline: Option<Instant>) -> Next {
-        let mut queue = self.queue();
-        loop {
-            if let Some(entry) = queue.begin_next(consumer) {
-                return Next::Entry(entry);
-            }
-            if queue.closed {
-                return Next::Closed;
-            }
-            if queue.woken.remove(&consumer.0) {
-                return Next::Timeout;
-            }
-            queue = match deadline {
-                None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Next::Timeout;
-                    }
-                    let waited = self.changed.wait_timeout(queue, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-
-    /// Ends the wait of a consumer, so that it looks at what else there is to do.
-    pub fn wake(&self, consumer: ConsumerId) {
-        self.queue().woken.insert(consumer.0);
-        self.changed.notify_all();
-    }
-
-    /// Says that a consumer has handled the batches up to `sequence`: what lies in memory for it
-    /// may go. It may say less than before, down to what it has released: it gets the rest again.
-    pub fn advance(&self, consumer: ConsumerId, sequence: u64) {
-        let mut queue = self.queue();
-        if let Some(cursor) = queue.cursors.get_mut(consumer.0) {
-            cursor.handled = sequence;
-        }
-        let handled = queue.cursors.iter().map(|cursor| cursor.handled).min().unwrap_or(0);
-        while let Some(oldest) = queue.resident.front().copied().filter(|at| *at <= handled) {
-            queue.resident.pop_front();
-            queue.forget_blocks(oldest);
-        }
-    }
-
-    /// Says that a consumer will never ask again for the batches up to `sequence`. Those that no
-    /// consumer needs are removed.
-    ///
-    /// # Errors
-    /// It cannot be written down that they were committed: they stay, until a later release.
-    pub fn release(&self, consumer: ConsumerId, sequence: u64) -> io::Result<()> {
-        let mut queue = self.queue();
-        if let Some(cursor) = queue.cursors.get_mut(consumer.0) {
-            cursor.released = sequence;
-        }
-        let released = queue.cursors.iter().map(|cursor| cursor.released).min().unwrap_or(0);
-        if queue.waiting.range(..=released).next().is_none() {
-            return Ok(());
-        }
-        drop(queue);
-        // That they were committed must be known when their files no longer say so.
-        self.dedup.sync()?;
-        let mut queue = self.queue();
-        let kept = queue.waiting.split_off(&(released + 1));
-        let gone = std::mem::replace(&mut queue.waiting, kept);
-        queue.bytes -= gone.values().map(|entry| entry.bytes).sum::<u64>();
-        drop(queue);
-        self.remove(&gone.into_values().collect::<Vec<_>>());
-        Ok(())
-    }
-
     fn remove(&self, gone: &[Entry]) {
         for entry in gone {
             self.leftovers.remove(&self.path(&entry.batch), Leftover::Idle);
@@ -245,13 +137,6 @@ impl Spool {
         }
     }
 
-    /// Waits for `pause`, and says whether the daemon goes on.
-    pub fn pause(&self, pause: Duration) -> bool {
-        let queue = self.queue();
-        let waited = self.changed.wait_timeout_while(queue, pause, |queue| !queue.closed);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.closed
-    }
-
     /// Ends the wait of every consumer that has read all there is. Nothing is committed after this.
     pub fn close(&self) {
         self.queue().closed = true;
@@ -266,28 +151,21 @@ impl Spool {
         (queue.waiting.len(), queue.bytes)
     }
 
-    /// When the oldest batch arrived that a consumer has not handled.
-    pub fn oldest_for(&self, consumer: ConsumerId) -> Option<Timestamp> {
-        let queue = self.queue();
-        let handled = queue.cursors.get(consumer.0)?.handled;
-        let (_, entry) = queue.waiting.range(handled + 1..).next()?;
-        Some(entry.batch.header.received)
-    }
-
     /// The most that may wait.
     pub fn max_bytes(&self) -> u64 {
-        self.max_bytes
+        self.max_bytes.load(Ordering::Relaxed)
     }
 
-    fn furthest_behind(&self) -> String {
-        let queue = self.queue();
-        let last = queue.cursors.iter().min_by_key(|cursor| cursor.handled);
-        last.map(|cursor| cursor.consumer.name.clone()).unwrap_or_default()
+    /// Takes other values for what was given to [`Spool::open`]. What was forgotten under a shorter
+    /// window is not remembered again.
+    pub fn reconfigure(&self, max_bytes: u64, dedup_window: Duration) {
+        self.max_bytes.store(max_bytes, Ordering::Relaxed);
+        self.dedup.set_window(dedup_window);
     }
 
-    /// How many records a consumer has lost to a full spool.
-    pub fn dropped_by(&self, consumer: ConsumerId) -> u64 {
-        self.queue().cursors.get(consumer.0).map_or(0, |cursor| cursor.dropped)
+    /// Whether more batches may come.
+    pub fn is_open(&self) -> bool {
+        !self.queue().closed
     }
 
     /// The file of a batch.
@@ -332,19 +210,12 @@ impl Spool {
 }
 
 impl Queue {
-    fn begin_next(&mut self, consumer: ConsumerId) -> Option<Entry> {
-        let cursor = self.cursors.get_mut(consumer.0)?;
-        let (sequence, entry) = self.waiting.range(cursor.handled + 1..).next()?;
-        cursor.begun = *sequence;
-        Some(entry.clone())
-    }
-
     /// Lets go of the oldest blocks in memory that a consumer has had, and says how many bytes they
     /// were: who lags reads the file. What nobody has had stays, for it is needed next.
     fn evict(&mut self) -> Option<usize> {
         let place = self.resident.iter().position(|sequence| {
             self.waiting.get(sequence).is_none_or(|entry| {
-                self.cursors.iter().any(|cursor| {
+                self.cursors.values().any(|cursor| {
                     cursor.handled >= *sequence && (cursor.consumer.wants)(&entry.batch)
                 })
             })
@@ -374,5 +245,7 @@ impl std::fmt::Debug for Spool {
     }
 }
 
+#[cfg(test)]
+mod consumer_tests;
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,7 @@ impl Spool {
             dir: dir.to_owned(),
             batches,
             _lock: lock,
-            max_bytes,
+            max_bytes: max_bytes.into(),
             memory: Memory::default(),
             commits: commit::Commits::default(),
             dedup,

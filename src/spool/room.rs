@@ -67,9 +67,10 @@ impl Spool {
     }
 
     fn room_as_it_is(&self, bytes: u64) -> Result<(), NoRoom> {
-        if self.size().1.saturating_add(bytes) > self.max_bytes {
+        let max_bytes = self.max_bytes();
+        if self.size().1.saturating_add(bytes) > max_bytes {
             let behind = self.furthest_behind();
-            return Err(NoRoom::SpoolFull { max_bytes: self.max_bytes, behind });
+            return Err(NoRoom::SpoolFull { max_bytes, behind });
         }
         // Where that cannot be told, writing will tell.
         let Some((free, reserve)) = self.disk() else { return Ok(()) };
@@ -81,7 +82,7 @@ impl Spool {
 
     /// How many bytes more may wait, as far as the limit and the disk go.
     pub fn room_bytes(&self) -> u64 {
-        let left = self.max_bytes.saturating_sub(self.size().1);
+        let left = self.max_bytes().saturating_sub(self.size().1);
         self.disk().map_or(left, |(free, reserve)| left.min(free.saturating_sub(reserve)))
     }
 

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{Cursor, Entry, Spool};
+use super::{Entry, Spool, consumer::Cursor};
 use crate::config::WhenFull;
 
 /// More than is needed is freed, so that not every batch has to: this part of the spool.
@@ -13,7 +13,7 @@ impl Spool {
     /// more have room. Says whether anything was dropped.
     pub(super) fn shed(&self, bytes: u64) -> bool {
         let queue = self.queue();
-        if queue.cursors.iter().all(|cursor| cursor.consumer.when_full == WhenFull::Block) {
+        if queue.cursors.values().all(|cursor| cursor.consumer.when_full == WhenFull::Block) {
             return false;
         }
         let committed_below = queue.next_sequence;
@@ -24,14 +24,14 @@ impl Spool {
             return false;
         }
         let mut queue = self.queue();
-        let wanted = bytes.saturating_add(self.max_bytes / SLACK_PART);
+        let wanted = bytes.saturating_add(self.max_bytes() / SLACK_PART);
         let mut freed = 0;
         let mut gone = Vec::new();
         for (_, entry) in queue.waiting.range(..committed_below) {
             if freed >= wanted {
                 break;
             }
-            if queue.cursors.iter().all(|cursor| cursor.can_do_without(entry)) {
+            if queue.cursors.values().all(|cursor| cursor.can_do_without(entry)) {
                 freed += entry.bytes;
                 gone.push(entry.clone());
             }
@@ -40,7 +40,7 @@ impl Spool {
         for entry in &gone {
             queue.waiting.remove(&entry.batch.sequence);
         }
-        for cursor in &mut queue.cursors {
+        for cursor in queue.cursors.values_mut() {
             let lost = gone.iter().filter(|entry| cursor.lacks(entry));
             let records: u64 = lost.map(|entry| entry.batch.header.records).sum();
             if records > 0 {
@@ -65,7 +65,8 @@ impl Cursor {
             || self.consumer.when_full == WhenFull::Drop && sequence > self.begun
     }
 
-    fn lacks(&self, entry: &Entry) -> bool {
+    /// Whether it takes a batch and has not handled it.
+    pub(super) fn lacks(&self, entry: &Entry) -> bool {
         entry.batch.sequence > self.handled && (self.consumer.wants)(&entry.batch)
     }
 }

@@ -33,19 +33,21 @@ impl Acceptor {
     /// # Errors
     /// Anything that [`load`] refuses; files that cannot be written; one of the two missing.
     pub fn new(tls: &config::Tls) -> Result<Self, TlsError> {
-        make(tls)?;
-        let state = State::load(tls)?;
+        let Prepared(state) = Prepared::load(tls)?;
         Ok(Self { state: RwLock::new(state), loading: Mutex::new(()) })
     }
 
-    /// Loads again; on an error everything stays as it was.
-    ///
-    /// # Errors
-    /// As [`Acceptor::new`].
-    pub fn reload(&self, tls: &config::Tls) -> Result<(), TlsError> {
+    /// Accepts with what was prepared, from the next connection on. Should its files have been
+    /// refreshed meanwhile, they differ from what it is made of, and are refreshed again.
+    pub fn adopt(&self, Prepared(state): Prepared) {
         let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        make(tls)?;
-        self.set(State::load(tls)?);
+        self.set(state);
+    }
+
+    /// Loads again; on an error everything stays as it was.
+    #[cfg(test)]
+    pub(super) fn reload(&self, tls: &config::Tls) -> Result<(), TlsError> {
+        self.adopt(Prepared::load(tls)?);
         Ok(())
     }
 
@@ -78,6 +80,21 @@ impl Acceptor {
 
     fn set(&self, state: State) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+/// What was loaded, and is not in use yet.
+#[derive(Debug)]
+pub struct Prepared(State);
+
+impl Prepared {
+    /// Loads what `tls` names; what is self-signed is made if it is missing.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn load(tls: &config::Tls) -> Result<Self, TlsError> {
+        make(tls)?;
+        State::load(tls).map(Self)
     }
 }
 

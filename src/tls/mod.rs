@@ -30,7 +30,7 @@ use rustls_pemfile::Item;
 use crate::config::{self, TlsVersion};
 
 pub use self::{
-    acceptor::Acceptor,
+    acceptor::{Acceptor, Prepared},
     client::{client, public, public_roots},
     error::TlsError,
     expiry::{Expiry, Reminder},

@@ -9,7 +9,7 @@ use std::{
 
 use logpushd::{
     http::Intake,
-    metrics::{Metrics, Outcome, Refusal},
+    metrics::{Metrics, Names, Outcome, Refusal},
 };
 
 use crate::support::{Exit, finish, repository, skipped};
@@ -26,9 +26,12 @@ struct Family {
 
 /// All metrics, each with at least one sample.
 fn families() -> Vec<Family> {
-    let names = |name: &str| vec![name.to_owned()];
-    let reasons = Intake::quarantine_reasons();
-    let metrics = Metrics::new(&names("main"), &names("archive"), &[], &reasons);
+    let names = Names {
+        endpoints: vec!["main".to_owned()],
+        sinks: vec!["archive".to_owned()],
+        datasets: vec![],
+    };
+    let metrics = Metrics::new(&names, &Intake::quarantine_reasons());
     metrics.batch(0, Outcome::Committed);
     metrics.refused(Refusal::Malformed);
     metrics.records(0, "http_requests", 1, 1);

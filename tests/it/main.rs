@@ -69,6 +69,8 @@ mod power;
 mod quarantine;
 /// Every refusal of the contract: its status, its words, and that it leaves nothing behind.
 mod refusals;
+/// SIGHUP takes over all that can change under load, at the cost of nobody.
+mod reload;
 /// What was in quarantine comes back once after a mend, whatever is killed meanwhile.
 mod replay;
 /// What is sent again is delivered once, whatever failed or was killed meanwhile.

@@ -13,7 +13,10 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     path::PathBuf,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,7 +54,7 @@ impl From<u128> for Key {
 
 #[derive(Debug)]
 pub(super) struct Dedup {
-    window_micros: i64,
+    window_micros: AtomicI64,
     known: Mutex<Known>,
     /// Locked while it is written to, which holds up no claim.
     log: Mutex<Log>,
@@ -88,7 +91,7 @@ impl Dedup {
     /// Reads what an earlier life remembered. What cannot be read is forgotten: that costs
     /// duplicates, not records.
     pub(super) fn open(dir: PathBuf, window: Duration) -> Self {
-        let window_micros = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+        let window_micros = whole_micros(window);
         let oldest = micros(Timestamp::now()).saturating_sub(window_micros);
         let mut known = Known::new();
         let log = Log::open(dir, &mut |(at, key)| {
@@ -98,7 +101,7 @@ impl Dedup {
         });
         known.logged = known.end();
         Self {
-            window_micros,
+            window_micros: window_micros.into(),
             known: Mutex::new(known),
             log: Mutex::new(log),
             ended: Condvar::new(),
@@ -114,7 +117,7 @@ impl Dedup {
     /// is at it.
     pub(super) fn claim(&self, key: Key) -> Option<Claim<'_>> {
         let mut known = self.known();
-        known.forget(micros(Timestamp::now()).saturating_sub(self.window_micros));
+        known.forget(micros(Timestamp::now()).saturating_sub(self.window_micros()));
         loop {
             match known.states.get(&key) {
                 None => break,
@@ -130,7 +133,7 @@ impl Dedup {
 
     /// Remembers that a batch is committed: before anybody can deliver it.
     pub(super) fn committed(&self, key: Key, received: Timestamp) {
-        if self.window_micros > 0 {
+        if self.window_micros() > 0 {
             self.known().remember(micros(received), key);
         }
     }
@@ -145,9 +148,17 @@ impl Dedup {
             let known = self.known();
             (known.unlogged(), known.end())
         };
-        log.add(&owed, self.window_micros)?;
+        log.add(&owed, self.window_micros())?;
         self.known().logged = end;
         Ok(())
+    }
+
+    pub(super) fn set_window(&self, window: Duration) {
+        self.window_micros.store(whole_micros(window), Ordering::Relaxed);
+    }
+
+    fn window_micros(&self) -> i64 {
+        self.window_micros.load(Ordering::Relaxed)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -210,6 +221,10 @@ impl Drop for Claim<'_> {
         drop(known);
         self.dedup.ended.notify_all();
     }
+}
+
+fn whole_micros(window: Duration) -> i64 {
+    i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn micros(at: Timestamp) -> i64 {

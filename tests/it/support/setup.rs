@@ -75,8 +75,21 @@ impl Setup {
 
     /// Writes the configuration out.
     pub(crate) fn write_config(&self) -> PathBuf {
+        self.write_config_with(&[])
+    }
+
+    /// The same with other tables, or without some.
+    pub(crate) fn write_config_with(&self, changes: &[(&str, Option<&str>)]) -> PathBuf {
+        let mut tables: BTreeMap<&str, &str> =
+            self.tables.iter().map(|(name, keys)| (name.as_str(), keys.as_str())).collect();
+        for (name, keys) in changes {
+            match keys {
+                Some(keys) => tables.insert(name, keys),
+                None => tables.remove(name),
+            };
+        }
         let mut text = String::new();
-        for (name, keys) in &self.tables {
+        for (name, keys) in tables {
             writeln!(text, "[{name}]\n{keys}\n").unwrap();
         }
         self.write("logpushd.toml", text);

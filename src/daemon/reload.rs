@@ -1,0 +1,274 @@
+//! SIGHUP: the file is read again, everything that it says is prepared, and only then exchanged under
+//! those who use it. If anything cannot be prepared, nothing changes.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::spawn_blocking,
+};
+use tracing::{error, info, warn};
+
+use super::{
+    announce,
+    current::Current,
+    parts,
+    sinks::{Plan, Sinks},
+    systemd::ServiceManager,
+};
+use crate::{
+    config::{self, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
+    delivery::{self, Delivery},
+    http::Intake,
+    logging::LogHandle,
+    metrics::Metrics,
+    spool::Spool,
+    tls::{self, Acceptor},
+};
+
+/// Everything that a reload changes.
+pub(super) struct Reloader {
+    pub(super) path: PathBuf,
+    /// What is in force.
+    pub(super) config: Config,
+    /// Endpoints that are gone: what came in by them goes where it was to go.
+    pub(super) departed: Vec<Endpoint>,
+    pub(super) log: LogHandle,
+    pub(super) manager: Arc<ServiceManager>,
+    pub(super) spool: Arc<Spool>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) acceptor: Arc<Acceptor>,
+    pub(super) intake: Arc<Current<Intake>>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) bounds: watch::Sender<Quarantine>,
+    pub(super) sinks: Sinks,
+}
+
+/// What is to be exchanged.
+struct Prepared {
+    config: Config,
+    departed: Vec<Endpoint>,
+    /// Keys that have changed, and are not taken over.
+    need_restart: Vec<&'static str>,
+    tls: tls::Prepared,
+    intake: Intake,
+    plans: Vec<(String, Option<Plan>)>,
+    added: Vec<Delivery>,
+}
+
+impl Reloader {
+    /// Reloads whenever it is asked to.
+    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<()>) {
+        loop {
+            tokio::select! {
+                request = asked.recv() => {
+                    if request.is_none() {
+                        return;
+                    }
+                    self.manager.reloading();
+                    self.reload().await;
+                    self.manager.ready();
+                }
+                Some(delivery) = self.sinks.late() => self.sinks.replace(delivery).await,
+            }
+        }
+    }
+
+    async fn reload(&mut self) {
+        // Whatever becomes of the rest.
+        self.sinks.reopen();
+        match self.prepare().await {
+            Ok(prepared) => self.exchange(prepared).await,
+            Err(problem) => error!("reload: the configuration stays as it was: {problem}"),
+        }
+    }
+
+    /// Reads files, so it may take a while.
+    async fn prepare(&self) -> Result<Prepared, String> {
+        let (old, departed) = (self.config.clone(), self.departed.clone());
+        let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
+        let (intake, lingering) = (self.intake.take(), self.sinks.lingering());
+        let path = self.path.clone();
+        let prepared = spawn_blocking(move || {
+            let new = config::load(&path).map_err(|problems| format!("\n{problems}"))?;
+            let (config, need_restart) = without_restart(&old, new);
+            check_sinks(&path, &old, &config, &lingering)?;
+            let tls = tls::Prepared::load(&config.server.tls)
+                .map_err(|error| format!("server.tls: {error}"))?;
+            let intake = intake.renewed(&config).map_err(|error| error.to_string())?;
+
+            let before = with_departed(&old, &departed);
+            let departed = still_departed(&before, &config);
+            let after = with_departed(&config, &departed);
+            let plans = plans(&before, &after);
+            // Last: from here on the spool keeps what they are to have.
+            let added = added(&before, &after, &spool, &metrics)?;
+            Ok(Prepared { config, departed, need_restart, tls, intake, plans, added })
+        });
+        prepared.await.unwrap_or_else(|error| Err(format!("a defect: {error}")))
+    }
+
+    async fn exchange(&mut self, prepared: Prepared) {
+        let Prepared { config, departed, need_restart, tls, intake, plans, added } = prepared;
+        let old = std::mem::replace(&mut self.config, config);
+        self.departed = departed;
+        let config = &self.config;
+        self.metrics.show(&parts::names(config));
+
+        // Sinks first: what comes in by the new endpoints is for the sinks as they are to be.
+        let names = |of: fn(&Option<Plan>) -> bool| {
+            let those = plans.iter().filter(|(_, plan)| of(plan));
+            those.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        let (changed, removed) = (names(Option::is_some), names(Option::is_none));
+        let awaited = names(|_| true);
+        let new: Vec<_> = added.iter().map(|delivery| delivery.name().to_owned()).collect();
+        let committed = self.sinks.end(plans);
+        self.intake.put(intake);
+        self.acceptor.adopt(tls);
+        self.log.set_level(config.log.level);
+        self.spool.reconfigure(config.spool.max_bytes, config.spool.dedup_window);
+        self.bounds.send_replace(config.quarantine.clone());
+        resize(&self.permits, old.limits.max_connections, config.limits.max_connections);
+
+        let late = self.sinks.settle(added, &awaited, committed).await;
+        for key in need_restart {
+            warn!("reload: needs a restart: {key}");
+        }
+        announce(&self.config, |endpoint| !old.endpoints.contains(endpoint));
+        let gone =
+            |endpoint: &&Endpoint| self.config.endpoints.iter().all(|e| e.name != endpoint.name);
+        for endpoint in old.endpoints.iter().filter(gone) {
+            info!(name = endpoint.name, "endpoint is gone");
+        }
+        info!(sinks_added = ?new, sinks_changed = ?changed, sinks_removed = ?removed, sinks_late = ?late, "reloaded");
+    }
+}
+
+/// The new configuration with what cannot change under a running daemon as it was, and which keys
+/// those are.
+fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
+    let mut keys = Vec::new();
+    let mut keep = |key, differs: bool| {
+        if differs {
+            keys.push(key);
+        }
+    };
+    keep("server.address", new.server.addresses != old.server.addresses);
+    keep("admin.address", new.admin.address != old.admin.address);
+    keep("spool.dir", new.spool.dir != old.spool.dir);
+    keep("quarantine.dir", new.quarantine.dir != old.quarantine.dir);
+    keep("log.format", new.log.format != old.log.format);
+    new.server.addresses.clone_from(&old.server.addresses);
+    new.admin = old.admin;
+    new.spool.dir.clone_from(&old.spool.dir);
+    new.quarantine.dir.clone_from(&old.quarantine.dir);
+    new.log.format = old.log.format;
+    (new, keys)
+}
+
+/// What would fail only when a sink has ended already.
+fn check_sinks(
+    path: &Path,
+    old: &Config,
+    new: &Config,
+    lingering: &BTreeSet<String>,
+) -> Result<(), String> {
+    let path = path.display();
+    for sink in new.sinks.iter().filter(|sink| !old.sinks.contains(sink)) {
+        let name = &sink.name;
+        if lingering.contains(name) {
+            return Err(format!(
+                "{path}: sink.{name}: what it was before an earlier reload has not ended yet: try \
+                 again later, take another name, or restart"
+            ));
+        }
+        if let SinkKind::Syslog(syslog) = &sink.kind
+            && syslog.targets.iter().any(|target| matches!(target, SyslogTarget::Tls(_)))
+            && let Err(error) = tls::client(&syslog.tls)
+        {
+            return Err(format!("{path}: sink.{name}.syslog.tls: {error}"));
+        }
+    }
+    Ok(())
+}
+
+/// With endpoints that are gone, for those who ask where a batch is to go.
+fn with_departed(config: &Config, departed: &[Endpoint]) -> Config {
+    let mut config = config.clone();
+    config.endpoints.extend(departed.iter().cloned());
+    config
+}
+
+/// The endpoints of `before` that are gone, as long as a sink is left that they named.
+fn still_departed(before: &Config, config: &Config) -> Vec<Endpoint> {
+    let is_there = |name: &String| config.sinks.iter().any(|sink| sink.name == *name);
+    let gone = before.endpoints.iter().filter(|endpoint| {
+        config.endpoints.iter().all(|there| there.name != endpoint.name)
+            && endpoint.sinks.iter().any(is_there)
+    });
+    gone.cloned().collect()
+}
+
+fn find<'a>(config: &'a Config, name: &str) -> Option<&'a SinkConfig> {
+    config.sinks.iter().find(|sink| sink.name == name)
+}
+
+/// What is to become of the sinks that do not stay as they are.
+fn plans(before: &Config, after: &Config) -> Vec<(String, Option<Plan>)> {
+    let mut plans = Vec::new();
+    for sink in &before.sinks {
+        let name = &sink.name;
+        let route = |config| delivery::endpoints_without(config, name);
+        match find(after, name) {
+            None => plans.push((name.clone(), None)),
+            Some(next) if next != sink || route(before) != route(after) => {
+                plans.push((name.clone(), Some(Plan::new(after, next))));
+            }
+            Some(_) => {}
+        }
+    }
+    plans
+}
+
+fn added(
+    before: &Config,
+    after: &Config,
+    spool: &Arc<Spool>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Delivery>, String> {
+    let mut added = Vec::new();
+    for sink in after.sinks.iter().filter(|sink| find(before, &sink.name).is_none()) {
+        match parts::delivery(after, sink, spool, metrics) {
+            Ok(delivery) => added.push(delivery),
+            Err(error) => {
+                for delivery in added {
+                    // What could not be let go of now is with the next release.
+                    spool.leave(delivery.id()).ok();
+                }
+                return Err(format!("sink.{}: {error}", sink.name));
+            }
+        }
+    }
+    Ok(added)
+}
+
+/// Connections that are open stay so: if there are too many, none is accepted until enough have
+/// ended.
+fn resize(permits: &Arc<Semaphore>, old: usize, new: usize) {
+    permits.add_permits(new.saturating_sub(old));
+    let fewer = old.saturating_sub(new);
+    let missing = fewer - permits.forget_permits(fewer);
+    if let Ok(missing @ 1..) = u32::try_from(missing) {
+        let permits = Arc::clone(permits);
+        tokio::spawn(async move {
+            if let Ok(taken) = permits.acquire_many_owned(missing).await {
+                taken.forget();
+            }
+        });
+    }
+}

@@ -1,0 +1,70 @@
+//! What is asked of a delivery from outside its thread, and what becomes of one when the configuration
+//! changes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use super::{Delivery, backoff::Backoff};
+use crate::{
+    select::Selection,
+    sink::{Mark, Sink},
+    spool::{Consumer, ConsumerId, Spool},
+};
+
+/// Asks a sink, from any thread, to let go of what it has open.
+pub struct Reopen {
+    asked: Arc<AtomicBool>,
+    spool: Arc<Spool>,
+    id: ConsumerId,
+}
+
+impl Reopen {
+    /// It does so before its next batch, or at once if it waits for one.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.spool.wake(self.id);
+    }
+}
+
+impl Delivery {
+    /// How to ask its sink to reopen.
+    pub fn reopen(&self) -> Reopen {
+        Reopen { asked: Arc::clone(&self.reopen), spool: Arc::clone(&self.spool), id: self.id }
+    }
+
+    /// Begins behind a batch that [`Spool::pass_over`] has named, and puts that on record.
+    #[must_use]
+    pub fn beginning_behind(mut self, batch: u64) -> Self {
+        self.handled = self.handled.max(batch);
+        self.unsaved_since = Some(Instant::now());
+        self
+    }
+
+    /// Goes on behind the last checkpoint with another sink, after [`Delivery::run`] has given this
+    /// back. The old sink is gone before `open` makes the new one: they may have the same files.
+    pub fn resume<E>(
+        self,
+        consumer: Consumer,
+        selection: Option<Selection>,
+        open: impl FnOnce(Vec<Mark>) -> Result<Box<dyn Sink>, E>,
+    ) -> Result<Self, E> {
+        drop(self.sink);
+        let sink = open(self.saved.files.clone())?;
+        let (handled, wants) = (self.saved.batch, Arc::clone(&consumer.wants));
+        self.spool.resume(self.id, consumer, handled);
+        Ok(Self {
+            wants,
+            sink,
+            selection,
+            handled,
+            returns: Backoff::new(),
+            failing: false,
+            ..self
+        })
+    }
+}

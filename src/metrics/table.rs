@@ -1,0 +1,122 @@
+//! The endpoints, sinks and datasets that have series of their own: they come and go with the
+//! configuration.
+
+use std::{collections::BTreeSet, sync::atomic::AtomicU64};
+
+use super::labels::{CLOUDFLARE_DATASETS, OTHER, Outcome};
+
+/// Names that have series of their own.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Of endpoints.
+    pub endpoints: Vec<String>,
+    /// Of sinks.
+    pub sinks: Vec<String>,
+    /// Of datasets that the configuration fixes, beside Cloudflare's.
+    pub datasets: Vec<String>,
+}
+
+/// What is counted by name. Nothing is ever removed: who is gone is not shown, keeps its place, and goes
+/// on counting there should it come back.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) endpoints: Vec<EndpointMetrics>,
+    pub(super) sinks: Vec<SinkMetrics>,
+    pub(super) datasets: Vec<DatasetMetrics>,
+}
+
+#[derive(Debug)]
+pub(super) struct EndpointMetrics {
+    pub(super) name: String,
+    pub(super) shown: bool,
+    pub(super) batches: [AtomicU64; Outcome::LABELS.len()],
+    /// In the order of [`Table::datasets`].
+    pub(super) records: Vec<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct SinkMetrics {
+    pub(super) name: String,
+    pub(super) shown: bool,
+    pub(super) delivered_records: AtomicU64,
+    pub(super) filtered_records: AtomicU64,
+    pub(super) resent_records: AtomicU64,
+    pub(super) oversize_records: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) dropped_records: AtomicU64,
+    /// Microseconds since 1970; 0: everything is delivered.
+    pub(super) oldest_waiting: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(super) struct DatasetMetrics {
+    pub(super) name: String,
+    /// Microseconds since 1970; 0: none yet.
+    pub(super) last_batch: AtomicU64,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        // Last: whatever is not found ends there.
+        let names = CLOUDFLARE_DATASETS.into_iter().chain([OTHER]);
+        let dataset = |name: &str| DatasetMetrics { name: name.into(), last_batch: 0.into() };
+        Self { endpoints: Vec::new(), sinks: Vec::new(), datasets: names.map(dataset).collect() }
+    }
+
+    /// From now on, these are shown.
+    pub(super) fn show(&mut self, names: &Names) {
+        for name in &names.datasets {
+            self.add_dataset(name);
+        }
+        for name in &names.endpoints {
+            self.endpoint(name);
+        }
+        for name in &names.sinks {
+            self.sink(name);
+        }
+        let shown: BTreeSet<_> = names.endpoints.iter().collect();
+        for endpoint in &mut self.endpoints {
+            endpoint.shown = shown.contains(&endpoint.name);
+        }
+        let shown: BTreeSet<_> = names.sinks.iter().collect();
+        for sink in &mut self.sinks {
+            sink.shown = shown.contains(&sink.name);
+        }
+    }
+
+    /// Among the others by its name, which is where all of them have it.
+    fn add_dataset(&mut self, name: &str) {
+        if self.datasets.iter().any(|known| known.name == name) {
+            return;
+        }
+        let others = self.datasets.len() - 1;
+        let place = self.datasets.iter().take(others).position(|known| *known.name > *name);
+        let place = place.unwrap_or(others);
+        let dataset = DatasetMetrics { name: name.to_owned(), last_batch: 0.into() };
+        self.datasets.insert(place, dataset);
+        for endpoint in &mut self.endpoints {
+            endpoint.records.insert(place, 0.into());
+        }
+    }
+
+    /// The place of an endpoint, which may be new.
+    pub(super) fn endpoint(&mut self, name: &str) -> usize {
+        self.endpoints.iter().position(|known| known.name == name).unwrap_or_else(|| {
+            self.endpoints.push(EndpointMetrics {
+                name: name.to_owned(),
+                shown: false,
+                batches: Default::default(),
+                records: self.datasets.iter().map(|_| AtomicU64::new(0)).collect(),
+            });
+            self.endpoints.len() - 1
+        })
+    }
+
+    /// The place of a sink, which may be new.
+    pub(super) fn sink(&mut self, name: &str) -> usize {
+        self.sinks.iter().position(|known| known.name == name).unwrap_or_else(|| {
+            self.sinks.push(SinkMetrics { name: name.to_owned(), ..SinkMetrics::default() });
+            self.sinks.len() - 1
+        })
+    }
+}
