@@ -27,6 +27,9 @@ fn headers_are_taken_out_and_the_rest_is_sent_as_it_came() {
     let headers = destination.header_map();
     assert_eq!(headers["x-logpush-secret"].as_bytes(), "s3cr+t \u{e9}".as_bytes());
     assert_eq!(headers["content-type"], "application/json");
+    let plus = parsed("https://logs.example.com/?header_X=a+b%2B+&a=b+c").destination;
+    assert_eq!(plus.header_map()["x"], "a b+ ");
+    assert_eq!(plus.path_and_query, "/?a=b+c");
     assert!(headers.values().all(HeaderValue::is_sensitive));
 }
 

@@ -82,12 +82,9 @@ fn read(text: &str, report: &mut Report) -> Option<Destination> {
         Err(Problems(problems)) => (None, problems),
     };
     if let Some(destination) = &destination {
-        let headers = match destination.headers.len() {
-            0 => String::new(),
-            1 => " with one header".to_owned(),
-            count => format!(" with {count} headers"),
-        };
-        report.add(Finding::pass(Step::Destination, format!("{destination}{headers}")));
+        let names: Vec<_> = destination.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let headers = if names.is_empty() { "no header".to_owned() } else { names.join(", ") };
+        report.add(Finding::pass(Step::Destination, format!("{destination}, with {headers}")));
     }
     for problem in problems {
         let Problem { severity, column, what, advice, cloudflare } = problem;

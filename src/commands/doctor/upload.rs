@@ -154,10 +154,12 @@ impl<'a> Uploader<'a> {
         };
         let is_fresh = self.connection.is_none();
         let (outcome, time) = self.try_send(&mut request).await;
-        if outcome.is_err() && !is_fresh {
-            return self.try_send(&mut request).await;
+        match &outcome {
+            Err(error) if !is_fresh && error.kind != Some(ErrorKind::TimedOut) => {
+                self.try_send(&mut request).await
+            }
+            _ => (outcome, time),
         }
-        (outcome, time)
     }
 
     async fn try_send(&mut self, request: &mut Request) -> (Result<Answer, ClientError>, Duration) {
