@@ -40,7 +40,8 @@ pub enum Command {
     /// sends Cloudflare's destination check, the same with a wrong secret, and a batch of one record.
     /// Each step says what Cloudflare would say, and what to do. docs/doctor.md explains them.
     ///
-    /// Exit codes: 0 fine, also with warnings; 64 the destination cannot be read; 69 a step failed.
+    /// Exit codes: 0 fine, also with warnings; 64 the destination cannot be read; 69 a step failed;
+    /// 74 the file of --ca or standard input cannot be read.
     Doctor(Doctor),
     /// Print what to write into a Logpush job as destination, for each endpoint
     ///

@@ -194,10 +194,12 @@ impl<'a> Uploader<'a> {
                 (true, None) => format!("{status}, and no word"),
             };
             let finding = Finding::fail(step, ours, advice);
-            return finding.cloudflare(match step {
-                Step::Batch => words::of_batch(status, &said),
-                _ => words::of_check(status),
-            });
+            return match (self.destination.scheme, step) {
+                // What it says of a Splunk server was not seen.
+                (Scheme::Splunk, _) => finding,
+                (_, Step::Batch) => finding.cloudflare(words::of_batch(status, &said)),
+                _ => finding.cloudflare(words::of_check(status)),
+            };
         }
         let known = serde_json::from_str(&answer.text);
         let known =

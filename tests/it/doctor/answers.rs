@@ -179,6 +179,28 @@ fn a_receiver_that_takes_anybody_s_records_is_named() {
 }
 
 #[test]
+fn a_splunk_collector_is_known_by_its_answers() {
+    for (status, body, outcome, part) in [
+        ("200 OK", r#"{"text":"Success","code":0}"#, "pass", "200: Success"),
+        ("200 OK", "<html>", "warn", "200: <html>"),
+        ("403 Forbidden", r#"{"text":"Invalid token","code":4}"#, "fail", "Invalid token"),
+    ] {
+        let good = Good::answering(move |_| answer(status, "", body));
+        let ca = good.dir.path().join("ca.pem");
+        let destination = format!(
+            "splunk://{}/services/collector/raw?channel=1&header_Authorization=Splunk%20token",
+            good.server.address
+        );
+        let (report, exit) = Call::trusting(&ca).run(&destination);
+        let finding = finding(&report, "check");
+        assert_eq!((&finding["outcome"], exit == FAILED), (&outcome.into(), outcome == "fail"));
+        assert!(finding["ours"].as_str().unwrap().contains(part), "{finding}");
+        // Cloudflare's words are those for HTTP destinations; what it says here was not seen.
+        assert_eq!(finding["cloudflare"], Value::Null);
+    }
+}
+
+#[test]
 fn a_connection_that_ends_between_requests_is_made_anew() {
     let good =
         Good::answering(|seen| guarded(seen, "").replacen("\r\n", "\r\nConnection: close\r\n", 1));

@@ -134,6 +134,22 @@ fn one_that_is_self_signed_is_named() {
 }
 
 #[test]
+fn nothing_is_sent_to_who_shows_another_certificate_later() {
+    let pki = Pki::new();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("ca.pem");
+    fs::write(&path, pki.root_pem()).unwrap();
+    let identities = [pki.issue(&Leaf::default()), Pki::new().issue(&Leaf::default())];
+    let server = Server::changing(identities, |_| answer("200 OK", "", ""));
+    let destination = format!("https://{}/logs?{HEADER}", server.address);
+    let (report, exit) = Call::trusting(&path).run(&destination);
+    assert_eq!((&finding(&report, "chain")["outcome"], exit), (&"pass".into(), FAILED));
+    let ours = finding(&report, "check")["ours"].as_str().unwrap();
+    assert!(ours.contains("invalid peer certificate: "), "{ours}");
+    assert!(server.seen().is_empty());
+}
+
+#[test]
 fn a_splunk_destination_may_overlook_it() {
     let identity = Pki::new().issue(&leaf(&["SplunkServerDefaultCert"]));
     let server = Server::tls(identity, |_| answer("200 OK", "", r#"{"text":"Success","code":0}"#));

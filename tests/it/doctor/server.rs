@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -39,15 +39,20 @@ impl Server {
         identity: Identity,
         answer: impl Fn(&Seen) -> String + Send + Sync + 'static,
     ) -> Self {
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(identity.chain, identity.key)
-            .unwrap();
-        let config = Arc::new(config);
+        Self::changing([identity], answer)
+    }
+
+    /// The same, with another identity from connection to connection until the last one.
+    pub(super) fn changing(
+        identities: impl IntoIterator<Item = Identity>,
+        answer: impl Fn(&Seen) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let configs: Vec<_> = identities.into_iter().map(config).collect();
+        let connections = AtomicUsize::new(0);
         Self::tcp(move |mut tcp, all| {
-            let mut session = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let number = connections.fetch_add(1, Ordering::SeqCst);
+            let config = &configs[number.min(configs.len() - 1)];
+            let mut session = ServerConnection::new(Arc::clone(config)).unwrap();
             while session.is_handshaking() {
                 session.complete_io(&mut tcp)?;
             }
@@ -93,6 +98,16 @@ impl Drop for Server {
         self.is_over.store(true, Ordering::SeqCst);
         TcpStream::connect(self.address).ok();
     }
+}
+
+fn config(identity: Identity) -> Arc<ServerConfig> {
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(identity.chain, identity.key)
+        .unwrap();
+    Arc::new(config)
 }
 
 /// An answer with the usual headers.
