@@ -181,9 +181,20 @@ impl<'a> Uploader<'a> {
         (outcome, begun.elapsed())
     }
 
+    /// Some receivers say what they were sent.
+    fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.destination.headers.iter().filter(|(name, _)| !PLAIN.contains(name));
+        let secrets = secrets.filter_map(|(_, value)| str::from_utf8(value.as_bytes()).ok());
+        // With and without the word in front, as of `Splunk TOKEN`.
+        let parts = secrets
+            .flat_map(|secret| [secret, secret.split_once(' ').map_or(secret, |(_, token)| token)]);
+        let parts = parts.filter(|part| !part.is_empty());
+        parts.fold(text.to_owned(), |text, part| text.replace(part, "***"))
+    }
+
     fn judge(&self, step: Step, answer: &Answer) -> Finding {
         let status = answer.status.as_u16();
-        let said = excerpt(&answer.text);
+        let said = excerpt(&self.without_secrets(&answer.text));
         if !answer.status.is_success() {
             let location = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok());
             let location = location.map(without_query);

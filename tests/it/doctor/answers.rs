@@ -179,6 +179,17 @@ fn a_receiver_that_takes_anybody_s_records_is_named() {
 }
 
 #[test]
+fn an_answer_that_holds_the_secret_does_not_show_it() {
+    let good = Good::answering(|seen| answer("403 Forbidden", "", &seen.head));
+    let (finding, exit) = good.says("check");
+    let ours = finding["ours"].as_str().unwrap();
+    assert!(exit == FAILED && ours.contains("x-logpush-secret: ***"), "{ours}");
+    let query = "?header_Authorization=Splunk%20a-secret-of-the-tests";
+    let (report, _) = good.run(query);
+    assert!(!report.to_string().contains("a-secret-of-the-tests"), "{report:#}");
+}
+
+#[test]
 fn a_splunk_collector_is_known_by_its_answers() {
     for (status, body, outcome, part) in [
         ("200 OK", r#"{"text":"Success","code":0}"#, "pass", "200: Success"),
@@ -188,7 +199,7 @@ fn a_splunk_collector_is_known_by_its_answers() {
         let good = Good::answering(move |_| answer(status, "", body));
         let ca = good.dir.path().join("ca.pem");
         let destination = format!(
-            "splunk://{}/services/collector/raw?channel=1&header_Authorization=Splunk%20token",
+            "splunk://{}/services/collector/raw?channel=1&header_Authorization=Splunk%206f1c2d3e",
             good.server.address
         );
         let (report, exit) = Call::trusting(&ca).run(&destination);
