@@ -15,6 +15,19 @@ fn refusals_come_with_their_words_and_with_advice() {
     desk.setup.write("token", "another-token");
     desk.fails(&["list"], 69, &["403 Forbidden: 10000 Authentication error", "Logs: Edit"]);
     desk.setup.write("token", TOKEN);
+    // Go quotes the URL that it could not reach, secrets and all.
+    let url = "https://127.0.0.1:1/x?key=hunter2-hunter2";
+    let quoting = format!(
+        r#"{{"success":false,"errors":[{{"code":1002,"message":"Post \"{url}\": EOF\u001b[2J"}}]}}"#
+    );
+    desk.api.answer_next(400, &[], &quoting);
+    let said = desk.fails(
+        &["validate", "--destination", url],
+        69,
+        &[r#"1002 Post "https://127.0.0.1:1/x?key=***": EOF\u{1b}[2J"#],
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+
     let refused = r#"{"success":false,"errors":[{"code":971,"message":"slow down"}]}"#;
     desk.api.answer_next(429, &[("Retry-After", "42")], refused);
     desk.fails(&["list"], 69, &["971 slow down", "try again in 42 s"]);
