@@ -1,13 +1,14 @@
 //! What people type.
 
 pub mod job;
+pub mod push;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use self::job::JobCommand;
+use self::{job::JobCommand, push::Push};
 
 /// Where the configuration is if nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
@@ -57,6 +58,8 @@ pub enum Command {
     /// Manage Logpush jobs over Cloudflare's API
     #[command(subcommand)]
     Job(JobCommand),
+    /// Send local files to a destination, as Logpush would
+    Push(Push),
     /// Print a script that completes these commands in a shell
     ///
     /// For this session of bash: source <(logpushd completions bash). For good, write it to a file

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place for it")]
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     process::ExitCode,
 };
 
@@ -58,6 +58,11 @@ fn main() -> ExitCode {
             Some(dir) => manual::write_all(dir, out),
             None => manual::write_page(&which.page, out),
         }),
+        Command::Push(push) => {
+            let mut stderr = io::stderr();
+            let terminal = stderr.is_terminal().then_some(&mut stderr as &mut dyn Write);
+            to_stdout(|out| commands::push::run(&push, out, terminal))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

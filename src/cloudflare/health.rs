@@ -70,7 +70,7 @@ impl State {
 /// What a failure in Cloudflare's words comes from, and what to do.
 pub fn advice(message: &str) -> Option<&'static str> {
     let known = WORDS.iter().find(|(words, _)| message.contains(words)).map(|(_, advice)| *advice);
-    known.or_else(|| for_status(status_in(message)?))
+    known.or_else(|| advice_on_status(status_in(message)?))
 }
 
 /// Cloudflare's words, and what they come from. The first that are found count.
@@ -133,7 +133,8 @@ fn status_in(message: &str) -> Option<u16> {
     found.next()
 }
 
-fn for_status(status: u16) -> Option<&'static str> {
+/// What a server that refuses means by its status.
+pub fn advice_on_status(status: u16) -> Option<&'static str> {
     Some(match status {
         300..=399 => {
             "the server redirects, which Cloudflare does not follow: name the final URL; Cloudflare Access needs a bypass policy for it"

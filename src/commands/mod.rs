@@ -9,6 +9,7 @@ pub mod doctor;
 mod gzip;
 pub mod job;
 pub mod manual;
+pub mod push;
 pub mod quarantine;
 pub mod replay;
 mod secret;

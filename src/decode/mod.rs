@@ -9,6 +9,7 @@ mod array;
 mod format;
 mod framing;
 mod gunzip;
+mod inflate;
 mod json;
 mod lines;
 mod probe;
@@ -17,6 +18,7 @@ mod rows;
 
 pub use self::{
     format::{Delimiter, Format, before},
+    inflate::Inflate,
     record::{Reject, RejectReason},
 };
 use self::{framing::Framer, gunzip::Gunzip, record::Trust};

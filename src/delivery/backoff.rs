@@ -11,19 +11,19 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Doubles from 100 ms to 30 s. Each wait is between half and the whole of that, so that what failed
 /// together does not come back together.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     random: RandomState,
     draws: u64,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { next: FIRST, random: RandomState::new(), draws: 0 }
     }
 
     /// The next wait.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(LONGEST);
         self.draws += 1;

@@ -20,10 +20,8 @@ use std::{
 
 use tracing::{error, info, warn};
 
-use self::{
-    backoff::Backoff,
-    checkpoint::{Checkpoint, CheckpointFile},
-};
+pub(crate) use self::backoff::Backoff;
+use self::checkpoint::{Checkpoint, CheckpointFile};
 pub use self::{
     checkpoint::last_batch,
     consumers::{QUARANTINE, endpoints_without, quarantine_consumer, sink_consumer},

@@ -65,6 +65,8 @@ mod odd_inputs;
 mod pass_through;
 /// No answer goes out, and nothing leaves the spool, before what must last is synced.
 mod power;
+/// Files arrive as Logpush would send them: once, in order, whatever happens meanwhile.
+mod push;
 /// What cannot be accepted is kept beside the reason, and holds up nothing.
 mod quarantine;
 /// Every refusal of the contract: its status, its words, and that it leaves nothing behind.

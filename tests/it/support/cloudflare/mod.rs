@@ -6,7 +6,7 @@
 
 mod check;
 mod jobs;
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     collections::BTreeMap,
@@ -127,7 +127,8 @@ impl Cloudflare {
     }
 
     fn answer(&self, request: &Request) -> Answer {
-        let line = format!("{} {} {}", request.method, request.path, request.body);
+        let body = String::from_utf8_lossy(&request.body);
+        let line = format!("{} {} {body}", request.method, request.path);
         let canned = {
             let mut state = self.state.lock().unwrap();
             state.requests.push(line.trim_end().to_owned());

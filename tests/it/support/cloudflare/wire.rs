@@ -22,15 +22,16 @@ use super::{Answer, Refusal};
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request.
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) path: String,
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
     headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> Option<&String> {
+    pub(crate) fn header(&self, name: &str) -> Option<&String> {
         let mut headers = self.headers.iter();
         headers.find(|(known, _)| known == name).map(|(_, value)| value)
     }
@@ -38,7 +39,7 @@ impl Request {
     /// The body, which must be said to be JSON, and be an object.
     pub(super) fn json(&self) -> Result<Value, Refusal> {
         let is_said = self.header("content-type").is_some_and(|kind| kind == "application/json");
-        let body = serde_json::from_str::<Value>(&self.body).ok();
+        let body = serde_json::from_slice::<Value>(&self.body).ok();
         body.filter(|body| is_said && body.is_object())
             .ok_or_else(|| (400, 1001, "invalid request: the body is no JSON object".into()))
     }
@@ -59,7 +60,7 @@ pub(super) fn roots(file: &Path) -> io::Result<RootCertStore> {
 }
 
 /// Shows the chain of a PEM file.
-pub(super) fn server(cert: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
+pub(crate) fn server(cert: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&fs::read(cert)?).collect();
     let key = PrivateKeyDer::from_pem_slice(&fs::read(key)?).map_err(wrong)?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -71,7 +72,7 @@ pub(super) fn server(cert: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
 }
 
 /// Answers the requests of one connection, one after the other.
-pub(super) fn serve(
+pub(crate) fn serve(
     stream: TcpStream,
     tls: Arc<ServerConfig>,
     answer: &dyn Fn(&Request) -> Answer,
@@ -110,8 +111,8 @@ fn read(stream: &mut BufReader<impl Read>) -> io::Result<Option<Request>> {
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { method, path, headers, body: String::new() };
+    let mut request = Request { method, path, headers, body: Vec::new() };
     let length = request.header("content-length").and_then(|length| length.parse().ok());
-    stream.take(length.unwrap_or(0)).read_to_string(&mut request.body)?;
+    stream.take(length.unwrap_or(0)).read_to_end(&mut request.body)?;
     Ok(Some(request))
 }

@@ -1,0 +1,70 @@
+//! `logpushd push`: what is sent where, and how.
+
+#![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks would stay")]
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::config;
+
+const AFTER: &str = "\
+Answers of 429, 408 and 5xx, and connections that fail, are tried again; any other but 2xx ends it. Ctrl-C
+ends it when the batches under way are answered. What is not done is said, and how to go on.
+Exit codes: 0 all was taken, 64 wrong usage, 69 refused, unreachable, given up or interrupted, 74 a file
+cannot be read.";
+
+/// The largest that Logpush sends.
+const MAX_BATCH_BYTES: u64 = 1_000_000_000;
+
+/// What to send.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub struct Push {
+    /// Where to, as a Logpush job has it: a URL whose header_NAME=VALUE parameters become headers
+    pub url: String,
+    /// Files of one record a line, gzipped or not; all files in a folder; - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// More headers, a line each as in "X-Logpush-Secret: SECRET", which no other user then sees
+    #[arg(long, value_name = "FILE")]
+    pub header_file: Option<PathBuf>,
+    /// The largest batch, inflated; only a record that is larger by itself makes a larger one
+    #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = batch_bytes)]
+    pub max_bytes: u64,
+    /// The most records in a batch
+    #[arg(long, value_name = "COUNT", default_value = "100000",
+        value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_records: u64,
+    /// How hard to compress, from 0 (not at all) to 9
+    #[arg(long, value_name = "LEVEL", default_value = "6",
+        value_parser = clap::value_parser!(u32).range(0..=9))]
+    pub gzip: u32,
+    /// How many connections: each sends one file at a time, so files no longer arrive in their order
+    #[arg(long, value_name = "COUNT", default_value = "1",
+        value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub parallel: u16,
+    /// How long a batch is tried for
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub give_up_after: Duration,
+    /// Send each file as it is, as one batch: CSV with a row of names, arrays
+    #[arg(long)]
+    pub whole: bool,
+    /// Trust the authorities in this PEM file rather than the public ones
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Read everything, say what would be sent, and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn batch_bytes(text: &str) -> Result<u64, String> {
+    match config::parse_bytes(text).map_err(|what| format!("it {what}"))? {
+        bytes @ 1..=MAX_BATCH_BYTES => Ok(bytes),
+        _ => Err("Logpush sends at most 1GB".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    config::parse_duration(text).map_err(|what| format!("it {what}"))
+}

@@ -1,0 +1,247 @@
+//! A connection that batches are sent over, each until it is taken.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT},
+};
+use rustls::ClientConfig;
+use serde::Deserialize;
+
+use super::{Failure, batch::Body, tally::Tally};
+use crate::{
+    client::{Answer, Client, Request},
+    cloudflare::{destination::printable, health},
+    delivery::Backoff,
+    destination::Destination,
+};
+
+/// Of what a server says this much is quoted.
+const QUOTED_CHARS: usize = 500;
+
+/// What ends a push before its end: asked for, or since somebody was refused.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    asked: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    pub(super) fn ask(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_asked(&self) -> bool {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets some time pass, or less if it is asked for meanwhile.
+    fn wait(&self, pause: Duration) {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whether it is asked for is looked at next.
+        drop(self.changed.wait_timeout_while(asked, pause, |asked| !*asked));
+    }
+}
+
+/// Where to send to, and how long to try.
+#[derive(Clone)]
+pub(super) struct Route {
+    destination: Destination,
+    headers: HeaderMap,
+    tls: ClientConfig,
+    give_up_after: Duration,
+}
+
+impl Route {
+    /// `more`: headers beside those of the destination.
+    pub(super) fn new(
+        destination: Destination,
+        more: HeaderMap,
+        tls: ClientConfig,
+        give_up_after: Duration,
+    ) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let agent = concat!("logpushd/", env!("CARGO_PKG_VERSION"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.extend(destination.header_map());
+        headers.extend(more);
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        Self { destination, headers, tls, give_up_after }
+    }
+
+    /// The names of the headers, in which secrets may stand.
+    pub(super) fn header_names(&self) -> String {
+        let names: Vec<_> = self.headers.keys().map(hyper::header::HeaderName::as_str).collect();
+        names.join(", ")
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.destination.fmt(f)
+    }
+}
+
+/// A connection.
+pub(super) struct Courier {
+    route: Route,
+    client: Client,
+    tally: Arc<Tally>,
+    stop: Arc<Stop>,
+}
+
+/// What logpushd says of a batch that it took. Other servers say something else, or nothing.
+#[derive(Deserialize)]
+struct Taken {
+    status: String,
+    #[serde(default)]
+    quarantined: u64,
+}
+
+impl Courier {
+    /// Nothing is sent yet.
+    pub(super) fn new(route: &Route, tally: &Arc<Tally>, stop: &Arc<Stop>) -> io::Result<Self> {
+        let client = Client::new(route.destination.server.clone(), route.tls.clone())?;
+        let (tally, stop) = (Arc::clone(tally), Arc::clone(stop));
+        Ok(Self { route: route.clone(), client, tally, stop })
+    }
+
+    /// Connects, so that what is wrong with the address or with the certificate is known at once.
+    pub(super) fn connect(&mut self) -> Result<(), Failure> {
+        self.client.connect().map_err(|error| {
+            let hint = if error.cause.contains("UnknownIssuer") {
+                ": --ca names a file with the authorities to trust"
+            } else {
+                ""
+            };
+            Failure::Unreachable(format!("{error}{hint}"))
+        })
+    }
+
+    /// Sends a batch until it is taken.
+    pub(super) fn send(&mut self, body: &Body) -> Result<(), Failure> {
+        let request = Request {
+            method: Method::POST,
+            path: self.route.destination.path_and_query.clone(),
+            headers: self.route.headers.clone(),
+            body: body.gzip.clone(),
+        };
+        let mut backoff = Backoff::new();
+        let mut failing_since = None;
+        loop {
+            if self.stop.is_asked() {
+                return Err(Failure::Interrupted);
+            }
+            let (why, demanded) = match self.client.send(&request) {
+                Ok(answer) if answer.status.is_success() => {
+                    self.note(body, &answer);
+                    return Ok(());
+                }
+                Ok(answer) if is_passing(answer.status) => {
+                    (quoted(&answer), retry_after(&answer.headers))
+                }
+                Ok(answer) => return Err(Failure::Refused(refusal(&answer))),
+                Err(error) => (error.to_string(), None),
+            };
+            let since = *failing_since.get_or_insert_with(Instant::now);
+            let pause = demanded.unwrap_or_else(|| backoff.next());
+            if since.elapsed() + pause > self.route.give_up_after {
+                let (tried, pause) = (since.elapsed().as_secs(), pause.as_secs());
+                return Err(Failure::Unreachable(format!(
+                    "given up after {tried} s, with {pause} s more to wait (--give-up-after): {why}"
+                )));
+            }
+            self.tally.wait_begins(&why);
+            self.stop.wait(pause);
+            self.tally.wait_ends();
+        }
+    }
+
+    fn note(&self, body: &Body, answer: &Answer) {
+        self.tally.sent(body);
+        if let Ok(Taken { status, quarantined }) = serde_json::from_str(&answer.text) {
+            self.tally.told(&status, quarantined);
+        }
+    }
+}
+
+/// Whether it may well be taken if it is sent again.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+}
+
+/// In seconds; a date is left to the backoff.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn quoted(answer: &Answer) -> String {
+    let text: String = answer.text.chars().take(QUOTED_CHARS).collect();
+    let text = format!("{} {}", answer.status, printable(&text));
+    text.trim_end().to_owned()
+}
+
+fn refusal(answer: &Answer) -> String {
+    let advice = match answer.status {
+        StatusCode::PAYLOAD_TOO_LARGE => Some(
+            "send smaller batches with --max-bytes and --max-records, or raise the limit that is named",
+        ),
+        status => health::advice_on_status(status.as_u16()),
+    };
+    let advice = advice.map(|advice| format!("\n  {advice}")).unwrap_or_default();
+    format!("refused: {}{advice}", quoted(answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        for (status, passes) in [
+            (408, true),
+            (429, true),
+            (500, true),
+            (503, true),
+            (400, false),
+            (401, false),
+            (413, false),
+            (302, false),
+        ] {
+            assert_eq!(is_passing(StatusCode::from_u16(status).unwrap()), passes, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_demanded_wait_is_one_of_seconds() {
+        let of = |value: &'static str| {
+            let headers = [(RETRY_AFTER, HeaderValue::from_static(value))];
+            retry_after(&headers.into_iter().collect())
+        };
+        assert_eq!(of("7"), Some(Duration::from_secs(7)));
+        assert_eq!(of("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(of("-1"), None);
+    }
+
+    #[test]
+    fn headers_are_those_of_logpush_and_those_that_are_named() {
+        let url = "https://h/p?header_Content-Type=application/json&header_X-A=1";
+        let destination = Destination::parse(url).unwrap().destination;
+        let more = [(USER_AGENT, HeaderValue::from_static("mine"))].into_iter().collect();
+        let tls = crate::tls::public(None).unwrap();
+        let route = Route::new(destination, more, tls, Duration::ZERO);
+        assert_eq!(route.header_names(), "content-type, user-agent, x-a, content-encoding");
+        assert_eq!(route.headers["content-type"], "application/json");
+        assert_eq!(route.headers["user-agent"], "mine");
+        assert_eq!(route.headers["content-encoding"], "gzip");
+    }
+}

@@ -1,0 +1,315 @@
+//! Reads a source and cuts it into batches. Memory does not grow with the source, nor with a batch but
+//! for what that is when it is gzipped.
+
+use std::io::{self, Read};
+
+use memchr::memchr_iter;
+
+use super::{
+    Failure,
+    batch::{Batch, Body},
+};
+use crate::decode::{self, Inflate};
+
+/// How much is read at a time, and how much is inflated.
+const PIECE_BYTES: usize = 128 * 1024;
+const INFLATED_BYTES: usize = 256 * 1024;
+
+/// What has no line end for so long is no line: Logpush's records end at 1 MB.
+const MAX_RECORD_BYTES: usize = 64 << 20;
+
+/// How a source becomes batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cut {
+    pub(super) max_bytes: u64,
+    pub(super) max_records: u64,
+    pub(super) level: u32,
+    pub(super) how: How,
+}
+
+/// Where batches end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum How {
+    /// Behind a record.
+    Lines,
+    /// At the end of the file.
+    Whole,
+}
+
+/// The bytes of a source, inflated if they are gzip.
+struct Pieces<R> {
+    from: R,
+    inflate: Option<Inflate>,
+    input: Vec<u8>,
+    /// Of the input, what was read, and what of that was taken.
+    filled: usize,
+    taken: usize,
+    output: Vec<u8>,
+}
+
+impl<R: Read> Pieces<R> {
+    fn new(from: R) -> Self {
+        Self {
+            from,
+            inflate: None,
+            input: vec![0; PIECE_BYTES],
+            filled: 0,
+            taken: 0,
+            output: Vec::with_capacity(INFLATED_BYTES),
+        }
+    }
+
+    /// Replaces the input, which was taken, by what is there, for a pipe may be slow; says whether there
+    /// is any more.
+    fn refill(&mut self) -> io::Result<bool> {
+        (self.filled, self.taken) = (0, 0);
+        loop {
+            let room = self.input.get_mut(self.filled..).unwrap_or_default();
+            match self.from.read(room) {
+                Ok(0) => break,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // Of one byte it cannot be told whether it is gzip.
+            if self.inflate.is_some() || self.filled > 1 {
+                break;
+            }
+        }
+        Ok(self.filled > 0)
+    }
+
+    /// The next bytes; none at the end.
+    fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        self.output.clear();
+        loop {
+            let rest = self.input.get(self.taken..self.filled).unwrap_or_default();
+            if let Some(inflate) = &mut self.inflate {
+                self.taken += inflate.inflate(rest, &mut self.output).map_err(damaged)?;
+                if !self.output.is_empty() {
+                    return Ok(Some(&self.output));
+                }
+            }
+            if !self.refill()? {
+                let end = self.inflate.as_ref().map_or(Ok(()), Inflate::finish);
+                return end.map(|()| None).map_err(damaged);
+            }
+            let start = self.input.get(..self.filled).unwrap_or_default();
+            self.inflate.get_or_insert_with(|| Inflate::of(start));
+        }
+    }
+}
+
+/// Cuts `from` into batches, and hands each over.
+pub(super) fn cut(
+    from: impl Read,
+    options: Cut,
+    take: &mut dyn FnMut(Body) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match options.how {
+        How::Lines => lines(from, options, take),
+        How::Whole => whole(from, options, take),
+    }
+}
+
+fn lines(
+    from: impl Read,
+    options: Cut,
+    take: &mut dyn FnMut(Body) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut pieces = Pieces::new(from);
+    let mut filling = Filling { options, batch: Batch::new(options.level), is_first: true };
+    // A record that began in an earlier piece.
+    let mut begun = Vec::new();
+    while let Some(piece) = pieces.next()? {
+        let mut start = 0;
+        for at in memchr_iter(b'\n', piece) {
+            let line = piece.get(start..=at).unwrap_or_default();
+            start = at + 1;
+            if begun.is_empty() {
+                filling.add(line, take)?;
+            } else {
+                begun.extend_from_slice(line);
+                filling.add(&begun, take)?;
+                begun.clear();
+            }
+        }
+        begun.extend_from_slice(piece.get(start..).unwrap_or_default());
+        if begun.len() > MAX_RECORD_BYTES {
+            return Err(Failure::Flaw(format!(
+                "there is no line end for {} MiB: records are lines; --whole sends a file as it is",
+                MAX_RECORD_BYTES >> 20
+            )));
+        }
+    }
+    if !begun.is_empty() {
+        begun.push(b'\n');
+        filling.add(&begun, take)?;
+    }
+    if filling.batch.records > 0 { take(filling.batch.finish()?) } else { Ok(()) }
+}
+
+struct Filling {
+    options: Cut,
+    batch: Batch,
+    /// There was no record yet.
+    is_first: bool,
+}
+
+impl Filling {
+    fn add(
+        &mut self,
+        line: &[u8],
+        take: &mut dyn FnMut(Body) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.is_first) && !decode::opens_as_lines(line) {
+            return Err(Failure::Flaw(String::from(
+                "it begins like an array of records, or an object around one, which cannot be cut into batches: --whole sends it as it is",
+            )));
+        }
+        let is_full = self.batch.records >= self.options.max_records
+            || self.batch.bytes + line.len() as u64 > self.options.max_bytes;
+        if is_full && self.batch.records > 0 {
+            let full = std::mem::replace(&mut self.batch, Batch::new(self.options.level));
+            take(full.finish()?)?;
+        }
+        Ok(self.batch.push(line)?)
+    }
+}
+
+/// One batch, of whatever it holds. What is gzip already is sent as it is.
+fn whole(
+    mut from: impl Read,
+    options: Cut,
+    take: &mut dyn FnMut(Body) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut start = Vec::new();
+    from.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut start)?;
+    if Inflate::of(&start).is_gzip() {
+        from.read_to_end(&mut start)?;
+        return take(Body { gzip: start.into(), records: 0, bytes: 0 });
+    }
+    let mut batch = Batch::new(options.level);
+    while !start.is_empty() {
+        batch.write(&start)?;
+        start.clear();
+        from.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut start)?;
+    }
+    if batch.bytes > 0 { take(batch.finish()?) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// The batches of `from`: records and inflated text.
+    fn batches(from: &[u8], options: Cut) -> Result<Vec<(u64, String)>, String> {
+        let mut batches = Vec::new();
+        let outcome = cut(from, options, &mut |body| {
+            batches.push((body.records, String::from_utf8(inflated(&body.gzip)).unwrap()));
+            Ok(())
+        });
+        outcome.map(|()| batches).map_err(|failure| failure.to_string())
+    }
+
+    fn inflated(gzip: &[u8]) -> Vec<u8> {
+        let mut pieces = Pieces::new(gzip);
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.next().unwrap() {
+            bytes.extend_from_slice(piece);
+        }
+        bytes
+    }
+
+    /// A slow pipe.
+    struct OneByOne<'a>(&'a [u8]);
+
+    impl Read for OneByOne<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let most = buffer.len().min(1);
+            self.0.read(&mut buffer[..most])
+        }
+    }
+
+    fn gzip(text: &[u8]) -> Bytes {
+        let mut batch = Batch::new(9);
+        batch.write(text).unwrap();
+        batch.finish().unwrap().gzip
+    }
+
+    const LINES: Cut = Cut { max_bytes: 8, max_records: 3, level: 6, how: How::Lines };
+
+    #[test]
+    fn a_batch_ends_behind_a_record_within_its_limits() {
+        let text = b"\n{1}\n \t\r\n{2}\r\n{333333333333}\n4\n5\n6\n7\n{end}";
+        let want = [
+            (1, "{1}\n"),
+            (1, "{2}\r\n"),
+            (1, "{333333333333}\n"),
+            (3, "4\n5\n6\n"),
+            (2, "7\n{end}\n"),
+        ];
+        let want: Vec<_> =
+            want.iter().map(|(records, text)| (*records, (*text).to_owned())).collect();
+        assert_eq!(batches(text, LINES).unwrap(), want);
+        // Two members, the second of them in the middle of a record.
+        let zipped = [gzip(&text[..7]), gzip(&text[7..])].concat();
+        assert_eq!(batches(&zipped, LINES).unwrap(), want);
+        let mut sent = 0;
+        let slow = OneByOne(&zipped);
+        cut(slow, LINES, &mut |body| {
+            sent += body.records;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sent, 8);
+        for blank in [&b""[..], b"\n\n", &gzip(b"")] {
+            assert_eq!(batches(blank, LINES).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn records_may_be_longer_than_what_is_read_at_a_time() {
+        let record = format!("{{\"a\":\"{}\"}}\n", "x".repeat(3 * INFLATED_BYTES));
+        let text = record.repeat(4);
+        let large = Cut { max_bytes: 2 * record.len() as u64, ..LINES };
+        for bytes in [text.as_bytes(), &gzip(text.as_bytes())] {
+            let found = batches(bytes, large).unwrap();
+            assert_eq!(found, vec![(2, record.repeat(2)); 2]);
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_of_lines_is_said_to_be_none() {
+        for text in ["[{\"a\":1},\n{\"a\":2}]", "{\"events\":[\n{\"a\":1}]}"] {
+            assert!(batches(text.as_bytes(), LINES).unwrap_err().contains("--whole"), "{text}");
+            let whole = Cut { how: How::Whole, ..LINES };
+            assert_eq!(batches(text.as_bytes(), whole).unwrap(), [(0, text.to_owned())]);
+        }
+        let cut_off = gzip(b"{\"a\":1}\n");
+        let error = batches(&cut_off[..cut_off.len() - 1], LINES).unwrap_err();
+        assert!(error.contains("ends in the middle"), "{error}");
+        let endless = vec![b'x'; MAX_RECORD_BYTES + 1];
+        assert!(batches(&endless, LINES).unwrap_err().contains("no line end for 64 MiB"));
+    }
+
+    #[test]
+    fn what_is_gzip_already_is_sent_as_it_is() {
+        let whole = Cut { how: How::Whole, ..LINES };
+        let zipped = gzip(&b"a,b\n1,2\n".repeat(100_000));
+        let mut sent = Vec::new();
+        cut(&zipped[..], whole, &mut |body| {
+            sent.push(body.gzip);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sent, [zipped]);
+        assert_eq!(batches(b"", whole).unwrap(), []);
+    }
+}

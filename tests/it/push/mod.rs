@@ -1,0 +1,241 @@
+//! `logpushd push`, to a real daemon and to servers that refuse.
+
+mod refused;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    process::{Child, Command, Stdio},
+};
+
+use crate::support::{
+    Daemon, Exit, Finished, SECRET, Setup, finish, gzip, logpushd, numbered, wait_for,
+};
+
+/// `logpushd push` to the daemon's dataset `http_requests`.
+fn push(daemon: &Daemon, words: &[&str]) -> Command {
+    let url = format!("https://{}/logpush/http_requests", daemon.address);
+    daemon.setup().write("headers", format!("X-Logpush-Secret: {SECRET}\n"));
+    let mut command = logpushd();
+    command.args(["push", &url]).arg("--ca").arg(daemon.path("fullchain.pem"));
+    command.arg("--header-file").arg(daemon.path("headers")).args(words);
+    command.current_dir(daemon.setup().folder());
+    command
+}
+
+/// A command that runs; it does not outlive its test.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Waits for its end, and gives back its exit code and what it wrote.
+    #[track_caller]
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = wait_for("the end of a push", || self.0.try_wait().unwrap());
+        let mut text = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        self.0.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (status.code(), text)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already dead is dead enough.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[track_caller]
+fn ok(finished: &Finished, says: &[&str]) {
+    assert_eq!(finished.exit, Exit::Code(0), "{}{}", finished.stdout, finished.stderr);
+    assert_eq!(finished.stderr, "", "nothing is drawn where there is no terminal");
+    for part in says {
+        assert!(finished.stdout.contains(part), "{part:?} not in {}", finished.stdout);
+    }
+}
+
+#[track_caller]
+fn fails(finished: &Finished, code: i32, says: &[&str]) {
+    assert_eq!(finished.exit, Exit::Code(code), "{finished:?}");
+    let text = [finished.stdout.as_str(), &finished.stderr].concat();
+    for part in says {
+        assert!(text.contains(part), "{part:?} not in {text}");
+    }
+    assert!(!text.contains(SECRET), "{text}");
+}
+
+/// Remembers what it was sent.
+fn remembering() -> Setup {
+    Setup::new().table("spool", r#"dir = "spool""#)
+}
+
+/// Files of records in a folder, and all records in the order of the files' paths.
+fn folder(setup: &Setup) -> Vec<u8> {
+    fs::create_dir_all(setup.path("logs/b/c")).unwrap();
+    let parts: Vec<_> = (0..5).map(|number| numbered(number, 700)).collect();
+    setup.write("logs/a.ndjson", &parts[0]);
+    // Two members; the first ends in the middle of a record.
+    let (start, rest) = parts[1].split_at(1000);
+    setup.write("logs/b/1.log.gz", [gzip(start), gzip(rest)].concat());
+    // Blank lines, and no last line end.
+    let text = String::from_utf8(parts[2].clone()).unwrap();
+    setup.write("logs/b/2", text.replace('\n', "\n\n").trim_end());
+    setup.write("logs/b/c/empty", "");
+    setup.write("logs/b/c/x.gz", gzip(&parts[3]));
+    setup.write("logs/z", &parts[4]);
+    setup.write("logs/.hidden", "not to be sent");
+    parts.concat()
+}
+
+#[test]
+fn files_arrive_once_and_in_order() {
+    let daemon = remembering().start();
+    let records = folder(daemon.setup());
+    let words = ["logs", "--max-records", "300"];
+    let first = finish(&mut push(&daemon, &words));
+    ok(&first, &["6 files, 3500 records, ", " in 15 batches ("]);
+    daemon.wait_file("out/http_requests.ndjson", &records);
+    // The same again is the same batches.
+    ok(&finish(&mut push(&daemon, &words)), &["15 batches: known to the server from before"]);
+    let dry = finish(&mut push(&daemon, &["logs", "--max-bytes", "20kB", "--gzip=0", "--dry-run"]));
+    ok(
+        &dry,
+        &[
+            "/logpush/http_requests with content-type, user-agent, x-logpush-secret",
+            "logs/b/1.log.gz: 700 records in ",
+            "logs/b/c/empty: 0 records in 0 batches",
+        ],
+    );
+    assert_eq!(daemon.count(r#"logpushd_batches_total{endpoint="main",outcome="committed"}"#), 15);
+
+    let stopped = daemon.stop().in_order();
+    assert_eq!(stopped.file("out/http_requests.ndjson"), records);
+}
+
+#[test]
+fn a_file_keeps_its_order_beside_others() {
+    let daemon = Setup::new().start();
+    let mut names = Vec::new();
+    for number in 1..=8 {
+        daemon.setup().write(&format!("{number}.gz"), gzip(&numbered(number, 1000)));
+        names.push(format!("{number}.gz"));
+    }
+    let mut words: Vec<_> = names.iter().map(String::as_str).collect();
+    words.extend(["--parallel", "4", "--max-bytes", "30kB"]);
+    ok(&finish(&mut push(&daemon, &words)), &["8 files, 8000 records, "]);
+    let stopped = daemon.stop().in_order();
+    let out = String::from_utf8(stopped.file("out/http_requests.ndjson")).unwrap();
+    for number in 1..=8 {
+        let mark = format!("{{\"batch\":{number},");
+        let lines: String =
+            out.split_inclusive('\n').filter(|line| line.starts_with(&mark)).collect();
+        assert!(lines.as_bytes() == numbered(number, 1000), "of file {number}");
+    }
+    assert_eq!(out.lines().count(), 8000);
+}
+
+#[test]
+fn a_daemon_that_is_killed_meanwhile_gets_the_rest_when_it_is_back() {
+    let daemon = remembering().start();
+    let records = numbered(7, 5000);
+    daemon.setup().write("records", &records);
+    daemon.setup().faults("kill after rename /batches/ 3\n");
+    let running = Running::start(&mut push(&daemon, &["records", "--max-records", "500"]));
+    let address = daemon.address;
+    let stopped = daemon.end().killed().without_faults();
+    // At the place where it was.
+    let daemon = stopped.setup.table("server", &format!("address = \"{address}\"")).start();
+    let (code, text) = running.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("1 file, 5000 records, ") && text.contains(" retr"), "{text}");
+    // The third was committed, but nobody heard of it.
+    assert!(text.contains("1 batch: known to the server from before"), "{text}");
+    let stopped = daemon.stop().in_order();
+    assert_eq!(stopped.file("out/http_requests.ndjson"), records);
+}
+
+#[test]
+fn a_disk_that_is_full_for_a_while_costs_time() {
+    let daemon = remembering().start();
+    let records = numbered(3, 1000);
+    daemon.setup().write("records", &records);
+    daemon.setup().faults("fail ENOSPC open /batches\n");
+    let running = Running::start(&mut push(&daemon, &["records", "--max-records", "100"]));
+    daemon.wait_count(r#"logpushd_refused_total{reason="unavailable"}"#, |count| count > 0);
+    daemon.setup().faults("");
+    let (code, text) = running.end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("1000 records") && text.contains(" retr"), "{text}");
+    daemon.wait_file("out/http_requests.ndjson", &records);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn records_that_are_too_long_are_sent_and_told_of() {
+    let daemon = remembering().table("limits", "max_record_bytes = \"1KiB\"").start();
+    let long = format!("{{\"long\":\"{}\"}}\n", "x".repeat(300_000));
+    daemon.setup().write("records", ["{\"a\":1}\n", &long, "nonsense\n{\"a\":2}"].concat());
+    let finished = finish(&mut push(&daemon, &["records", "--max-bytes", "1kB"]));
+    // Longer than a batch may be, so it is one by itself.
+    ok(
+        &finished,
+        &[
+            "4 records",
+            "in 3 batches",
+            "2 records in the server's quarantine",
+            "1 batch: in quarantine as a whole",
+        ],
+    );
+    daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_file_may_be_sent_as_it_is() {
+    let daemon = Setup::new()
+        .table(
+            "endpoint.rows",
+            "path = \"/rows/{dataset}\"\nformat = \"csv\"\nsecret_file = \"secrets.txt\"",
+        )
+        .start();
+    daemon.setup().write("1.csv", "a,b\n1,\"x\ny\"\n2,\"z\"\n");
+    daemon.setup().write("2.csv.gz", gzip(b"b,a\n\"w\",3\n"));
+    let url = format!("https://{}/rows/dns_logs?header_X-Logpush-Secret={SECRET}", daemon.address);
+    let mut command = logpushd();
+    command.args(["push", &url, "1.csv", "2.csv.gz", "--whole", "--ca", "fullchain.pem"]);
+    ok(&finish(command.current_dir(daemon.setup().folder())), &["2 files, 2 batches ("]);
+    let want = b"{\"a\":1,\"b\":\"x\\ny\"}\n{\"a\":2,\"b\":\"z\"}\n{\"b\":\"w\",\"a\":3}\n";
+    daemon.wait_file("out/dns_logs.ndjson", want);
+
+    // An array too, which cannot be cut.
+    daemon.setup().write("array", "[{\"a\":1},\n{\"a\":2}]");
+    let cut = finish(&mut push(&daemon, &["array"]));
+    fails(&cut, 74, &["array: 0 records taken, then: it begins like an array", "--whole"]);
+    ok(&finish(&mut push(&daemon, &["array", "--whole"])), &["1 file, 1 batch ("]);
+    daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn standard_input_is_read_to_its_end() {
+    let daemon = Setup::new().start();
+    let records = numbered(1, 3000);
+    let mut command = push(&daemon, &["-", "--max-bytes", "20kB"]);
+    let mut running = Running::start(command.stdin(Stdio::piped()));
+    let mut pipe = running.0.stdin.take().unwrap();
+    let (first, rest) = records.split_at(100_000);
+    pipe.write_all(first).unwrap();
+    // Sent before the pipe is closed.
+    daemon.wait_count(r#"logpushd_batches_total{endpoint="main",outcome="committed"}"#, |n| n > 0);
+    pipe.write_all(rest).unwrap();
+    drop(pipe);
+    let (code, text) = running.end();
+    assert_eq!(code, Some(0), "{text}");
+    daemon.wait_file("out/http_requests.ndjson", &records);
+    daemon.stop().in_order();
+}

@@ -1,0 +1,232 @@
+//! What is not taken, and how that is said.
+
+use std::{
+    net::TcpListener,
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Running, fails, ok, push, remembering};
+use crate::support::{
+    Exit, SECRET, Setup,
+    cloudflare::wire::{self, Request},
+    finish, gunzip, gzip, logpushd, numbered,
+    tls::Authority,
+    wait_until,
+};
+
+/// Status, headers and text.
+type Said = (u16, &'static [(&'static str, &'static str)], &'static str);
+
+/// A server that gives the answers that it was told to, the last of them again and again.
+struct Stubborn {
+    setup: Setup,
+    url: String,
+    seen: Arc<Mutex<Vec<(Instant, Request)>>>,
+}
+
+impl Stubborn {
+    fn new(answers: &'static [Said]) -> Self {
+        let setup = Setup::new();
+        let authority = Authority::new();
+        let pair = authority.sign_server();
+        setup.write("ca.pem", authority.pem());
+        setup.write("cert.pem", &pair.cert);
+        setup.write("key.pem", &pair.key);
+        let tls = wire::server(&setup.path("cert.pem"), &setup.path("key.pem")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/x?a=b&header_X-A=1%202", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&seen);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (tls, noted) = (Arc::clone(&tls), Arc::clone(&noted));
+                thread::spawn(move || {
+                    let answer = |request: &Request| {
+                        let mut seen = noted.lock().unwrap();
+                        let (status, headers, text) = answers[seen.len().min(answers.len() - 1)];
+                        seen.push((Instant::now(), request.clone()));
+                        let own = |(name, value): &(&str, &str)| {
+                            ((*name).to_owned(), (*value).to_owned())
+                        };
+                        (status, headers.iter().map(own).collect(), text.to_owned())
+                    };
+                    wire::serve(stream, tls, &answer).ok();
+                });
+            }
+        });
+        Self { setup, url, seen }
+    }
+
+    fn push(&self, words: &[&str]) -> Command {
+        let mut command = logpushd();
+        command.args(["push", &self.url, "--ca", "ca.pem"]).args(words);
+        command.current_dir(self.setup.folder());
+        command
+    }
+
+    fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+}
+
+#[test]
+fn what_may_pass_is_sent_again_as_late_as_it_is_asked_to() {
+    let server = Stubborn::new(&[
+        (503, &[("Retry-After", "1")], "full"),
+        (429, &[("Retry-After", "0")], ""),
+        (500, &[], ""),
+        (204, &[], ""),
+        (200, &[], "whatever"),
+    ]);
+    let records = numbered(1, 20);
+    server.setup.write("records", &records);
+    let finished = finish(&mut server.push(&["records", "--max-records", "10"]));
+    ok(&finished, &["20 records", "in 2 batches", "3 retries"]);
+    let seen = server.seen.lock().unwrap();
+    assert_eq!(seen.len(), 5);
+    assert!(seen[1].0 - seen[0].0 >= Duration::from_secs(1));
+    for ((_, request), _) in seen.iter().zip(0..4) {
+        assert_eq!(request.body, seen[0].1.body, "the same bytes each time");
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/x?a=b"));
+        let header = |name: &str| request.header(name).map(String::as_str);
+        assert_eq!(header("content-encoding"), Some("gzip"));
+        assert_eq!(header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(header("x-a"), Some("1 2"));
+    }
+    let sent = [gunzip(&seen[0].1.body), gunzip(&seen[4].1.body)].concat();
+    assert_eq!(sent, records);
+}
+
+#[test]
+fn what_never_passes_is_given_up() {
+    let server = Stubborn::new(&[(503, &[], "the spool is full")]);
+    server.setup.write("1", "{}\n");
+    server.setup.write("2", "{}\n");
+    let finished = finish(&mut server.push(&["1", "2", "--give-up-after", "1s"]));
+    fails(
+        &finished,
+        69,
+        &[
+            "1: 0 records taken, then: given up after ",
+            "503 Service Unavailable the spool is full",
+            "2: not begun",
+            "To go on, send the same again",
+            "logpushd: 2 of 2 files not sent: ",
+        ],
+    );
+    assert!(server.count() > 2);
+    // What it asks for is later than that.
+    let later = Stubborn::new(&[(503, &[("Retry-After", "3600")], "later")]);
+    later.setup.write("1", "{}\n");
+    fails(
+        &finish(&mut later.push(&["1"])),
+        69,
+        &["3600 s more to wait (--give-up-after)", "later"],
+    );
+    assert_eq!(later.count(), 1);
+}
+
+#[test]
+fn a_refusal_ends_it_with_the_words_of_the_server() {
+    let server = Stubborn::new(&[(200, &[], ""), (413, &[], "over\u{1b}[2J the limit of 7")]);
+    server.setup.write("records", "{}\n{}\n{}\n");
+    let finished = finish(&mut server.push(&["records", "--max-records", "1"]));
+    fails(
+        &finished,
+        69,
+        &[
+            "1 record, 3 bytes in 1 batch",
+            "records: 1 record taken, then: refused: 413 Payload Too Large",
+            r"over\u{1b}[2J the limit of 7",
+            "--max-bytes",
+        ],
+    );
+    assert_eq!(server.count(), 2);
+}
+
+#[test]
+fn a_wrong_secret_and_a_stranger_are_told() {
+    let daemon = remembering().start();
+    daemon.setup().write("records", "{}\n");
+    let url =
+        format!("https://{}/logpush/dns_logs?header_X-Logpush-Secret=wrong-one", daemon.address);
+    let run = |words: &[&str]| {
+        let mut command = logpushd();
+        command.args(["push", &url, "records"]).args(words);
+        finish(command.current_dir(daemon.setup().folder()))
+    };
+    let refused = run(&["--ca", "fullchain.pem"]);
+    fails(&refused, 69, &["refused: 401 Unauthorized", "secret_file"]);
+    assert!(!format!("{refused:?}").contains("wrong-one"), "{refused:?}");
+    let stranger = run(&[]);
+    fails(&stranger, 69, &["UnknownIssuer", "--ca names a file"]);
+    assert_eq!(stranger.stdout, "", "nothing was begun");
+    fails(&run(&["--ca", "gone.pem"]), 74, &["gone.pem"]);
+    fails(&run(&["--header-file", "records"]), 64, &["records:1: no header"]);
+    fails(&finish(&mut push(&daemon, &["gone"])), 74, &["gone"]);
+    fails(&finish(&mut push(&daemon, &["-", "-"])), 64, &["can be read once"]);
+    for (url, says) in [("http://h/", "write https://"), ("https://h/a b", "a space cannot")] {
+        fails(&finish(logpushd().args(["push", url, "x"])), 64, &[says]);
+    }
+    for words in [
+        &["--max-bytes", "2GB"][..],
+        &["--max-bytes", "0"],
+        &["--gzip", "10"],
+        &["--parallel", "0"],
+    ] {
+        assert_eq!(run(words).exit, Exit::Code(64), "{words:?}");
+    }
+    // Nobody there: told at once, not after ten minutes.
+    let down = daemon.stop().in_order();
+    let url = url.replace("dns_logs", "x");
+    let mut command = logpushd();
+    command.args(["push", &url, "records"]).current_dir(down.setup.folder());
+    fails(&finish(&mut command), 69, &["connecting to", "refused"]);
+}
+
+#[test]
+fn a_damaged_file_holds_up_no_other() {
+    let daemon = remembering().start();
+    let whole = gzip(&numbered(1, 1000));
+    daemon.setup().write("1.gz", &whole[..whole.len() - 9]);
+    daemon.setup().write("2.gz", gzip(b"{\"a\":1}\n"));
+    let finished = finish(&mut push(&daemon, &["1.gz", "2.gz", "--max-records", "400"]));
+    fails(
+        &finished,
+        74,
+        &["1.gz: 800 records taken, then: gzip data ends in the middle", "1 of 2 files not sent: "],
+    );
+    let want = [
+        numbered(1, 1000).split_inclusive(|b| *b == b'\n').take(800).collect::<Vec<_>>().concat(),
+        b"{\"a\":1}\n".to_vec(),
+    ];
+    daemon.wait_file("out/http_requests.ndjson", &want.concat());
+    daemon.stop().in_order();
+}
+
+#[test]
+fn an_interrupted_push_says_how_to_go_on() {
+    let server = Stubborn::new(&[(200, &[], ""), (503, &[("Retry-After", "300")], SECRET)]);
+    server.setup.write("1", "{}\n");
+    server.setup.write("2", "{}\n");
+    server.setup.write("3", "{}\n");
+    let running = Running::start(&mut server.push(&["1", "2", "3"]));
+    wait_until("a batch that is to wait", || server.count() == 2);
+    let pid = i32::try_from(running.0.id()).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let (code, text) = running.end();
+    assert_eq!(code, Some(69), "{text}");
+    for part in [
+        "1 file, 1 record, ",
+        "\n2: 0 records taken, then: interrupted\n3: not begun",
+        "To go on, send the same again",
+    ] {
+        assert!(text.contains(part), "{part:?} not in {text}");
+    }
+    assert_eq!(server.count(), 2);
+}
