@@ -1,6 +1,9 @@
 //! What is known while a file is read: where relative paths begin, and the problems so far.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use super::diagnostic::Diagnostic;
 
@@ -10,6 +13,8 @@ pub(super) struct Context {
     /// The folder of the configuration file, absolute and without links, so that `..` can be cut off
     /// it by name.
     pub(super) folder: PathBuf,
+    /// The folder of the credentials that the service manager gives.
+    pub(super) credentials: Option<PathBuf>,
     /// Whether the files that the configuration names are looked at.
     files: NamedFiles,
     problems: Vec<(Diagnostic, Basis)>,
@@ -20,7 +25,8 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), ..Self::default() }
+        let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self { folder: folder.to_owned(), credentials, ..Self::default() }
     }
 
     /// Where a relative path begins, and what is left of it: its leading `..` are gone.

@@ -5,6 +5,7 @@
 //! What the values mean is the business of `validate`.
 
 pub(super) mod entries;
+mod inputs;
 mod strings;
 
 use std::{ops::Range, path::PathBuf, time::Duration};

@@ -11,7 +11,9 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Connection, Exit, Http, Setup, Upload, small_records};
+use crate::support::{
+    Connection, Exit, Http, Setup, Upload, finish, logpushd, small_records, tls::Pair,
+};
 
 /// The end of a service manager.
 struct Manager {
@@ -70,6 +72,39 @@ fn a_service_manager_is_told_of_start_reload_and_end() {
     manager.wait("STOPPING=1");
     daemon.end().in_order();
     assert!(!manager.heard.iter().any(|text| text.contains("WATCHDOG")), "nobody asked for it");
+}
+
+#[test]
+fn certificates_keys_and_secrets_may_be_credentials() {
+    let mut setup = Setup::new()
+        .table("server.tls", "cert_file = \"credential:chain\"\nkey_file = \"credential:key.pem\"")
+        .table("endpoint.main", "path = \"/logpush/{dataset}\"\nsecret_file = \"credential:s\"");
+    let pair = Pair::self_signed();
+    std::fs::create_dir(setup.path("given")).unwrap();
+    setup.write("given/chain", &pair.cert);
+    setup.write("given/key.pem", &pair.key);
+    setup.write("given/s", "first");
+    // For the client alone.
+    setup.write("fullchain.pem", &pair.cert);
+    let given = setup.path("given").to_str().unwrap().to_owned();
+    setup.service.env.push(("CREDENTIALS_DIRECTORY", given));
+    let daemon = setup.start();
+    let status = |secret: &str| daemon.send(Http::One, Upload::of("test").secret(secret)).status;
+    assert_eq!((status("first"), status("next")), (200, 401));
+    daemon.setup().write("given/s", "next");
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reloaded");
+    assert_eq!((status("first"), status("next")), (401, 200));
+    let stopped = daemon.stop().in_order();
+
+    let validate = finish(
+        logpushd()
+            .args(["validate", "-c"])
+            .arg(stopped.setup.config())
+            .env_remove("CREDENTIALS_DIRECTORY"),
+    );
+    assert_eq!(validate.exit, Exit::Code(78));
+    assert!(validate.stderr.contains("LoadCredential=key.pem:PATH"), "{}", validate.stderr);
 }
 
 #[test]

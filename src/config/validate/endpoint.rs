@@ -194,7 +194,7 @@ fn auth(
     let may_hold_secret = table.contains("secret_file") || table.is_misspelt("secret_file");
     let may_do_without = table.contains("auth") || table.is_misspelt("auth");
     let header = table.string("secret_header", cx);
-    let file = table.path("secret_file", cx);
+    let file = table.input("secret_file", cx);
     let none = table.string("auth", cx);
 
     let mut is_valid = true;

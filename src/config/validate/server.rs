@@ -64,9 +64,9 @@ fn tls(mut table: Table<'_>, cx: &mut Context) -> Option<Tls> {
     let is_demanded = self_signed == Some(false);
     // Both are taken before either is missed: else the name of one would pass for a slip of the other.
     let [cert_file, key_file] = [&CERT, &KEY]
-        .map(|pem| (pem, table.contains(pem.key), table.path(pem.key, cx)))
+        .map(|pem| (pem, table.contains(pem.key), table.input(pem.key, cx)))
         .map(|(pem, is_there, file)| pem_file(&table, pem, is_there, file, is_demanded, cx));
-    let client_ca_file = table.path("client_ca_file", cx);
+    let client_ca_file = table.input("client_ca_file", cx);
     if let Some(file) = &client_ca_file {
         check_file(file, "name a PEM file with the CA that signs the client certificates", cx);
     }

@@ -357,7 +357,7 @@ fn file(
     content: &str,
     cx: &mut Context,
 ) -> Option<PathBuf> {
-    let file = table.path(key, cx)?;
+    let file = table.input(key, cx)?;
     check_file(&file, &format!("name a PEM file with {content}"), cx);
     Some(file.into_inner())
 }
