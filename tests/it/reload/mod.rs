@@ -1,6 +1,8 @@
 //! SIGHUP takes over everything but addresses and folders: no request fails for it, no sink loses or
 //! doubles a record, and a file with a problem changes nothing.
 
+mod sinks;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -12,7 +14,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    Answer, Connection, Daemon, Http, Output, SECRET, Setup, Upload, names_in, numbered, tls,
+    Answer, Connection, Daemon, Http, SECRET, Setup, Upload, names_in, numbered, tls,
     tls::Authority, wait_until,
 };
 
@@ -299,79 +301,4 @@ fn limits_change_for_what_comes_next() {
     assert_eq!(post(&daemon, "/logpush/b", "{}").status, 200);
     drop(many);
     daemon.stop().in_order();
-}
-
-#[test]
-fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
-    let setup = Setup::new();
-    setup.write("out", "in the way");
-    let daemon = setup.start();
-    let mut all = Vec::new();
-    for batch in 0..5 {
-        let records = numbered(batch, 50);
-        daemon.commit(&records);
-        all.extend(records);
-    }
-    daemon.wait_count(r#"logpushd_sink_errors_total{sink="archive"}"#, |errors| errors > 0);
-    reload(&daemon, &[("sink.archive.file", Some("path = \"mended/all\""))]);
-    daemon.wait_file("mended/all", &all);
-    daemon.commit(&numbered(5, 50));
-    all.extend(numbered(5, 50));
-    daemon.wait_file("mended/all", &all);
-    assert_eq!(daemon.count(r#"logpushd_sink_delivered_records_total{sink="archive"}"#), 300);
-    let stopped = daemon.stop().in_order();
-    assert!(!stopped.log.contains("did not come to an end"), "{}", stopped.log);
-    let daemon = stopped.setup.start_as_written();
-    daemon.wait_file("mended/all", &all);
-    daemon.stop().in_order();
-}
-
-#[test]
-fn a_sink_of_another_name_may_take_over_a_file() {
-    let daemon = Setup::new().table("sink.archive.file", "path = \"out/all\"").start();
-    let mut all = Vec::new();
-    for batch in 0..6 {
-        for part in 0..10 {
-            let records = numbered(batch * 10 + part, 20);
-            daemon.commit(&records);
-            all.extend(records);
-        }
-        // What was committed is delivered by the one that is there, before the next begins.
-        let name = format!("sink.by-{batch}.file");
-        reload(&daemon, &[("sink.archive.file", None), (&name, Some("path = \"out/all\""))]);
-        let (gone, there) =
-            (format!("\"by-{}\"", batch.wrapping_sub(1)), format!("\"by-{batch}\""));
-        let metrics = daemon.ask("/metrics").1;
-        assert!(!metrics.contains(&gone) && metrics.contains(&there), "{metrics}");
-    }
-    daemon.wait_file("out/all", &all);
-    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-    daemon.stop().in_order();
-}
-
-#[test]
-fn a_sink_that_hangs_can_be_removed_and_lets_the_spool_go() {
-    let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
-    let daemon = setup.start();
-    let mut all = Vec::new();
-    for batch in 0..20 {
-        let records = numbered(batch, 200);
-        daemon.commit(&records);
-        all.extend(records);
-    }
-    daemon.wait_file("out/http_requests.ndjson", &all);
-    reload(&daemon, &[("sink.stalled.stdout", None)]);
-    daemon.wait_log("reload: it is gone, and still busy with a batch");
-    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-
-    // Its name is taken until it ends; everything else goes on.
-    let again = [("sink.stalled.file", Some("path = \"out/stalled\""))];
-    daemon.setup().write_config_with(&[("sink.stalled.stdout", None), again[0]]);
-    daemon.signal(Signal::HUP);
-    let said = daemon.wait_log("reload: the configuration stays as it was");
-    assert!(said["message"].as_str().unwrap().contains("sink.stalled: "), "{said}");
-    daemon.commit(b"{\"a\":1}\n");
-    all.extend(b"{\"a\":1}\n");
-    daemon.wait_file("out/http_requests.ndjson", &all);
-    daemon.kill();
 }

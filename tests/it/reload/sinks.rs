@@ -1,0 +1,151 @@
+//! Sinks that come, change and go while others go on.
+
+use std::{collections::BTreeMap, thread};
+
+use rustix::process::Signal;
+
+use super::{MAIN, lines, reload};
+use crate::support::{Http, Output, Setup, Upload, names_in, numbered, wait_until};
+
+#[test]
+fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
+    let setup = Setup::new();
+    setup.write("out", "in the way");
+    let daemon = setup.start();
+    let mut all = Vec::new();
+    for batch in 0..5 {
+        let records = numbered(batch, 50);
+        daemon.commit(&records);
+        all.extend(records);
+    }
+    daemon.wait_count(r#"logpushd_sink_errors_total{sink="archive"}"#, |errors| errors > 0);
+    reload(&daemon, &[("sink.archive.file", Some("path = \"mended/all\""))]);
+    daemon.wait_file("mended/all", &all);
+    daemon.commit(&numbered(5, 50));
+    all.extend(numbered(5, 50));
+    daemon.wait_file("mended/all", &all);
+    assert_eq!(daemon.count(r#"logpushd_sink_delivered_records_total{sink="archive"}"#), 300);
+    let stopped = daemon.stop().in_order();
+    assert!(!stopped.log.contains("did not come to an end"), "{}", stopped.log);
+    let daemon = stopped.setup.start_as_written();
+    daemon.wait_file("mended/all", &all);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_sink_of_another_name_may_take_over_a_file() {
+    let daemon = Setup::new().table("sink.archive.file", "path = \"out/all\"").start();
+    let mut all = Vec::new();
+    for batch in 0..6 {
+        for part in 0..10 {
+            let records = numbered(batch * 10 + part, 20);
+            daemon.commit(&records);
+            all.extend(records);
+        }
+        // What was committed is delivered by the one that is there, before the next begins.
+        let name = format!("sink.by-{batch}.file");
+        reload(&daemon, &[("sink.archive.file", None), (&name, Some("path = \"out/all\""))]);
+        let (gone, there) =
+            (format!("\"by-{}\"", batch.wrapping_sub(1)), format!("\"by-{batch}\""));
+        let metrics = daemon.ask("/metrics").1;
+        assert!(!metrics.contains(&gone) && metrics.contains(&there), "{metrics}");
+    }
+    daemon.wait_file("out/all", &all);
+    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_sink_that_hangs_can_be_removed_and_lets_the_spool_go() {
+    let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
+    let daemon = setup.start();
+    let mut all = Vec::new();
+    for batch in 0..20 {
+        let records = numbered(batch, 200);
+        daemon.commit(&records);
+        all.extend(records);
+    }
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    reload(&daemon, &[("sink.stalled.stdout", None)]);
+    daemon.wait_log("reload: it is gone, and still busy with a batch");
+    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
+
+    // Its name is taken until it ends; everything else goes on.
+    let again = [("sink.stalled.file", Some("path = \"out/stalled\""))];
+    daemon.setup().write_config_with(&[("sink.stalled.stdout", None), again[0]]);
+    daemon.signal(Signal::HUP);
+    let said = daemon.wait_log("reload: the configuration stays as it was");
+    assert!(said["message"].as_str().unwrap().contains("sink.stalled: "), "{said}");
+    daemon.commit(b"{\"a\":1}\n");
+    all.extend(b"{\"a\":1}\n");
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    daemon.kill();
+}
+
+#[test]
+fn routes_change_between_two_batches() {
+    let main = |sinks: &str| format!("{MAIN}\nsinks = [{sinks}]");
+    let daemon = Setup::new()
+        .table("sink.archive.file", "path = \"out/archive\"")
+        .table("sink.second.file", "path = \"out/second\"")
+        .table("endpoint.main", &main("\"archive\""))
+        .table(
+            "endpoint.slow",
+            "path = \"/slow\"\ndataset = \"d\"\nauth = \"none\"\nsinks = [\"second\"]",
+        )
+        .start();
+    let connection = daemon.connect(Http::One);
+    let (upload, feed) = Upload::fed(None);
+    let (mut archive, mut second) = (Vec::new(), Vec::new());
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| connection.send(upload.to("/slow")));
+        assert!(feed.push(b"{\"slow\":"));
+        daemon.wait_count("logpushd_received_bytes_total", |bytes| bytes > 0);
+        for batch in 0..12 {
+            let to = ["\"archive\"", "\"second\"", "\"archive\", \"second\""][batch % 3];
+            // From the first reload on the slow endpoint is gone.
+            reload(&daemon, &[("endpoint.main", Some(&main(to))), ("endpoint.slow", None)]);
+            let records = numbered(batch as u64, 10);
+            daemon.commit(&records);
+            if to.contains("archive") {
+                archive.extend_from_slice(&records);
+            }
+            if to.contains("second") {
+                second.extend_from_slice(&records);
+            }
+        }
+        daemon.wait_file("out/archive", &archive);
+        daemon.wait_file("out/second", &second);
+        // What was admitted by then still comes in, and goes where it was to go.
+        assert!(feed.push(b"1}\n"));
+        drop(feed);
+        assert_eq!(slow.join().unwrap().committed(), 1);
+    });
+    second.extend(b"{\"slow\":1}\n");
+    daemon.wait_file("out/second", &second);
+    let stopped = daemon.stop().in_order();
+    assert_eq!(stopped.file("out/archive"), archive);
+    assert_eq!(stopped.file("out/second"), second);
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_reload_costs_nothing() {
+    let mut setup = Setup::new().table("sink.archive.file", "path = \"out/0\"");
+    let mut want = BTreeMap::new();
+    for round in 0..8 {
+        let daemon = setup.start();
+        let records = numbered(round, 50);
+        daemon.commit(&records);
+        for line in String::from_utf8(records).unwrap().lines() {
+            want.insert(line.to_owned(), 1);
+        }
+        let path = format!("path = \"out/{}\"", round + 1);
+        daemon.setup().write_config_with(&[("sink.archive.file", Some(&path))]);
+        // Both signals are there before either was heard.
+        daemon.signal(Signal::HUP);
+        setup = daemon.stop().in_order().setup.table("sink.archive.file", &path);
+    }
+    let out = setup.path("out");
+    let got = lines(names_in(&out).into_iter().map(|name| out.join(name)));
+    assert!(got == want, "each once: {} of {}", got.len(), want.len());
+}
