@@ -101,12 +101,14 @@ impl Metrics {
 
     /// The place of an endpoint: the same for as long as the daemon runs.
     pub fn endpoint(&self, name: &str) -> usize {
-        self.table_mut().endpoint(name)
+        let known = self.table().endpoints.iter().position(|known| known.name == name);
+        known.unwrap_or_else(|| self.table_mut().endpoint(name))
     }
 
     /// The place of a sink: the same for as long as the daemon runs.
     pub fn sink(&self, name: &str) -> usize {
-        self.table_mut().sink(name)
+        let known = self.table().sinks.iter().position(|known| known.name == name);
+        known.unwrap_or_else(|| self.table_mut().sink(name))
     }
 
     fn table(&self) -> RwLockReadGuard<'_, Table> {
