@@ -137,7 +137,11 @@ fn validate(file: &ConfigFile) -> Result<(), Failure> {
     let to_be_made = tls.self_signed && !tls.cert_file.exists() && !tls.key_file.exists();
     if !to_be_made {
         let at = file.path.display();
-        tls::load(tls).map_err(|error| Failure::config(&format!("{at}: server.tls: {error}")))?;
+        let loaded = tls::load(tls)
+            .map_err(|error| Failure::config(&format!("{at}: server.tls: {error}")))?;
+        for warning in loaded.warnings() {
+            eprintln!("{at}: warning: server.tls: {warning}");
+        }
     }
     for sink in &config.sinks {
         if let SinkKind::Syslog(syslog) = &sink.kind

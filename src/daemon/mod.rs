@@ -5,6 +5,7 @@
 //! left then stays in the spool. A part that ends by itself is a defect and stops the daemon, so that
 //! its supervisor starts a whole one.
 
+mod certificates;
 mod housekeeping;
 mod parts;
 mod signals;
@@ -129,7 +130,7 @@ impl Daemon {
         let admin = self.bind_admin().map_err(unavailable)?;
         let signals = Signals::new().map_err(unavailable)?;
 
-        let parts = deliveries.len() + listeners.len() + 2;
+        let parts = deliveries.len() + listeners.len() + 3;
         let (tell_end, ended) = mpsc::channel(parts);
         let sinks = deliveries.len();
         for delivery in deliveries {
@@ -138,6 +139,8 @@ impl Daemon {
         }
         let housekeeping = housekeeping::run(&self.config.quarantine, &self.metrics, &self.stop);
         self.supervise("housekeeping", &tell_end, housekeeping);
+        let certificates = certificates::run(&self.acceptor, &self.stop);
+        self.supervise("certificates", &tell_end, certificates);
         if let Some(listener) = admin {
             self.supervise("admin listener", &tell_end, self.serve_admin(listener));
         }

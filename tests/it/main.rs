@@ -13,6 +13,8 @@
 
 /// A body that stops coming is refused in time. First, since it takes the longest.
 mod body_deadline;
+/// A new certificate is taken as soon as it is there, and an old one is said in time.
+mod certificates;
 /// A sink gets the batches and records that it chooses, and no others.
 mod choosing;
 /// The command line: exit codes, problems by line and column, configurations that are shipped.

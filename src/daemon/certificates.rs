@@ -1,0 +1,64 @@
+//! Looks after the server's certificate: takes over files that have changed, and says in time that
+//! it expires.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::tls::{Acceptor, Change, Expiry, Reminder, Watch};
+
+/// Soon enough for whoever tries it out, and no work to speak of.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Goes on until `stop`.
+pub(super) fn run(
+    acceptor: &Arc<Acceptor>,
+    stop: &CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (acceptor, stop) = (Arc::clone(acceptor), stop.clone());
+    let rounds = async move {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut watch, mut reminder) = (Watch::default(), Reminder::default());
+        loop {
+            ticks.tick().await;
+            let acceptor = Arc::clone(&acceptor);
+            let round = spawn_blocking(move || {
+                look(&acceptor, &mut watch, &mut reminder);
+                (watch, reminder)
+            });
+            match round.await {
+                Ok(kept) => (watch, reminder) = kept,
+                Err(error) => {
+                    error!(%error, "looking after the certificate failed");
+                    (watch, reminder) = (Watch::default(), Reminder::default());
+                }
+            }
+        }
+    };
+    async move {
+        stop.run_until_cancelled(rounds).await;
+    }
+}
+
+fn look(acceptor: &Acceptor, watch: &mut Watch, reminder: &mut Reminder) {
+    match watch.look(acceptor) {
+        Change::None => {}
+        Change::Taken => info!("the certificate's files have changed: taken over"),
+        Change::Refused(error) => {
+            error!(%error, "the certificate's files have changed: the old certificate stays");
+        }
+    }
+    let not_after = acceptor.not_after();
+    match reminder.due(not_after, Timestamp::now().as_second()) {
+        None => {}
+        Some(expiry @ Expiry::Soon { .. }) => warn!("{}", expiry.text(not_after)),
+        Some(Expiry::Over) => error!("{}", Expiry::Over.text(not_after)),
+    }
+}
