@@ -12,6 +12,7 @@
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
 //! running daemon's files, [`client`] how it talks to one. Only `main.rs` prints and exits.
 
+pub mod acme;
 pub mod admin;
 pub mod cli;
 pub mod client;

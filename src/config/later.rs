@@ -3,16 +3,10 @@
 //! Such a key is no misspelling: it gets an answer of its own, that says what to do until then.
 
 /// Keys, and values as `key=value`; `*` stands for any one name.
-const LATER: &[(&str, &str)] = &[
-    (
-        "server.tls.acme",
-        "name `cert_file` and `key_file`; an ACME client beside the daemon renews them",
-    ),
-    (
-        "endpoint.*.protocol=splunk_hec",
-        "leave `protocol` out and use an HTTP destination in Logpush",
-    ),
-];
+const LATER: &[(&str, &str)] = &[(
+    "endpoint.*.protocol=splunk_hec",
+    "leave `protocol` out and use an HTTP destination in Logpush",
+)];
 
 /// What to do without `name`, if it is known and not there yet.
 pub(super) fn advice(name: &str) -> Option<&'static str> {
@@ -36,10 +30,8 @@ mod tests {
 
     #[test]
     fn knows_keys_and_values() {
-        assert!(advice("server.tls.acme").is_some());
         assert!(advice("endpoint.*.protocol=splunk_hec").is_some());
         assert!(advice("endpoint.*.format=xml").is_none());
         assert!(advice("sink.*.file").is_none());
-        assert!(advice("server.tls.acme.deeper").is_none());
     }
 }

@@ -3,6 +3,7 @@
 //! [`load`] reads a file, collects *every* problem as a [`Diagnostic`] and gives back either a
 //! `Config` or all of them. Nothing below this module sees TOML.
 
+mod acme;
 mod choice;
 mod context;
 mod diagnostic;
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 use crate::decode::Format;
 
 pub use self::{
+    acme::Acme,
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
     file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
@@ -78,6 +80,8 @@ pub struct Tls {
     pub key_file: PathBuf,
     /// Development: the two files are made if both are missing.
     pub self_signed: bool,
+    /// Get the certificate from an authority; the two files are then one, in its cache.
+    pub acme: Option<Acme>,
     /// PEM: clients must show a certificate that one of these signed.
     pub client_ca_file: Option<PathBuf>,
     /// The oldest protocol version spoken.

@@ -21,6 +21,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rustls::server::ClientHello;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -32,7 +33,7 @@ use tracing::{debug, error, info, warn};
 
 use self::signals::{Asked, Signals};
 use crate::{
-    admin,
+    acme, admin,
     config::{self, Auth, Config, Endpoint},
     delivery::{Delivery, Reopen},
     fatal::Fatal,
@@ -130,7 +131,7 @@ impl Daemon {
         let admin = self.bind_admin().map_err(unavailable)?;
         let signals = Signals::new().map_err(unavailable)?;
 
-        let parts = deliveries.len() + listeners.len() + 3;
+        let parts = deliveries.len() + listeners.len() + 4;
         let (tell_end, ended) = mpsc::channel(parts);
         let sinks = deliveries.len();
         for delivery in deliveries {
@@ -141,6 +142,8 @@ impl Daemon {
         self.supervise("housekeeping", &tell_end, housekeeping);
         let certificates = certificates::run(&self.acceptor, &self.stop);
         self.supervise("certificates", &tell_end, certificates);
+        let acme = acme::run(Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
+        self.supervise("acme", &tell_end, acme);
         if let Some(listener) = admin {
             self.supervise("admin listener", &tell_end, self.serve_admin(listener));
         }
@@ -155,6 +158,9 @@ impl Daemon {
 
     /// Says what is open, and to whom: what an operator compares with the job's destination.
     fn announce(&self) {
+        for warning in self.config.server.warnings() {
+            warn!("{warning}");
+        }
         let is_public = self.config.server.addresses.iter().any(|at| !at.ip().is_loopback());
         for endpoint in &self.config.endpoints {
             let Endpoint { name, path, sinks, .. } = endpoint;
@@ -209,7 +215,9 @@ impl Daemon {
         let render = move || {
             let (batches, bytes) = spool.size();
             metrics.spool(bytes, batches as u64);
-            metrics.certificate_expiry(acceptor.not_after());
+            if let Some((validity, _)) = acceptor.validity() {
+                metrics.certificate_expiry(validity.not_after);
+            }
             for (sink, place) in places.iter().enumerate() {
                 let oldest = spool.oldest_for(*place).map_or(0, Timestamp::as_microsecond);
                 metrics.sink_oldest_waiting(sink, u64::try_from(oldest).unwrap_or(0));
@@ -218,10 +226,10 @@ impl Daemon {
             metrics.render()
         };
         // It goes on while the daemon drains, to say so, and ends with the runtime.
-        let permits = Arc::clone(&self.permits);
+        let (permits, acceptor) = (Arc::clone(&self.permits), Arc::clone(&self.acceptor));
         let ready = move || match permits.available_permits() {
             ..OVERFLOW_CONNECTIONS => Err(String::from("limits.max_connections is reached")),
-            _ => intake.readiness(),
+            _ => acceptor.readiness().and_then(|()| intake.readiness()),
         };
         admin::serve(listener, CancellationToken::new(), ready, render)
     }
@@ -234,7 +242,8 @@ impl Daemon {
         listen::accept_loop(listener, permits, stop.clone(), move |stream, peer, permit| {
             let too_many = free.available_permits() < OVERFLOW_CONNECTIONS;
             let (intake, metrics) = (Arc::clone(&intake), Arc::clone(&metrics));
-            let (tls, stop) = (acceptor.current(), stop.clone());
+            let (acceptor, stop) = (Arc::clone(&acceptor), stop.clone());
+            let tls = move |hello: &ClientHello<'_>| acceptor.choose(hello);
             connections.spawn(async move {
                 let _open = metrics.connection();
                 let service = |request, peer| {

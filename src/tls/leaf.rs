@@ -1,4 +1,4 @@
-//! The few things that are read out of a certificate: when it expires, and whether it stands alone.
+//! The few things that are read out of a certificate: its validity, and whether it stands alone.
 //!
 //! Verifying is the business of rustls; this only reads what rustls does not tell.
 
@@ -8,11 +8,12 @@ use yasna::{
     tags::{TAG_GENERALIZEDTIME, TAG_UTCTIME},
 };
 
+use super::Validity;
+
 /// What is of interest in the server's own certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Leaf {
-    /// Seconds since 1970.
-    pub(super) not_after: i64,
+    pub(super) validity: Validity,
     /// Issuer and subject are the same, as in a self-signed certificate.
     pub(super) self_issued: bool,
 }
@@ -25,7 +26,7 @@ impl Leaf {
     )]
     pub(super) fn parse(der: &[u8]) -> Option<Self> {
         // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }
-        let (issuer, expiry, subject) = yasna::parse_der(der, |certificate| {
+        let (issuer, validity, subject) = yasna::parse_der(der, |certificate| {
             certificate.read_sequence(|fields| {
                 let parts = fields.next().read_sequence(|tbs| {
                     tbs.read_optional(|version| {
@@ -34,15 +35,14 @@ impl Leaf {
                     tbs.next().read_der()?; // serialNumber
                     tbs.next().read_der()?; // signature
                     let issuer = tbs.next().read_der()?;
-                    let expiry = tbs.next().read_sequence(|validity| {
-                        validity.next().read_tagged_der()?; // notBefore
-                        validity.next().read_tagged_der()
+                    let validity = tbs.next().read_sequence(|validity| {
+                        Ok((validity.next().read_tagged_der()?, validity.next().read_tagged_der()?))
                     })?;
                     let subject = tbs.next().read_der()?;
                     tbs.next().read_der()?; // subjectPublicKeyInfo
                     // Unique identifiers and extensions, all of them optional.
                     while tbs.read_optional(|field| field.read_der())?.is_some() {}
-                    Ok((issuer, expiry, subject))
+                    Ok((issuer, validity, subject))
                 })?;
                 fields.next().read_der()?;
                 fields.next().read_der()?;
@@ -50,10 +50,12 @@ impl Leaf {
             })
         })
         .ok()?;
-        Some(Self {
-            not_after: unix_seconds(expiry.tag(), expiry.value())?,
-            self_issued: issuer == subject,
-        })
+        let (from, to) = validity;
+        let validity = Validity {
+            not_before: unix_seconds(from.tag(), from.value())?,
+            not_after: unix_seconds(to.tag(), to.value())?,
+        };
+        Some(Self { validity, self_issued: issuer == subject })
     }
 }
 
@@ -105,10 +107,12 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         for (year, expected) in [(2030, 1_893_456_000), (2060, 2_840_140_800)] {
             let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.not_before = rcgen::date_time_ymd(1970, 1, 2);
             params.not_after = rcgen::date_time_ymd(year, 1, 1);
             let certificate = params.self_signed(&key).unwrap();
             let leaf = Leaf::parse(certificate.der()).unwrap();
-            assert_eq!(leaf, Leaf { not_after: expected, self_issued: true });
+            let validity = Validity { not_before: 86_400, not_after: expected };
+            assert_eq!(leaf, Leaf { validity, self_issued: true });
         }
     }
 

@@ -20,6 +20,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("ingest.rs", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
     ("http", &["crate::sink", "crate::delivery", "crate::daemon"]),
     ("listen.rs", &["rustls", "hyper::"]),
+    ("acme", &["crate::http", "crate::spool", "crate::sink", "crate::delivery", "crate::daemon"]),
 ];
 
 fn sources(path: &Path) -> Vec<PathBuf> {

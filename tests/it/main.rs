@@ -11,6 +11,8 @@
     reason = "a helper of a test fails as the test does: by a panic that says what is wrong"
 )]
 
+/// A certificate is got from a directory, renewed and kept.
+mod acme;
 /// A body that stops coming is refused in time. First, since it takes the longest.
 mod body_deadline;
 /// A new certificate is taken as soon as it is there, and an old one is said in time.

@@ -133,6 +133,11 @@ fn the_documentation_has_every_key_and_no_other() {
     let (root, syntax) = reader::parse(&text);
     assert!(syntax.is_empty());
     config(root, &mut cx).unwrap();
+    // These go together with no files.
+    let files = ["cert_file = \"fullchain.pem\"", "key_file = \"privkey.pem\""];
+    let with_acme = files.iter().fold(text.clone(), |text, file| text.replace(file, ""));
+    let with_acme = with_acme + "\n[server.tls.acme]\ndomains = [\"logs.example.com\"]\n";
+    config(reader::parse(&with_acme).0, &mut cx).unwrap();
     assert!(cx.is_clean());
 
     let mut documented = BTreeSet::new();

@@ -1,0 +1,124 @@
+//! Gets a certificate from an ACME directory, and renews it: RFC 8555, with TLS-ALPN-01 on the
+//! daemon's own listener.
+//!
+//! [`run`] decides when, `order` does it once, `cache` keeps what came of it, and `failure` says what
+//! went wrong. What connections are accepted with is the business of [`Acceptor`].
+
+mod cache;
+mod failure;
+mod http;
+mod order;
+mod schedule;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+use tracing::{error, info, warn};
+
+use self::{
+    failure::{Failure, Kind},
+    schedule::{Backoff, Spread},
+};
+use crate::{
+    config::Acme,
+    metrics::Metrics,
+    tls::{Acceptor, Validity},
+};
+
+/// The clock may be put, and a machine may sleep: the time of the renewal is looked at this often.
+const LOOK: Duration = Duration::from_secs(60 * 60);
+
+/// An order is a dozen requests and some connections of the directory to us.
+const ATTEMPT: Duration = Duration::from_secs(5 * 60);
+
+/// Keeps a certificate in use for as long as the configuration asks for ACME. Never ends.
+pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
+    let (spread, mut backoff) = (Spread::new(), Backoff::default());
+    let mut try_again: Option<Instant> = None;
+    loop {
+        // Before the state is read, so that no change is missed.
+        let reloaded = acceptor.reloaded();
+        let Some((acme, validity)) = acceptor.acme() else {
+            reloaded.await;
+            continue;
+        };
+        let wait = match try_again {
+            Some(at) => at.saturating_duration_since(Instant::now()),
+            None => until_renewal(validity, spread),
+        };
+        if !wait.is_zero() {
+            if timeout(wait.min(LOOK), reloaded).await.is_ok() {
+                // Somebody may have mended what was wrong.
+                try_again = None;
+            }
+            continue;
+        }
+        try_again = match attempt(&acme, &acceptor).await {
+            Ok(()) => {
+                backoff = Backoff::default();
+                // Else a clock that is wrong would make us ask on and on.
+                let (_, validity) = acceptor.acme().unwrap_or((acme, None));
+                let rest = validity.map_or(LOOK, |validity| schedule::rest(validity, spread));
+                Some(Instant::now() + rest)
+            }
+            Err(failure) => {
+                metrics.acme_failure();
+                let wait = backoff.next(failure.kind).max(failure.retry_after);
+                tell(&acme, &acceptor, &failure, wait);
+                Some(Instant::now() + wait)
+            }
+        };
+    }
+}
+
+fn until_renewal(validity: Option<Validity>, spread: Spread) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let renewal = validity.map_or(0, |validity| schedule::renewal(validity, spread));
+    Duration::from_secs(u64::try_from(renewal).unwrap_or(0)).saturating_sub(now)
+}
+
+/// Orders a certificate, keeps it and takes it into use.
+async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
+    let directory = failure::directory(acme);
+    info!(%directory, domains = ?acme.domains, "asking for a certificate");
+    acceptor.await_certificate(format!("asking {directory} for {}", acme.domains.join(", ")));
+    // In a task of its own: what a directory answers must not end the daemon.
+    let ordering = {
+        let (acme, acceptor) = (acme.clone(), Arc::clone(acceptor));
+        tokio::spawn(async move { timeout(ATTEMPT, order::place(&acme, &acceptor)).await })
+    };
+    let outcome = match ordering.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Failure::late(ATTEMPT)),
+        Err(error) => Err(Failure::other(&error)),
+    };
+    acceptor.forget_challenges();
+    let pem = outcome?;
+
+    let (kept, acceptor) = (acme.clone(), Arc::clone(acceptor));
+    let keeping = spawn_blocking(move || {
+        cache::keep_certificate(&kept, &pem).map_err(|error| Failure::local(&error))?;
+        acceptor.refresh().map_err(|error| Failure::local(&error))
+    });
+    keeping.await.map_err(|error| Failure::other(&error))??;
+    info!(domains = ?acme.domains, "a new certificate is in use");
+    Ok(())
+}
+
+fn tell(acme: &Acme, acceptor: &Acceptor, failure: &Failure, wait: Duration) {
+    let again = failure::minutes(wait);
+    acceptor.await_certificate(format!("{}; trying again in {again}", failure.text));
+    let (directory, domains) = (failure::directory(acme), &acme.domains);
+    let text = &failure.text;
+    if failure.kind == Kind::Local {
+        error!(%directory, ?domains, %again, "no certificate: {text}");
+    } else {
+        warn!(%directory, ?domains, %again, "no certificate: {text}; a reload tries at once");
+    }
+}
