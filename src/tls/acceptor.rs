@@ -7,7 +7,7 @@ use tokio::sync::{Notify, futures::Notified};
 use tracing::warn;
 
 use super::{
-    Certificate, Loaded, Renewal, STANDS_ALONE, TlsError, Validity, challenge::Challenges, load,
+    Identity, Loaded, Renewal, STANDS_ALONE, TlsError, Validity, challenge::Challenges, load,
     self_signed, server_config, watch::Stamp,
 };
 use crate::config;
@@ -174,11 +174,7 @@ impl State {
         // Before they are read: what changes meanwhile is then seen as a change.
         let stamp = Stamp::of(tls);
         let loaded = load(tls)?;
-        if loaded
-            .certificate
-            .as_ref()
-            .is_some_and(|certificate: &Certificate| certificate.stands_alone)
-        {
+        if loaded.certificate.as_ref().is_some_and(|identity: &Identity| identity.stands_alone) {
             warn!(cert_file = %tls.cert_file.display(), "{STANDS_ALONE}");
         }
         Ok(Self { tls: tls.clone(), stamp, loaded, origin: Origin::Files })

@@ -9,7 +9,7 @@ mod challenge;
 mod client;
 mod error;
 mod expiry;
-mod leaf;
+pub mod inspect;
 mod pinned;
 mod self_signed;
 mod watch;
@@ -39,7 +39,7 @@ pub use self::{
 };
 use self::{
     error::{Found, Role},
-    leaf::Leaf,
+    inspect::Certificate,
 };
 
 /// What [`load`] made of the files.
@@ -48,12 +48,12 @@ pub struct Loaded {
     /// Ready to accept with.
     pub config: Arc<ServerConfig>,
     /// What is shown to clients. With ACME there may be none yet: every handshake fails then.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<Identity>,
 }
 
 /// The server's own certificate, with its key.
 #[derive(Clone, Debug)]
-pub struct Certificate {
+pub struct Identity {
     /// From when to when.
     pub validity: Validity,
     /// It stands alone, and another one issued it: intermediates are probably missing, and then
@@ -62,7 +62,7 @@ pub struct Certificate {
     certified: Arc<CertifiedKey>,
 }
 
-impl Certificate {
+impl Identity {
     fn read(tls: &config::Tls) -> Result<Self, TlsError> {
         let chain = read(&tls.cert_file, Role::Certificate)?;
         let key = read(&tls.key_file, Role::Key)?;
@@ -77,10 +77,12 @@ impl Certificate {
         let chain = certificates_in(chain, cert_file, Role::Certificate)?;
         let key = key_in(key, key_file)?;
         let unusable = || TlsError::UnreadableCertificate { path: cert_file.into() };
-        let leaf = chain.first().and_then(|first| Leaf::parse(first)).ok_or_else(unusable)?;
-        let stands_alone = chain.len() == 1 && !leaf.self_issued;
+        let leaf =
+            chain.first().and_then(|first| Certificate::parse(first)).ok_or_else(unusable)?;
+        let stands_alone = chain.len() == 1 && !leaf.is_self_issued();
+        let validity = Validity { not_before: leaf.not_before, not_after: leaf.not_after };
         let certified = certify(chain, key, &aws_lc_rs::default_provider(), (cert_file, key_file))?;
-        Ok(Self { validity: leaf.validity, stands_alone, certified: Arc::new(certified) })
+        Ok(Self { validity, stands_alone, certified: Arc::new(certified) })
     }
 
     /// What will keep Cloudflare from connecting, now or soon.
@@ -102,7 +104,7 @@ const STANDS_ALONE: &str =
 /// A file cannot be read, does not hold what it should, or key and certificate do not belong
 /// together. The message says which file and what to do.
 pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
-    let certificate = match Certificate::read(tls) {
+    let certificate = match Identity::read(tls) {
         Ok(certificate) => Some(certificate),
         // It was not there yet, or what is there will be replaced: that is what ACME is for.
         Err(error) if tls.acme.is_some() && !error.is_denied() => {
@@ -122,12 +124,12 @@ pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
 /// # Errors
 /// As [`load`].
 pub fn check_pem(pem: &[u8], path: &Path) -> Result<(), TlsError> {
-    Certificate::of((pem, path), (pem, path)).map(drop)
+    Identity::of((pem, path), (pem, path)).map(drop)
 }
 
 fn server_config(
     tls: &config::Tls,
-    certificate: Option<&Certificate>,
+    certificate: Option<&Identity>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions: &[_] = match tls.min_version {
