@@ -1,8 +1,12 @@
 //! What people type.
 
+pub mod cert;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+use self::cert::CertCommand;
 
 /// Where the configuration is if nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
@@ -35,6 +39,9 @@ pub enum Command {
     /// Look at what could not be accepted, and send it again after a mend
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Ask for a certificate, and look at one
+    #[command(subcommand)]
+    Cert(CertCommand),
 }
 
 /// What to do with the spool.

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser as _;
 use logpushd::{
-    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand},
+    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand, cert::CertCommand},
     commands,
     config::{self, Config, SinkKind, SyslogTarget},
     daemon,
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Quarantine(QuarantineCommand::Replay(replay)) => {
             on_files(&replay.config, |config, out| commands::replay::run(config, &replay, out))
         }
+        Command::Cert(command) => cert(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -129,6 +130,11 @@ fn on_files(
     let mut out = Stdout { open: Some(io::stdout().lock()) };
     command(&config, &mut out)?;
     Ok(())
+}
+
+fn cert(command: &CertCommand) -> Result<(), Failure> {
+    let mut out = Stdout { open: Some(io::stdout().lock()) };
+    Ok(commands::cert::run(command, &mut out)?)
 }
 
 fn validate(file: &ConfigFile) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ mod acme;
 mod choice;
 mod context;
 mod diagnostic;
+mod domain;
 mod file_sink;
 mod files;
 mod host_port;
@@ -30,6 +31,7 @@ pub use self::{
     acme::Acme,
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
+    domain::check_domain,
     file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
     files::read_secrets,
     host_port::HostPort,

@@ -5,11 +5,13 @@
 //! nothing of sockets: `serve` does the handshake with the configuration handed out here.
 
 mod acceptor;
+pub mod chain;
 mod challenge;
 mod client;
 mod error;
 mod expiry;
 pub mod inspect;
+mod observe;
 mod pinned;
 mod self_signed;
 mod watch;
@@ -34,6 +36,7 @@ pub use self::{
     client::{client, public, public_roots},
     error::TlsError,
     expiry::{Expiry, Reminder, Renewal, Validity},
+    observe::{Observed, Observer, observing},
     pinned::pinned,
     watch::{Change, Watch},
 };
@@ -125,6 +128,35 @@ pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
 /// As [`load`].
 pub fn check_pem(pem: &[u8], path: &Path) -> Result<(), TlsError> {
     Identity::of((pem, path), (pem, path)).map(drop)
+}
+
+/// The certificates in PEM that was read from `path`; at least one.
+///
+/// # Errors
+/// It holds none, or is damaged.
+pub fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates_in(pem, path, Role::Certificate)
+}
+
+/// Reads a private key.
+///
+/// # Errors
+/// As [`load`].
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    read_key(path)
+}
+
+/// Whether a key belongs to the first certificate of a chain that was found in, or at, `source`.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_key(
+    chain: Vec<CertificateDer<'static>>,
+    source: &Path,
+    key_file: &Path,
+) -> Result<(), TlsError> {
+    let key = read_key(key_file)?;
+    certify(chain, key, &aws_lc_rs::default_provider(), (source, key_file)).map(drop)
 }
 
 fn server_config(

@@ -1,12 +1,12 @@
 //! `[server.tls.acme]`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use hyper::Uri;
 use toml::Spanned;
 
 use super::server::check_file;
-use crate::config::{Acme, context::Context, diagnostic::Diagnostic, reader::Table};
+use crate::config::{Acme, check_domain, context::Context, diagnostic::Diagnostic, reader::Table};
 
 /// As many as Let's Encrypt puts into one certificate.
 const MAX_DOMAINS: usize = 100;
@@ -59,7 +59,7 @@ fn domains(table: &mut Table<'_>, cx: &mut Context) -> Option<Vec<String>> {
         let domain = text.get_ref().to_ascii_lowercase();
         let domain = domain.strip_suffix('.').unwrap_or(&domain);
         let shown = text.get_ref().escape_debug();
-        if let Err(hint) = check_domain(domain) {
+        if let Err(hint) = check(domain) {
             let message = format!("`{shown}` is not a name that a certificate can be had for");
             cx.push(Diagnostic::at(text.span(), message).hint(hint));
         } else if domains.iter().any(|known| known == domain) {
@@ -71,34 +71,15 @@ fn domains(table: &mut Table<'_>, cx: &mut Context) -> Option<Vec<String>> {
     Some(domains)
 }
 
-/// What to do about a name that is none.
-fn check_domain(domain: &str) -> Result<(), &'static str> {
+/// What to do about a name that no certificate can be had for in this way.
+fn check(domain: &str) -> Result<(), &'static str> {
     if domain.starts_with("*.") {
         return Err(
             "a wildcard cannot be proven on a listener (TLS-ALPN-01): list the names, or get \
                     the certificate by DNS-01 with a client beside the daemon, and name its files",
         );
     }
-    if domain.parse::<IpAddr>().is_ok() {
-        return Err("write a DNS name that leads to this machine, as \"logs.example.com\"");
-    }
-    if domain.contains(['/', ':', '@']) {
-        return Err("write the name alone, without scheme, port and path, as \"logs.example.com\"");
-    }
-    if !domain.is_ascii() {
-        return Err("write it in Punycode, as \"xn--bcher-kva.example\"");
-    }
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if domain.len() > 253 || !domain.split('.').all(is_label) {
-        return Err("a name is labels of letters, digits and \"-\", joined by dots, as \
-                    \"logs.example.com\"");
-    }
-    Ok(())
+    check_domain(domain)
 }
 
 fn check_contact(contact: &Spanned<String>, cx: &mut Context) {

@@ -1,0 +1,126 @@
+//! A client that completes the handshake whatever the certificate is, and says what is wrong with it:
+//! for who explains, and sends nothing before it has looked.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
+    },
+    crypto::{
+        WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
+};
+
+use super::{TlsError, inspect::Certificate};
+
+/// What a server showed, and what verifying it found.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The server's own certificate, then whatever came with it.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Whether the certificate is for the name that was asked for.
+    pub name: Result<(), rustls::Error>,
+    /// Whether a trusted authority vouches for it, were it neither expired nor too new.
+    pub trust: Result<(), rustls::Error>,
+}
+
+/// Keeps what the last handshake saw.
+#[derive(Debug)]
+pub struct Observer {
+    roots: RootCertStore,
+    algorithms: WebPkiSupportedAlgorithms,
+    seen: Mutex<Option<Observed>>,
+}
+
+impl Observer {
+    /// What the last handshake saw. It must be looked at before anything is sent.
+    pub fn take(&self) -> Option<Observed> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// For a client that trusts `roots` and offers HTTP/2 and HTTP/1.1, but leaves it to the caller to look
+/// at the outcome.
+///
+/// # Errors
+/// rustls refuses its own defaults.
+pub fn observing(roots: RootCertStore) -> Result<(ClientConfig, Arc<Observer>), TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let observer = Arc::new(Observer { roots, algorithms, seen: Mutex::new(None) });
+    let verifier: Arc<dyn ServerCertVerifier> = Arc::clone(&observer) as _;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A resumed session shows no certificate.
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok((config, observer))
+}
+
+impl ServerCertVerifier for Observer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let parsed = ParsedCertificate::try_from(end_entity)?;
+        let name = verify_server_name(&parsed, server_name);
+        let at = within(end_entity, now);
+        let trust = verify_server_cert_signed_by_trust_anchor(
+            &parsed,
+            &self.roots,
+            intermediates,
+            at,
+            self.algorithms.all,
+        );
+        let chain = std::iter::once(end_entity).chain(intermediates);
+        let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Observed { chain, name, trust });
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// The time at which to ask for trust: now, or when the certificate was last good. Else nothing but its
+/// age would be found out about one that has expired.
+fn within(certificate: &[u8], now: UnixTime) -> UnixTime {
+    let Some(certificate) = Certificate::parse(certificate) else { return now };
+    let bounds = [certificate.not_before, certificate.not_after];
+    let [Ok(first), Ok(last)] = bounds.map(u64::try_from) else { return now };
+    let seconds = now.as_secs().max(first).min(last);
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+}
