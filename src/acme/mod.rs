@@ -40,7 +40,7 @@ const ATTEMPT: Duration = Duration::from_secs(5 * 60);
 /// Keeps a certificate in use for as long as the configuration asks for ACME. Never ends.
 pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
     let (spread, mut backoff) = (Spread::new(), Backoff::default());
-    let mut try_again: Option<Instant> = None;
+    let mut pause: Option<Pause> = None;
     loop {
         // Before the state is read, so that no change is missed.
         let reloaded = acceptor.reloaded();
@@ -48,33 +48,55 @@ pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
             reloaded.await;
             continue;
         };
-        let wait = match try_again {
-            Some(at) => at.saturating_duration_since(Instant::now()),
-            None => until_renewal(validity, spread),
-        };
+        let paused = pause.as_ref().map_or(Duration::ZERO, |pause| pause.left(&acme));
+        let wait = paused.max(until_renewal(validity, spread));
         if !wait.is_zero() {
             if timeout(wait.min(LOOK), reloaded).await.is_ok() {
                 // Somebody may have mended what was wrong.
-                try_again = None;
+                pause = pause.filter(|pause| pause.after == After::Success);
             }
             continue;
         }
-        try_again = match attempt(&acme, &acceptor).await {
+        let (after, wait) = match attempt(&acme, &acceptor).await {
             Ok(()) => {
                 backoff = Backoff::default();
-                // Else a clock that is wrong would make us ask on and on.
-                let (_, validity) = acceptor.acme().unwrap_or((acme, None));
-                let rest = validity.map_or(LOOK, |validity| schedule::rest(validity, spread));
-                Some(Instant::now() + rest)
+                let now = acceptor.acme().and_then(|(_, validity)| validity);
+                (After::Success, now.map_or(LOOK, |validity| schedule::rest(validity, spread)))
             }
             Err(failure) => {
                 metrics.acme_failure();
                 let wait = backoff.next(failure.kind).max(failure.retry_after);
                 tell(&acme, &acceptor, &failure, wait);
-                Some(Instant::now() + wait)
+                (After::Failure, wait)
             }
         };
+        pause = Some(Pause { until: Instant::now() + wait, after, of: acme });
     }
+}
+
+/// Before it is over nothing is asked for, whatever the clock says: a clock that is wrong must not make
+/// us ask on and on.
+struct Pause {
+    until: Instant,
+    after: After,
+    /// Another configuration need not wait.
+    of: Acme,
+}
+
+impl Pause {
+    fn left(&self, acme: &Acme) -> Duration {
+        if self.of == *acme {
+            self.until.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum After {
+    Success,
+    Failure,
 }
 
 fn until_renewal(validity: Option<Validity>, spread: Spread) -> Duration {

@@ -11,11 +11,13 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 use rustls::{
     ClientConnection, StreamOwned,
     pki_types::{CertificateDer, ServerName},
 };
+use serde_json::Value;
 
 use self::pebble::{Options, Pebble};
 use crate::support::{
@@ -171,8 +173,11 @@ fn a_certificate_is_renewed_with_a_new_key_and_stays_while_the_directory_is_down
     let client = Client::trusting(&daemon.path("root.pem"));
     let mut old = connect(daemon.address, "logs.example.test", &client, &[b"http/1.1"]).unwrap();
 
-    daemon.wait_logs(IN_USE, 2);
+    let renewals = daemon.wait_logs(IN_USE, 2);
     pebble.stop();
+    let at = |line: &Value| line["timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let between = at(&renewals[1]).duration_since(at(&renewals[0])).as_secs();
+    assert!((10..).contains(&between), "{between} s: a third of 20 s is to be left");
     let second = chain(&daemon, "logs.example.test").unwrap();
     assert_ne!(first[0], second[0]);
     assert_ne!(first_key, key(&daemon));
