@@ -18,8 +18,8 @@ use crate::{
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// An account as it is kept.
-#[derive(Debug, Deserialize, Serialize)]
+/// An account as it is kept. Not to be printed: it holds the key.
+#[derive(Deserialize, Serialize)]
 pub(super) struct Account {
     /// What the directory was told.
     pub(super) contact: Option<String>,
@@ -66,6 +66,15 @@ impl Account {
 pub(super) struct Issued {
     pub(super) chain: String,
     pub(super) key: String,
+}
+
+/// Whether a certificate could be kept. To be asked before one is ordered: a directory gives a few a
+/// week for the same names.
+pub(super) fn check_writable(acme: &Acme) -> Result<(), TlsError> {
+    let probe = acme.cache_dir.join("probe");
+    keep(&acme.cache_dir, &probe, b"probe")
+        .and_then(|()| durable::remove(&probe))
+        .map_err(|source| TlsError::Keep { path: acme.certificate_file(), source })
 }
 
 /// Keeps a certificate if it can be used.
@@ -128,6 +137,18 @@ mod tests {
         let nothing = Issued { chain: String::from("<html>"), key: issued.key };
         assert!(keep_certificate(&acme, &nothing).is_err());
         assert_eq!(fs::read(acme.certificate_file()).unwrap(), kept);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let acme = acme(dir.path());
+        check_writable(&acme).unwrap();
+        assert_eq!(fs::read_dir(&acme.cache_dir).unwrap().count(), 0, "and leaves nothing");
+        fs::remove_dir(&acme.cache_dir).unwrap();
+        fs::write(&acme.cache_dir, "no folder").unwrap();
+        let error = check_writable(&acme).unwrap_err().to_string();
+        assert!(error.contains("a.example-") && error.contains("cache_dir needs"), "{error}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use self::{
 use crate::{
     config::Acme,
     metrics::Metrics,
-    tls::{Acceptor, Validity},
+    tls::{Acceptor, TlsError, Validity},
 };
 
 /// The clock may be put, and a machine may sleep: the time of the renewal is looked at this often.
@@ -110,6 +110,7 @@ async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
     let directory = failure::directory(acme);
     info!(%directory, domains = ?acme.domains, "asking for a certificate");
     acceptor.await_certificate(format!("asking {directory} for {}", acme.domains.join(", ")));
+    in_cache(acme, cache::check_writable).await?;
     // In a task of its own: what a directory answers must not end the daemon.
     let ordering = {
         let (acme, acceptor) = (acme.clone(), Arc::clone(acceptor));
@@ -123,14 +124,24 @@ async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
     acceptor.forget_challenges();
     let pem = outcome?;
 
-    let (kept, acceptor) = (acme.clone(), Arc::clone(acceptor));
-    let keeping = spawn_blocking(move || {
-        cache::keep_certificate(&kept, &pem).map_err(|error| Failure::local(&error))?;
-        acceptor.refresh().map_err(|error| Failure::local(&error))
-    });
-    keeping.await.map_err(|error| Failure::other(&error))??;
+    let accepting = Arc::clone(acceptor);
+    in_cache(acme, move |acme| {
+        cache::keep_certificate(acme, &pem)?;
+        accepting.refresh()
+    })
+    .await?;
     info!(domains = ?acme.domains, "a new certificate is in use");
     Ok(())
+}
+
+/// The runtime's threads touch no disk.
+async fn in_cache(
+    acme: &Acme,
+    run: impl FnOnce(&Acme) -> Result<(), TlsError> + Send + 'static,
+) -> Result<(), Failure> {
+    let acme = acme.clone();
+    let outcome = spawn_blocking(move || run(&acme)).await;
+    outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
 }
 
 fn tell(acme: &Acme, acceptor: &Acceptor, failure: &Failure, wait: Duration) {

@@ -197,6 +197,26 @@ fn a_certificate_is_renewed_with_a_new_key_and_stays_while_the_directory_is_down
 }
 
 #[test]
+fn nothing_is_ordered_that_could_not_be_kept() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let port = free_port();
+    pebble.start(Options::new(port));
+    let setup = setup(&pebble, port);
+    setup.write("acme", "no folder");
+    let daemon = setup.start();
+    let complaint = daemon.wait_log("no certificate: cannot keep the certificate in ");
+    assert_eq!(complaint["level"], "ERROR", "{complaint}");
+    assert!(daemon.ask("/readyz").1.contains("server.tls.acme.cache_dir needs a folder"));
+    assert!(!pebble.log().contains("GET /dir "), "it was not even asked: {}", pebble.log());
+
+    fs::remove_file(daemon.path("acme")).unwrap();
+    daemon.signal(Signal::HUP);
+    wait_ready(&daemon);
+    assert!(pebble.log().contains("GET /dir "));
+    daemon.stop().in_order();
+}
+
+#[test]
 fn a_name_that_does_not_lead_here_is_said_in_the_directory_s_words() {
     let Some(mut pebble) = Pebble::new() else { return };
     let port = free_port();
