@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::{
     Identity, Loaded, Renewal, STANDS_ALONE, TlsError, Validity, challenge::Challenges, load,
-    self_signed, server_config, watch::Stamp,
+    self_signed, watch::Stamp,
 };
 use crate::config;
 
@@ -50,9 +50,9 @@ impl Acceptor {
     /// # Errors
     /// Anything that [`load`] refuses; files that cannot be written; one of the two missing.
     pub fn new(tls: &config::Tls) -> Result<Self, TlsError> {
-        make(tls)?;
+        let Prepared(state) = Prepared::load(tls)?;
         Ok(Self {
-            state: RwLock::new(State::load(tls)?),
+            state: RwLock::new(state),
             loading: Mutex::default(),
             challenges: Challenges::default(),
             reloaded: Notify::new(),
@@ -60,16 +60,21 @@ impl Acceptor {
         })
     }
 
+    /// Accepts with what was prepared, from the next connection on. Should its files have been
+    /// refreshed meanwhile, they differ from what it is made of, and are refreshed again.
+    pub fn adopt(&self, Prepared(state): Prepared) {
+        let alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(state);
+        drop(alone);
+        self.reloaded.notify_waiters();
+    }
+
     /// Loads again; on an error everything stays as it was.
     ///
     /// # Errors
     /// As [`Acceptor::new`].
     pub fn reload(&self, tls: &config::Tls) -> Result<(), TlsError> {
-        let alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        make(tls)?;
-        self.take(tls)?;
-        drop(alone);
-        self.reloaded.notify_waiters();
+        self.adopt(Prepared::load(tls)?);
         Ok(())
     }
 
@@ -80,21 +85,19 @@ impl Acceptor {
     pub fn refresh(&self) -> Result<(), TlsError> {
         let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let tls = self.get(|state| state.tls.clone());
-        self.take(&tls)
+        self.set(State::load(&tls)?);
+        Ok(())
     }
 
-    fn take(&self, tls: &config::Tls) -> Result<(), TlsError> {
-        let mut new = State::load(tls)?;
+    fn set(&self, mut state: State) {
         // Until there is one for other names, that for the old ones is better than none.
-        if new.loaded.certificate.is_none()
+        if state.loaded.certificate.is_none()
             && let Some(old) = self.get(|state| state.loaded.certificate.clone())
         {
-            let config = server_config(tls, Some(&old))?;
-            new.loaded = Loaded { config, certificate: Some(old) };
-            new.origin = Origin::Before;
+            state.loaded = state.loaded.showing(old);
+            state.origin = Origin::Before;
         }
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// What to accept a connection with that begins like this.
@@ -137,7 +140,7 @@ impl Acceptor {
         self.challenges.clear();
     }
 
-    /// Waits for the next [`Acceptor::reload`] after this call.
+    /// Waits for the next [`Acceptor::adopt`] after this call.
     pub fn reloaded(&self) -> Notified<'_> {
         self.reloaded.notified()
     }
@@ -166,6 +169,21 @@ impl Acceptor {
 
     fn get<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What was loaded, and is not in use yet.
+#[derive(Debug)]
+pub struct Prepared(State);
+
+impl Prepared {
+    /// Loads what `tls` names; what is self-signed is made if it is missing.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn load(tls: &config::Tls) -> Result<Self, TlsError> {
+        make(tls)?;
+        State::load(tls).map(Self)
     }
 }
 

@@ -32,7 +32,7 @@ use tracing::warn;
 use crate::config::{self, TlsVersion};
 
 pub use self::{
-    acceptor::Acceptor,
+    acceptor::{Acceptor, Prepared},
     client::{client, public, public_roots},
     error::TlsError,
     expiry::{Expiry, Reminder, Renewal, Validity},
@@ -52,6 +52,15 @@ pub struct Loaded {
     pub config: Arc<ServerConfig>,
     /// What is shown to clients. With ACME there may be none yet: every handshake fails then.
     pub certificate: Option<Identity>,
+}
+
+impl Loaded {
+    /// The same with another certificate.
+    fn showing(self, certificate: Identity) -> Self {
+        let mut config = (*self.config).clone();
+        config.cert_resolver = Arc::new(Shown(Some(Arc::clone(&certificate.certified))));
+        Self { config: Arc::new(config), certificate: Some(certificate) }
+    }
 }
 
 /// The server's own certificate, with its key.

@@ -59,10 +59,6 @@ impl Watch {
     /// Looks at the files, and loads them if they have changed.
     pub fn look(&mut self, acceptor: &Acceptor) -> Change {
         let (tls, loaded) = acceptor.source();
-        // What ACME keeps is loaded by whoever writes it.
-        if tls.acme.is_some() {
-            return Change::None;
-        }
         let now = Stamp::of(&tls);
         if now == loaded || self.refused.as_ref() == Some(&now) {
             return Change::None;
