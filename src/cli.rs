@@ -1,5 +1,6 @@
 //! What people type.
 
+pub mod cert;
 pub mod job;
 pub mod push;
 
@@ -9,6 +10,8 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::{job::JobCommand, push::Push};
+
+use self::cert::CertCommand;
 
 /// Where the configuration is if nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
@@ -55,6 +58,9 @@ pub enum Command {
     /// Look at what could not be accepted, and send it again after a mend
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Ask for a certificate, and look at one
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Manage Logpush jobs over Cloudflare's API
     #[command(subcommand)]
     Job(JobCommand),

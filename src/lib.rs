@@ -13,6 +13,7 @@
 //! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
 //! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
 
+pub mod acme;
 pub mod admin;
 pub mod cli;
 pub mod client;

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
             let terminal = stderr.is_terminal().then_some(&mut stderr as &mut dyn Write);
             to_stdout(|out| commands::push::run(&push, out, terminal))
         }
+        Command::Cert(command) => to_stdout(|out| commands::cert::run(&command, out)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -154,13 +155,16 @@ fn to_stdout(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Resul
 
 fn validate(file: &ConfigFile) -> Result<(), Failure> {
     let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
+    for warning in config.server.warnings() {
+        eprintln!("{}: warning: {warning}", file.path.display());
+    }
     let tls = &config.server.tls;
     let to_be_made = tls.self_signed && !tls.cert_file.exists() && !tls.key_file.exists();
     if !to_be_made {
         let at = file.path.display();
         let loaded = tls::load(tls)
             .map_err(|error| Failure::config(&format!("{at}: server.tls: {error}")))?;
-        for warning in loaded.warnings() {
+        for warning in loaded.certificate.iter().flat_map(|certificate| certificate.warnings(tls)) {
             eprintln!("{at}: warning: server.tls: {warning}");
         }
     }

@@ -3,14 +3,15 @@
 //! [`load`] reads a file, collects *every* problem as a [`Diagnostic`] and gives back either a
 //! `Config` or all of them. Nothing below this module sees TOML.
 
+mod acme;
 mod choice;
 mod context;
 mod diagnostic;
+mod domain;
 mod file_sink;
 mod files;
 mod hec;
 mod host_port;
-mod later;
 mod reader;
 pub mod reference;
 mod syslog;
@@ -28,8 +29,10 @@ use ipnet::IpNet;
 use crate::decode::Format;
 
 pub use self::{
+    acme::Acme,
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems},
+    domain::check_domain,
     file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
     files::read_secrets,
     hec::{HEC_PATHS, HecPath},
@@ -81,6 +84,8 @@ pub struct Tls {
     pub key_file: PathBuf,
     /// Development: the two files are made if both are missing.
     pub self_signed: bool,
+    /// Get the certificate from an authority; the two files are then one, in its cache.
+    pub acme: Option<Acme>,
     /// PEM: clients must show a certificate that one of these signed.
     pub client_ca_file: Option<PathBuf>,
     /// The oldest protocol version spoken.

@@ -18,7 +18,6 @@ use toml::{
 use super::{
     context::{Context, line},
     diagnostic::Diagnostic,
-    later,
     units::{parse_bytes, parse_duration},
 };
 
@@ -267,15 +266,11 @@ impl<'i> Table<'i> {
         }
         let names: Vec<String> =
             choices.iter().map(|(name, _)| format!("\"{}\"", name.escape_debug())).collect();
-        let pattern = format!("{}={word}", join(&self.pattern, key));
-        cx.push(match later::advice(&pattern) {
-            Some(advice) => not_yet(text.span(), word, advice),
-            None => Diagnostic::at(
-                text.span(),
-                format!("`{}` is not a value of `{}`", word.escape_debug(), self.full(key)),
-            )
-            .hint(format!("the values are {}", names.join(", "))),
-        });
+        let message = format!("`{}` is not a value of `{}`", word.escape_debug(), self.full(key));
+        cx.push(
+            Diagnostic::at(text.span(), message)
+                .hint(format!("the values are {}", names.join(", "))),
+        );
         None
     }
 
@@ -319,10 +314,6 @@ impl<'i> Table<'i> {
         cx.asked.extend(self.asked.iter().map(|key| join(&self.pattern, key)));
         for key in self.entries.keys() {
             let (span, key) = (key.span(), key.get_ref());
-            if let Some(advice) = later::advice(&join(&self.pattern, key)) {
-                cx.push(not_yet(span, key, advice));
-                continue;
-            }
             let place =
                 if self.name.is_empty() { String::new() } else { format!(" in `{}`", self.name) };
             let message = format!("unknown key `{}`{place}", key.escape_debug());
@@ -385,10 +376,6 @@ fn is_near(found: &str, name: &str) -> bool {
     found.len() < 80
         && strsim::damerau_levenshtein(&found.to_ascii_lowercase(), &name.to_ascii_lowercase())
             <= slips
-}
-
-fn not_yet(span: Range<usize>, word: &str, advice: &str) -> Diagnostic {
-    Diagnostic::at(span, format!("`{word}` is not in this version yet")).hint(advice)
 }
 
 fn wrong_type(expected: &str, name: &str, span: Range<usize>, found: &DeValue<'_>) -> Diagnostic {

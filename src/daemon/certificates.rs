@@ -55,10 +55,10 @@ fn look(acceptor: &Acceptor, watch: &mut Watch, reminder: &mut Reminder) {
             error!(%error, "the certificate's files have changed: the old certificate stays");
         }
     }
-    let not_after = acceptor.not_after();
-    match reminder.due(not_after, Timestamp::now().as_second()) {
+    let Some((validity, renewal)) = acceptor.validity() else { return };
+    match reminder.due(validity, renewal, Timestamp::now().as_second()) {
         None => {}
-        Some(expiry @ Expiry::Soon { .. }) => warn!("{}", expiry.text(not_after)),
-        Some(Expiry::Over) => error!("{}", Expiry::Over.text(not_after)),
+        Some(expiry @ Expiry::Soon { .. }) => warn!("{}", expiry.text(validity, renewal)),
+        Some(Expiry::Over) => error!("{}", Expiry::Over.text(validity, renewal)),
     }
 }

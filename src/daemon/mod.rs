@@ -23,6 +23,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rustls::server::ClientHello;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -41,7 +42,7 @@ use self::{
     systemd::ServiceManager,
 };
 use crate::{
-    admin,
+    acme, admin,
     config::{Auth, Config, Endpoint, Quarantine},
     delivery::Delivery,
     fatal::Fatal,
@@ -148,7 +149,7 @@ impl Daemon {
         let signals = Signals::new().map_err(unavailable)?;
 
         // Each listener tells of its end, and so do the other tasks; a sink only if there is room.
-        let (tell_end, ended) = mpsc::channel(listeners.len() + 4);
+        let (tell_end, ended) = mpsc::channel(listeners.len() + 5);
         let spool = Arc::clone(&self.spool);
         let mut sinks = Sinks::new(spool, self.threads.clone(), tell_end.clone());
         for delivery in deliveries {
@@ -167,6 +168,8 @@ impl Daemon {
         self.supervise("reloader", &tell_end, async move {
             stop.run_until_cancelled(reloader.run(asked)).await;
         });
+        let acme = acme::run(Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
+        self.supervise("acme", &tell_end, acme);
         if let Some(listener) = admin {
             self.supervise("admin listener", &tell_end, self.serve_admin(listener));
         }
@@ -238,7 +241,9 @@ impl Daemon {
             }
             let (batches, bytes) = spool.size();
             metrics.spool(bytes, batches as u64, spool.room_bytes());
-            metrics.certificate_expiry(acceptor.not_after());
+            if let Some((validity, _)) = acceptor.validity() {
+                metrics.certificate_expiry(validity.not_after);
+            }
             for lag in spool.lags() {
                 let sink = metrics.sink(&lag.name);
                 let oldest = lag.oldest.map_or(0, Timestamp::as_microsecond);
@@ -254,9 +259,10 @@ impl Daemon {
     /// Why batches are refused now, if they are.
     fn readiness(&self) -> impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static {
         let (intake, permits) = (Arc::clone(&self.intake), Arc::clone(&self.permits));
+        let acceptor = Arc::clone(&self.acceptor);
         move || match permits.available_permits() {
             ..OVERFLOW_CONNECTIONS => Err(String::from("limits.max_connections is reached")),
-            _ => intake.take().readiness(),
+            _ => acceptor.readiness().and_then(|()| intake.take().readiness()),
         }
     }
 
@@ -277,7 +283,8 @@ impl Daemon {
         listen::accept_loop(listener, permits, stop.clone(), move |stream, peer, permit| {
             let too_many = free.available_permits() < OVERFLOW_CONNECTIONS;
             let (intake, metrics) = (Arc::clone(&intake), Arc::clone(&metrics));
-            let (tls, stop) = (acceptor.current(), stop.clone());
+            let (acceptor, stop) = (Arc::clone(&acceptor), stop.clone());
+            let tls = move |hello: &ClientHello<'_>| acceptor.choose(hello);
             connections.spawn(async move {
                 let _open = metrics.connection();
                 let service = |request, peer| {
@@ -352,6 +359,9 @@ impl Daemon {
 /// Says which of the endpoints are open, and to whom: what an operator compares with the job's
 /// destination.
 fn announce(config: &Config, which: impl Fn(&Endpoint) -> bool) {
+    for warning in config.server.warnings() {
+        warn!("{warning}");
+    }
     let is_public = config.server.addresses.iter().any(|at| !at.ip().is_loopback());
     for endpoint in config.endpoints.iter().filter(|endpoint| which(endpoint)) {
         let Endpoint { name, path, sinks, .. } = endpoint;

@@ -147,9 +147,14 @@ pub fn create_dir_for(
 
 /// Replaces the file at `path` by one with these bytes: after a crash it is the old or the new one.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with_mode(path, bytes, 0o640)
+}
+
+/// The same, for a file that others may read more or less of.
+pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o640);
+    options.write(true).create(true).truncate(true).mode(mode);
     let file = open(&options, &beside)?;
     write_all(&file, bytes, &beside)?;
     sync(&file, &beside)?;

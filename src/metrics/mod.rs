@@ -64,6 +64,7 @@ pub struct Metrics {
     quarantine_bytes: AtomicU64,
     quarantine_removed_bytes: AtomicU64,
     certificate_expiry: AtomicI64,
+    acme_failures: AtomicU64,
     connections: AtomicU64,
 }
 
@@ -90,6 +91,7 @@ impl Metrics {
             quarantine_bytes: AtomicU64::new(0),
             quarantine_removed_bytes: AtomicU64::new(0),
             certificate_expiry: AtomicI64::new(0),
+            acme_failures: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         }
     }
@@ -234,6 +236,11 @@ impl Metrics {
     /// When the certificate in use expires, in seconds since 1970.
     pub fn certificate_expiry(&self, not_after: i64) {
         self.certificate_expiry.store(not_after, Relaxed);
+    }
+
+    /// An attempt to get a certificate came to nothing.
+    pub fn acme_failure(&self) {
+        self.acme_failures.fetch_add(1, Relaxed);
     }
 
     /// A connection was accepted; it counts as open until what is returned is dropped.

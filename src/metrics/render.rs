@@ -53,6 +53,12 @@ impl Metrics {
         if expiry != 0 {
             text.sample(&[], expiry);
         }
+        text.family(
+            "logpushd_acme_failures_total",
+            Kind::Counter,
+            "Attempts to get or renew the certificate that came to nothing.",
+        );
+        text.sample(&[], value(&self.acme_failures));
         text.family("logpushd_connections", Kind::Gauge, "Open connections.");
         text.sample(&[], value(&self.connections));
         text.family("logpushd_build_info", Kind::Gauge, "Always 1: see the label.");

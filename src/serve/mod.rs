@@ -6,7 +6,7 @@
 mod activity;
 
 use std::{
-    convert::Infallible, error::Error, fmt::Display, future::Future, net::SocketAddr, pin::pin,
+    convert::Infallible, error::Error, fmt::Display, future::Future, io, net::SocketAddr, pin::pin,
     sync::Arc, time::Duration,
 };
 
@@ -20,13 +20,13 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::ClientHello};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -134,14 +134,15 @@ pub enum ConnectionEnd {
     Broken,
 }
 
-/// Serves a TLS connection until its end. Never fails: the end says how it went.
+/// Serves a TLS connection until its end, with the configuration that `tls` chooses by how it
+/// begins. Never fails: the end says how it went.
 ///
 /// When `stop` is cancelled, requests under way are finished, however long they take: whoever
 /// cancels bounds the wait.
 pub async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Arc<ServerConfig>,
+    tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
@@ -161,14 +162,14 @@ pub(crate) async fn plain_connection(
 async fn encrypted(
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Arc<ServerConfig>,
+    tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     service: impl Service,
     stop: CancellationToken,
     deadlines: Deadlines,
 ) -> ConnectionEnd {
     let peer = canonical(peer);
-    let handshake = timeout(deadlines.handshake, TlsAcceptor::from(tls).accept(stream));
-    let stream = tokio::select! {
+    let handshake = timeout(deadlines.handshake, handshake(stream, tls));
+    let mut stream = tokio::select! {
         () = stop.cancelled() => return ConnectionEnd::Stopped,
         result = handshake => match result {
             Ok(Ok(stream)) => stream,
@@ -184,9 +185,23 @@ async fn encrypted(
     };
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
-        _ => Protocol::Http1,
+        Some(b"http/1.1") | None => Protocol::Http1,
+        // One that is all said with the handshake.
+        Some(_) => {
+            timeout(deadlines.close, stream.shutdown()).await.ok();
+            return ConnectionEnd::Closed;
+        }
     };
     http(stream, peer, protocol, service, stop, deadlines).await
+}
+
+async fn handshake(
+    stream: TcpStream,
+    tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+) -> io::Result<TlsStream<TcpStream>> {
+    let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let config = tls(&begun.client_hello());
+    begun.into_stream(config).await
 }
 
 /// A destination check that fails here leaves no other trace.

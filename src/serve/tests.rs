@@ -264,7 +264,8 @@ impl Server {
                 let (config, service) = (Arc::clone(&config), service.clone());
                 let (stop, ended) = (stop.clone(), ended.clone());
                 tokio::spawn(async move {
-                    let end = encrypted(stream, peer, config, service, stop, deadlines).await;
+                    let tls = |_: &ClientHello<'_>| config;
+                    let end = encrypted(stream, peer, tls, service, stop, deadlines).await;
                     ended.send(end).await.unwrap();
                 });
             }
@@ -315,6 +316,7 @@ fn server_config(client_ca: Option<&str>) -> (Arc<ServerConfig>, CertificateDer<
         cert_file: dir.path().join("cert.pem"),
         key_file: dir.path().join("key.pem"),
         self_signed: false,
+        acme: None,
         client_ca_file: client_ca.map(|_| dir.path().join("ca.pem")),
         min_version: TlsVersion::V1_2,
     };

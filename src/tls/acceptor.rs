@@ -2,10 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use rustls::ServerConfig;
+use rustls::{ServerConfig, server::ClientHello};
+use tokio::sync::{Notify, futures::Notified};
 use tracing::warn;
 
-use super::{INCOMPLETE, Loaded, TlsError, load, self_signed, watch::Stamp};
+use super::{
+    Identity, Loaded, Renewal, STANDS_ALONE, TlsError, Validity, challenge::Challenges, load,
+    self_signed, watch::Stamp,
+};
 use crate::config;
 
 /// The configuration that new connections are accepted with; it can be exchanged under them.
@@ -16,6 +20,10 @@ pub struct Acceptor {
     state: RwLock<State>,
     /// Held while files are read: of two that load, the later one must win.
     loading: Mutex<()>,
+    challenges: Challenges,
+    reloaded: Notify,
+    /// Why there is no certificate yet.
+    awaiting: Mutex<String>,
 }
 
 #[derive(Debug)]
@@ -24,49 +32,134 @@ struct State {
     /// How the files looked when `loaded` was read from them.
     stamp: Stamp,
     loaded: Loaded,
+    origin: Origin,
+}
+
+/// Where the certificate in use is from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Origin {
+    Files,
+    /// An earlier configuration; of this one there is none yet.
+    Before,
 }
 
 impl Acceptor {
     /// Loads what `tls` names. With `self_signed`, certificate and key are made first if both are
-    /// missing.
+    /// missing. With ACME there may be no certificate yet.
     ///
     /// # Errors
     /// Anything that [`load`] refuses; files that cannot be written; one of the two missing.
     pub fn new(tls: &config::Tls) -> Result<Self, TlsError> {
         let Prepared(state) = Prepared::load(tls)?;
-        Ok(Self { state: RwLock::new(state), loading: Mutex::new(()) })
+        Ok(Self {
+            state: RwLock::new(state),
+            loading: Mutex::default(),
+            challenges: Challenges::default(),
+            reloaded: Notify::new(),
+            awaiting: Mutex::new("it is about to be asked for".to_owned()),
+        })
     }
 
     /// Accepts with what was prepared, from the next connection on. Should its files have been
     /// refreshed meanwhile, they differ from what it is made of, and are refreshed again.
     pub fn adopt(&self, Prepared(state): Prepared) {
-        let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.set(state);
+        drop(alone);
+        self.reloaded.notify_waiters();
     }
 
     /// Loads again; on an error everything stays as it was.
-    #[cfg(test)]
-    pub(super) fn reload(&self, tls: &config::Tls) -> Result<(), TlsError> {
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn reload(&self, tls: &config::Tls) -> Result<(), TlsError> {
         self.adopt(Prepared::load(tls)?);
         Ok(())
     }
 
     /// Loads the files again that are in use now, and makes none.
-    pub(super) fn refresh(&self) -> Result<(), TlsError> {
+    ///
+    /// # Errors
+    /// As [`load`]; everything stays as it was.
+    pub fn refresh(&self) -> Result<(), TlsError> {
         let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let tls = self.get(|state| state.tls.clone());
         self.set(State::load(&tls)?);
         Ok(())
     }
 
-    /// What the next connection is to be accepted with.
+    fn set(&self, mut state: State) {
+        // Until there is one for other names, that for the old ones is better than none.
+        if state.loaded.certificate.is_none()
+            && let Some(old) = self.get(|state| state.loaded.certificate.clone())
+        {
+            state.loaded = state.loaded.showing(old);
+            state.origin = Origin::Before;
+        }
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// What to accept a connection with that begins like this.
+    pub fn choose(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        self.challenges.find(hello).unwrap_or_else(|| self.current())
+    }
+
+    /// What the next connection is to be accepted with, if it is no challenge.
     pub fn current(&self) -> Arc<ServerConfig> {
         self.get(|state| Arc::clone(&state.loaded.config))
     }
 
-    /// When the certificate in use expires, in seconds since 1970.
-    pub fn not_after(&self) -> i64 {
-        self.get(|state| state.loaded.not_after)
+    /// The validity of the certificate in use, and who renews it.
+    pub fn validity(&self) -> Option<(Validity, Renewal)> {
+        self.get(|state| {
+            let certificate = state.loaded.certificate.as_ref()?;
+            Some((certificate.validity, Renewal::from(&state.tls)))
+        })
+    }
+
+    /// How to get a certificate, and the validity of the one that was got that way.
+    pub fn acme(&self) -> Option<(config::Acme, Option<Validity>)> {
+        self.get(|state| {
+            let certificate = state.loaded.certificate.as_ref();
+            let ours = certificate.filter(|_| state.origin == Origin::Files);
+            Some((state.tls.acme.clone()?, ours.map(|certificate| certificate.validity)))
+        })
+    }
+
+    /// Answers the challenge for `domain` from now on. `digest` is SHA-256.
+    ///
+    /// # Errors
+    /// The certificate for it cannot be made.
+    pub fn answer_challenge(&self, domain: &str, digest: &[u8; 32]) -> Result<(), TlsError> {
+        self.challenges.answer(domain, digest)
+    }
+
+    /// Answers no challenge any more.
+    pub fn forget_challenges(&self) {
+        self.challenges.clear();
+    }
+
+    /// Waits for the next [`Acceptor::adopt`] after this call.
+    pub fn reloaded(&self) -> Notified<'_> {
+        self.reloaded.notified()
+    }
+
+    /// Says why there is no certificate yet.
+    pub fn await_certificate(&self, why: String) {
+        *self.awaiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Whether there is a certificate to show; if not, why.
+    ///
+    /// # Errors
+    /// In one line, for people.
+    pub fn readiness(&self) -> Result<(), String> {
+        if self.get(|state| state.loaded.certificate.is_some()) {
+            return Ok(());
+        }
+        let why = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(format!("no certificate yet: {why}"))
     }
 
     /// What is in use, and how its files looked when they were read.
@@ -76,10 +169,6 @@ impl Acceptor {
 
     fn get<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn set(&self, state: State) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 }
 
@@ -103,10 +192,10 @@ impl State {
         // Before they are read: what changes meanwhile is then seen as a change.
         let stamp = Stamp::of(tls);
         let loaded = load(tls)?;
-        if loaded.chain_looks_incomplete {
-            warn!(cert_file = %tls.cert_file.display(), "{INCOMPLETE}");
+        if loaded.certificate.as_ref().is_some_and(|identity: &Identity| identity.stands_alone) {
+            warn!(cert_file = %tls.cert_file.display(), "{STANDS_ALONE}");
         }
-        Ok(Self { tls: tls.clone(), stamp, loaded })
+        Ok(Self { tls: tls.clone(), stamp, loaded, origin: Origin::Files })
     }
 }
 

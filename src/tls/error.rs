@@ -91,6 +91,15 @@ pub enum TlsError {
     },
     /// With `self_signed`: making the certificate failed.
     Generate(rcgen::Error),
+    /// With ACME: the file cannot be written.
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// With ACME: making the certificate failed that proves a name.
+    Challenge(rcgen::Error),
     /// rustls refuses the whole.
     Setup(rustls::Error),
 }
@@ -179,6 +188,18 @@ impl Found {
     }
 }
 
+impl TlsError {
+    /// A file is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// A file may not be read.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -259,6 +280,13 @@ impl fmt::Display for TlsError {
                 path.display()
             ),
             Self::Generate(source) => write!(f, "cannot make a self-signed certificate: {source}"),
+            Self::Keep { path, source } => write!(
+                f,
+                "cannot keep the certificate in {}: {source}: server.tls.acme.cache_dir needs a folder \
+                 that the daemon's user can write to",
+                path.display()
+            ),
+            Self::Challenge(source) => write!(f, "cannot make the answer to a challenge: {source}"),
             Self::Setup(source) => write!(f, "cannot set up TLS: {source}"),
         }
     }
@@ -269,11 +297,12 @@ impl Error for TlsError {
         match self {
             Self::Read { source, .. }
             | Self::BadPem { source, .. }
+            | Self::Keep { source, .. }
             | Self::Write { source, .. } => Some(source),
             Self::UnusableKey { source, .. }
             | Self::UnusableCertificate { source, .. }
             | Self::Setup(source) => Some(source),
-            Self::Generate(source) => Some(source),
+            Self::Generate(source) | Self::Challenge(source) => Some(source),
             Self::NoCertificate { .. }
             | Self::NoKey { .. }
             | Self::EncryptedKey { .. }

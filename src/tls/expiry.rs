@@ -2,10 +2,43 @@
 
 use jiff::Timestamp;
 
+use crate::config;
+
 const DAY: i64 = 24 * 60 * 60;
 
 /// From here on it is worth a word: what a company's own authority takes to issue one, and then some.
 const SOON: i64 = 21 * DAY;
+
+/// When a certificate may be used, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Validity {
+    /// From here.
+    pub not_before: i64,
+    /// To here.
+    pub not_after: i64,
+}
+
+impl Validity {
+    /// All of it.
+    pub fn lifetime(self) -> i64 {
+        self.not_after.saturating_sub(self.not_before).max(0)
+    }
+}
+
+/// Who renews a certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Renewal {
+    /// The operator, or a program of his.
+    Outside,
+    /// The daemon, when a third of its life is left.
+    Acme,
+}
+
+impl From<&config::Tls> for Renewal {
+    fn from(tls: &config::Tls) -> Self {
+        if tls.acme.is_some() { Self::Acme } else { Self::Outside }
+    }
+}
 
 /// A certificate that expires soon, or has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,31 +53,36 @@ pub enum Expiry {
 }
 
 impl Expiry {
-    /// `None` if it is far away. Both are seconds since 1970.
-    pub fn of(not_after: i64, now: i64) -> Option<Self> {
-        match not_after.saturating_sub(now) {
+    /// `None` if it is far away. `now` is in seconds since 1970.
+    pub fn of(validity: Validity, renewal: Renewal, now: i64) -> Option<Self> {
+        let soon = match renewal {
+            Renewal::Outside => SOON,
+            // Some authorities issue for six days. What should long have been renewed is news.
+            Renewal::Acme => SOON.min(validity.lifetime() / 4),
+        };
+        match validity.not_after.saturating_sub(now) {
             ..=0 => Some(Self::Over),
-            left if left <= SOON => Some(Self::Soon { days: left / DAY }),
+            left if left <= soon => Some(Self::Soon { days: left / DAY }),
             _ => None,
         }
     }
 
     /// In one line, with what to do.
-    pub fn text(self, not_after: i64) -> String {
-        let at =
-            Timestamp::from_second(not_after).map_or_else(|_| String::new(), |at| at.to_string());
+    pub fn text(self, validity: Validity, renewal: Renewal) -> String {
+        let at = Timestamp::from_second(validity.not_after);
+        let at = at.map_or_else(|_| String::new(), |at| format!(", at {at}"));
+        let remedy = match renewal {
+            Renewal::Outside => "renew it",
+            Renewal::Acme => "the log says why it is not renewed",
+        };
         match self {
-            Self::Soon { days: 0 } => {
-                format!("the certificate expires within a day, at {at}: renew it")
-            }
-            Self::Soon { days: 1 } => {
-                format!("the certificate expires in a day, at {at}: renew it")
-            }
+            Self::Soon { days: 0 } => format!("the certificate expires within a day{at}: {remedy}"),
+            Self::Soon { days: 1 } => format!("the certificate expires in a day{at}: {remedy}"),
             Self::Soon { days } => {
-                format!("the certificate expires in {days} days, at {at}: renew it")
+                format!("the certificate expires in {days} days{at}: {remedy}")
             }
             Self::Over => {
-                format!("the certificate has expired at {at}, cloudflare refuses it: renew it")
+                format!("the certificate has expired{at}, so cloudflare does not connect: {remedy}")
             }
         }
     }
@@ -54,22 +92,22 @@ impl Expiry {
 #[derive(Debug, Default)]
 pub struct Reminder {
     /// Of which certificate, whether it was over, and when it was said.
-    last: Option<(i64, bool, i64)>,
+    last: Option<(Validity, bool, i64)>,
 }
 
 impl Reminder {
-    /// What is to be said now. Both are seconds since 1970.
-    pub fn due(&mut self, not_after: i64, now: i64) -> Option<Expiry> {
-        let expiry = Expiry::of(not_after, now)?;
+    /// What is to be said now, in seconds since 1970.
+    pub fn due(&mut self, validity: Validity, renewal: Renewal, now: i64) -> Option<Expiry> {
+        let expiry = Expiry::of(validity, renewal, now)?;
         let is_over = expiry == Expiry::Over;
         if let Some((of, was_over, at)) = self.last
-            && (of, was_over) == (not_after, is_over)
+            && (of, was_over) == (validity, is_over)
             // A clock that was put back must not silence it.
-            && (at..at + DAY).contains(&now)
+            && (at..at.saturating_add(DAY)).contains(&now)
         {
             return None;
         }
-        self.last = Some((not_after, is_over, now));
+        self.last = Some((validity, is_over, now));
         Some(expiry)
     }
 }
@@ -79,6 +117,7 @@ mod tests {
     use super::*;
 
     const END: i64 = 1_800_000_000;
+    const YEAR: Validity = Validity { not_before: END - 365 * DAY, not_after: END };
 
     #[test]
     fn from_21_days_on_it_is_soon() {
@@ -91,25 +130,35 @@ mod tests {
             (END + 400 * DAY, Some(Expiry::Over)),
         ];
         for (now, expected) in cases {
-            assert_eq!(Expiry::of(END, now), expected, "{now}");
+            assert_eq!(Expiry::of(YEAR, Renewal::Outside, now), expected, "{now}");
+            assert_eq!(Expiry::of(YEAR, Renewal::Acme, now), expected, "{now}");
         }
-        let text = Expiry::Soon { days: 3 }.text(END);
-        assert!(text.contains("in 3 days, at 2027-01-15T08:00:00Z"), "{text}");
-        assert!(Expiry::Over.text(i64::MAX).contains("has expired"));
+        let text = Expiry::Soon { days: 3 }.text(YEAR, Renewal::Outside);
+        assert!(text.contains("in 3 days, at 2027-01-15T08:00:00Z: renew it"), "{text}");
+        let never = Validity { not_before: 0, not_after: i64::MAX };
+        assert!(Expiry::Over.text(never, Renewal::Outside).contains("has expired, so"));
+
+        // One that lives for six days is no news, unless nobody renews it.
+        let short = Validity { not_before: END - 6 * DAY, not_after: END };
+        assert_eq!(Expiry::of(short, Renewal::Acme, END - 3 * DAY), None);
+        assert_eq!(Expiry::of(short, Renewal::Acme, END - DAY), Some(Expiry::Soon { days: 1 }));
+        let soon = Some(Expiry::Soon { days: 3 });
+        assert_eq!(Expiry::of(short, Renewal::Outside, END - 3 * DAY), soon);
     }
 
     #[test]
     fn it_is_said_once_a_day_and_at_once_when_it_is_news() {
         let mut reminder = Reminder::default();
-        assert_eq!(reminder.due(END, END - 30 * DAY), None);
+        let mut due = |validity, now| reminder.due(validity, Renewal::Outside, now);
+        assert_eq!(due(YEAR, END - 30 * DAY), None);
         let begun = END - 20 * DAY;
-        let said = (0..).map(|minutes| begun + minutes * 60).take_while(|now| *now < END);
-        let said = said.filter(|now| reminder.due(END, *now).is_some()).count();
-        assert_eq!(said, 20);
-        assert_eq!(reminder.due(END, END), Some(Expiry::Over));
-        assert_eq!(reminder.due(END, END + 60), None);
+        let minutes = (0..).map(|minutes| begun + minutes * 60).take_while(|now| *now < END);
+        assert_eq!(minutes.filter(|now| due(YEAR, *now).is_some()).count(), 20);
+        assert_eq!(due(YEAR, END), Some(Expiry::Over));
+        assert_eq!(due(YEAR, END + 60), None);
         // Another one that is soon over as well.
-        assert_eq!(reminder.due(END + DAY, END + 60), Some(Expiry::Soon { days: 0 }));
-        assert_eq!(reminder.due(END + 90 * DAY, END + 120), None);
+        let other = Validity { not_after: END + DAY, ..YEAR };
+        assert_eq!(due(other, END + 60), Some(Expiry::Soon { days: 0 }));
+        assert_eq!(due(Validity { not_after: END + 90 * DAY, ..YEAR }, END + 120), None);
     }
 }

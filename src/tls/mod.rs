@@ -5,6 +5,8 @@
 //! nothing of sockets: `serve` does the handshake with the configuration handed out here.
 
 mod acceptor;
+pub mod chain;
+mod challenge;
 mod client;
 mod error;
 mod expiry;
@@ -21,11 +23,12 @@ use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
-    sign::{CertifiedKey, SingleCertAndKey},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
 use rustls_pemfile::Item;
+use tracing::warn;
 
 use crate::config::{self, TlsVersion};
 
@@ -33,7 +36,7 @@ pub use self::{
     acceptor::{Acceptor, Prepared},
     client::{client, public, public_roots},
     error::TlsError,
-    expiry::{Expiry, Reminder},
+    expiry::{Expiry, Reminder, Renewal, Validity},
     observe::{Observed, Observer, observing},
     own::{Own, own},
     pinned::pinned,
@@ -44,30 +47,70 @@ use self::{
     inspect::Certificate,
 };
 
-const INCOMPLETE: &str =
-    "cert_file holds a single certificate: cloudflare needs the intermediates behind it, too";
-
 /// What [`load`] made of the files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// Ready to accept with.
     pub config: Arc<ServerConfig>,
-    /// When the server's own certificate expires, in seconds since 1970.
-    pub not_after: i64,
-    /// The file holds one certificate that another one issued: intermediates are probably missing,
-    /// and then Cloudflare refuses the connection.
-    pub chain_looks_incomplete: bool,
+    /// What is shown to clients. With ACME there may be none yet: every handshake fails then.
+    pub certificate: Option<Identity>,
 }
 
 impl Loaded {
-    /// What does not keep it from being used, and will keep Cloudflare from connecting.
-    pub fn warnings(&self) -> Vec<String> {
-        let expiry = Expiry::of(self.not_after, jiff::Timestamp::now().as_second());
-        let expiry = expiry.map(|expiry| expiry.text(self.not_after));
-        let chain = self.chain_looks_incomplete.then(|| INCOMPLETE.to_owned());
+    /// The same with another certificate.
+    fn showing(self, certificate: Identity) -> Self {
+        let mut config = (*self.config).clone();
+        config.cert_resolver = Arc::new(Shown(Some(Arc::clone(&certificate.certified))));
+        Self { config: Arc::new(config), certificate: Some(certificate) }
+    }
+}
+
+/// The server's own certificate, with its key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// From when to when.
+    pub validity: Validity,
+    /// It stands alone, and another one issued it: intermediates are probably missing, and then
+    /// Cloudflare refuses the connection.
+    pub stands_alone: bool,
+    certified: Arc<CertifiedKey>,
+}
+
+impl Identity {
+    fn read(tls: &config::Tls) -> Result<Self, TlsError> {
+        let chain = read(&tls.cert_file, Role::Certificate)?;
+        let key = read(&tls.key_file, Role::Key)?;
+        Self::of((&chain, &tls.cert_file), (&key, &tls.key_file))
+    }
+
+    /// Checks PEM that is, or is to be, in these files.
+    fn of(
+        (chain, cert_file): (&[u8], &Path),
+        (key, key_file): (&[u8], &Path),
+    ) -> Result<Self, TlsError> {
+        let chain = certificates_in(chain, cert_file, Role::Certificate)?;
+        let key = key_in(key, key_file)?;
+        let unusable = || TlsError::UnreadableCertificate { path: cert_file.into() };
+        let leaf =
+            chain.first().and_then(|first| Certificate::parse(first)).ok_or_else(unusable)?;
+        let stands_alone = chain.len() == 1 && !leaf.is_self_issued();
+        let validity = Validity { not_before: leaf.not_before, not_after: leaf.not_after };
+        let certified = certify(chain, key, &aws_lc_rs::default_provider(), (cert_file, key_file))?;
+        Ok(Self { validity, stands_alone, certified: Arc::new(certified) })
+    }
+
+    /// What will keep Cloudflare from connecting, now or soon.
+    pub fn warnings(&self, tls: &config::Tls) -> Vec<String> {
+        let now = jiff::Timestamp::now().as_second();
+        let expiry = Expiry::of(self.validity, tls.into(), now);
+        let expiry = expiry.map(|expiry| expiry.text(self.validity, tls.into()));
+        let chain = self.stands_alone.then(|| STANDS_ALONE.to_owned());
         expiry.into_iter().chain(chain).collect()
     }
 }
+
+const STANDS_ALONE: &str =
+    "cert_file holds a single certificate: cloudflare needs the intermediates behind it, too";
 
 /// Reads and checks certificate, key and client authorities. Writes nothing.
 ///
@@ -75,15 +118,63 @@ impl Loaded {
 /// A file cannot be read, does not hold what it should, or key and certificate do not belong
 /// together. The message says which file and what to do.
 pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
-    let chain = read_certificates(&tls.cert_file, Role::Certificate)?;
-    let key = read_key(&tls.key_file)?;
+    let certificate = match Identity::read(tls) {
+        Ok(certificate) => Some(certificate),
+        // It was not there yet, or what is there will be replaced: that is what ACME is for.
+        Err(error) if tls.acme.is_some() && !error.is_denied() => {
+            if !error.is_missing() {
+                warn!(%error, "what is in server.tls.acme.cache_dir cannot be used: asking for another");
+            }
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let config = server_config(tls, certificate.as_ref())?;
+    Ok(Loaded { config, certificate })
+}
+
+/// Checks PEM that is to be written to `path`: a chain, and the key of its first certificate.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_pem(pem: &[u8], path: &Path) -> Result<(), TlsError> {
+    Identity::of((pem, path), (pem, path)).map(drop)
+}
+
+/// The certificates in PEM that was read from `path`; at least one.
+///
+/// # Errors
+/// It holds none, or is damaged.
+pub fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates_in(pem, path, Role::Certificate)
+}
+
+/// Reads a private key.
+///
+/// # Errors
+/// As [`load`].
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    read_key(path)
+}
+
+/// Whether a key belongs to the first certificate of a chain that was found in, or at, `source`.
+///
+/// # Errors
+/// As [`load`].
+pub fn check_key(
+    chain: Vec<CertificateDer<'static>>,
+    source: &Path,
+    key_file: &Path,
+) -> Result<(), TlsError> {
+    let key = read_key(key_file)?;
+    certify(chain, key, &aws_lc_rs::default_provider(), (source, key_file)).map(drop)
+}
+
+fn server_config(
+    tls: &config::Tls,
+    certificate: Option<&Identity>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-
-    let unusable = || TlsError::UnreadableCertificate { path: tls.cert_file.clone() };
-    let leaf = chain.first().and_then(|first| Certificate::parse(first)).ok_or_else(unusable)?;
-    let chain_looks_incomplete = chain.len() == 1 && !leaf.is_self_issued();
-    let certified = certify(chain, key, &provider, (&tls.cert_file, &tls.key_file))?;
-
     let versions: &[_] = match tls.min_version {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
@@ -95,10 +186,20 @@ pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
         Some(path) => builder.with_client_cert_verifier(client_verifier(path, provider)?),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    let shown = Shown(certificate.map(|certificate| Arc::clone(&certificate.certified)));
+    let mut config = builder.with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
 
-    Ok(Loaded { config: Arc::new(config), not_after: leaf.not_after, chain_looks_incomplete })
+/// Shows the same certificate to everybody, or none to anybody.
+#[derive(Debug)]
+struct Shown(Option<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.clone()
+    }
 }
 
 fn certify(
@@ -145,10 +246,17 @@ fn client_verifier(
 }
 
 fn read_certificates(path: &Path, role: Role) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path, role)?;
-    let mut found = Found::look(&pem);
+    certificates_in(&read(path, role)?, path, role)
+}
+
+fn certificates_in(
+    mut pem: &[u8],
+    path: &Path,
+    role: Role,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut found = Found::look(pem);
     let mut certificates = Vec::new();
-    for item in rustls_pemfile::read_all(&mut pem.as_slice()) {
+    for item in rustls_pemfile::read_all(&mut pem) {
         match item.map_err(|source| TlsError::BadPem { path: path.into(), source })? {
             Item::X509Certificate(certificate) => certificates.push(certificate),
             Item::Pkcs1Key(_) | Item::Pkcs8Key(_) | Item::Sec1Key(_) => found = Found::Key,
@@ -163,12 +271,15 @@ fn read_certificates(path: &Path, role: Role) -> Result<Vec<CertificateDer<'stat
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = read(path, Role::Key)?;
-    let mut found = Found::look(&pem);
+    key_in(&read(path, Role::Key)?, path)
+}
+
+fn key_in(mut pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let mut found = Found::look(pem);
     if matches!(found, Found::EncryptedKey) {
         return Err(TlsError::EncryptedKey { path: path.into() });
     }
-    for item in rustls_pemfile::read_all(&mut pem.as_slice()) {
+    for item in rustls_pemfile::read_all(&mut pem) {
         match item.map_err(|source| TlsError::BadPem { path: path.into(), source })? {
             Item::Pkcs1Key(key) => return Ok(key.into()),
             Item::Pkcs8Key(key) => return Ok(key.into()),

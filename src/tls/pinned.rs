@@ -126,6 +126,7 @@ mod tests {
             cert_file: dir.join("cert.pem"),
             key_file: dir.join("key.pem"),
             self_signed: true,
+            acme: None,
             client_ca_file: None,
             min_version: TlsVersion::V1_2,
         };

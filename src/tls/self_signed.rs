@@ -96,11 +96,13 @@ mod tests {
             cert_file: dir.path().join("a/b/cert.pem"),
             key_file: dir.path().join("c/key.pem"),
             self_signed: true,
+            acme: None,
             client_ca_file: None,
             min_version: TlsVersion::V1_3,
         };
         let acceptor = tls::Acceptor::new(&tls).unwrap();
-        let days = (acceptor.not_after() - Timestamp::now().as_second()) / 86_400;
+        let days =
+            (acceptor.validity().unwrap().0.not_after - Timestamp::now().as_second()) / 86_400;
         assert!((VALID_DAYS - 2..=VALID_DAYS).contains(&days), "{days}");
         let mode = fs::metadata(&tls.key_file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

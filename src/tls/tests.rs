@@ -35,14 +35,15 @@ fn the_whole_chain_is_offered_and_its_leaf_s_expiry_known() {
     let leaf = params.signed_by(&key, &authority).unwrap().pem();
 
     let alone = load(&files(&dir, &leaf, &key.serialize_pem())).unwrap();
-    assert!(alone.chain_looks_incomplete);
+    assert!(alone.certificate.unwrap().stands_alone);
 
     let chain = format!("{leaf}{}", authority.pem());
     let tls = files(&dir, &chain, &key.serialize_pem());
     assert_eq!(read_certificates(&tls.cert_file, Role::Certificate).unwrap().len(), 2);
     let loaded = load(&tls).unwrap();
-    assert!(!loaded.chain_looks_incomplete);
-    assert_eq!(loaded.not_after, 1_893_542_400);
+    let certificate = loaded.certificate.unwrap();
+    assert!(!certificate.stands_alone);
+    assert_eq!(certificate.validity.not_after, 1_893_542_400);
     assert_eq!(loaded.config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
 
     let reversed = format!("{}{leaf}", authority.pem());
@@ -102,7 +103,7 @@ fn reload_takes_what_is_good_and_keeps_the_old_on_an_error() {
     fs::write(&tls.key_file, next.serialize_pem()).unwrap();
     acceptor.reload(&tls).unwrap();
     assert!(!Arc::ptr_eq(&first, &acceptor.current()));
-    assert_eq!(acceptor.not_after(), 1_924_992_000);
+    assert_eq!(acceptor.validity().unwrap().0.not_after, 1_924_992_000);
 }
 
 #[test]
@@ -143,6 +144,7 @@ fn files(dir: &TempDir, cert: &str, key: &str) -> config::Tls {
         cert_file: path("cert.pem", cert),
         key_file: path("key.pem", key),
         self_signed: false,
+        acme: None,
         client_ca_file: None,
         min_version: TlsVersion::V1_2,
     }

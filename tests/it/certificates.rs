@@ -76,7 +76,7 @@ fn a_certificate_that_expires_soon_is_said() {
     let far = valid_for(60);
     for (days, level, says) in [
         (20, Some("WARN"), "the certificate expires in "),
-        (-1, Some("ERROR"), "the certificate has expired "),
+        (-1, Some("ERROR"), "the certificate has expired, at "),
         (60, None, "the certificate "),
     ] {
         let setup = with(&valid_for(days));

@@ -25,6 +25,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("http", &["crate::sink", "crate::delivery", "crate::daemon"]),
     ("listen.rs", &["rustls", "hyper::"]),
     ("destination", &["tokio", "rustls", "std::fs", "crate::client", "crate::tls"]),
+    ("acme", &["crate::http", "crate::spool", "crate::sink", "crate::delivery", "crate::daemon"]),
 ];
 
 fn sources(path: &Path) -> Vec<PathBuf> {

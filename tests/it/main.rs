@@ -11,8 +11,12 @@
     reason = "a helper of a test fails as the test does: by a panic that says what is wrong"
 )]
 
+/// A certificate is got from a directory, renewed and kept.
+mod acme;
 /// A body that stops coming is refused in time. First, since it takes the longest.
 mod body_deadline;
+/// Requests for certificates, and what a certificate is worth, on the command line.
+mod cert_cli;
 /// A new certificate is taken as soon as it is there, and an old one is said in time.
 mod certificates;
 /// A sink gets the batches and records that it chooses, and no others.

@@ -92,6 +92,9 @@ fn certified(tls: &Tls) -> Result<String, Fatal> {
         // The daemon makes one for this name.
         return Ok("localhost".to_owned());
     }
+    if let Some(domain) = tls.acme.as_ref().and_then(|acme| acme.domains.first()) {
+        return Ok(domain.clone());
+    }
     let own = tls::own(&tls.cert_file).map_err(|error| {
         Fatal::Io(format!("{error}; or say the daemon's name with --host NAME"))
     })?;

@@ -70,6 +70,56 @@ pub(super) const LISTENER: &[Table] = &[
             },
         ],
     },
+    Table {
+        name: "server.tls.acme",
+        text: "Instead of `cert_file` and `key_file`: the daemon gets its certificate from an ACME \
+               directory, as Let's Encrypt's, and renews it when a third of its life is left. It \
+               answers the challenge (TLS-ALPN-01) on its own listener, and the directory connects \
+               to port 443 for that: listen there, or forward that port. See \
+               docs/certificates.md.",
+        keys: &[
+            Key {
+                name: "domains",
+                takes: StringOrList("name of a host"),
+                without: Refused { example: "[\"logs.example.com\"]" },
+                text: "The names that the certificate is for: what the jobs' destinations connect \
+                       to. Each must lead here. No wildcards and no addresses.",
+            },
+            Key {
+                name: "contact",
+                takes: String("mailto: address"),
+                without: Means {
+                    text: "the account has none",
+                    example: "\"mailto:ops@example.com\"",
+                },
+                text: "Where the authority may reach you. Let's Encrypt no longer sends reminders.",
+            },
+            Key {
+                name: "directory_url",
+                takes: String("URL"),
+                without: Default("\"https://acme-v02.api.letsencrypt.org/directory\""),
+                text: "The directory. By using it you agree to the terms of the authority behind \
+                       it. Try with a staging directory first: the limits on failures are tight.",
+            },
+            Key {
+                name: "directory_ca_file",
+                takes: String("path"),
+                without: Means {
+                    text: "the authorities of the public web",
+                    example: "\"pebble.pem\"",
+                },
+                text: "A PEM file with whom to trust about the directory's own certificate: for a \
+                       directory of one's own.",
+            },
+            Key {
+                name: "cache_dir",
+                takes: String("path"),
+                without: Means { text: "the folder `acme` in `spool.dir`", example: "\"acme\"" },
+                text: "Where account and certificate are kept, for the daemon's user alone. With a \
+                       certificate here a start needs no directory.",
+            },
+        ],
+    },
 ];
 
 pub(super) const REST: &[Table] = &[

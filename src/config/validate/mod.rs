@@ -3,6 +3,7 @@
 //! One function a table. Each takes its keys, reports what is wrong and goes on; a `Config` is
 //! built from whatever came out and handed out only if nothing was reported.
 
+mod acme;
 mod choice;
 mod endpoint;
 mod file_sink;
@@ -66,14 +67,15 @@ fn parse(source: &str, cx: &mut Context) -> Result<Config, Vec<Diagnostic>> {
 }
 
 fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
-    let server = server::server(root.table("server", cx), cx);
+    let server = root.table("server", cx);
+    let spool = spool(root.table("spool", cx), cx);
+    let server = server::server(server, &spool, cx);
     let demands_client_cert =
         server.as_ref().is_some_and(|server| server.tls.client_ca_file.is_some());
     let (sinks, sink_names, chosen) = sink::sinks(&mut root, cx);
     let endpoint_names = root.names_in("endpoint");
     let endpoints = endpoint::endpoints(&mut root, &sink_names, demands_client_cert, cx);
     choice::check_endpoints(&chosen, &endpoint_names, &endpoints, cx);
-    let spool = spool(root.table("spool", cx), cx);
     let limits = limits(root.table("limits", cx), cx);
     let quarantine = quarantine(root.table("quarantine", cx), &spool, cx);
     let admin = server::admin(root.table("admin", cx), cx);

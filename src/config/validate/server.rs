@@ -7,14 +7,15 @@ use std::{
 
 use toml::Spanned;
 
+use super::acme;
 use crate::config::{
-    Admin, Server, Tls, TlsVersion, context::Context, diagnostic::Diagnostic,
+    Acme, Admin, Server, Spool, Tls, TlsVersion, context::Context, diagnostic::Diagnostic,
     files::check_readable, reader::Table,
 };
 
-pub(super) fn server(mut table: Table<'_>, cx: &mut Context) -> Option<Server> {
+pub(super) fn server(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Option<Server> {
     let addresses = table.string_or_strings("address", cx);
-    let tls = tls(table.table("tls", cx), cx);
+    let tls = tls(table.table("tls", cx), spool, cx);
     table.finish(cx);
 
     let Some(addresses) = addresses else {
@@ -56,16 +57,16 @@ pub(super) fn admin(mut table: Table<'_>, cx: &mut Context) -> Admin {
     Admin { address, asked_for: true }
 }
 
-fn tls(mut table: Table<'_>, cx: &mut Context) -> Option<Tls> {
-    let is_given = table.contains("self_signed") || table.is_misspelt("self_signed");
-    // A value that cannot be read demands nothing of the two files.
-    let self_signed =
-        table.boolean("self_signed", cx).or(if is_given { None } else { Some(false) });
-    let is_demanded = self_signed == Some(false);
-    // Both are taken before either is missed: else the name of one would pass for a slip of the other.
-    let [cert_file, key_file] = [&CERT, &KEY]
-        .map(|pem| (pem, table.contains(pem.key), table.input(pem.key, cx)))
-        .map(|(pem, is_there, file)| pem_file(&table, pem, is_there, file, is_demanded, cx));
+fn tls(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Option<Tls> {
+    let asks_acme = table.contains("acme");
+    let acme = table.optional_table("acme", cx);
+    let source = if asks_acme {
+        let acme = acme.and_then(|table| acme::acme(table, spool.dir.join("acme"), cx));
+        exclude_files(&mut table, cx);
+        acme.map(Source::Acme)
+    } else {
+        files(&mut table, cx)
+    };
     let client_ca_file = table.input("client_ca_file", cx);
     if let Some(file) = &client_ca_file {
         check_file(file, "name a PEM file with the CA that signs the client certificates", cx);
@@ -74,13 +75,54 @@ fn tls(mut table: Table<'_>, cx: &mut Context) -> Option<Tls> {
     let min_version = table.choice("min_version", &versions, cx);
     table.finish(cx);
 
+    let (cert_file, key_file, self_signed, acme) = match source? {
+        Source::Files { cert, key, self_signed } => (cert, key, self_signed, None),
+        Source::Acme(acme) => {
+            let file = acme.certificate_file();
+            (file.clone(), file, false, Some(acme))
+        }
+    };
     Some(Tls {
-        cert_file: cert_file?,
-        key_file: key_file?,
-        self_signed: self_signed?,
+        cert_file,
+        key_file,
+        self_signed,
+        acme,
         client_ca_file: client_ca_file.map(Spanned::into_inner),
         min_version: min_version.unwrap_or(TlsVersion::V1_2),
     })
+}
+
+/// Where the certificate comes from.
+enum Source {
+    Files { cert: PathBuf, key: PathBuf, self_signed: bool },
+    Acme(Acme),
+}
+
+fn files(table: &mut Table<'_>, cx: &mut Context) -> Option<Source> {
+    let is_given = table.contains("self_signed") || table.is_misspelt("self_signed");
+    // A value that cannot be read demands nothing of the two files.
+    let self_signed =
+        table.boolean("self_signed", cx).or(if is_given { None } else { Some(false) });
+    let is_demanded = self_signed == Some(false);
+    // Both are taken before either is missed: else the name of one would pass for a slip of the other.
+    let [cert_file, key_file] = [&CERT, &KEY]
+        .map(|pem| (pem, table.contains(pem.key), table.input(pem.key, cx)))
+        .map(|(pem, is_there, file)| pem_file(table, pem, is_there, file, is_demanded, cx));
+    Some(Source::Files { cert: cert_file?, key: key_file?, self_signed: self_signed? })
+}
+
+/// Whoever names both means one of them; which, we cannot know.
+fn exclude_files(table: &mut Table<'_>, cx: &mut Context) {
+    let beside = |key: &str| format!("`server.tls.{key}` cannot stand beside `[server.tls.acme]`");
+    let hint = "leave it out: what ACME gets is kept in `cache_dir`; or take [server.tls.acme] out";
+    for key in [CERT.key, KEY.key] {
+        if let Some(file) = table.path(key, cx) {
+            cx.push(Diagnostic::at(file.span(), beside(key)).hint(hint));
+        }
+    }
+    if table.boolean("self_signed", cx) == Some(true) {
+        cx.push(table.problem(beside("self_signed")).hint(hint));
+    }
 }
 
 /// What `cert_file` and `key_file` do not have in common.

@@ -139,9 +139,14 @@ fn keys_of(text: &str) -> (Config, BTreeSet<String>) {
     let mut cx = Context::new(folder.0.path());
     let (root, syntax) = reader::parse(text);
     assert!(syntax.is_empty());
-    let config = config(root, &mut cx).unwrap();
+    let config_of_text = config(root, &mut cx).unwrap();
+    // These go together with no files.
+    let files = ["cert_file = \"fullchain.pem\"", "key_file = \"privkey.pem\""];
+    let with_acme = files.iter().fold(text.to_owned(), |text, file| text.replace(file, ""));
+    let with_acme = with_acme + "\n[server.tls.acme]\ndomains = [\"logs.example.com\"]\n";
+    config(reader::parse(&with_acme).0, &mut cx).unwrap();
     assert!(cx.is_clean());
-    (config, cx.asked)
+    (config_of_text, cx.asked)
 }
 
 #[test]

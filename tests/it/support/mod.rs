@@ -21,7 +21,9 @@ pub(crate) use self::{
 use std::{
     env, fs,
     io::{self, Write as _},
+    net::TcpListener,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU16, Ordering},
 };
 
 /// The names in a folder, sorted; none if there is no such folder.
@@ -32,6 +34,19 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A port of 127.0.0.1 that nobody has, for a program that must be told one. From below the range that
+/// the system itself hands out, so that nobody gets it meanwhile.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let process = u16::try_from(std::process::id() % 200).unwrap() * 100;
+    loop {
+        let port = 10_000 + (process + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A folder of this repository.

@@ -30,6 +30,9 @@ address = "tls://siem.example.com:6514"
 [log]
 "#;
 
+const FILES: &str = "cert_file = \"fullchain.pem\"\nkey_file = \"privkey.pem\"\n";
+const ACME: &str = "[server.tls.acme]\ndomains = [\"logs.example.com\"]\n";
+
 /// Keys that do not go without another: with that one beside them (`None`: without it).
 const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("endpoint.NAME.dataset", "path", Some("\"/fixed\"")),
@@ -70,9 +73,14 @@ impl Place {
             }
             _ => format!("[{}]", self.table.replace("NAME", "main")),
         };
+        let every_table = match self.table.as_str() {
+            // It stands where the files do not.
+            "server.tls.acme" => EVERY_TABLE.replace(FILES, ACME),
+            _ => EVERY_TABLE.to_owned(),
+        };
         let mut is_here = false;
         let mut lines = Vec::new();
-        for line in EVERY_TABLE.lines() {
+        for line in every_table.lines() {
             if line.starts_with('[') {
                 is_here = line == header;
             }

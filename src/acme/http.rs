@@ -1,0 +1,193 @@
+//! Carries the requests of the ACME client: one connection, kept while it lasts.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Request as HttpRequest, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use jiff::{Timestamp, fmt::rfc2822};
+use rustls::ClientConfig;
+use tokio::{sync::Mutex, time::timeout};
+
+use crate::{
+    client::{Answer, Request, Step, connection::Connection},
+    config::HostPort,
+};
+
+/// For one request. A directory answers within a second or is overloaded.
+const REQUEST: Duration = Duration::from_secs(60);
+
+/// Of an answer that is no problem document, this much is passed on.
+const SHOWN_CHARS: usize = 200;
+
+/// Why there is no answer that the ACME client could read.
+#[derive(Debug)]
+pub(super) enum HttpError {
+    /// The server could not be talked to.
+    Unreachable(String),
+    /// It said something else than ACME.
+    NotAcme(String),
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(what) | Self::NotAcme(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for HttpError {}
+
+/// Clones share the connection.
+#[derive(Clone)]
+pub(super) struct Http {
+    tls: Arc<ClientConfig>,
+    kept: Arc<Mutex<Option<(HostPort, Connection)>>>,
+    retry_after: Arc<std::sync::Mutex<Duration>>,
+}
+
+impl Http {
+    pub(super) fn new(tls: ClientConfig) -> Self {
+        Self { tls: Arc::new(tls), kept: Arc::default(), retry_after: Arc::default() }
+    }
+
+    /// How long the directory said to wait when it last refused.
+    pub(super) fn retry_after(&self) -> Duration {
+        *self.retry_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn exchange(
+        &self,
+        request: HttpRequest<BodyWrapper<Bytes>>,
+    ) -> Result<BytesResponse, HttpError> {
+        let (server, request) = translate(request).await?;
+        let answer = timeout(REQUEST, self.send(&server, &request)).await.map_err(|_| {
+            HttpError::Unreachable(format!(
+                "{server} does not answer within {} s",
+                REQUEST.as_secs()
+            ))
+        })??;
+        if matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+        {
+            let wait = retry_after(&answer.headers, Timestamp::now());
+            *self.retry_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = wait;
+        }
+        let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !answer.status.is_success() && !kind.is_some_and(|kind| kind.contains("json")) {
+            let text: String = answer.text.chars().take(SHOWN_CHARS).collect();
+            let status = answer.status;
+            return Err(HttpError::NotAcme(format!("{server} answers {status}: {text:?}")));
+        }
+        let mut response = Response::new(Full::new(Bytes::from(answer.text)));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        Ok(BytesResponse::from(response))
+    }
+
+    /// Over the connection that is there, or over a new one if it has ended meanwhile.
+    async fn send(&self, server: &HostPort, request: &Request) -> Result<Answer, HttpError> {
+        let unreachable = |error| HttpError::Unreachable(reason(&error));
+        let mut kept = self.kept.lock().await;
+        if let Some((known, mut connection)) = kept.take()
+            && known == *server
+            && !connection.is_closed()
+            && let Ok(answer) = connection.exchange(request).await
+        {
+            *kept = Some((known, connection));
+            return Ok(answer);
+        }
+        let opened = Connection::open(server, Arc::clone(&self.tls)).await;
+        let mut connection = opened.map_err(unreachable)?;
+        let answer = connection.exchange(request).await.map_err(unreachable)?;
+        *kept = Some((server.clone(), connection));
+        Ok(answer)
+    }
+}
+
+impl HttpClient for Http {
+    fn request(
+        &self,
+        request: HttpRequest<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let http = self.clone();
+        Box::pin(async move {
+            http.exchange(request).await.map_err(|error| Error::Other(Box::new(error)))
+        })
+    }
+}
+
+fn reason(error: &crate::client::ClientError) -> String {
+    match error.step {
+        Step::Handshake if error.cause.contains("UnknownIssuer") => format!(
+            "{error}: if it is a private directory, name its CA in server.tls.acme.directory_ca_file"
+        ),
+        _ => error.to_string(),
+    }
+}
+
+/// A request of the ACME client as one of ours, and whom it is for.
+async fn translate(
+    request: HttpRequest<BodyWrapper<Bytes>>,
+) -> Result<(HostPort, Request), HttpError> {
+    let (head, mut body) = request.into_parts();
+    let bad = || HttpError::NotAcme(format!("{} is no https address of a directory", head.uri));
+    let host = head.uri.host().filter(|_| head.uri.scheme_str() == Some("https"));
+    let host = host.ok_or_else(bad)?;
+    // The address of an IPv6 server stands in brackets in a URL only.
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let server = HostPort { host: host.to_owned(), port: head.uri.port_u16().unwrap_or(443) };
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let frame = body.frame().await.and_then(Result::ok);
+    let body = frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
+    Ok((server, Request { method: head.method, path, headers: head.headers, body }))
+}
+
+/// RFC 9110, 10.2.3: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Duration {
+    let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if let Ok(seconds) = value.trim().parse() {
+        return Duration::from_secs(seconds);
+    }
+    let at = rfc2822::DateTimeParser::new().parse_timestamp(value.trim());
+    let seconds = at.map_or(0, |at| at.as_second() - now.as_second());
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_retry_after_are_read() {
+        let now = Timestamp::from_second(784_111_777).unwrap();
+        for (value, seconds) in [
+            ("120", 120),
+            ("Sun, 06 Nov 1994 09:49:37 GMT", 3600),
+            ("Sun, 06 Nov 1994 07:49:37 GMT", 0),
+            ("soon", 0),
+            ("-1", 0),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+            assert_eq!(retry_after(&headers, now), Duration::from_secs(seconds), "{value}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn only_https_is_spoken() {
+        let ask = async |uri: &str| {
+            let request = HttpRequest::get(uri).body(BodyWrapper::from(b"{}".to_vec())).unwrap();
+            translate(request).await.map(|(server, request)| (server.to_string(), request.path))
+        };
+        let (server, path) = ask("https://[::1]:14000/dir?a=b").await.unwrap();
+        assert_eq!((server.as_str(), path.as_str()), ("[::1]:14000", "/dir?a=b"));
+        assert_eq!(ask("https://acme.example").await.unwrap().0, "acme.example:443");
+        assert!(ask("http://acme.example/dir").await.is_err());
+        assert!(ask("/dir").await.is_err());
+    }
+}

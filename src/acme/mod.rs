@@ -1,0 +1,157 @@
+//! Gets a certificate from an ACME directory, and renews it: RFC 8555, with TLS-ALPN-01 on the
+//! daemon's own listener.
+//!
+//! [`run`] decides when, `order` does it once, `cache` keeps what came of it, and `failure` says what
+//! went wrong. What connections are accepted with is the business of [`Acceptor`].
+
+mod cache;
+mod failure;
+mod http;
+mod order;
+mod schedule;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+use tracing::{error, info, warn};
+
+use self::{
+    failure::{Failure, Kind},
+    schedule::{Backoff, Spread},
+};
+use crate::{
+    config::Acme,
+    metrics::Metrics,
+    tls::{Acceptor, TlsError, Validity},
+};
+
+/// The clock may be put, and a machine may sleep: the time of the renewal is looked at this often.
+const LOOK: Duration = Duration::from_secs(60 * 60);
+
+/// An order is a dozen requests and some connections of the directory to us.
+const ATTEMPT: Duration = Duration::from_secs(5 * 60);
+
+/// Keeps a certificate in use for as long as the configuration asks for ACME. Never ends.
+pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
+    let (spread, mut backoff) = (Spread::new(), Backoff::default());
+    let mut pause: Option<Pause> = None;
+    loop {
+        // Before the state is read, so that no change is missed.
+        let reloaded = acceptor.reloaded();
+        let Some((acme, validity)) = acceptor.acme() else {
+            reloaded.await;
+            continue;
+        };
+        let paused = pause.as_ref().map_or(Duration::ZERO, |pause| pause.left(&acme));
+        let wait = paused.max(until_renewal(validity, spread));
+        if !wait.is_zero() {
+            if timeout(wait.min(LOOK), reloaded).await.is_ok() {
+                // Somebody may have mended what was wrong.
+                pause = pause.filter(|pause| pause.after == After::Success);
+            }
+            continue;
+        }
+        let (after, wait) = match attempt(&acme, &acceptor).await {
+            Ok(()) => {
+                backoff = Backoff::default();
+                let now = acceptor.acme().and_then(|(_, validity)| validity);
+                (After::Success, now.map_or(LOOK, |validity| schedule::rest(validity, spread)))
+            }
+            Err(failure) => {
+                metrics.acme_failure();
+                let wait = backoff.next(failure.kind).max(failure.retry_after);
+                tell(&acme, &acceptor, &failure, wait);
+                (After::Failure, wait)
+            }
+        };
+        pause = Some(Pause { until: Instant::now() + wait, after, of: acme });
+    }
+}
+
+/// Before it is over nothing is asked for, whatever the clock says: a clock that is wrong must not make
+/// us ask on and on.
+struct Pause {
+    until: Instant,
+    after: After,
+    /// Another configuration need not wait.
+    of: Acme,
+}
+
+impl Pause {
+    fn left(&self, acme: &Acme) -> Duration {
+        if self.of == *acme {
+            self.until.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum After {
+    Success,
+    Failure,
+}
+
+fn until_renewal(validity: Option<Validity>, spread: Spread) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let renewal = validity.map_or(0, |validity| schedule::renewal(validity, spread));
+    Duration::from_secs(u64::try_from(renewal).unwrap_or(0)).saturating_sub(now)
+}
+
+/// Orders a certificate, keeps it and takes it into use.
+async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
+    let directory = failure::directory(acme);
+    info!(%directory, domains = ?acme.domains, "asking for a certificate");
+    acceptor.await_certificate(format!("asking {directory} for {}", acme.domains.join(", ")));
+    in_cache(acme, cache::check_writable).await?;
+    // In a task of its own: what a directory answers must not end the daemon.
+    let ordering = {
+        let (acme, acceptor) = (acme.clone(), Arc::clone(acceptor));
+        tokio::spawn(async move { timeout(ATTEMPT, order::place(&acme, &acceptor)).await })
+    };
+    let outcome = match ordering.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Failure::late(ATTEMPT)),
+        Err(error) => Err(Failure::other(&error)),
+    };
+    acceptor.forget_challenges();
+    let pem = outcome?;
+
+    let accepting = Arc::clone(acceptor);
+    in_cache(acme, move |acme| {
+        cache::keep_certificate(acme, &pem)?;
+        accepting.refresh()
+    })
+    .await?;
+    info!(domains = ?acme.domains, "a new certificate is in use");
+    Ok(())
+}
+
+/// The runtime's threads touch no disk.
+async fn in_cache(
+    acme: &Acme,
+    run: impl FnOnce(&Acme) -> Result<(), TlsError> + Send + 'static,
+) -> Result<(), Failure> {
+    let acme = acme.clone();
+    let outcome = spawn_blocking(move || run(&acme)).await;
+    outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
+}
+
+fn tell(acme: &Acme, acceptor: &Acceptor, failure: &Failure, wait: Duration) {
+    let again = failure::minutes(wait);
+    acceptor.await_certificate(format!("{}; trying again in {again}", failure.text));
+    let (directory, domains) = (failure::directory(acme), &acme.domains);
+    let text = &failure.text;
+    if failure.kind == Kind::Local {
+        error!(%directory, ?domains, %again, "no certificate: {text}");
+    } else {
+        warn!(%directory, ?domains, %again, "no certificate: {text}; a reload tries at once");
+    }
+}

@@ -1,0 +1,131 @@
+//! `logpushd cert csr`: a key, and a request for an authority to sign.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+
+use crate::{
+    cli::cert::{Csr, RsaBits},
+    durable,
+    fatal::Fatal,
+    tls,
+};
+
+/// RFC 5280, appendix A.1. A longer name stands among the alternative names alone.
+const MAX_COMMON_NAME: usize = 64;
+
+const KEY_MODE: u32 = 0o600;
+const CSR_MODE: u32 = 0o644;
+
+pub(super) fn run(csr: &Csr, out: &mut dyn Write) -> Result<(), Fatal> {
+    let key_file = csr.key.clone().unwrap_or_else(|| PathBuf::from(format!("{}.key", stem(csr))));
+    let csr_file = csr.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.csr", stem(csr))));
+    let (key, is_new) = key(csr, &key_file)?;
+    let request = request(csr, &key).map_err(|error| {
+        Fatal::Config(format!("cannot make a request with {}: {error}", key_file.display()))
+    })?;
+    if csr_file == Path::new("-") {
+        out.write_all(request.as_bytes())?;
+        return Ok(());
+    }
+    durable::replace_with_mode(&csr_file, request.as_bytes(), CSR_MODE)?;
+    let made =
+        if is_new { "made; nobody but the daemon needs it" } else { "was there, and is used" };
+    let (key_file, csr_file) = (key_file.display(), csr_file.display());
+    write!(
+        out,
+        "\
+key      {key_file} ({made})
+request  {csr_file}
+
+What comes next:
+1. Have an authority of the public web sign the request: Cloudflare trusts no other.
+2. Put the certificate that comes back, and behind it every intermediate, into fullchain.pem.
+3. logpushd cert show fullchain.pem --key {key_file}
+4. Name both under [server.tls]: cert_file = \"fullchain.pem\", key_file = \"{key_file}\"
+5. logpushd validate. A daemon that runs takes new files over by itself.
+"
+    )?;
+    Ok(())
+}
+
+/// The name as a file's name.
+fn stem(csr: &Csr) -> String {
+    csr.name.replace('*', "wildcard")
+}
+
+/// The key that is there, or a new one that is written down; and whether it is new.
+fn key(csr: &Csr, path: &Path) -> Result<(KeyPair, bool), Fatal> {
+    let at = path.display();
+    let is_there = path.try_exists().map_err(durable::at("looking for", path))?;
+    if is_there && csr.key.is_none() {
+        return Err(Fatal::Io(format!(
+            "{at} is there already: to use it again, name it with --key; else move it away"
+        )));
+    }
+    if is_there && csr.rsa.is_some() {
+        return Err(Fatal::Io(format!(
+            "{at} is there already, and --rsa makes a new key: leave --rsa out, or name another file"
+        )));
+    }
+    if is_there {
+        let der = tls::private_key(path).map_err(super::fatal)?;
+        let key = KeyPair::try_from(&der)
+            .map_err(|error| Fatal::Config(format!("the key in {at} cannot be used: {error}")))?;
+        return Ok((key, false));
+    }
+    let made = match csr.rsa {
+        None => KeyPair::generate(),
+        Some(bits) => {
+            let size = match bits {
+                RsaBits::Bits2048 => RsaKeySize::_2048,
+                RsaBits::Bits3072 => RsaKeySize::_3072,
+                RsaBits::Bits4096 => RsaKeySize::_4096,
+            };
+            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size)
+        }
+    };
+    let key = made.map_err(|error| Fatal::Bug(format!("cannot make a key: {error}")))?;
+    write_new(path, &key.serialize_pem())?;
+    Ok((key, true))
+}
+
+/// Never over something that is there.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = durable::open(options.write(true).create_new(true).mode(KEY_MODE), path)?;
+    durable::write_all(&file, text.as_bytes(), path)?;
+    durable::sync(&file, path)?;
+    durable::sync_dir(durable::folder(path))
+}
+
+fn request(csr: &Csr, key: &KeyPair) -> Result<String, rcgen::Error> {
+    let mut names = vec![csr.name.clone()];
+    for name in &csr.san {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name = DistinguishedName::new();
+    let parts = [
+        (DnType::CountryName, &csr.country),
+        (DnType::StateOrProvinceName, &csr.state),
+        (DnType::LocalityName, &csr.locality),
+        (DnType::OrganizationName, &csr.organization),
+    ];
+    for (kind, value) in parts {
+        if let Some(value) = value {
+            params.distinguished_name.push(kind, value.as_str());
+        }
+    }
+    if csr.name.len() <= MAX_COMMON_NAME {
+        params.distinguished_name.push(DnType::CommonName, csr.name.as_str());
+    }
+    params.serialize_request(key)?.pem()
+}

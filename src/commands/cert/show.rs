@@ -1,0 +1,153 @@
+//! `logpushd cert show`: what a file holds or a server shows, and whether Cloudflare can trust it.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hyper::Uri;
+use jiff::Timestamp;
+use rustls::{CertificateError, RootCertStore, pki_types::CertificateDer};
+use tokio::runtime::Builder;
+
+use super::{
+    fatal,
+    report::{Chain, Entry, Report},
+};
+use crate::{
+    cli::cert::Show,
+    client::{ClientError, connection},
+    config::HostPort,
+    fatal::Fatal,
+    tls::{self, TlsError, chain, inspect::Certificate},
+};
+
+pub(super) fn run(show: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
+    let roots = tls::public_roots(show.ca.as_deref()).map_err(fatal)?;
+    let shown = match target(&show.target)? {
+        Target::File(path) => read(&path)?,
+        Target::Server(server) => ask(&server, show.name.as_deref(), roots.clone())?,
+    };
+    let misfit = match &show.key {
+        Some(key) => match tls::check_key(shown.chain.clone(), Path::new(&shown.source), key) {
+            Err(error @ TlsError::Mismatch { .. }) => Some(error),
+            outcome => outcome.map(|()| None).map_err(fatal)?,
+        },
+        None => None,
+    };
+    let now = Timestamp::now().as_second();
+    let mut report = report(shown, &roots, show.ca.as_deref(), now)?;
+    report.key = show.key.as_ref().map(|key| (key.display().to_string(), misfit.is_none()));
+    if show.json {
+        report.write_json(out, now)?;
+    } else {
+        report.write_text(out, now)?;
+    }
+    misfit.map_or(Ok(()), |error| Err(fatal(error)))
+}
+
+enum Target {
+    File(PathBuf),
+    Server(HostPort),
+}
+
+/// What is there as a file is one; else what could be a server is one.
+fn target(text: &str) -> Result<Target, Fatal> {
+    let uri = text
+        .strip_prefix("https://")
+        .map_or_else(|| format!("https://{text}"), |_| text.to_owned());
+    if Path::new(text).exists() {
+        return Ok(Target::File(text.into()));
+    }
+    let is_path = text.contains('/') && !text.starts_with("https://");
+    let uri: Option<Uri> = uri.parse().ok().filter(|_| !is_path);
+    let server = uri.as_ref().and_then(|uri| {
+        let host = uri.host()?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        // A number that is no port is no server either.
+        let port = match uri.port() {
+            Some(port) => Some(port.as_u16()).filter(|port| *port > 0)?,
+            None => 443,
+        };
+        Some(HostPort { host: host.to_owned(), port })
+    });
+    server.map(Target::Server).ok_or_else(|| {
+        Fatal::Io(format!("there is no file {text}, and it is no server as HOST:PORT"))
+    })
+}
+
+/// What was found, and where.
+struct Shown {
+    source: String,
+    chain: Vec<CertificateDer<'static>>,
+    /// Whether it is for the name that was asked for, which only a server has.
+    name: Option<(String, bool)>,
+}
+
+fn read(path: &Path) -> Result<Shown, Fatal> {
+    let source = path.display().to_string();
+    let pem =
+        fs::read(path).map_err(|error| Fatal::Io(format!("cannot read {source}: {error}")))?;
+    let chain = tls::certificates(&pem, path).map_err(fatal)?;
+    Ok(Shown { source, chain, name: None })
+}
+
+fn ask(server: &HostPort, name: Option<&str>, roots: RootCertStore) -> Result<Shown, Fatal> {
+    let (config, observer) = tls::observing(roots).map_err(fatal)?;
+    let named = HostPort {
+        host: name.map_or_else(|| server.host.clone(), str::to_owned),
+        port: server.port,
+    };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let outcome: Result<(), ClientError> = runtime.block_on(async {
+        let mut connected = None;
+        for address in connection::resolve(server).await? {
+            connected = Some(connection::connect(address).await);
+            if let Some(Ok(_)) = connected {
+                break;
+            }
+        }
+        if let Some(stream) = connected.transpose()? {
+            connection::handshake(&named, stream, Arc::new(config)).await?;
+        }
+        Ok(())
+    });
+    // Whoever demands a certificate of ours has shown its own before.
+    let Some(seen) = observer.take() else {
+        let why =
+            outcome.err().map_or_else(|| "it shows no certificate".to_owned(), |e| e.to_string());
+        return Err(Fatal::Unavailable(why));
+    };
+    let fits = seen.name.is_ok();
+    Ok(Shown { source: server.to_string(), chain: seen.chain, name: Some((named.host, fits)) })
+}
+
+fn report(
+    shown: Shown,
+    roots: &RootCertStore,
+    ca: Option<&Path>,
+    now: i64,
+) -> Result<Report, Fatal> {
+    let Shown { source, chain, name } = shown;
+    let mut entries = Vec::new();
+    for der in &chain {
+        let certificate = Certificate::parse(der).ok_or_else(|| {
+            Fatal::Config(format!("a certificate of {source} is not X.509: have it issued again"))
+        })?;
+        entries.push(Entry { certificate, fingerprint: chain::fingerprint(der) });
+    }
+    let certificates: Vec<_> = entries.iter().map(|entry| entry.certificate.clone()).collect();
+    let end = chain::end(&certificates).map(ToString::to_string).unwrap_or_default();
+    let is_alone = certificates.first().is_some_and(Certificate::is_self_issued);
+    let verdict = match chain::verify(&chain, roots, now) {
+        Ok(()) => Chain::Complete,
+        // Whether it may sign others as well is beside the point.
+        Err(_) if is_alone => Chain::SelfSigned,
+        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Chain::Unknown,
+        Err(error) => Chain::Refused(error.to_string()),
+    };
+    let trusted_by = ca.map(|file| file.display().to_string());
+    Ok(Report { source, entries, name, verdict, end, trusted_by, key: None })
+}

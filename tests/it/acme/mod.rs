@@ -1,0 +1,258 @@
+//! A certificate is got, renewed and kept, and whatever fails on the way costs nothing that was there.
+
+mod pebble;
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rustix::process::Signal;
+use rustls::{
+    ClientConnection, StreamOwned,
+    pki_types::{CertificateDer, ServerName},
+};
+use serde_json::Value;
+
+use self::pebble::{Options, Pebble};
+use crate::support::{
+    Daemon, Exit, SECRET, Setup, finish, free_port, logpushd, names_in,
+    tls::{Authority, Client},
+    wait_for, wait_until,
+};
+
+const IN_USE: &str = "a new certificate is in use";
+const FAILURES: &str = "logpushd_acme_failures_total";
+const DOMAINS: &str = "\"logs.example.test\", \"also.example.test\"";
+
+type Stream = StreamOwned<ClientConnection, TcpStream>;
+
+fn setup(pebble: &Pebble, port: u16) -> Setup {
+    Setup::new()
+        .table("server", &format!("address = \"127.0.0.1:{port}\""))
+        .table("server.tls", "min_version = \"1.2\"")
+        .table("server.tls.acme", &pebble.keys(DOMAINS))
+}
+
+fn connect(
+    address: SocketAddr,
+    name: &str,
+    client: &Client,
+    alpn: &[&[u8]],
+) -> std::io::Result<Stream> {
+    let mut tcp = TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut session = ClientConnection::new(client.config(alpn), name).unwrap();
+    while session.is_handshaking() {
+        session.complete_io(&mut tcp)?;
+    }
+    Ok(StreamOwned::new(session, tcp))
+}
+
+/// The chain that the daemon shows for a name, if it is to be trusted.
+fn chain(daemon: &Daemon, name: &str) -> Option<Vec<CertificateDer<'static>>> {
+    let client = Client::trusting(&daemon.path("root.pem"));
+    let stream = connect(daemon.address, name, &client, &[b"http/1.1"]).ok()?;
+    let chain = stream.conn.peer_certificates()?;
+    Some(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
+}
+
+fn push(stream: &mut Stream) -> String {
+    let request = format!(
+        "POST /logpush/a HTTP/1.1\r\nhost: x\r\nx-logpush-secret: {SECRET}\r\ncontent-length: 8\r\n\r\n{{\"a\":1}}\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while !answer.ends_with(b"}\n") {
+        stream.read_exact(&mut byte).unwrap();
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+fn wait_ready(daemon: &Daemon) {
+    wait_for("a certificate", || (daemon.ask("/readyz").0 == 200).then_some(()));
+}
+
+fn kept(daemon: &Daemon) -> PathBuf {
+    let names = names_in(&daemon.path("acme"));
+    let name = names.iter().find(|name| name.starts_with("logs.example.test-"));
+    daemon.path("acme").join(name.unwrap_or_else(|| panic!("{names:?}")))
+}
+
+#[test]
+fn the_first_certificate_is_got_kept_and_used_again_without_the_directory() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let port = free_port();
+    // Some requests have to be made again.
+    pebble.start(Options { bad_nonces: 15, ..Options::new(port) });
+    // A directory has no client certificate to show.
+    let ours = Authority::new();
+    let setup = setup(&pebble, port).table("server.tls", "client_ca_file = \"ca.pem\"");
+    setup.write("ca.pem", ours.pem());
+    pebble.write_root(&setup.path("root.pem"));
+    let validated = finish(logpushd().args(["validate", "-c"]).arg(setup.write_config()));
+    assert_eq!(validated.exit, Exit::Code(0), "{validated:?}");
+    assert!(validated.stderr.contains("a directory proves a name on port 443"), "{validated:?}");
+
+    let daemon = setup.start();
+    wait_ready(&daemon);
+    let client = Client::trusting(&daemon.path("root.pem")).showing(&ours.sign());
+    for name in ["logs.example.test", "also.example.test"] {
+        let mut stream = connect(daemon.address, name, &client, &[b"http/1.1"]).unwrap();
+        assert!(push(&mut stream).contains("\"committed\""));
+    }
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&daemon.path("acme")), 0o700);
+    assert_eq!(names_in(&daemon.path("acme")).len(), 2);
+    for name in names_in(&daemon.path("acme")) {
+        assert_eq!(mode(&daemon.path("acme").join(name)), 0o600);
+    }
+    let before = fs::read(kept(&daemon)).unwrap();
+
+    pebble.stop();
+    let daemon = daemon.stop().in_order().start();
+    assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()), "at once");
+    let mut stream = connect(daemon.address, "logs.example.test", &client, &[b"http/1.1"]).unwrap();
+    assert!(push(&mut stream).contains("\"committed\""));
+    assert!(daemon.logged("asking for a certificate").is_empty());
+    assert_eq!(fs::read(kept(&daemon)).unwrap(), before);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn without_a_certificate_nobody_is_pretended_to_and_a_directory_that_comes_back_is_found() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let port = free_port();
+    let daemon = setup(&pebble, port).start();
+    daemon.wait_count(FAILURES, |count| count > 0);
+    let (status, why) = daemon.ask("/readyz");
+    assert_eq!(status, 503);
+    for part in ["no certificate yet: connecting to 127.0.0.1:", "refused", "trying again in "] {
+        assert!(why.contains(part), "{part:?} not in {why}");
+    }
+    daemon.setup().write("root.pem", Authority::new().pem());
+    let client = Client::trusting(&daemon.path("root.pem"));
+    for alpn in [&[&b"http/1.1"[..]][..], &[b"acme-tls/1"]] {
+        let error = connect(daemon.address, "logs.example.test", &client, alpn).unwrap_err();
+        assert!(error.to_string().contains("alert"), "{error}");
+    }
+    assert!(daemon.logged("no certificate: ").len() < 4, "it waits between attempts");
+
+    pebble.start(Options::new(port));
+    pebble.write_root(&daemon.path("root.pem"));
+    wait_ready(&daemon);
+    let chain = chain(&daemon, "logs.example.test").unwrap();
+    assert_eq!(chain.len(), 2, "with the intermediate");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_certificate_is_renewed_with_a_new_key_and_stays_while_the_directory_is_down() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let port = free_port();
+    let options = Options { validity_seconds: 20, ..Options::new(port) };
+    pebble.start(options);
+    let setup = setup(&pebble, port);
+    pebble.write_root(&setup.path("root.pem"));
+    let daemon = setup.start();
+    wait_ready(&daemon);
+    let first = chain(&daemon, "logs.example.test").unwrap();
+    let key = |daemon: &Daemon| {
+        let pem = fs::read_to_string(kept(daemon)).unwrap();
+        pem.split_once("PRIVATE KEY").unwrap().1.to_owned()
+    };
+    let first_key = key(&daemon);
+    let client = Client::trusting(&daemon.path("root.pem"));
+    let mut old = connect(daemon.address, "logs.example.test", &client, &[b"http/1.1"]).unwrap();
+
+    let renewals = daemon.wait_logs(IN_USE, 2);
+    pebble.stop();
+    let at = |line: &Value| line["timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let between = at(&renewals[1]).duration_since(at(&renewals[0])).as_secs();
+    assert!((10..).contains(&between), "{between} s: a third of 20 s is to be left");
+    let second = chain(&daemon, "logs.example.test").unwrap();
+    assert_ne!(first[0], second[0]);
+    assert_ne!(first_key, key(&daemon));
+    assert!(push(&mut old).contains("\"committed\""), "connections stay");
+    assert_eq!(daemon.count(FAILURES), 0);
+
+    // The next renewal finds nobody.
+    let complaint = daemon.wait_log("no certificate: ");
+    assert_eq!(complaint["level"], "WARN", "{complaint}");
+    assert_eq!(chain(&daemon, "logs.example.test").unwrap()[0], second[0]);
+    assert_eq!(daemon.ask("/readyz").0, 200);
+    pebble.start(options);
+    pebble.write_root(&daemon.path("root.pem"));
+    daemon.wait_logs(IN_USE, 3);
+    assert!(chain(&daemon, "logs.example.test").is_some());
+    daemon.stop().in_order();
+}
+
+#[test]
+fn nothing_is_ordered_that_could_not_be_kept() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let port = free_port();
+    pebble.start(Options::new(port));
+    let setup = setup(&pebble, port);
+    setup.write("acme", "no folder");
+    let daemon = setup.start();
+    let complaint = daemon.wait_log("no certificate: cannot keep the certificate in ");
+    assert_eq!(complaint["level"], "ERROR", "{complaint}");
+    assert!(daemon.ask("/readyz").1.contains("server.tls.acme.cache_dir needs a folder"));
+    assert!(!pebble.log().contains("GET /dir "), "it was not even asked: {}", pebble.log());
+
+    fs::remove_file(daemon.path("acme")).unwrap();
+    daemon.signal(Signal::HUP);
+    wait_ready(&daemon);
+    assert!(pebble.log().contains("GET /dir "));
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_name_that_does_not_lead_here_is_said_in_the_directory_s_words() {
+    let Some(mut pebble) = Pebble::new() else { return };
+    let port = free_port();
+    pebble.start(Options::new(free_port()));
+    let daemon = setup(&pebble, port).start();
+    let complaint = daemon.wait_log("no certificate: ");
+    let text = complaint["message"].as_str().unwrap();
+    for part in [
+        " of also.example.test: \"",
+        " of logs.example.test: \"",
+        "connect to 127.0.0.1:",
+        "the firewall must let port 443 through to server.address",
+        "a reload tries at once",
+    ] {
+        assert!(text.contains(part), "{part:?} not in {text}");
+    }
+    assert!(daemon.ask("/readyz").1.contains("no certificate yet: 127.0.0.1:"));
+    assert_eq!(daemon.count(FAILURES), 1, "the next attempt is minutes away");
+
+    // Mended; and the directory knows nothing of the account any more.
+    pebble.start(Options::new(port));
+    pebble.write_root(&daemon.path("root.pem"));
+    daemon.signal(Signal::HUP);
+    wait_ready(&daemon);
+    let first = chain(&daemon, "logs.example.test").unwrap();
+
+    // Another name is another certificate; the old one stays until it is there.
+    let keys = pebble.keys("\"new.example.test\"");
+    let text = fs::read_to_string(daemon.setup().config()).unwrap();
+    daemon.setup().write("logpushd.toml", text.replace(&pebble.keys(DOMAINS), &keys));
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reloaded");
+    assert_eq!(daemon.ask("/readyz").0, 200);
+    wait_until("the new name", || chain(&daemon, "new.example.test").is_some());
+    assert!(chain(&daemon, "logs.example.test").is_none());
+    assert_eq!(names_in(&daemon.path("acme")).len(), 3);
+    assert_eq!(first.len(), 2);
+    daemon.stop().in_order();
+}

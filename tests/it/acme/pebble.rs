@@ -1,0 +1,157 @@
+//! Pebble, Let's Encrypt's own server for tests, with a DNS server that leads every name to 127.0.0.1.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use hyper::{HeaderMap, Method};
+use logpushd::{
+    client::{Client, Request},
+    config::HostPort,
+    tls,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{free_port, skip, tls::Authority, wait_for, wait_until};
+
+/// How a Pebble is to be.
+#[derive(Clone, Copy)]
+pub(super) struct Options {
+    /// Where it looks for whoever asks.
+    pub(super) tls_port: u16,
+    /// How long its certificates live.
+    pub(super) validity_seconds: u64,
+    /// Of 100 good nonces it refuses so many, as its own default is 5.
+    pub(super) bad_nonces: u32,
+}
+
+impl Options {
+    pub(super) fn new(tls_port: u16) -> Self {
+        Self { tls_port, validity_seconds: 90 * 86_400, bad_nonces: 5 }
+    }
+}
+
+/// A directory, and what must be known of it while it is down.
+pub(super) struct Pebble {
+    dir: TempDir,
+    port: u16,
+    management: u16,
+    running: Option<[Child; 2]>,
+}
+
+impl Pebble {
+    /// One that does not run yet; `None` if there is no such program.
+    pub(super) fn new() -> Option<Self> {
+        for program in ["pebble", "pebble-challtestsrv"] {
+            if Command::new(program).arg("-h").stderr(Stdio::null()).status().is_err() {
+                skip(&format!("there is no {program}: install the Debian package pebble"));
+                return None;
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::new();
+        let pair = authority.sign_server();
+        fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
+        fs::write(dir.path().join("cert.pem"), pair.cert).unwrap();
+        fs::write(dir.path().join("key.pem"), pair.key).unwrap();
+        Some(Self { dir, port: free_port(), management: free_port(), running: None })
+    }
+
+    /// The keys of `[server.tls.acme]`.
+    pub(super) fn keys(&self, domains: &str) -> String {
+        format!(
+            "domains = [{domains}]\ndirectory_url = \"https://127.0.0.1:{}/dir\"\n\
+             directory_ca_file = \"{}\"\ncache_dir = \"acme\"",
+            self.port,
+            self.ca().display()
+        )
+    }
+
+    fn ca(&self) -> std::path::PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Starts it. It remembers nothing of what it did before.
+    pub(super) fn start(&mut self, options: Options) {
+        self.stop();
+        let dns = format!("127.0.0.1:{}", free_port());
+        let config = json!({ "pebble": {
+            "listenAddress": format!("127.0.0.1:{}", self.port),
+            "managementListenAddress": format!("127.0.0.1:{}", self.management),
+            "certificate": self.dir.path().join("cert.pem"),
+            "privateKey": self.dir.path().join("key.pem"),
+            "httpPort": 1,
+            "tlsPort": options.tls_port,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": false,
+            "certificateValidityPeriod": options.validity_seconds,
+        }});
+        let path = self.dir.path().join("pebble.json");
+        fs::write(&path, config.to_string()).unwrap();
+
+        let mut names = Command::new("pebble-challtestsrv");
+        names.args(["-dns01", &dns, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]);
+        names.args(["-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        names.args(["-management", &format!("127.0.0.1:{}", free_port())]);
+        let mut pebble = Command::new("pebble");
+        pebble.arg("-config").arg(&path).args(["-dnsserver", &dns]);
+        // Its pauses are there to bore clients.
+        pebble.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
+        pebble.env("PEBBLE_WFE_NONCEREJECT", options.bad_nonces.to_string());
+        self.running = Some([self.spawn(names, "names.log"), self.spawn(pebble, "pebble.log")]);
+        for port in [self.port, self.management] {
+            wait_until("pebble", || {
+                let ended = self.running.as_mut().unwrap()[1].try_wait().unwrap();
+                assert!(ended.is_none(), "it ended: {}", self.log());
+                TcpStream::connect(("127.0.0.1", port)).is_ok()
+            });
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        for mut child in self.running.take().into_iter().flatten() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// What it has said.
+    pub(super) fn log(&self) -> String {
+        let mut text = String::new();
+        File::open(self.dir.path().join("pebble.log")).unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// Writes down whom to trust of what it issues; another one after each start.
+    pub(super) fn write_root(&self, path: &Path) {
+        let server = HostPort { host: "127.0.0.1".to_owned(), port: self.management };
+        let trust = tls::public(Some(&self.ca())).unwrap();
+        let mut client = Client::new(server, trust).unwrap();
+        let request = Request {
+            method: Method::GET,
+            path: "/roots/0".to_owned(),
+            headers: HeaderMap::new(),
+            body: bytes::Bytes::new(),
+        };
+        let root = wait_for("pebble's root", || client.send(&request).ok());
+        assert_eq!(root.status, 200);
+        fs::write(path, root.text + "\n").unwrap();
+    }
+
+    fn spawn(&self, mut command: Command, log: &str) -> Child {
+        let log =
+            File::options().create(true).append(true).open(self.dir.path().join(log)).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
