@@ -1,11 +1,11 @@
 //! Sinks that come, change and go while others go on.
 
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use rustix::process::Signal;
 
 use super::{MAIN, lines, reload};
-use crate::support::{Http, Output, Setup, Upload, names_in, numbered, wait_until};
+use crate::support::{Http, Output, Random, Setup, Upload, names_in, numbered, wait_until};
 
 #[test]
 fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
@@ -148,4 +148,55 @@ fn a_stop_in_the_middle_of_a_reload_costs_nothing() {
     let out = setup.path("out");
     let got = lines(names_in(&out).into_iter().map(|name| out.join(name)));
     assert!(got == want, "each once: {} of {}", got.len(), want.len());
+}
+
+#[test]
+fn killed_within_a_reload_it_loses_and_doubles_nothing() {
+    const ROUNDS: u64 = 15;
+
+    let mut random = Random::new(11);
+    let mut setup = Setup::new().table("sink.archive.file", "path = \"out/archive\"");
+    let (mut acknowledged, mut batch) = (Vec::new(), 0);
+    for round in 0..ROUNDS {
+        let daemon = setup.start();
+        let archive = format!(
+            "path = \"out/archive\"\nfsync = \"{}\"",
+            ["batch", "checkpoint"][usize::from(round % 2 == 0)]
+        );
+        let moves = format!("path = \"out/moves-{round}\"");
+        let changes =
+            [("sink.archive.file", Some(archive.as_str())), ("sink.moves.file", Some(&moves))];
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                let connection = daemon.connect(Http::One);
+                loop {
+                    batch += 1;
+                    let answer = connection.try_send(Upload::of(numbered(batch, 10)));
+                    if answer.is_err() {
+                        return;
+                    }
+                    acknowledged.push(batch);
+                }
+            });
+            daemon.wait_count("logpushd_commit_seconds_count", |commits| commits > 0);
+            daemon.setup().write_config_with(&changes);
+            daemon.signal(Signal::HUP);
+            // Anywhere in the reload: it takes about as long.
+            thread::sleep(Duration::from_micros(random.below(15_000)));
+            daemon.signal(Signal::KILL);
+            sender.join().unwrap();
+        });
+        setup = daemon.end().killed().setup;
+        for (name, keys) in changes {
+            setup.set(name, keys.unwrap());
+        }
+    }
+    let stopped = setup.start().stop().in_order();
+    let got = lines([stopped.setup.path("out/archive")]);
+    assert!(got.values().all(|count| *count == 1), "something is there twice");
+    for batch in &acknowledged {
+        let records = String::from_utf8(numbered(*batch, 10)).unwrap();
+        assert!(records.lines().all(|line| got.contains_key(line)), "batch {batch} is lost");
+    }
+    assert!(acknowledged.len() as u64 > ROUNDS);
 }
