@@ -144,7 +144,8 @@ impl Sinks {
         names: &[String],
         committed: u64,
     ) -> Vec<String> {
-        let mut awaited: BTreeSet<&String> = names.iter().collect();
+        let mut awaited: BTreeSet<&String> =
+            names.iter().filter(|name| self.ending.contains_key(*name)).collect();
         let mut ended = Vec::new();
         for (patience, then) in [(DELIVER, Some(End::Now)), (LAST_BATCH, None)] {
             let deadline = Instant::now() + patience;
