@@ -26,6 +26,9 @@ const PLAIN: [&str; 14] = [
 /// What stands where a secret was.
 const HIDDEN: &str = "***";
 
+/// A shorter one keeps nobody out, and would be found in every text.
+const SECRET_BYTES: usize = 4;
+
 /// Checks what the API would refuse: all of it for a server of one's own, and what is common to all for
 /// another kind of destination.
 ///
@@ -103,15 +106,38 @@ pub fn cleaned(text: &str, destination: &str) -> String {
     let mut text = text.to_owned();
     let query = destination.split_once('?').map_or("", |(_, query)| query);
     for (name, value) in query.split('&').filter_map(|parameter| parameter.split_once('=')) {
-        // A shorter one hides nothing, and would be found in everything.
-        if is_secret(name, value) && value.len() >= 4 {
-            text = text.replace(value, HIDDEN);
-            // Behind its name or not: "Bearer%20x" may come back as "Bearer x".
-            let decoded = value.replace("%20", " ").replace('+', " ");
-            text = text.replace(&decoded, HIDDEN);
+        if is_secret(name, value) {
+            text = without(&without(&text, value), &decoded(value));
         }
     }
     printable(&text)
+}
+
+/// A text without a secret, whether the word in front of it is there or not, as of `Bearer TOKEN`.
+pub fn without(text: &str, secret: &str) -> String {
+    let token = secret.split_once(' ').map_or(secret, |(_, token)| token);
+    let long = |part: &&str| part.len() >= SECRET_BYTES;
+    [secret, token]
+        .iter()
+        .filter(|part| long(part))
+        .fold(text.to_owned(), |text, part| text.replace(*part, HIDDEN))
+}
+
+/// As a server sees it. A `%` without two digits behind it is refused before.
+fn decoded(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                u8::from_str_radix(&digits, 16).unwrap_or(byte)
+            }
+            b'+' => b' ',
+            byte => byte,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The same text with control characters written out.
@@ -191,11 +217,13 @@ mod tests {
 
     #[test]
     fn what_servers_say_is_cleaned() {
-        let destination = "https://h/p?key=hunter2&header_Authorization=Bearer%20token&header_X=ab";
-        let text = "Post \"https://h/p?key=hunter2\": got \u{1b}[31mBearer token\u{7}\nab";
+        let destination =
+            "https://h/p?key=hunter2&header_Authorization=Bearer%20to%2Bken&header_X=ab";
+        let text =
+            "Post \"https://h/p?key=hunter2\": got \u{1b}[31mBearer to+ken\u{7}\nab, not to+ken";
         assert_eq!(
             cleaned(text, destination),
-            "Post \"https://h/p?key=***\": got \\u{1b}[31m***\\u{7}\\nab"
+            "Post \"https://h/p?key=***\": got \\u{1b}[31m***\\u{7}\\nab, not ***"
         );
     }
 }

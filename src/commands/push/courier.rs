@@ -8,7 +8,7 @@ use std::{
 
 use hyper::{
     HeaderMap, Method, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
 use rustls::ClientConfig;
 use serde::Deserialize;
@@ -16,10 +16,16 @@ use serde::Deserialize;
 use super::{Failure, batch::Body, tally::Tally};
 use crate::{
     client::{Answer, Client, Request},
-    cloudflare::{destination::printable, health},
+    cloudflare::{
+        destination::{cleaned, without},
+        health,
+    },
     delivery::Backoff,
     destination::Destination,
 };
+
+/// Headers that hold no secret.
+const PLAIN: [HeaderName; 3] = [CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT];
 
 /// Of what a server says this much is quoted.
 const QUOTED_CHARS: usize = 500;
@@ -76,9 +82,35 @@ impl Route {
         Self { destination, headers, tls, give_up_after }
     }
 
+    /// What a server says, which may be what it was sent.
+    fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.headers.iter().filter(|(name, _)| !PLAIN.contains(name));
+        let secrets = secrets.filter_map(|(_, value)| str::from_utf8(value.as_bytes()).ok());
+        let text = secrets.fold(text.to_owned(), |text, secret| without(&text, secret));
+        cleaned(&text, &self.destination.path_and_query)
+    }
+
+    fn quoted(&self, answer: &Answer) -> String {
+        let text = self.without_secrets(&answer.text);
+        let text: String = text.chars().take(QUOTED_CHARS).collect();
+        let text = format!("{} {text}", answer.status);
+        text.trim_end().to_owned()
+    }
+
+    fn refusal(&self, answer: &Answer) -> String {
+        let advice = match answer.status {
+            StatusCode::PAYLOAD_TOO_LARGE => Some(
+                "send smaller batches with --max-bytes and --max-records, or raise the limit that is named",
+            ),
+            status => health::advice_on_status(status.as_u16()),
+        };
+        let advice = advice.map(|advice| format!("\n  {advice}")).unwrap_or_default();
+        format!("refused: {}{advice}", self.quoted(answer))
+    }
+
     /// The names of the headers, in which secrets may stand.
     pub(super) fn header_names(&self) -> String {
-        let names: Vec<_> = self.headers.keys().map(hyper::header::HeaderName::as_str).collect();
+        let names: Vec<_> = self.headers.keys().map(HeaderName::as_str).collect();
         names.join(", ")
     }
 }
@@ -145,9 +177,9 @@ impl Courier {
                     return Ok(());
                 }
                 Ok(answer) if is_passing(answer.status) => {
-                    (quoted(&answer), retry_after(&answer.headers))
+                    (self.route.quoted(&answer), retry_after(&answer.headers))
                 }
-                Ok(answer) => return Err(Failure::Refused(refusal(&answer))),
+                Ok(answer) => return Err(Failure::Refused(self.route.refusal(&answer))),
                 Err(error) => (error.to_string(), None),
             };
             let since = *failing_since.get_or_insert_with(Instant::now);
@@ -182,23 +214,6 @@ fn is_passing(status: StatusCode) -> bool {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-fn quoted(answer: &Answer) -> String {
-    let text: String = answer.text.chars().take(QUOTED_CHARS).collect();
-    let text = format!("{} {}", answer.status, printable(&text));
-    text.trim_end().to_owned()
-}
-
-fn refusal(answer: &Answer) -> String {
-    let advice = match answer.status {
-        StatusCode::PAYLOAD_TOO_LARGE => Some(
-            "send smaller batches with --max-bytes and --max-records, or raise the limit that is named",
-        ),
-        status => health::advice_on_status(status.as_u16()),
-    };
-    let advice = advice.map(|advice| format!("\n  {advice}")).unwrap_or_default();
-    format!("refused: {}{advice}", quoted(answer))
 }
 
 #[cfg(test)]

@@ -39,7 +39,10 @@ impl Stubborn {
         setup.write("key.pem", &pair.key);
         let tls = wire::server(&setup.path("cert.pem"), &setup.path("key.pem")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("https://{}/x?a=b&header_X-A=1%202", listener.local_addr().unwrap());
+        let url = format!(
+            "https://{}/x?a=b&header_X-A=1%202&header_X-S={SECRET}",
+            listener.local_addr().unwrap()
+        );
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&seen);
         thread::spawn(move || {
@@ -133,7 +136,10 @@ fn what_never_passes_is_given_up() {
 
 #[test]
 fn a_refusal_ends_it_with_the_words_of_the_server() {
-    let server = Stubborn::new(&[(200, &[], ""), (413, &[], "over\u{1b}[2J the limit of 7")]);
+    let server = Stubborn::new(&[
+        (200, &[], ""),
+        (413, &[], "over\u{1b}[2J the limit of 7, a-secret-of-the-tests"),
+    ]);
     server.setup.write("records", "{}\n{}\n{}\n");
     let finished = finish(&mut server.push(&["records", "--max-records", "1"]));
     fails(
@@ -142,7 +148,7 @@ fn a_refusal_ends_it_with_the_words_of_the_server() {
         &[
             "1 record, 3 bytes in 1 batch",
             "records: 1 record taken, then: refused: 413 Payload Too Large",
-            r"over\u{1b}[2J the limit of 7",
+            r"over\u{1b}[2J the limit of 7, ***",
             "--max-bytes",
         ],
     );
