@@ -5,6 +5,7 @@ mod refused;
 use std::{
     fs,
     io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
 };
 
@@ -139,17 +140,22 @@ fn a_file_keeps_its_order_beside_others() {
     assert_eq!(out.lines().count(), 8000);
 }
 
+/// An address that nobody gets by asking for any: a daemon comes back to it.
+fn quiet_address() -> SocketAddr {
+    let ports = (20_000..30_000).cycle().skip(std::process::id() as usize % 10_000);
+    let mut free = ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    free.next().unwrap().local_addr().unwrap()
+}
+
 #[test]
 fn a_daemon_that_is_killed_meanwhile_gets_the_rest_when_it_is_back() {
-    let daemon = remembering().start();
+    let address = quiet_address();
+    let daemon = remembering().table("server", &format!("address = \"{address}\"")).start();
     let records = numbered(7, 5000);
     daemon.setup().write("records", &records);
     daemon.setup().faults("kill after rename /batches/ 3\n");
     let running = Running::start(&mut push(&daemon, &["records", "--max-records", "500"]));
-    let address = daemon.address;
-    let stopped = daemon.end().killed().without_faults();
-    // At the place where it was.
-    let daemon = stopped.setup.table("server", &format!("address = \"{address}\"")).start();
+    let daemon = daemon.end().killed().without_faults().start();
     let (code, text) = running.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("1 file, 5000 records, ") && text.contains(" retr"), "{text}");
