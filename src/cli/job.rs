@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::ConfigFile;
 use crate::cloudflare::{
     API_URL, Scope, limits,
     output::{OutputOptions, OutputType, TimestampFormat},
@@ -16,7 +17,7 @@ const AFTER: &str = "\
 The token is an API token with the permission \"Logs: Edit\". It is read from --token-file or from the
 environment, CLOUDFLARE_API_TOKEN, and shown nowhere.
 Exit codes: 0 done, 64 wrong usage or a value that Cloudflare would refuse, 69 the API cannot be reached
-or refuses, 74 a file cannot be read.";
+or refuses, 74 a file cannot be read, 78 the configuration of --endpoint has a problem.";
 
 /// What to do with the jobs.
 #[derive(Debug, Subcommand)]
@@ -131,6 +132,9 @@ pub struct Update {
     /// Where to send it.
     #[command(flatten)]
     pub destination: Destination,
+    /// The dataset of the job, for --endpoint
+    #[arg(long, value_name = "NAME", value_parser = parse_dataset, requires = "endpoint")]
+    pub dataset: Option<String>,
     /// What to send.
     #[command(flatten)]
     pub settings: Settings,
@@ -167,6 +171,9 @@ pub struct Validate {
     /// Where.
     #[command(flatten)]
     pub destination: Destination,
+    /// The dataset of the job, for --endpoint
+    #[arg(long, value_name = "NAME", value_parser = parse_dataset, requires = "endpoint")]
+    pub dataset: Option<String>,
     /// A filter to check as well, by the rules that Cloudflare documents: JSON, or @FILE
     #[arg(long, value_name = "JSON")]
     pub filter: Option<String>,
@@ -174,8 +181,22 @@ pub struct Validate {
 
 /// Where to send it.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
 pub struct Destination {
+    /// One of three ways to say it.
+    #[command(flatten)]
+    pub named: Named,
+    /// Of an endpoint: which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Of an endpoint: by which name Cloudflare finds the daemon [default: the first of its certificate]
+    #[arg(long, value_name = "NAME[:PORT]", requires = "endpoint")]
+    pub host: Option<String>,
+}
+
+/// One of three.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct Named {
     /// The destination, as in `https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET`
     ///
     /// Other users of this machine see it while the command runs: --destination-file keeps it
@@ -185,6 +206,9 @@ pub struct Destination {
     /// A file that holds the destination, - for standard input
     #[arg(long = "destination-file", value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// An endpoint of the configuration: the destination is what logpushd destination prints for it
+    #[arg(long, value_name = "NAME")]
+    pub endpoint: Option<String>,
 }
 
 /// What to send.

@@ -110,9 +110,11 @@ fn show(target: &Target, out: &mut dyn Write) -> Result<(), Fatal> {
 fn create(options: &Create, out: &mut dyn Write) -> Result<(), Fatal> {
     let dataset = options.dataset.as_str();
     let mut problems = Vec::new();
-    let sent = destination(&options.destination, &mut problems)?;
+    let sent = destination(&options.destination, Some(dataset), &mut problems)?;
     if sent.is_none() && problems.is_empty() {
-        problems.push("say where to send it: --destination-file, or --destination".to_owned());
+        problems.push(
+            "say where to send it: --endpoint, --destination-file or --destination".to_owned(),
+        );
     }
     if options.settings.fields.is_none() && !options.settings.all_fields {
         problems.push(
@@ -176,7 +178,7 @@ fn all_fields(
 fn update(options: &Update, out: &mut dyn Write) -> Result<(), Fatal> {
     let Update { target, settings, .. } = options;
     let mut problems = Vec::new();
-    let sent = destination(&options.destination, &mut problems)?;
+    let sent = destination(&options.destination, options.dataset.as_deref(), &mut problems)?;
     let mut output = settings.output();
     problems.extend(output.problems(None));
     let mut job = changes(settings, &mut problems)?;
@@ -297,12 +299,12 @@ struct Existence {
 
 fn validate(options: &Validate, out: &mut dyn Write) -> Result<(), Fatal> {
     let mut problems = Vec::new();
-    let sent = destination(&options.destination, &mut problems)?;
+    let sent = destination(&options.destination, options.dataset.as_deref(), &mut problems)?;
     if let Some(text) = &options.filter {
         filter(text, &mut problems)?;
     }
     if sent.is_none() && problems.is_empty() {
-        problems.push("say which: --destination-file, or --destination".to_owned());
+        problems.push("say which: --endpoint, --destination-file or --destination".to_owned());
     }
     refuse(&problems)?;
     let sent = sent.unwrap_or_default();

@@ -6,20 +6,33 @@ use serde_json::{Map, Value};
 
 use super::session::read_text;
 use crate::{
-    cli::job::{Destination, Settings},
+    cli::job::{Destination, Named, Settings},
     cloudflare::{destination, filter as filters},
+    commands, config,
     fatal::Fatal,
 };
 
-/// The destination that is named, if one is.
+/// The destination that is named, if one is. `dataset`: for an endpoint that takes several.
 pub(super) fn destination(
-    named: &Destination,
+    options: &Destination,
+    dataset: Option<&str>,
     problems: &mut Vec<String>,
 ) -> Result<Option<String>, Fatal> {
-    let text = match (&named.text, &named.file) {
-        (Some(text), _) => text.clone(),
-        (None, Some(file)) => read_text(file)?,
-        (None, None) => return Ok(None),
+    let text = match &options.named {
+        Named { text: Some(text), .. } => text.clone(),
+        Named { file: Some(file), .. } => read_text(file)?,
+        Named { endpoint: Some(endpoint), .. } => {
+            let Some(dataset) = dataset else {
+                problems.push("--endpoint: say --dataset, which is a part of its path".to_owned());
+                return Ok(None);
+            };
+            let config = config::load(&options.config.path)
+                .map_err(|found| Fatal::Config(found.to_string()))?;
+            // What is doubtful about it is for `logpushd destination` to say.
+            let host = options.host.as_deref();
+            commands::destination::of_endpoint(&config, endpoint, dataset, host)?.0
+        }
+        Named { .. } => return Ok(None),
     };
     let text = text.trim().to_owned();
     problems.extend(destination::check(&text).err());

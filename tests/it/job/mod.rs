@@ -221,6 +221,26 @@ fn a_destination_that_does_not_work_makes_no_job() {
 }
 
 #[test]
+fn an_endpoint_is_a_destination() {
+    let daemon = Setup::new().start();
+    let desk = Desk::new(Some(&daemon));
+    // The configuration knows neither the port nor that the name is not localhost.
+    let (config, host) = (daemon.setup().config(), daemon.address.to_string());
+    let endpoint = ["--endpoint", "main", "-c", config.to_str().unwrap(), "--host", &host];
+    let dataset = ["--dataset", "http_requests"];
+    let valid = desk.ok(&[&["validate"][..], &endpoint, &dataset].concat());
+    assert_eq!(valid, "valid: Cloudflare's destination check succeeded\n");
+    desk.ok(&[&["create", "--all-fields"][..], &endpoint, &dataset].concat());
+    assert_eq!(desk.api.job(SCOPE, 146)["destination_conf"], destination_of(&daemon, SECRET));
+    desk.ok(&[&["update", "146"][..], &endpoint, &dataset].concat());
+    desk.fails(&[&["update", "146"][..], &endpoint].concat(), 64, &["say --dataset"]);
+    let other = ["validate", "--endpoint", "other", "-c", config.to_str().unwrap()];
+    desk.fails(&[&other[..], &dataset].concat(), 64, &["there is no endpoint `other`"]);
+    let gone = ["validate", "--endpoint", "main", "-c", "gone.toml"];
+    desk.fails(&[&gone[..], &dataset].concat(), 78, &["gone.toml"]);
+}
+
+#[test]
 fn the_health_of_a_job_is_told_in_words() {
     let daemon = Setup::new().start();
     let desk = Desk::new(Some(&daemon));
