@@ -41,6 +41,8 @@ mod disks;
 mod doctor;
 /// What documents and alert rules say of metrics is what the daemon gives.
 mod documentation;
+/// What the documentation shows works, and what it links to is there.
+mod docs;
 /// Every fault has an honest answer, and is got over without a hand.
 mod faults;
 /// What others do to the files costs nothing that was acknowledged.
