@@ -248,3 +248,9 @@ fn what_is_too_long_is_cut_or_left_out_and_counted() {
         }
     }
 }
+
+#[test]
+fn the_name_of_this_machine_is_the_default() {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(hostname(), name.trim());
+}
