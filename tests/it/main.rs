@@ -37,12 +37,12 @@ mod destination;
 mod destination_check;
 /// Real filesystems that are full, read-only or broken: nothing acknowledged is lost or doubled.
 mod disks;
+/// What the documentation shows works, and what it links to is there.
+mod docs;
 /// What Cloudflare would say to a destination is said beforehand, and what to do about it.
 mod doctor;
 /// What documents and alert rules say of metrics is what the daemon gives.
 mod documentation;
-/// What the documentation shows works, and what it links to is there.
-mod docs;
 /// Every fault has an honest answer, and is got over without a hand.
 mod faults;
 /// What others do to the files costs nothing that was acknowledged.
