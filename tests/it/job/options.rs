@@ -105,7 +105,7 @@ fn every_option_arrives() {
     }
     assert_eq!(job["output_options"]["CVE-2021-44228"], false);
     assert_eq!(job["output_options"]["batch_suffix"], "\\end");
-    assert_eq!(job["output_options"]["field_names"].as_array().unwrap().len(), 5);
+    assert_eq!(job["output_options"]["field_names"].as_array().unwrap().len(), 7);
 }
 
 #[test]

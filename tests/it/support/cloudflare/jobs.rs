@@ -38,7 +38,15 @@ const MEMBERS: [&str; 12] = [
 const FIELDS: [(&str, &[&str]); 3] = [
     (
         "http_requests",
-        &["ClientIP", "ClientRequestHost", "EdgeStartTimestamp", "EdgeResponseStatus", "RayID"],
+        &[
+            "ClientIP",
+            "ClientRequestHost",
+            "ClientRequestMethod",
+            "ClientRequestURI",
+            "EdgeResponseStatus",
+            "EdgeStartTimestamp",
+            "RayID",
+        ],
     ),
     ("dns_logs", &["ColoCode", "QueryName", "Timestamp"]),
     ("audit_logs_v2", &["ActionTimestamp", "AuditLogID"]),
