@@ -44,6 +44,8 @@ use crate::{
     throttle::Throttle,
 };
 
+const DRAINING: &str = "the receiver is shutting down; send again";
+
 /// Above this, a body on the wire is no destination check.
 const MAX_CHECK_BYTES: u64 = 1024;
 
@@ -118,11 +120,16 @@ impl Intake {
 
     /// Why batches are refused now, if they are.
     pub fn readiness(&self) -> Result<(), String> {
-        match self.unavailable(0) {
-            Some(Refusal::Unavailable { why }) => Err(why),
-            _ if self.in_flight.is_full() => Err(self.too_much_in_flight_text()),
-            _ => self.spool.writable().map_err(|reason| reason.to_string()),
+        if self.is_draining() {
+            return Err(DRAINING.to_owned());
         }
+        // Whoever asks how the daemon is must not cost a sink batches.
+        let wanted = self.in_flight.used().saturating_add(1);
+        self.spool.may_have_room(wanted).map_err(|reason| reason.to_string())?;
+        if self.in_flight.is_full() {
+            return Err(self.too_much_in_flight_text());
+        }
+        self.spool.writable().map_err(|reason| reason.to_string())
     }
 
     /// The answer for a connection beyond `limits.max_connections`.
@@ -215,7 +222,7 @@ impl Intake {
 
     fn unavailable(&self, bytes: u64) -> Option<Refusal> {
         if self.is_draining() {
-            return Some(Refusal::unavailable("the receiver is shutting down; send again"));
+            return Some(Refusal::unavailable(&DRAINING));
         }
         let wanted = self.in_flight.used().saturating_add(bytes.max(1));
         self.spool.room(wanted).err().map(|reason| Refusal::unavailable(&reason))

@@ -66,6 +66,14 @@ impl Spool {
         }
     }
 
+    /// The same without losing any: whether there is room, or some could be made.
+    pub fn may_have_room(&self, bytes: u64) -> Result<(), NoRoom> {
+        match self.room_as_it_is(bytes) {
+            Err(_) if self.can_shed() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
     fn room_as_it_is(&self, bytes: u64) -> Result<(), NoRoom> {
         let max_bytes = self.max_bytes();
         if self.size().1.saturating_add(bytes) > max_bytes {

@@ -55,6 +55,17 @@ impl Spool {
     }
 }
 
+impl Spool {
+    /// Whether there is a batch that could be dropped.
+    pub(super) fn can_shed(&self) -> bool {
+        let queue = self.queue();
+        let may_vanish =
+            |entry: &Entry| queue.cursors.values().all(|cursor| cursor.can_do_without(entry));
+        queue.cursors.values().any(|cursor| cursor.consumer.when_full == WhenFull::Drop)
+            && queue.waiting.values().any(may_vanish)
+    }
+}
+
 impl Cursor {
     /// Whether a batch may vanish for this consumer's sake. One that it has begun may not: a file
     /// would end in the middle of it.

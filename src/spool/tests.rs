@@ -338,7 +338,10 @@ fn a_full_spool_costs_only_those_who_may_lose() {
     assert_eq!(spool.room(20), full, "all of them are lacked by one who may not lose");
     assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 1));
     spool.advance(keeps, 4);
+    assert_eq!(spool.may_have_room(20), full);
     spool.release(keeps, 4).unwrap();
+    assert_eq!(spool.may_have_room(20), Ok(()));
+    assert_eq!(spool.size().0, 5, "who only asks makes nobody lose any");
     assert_eq!(spool.room(20), Ok(()));
     let waiting: Vec<_> = spool.queue().waiting.keys().copied().collect();
     assert_eq!(waiting, [1, 4, 5], "not the one that is begun, and no more than needed");
