@@ -35,7 +35,7 @@ use tracing::{debug, error, info, warn};
 
 use self::{
     current::Current,
-    reload::Reloader,
+    reload::{Reloader, Writers, with_writers},
     signals::{Asked, Signals},
     sinks::Sinks,
     sockets::Sockets,
@@ -199,6 +199,8 @@ impl Daemon {
             path: self.path.clone(),
             config: self.config.clone(),
             departed: Vec::new(),
+            // Validation has seen that no two of them have the same files.
+            writers: with_writers(Writers::new(), &self.config).unwrap_or_default(),
             log: self.log.clone(),
             manager: Arc::clone(&self.manager),
             spool: Arc::clone(&self.spool),

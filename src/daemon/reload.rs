@@ -2,7 +2,7 @@
 //! those who use it. If anything cannot be prepared, nothing changes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +26,7 @@ use crate::{
     http::Intake,
     logging::LogHandle,
     metrics::Metrics,
+    sink::template::PathTemplate,
     spool::Spool,
     tls::{self, Acceptor},
 };
@@ -37,6 +38,7 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     /// Endpoints that are gone: what came in by them goes where it was to go.
     pub(super) departed: Vec<Endpoint>,
+    pub(super) writers: Writers,
     pub(super) log: LogHandle,
     pub(super) manager: Arc<ServiceManager>,
     pub(super) spool: Arc<Spool>,
@@ -48,9 +50,13 @@ pub(super) struct Reloader {
     pub(super) sinks: Sinks,
 }
 
+/// Which sink has had which files since the start, by a sample of its path.
+pub(super) type Writers = BTreeMap<PathBuf, String>;
+
 /// What is to be exchanged.
 struct Prepared {
     config: Config,
+    writers: Writers,
     departed: Vec<Endpoint>,
     /// Keys that have changed, and are not taken over.
     need_restart: Vec<&'static str>,
@@ -90,6 +96,7 @@ impl Reloader {
     /// Reads files, so it may take a while.
     async fn prepare(&self) -> Result<Prepared, String> {
         let (old, departed) = (self.config.clone(), self.departed.clone());
+        let writers = self.writers.clone();
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
         let (intake, lingering) = (self.intake.take(), self.sinks.lingering());
         let path = self.path.clone();
@@ -97,6 +104,8 @@ impl Reloader {
             let new = config::load(&path).map_err(|problems| format!("\n{problems}"))?;
             let (config, need_restart) = without_restart(&old, new);
             check_sinks(&path, &old, &config, &lingering)?;
+            let writers = with_writers(writers, &config)
+                .map_err(|problem| format!("{}: {problem}", path.display()))?;
             let tls = tls::Prepared::load(&config.server.tls)
                 .map_err(|error| format!("server.tls: {error}"))?;
             let intake = intake.renewed(&config).map_err(|error| error.to_string())?;
@@ -107,15 +116,17 @@ impl Reloader {
             let plans = plans(&before, &after);
             // Last: from here on the spool keeps what they are to have.
             let added = added(&before, &after, &spool, &metrics)?;
-            Ok(Prepared { config, departed, need_restart, tls, intake, plans, added })
+            Ok(Prepared { config, writers, departed, need_restart, tls, intake, plans, added })
         });
         prepared.await.unwrap_or_else(|error| Err(format!("a defect: {error}")))
     }
 
     async fn exchange(&mut self, prepared: Prepared) {
-        let Prepared { config, departed, need_restart, tls, intake, plans, added } = prepared;
+        let Prepared { config, writers, departed, need_restart, tls, intake, plans, added } =
+            prepared;
         let old = std::mem::replace(&mut self.config, config);
         self.departed = departed;
+        self.writers = writers;
         let config = &self.config;
         self.metrics.show(&parts::names(config));
 
@@ -195,6 +206,33 @@ fn check_sinks(
         }
     }
     Ok(())
+}
+
+/// Adds the file sinks of a configuration. What a sink finds behind the length that it remembers of a
+/// file, it takes for its own: had another one written there meanwhile, records that are the same
+/// would be passed over. And one that is late may still be writing.
+///
+/// # Errors
+/// One of them has the files of another one.
+pub(super) fn with_writers(mut writers: Writers, config: &Config) -> Result<Writers, String> {
+    for SinkConfig { name, kind, .. } in &config.sinks {
+        let SinkKind::File(file) = kind else { continue };
+        let sample = PathTemplate::parse(&file.path)?.sample();
+        match writers.entry(sample) {
+            Entry::Vacant(free) => {
+                free.insert(name.clone());
+            }
+            Entry::Occupied(taken) if taken.get() == name => {}
+            Entry::Occupied(taken) => {
+                return Err(format!(
+                    "sink.{name}.file.path: sink {} has written to these files since the start: \
+                     take another path, or restart",
+                    taken.get()
+                ));
+            }
+        }
+    }
+    Ok(writers)
 }
 
 /// With endpoints that are gone, for those who ask where a batch is to go.

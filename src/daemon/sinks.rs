@@ -135,9 +135,8 @@ impl Sinks {
         self.spool.end(&ids, End::AtQueueEnd)
     }
 
-    /// Waits for those that were told to end, then starts what they are to be, and `added`: two of
-    /// them may have the same files, one after the other. `committed` is what [`Sinks::end`] said.
-    /// Names those that took too long.
+    /// Waits for those that were told to end, then starts what they are to be, and `added`.
+    /// `committed` is what [`Sinks::end`] said. Names those that took too long.
     pub(super) async fn settle(
         &mut self,
         added: Vec<Delivery>,
@@ -193,7 +192,9 @@ impl Sinks {
     pub(super) async fn replace(&mut self, delivery: Delivery) {
         let name = delivery.name().to_owned();
         match self.ending.remove(&name) {
-            Some((_, Some(Plan { sink, consumer }))) => {
+            Some((id, Some(Plan { sink, consumer }))) => {
+                // Here, not by its thread: it may be told to end again before that has opened it.
+                self.spool.go_on(id);
                 let cursors = self.spool.cursors();
                 let outcome = self.spawn(&name, move || {
                     let selection = Selection::new(&sink.choice);

@@ -99,6 +99,12 @@ impl PathTemplate {
         self.pieces.iter().map(text).collect()
     }
 
+    /// One of the files, by which two templates are compared: they name the same files if theirs is
+    /// the same.
+    pub fn sample(&self) -> PathBuf {
+        self.render("{endpoint}", "{dataset}", Timestamp::UNIX_EPOCH)
+    }
+
     /// Fills in. The time is given in UTC.
     pub fn render(&self, endpoint: &str, dataset: &str, time: Timestamp) -> PathBuf {
         let time = BrokenDownTime::from(time);

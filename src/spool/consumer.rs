@@ -119,6 +119,13 @@ impl Spool {
         begin
     }
 
+    /// Takes back that a consumer is to end.
+    pub fn go_on(&self, consumer: ConsumerId) {
+        if let Some(cursor) = self.queue().cursors.get_mut(&consumer) {
+            cursor.until = None;
+        }
+    }
+
     /// Lets another take the place of a consumer that has ended, behind the batch `handled`.
     pub fn resume(&self, place: ConsumerId, consumer: Consumer, handled: u64) {
         if let Some(cursor) = self.queue().cursors.get_mut(&place) {
@@ -127,9 +134,9 @@ impl Spool {
                 begun: cursor.begun,
                 released: cursor.released,
                 dropped: cursor.dropped,
+                until: cursor.until,
                 consumer,
                 handled,
-                until: None,
             };
         }
     }

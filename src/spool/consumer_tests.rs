@@ -35,12 +35,19 @@ fn a_consumer_ends_behind_what_was_committed_and_another_goes_on_there() {
     assert_eq!(rest(&spool, ends), [1, 2], "told twice, it does not get more");
     spool.release(ends, 2).unwrap();
 
+    spool.go_on(ends);
     spool.resume(ends, consumer(WhenFull::Block), 2);
     assert!(matches!(spool.next(ends, None), Next::Entry(entry) if entry.batch.sequence == 3));
     spool.end(&[ends], End::Now);
     assert_eq!(rest(&spool, ends), Vec::<u64>::new());
     assert!(matches!(spool.next(stays, None), Next::Entry(entry) if entry.batch.sequence == 1));
     assert!(spool.is_open());
+
+    // Told to end before the one that goes on has come.
+    spool.go_on(ends);
+    spool.end(&[ends], End::AtQueueEnd);
+    spool.resume(ends, consumer(WhenFull::Block), 3);
+    assert!(matches!(spool.next(ends, Some(Instant::now())), Next::Closed));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use jiff::Timestamp;
 use toml::Spanned;
 
 use super::{check_name, choice, file_sink, syslog};
@@ -131,8 +130,7 @@ fn file_sink(
     let place = path?;
     let (path, template) = absolute_template(&place, cx)?;
     file_sink::check(&place, &template.1, &options, cx);
-    let sample = template.1.render("{endpoint}", "{dataset}", Timestamp::UNIX_EPOCH);
-    if let Some(other) = seen.paths.insert(sample, name.to_owned()) {
+    if let Some(other) = seen.paths.insert(template.1.sample(), name.to_owned()) {
         cx.push(
             Diagnostic::at(template.0, format!("sink `{other}` writes to the same files"))
                 .hint("give each sink a path of its own"),

@@ -33,25 +33,30 @@ fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
 }
 
 #[test]
-fn a_sink_of_another_name_may_take_over_a_file() {
-    let daemon = Setup::new().table("sink.archive.file", "path = \"out/all\"").start();
-    let mut all = Vec::new();
-    for batch in 0..6 {
-        for part in 0..10 {
-            let records = numbered(batch * 10 + part, 20);
-            daemon.commit(&records);
-            all.extend(records);
-        }
-        // What was committed is delivered by the one that is there, before the next begins.
-        let name = format!("sink.by-{batch}.file");
-        reload(&daemon, &[("sink.archive.file", None), (&name, Some("path = \"out/all\""))]);
-        let (gone, there) =
-            (format!("\"by-{}\"", batch.wrapping_sub(1)), format!("\"by-{batch}\""));
-        let metrics = daemon.ask("/metrics").1;
-        assert!(!metrics.contains(&gone) && metrics.contains(&there), "{metrics}");
-    }
-    daemon.wait_file("out/all", &all);
-    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
+fn files_that_a_sink_has_had_are_not_for_another_one() {
+    let all = Some("path = \"out/all\"");
+    let setup = Setup::new().table("sink.archive.file", "path = \"out/all\"");
+    let daemon = setup.table("sink.other.file", "path = \"out/other\"").start();
+    let records = numbered(1, 20);
+    daemon.commit(&records);
+    let refused = |tables: &[(&str, Option<&str>)], times| {
+        daemon.setup().write_config_with(tables);
+        daemon.signal(Signal::HUP);
+        let said = daemon.wait_logs("reload: the configuration stays as it was", times);
+        let said = said.last().unwrap()["message"].as_str().unwrap().to_owned();
+        let want = " has written to these files since the start: take another path, or restart";
+        assert!(said.contains(want), "{said}");
+    };
+    // Renamed, swapped, and handed on when the first one is long gone.
+    refused(&[("sink.archive.file", None), ("sink.by.file", all)], 1);
+    refused(&[("sink.archive.file", Some("path = \"out/other\"")), ("sink.other.file", all)], 2);
+    reload(&daemon, &[("sink.archive.file", None)]);
+    refused(&[("sink.archive.file", None), ("sink.other.file", all)], 3);
+    // Its own it may have again.
+    reload(&daemon, &[("sink.archive.file", all)]);
+    let more = numbered(2, 20);
+    daemon.commit(&more);
+    daemon.wait_file("out/all", &[records, more].concat());
     daemon.stop().in_order();
 }
 
