@@ -28,8 +28,8 @@ use crate::{
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
-const WRONG_SECRET: &str =
-    "no or wrong secret: the daemon has other ones than the file, SIGHUP makes it read them";
+const WRONG_SECRET: &str = "no or wrong secret: the daemon has other ones than the file; SIGHUP \
+    makes it read them, or a restart if systemd's LoadCredential= copied them";
 
 /// A connection to the daemon of a configuration.
 pub(super) struct Daemon<'a> {
