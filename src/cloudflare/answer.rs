@@ -71,6 +71,14 @@ pub fn read(
 }
 
 impl Refusal {
+    /// Of what is not the API's only the beginning is quoted, so secrets have to go before: what is
+    /// left of one that was cut is not found any more.
+    #[must_use]
+    pub fn with_text(mut self, hide: impl Fn(&str) -> String) -> Self {
+        self.text = hide(&self.text);
+        self
+    }
+
     fn has(&self, codes: &[u64]) -> bool {
         let mut reasons =
             self.reasons.iter().flat_map(|r| std::iter::once(r).chain(&r.error_chain));

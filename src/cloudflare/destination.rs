@@ -65,13 +65,12 @@ pub fn check(text: &str) -> Result<(), String> {
 
 /// A destination without its secrets.
 pub fn masked(destination: &str) -> String {
-    let (address, query) = match destination.split_once('?') {
-        Some((address, query)) => (address, Some(query)),
-        None => (destination, None),
-    };
+    let (address, query) = parts(destination);
     let mut text = masked_address(address);
-    for (number, parameter) in query.iter().flat_map(|query| query.split('&')).enumerate() {
-        text.push(if number == 0 { '?' } else { '&' });
+    for (number, parameter) in query.split('&').enumerate() {
+        if number > 0 {
+            text.push('&');
+        }
         match parameter.split_once('=') {
             Some((name, value)) if is_secret(name, value) => {
                 text.extend([name, "=", HIDDEN]);
@@ -80,6 +79,15 @@ pub fn masked(destination: &str) -> String {
         }
     }
     text
+}
+
+/// What stands before the parameters, and those with what leads them in. Whoever forgot the `?` has
+/// written a secret into the path, or into the host's name.
+fn parts(destination: &str) -> (&str, &str) {
+    let lower = destination.to_ascii_lowercase();
+    let places = [lower.find(['?', '&']), lower.find("header_")];
+    let end = places.into_iter().flatten().min().unwrap_or(lower.len());
+    destination.split_at_checked(end).unwrap_or((destination, ""))
 }
 
 /// Sumo Logic's secret is the last part of the path; a password before the host is one everywhere.
@@ -97,20 +105,47 @@ fn masked_address(address: &str) -> String {
 }
 
 fn is_secret(name: &str, value: &str) -> bool {
-    !value.is_empty() && !PLAIN.contains(&name.to_ascii_lowercase().as_str())
+    let name = name.trim_start_matches(['?', '&']).to_ascii_lowercase();
+    !value.is_empty() && !PLAIN.contains(&name.as_str())
 }
 
-/// A text of Cloudflare's or of a server's without the secrets of `destination`, which it may quote,
-/// and without anything that a terminal would take for a command.
+/// A text of Cloudflare's or of a server's without the secrets of `destination`, and of any other that
+/// it may quote, and without anything that a terminal would take for a command. `destination` is empty
+/// if it is not known.
 pub fn cleaned(text: &str, destination: &str) -> String {
     let mut text = text.to_owned();
-    let query = destination.split_once('?').map_or("", |(_, query)| query);
+    let (_, query) = parts(destination);
     for (name, value) in query.split('&').filter_map(|parameter| parameter.split_once('=')) {
         if is_secret(name, value) {
             text = without(&without(&text, value), &decoded(value));
         }
     }
-    printable(&text)
+    printable(&without_parameters(&text))
+}
+
+/// Hides what stands behind the `=` of parameters, whosever they are.
+fn without_parameters(text: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.%".contains(c);
+    // A backslash, since in JSON that nobody has read `&` may be `\u0026`, and a quote has one in front.
+    let is_end = |c: char| c.is_whitespace() || c.is_control() || "&\"'<>\\`".contains(c);
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, behind)) = rest.split_once('=') {
+        let lead = before.trim_end_matches(is_name);
+        let name = before.strip_prefix(lead).unwrap_or_default();
+        let is_parameter =
+            lead.ends_with(['?', '&', ';', '\\']) || name.to_ascii_lowercase().contains("header_");
+        let end = behind.find(is_end).unwrap_or(behind.len());
+        let (value, after) = behind.split_at_checked(end).unwrap_or((behind, ""));
+        // As in `https://h/p?header_X=SECRET: timeout`.
+        let bare = value.trim_end_matches([':', ',', '.']);
+        shown.extend([before, "="]);
+        rest = behind;
+        if is_parameter && is_secret(name, bare) {
+            shown.extend([HIDDEN, value.strip_prefix(bare).unwrap_or_default()]);
+            rest = after;
+        }
+    }
+    shown + rest
 }
 
 /// A text without a secret, whether the word in front of it is there or not, as of `Bearer TOKEN`.
@@ -155,8 +190,7 @@ pub fn printable(text: &str) -> String {
 
 /// Scheme and host, for a table.
 pub fn place(destination: &str) -> String {
-    let address = destination.split_once('?').map_or(destination, |(address, _)| address);
-    let address = masked_address(address);
+    let address = masked_address(parts(destination).0);
     match address.split_once("://") {
         Some((scheme, rest)) => {
             let host = rest.split('/').next().unwrap_or_default();
@@ -207,9 +241,18 @@ mod tests {
             ("sumo://endpoint/receiver/v1/http/CODE", "sumo://endpoint/receiver/v1/http/***"),
             ("azure://c/d?sv=1&sig=x", "azure://c/d?sv=***&sig=***"),
             ("nonsense", "nonsense"),
+            // The ? was forgotten.
+            (
+                "https://h/p&header_X=s&format=cloudflare",
+                "https://h/p&header_X=***&format=cloudflare",
+            ),
+            ("https://h&header_X=s?y", "https://h&header_X=***"),
+            ("https://h/Header_X=s", "https://h/Header_X=***"),
+            ("https://h/p?key=a?b&x", "https://h/p?key=***&x"),
         ] {
             assert_eq!(masked(destination), want);
         }
+        assert_eq!(place("https://h&header_X=s"), "https://h");
         assert_eq!(place("https://h:1/p?x=y"), "https://h:1");
         assert_eq!(place("sumo://h/CODE"), "sumo://h");
         assert_eq!(place("?"), "-");
@@ -225,5 +268,32 @@ mod tests {
             cleaned(text, destination),
             "Post \"https://h/p?key=***\": got \\u{1b}[31m***\\u{7}\\nab, not ***"
         );
+        let forgotten = "https://h/p&header_X=hunter2";
+        assert_eq!(cleaned("got hunter2", forgotten), "got ***");
+    }
+
+    #[test]
+    fn a_destination_that_is_not_known_keeps_its_secrets_too() {
+        for (text, want) in [
+            (
+                r#"Post "https://h/p?header_X-Logpush-Secret=hunter2&format=a&sig=b=c": EOF"#,
+                r#"Post "https://h/p?header_X-Logpush-Secret=***&format=a&sig=***": EOF"#,
+            ),
+            (
+                "Post https://h/p?a=b&header_X=c: timeout",
+                "Post https://h/p?a=***&header_X=***: timeout",
+            ),
+            ("header_Authorization=Splunk%20a, and", "header_Authorization=***, and"),
+            (
+                r#"{\"url\":\"https://h?x=a\u0026sig=b\"}"#,
+                r#"{\"url\":\"https://h?x=***\u0026sig=***\"}"#,
+            ),
+            ("<a href='/?a=b&amp;c=d'>", "<a href='/?a=***&amp;c=***'>"),
+            ("header_X=\u{e9}\u{1b}b", "header_X=***\\u{1b}b"),
+            ("a=b, status = 401 (x=), =", "a=b, status = 401 (x=), ="),
+            ("?=", "?="),
+        ] {
+            assert_eq!(cleaned(text, ""), want);
+        }
     }
 }

@@ -191,11 +191,13 @@ fn update(options: &Update, out: &mut dyn Write) -> Result<(), Fatal> {
     refuse(&problems)?;
 
     let session = Session::new(&target.api)?;
+    let mut known = String::new();
     if !output.is_empty() || settings.all_fields {
         // They are replaced as a whole, so what they are is needed.
         let before = session.call(&Call::show(&session.scope, target.id), out)?;
         let before = before.map(typed::<Job>).transpose()?;
         let dataset = before.as_ref().map_or("(its dataset)", |job| &job.dataset);
+        known = before.as_ref().map(|job| job.destination_conf.clone()).unwrap_or_default();
         if settings.all_fields {
             output.field_names = Some(all_fields(&session, dataset, out)?);
         }
@@ -206,7 +208,7 @@ fn update(options: &Update, out: &mut dyn Write) -> Result<(), Fatal> {
         }
     }
     let call = Call::update(&session.scope, target.id, job.into());
-    let Some(result) = session.call(&call, out)? else { return Ok(()) };
+    let Some(result) = session.call_about(&call, &known, out)? else { return Ok(()) };
     if target.api.json {
         return Ok(session.print_json(result, out)?);
     }
@@ -313,7 +315,8 @@ fn validate(options: &Validate, out: &mut dyn Write) -> Result<(), Fatal> {
     let existence = session.call(&Call::exists(&session.scope, &sent), out)?;
     let Some((verdict, existence)) = verdict.zip(existence) else { return Ok(()) };
     if options.api.json {
-        session.print_json(json!({ "destination": verdict, "exists": existence }), out)?;
+        let both = json!({ "destination": verdict, "exists": existence });
+        session.print_json_about(both, &sent, out)?;
     }
     let Verdict { valid, message } = typed(verdict)?;
     if !valid {

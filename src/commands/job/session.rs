@@ -46,6 +46,16 @@ impl<'a> Session<'a> {
 
     /// Sends a request and gives back its result; in a dry run prints it, and there is none.
     pub(super) fn call(&self, call: &Call, out: &mut dyn Write) -> Result<Option<Value>, Fatal> {
+        self.call_about(call, "", out)
+    }
+
+    /// The same for a job whose destination is known; else that is empty.
+    pub(super) fn call_about(
+        &self,
+        call: &Call,
+        known: &str,
+        out: &mut dyn Write,
+    ) -> Result<Option<Value>, Fatal> {
         let Some(token) = &self.token else {
             self.print(call, out)?;
             return Ok(None);
@@ -66,22 +76,24 @@ impl<'a> Session<'a> {
         })?;
         let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let result = answer::read(answer.status, retry_after, &answer.text).map_err(|refusal| {
-            let text = format!("{} {} was refused: {refusal}", call.method, call.path);
-            Fatal::Unavailable(self.without_secrets(&text, call))
+            let hide = |text: &str| self.without_secrets(text, call, known);
+            let refusal = refusal.with_text(hide);
+            Fatal::Unavailable(hide(&format!(
+                "{} {} was refused: {refusal}",
+                call.method, call.path
+            )))
         })?;
         Ok(Some(result))
     }
 
-    fn without_secrets(&self, text: &str, call: &Call) -> String {
-        let sent = call.body.as_ref().and_then(|body| body.get("destination_conf"));
-        match sent.and_then(Value::as_str) {
-            Some(sent) if !self.api.show_secrets => text
-                .split('\n')
-                .map(|line| destination::cleaned(line, sent))
-                .collect::<Vec<_>>()
-                .join("\n"),
-            _ => text.to_owned(),
+    fn without_secrets(&self, text: &str, call: &Call, known: &str) -> String {
+        if self.api.show_secrets {
+            return text.to_owned();
         }
+        let sent = call.body.as_ref().and_then(|body| body.get("destination_conf"));
+        let sent = sent.and_then(Value::as_str).unwrap_or_default();
+        let hide = |line| destination::cleaned(&destination::cleaned(line, sent), known);
+        text.split('\n').map(hide).collect::<Vec<_>>().join("\n")
     }
 
     fn print(&self, call: &Call, out: &mut dyn Write) -> io::Result<()> {
@@ -102,9 +114,19 @@ impl<'a> Session<'a> {
     }
 
     /// Prints a value of the API's.
-    pub(super) fn print_json(&self, mut value: Value, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn print_json(&self, value: Value, out: &mut dyn Write) -> io::Result<()> {
+        self.print_json_about(value, "", out)
+    }
+
+    /// The same of a destination that is known; else that is empty.
+    pub(super) fn print_json_about(
+        &self,
+        mut value: Value,
+        known: &str,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         if !self.api.show_secrets {
-            hide_secrets(&mut value);
+            hide_secrets(&mut value, known);
         }
         writeln!(out, "{value:#}")
     }
@@ -132,19 +154,26 @@ fn headers(call: &Call, mut token: HeaderValue) -> HeaderMap {
     headers
 }
 
-/// In a job, or in each job of a list.
-fn hide_secrets(value: &mut Value) {
-    if let Value::Array(values) = value {
-        values.iter_mut().for_each(hide_secrets);
-    }
-    let Value::Object(members) = value else { return };
-    let Some(Value::String(sent)) = members.get("destination_conf").cloned() else { return };
-    for (name, hide) in [
-        ("destination_conf", (|_, sent| destination::masked(sent)) as fn(&str, &str) -> String),
-        ("error_message", destination::cleaned),
-    ] {
-        if let Some(Value::String(text)) = members.get_mut(name) {
-            *text = hide(text, &sent);
+/// In a job, in each job of a list, or in what is said of the destination `known`.
+fn hide_secrets(value: &mut Value, known: &str) {
+    let members = match value {
+        Value::Array(values) => {
+            return values.iter_mut().for_each(|value| hide_secrets(value, known));
+        }
+        Value::Object(members) => members,
+        _ => return,
+    };
+    let own = members.get("destination_conf").and_then(Value::as_str);
+    let known = own.unwrap_or(known).to_owned();
+    for (name, member) in members {
+        match (name.as_str(), member) {
+            ("destination_conf", Value::String(text)) => *text = destination::masked(text),
+            ("error_message" | "message", Value::String(text)) => {
+                *text = destination::cleaned(text, &known);
+            }
+            // What a job sends is its own affair: a filter may well hold an address with a query.
+            (_, member @ (Value::Object(_) | Value::Array(_))) => hide_secrets(member, &known),
+            _ => {}
         }
     }
 }
@@ -244,11 +273,15 @@ mod tests {
             "destination_conf": "https://h/p?header_X=hunter2",
             "error_message": "Post https://h/p?header_X=hunter2: timeout"
         }, {"id": 7}]);
-        hide_secrets(&mut jobs);
+        hide_secrets(&mut jobs, "");
         let want = json!([{
             "destination_conf": "https://h/p?header_X=***",
             "error_message": "Post https://h/p?header_X=***: timeout"
         }, {"id": 7}]);
         assert_eq!(jobs, want);
+        let mut verdict =
+            json!({"destination": {"message": "got hunter2"}, "filter": "?a=hunter2"});
+        hide_secrets(&mut verdict, "https://h/p?header_X=hunter2");
+        assert_eq!(verdict, json!({"destination": {"message": "got ***"}, "filter": "?a=hunter2"}));
     }
 }

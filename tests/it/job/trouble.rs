@@ -28,6 +28,22 @@ fn refusals_come_with_their_words_and_with_advice() {
     );
     assert!(!said.contains("hunter2"), "{said}");
 
+    // What it quotes is not always what it was sent, and not always in its own form.
+    let unsent = r#"Post "https://h.example/p?header_X-Logpush-Secret=hunter2-hunter2": EOF"#;
+    let chain =
+        serde_json::json!({ "success": false, "errors": [{ "code": 1, "message": unsent }] });
+    for words in [&["enable", "1"][..], &["disable", "1"], &["update", "1", "--name", "x"]] {
+        desk.api.answer_next(400, &[], &chain.to_string());
+        let said = desk.fails(words, 69, &[r#"header_X-Logpush-Secret=***": EOF"#]);
+        assert!(!said.contains("hunter2"), "{said}");
+        desk.api.answer_next(502, &[], &format!("{}{unsent}", "x".repeat(140)));
+        let said = desk.fails(words, 69, &["not as Cloudflare's API answers: xxx"]);
+        assert!(!said.contains("hunt"), "{said}");
+    }
+    desk.api.answer_next(400, &[], &chain.to_string());
+    let words = ["enable", "1", "--show-secrets"];
+    desk.fails(&words, 69, &["Secret=hunter2-hunter2"]);
+
     let refused = r#"{"success":false,"errors":[{"code":971,"message":"slow down"}]}"#;
     desk.api.answer_next(429, &[("Retry-After", "42")], refused);
     desk.fails(&["list"], 69, &["971 slow down", "try again in 42 s"]);
@@ -45,6 +61,25 @@ fn refusals_come_with_their_words_and_with_advice() {
     );
     assert_eq!(finished.exit, Exit::Code(69));
     assert!(finished.stderr.contains("9109"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_verdict_shows_no_secret_either() {
+    let desk = Desk::new(None);
+    // Nobody listens there, and the API says so with the URL.
+    let url = "https://127.0.0.1:1/x?header_X-A=hunter2-hunter2";
+    let valid = serde_json::json!({
+        "success": true,
+        "result": { "valid": false, "message": format!("Post \"{url}\": hunter2-hunter2") }
+    });
+    for (more, is_shown) in [(None, false), (Some("--show-secrets"), true)] {
+        desk.api.answer_next(200, &[], &valid.to_string());
+        let words = ["validate", "--json", "--destination", url];
+        let finished = desk.job(&words.into_iter().chain(more).collect::<Vec<_>>());
+        assert_eq!(finished.exit, Exit::Code(69), "{finished:?}");
+        assert_eq!(finished.stdout.contains("hunter2"), is_shown, "{}", finished.stdout);
+        assert!(finished.stdout.contains("header_X-A="), "{}", finished.stdout);
+    }
 }
 
 #[test]
