@@ -99,6 +99,11 @@ fn every_problem_has_its_place_and_what_to_do() {
         ("https://1.2.3/", Error, Some(9), "neither a name nor an IPv4"),
         ("https://h..example/", Error, Some(9), "is not the name of a host"),
         ("https://-h.example/", Error, Some(9), "is not the name of a host"),
+        // The ? was forgotten.
+        ("https://h.example&header_X=1", Error, Some(18), "a parameter stands in the host's name"),
+        ("https://h.example:1&a=@b", Error, Some(20), "a parameter stands in the host's name"),
+        ("https://h.exampleHeader_X=1", Error, Some(18), "a parameter stands in the host's name"),
+        ("https://h.example=hunter2", Error, Some(9), "`h.example...` is not the name of a host"),
         ("https://h.example:0/", Error, Some(18), "port"),
         ("https://h.example:/", Error, Some(18), "port"),
         ("https://h.example:+443/", Error, Some(18), "port"),

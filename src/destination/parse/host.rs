@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Part, Reader};
-use crate::config::HostPort;
+use crate::{config::HostPort, destination::HEADER_PREFIX};
 
 const DEFAULT_PORT: u16 = 443;
 
@@ -15,8 +15,22 @@ pub(super) struct Authority {
     pub(super) server: HostPort,
 }
 
+/// Where a parameter begins that should stand behind a `?`.
+fn parameter(authority: &str) -> Option<usize> {
+    let header = authority.to_ascii_lowercase().find(HEADER_PREFIX);
+    authority.find('&').into_iter().chain(header).min()
+}
+
 impl<'a> Reader<'a> {
     pub(super) fn authority(&mut self, authority: Part<'a>) -> Option<Authority> {
+        if let Some(place) = parameter(authority.text) {
+            self.error(
+                Some(authority.at + place),
+                "a parameter stands in the host's name",
+                "the first parameter begins with ?: write https://HOST/PATH?header_NAME=VALUE",
+            );
+            return None;
+        }
         // A user and a password are an error already, by the character.
         let server = match authority.text.rsplit_once('@') {
             Some((user, server)) => Part { text: server, at: authority.at + user.len() + 1 },
@@ -67,7 +81,10 @@ impl<'a> Reader<'a> {
             && labels().all(|label| !label.starts_with('-') && !label.ends_with('-'))
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
         if !fits {
-            let what = format!("`{}` is not the name of a host", name.escape_debug());
+            // Not what follows: it may be a secret that was meant for another place.
+            let (quoted, rest) = host.cut(|c| !c.is_ascii_alphanumeric() && !".-_".contains(c));
+            let more = if rest.text.is_empty() { "" } else { "..." };
+            let what = format!("`{}{more}` is not the name of a host", quoted.text);
             self.error(Some(host.at), what, "write a name that is in the DNS");
             return None;
         }
