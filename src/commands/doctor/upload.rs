@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     client::{self, Answer, ClientError, Request, connection::Connection},
+    cloudflare::destination::{cleaned, without},
     commands::gzip::gzip,
     destination::{Destination, Scheme},
 };
@@ -181,23 +182,20 @@ impl<'a> Uploader<'a> {
         (outcome, begun.elapsed())
     }
 
-    /// Some receivers say what they were sent.
-    fn without_secrets(&self, text: &str) -> String {
+    /// What a receiver says, as it may be shown. Some say what they were sent.
+    fn shown(&self, text: &str) -> String {
         let secrets = self.destination.headers.iter().filter(|(name, _)| !PLAIN.contains(name));
         let secrets = secrets.filter_map(|(_, value)| str::from_utf8(value.as_bytes()).ok());
-        // With and without the word in front, as of `Splunk TOKEN`.
-        let parts = secrets
-            .flat_map(|secret| [secret, secret.split_once(' ').map_or(secret, |(_, token)| token)]);
-        let parts = parts.filter(|part| !part.is_empty());
-        parts.fold(text.to_owned(), |text, part| text.replace(part, "***"))
+        let text = secrets.fold(text.to_owned(), |text, secret| without(&text, secret));
+        excerpt(&cleaned(&one_line(&text), &self.destination.path_and_query))
     }
 
     fn judge(&self, step: Step, answer: &Answer) -> Finding {
         let status = answer.status.as_u16();
-        let said = excerpt(&self.without_secrets(&answer.text));
+        let said = self.shown(&answer.text);
         if !answer.status.is_success() {
             let location = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok());
-            let location = location.map(without_query);
+            let location = location.map(|to| self.shown(&without_query(to)));
             let advice = status::advice(status, location.as_deref(), self.destination.scheme);
             let ours = match (said.is_empty(), &location) {
                 (false, _) => format!("{status}: {said}"),
@@ -217,7 +215,7 @@ impl<'a> Uploader<'a> {
             known.unwrap_or(Known { status: None, quarantined: None, text: None, code: None });
         match (self.destination.scheme, known) {
             (Scheme::Splunk, Known { code: Some(0), text: Some(text), .. }) => {
-                Finding::pass(step, format!("{status}: {text}"))
+                Finding::pass(step, format!("{status}: {}", self.shown(&text)))
             }
             (Scheme::Splunk, _) => Finding::warn(
                 step,
@@ -230,7 +228,7 @@ impl<'a> Uploader<'a> {
                 "records are JSON objects: if the endpoint has another format, that is as it should be",
             ),
             (_, Known { status: Some(word), .. }) => {
-                Finding::pass(step, format!("{status}: {}", word.replace('_', " ")))
+                Finding::pass(step, format!("{status}: {}", self.shown(&word).replace('_', " ")))
             }
             _ if answer.status == StatusCode::MULTI_STATUS => Finding::warn(
                 step,
@@ -276,12 +274,15 @@ fn unanswered(step: Step, error: &ClientError) -> Finding {
     words::of_exchange(error, Finding::fail(step, error.to_string(), advice))
 }
 
-/// The beginning of an answer, as one line.
-fn excerpt(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The beginning of a line.
+fn excerpt(line: &str) -> String {
     match line.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}...", line.get(..end).unwrap_or_default()),
-        None => line,
+        None => line.to_owned(),
     }
 }
 
@@ -296,10 +297,38 @@ mod tests {
 
     #[test]
     fn answers_are_shown_as_one_short_line() {
-        assert_eq!(excerpt(" a\r\n b\t\n"), "a b");
+        assert_eq!(excerpt(&one_line(" a\r\n b\t\n")), "a b");
         let long = "\u{e9}".repeat(SHOWN_CHARS + 1);
         assert_eq!(excerpt(&long), format!("{}...", "\u{e9}".repeat(SHOWN_CHARS)));
         assert_eq!(without_query("https://login.example/a?token=b#c"), "https://login.example/a");
+    }
+
+    #[test]
+    fn nothing_that_was_sent_is_shown() {
+        let tls = Arc::new(crate::tls::public(None).unwrap());
+        let judge = |url: &str, status: u16, text: &str| {
+            let destination = Destination::parse(url).unwrap().destination;
+            let uploader = Uploader::new(&destination, Arc::clone(&tls));
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = Answer { status, headers: HeaderMap::new(), text: text.to_owned() };
+            uploader.judge(Step::Check, &answer).ours
+        };
+        let url = "https://h/a/aa?key=hunter2&x=y%20z-z&header_X-A=a&header_X-B=Bearer%20hunter3";
+        let long = format!(r#"{{"status":"{}"}}"#, "x".repeat(1000));
+        for (status, text, want) in [
+            (403, "no key hunter2 at /a/aa", "403: no key *** at /a/aa"),
+            (403, "GET /a/aa?key=hun", "403: GET /a/aa?key=***"),
+            (403, "y\nz-z", "403: ***"),
+            (200, r#"{"status":"is_hunter2"}"#, "200: is ***"),
+            (200, r#"{"status":"hunter3"}"#, "200: ***"),
+            (200, &long, &format!("200: {}...", "x".repeat(SHOWN_CHARS))),
+        ] {
+            assert_eq!(judge(url, status, text), want);
+        }
+        let splunk =
+            "splunk://h/services/collector/raw?channel=1&header_Authorization=Splunk%20hunter2";
+        let text = r#"{"text":"hunter2","code":0}"#;
+        assert_eq!(judge(splunk, 200, text), "200: ***");
     }
 
     #[test]
