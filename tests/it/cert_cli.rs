@@ -154,6 +154,24 @@ fn a_key_that_is_there_is_used_and_never_overwritten() {
     holds(&good(cert(dir, &again)), &["was there, and is used"]);
     assert_eq!(fs::read(dir.join("a.example.com.key")).unwrap(), key);
 
+    // Nor by a request, under whatever name; nor is a certificate.
+    fs::hard_link(dir.join("a.example.com.key"), dir.join("linked")).unwrap();
+    for out in ["a.example.com.key", "./a.example.com.key", "linked"] {
+        let words = [&again[..], &["--out", out]].concat();
+        fails(&cert(dir, &words), 64, &["is the file of the key"]);
+    }
+    fs::remove_file(dir.join("linked")).unwrap();
+    let both = ["csr", "--name", "e.example.com", "--key", "new", "--out", "./new"];
+    fails(&cert(dir, &both), 64, &["is the file of the key"]);
+    let chain = Authority::new().pem();
+    fs::write(dir.join("fullchain.pem"), &chain).unwrap();
+    let words = [&again[..], &["--out", "fullchain.pem"]].concat();
+    fails(&cert(dir, &words), 74, &["fullchain.pem is there already", "no certificate request"]);
+    assert_eq!(fs::read_to_string(dir.join("fullchain.pem")).unwrap(), chain);
+    fs::remove_file(dir.join("fullchain.pem")).unwrap();
+    good(cert(dir, &[&again[..], &["--out", "request.pem"]].concat()));
+    assert_eq!(fs::read(dir.join("a.example.com.key")).unwrap(), key);
+
     // The forms that other programs write.
     openssl(dir, "ecparam -name prime256v1 -genkey -noout -out sec1.key");
     good(cert(dir, &["csr", "--name", "c.example.com", "--key", "sec1.key"]));
@@ -230,6 +248,9 @@ fn what_is_wrong_with_a_chain_is_said() {
 
     fails(&cert(dir, &["show", "key.pem"]), 78, &["no certificate in key.pem", "private key"]);
     fails(&cert(dir, &["show", "./missing.pem"]), 74, &["there is no file ./missing.pem"]);
+    for gone in ["fullchain-gone.pem", "gone.CRT", "gone.cer"] {
+        fails(&cert(dir, &["show", gone]), 74, &[&format!("there is no file {gone}")]);
+    }
     fails(&cert(dir, &["show", "self.pem", "--key", "missing.key"]), 74, &["missing.key"]);
     fails(&cert(dir, &["show", "self.pem", "--ca", "missing.pem"]), 74, &["missing.pem"]);
     let nobody = format!("127.0.0.1:{}", free_port());

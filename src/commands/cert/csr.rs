@@ -1,9 +1,9 @@
 //! `logpushd cert csr`: a key, and a request for an authority to sign.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -25,6 +25,7 @@ const CSR_MODE: u32 = 0o644;
 pub(super) fn run(csr: &Csr, out: &mut dyn Write) -> Result<(), Fatal> {
     let key_file = csr.key.clone().unwrap_or_else(|| PathBuf::from(format!("{}.key", stem(csr))));
     let csr_file = csr.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.csr", stem(csr))));
+    check_room(&csr_file, &key_file)?;
     let (key, is_new) = key(csr, &key_file)?;
     let request = request(csr, &key).map_err(|error| {
         Fatal::Config(format!("cannot make a request with {}: {error}", key_file.display()))
@@ -57,6 +58,48 @@ What comes next:
 /// The name as a file's name.
 fn stem(csr: &Csr) -> String {
     csr.name.replace('*', "wildcard")
+}
+
+/// Only a request is replaced by a request: a key would be gone for good, and a certificate from under
+/// a daemon that uses it.
+fn check_room(csr_file: &Path, key_file: &Path) -> Result<(), Fatal> {
+    let at = csr_file.display();
+    if csr_file == Path::new("-") {
+        return Ok(());
+    }
+    if is_same(csr_file, key_file) {
+        return Err(Fatal::Usage(format!(
+            "--out {at} is the file of the key: name another one for the request"
+        )));
+    }
+    let text = match fs::read(csr_file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(durable::at("reading", csr_file)(error).into()),
+    };
+    let requests =
+        ["-----BEGIN CERTIFICATE REQUEST-----", "-----BEGIN NEW CERTIFICATE REQUEST-----"];
+    let is_request =
+        requests.iter().any(|head| text.trim_ascii_start().starts_with(head.as_bytes()));
+    if text.is_empty() || is_request {
+        return Ok(());
+    }
+    Err(Fatal::Io(format!(
+        "{at} is there already, and is no certificate request: move it away, or name another file with --out"
+    )))
+}
+
+/// Whether two paths lead to one file, which need not be there.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        fs::canonicalize(path).or_else(|_| {
+            let folder = fs::canonicalize(durable::folder(path))?;
+            Ok::<_, io::Error>(folder.join(path.file_name().unwrap_or_default()))
+        })
+    };
+    let inode = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let same_place = place(one).is_ok_and(|one| place(other).is_ok_and(|other| one == other));
+    one == other || same_place || inode(one).is_some_and(|one| inode(other) == Some(one))
 }
 
 /// The key that is there, or a new one that is written down; and whether it is new.

@@ -61,8 +61,13 @@ fn target(text: &str) -> Result<Target, Fatal> {
     if Path::new(text).exists() {
         return Ok(Target::File(text.into()));
     }
-    let is_path = text.contains('/') && !text.starts_with("https://");
-    let uri: Option<Uri> = uri.parse().ok().filter(|_| !is_path);
+    let is_path = !text.starts_with("https://") && (text.contains('/') || has_file_ending(text));
+    if is_path {
+        return Err(Fatal::Io(format!(
+            "there is no file {text}: look for a slip; a server is HOST or HOST:PORT"
+        )));
+    }
+    let uri: Option<Uri> = uri.parse().ok();
     let server = uri.as_ref().and_then(|uri| {
         let host = uri.host()?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -76,6 +81,12 @@ fn target(text: &str) -> Result<Target, Fatal> {
     server.map(Target::Server).ok_or_else(|| {
         Fatal::Io(format!("there is no file {text}, and it is no server as HOST:PORT"))
     })
+}
+
+/// No name in the DNS ends like this.
+fn has_file_ending(text: &str) -> bool {
+    let ending = Path::new(text).extension().unwrap_or_default();
+    ["pem", "crt", "cer"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 /// What was found, and where.
