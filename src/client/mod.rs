@@ -5,14 +5,18 @@
 
 pub mod connection;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, StatusCode};
 use rustls::ClientConfig;
 use tokio::{
     runtime::{Builder, Runtime},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use self::connection::Connection;
@@ -89,25 +93,45 @@ impl Client {
     /// # Errors
     /// The first step that failed, and how. Whatever the server answers is no error.
     pub fn send(&mut self, request: &Request) -> Result<Answer, ClientError> {
+        self.send_within(request, Duration::MAX)
+    }
+
+    /// The same, from the first step to the end of the answer, within a time.
+    ///
+    /// # Errors
+    /// As [`Self::send`], or the time has passed.
+    pub fn send_within(
+        &mut self,
+        request: &Request,
+        limit: Duration,
+    ) -> Result<Answer, ClientError> {
+        let begun = Instant::now();
         let is_fresh = self.connection.is_none();
-        match self.try_send(request) {
-            Err(_) if !is_fresh => {
-                self.connection = None;
-                self.try_send(request)
+        match self.try_send(request, limit) {
+            // A server that does not answer has not closed anything, and has the request.
+            Err(error) if !is_fresh && error.kind != Some(io::ErrorKind::TimedOut) => {
+                self.try_send(request, limit.saturating_sub(begun.elapsed()))
             }
             outcome => outcome,
         }
     }
 
-    fn try_send(&mut self, request: &Request) -> Result<Answer, ClientError> {
-        self.connect()?;
-        let Some(connection) = &mut self.connection else {
-            return Err(ClientError::new(Step::Connect, &self.server, &"not connected"));
+    fn try_send(&mut self, request: &Request, limit: Duration) -> Result<Answer, ClientError> {
+        let Self { server, tls, runtime, connection } = self;
+        // Put back only if it bears another request.
+        let open = connection.take().filter(|open| !open.is_closed());
+        let exchange = async {
+            let mut open = match open {
+                Some(open) => open,
+                None => Connection::open(server, Arc::clone(tls)).await?,
+            };
+            let answer = open.exchange(request).await?;
+            Ok((open, answer))
         };
-        let answer = self.runtime.block_on(connection.exchange(request));
-        if answer.is_err() {
-            self.connection = None;
-        }
-        answer
+        let outcome = runtime.block_on(async { timeout(limit, exchange).await });
+        let (open, answer) =
+            outcome.unwrap_or_else(|_| Err(ClientError::late(Step::Exchange, server, limit)))?;
+        *connection = Some(open);
+        Ok(answer)
     }
 }

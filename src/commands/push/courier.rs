@@ -30,6 +30,9 @@ const PLAIN: [HeaderName; 3] = [CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT];
 /// Of what a server says this much is quoted.
 const QUOTED_CHARS: usize = 500;
 
+/// An answer may take this long, even if there is no time left to try again.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+
 /// What ends a push before its end: asked for, or since somebody was refused.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
@@ -166,12 +169,13 @@ impl Courier {
             body: body.gzip.clone(),
         };
         let mut backoff = Backoff::new();
-        let mut failing_since = None;
+        let since = Instant::now();
         loop {
             if self.stop.is_asked() {
                 return Err(Failure::Interrupted);
             }
-            let (why, demanded) = match self.client.send(&request) {
+            let left = self.route.give_up_after.saturating_sub(since.elapsed());
+            let (why, demanded) = match self.client.send_within(&request, left.max(LEAST_WAIT)) {
                 Ok(answer) if answer.status.is_success() => {
                     self.note(body, &answer);
                     return Ok(());
@@ -182,9 +186,9 @@ impl Courier {
                 Ok(answer) => return Err(Failure::Refused(self.route.refusal(&answer))),
                 Err(error) => (error.to_string(), None),
             };
-            let since = *failing_since.get_or_insert_with(Instant::now);
             let pause = demanded.unwrap_or_else(|| backoff.next());
-            if since.elapsed() + pause > self.route.give_up_after {
+            // Not the sum of the two: a server may ask for more than there is of time.
+            if pause > self.route.give_up_after.saturating_sub(since.elapsed()) {
                 let (tried, pause) = (since.elapsed().as_secs(), pause.as_secs());
                 return Err(Failure::Unreachable(format!(
                     "given up after {tried} s, with {pause} s more to wait (--give-up-after): {why}"

@@ -22,6 +22,9 @@ use crate::support::{
 /// Status, headers and text.
 type Said = (u16, &'static [(&'static str, &'static str)], &'static str);
 
+/// No status: there is no answer at all.
+const HANGS: u16 = 0;
+
 /// A server that gives the answers that it was told to, the last of them again and again.
 struct Stubborn {
     setup: Setup,
@@ -53,6 +56,10 @@ impl Stubborn {
                         let mut seen = noted.lock().unwrap();
                         let (status, headers, text) = answers[seen.len().min(answers.len() - 1)];
                         seen.push((Instant::now(), request.clone()));
+                        drop(seen);
+                        if status == HANGS {
+                            thread::sleep(Duration::from_secs(600));
+                        }
                         let own = |(name, value): &(&str, &str)| {
                             ((*name).to_owned(), (*value).to_owned())
                         };
@@ -132,6 +139,27 @@ fn what_never_passes_is_given_up() {
         &["3600 s more to wait (--give-up-after)", "later"],
     );
     assert_eq!(later.count(), 1);
+    // Or later than any.
+    let never = Stubborn::new(&[(503, &[("Retry-After", "18446744073709551615")], "never")]);
+    never.setup.write("1", "{}\n");
+    fails(&finish(&mut never.push(&["1"])), 69, &["18446744073709551615 s more to wait", "never"]);
+    assert_eq!(never.count(), 1);
+}
+
+#[test]
+fn a_server_that_hangs_is_given_up_in_time() {
+    let server = Stubborn::new(&[(200, &[], ""), (HANGS, &[], "")]);
+    server.setup.write("records", numbered(1, 20));
+    let begun = Instant::now();
+    let words = ["records", "--max-records", "10", "--give-up-after", "3s"];
+    let finished = finish(&mut server.push(&words));
+    fails(
+        &finished,
+        69,
+        &["records: 10 records taken, then: given up after ", "no answer within "],
+    );
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert_eq!(server.count(), 2, "what it has is not sent twice");
 }
 
 #[test]
