@@ -1,9 +1,9 @@
 //! Where Cloudflare is to find the daemon: a name that its certificate is for, and a port.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
-    config::{Config, HostPort, Tls},
+    config::{Config, HostPort, Tls, check_domain},
     fatal::Fatal,
     tls,
 };
@@ -82,6 +82,10 @@ fn read(said: &str) -> Result<(Option<String>, Option<u16>), Fatal> {
             (host, Some(number.ok_or_else(wrong)?))
         }
     };
+    if !host.is_empty() && host.parse::<Ipv4Addr>().is_err() {
+        check_domain(host)
+            .map_err(|advice| Fatal::Usage(format!("--host {}: {advice}", said.escape_debug())))?;
+    }
     Ok(((!host.is_empty()).then(|| host.to_owned()), port))
 }
 

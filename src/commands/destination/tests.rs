@@ -124,7 +124,16 @@ fn a_name_that_cannot_be_known_must_be_said() {
     for wrong in ["a:0", "a:b", "a:65536", "a:1:2"] {
         assert!(folder.refuses(&said(wrong)).contains("NAME:PORT"), "{wrong}");
     }
-    assert!(folder.refuses(&said("b c")).contains("a space"), "as Cloudflare refuses it");
+    for (wrong, says) in [
+        ("b c", "--host b c: a name is labels"),
+        ("logs.example.com/", "the name alone"),
+        ("a@logs.example.com:443", "the name alone"),
+        ("b\u{fc}cher.example", "Punycode"),
+        ("h&header_X=1", "a name is labels"),
+    ] {
+        let error = folder.refuses(&said(wrong));
+        assert!(error.contains(says), "{says:?} not in {error}");
+    }
     let entries = folder.entries(&said("192.0.2.1"));
     assert!(entries[0].warnings.iter().any(|text| text.contains("IP SAN")), "{entries:?}");
 }
