@@ -40,6 +40,12 @@ fn refusals_come_with_their_words_and_with_advice() {
         let said = desk.fails(words, 69, &["not as Cloudflare's API answers: xxx"]);
         assert!(!said.contains("hunt"), "{said}");
     }
+    // It was read before, so its secret is known wherever it stands.
+    let job = r#"{"id":1,"dataset":"dns_logs","destination_conf":"https://h/p?header_X=hunter2-hunter2","output_options":{}}"#;
+    desk.api.answer_next(200, &[], &format!(r#"{{"success":true,"result":{job}}}"#));
+    let bare = r#"{"success":false,"errors":[{"code":1,"message":"got hunter2-hunter2"}]}"#;
+    desk.api.answer_next(400, &[], bare);
+    desk.fails(&["update", "1", "--timestamp-format", "unix"], 69, &["1 got ***"]);
     desk.api.answer_next(400, &[], &chain.to_string());
     let words = ["enable", "1", "--show-secrets"];
     desk.fails(&words, 69, &["Secret=hunter2-hunter2"]);
