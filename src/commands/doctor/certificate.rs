@@ -27,16 +27,20 @@ pub(super) fn findings(
     ca_file: Option<&Path>,
     now: Timestamp,
 ) -> Vec<Finding> {
-    let chain: Vec<_> = observed.chain.iter().filter_map(|der| Certificate::parse(der)).collect();
-    let Some((leaf, others)) = chain.split_first() else {
+    // The first one is the server's own; what cannot be read behind it only says less.
+    let own = observed.chain.split_first();
+    let Some((leaf, others)) = own.and_then(|(own, others)| {
+        let others: Vec<_> = others.iter().filter_map(|der| Certificate::parse(der)).collect();
+        Some((Certificate::parse(own)?, others))
+    }) else {
         let advice = "have it issued anew, in the usual form";
         return vec![Finding::fail(Step::Certificate, "the certificate cannot be read", advice)];
     };
     vec![
-        described(leaf, others.len()),
-        expiry(leaf, now),
-        name(leaf, &observed.name, host),
-        trust(leaf, others, &observed.trust, ca_file),
+        described(&leaf, observed.chain.len() - 1),
+        expiry(&leaf, now),
+        name(&leaf, &observed.name, host),
+        trust(&leaf, &others, &observed.trust, ca_file),
     ]
 }
 
@@ -306,10 +310,18 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_is_said() {
-        let chain = vec![CertificateDer::from(vec![1, 2, 3])];
-        let observed = Observed { chain, name: Ok(()), trust: Ok(()) };
+        let damaged = CertificateDer::from(vec![1, 2, 3]);
+        let other = made(&params(&[]));
+        // Another one behind it is not taken for the server's own.
+        for chain in [vec![], vec![damaged.clone()], vec![damaged.clone(), other.clone()]] {
+            let observed = Observed { chain, name: Ok(()), trust: Ok(()) };
+            let findings = findings(&observed, "localhost", None, Timestamp::UNIX_EPOCH);
+            assert_eq!(findings.len(), 1);
+            assert_eq!(findings[0].outcome, Outcome::Fail);
+            assert_eq!(findings[0].ours, "the certificate cannot be read");
+        }
+        let observed = Observed { chain: vec![other, damaged], name: Ok(()), trust: Ok(()) };
         let findings = findings(&observed, "localhost", None, Timestamp::UNIX_EPOCH);
-        assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].outcome, Outcome::Fail);
+        assert!(findings[0].ours.ends_with("sent with 1 more"), "{:?}", findings[0]);
     }
 }
