@@ -7,12 +7,13 @@
     reason = "the methods themselves are not general enough over the reader's lifetimes"
 )]
 
+mod der;
 mod name;
 mod time;
 
 use std::{fmt, net::IpAddr};
 
-use yasna::{ASN1Result, BERReaderSeq, Tag, models::TaggedDerValue};
+use yasna::{ASN1Result, BERReader, BERReaderSeq, Tag, models::TaggedDerValue};
 
 pub use self::name::Name;
 use self::{name::shown, time::unix_seconds};
@@ -80,15 +81,14 @@ impl Certificate {
     /// is not there.
     pub fn parse(der: &[u8]) -> Option<Self> {
         // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }
-        let raw = yasna::parse_der(der, |certificate| {
+        let raw = der::parse(der, |certificate| {
             certificate.read_sequence(|fields| {
                 let raw = fields.next().read_sequence(Raw::read)?;
                 fields.next().read_der()?;
                 fields.next().read_der()?;
                 Ok(raw)
             })
-        })
-        .ok()?;
+        })?;
         let [not_before, not_after] =
             raw.validity.map(|time| unix_seconds(time.tag(), time.value()));
         Some(Self {
@@ -140,16 +140,21 @@ impl Raw {
         tbs.read_optional(|field| {
             field.read_tagged(Tag::context(3), |list| {
                 list.read_sequence_of(|extension| {
-                    extension.read_sequence(|fields| {
-                        let number = fields.next().read_oid()?.to_string();
-                        fields.read_default(false, |it| it.read_bool())?; // critical
-                        extensions.push((number, fields.next().read_bytes()?));
-                        Ok(())
-                    })
+                    extensions.push(Self::read_extension(extension)?);
+                    Ok(())
                 })
             })
         })?;
         Ok(Self { serial, issuer, validity, subject, key, extensions })
+    }
+
+    fn read_extension(extension: BERReader<'_, '_>) -> ASN1Result<(String, Vec<u8>)> {
+        extension.read_sequence(|fields| {
+            let number = fields.next().read_oid()?.to_string();
+            // Critical or not. DER leaves the default out, but not every issuer does.
+            fields.read_optional(|it| it.read_bool())?;
+            Ok((number, fields.next().read_bytes()?))
+        })
     }
 }
 
@@ -160,11 +165,11 @@ impl Extensions {
             match number.as_str() {
                 "2.5.29.17" => known.read_names(content),
                 "2.5.29.19" => {
-                    let is_authority = yasna::parse_der(content, |constraints| {
+                    let is_authority = der::parse(content, |constraints| {
                         constraints.read_sequence(|fields| {
-                            let is_authority = fields.read_default(false, |it| it.read_bool())?;
+                            let is_authority = fields.read_optional(|it| it.read_bool())?;
                             fields.read_optional(|it| it.read_u64())?;
-                            Ok(is_authority)
+                            Ok(is_authority.unwrap_or(false))
                         })
                     });
                     known.is_authority = is_authority.unwrap_or(false);
@@ -180,7 +185,7 @@ impl Extensions {
     // SubjectAltName ::= SEQUENCE OF CHOICE { [2] dNSName, [7] iPAddress, ... }
     fn read_names(&mut self, content: &[u8]) {
         let names =
-            yasna::parse_der(content, |names| names.collect_sequence_of(|it| it.read_tagged_der()));
+            der::parse(content, |names| names.collect_sequence_of(|it| it.read_tagged_der()));
         for name in names.unwrap_or_default() {
             let value = name.value();
             if name.tag() == Tag::context(2) {
@@ -200,7 +205,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 // AuthorityInfoAccess ::= SEQUENCE OF SEQUENCE { method OID, location }
 fn has_issuer_url(content: &[u8]) -> bool {
-    let methods = yasna::parse_der(content, |list| {
+    let methods = der::parse(content, |list| {
         list.collect_sequence_of(|entry| {
             entry.read_sequence(|fields| {
                 let method = fields.next().read_oid()?.to_string();
@@ -214,7 +219,7 @@ fn has_issuer_url(content: &[u8]) -> bool {
 
 // SubjectPublicKeyInfo ::= SEQUENCE { SEQUENCE { algorithm OID, parameters OPTIONAL }, key BIT STRING }
 fn key_type(der: &[u8]) -> Option<KeyType> {
-    let (algorithm, parameters, key) = yasna::parse_der(der, |info| {
+    let (algorithm, parameters, key) = der::parse(der, |info| {
         info.read_sequence(|fields| {
             let (algorithm, parameters) = fields.next().read_sequence(|algorithm| {
                 let number = algorithm.next().read_oid()?.to_string();
@@ -223,24 +228,23 @@ fn key_type(der: &[u8]) -> Option<KeyType> {
             let (key, _) = fields.next().read_bitvec_bytes()?;
             Ok((algorithm, parameters, key))
         })
-    })
-    .ok()?;
+    })?;
     Some(match algorithm.as_str() {
         "1.2.840.113549.1.1.1" => {
-            let modulus = yasna::parse_der(&key, |key| {
+            let modulus = der::parse(&key, |key| {
                 key.read_sequence(|numbers| {
                     let (modulus, _) = numbers.next().read_bigint_bytes()?;
                     numbers.next().read_bigint_bytes()?;
                     Ok(modulus)
                 })
             });
-            let modulus = modulus.ok()?;
+            let modulus = modulus?;
             let mut digits = modulus.iter().skip_while(|byte| **byte == 0);
             let first = digits.next().map_or(0, |byte| 8 - byte.leading_zeros() as usize);
             KeyType::Rsa(first + 8 * digits.count())
         }
         "1.2.840.10045.2.1" => {
-            let curve = parameters.and_then(|der| yasna::parse_der(&der, |it| it.read_oid()).ok());
+            let curve = parameters.and_then(|der| der::parse(&der, |it| it.read_oid()));
             KeyType::Ec(match curve?.to_string().as_str() {
                 "1.2.840.10045.3.1.7" => "P-256".to_owned(),
                 "1.3.132.0.34" => "P-384".to_owned(),
@@ -338,6 +342,24 @@ mod tests {
         };
         assert_eq!(certificate.extensions, wanted);
         assert_eq!(certificate.subject.to_string(), "(no name)");
+    }
+
+    #[test]
+    fn a_default_that_is_written_out_is_read() {
+        // critical FALSE, and basicConstraints with cA FALSE.
+        let written = yasna::construct_der(|extension| {
+            extension.write_sequence(|fields| {
+                let number = yasna::models::ObjectIdentifier::from_slice(&[2, 5, 29, 19]);
+                fields.next().write_oid(&number);
+                fields.next().write_bool(false);
+                fields.next().write_bytes(&[0x30, 3, 1, 1, 0]);
+            });
+        });
+        let extension = der::parse(&written, Raw::read_extension).unwrap();
+        assert_eq!(extension, ("2.5.29.19".to_owned(), vec![0x30, 3, 1, 1, 0]));
+        assert!(!Extensions::read(&[extension]).is_authority);
+        let authority = ("2.5.29.19".to_owned(), vec![0x30, 3, 1, 1, 0xff]);
+        assert!(Extensions::read(&[authority]).is_authority);
     }
 
     #[test]

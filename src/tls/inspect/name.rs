@@ -2,6 +2,8 @@
 
 use yasna::tags::TAG_BMPSTRING;
 
+use super::der;
+
 /// A distinguished name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Name {
@@ -15,7 +17,7 @@ impl Name {
     pub(super) fn parse(der: Vec<u8>) -> Option<Self> {
         let mut parts = Vec::new();
         // Name ::= SEQUENCE OF SET OF SEQUENCE { type OID, value }
-        yasna::parse_der(&der, |name| {
+        der::parse(&der, |name| {
             name.read_sequence_of(|rdn| {
                 rdn.read_set_of(|attribute| {
                     attribute.read_sequence(|fields| {
@@ -27,8 +29,7 @@ impl Name {
                     })
                 })
             })
-        })
-        .ok()?;
+        })?;
         Some(Self { der, parts })
     }
 
