@@ -7,8 +7,8 @@ use tokio::sync::{Notify, futures::Notified};
 use tracing::warn;
 
 use super::{
-    Identity, Loaded, Renewal, STANDS_ALONE, TlsError, Validity, challenge::Challenges, load,
-    self_signed, watch::Stamp,
+    Identity, Loaded, Renewal, TlsError, Validity, challenge::Challenges, load, self_signed,
+    watch::Stamp,
 };
 use crate::config;
 
@@ -114,7 +114,7 @@ impl Acceptor {
     pub fn validity(&self) -> Option<(Validity, Renewal)> {
         self.get(|state| {
             let certificate = state.loaded.certificate.as_ref()?;
-            Some((certificate.validity, Renewal::from(&state.tls)))
+            Some((certificate.validity?, Renewal::from(&state.tls)))
         })
     }
 
@@ -123,7 +123,7 @@ impl Acceptor {
         self.get(|state| {
             let certificate = state.loaded.certificate.as_ref();
             let ours = certificate.filter(|_| state.origin == Origin::Files);
-            Some((state.tls.acme.clone()?, ours.map(|certificate| certificate.validity)))
+            Some((state.tls.acme.clone()?, ours.and_then(|certificate| certificate.validity)))
         })
     }
 
@@ -192,8 +192,8 @@ impl State {
         // Before they are read: what changes meanwhile is then seen as a change.
         let stamp = Stamp::of(tls);
         let loaded = load(tls)?;
-        if loaded.certificate.as_ref().is_some_and(|identity: &Identity| identity.stands_alone) {
-            warn!(cert_file = %tls.cert_file.display(), "{STANDS_ALONE}");
+        for oddity in loaded.certificate.iter().flat_map(Identity::oddities) {
+            warn!(cert_file = %tls.cert_file.display(), "{oddity}");
         }
         Ok(Self { tls: tls.clone(), stamp, loaded, origin: Origin::Files })
     }

@@ -68,8 +68,8 @@ impl Loaded {
 /// The server's own certificate, with its key.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// From when to when.
-    pub validity: Validity,
+    /// From when to when. `None` if that cannot be read: rustls takes what we do not understand.
+    pub validity: Option<Validity>,
     /// It stands alone, and another one issued it: intermediates are probably missing, and then
     /// Cloudflare refuses the connection.
     pub stands_alone: bool,
@@ -90,27 +90,45 @@ impl Identity {
     ) -> Result<Self, TlsError> {
         let chain = certificates_in(chain, cert_file, Role::Certificate)?;
         let key = key_in(key, key_file)?;
-        let unusable = || TlsError::UnreadableCertificate { path: cert_file.into() };
-        let leaf =
-            chain.first().and_then(|first| Certificate::parse(first)).ok_or_else(unusable)?;
-        let stands_alone = chain.len() == 1 && !leaf.is_self_issued();
-        let validity = Validity { not_before: leaf.not_before, not_after: leaf.not_after };
+        let leaf = chain.first().and_then(|first| Certificate::parse(first));
+        let stands_alone =
+            chain.len() == 1 && leaf.as_ref().is_some_and(|leaf| !leaf.is_self_issued());
+        let validity =
+            leaf.map(|leaf| Validity { not_before: leaf.not_before, not_after: leaf.not_after });
         let certified = certify(chain, key, &aws_lc_rs::default_provider(), (cert_file, key_file))?;
         Ok(Self { validity, stands_alone, certified: Arc::new(certified) })
+    }
+
+    /// Itself if its end is known: else nobody could say when to renew it.
+    fn dated(self, path: &Path) -> Result<Self, TlsError> {
+        match self.validity {
+            Some(_) => Ok(self),
+            None => Err(TlsError::UnreadableCertificate { path: path.into() }),
+        }
     }
 
     /// What will keep Cloudflare from connecting, now or soon.
     pub fn warnings(&self, tls: &config::Tls) -> Vec<String> {
         let now = jiff::Timestamp::now().as_second();
-        let expiry = Expiry::of(self.validity, tls.into(), now);
-        let expiry = expiry.map(|expiry| expiry.text(self.validity, tls.into()));
-        let chain = self.stands_alone.then(|| STANDS_ALONE.to_owned());
-        expiry.into_iter().chain(chain).collect()
+        let expiry = self.validity.and_then(|validity| {
+            let expiry = Expiry::of(validity, tls.into(), now)?;
+            Some(expiry.text(validity, tls.into()))
+        });
+        expiry.into_iter().chain(self.oddities().map(str::to_owned)).collect()
+    }
+
+    /// What is wrong with it at any time.
+    fn oddities(&self) -> impl Iterator<Item = &'static str> {
+        let unread = self.validity.is_none().then_some(UNREAD);
+        unread.into_iter().chain(self.stands_alone.then_some(STANDS_ALONE))
     }
 }
 
 const STANDS_ALONE: &str =
     "cert_file holds a single certificate: cloudflare needs the intermediates behind it, too";
+
+const UNREAD: &str = "what stands in the first certificate of cert_file cannot be read: it is used, but nobody is told \
+                      when it expires, and cloudflare may refuse it: have it issued anew, in the usual form";
 
 /// Reads and checks certificate, key and client authorities. Writes nothing.
 ///
@@ -118,7 +136,11 @@ const STANDS_ALONE: &str =
 /// A file cannot be read, does not hold what it should, or key and certificate do not belong
 /// together. The message says which file and what to do.
 pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
-    let certificate = match Identity::read(tls) {
+    let read = Identity::read(tls).and_then(|certificate| match tls.acme {
+        Some(_) => certificate.dated(&tls.cert_file),
+        None => Ok(certificate),
+    });
+    let certificate = match read {
         Ok(certificate) => Some(certificate),
         // It was not there yet, or what is there will be replaced: that is what ACME is for.
         Err(error) if tls.acme.is_some() && !error.is_denied() => {
@@ -138,7 +160,7 @@ pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
 /// # Errors
 /// As [`load`].
 pub fn check_pem(pem: &[u8], path: &Path) -> Result<(), TlsError> {
-    Identity::of((pem, path), (pem, path)).map(drop)
+    Identity::of((pem, path), (pem, path))?.dated(path).map(drop)
 }
 
 /// The certificates in PEM that was read from `path`; at least one.

@@ -43,12 +43,46 @@ fn the_whole_chain_is_offered_and_its_leaf_s_expiry_known() {
     let loaded = load(&tls).unwrap();
     let certificate = loaded.certificate.unwrap();
     assert!(!certificate.stands_alone);
-    assert_eq!(certificate.validity.not_after, 1_893_542_400);
+    assert_eq!(certificate.validity.unwrap().not_after, 1_893_542_400);
     assert_eq!(loaded.config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
 
     let reversed = format!("{}{leaf}", authority.pem());
     let error = load(&files(&dir, &reversed, &key.serialize_pem())).unwrap_err().to_string();
     assert!(error.contains("certificate number 2"), "{error}");
+}
+
+#[test]
+fn a_certificate_of_which_only_the_end_cannot_be_read_is_used() {
+    let dir = TempDir::new().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2030, 1, 2);
+    let mut der = params.self_signed(&key).unwrap().der().to_vec();
+    let end = b"300102000000Z";
+    let at = der.windows(end.len()).position(|part| part == end).unwrap();
+    der[at + end.len() - 1] = b'+';
+    let (cert, key) = (dir.path().join("odd.der"), key.serialize_pem());
+    fs::write(&cert, der).unwrap();
+    let pem = Command::new("openssl").args(["x509", "-inform", "DER", "-in"]).arg(&cert).output();
+    let pem = String::from_utf8(pem.unwrap().stdout).unwrap();
+
+    let mut tls = files(&dir, &pem, &key);
+    let identity = load(&tls).unwrap().certificate.unwrap();
+    assert_eq!(identity.validity, None);
+    assert_eq!(identity.warnings(&tls), [UNREAD]);
+    assert!(Acceptor::new(&tls).unwrap().validity().is_none());
+
+    // What is to be renewed must be known.
+    let error = check_pem(format!("{pem}{key}").as_bytes(), &tls.cert_file).unwrap_err();
+    assert!(matches!(error, TlsError::UnreadableCertificate { .. }), "{error}");
+    tls.acme = Some(config::Acme {
+        domains: vec!["localhost".to_owned()],
+        contact: None,
+        directory_url: config::Acme::LETS_ENCRYPT.to_owned(),
+        directory_ca_file: None,
+        cache_dir: dir.path().to_owned(),
+    });
+    assert!(load(&tls).unwrap().certificate.is_none());
 }
 
 #[test]
