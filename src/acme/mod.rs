@@ -39,6 +39,18 @@ const ATTEMPT: Duration = Duration::from_secs(5 * 60);
 
 /// Keeps a certificate in use for as long as the configuration asks for ACME. Never ends.
 pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
+    let attempt = |acme: Acme| {
+        let acceptor = Arc::clone(&acceptor);
+        async move { attempt(&acme, &acceptor).await }
+    };
+    keep(&acceptor, &metrics, attempt).await;
+}
+
+async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
+    acceptor: &Acceptor,
+    metrics: &Metrics,
+    attempt: impl Fn(Acme) -> Attempt,
+) {
     let (spread, mut backoff) = (Spread::new(), Backoff::default());
     let mut pause: Option<Pause> = None;
     loop {
@@ -54,10 +66,14 @@ pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
             if timeout(wait.min(LOOK), reloaded).await.is_ok() {
                 // Somebody may have mended what was wrong.
                 pause = pause.filter(|pause| pause.after == After::Success);
+                backoff = Backoff::default();
             }
             continue;
         }
-        let (after, wait) = match attempt(&acme, &acceptor).await {
+        if pause.as_ref().is_some_and(|pause| pause.of != acme) {
+            backoff = Backoff::default();
+        }
+        let (after, wait) = match attempt(acme.clone()).await {
             Ok(()) => {
                 backoff = Backoff::default();
                 let now = acceptor.acme().and_then(|(_, validity)| validity);
@@ -65,8 +81,15 @@ pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
             }
             Err(failure) => {
                 metrics.acme_failure();
-                let wait = backoff.next(failure.kind).max(failure.retry_after);
-                tell(&acme, &acceptor, &failure, wait);
+                // A reload meanwhile may have mended it as well.
+                let is_reloaded = timeout(Duration::ZERO, reloaded).await.is_ok();
+                let wait = if is_reloaded {
+                    backoff = Backoff::default();
+                    Duration::ZERO
+                } else {
+                    backoff.next(failure.kind).max(failure.retry_after)
+                };
+                tell(&acme, acceptor, &failure, wait);
                 (After::Failure, wait)
             }
         };
@@ -155,3 +178,6 @@ fn tell(acme: &Acme, acceptor: &Acceptor, failure: &Failure, wait: Duration) {
         warn!(%directory, ?domains, %again, "no certificate: {text}; a reload tries at once");
     }
 }
+
+#[cfg(test)]
+mod tests;

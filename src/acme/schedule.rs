@@ -25,16 +25,23 @@ pub(super) fn renewal(validity: Validity, spread: Spread) -> i64 {
     validity.not_after - lifetime / 3 - lifetime / 30 * i64::from(spread.0) / 100
 }
 
+/// The least that a certificate is left alone: one that was never valid would else be asked for on and on.
+const REST: Duration = Duration::from_secs(60 * 60);
+
 /// How long a certificate that was just got is left alone, whatever the clock says.
 pub(super) fn rest(validity: Validity, spread: Spread) -> Duration {
     let lifetime = u64::try_from(validity.lifetime()).unwrap_or(0);
-    Duration::from_secs(lifetime / 10 + lifetime / 100 * u64::from(spread.0) / 100)
+    let seconds = lifetime / 10 + lifetime / 100 * u64::from(spread.0) / 100;
+    Duration::from_secs(seconds).max(REST)
 }
 
 /// What comes after a failure.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
-    failures: u32,
+    /// Of each kind by itself: a directory that was long away has refused nothing yet.
+    unreachable: u32,
+    refused: u32,
+    local: u32,
     random: RandomState,
 }
 
@@ -42,16 +49,18 @@ impl Backoff {
     /// How long to wait now. Doubles with each failure, and is up to a fifth longer, so that what
     /// failed together does not come back together.
     pub(super) fn next(&mut self, kind: Kind) -> Duration {
-        let (first, longest) = match kind {
+        // Let's Encrypt takes five failures an hour for a name, then refuses to look.
+        const REFUSED: (u64, u64) = (5 * 60, 6 * 60 * 60);
+        let (failures, (first, longest)) = match kind {
             // Costs nobody anything, and may be over in a moment.
-            Kind::Unreachable => (5, 60 * 60),
-            // Let's Encrypt takes five failures an hour for a name, then refuses to look.
-            Kind::Refused | Kind::Local => (5 * 60, 6 * 60 * 60),
+            Kind::Unreachable => (&mut self.unreachable, (5, 60 * 60)),
+            Kind::Refused => (&mut self.refused, REFUSED),
+            Kind::Local => (&mut self.local, REFUSED),
         };
-        let doublings = self.failures.min(16);
-        self.failures += 1;
+        let doublings = (*failures).min(16);
+        *failures = failures.saturating_add(1);
         let seconds: u64 = (first << doublings).min(longest);
-        let percent = self.random.hash_one(self.failures) % 21;
+        let percent = self.random.hash_one(*failures) % 21;
         Duration::from_millis(seconds * 10 * (100 + percent))
     }
 }
@@ -73,7 +82,7 @@ mod tests {
         }
         // One that was never valid is not asked for on and on either way.
         let odd = Validity { not_before: 1000, not_after: 10 };
-        assert_eq!((renewal(odd, Spread(50)), rest(odd, Spread(50))), (10, Duration::ZERO));
+        assert_eq!((renewal(odd, Spread(50)), rest(odd, Spread(50))), (10, REST));
     }
 
     #[test]
@@ -95,6 +104,10 @@ mod tests {
         assert!(backoff.next(Kind::Unreachable) <= Duration::from_secs(6));
         for _ in 0..40 {
             assert!(backoff.next(Kind::Unreachable) <= hour * 6 / 5);
+        }
+        // It was away for long, and now says no for the first time.
+        for kind in [Kind::Refused, Kind::Local] {
+            assert!(backoff.next(kind) <= Duration::from_secs(6 * 60), "{kind:?}");
         }
     }
 }

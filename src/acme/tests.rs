@@ -1,0 +1,86 @@
+//! What a reload does to the pause after a failure.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::config;
+
+fn configuration(dir: &TempDir, domain: &str) -> config::Tls {
+    let acme = Acme {
+        domains: vec![domain.to_owned()],
+        contact: None,
+        directory_url: Acme::LETS_ENCRYPT.to_owned(),
+        directory_ca_file: None,
+        cache_dir: dir.path().to_owned(),
+    };
+    config::Tls {
+        cert_file: acme.certificate_file(),
+        key_file: acme.certificate_file(),
+        self_signed: false,
+        acme: Some(acme),
+        client_ca_file: None,
+        min_version: config::TlsVersion::V1_2,
+    }
+}
+
+fn failure() -> Failure {
+    Failure { kind: Kind::Refused, text: "as ever".to_owned(), retry_after: Duration::ZERO }
+}
+
+/// Far less than the first pause, which is five minutes.
+const SOON: Duration = Duration::from_secs(120);
+
+/// Reloads in the first attempt, or in the pause after it, and gives what is said after the second one.
+/// Both are refused.
+async fn second_pause(when: When, (old, new): (&config::Tls, &config::Tls)) -> String {
+    let acceptor = Acceptor::new(old).unwrap();
+    let metrics = Metrics::new(&crate::metrics::Names::default(), &[]);
+    let attempts = AtomicUsize::new(0);
+    let attempt = |_acme| {
+        let number = attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        if number == 1 && when == When::InTheAttempt {
+            acceptor.reload(new).unwrap();
+        }
+        acceptor.await_certificate(String::from("being asked for"));
+        async { Err(failure()) }
+    };
+    let said = async |number| loop {
+        let text = acceptor.readiness().unwrap_err();
+        if attempts.load(Ordering::Relaxed) == number && text.contains("trying again") {
+            return text;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let watched = async {
+        if when == When::InThePause {
+            said(1).await;
+            acceptor.reload(new).unwrap();
+        }
+        said(2).await
+    };
+    tokio::select! {
+        () = keep(&acceptor, &metrics, attempt) => unreachable!("it never ends"),
+        text = timeout(SOON, watched) => text.expect("a second attempt, at once"),
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum When {
+    InTheAttempt,
+    InThePause,
+}
+
+#[tokio::test]
+async fn a_reload_is_not_lost_and_failures_before_it_are_not_counted() {
+    let dir = TempDir::new().unwrap();
+    let (old, new) = (configuration(&dir, "a.example"), configuration(&dir, "b.example"));
+    for when in [When::InTheAttempt, When::InThePause] {
+        for new in [&old, &new] {
+            let said = second_pause(when, (&old, new)).await;
+            let is_first = said.ends_with("again in 5 min") || said.ends_with("again in 6 min");
+            assert!(is_first, "{when:?}: {said}");
+        }
+    }
+}
