@@ -64,21 +64,32 @@ impl Failure {
 
     /// The directory did not do what it was asked for, or cannot be asked.
     pub(super) fn of(error: &Error, acme: &Acme, retry_after: Duration) -> Self {
-        if let Error::Other(other) = error
-            && let Some(HttpError::Unreachable(what)) = other.downcast_ref()
-        {
-            let text = format!(
-                "{what}: outgoing HTTPS and DNS must be allowed; check server.tls.acme.directory_url"
-            );
-            return Self::new(Kind::Unreachable, &text, retry_after);
+        if let Error::Other(other) = error {
+            let advice = match other.downcast_ref() {
+                Some(HttpError::Unreachable(_)) => {
+                    "outgoing HTTPS and DNS must be allowed; check server.tls.acme.directory_url"
+                }
+                Some(HttpError::Down(_)) => "the directory is out of order, nothing here is wrong",
+                Some(HttpError::NotAcme(_)) | None => "",
+            };
+            if !advice.is_empty() {
+                return Self::new(Kind::Unreachable, &format!("{other}: {advice}"), retry_after);
+            }
         }
         let directory = directory(acme);
         match error {
             Error::Api(problem) => {
-                let text = words(problem, acme.domains.first().map_or("", String::as_str));
-                // Bad luck, after some attempts: the next one has a new nonce.
+                let domain = acme.domains.first().map_or("", String::as_str);
+                // Of the account or the order: nobody has looked at port 443.
+                let advice = match name(problem) {
+                    "unauthorized" => Some(UNAUTHORIZED.to_owned()),
+                    name => advice(name, domain),
+                };
+                let text = words(problem, advice);
                 let kind = match name(problem) {
+                    // Bad luck, after some attempts: the next one has a new nonce.
                     "badNonce" => Kind::Unreachable,
+                    _ if problem.status.is_some_and(|status| status >= 500) => Kind::Unreachable,
                     _ => Kind::Refused,
                 };
                 Self::new(kind, &format!("{directory} says {text}"), retry_after)
@@ -97,7 +108,9 @@ impl Failure {
     pub(super) fn refused(refusals: &[Refusal], acme: &Acme, retry_after: Duration) -> Self {
         let said: Vec<_> = refusals
             .iter()
-            .map(|Refusal { domain, problem }| format!("{domain}: {}", words(problem, domain)))
+            .map(|Refusal { domain, problem }| {
+                format!("{domain}: {}", words(problem, advice(name(problem), domain)))
+            })
             .collect();
         let text = format!("{} says of {}", directory(acme), said.join("; of "));
         Self::new(Kind::Refused, &text, retry_after)
@@ -125,15 +138,19 @@ fn name(problem: &Problem) -> &str {
     name.rsplit(':').next().unwrap_or_default()
 }
 
+/// What to do if an account or an order is not taken.
+const UNAUTHORIZED: &str = "the directory does not let this account have the certificate: look there what became of \
+                            the account, and whether it may have these names";
+
 /// What a problem says, and what to do. RFC 8555, 6.7, lists their names.
-fn words(problem: &Problem, domain: &str) -> String {
+fn words(problem: &Problem, advice: Option<String>) -> String {
     let name = name(problem);
     let mut detail = problem.detail.clone().unwrap_or_default();
     for sub in &problem.subproblems {
         detail = format!("{detail} [{sub}]");
     }
     let text = format!("\"{}\" ({name})", detail.trim());
-    match advice(name, domain) {
+    match advice {
         Some(advice) => format!("{text}: {advice}"),
         None => text,
     }
@@ -214,7 +231,9 @@ mod tests {
             let refused = Failure::refused(&[refusal], &acme(), Duration::ZERO);
             let api = Error::Api(problem(&json));
             let of = Failure::of(&api, &acme(), Duration::from_secs(u64::MAX));
-            for failure in [refused, of] {
+            // Of an account it says something else.
+            let of = Some(of).filter(|_| name != "unauthorized");
+            for failure in [Some(refused), of].into_iter().flatten() {
                 for part in
                     [advice, "\"the very words\"", name, "acme-v02.api.letsencrypt.org says"]
                 {
@@ -233,9 +252,31 @@ mod tests {
         assert_eq!(failure.kind, Kind::Unreachable);
         assert!(failure.text.contains("refused: outgoing HTTPS"), "{}", failure.text);
 
+        let error = HttpError::Down("a answers 502: \"<html>\"".to_owned());
+        let failure = Failure::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, Kind::Unreachable);
+        assert!(
+            failure.text.contains("502") && !failure.text.contains("directory_url"),
+            "{failure:?}"
+        );
+
+        let json = r#"{"type":"urn:ietf:params:acme:error:serverInternal","status":500}"#;
+        let failure = Failure::of(&Error::Api(problem(json)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, Kind::Unreachable);
+
         let error = HttpError::NotAcme("a answers 404: \"\"".to_owned());
         let failure = Failure::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
         assert_eq!(failure.kind, Kind::Refused);
         assert!(failure.text.contains("check server.tls.acme.directory_url"), "{}", failure.text);
+    }
+
+    #[test]
+    fn what_is_said_of_an_account_is_not_about_port_443() {
+        let json = r#"{"type":"urn:ietf:params:acme:error:unauthorized","detail":"has status deactivated","status":403}"#;
+        let failure = Failure::of(&Error::Api(problem(json)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, Kind::Refused);
+        let text = &failure.text;
+        assert!(text.contains("deactivated") && text.contains("account"), "{text}");
+        assert!(!text.contains("443"), "{text}");
     }
 }

@@ -29,6 +29,8 @@ const SHOWN_CHARS: usize = 200;
 pub(super) enum HttpError {
     /// The server could not be talked to.
     Unreachable(String),
+    /// It answers, and says that it is out of order.
+    Down(String),
     /// It said something else than ACME.
     NotAcme(String),
 }
@@ -36,7 +38,7 @@ pub(super) enum HttpError {
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(what) | Self::NotAcme(what) => f.write_str(what),
+            Self::Unreachable(what) | Self::Down(what) | Self::NotAcme(what) => f.write_str(what),
         }
     }
 }
@@ -79,9 +81,7 @@ impl Http {
         }
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !answer.status.is_success() && !kind.is_some_and(|kind| kind.contains("json")) {
-            let text: String = answer.text.chars().take(SHOWN_CHARS).collect();
-            let status = answer.status;
-            return Err(HttpError::NotAcme(format!("{server} answers {status}: {text:?}")));
+            return Err(no_problem(&server, answer.status, &answer.text));
         }
         let mut response = Response::new(Full::new(Bytes::from(answer.text)));
         *response.status_mut() = answer.status;
@@ -119,6 +119,14 @@ impl HttpClient for Http {
             http.exchange(request).await.map_err(|error| Error::Other(Box::new(error)))
         })
     }
+}
+
+/// What an answer says that is an error, and none of ACME.
+fn no_problem(server: &HostPort, status: StatusCode, text: &str) -> HttpError {
+    let text: String = text.chars().take(SHOWN_CHARS).collect();
+    let what = format!("{server} answers {status}: {text:?}");
+    // Whatever stands in front of a directory answers so when that is away.
+    if status.is_server_error() { HttpError::Down(what) } else { HttpError::NotAcme(what) }
 }
 
 fn reason(error: &crate::client::ClientError) -> String {
@@ -176,6 +184,18 @@ mod tests {
             assert_eq!(retry_after(&headers, now), Duration::from_secs(seconds), "{value}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_page_of_a_server_that_is_out_of_order_is_no_wrong_address() {
+        let server = HostPort { host: "acme.example".to_owned(), port: 443 };
+        let of = |status| no_problem(&server, StatusCode::from_u16(status).unwrap(), "<html>");
+        for status in [500, 502, 503, 504] {
+            assert!(matches!(of(status), HttpError::Down(_)), "{status}");
+        }
+        for status in [302, 403, 404] {
+            assert!(matches!(of(status), HttpError::NotAcme(_)), "{status}");
+        }
     }
 
     #[tokio::test]

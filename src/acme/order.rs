@@ -31,14 +31,16 @@ pub(super) async fn place(acme: &Acme, acceptor: &Acceptor) -> Result<Issued, Fa
     let http = Http::new(tls);
     let outcome = match with_account(acme, acceptor, &http).await {
         // The directory has forgotten us, or somebody has closed the account.
-        Err(Stopped::Directory(error)) if is_unknown_account(&error) => {
+        Err(Stopped::Account(error)) if is_gone(&error) => {
             on_disk(acme, Account::forget).await?;
             with_account(acme, acceptor, &http).await
         }
         outcome => outcome,
     };
     outcome.map_err(|stopped| match stopped {
-        Stopped::Directory(error) => Failure::of(&error, acme, http.retry_after()),
+        Stopped::Account(error) | Stopped::Directory(error) => {
+            Failure::of(&error, acme, http.retry_after())
+        }
         Stopped::Names(refusals) => Failure::refused(&refusals, acme, http.retry_after()),
         Stopped::Here(failure) => failure,
     })
@@ -46,6 +48,8 @@ pub(super) async fn place(acme: &Acme, acceptor: &Acceptor) -> Result<Issued, Fa
 
 /// Where an order ended.
 enum Stopped {
+    /// It was the first request that the account was shown with.
+    Account(Error),
     /// It was not taken, or the directory cannot be talked to.
     Directory(Error),
     /// Names were not proven.
@@ -68,7 +72,8 @@ impl From<Failure> for Stopped {
 async fn with_account(acme: &Acme, acceptor: &Acceptor, http: &Http) -> Result<Issued, Stopped> {
     let account = account(acme, http).await?;
     let identifiers: Vec<_> = acme.domains.iter().cloned().map(Identifier::Dns).collect();
-    let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+    let mut order =
+        account.new_order(&NewOrder::new(&identifiers)).await.map_err(Stopped::Account)?;
     answer_challenges(&mut order, acceptor).await?;
     let outcome = order.poll_ready(&POLL).await;
     if !matches!(outcome, Ok(OrderStatus::Ready)) {
@@ -92,7 +97,7 @@ async fn account(acme: &Acme, http: &Http) -> Result<instant_acme::Account, Stop
     {
         let account = builder(http).from_credentials(credentials).await?;
         if kept.contact != acme.contact {
-            account.update_contacts(&contact).await?;
+            account.update_contacts(&contact).await.map_err(Stopped::Account)?;
             kept.contact.clone_from(&acme.contact);
             on_disk(acme, move |acme| kept.keep(acme)).await?;
         }
@@ -146,9 +151,11 @@ async fn refusals(order: &mut Order) -> Vec<Refusal> {
     refusals
 }
 
-fn is_unknown_account(error: &Error) -> bool {
+/// Whether the directory does not know the account, or (RFC 8555, 7.3.6) has it as closed.
+fn is_gone(error: &Error) -> bool {
     let Error::Api(problem) = error else { return false };
-    problem.r#type.as_deref().is_some_and(|name| name.ends_with(":accountDoesNotExist"))
+    let name = problem.r#type.as_deref().and_then(|name| name.rsplit(':').next());
+    matches!(name, Some("accountDoesNotExist" | "unauthorized"))
 }
 
 /// The runtime's threads touch no disk.
@@ -159,4 +166,20 @@ async fn on_disk<T: Send + 'static>(
     let acme = Arc::new(acme.clone());
     let outcome = spawn_blocking(move || run(&acme)).await;
     outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_account_is_as_one_that_is_not_known() {
+        let is_gone = |name: &str| {
+            let json = format!(r#"{{"type":"urn:ietf:params:acme:error:{name}"}}"#);
+            is_gone(&Error::Api(serde_json::from_str(&json).unwrap()))
+        };
+        assert!(is_gone("accountDoesNotExist") && is_gone("unauthorized"));
+        assert!(!is_gone("rateLimited") && !is_gone("rejectedIdentifier"));
+        assert!(!super::is_gone(&Error::Str("something")));
+    }
 }
