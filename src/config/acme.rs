@@ -1,6 +1,9 @@
 //! `[server.tls.acme]`: who gives the certificate, for which names, and where it is kept.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use super::Server;
 
@@ -22,6 +25,11 @@ pub struct Acme {
 impl Acme {
     /// The default of `directory_url`.
     pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+    /// The default of `cache_dir`.
+    pub fn default_cache_dir(spool_dir: &Path) -> PathBuf {
+        spool_dir.join("acme")
+    }
 
     /// Where certificate and key are kept, both in one file, so that they are exchanged as one.
     ///

@@ -21,7 +21,7 @@ use super::{
     systemd::ServiceManager,
 };
 use crate::{
-    config::{self, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
+    config::{self, Acme, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
     delivery::{self, Delivery},
     http::Intake,
     logging::LogHandle,
@@ -176,10 +176,23 @@ fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>)
     keep("log.format", new.log.format != old.log.format);
     new.server.addresses.clone_from(&old.server.addresses);
     new.admin = old.admin;
+    keep_cache(&mut new, &old.spool.dir);
     new.spool.dir.clone_from(&old.spool.dir);
     new.quarantine.dir.clone_from(&old.quarantine.dir);
     new.log.format = old.log.format;
     (new, keys)
+}
+
+/// The cache of ACME, where it is in the spool's folder by default, stays with that: another one would
+/// be ordered a certificate for before it is used.
+fn keep_cache(new: &mut Config, old_spool: &Path) {
+    let tls = &mut new.server.tls;
+    let Some(acme) = &mut tls.acme else { return };
+    if acme.cache_dir == Acme::default_cache_dir(&new.spool.dir) {
+        acme.cache_dir = Acme::default_cache_dir(old_spool);
+        tls.cert_file = acme.certificate_file();
+        tls.key_file = acme.certificate_file();
+    }
 }
 
 /// What would fail only when a sink has ended already.
@@ -308,5 +321,30 @@ fn resize(permits: &Arc<Semaphore>, old: usize, new: usize) {
                 taken.forget();
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(spool: &str, more: &str) -> Config {
+        let text = format!(
+            "[server.tls.acme]\ndomains = \"a.example\"\n{more}\n[spool]\ndir = \"{spool}\"\n\
+             [endpoint.main]\npath = \"/l/{{dataset}}\"\nauth = \"none\"\n[sink.out.stdout]\n"
+        );
+        config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
+    }
+
+    #[test]
+    fn the_cache_stays_in_the_spool_s_folder_that_is_in_use() {
+        let old = config("/old", "");
+        let (kept, keys) = without_restart(&old, config("/new", ""));
+        assert_eq!(keys, ["spool.dir", "quarantine.dir"]);
+        assert_eq!(kept.server.tls, old.server.tls);
+        assert!(kept.server.tls.cert_file.starts_with("/old/acme"));
+
+        let (kept, _) = without_restart(&old, config("/new", "cache_dir = \"/elsewhere\""));
+        assert!(kept.server.tls.cert_file.starts_with("/elsewhere"));
     }
 }

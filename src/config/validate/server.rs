@@ -61,7 +61,8 @@ fn tls(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Option<Tls> {
     let asks_acme = table.contains("acme");
     let acme = table.optional_table("acme", cx);
     let source = if asks_acme {
-        let acme = acme.and_then(|table| acme::acme(table, spool.dir.join("acme"), cx));
+        let acme =
+            acme.and_then(|table| acme::acme(table, Acme::default_cache_dir(&spool.dir), cx));
         exclude_files(&mut table, cx);
         acme.map(Source::Acme)
     } else {
