@@ -29,11 +29,15 @@ pub(super) struct Array {
     block: Block,
 }
 
-/// What stands around the array.
+/// What stands around the elements.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wrapping {
-    /// Nothing, not even the array.
+    /// Arrays or no array, one behind the other; here neither has begun.
+    Unopened,
+    /// No array, up to the end of the body.
     None,
+    /// An array behind which others may follow.
+    Repeated,
     Bare,
     /// An object, whose end belongs to the framing.
     Envelope,
@@ -65,7 +69,8 @@ impl Array {
     }
 
     /// Hands over the whole elements of `buffer`, leaves the last part of one in it, and room
-    /// behind. Says whether the array is closed; what follows it is then left in the buffer.
+    /// behind. Says whether the array is closed, and no other may follow; what does is then left in
+    /// the buffer.
     pub(super) fn frame(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -83,7 +88,9 @@ impl Array {
         if end == End::Last && !closed {
             self.end_element(buffer, self.read, tally);
         }
-        if (closed || end == End::Last) && self.block != Block::default() {
+        // Rejects may be many and their records none: they are not gathered up over the whole body.
+        let hand_over = closed || end == End::Last || !self.block.rejects.is_empty();
+        if hand_over && self.block != Block::default() {
             out(std::mem::take(&mut self.block));
         }
         // Whether it is too long or not, its preview must be whole before it is let go.
@@ -132,6 +139,17 @@ impl Array {
                     }
                 }
             },
+            // The array does not end with its bracket but turns into the next: a body may hold
+            // millions, and each may cost no more than its bytes.
+            Place::Between
+                if self.wrapping == Wrapping::Unopened && !byte.is_ascii_whitespace() =>
+            {
+                if byte != b'[' {
+                    self.wrapping = Wrapping::None;
+                    return;
+                }
+                self.wrapping = Wrapping::Repeated;
+            }
             Place::Between => match byte {
                 b',' if self.depth == 0 => {
                     self.end_element(buffer, self.read, tally);
@@ -141,10 +159,11 @@ impl Array {
                 b']' if self.depth == 0 && self.wrapping != Wrapping::None => {
                     self.end_element(buffer, self.read, tally);
                     self.read += 1;
-                    self.place = match self.wrapping {
-                        Wrapping::None | Wrapping::Bare => Place::Closed,
-                        Wrapping::Envelope => Place::Closing,
-                    };
+                    match self.wrapping {
+                        Wrapping::Bare => self.place = Place::Closed,
+                        Wrapping::Envelope => self.place = Place::Closing,
+                        _ => self.wrapping = Wrapping::Unopened,
+                    }
                     return;
                 }
                 // A job without a record_delimiter: the next element follows without a comma.

@@ -23,7 +23,6 @@ pub(super) struct Framer {
     record_bytes: usize,
     trust: Trust,
     buffer: Vec<u8>,
-    format: Format,
     mode: Mode,
     tally: Tally,
 }
@@ -42,7 +41,6 @@ impl Framer {
             record_bytes,
             trust,
             buffer: Vec::new(),
-            format: Format::Json,
             mode: Mode::Unknown,
             tally: Tally::default(),
         }
@@ -51,11 +49,16 @@ impl Framer {
     /// The same for records of another form.
     pub(super) fn of(self, format: Format) -> Self {
         let mode = match format {
-            Format::Json | Format::Concatenated => Mode::Unknown,
+            Format::Json => Mode::Unknown,
+            // There, `events` is the name of a field like any other, and no envelope.
+            Format::Concatenated => {
+                let array = Array::new(self.record_bytes, self.trust, Wrapping::Unopened);
+                Mode::Array(array)
+            }
             Format::Csv(delimiter) => Mode::Rows(Rows::cells(self.record_bytes, delimiter)),
             Format::Text => Mode::Rows(Rows::text(self.record_bytes)),
         };
-        Self { format, mode, ..self }
+        Self { mode, ..self }
     }
 
     /// Where the next bytes go; never beyond its capacity.
@@ -82,17 +85,13 @@ impl Framer {
         loop {
             match &mut self.mode {
                 Mode::Unknown => {
-                    let opening = match self.format {
-                        Format::Concatenated => Opening::of_concatenated(&self.buffer),
-                        _ => Opening::of(&self.buffer),
-                    };
+                    let opening = Opening::of(&self.buffer);
                     let array =
                         |wrapping| Mode::Array(Array::new(self.record_bytes, self.trust, wrapping));
                     self.mode = match opening {
                         Opening::Lines => Mode::Lines(Lines::new(self.record_bytes, self.trust)),
                         Opening::Array { .. } => array(Wrapping::Bare),
                         Opening::Envelope { .. } => array(Wrapping::Envelope),
-                        Opening::Concatenated => array(Wrapping::None),
                     };
                     if let Opening::Array { bytes } | Opening::Envelope { bytes } = opening {
                         self.buffer.drain(..bytes);
@@ -110,11 +109,8 @@ impl Framer {
                     if !array.frame(&mut self.buffer, end, &mut self.tally, out) {
                         return;
                     }
-                    // The array is closed: what follows it is read as lines, or opens anew.
-                    self.mode = match self.format {
-                        Format::Concatenated => Mode::Unknown,
-                        _ => Mode::Lines(Lines::new(self.record_bytes, self.trust)),
-                    };
+                    // The array is closed: what follows it is read as lines.
+                    self.mode = Mode::Lines(Lines::new(self.record_bytes, self.trust));
                     if end == End::More && self.buffer.len() < self.buffer.capacity() {
                         return;
                     }
@@ -183,26 +179,11 @@ impl Overlong {
 #[derive(Debug, Eq, PartialEq)]
 enum Opening {
     Lines,
-    Array {
-        bytes: usize,
-    },
-    Envelope {
-        bytes: usize,
-    },
-    /// Elements without an array.
-    Concatenated,
+    Array { bytes: usize },
+    Envelope { bytes: usize },
 }
 
 impl Opening {
-    /// Of a body of concatenated objects: there, `events` is the name of a field like any other.
-    fn of_concatenated(body: &[u8]) -> Self {
-        let blank = body.len() - body.trim_ascii_start().len();
-        match body.get(blank) {
-            Some(b'[') => Self::Array { bytes: blank + 1 },
-            _ => Self::Concatenated,
-        }
-    }
-
     fn of(body: &[u8]) -> Self {
         let blank = body.len() - body.trim_ascii_start().len();
         match body.get(blank) {

@@ -39,7 +39,8 @@ fn ends_in_order(daemon: Daemon) {
 #[test]
 fn bodies_that_mean_harm_cost_little_memory() {
     let limits = "max_inflated_bytes = \"48MiB\"\nmax_record_bytes = \"64KiB\"";
-    let daemon = Setup::new().table("limits", limits).start();
+    let hec = "protocol = \"splunk_hec\"\nauth = \"none\"";
+    let daemon = Setup::new().table("limits", limits).table("endpoint.hec", hec).start();
     let connection = daemon.connect(Http::Two);
     let send = |body: &[u8]| connection.send(Upload::of(body));
 
@@ -60,6 +61,12 @@ fn bodies_that_mean_harm_cost_little_memory() {
     assert_eq!(send(&gzip(b"{}\n").repeat(50_000)).committed(), 50_000, "a member each");
     let (_, records, quarantined) = send(&gzip(&b"x\n".repeat(50_000))).ok();
     assert_eq!((records, quarantined), (0, 50_000));
+
+    let arrays = gzip(&[b"[]".repeat(2_000_000), b"[{\"event\":1}]".to_vec()].concat());
+    let answer = connection.send(Upload::of(&arrays).to("/services/collector").without_secret());
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let result = answer.headers["x-logpushd-result"].to_str().unwrap();
+    assert_eq!(result, "{\"status\":\"committed\",\"records\":1,\"quarantined\":0}");
 
     wait_until("all delivered", || daemon.count("logpushd_spool_batches") == 0);
     let peak = peak_kib(&daemon);

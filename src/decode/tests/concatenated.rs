@@ -1,6 +1,12 @@
 //! Objects one behind the other, as HEC sends events.
 
-use super::*;
+use super::{
+    super::{
+        array::{Array, Wrapping},
+        framing::{End, Tally},
+    },
+    *,
+};
 
 fn events(wire: &str) -> (String, Vec<(RejectReason, u64, String)>) {
     let decoded = |piece| decode_as(Format::Concatenated, LIMITS, wire.as_bytes(), piece).unwrap();
@@ -24,6 +30,7 @@ fn whatever_stands_between_objects_they_come_out_as_lines() {
         "[{\"event\":1},{\"events\":[{\"a\":\"}{\\\"\"}]},{}]",
         "[{\"event\":1}]\n{\"events\":[{\"a\":\"}{\\\"\"}]}{}",
         "[{\"event\":1}][{\"events\":[{\"a\":\"}{\\\"\"}]},{}]",
+        "[][] [{\"event\":1}\n]\n[][{\"events\":[{\"a\":\"}{\\\"\"}]}{}][",
     ] {
         assert_eq!(events(wire), (want.to_owned(), vec![]), "{wire:?}");
     }
@@ -58,6 +65,38 @@ fn what_is_no_object_goes_alone() {
         (NotJson, 13, "{\"h\":"),
     ];
     assert_eq!(bad, want.map(|(reason, at, text)| (reason, at, text.to_owned())));
+}
+
+/// If what is behind an array were moved for each one, 8 KB of gzip would keep a core busy for half a
+/// minute.
+#[test]
+fn a_buffer_full_of_tiny_things_is_read_without_moving_it() {
+    for tiny in ["[]", "[\n]", "{}", "[{}]", "{}[]", "[{},{}]", "}", "]", ",", "1\n", "\"\n", " "] {
+        let mut array = Array::new(1 << 20, Trust::Nothing, Wrapping::Unopened);
+        let mut buffer = tiny.repeat(1000).into_bytes();
+        let closed = array.frame(&mut buffer, End::More, &mut Tally::default(), &mut |_| {});
+        assert!(!closed && buffer.is_empty(), "{tiny:?}");
+    }
+}
+
+/// Each costs many times its bytes in memory.
+#[test]
+fn millions_of_rejects_are_not_gathered_up() {
+    for opening in ["", "[", "{\"events\":["] {
+        let format = if opening.is_empty() { Format::Concatenated } else { Format::Json };
+        for tiny in ["}", "1,", "[]1,", "\"\n"] {
+            let wire = format!("{opening}{}", tiny.repeat(4 * BLOCK_BYTES));
+            let (mut most, mut all) = (0, 0);
+            let mut look = |block: Block| {
+                most = block.rejects.len().max(most);
+                all += block.rejects.len();
+            };
+            let mut decoder = Decoder::new(LIMITS, Encoding::Identity).of(format);
+            decoder.push(wire.as_bytes(), &mut look).unwrap();
+            decoder.finish(&mut look).unwrap();
+            assert!(most <= BLOCK_BYTES, "{most} of {all} at once: {tiny:?} behind {opening:?}");
+        }
+    }
 }
 
 #[test]
