@@ -52,7 +52,10 @@ fn fault(path: &str) -> Option<(String, String)> {
     }
     let last = HEC_PATHS.iter().filter(|(end, _)| !end.is_empty());
     let end = last.map(|(end, _)| *end).chain(["/"]).find(|end| path.ends_with(end))?;
-    let prefix = path.strip_suffix(end).filter(|prefix| !prefix.is_empty()).unwrap_or(HEC_PREFIX);
+    let prefix = path.strip_suffix(end).map(|prefix| prefix.trim_end_matches('/'));
+    // What is left may be at fault as well, as of `/a/raw/raw`.
+    let prefix = prefix.filter(|prefix| !prefix.is_empty() && fault(prefix).is_none());
+    let prefix = prefix.unwrap_or(HEC_PREFIX);
     let message = format!("`path` is what stands before `/raw` and `/event`, without `{end}`");
     Some((message, format!("write \"{prefix}\"")))
 }
