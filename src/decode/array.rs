@@ -4,7 +4,7 @@
 //! Elements are told apart by brackets and strings alone, then checked one by one, so that a bad one
 //! costs itself. A line end inside a string, which JSON forbids, ends the element: that finds the way
 //! back after a quote that is missing. Without an array an element ends with its own last bracket, or, if it
-//! has none, with the line.
+//! has none, with the line, or, once it is too long, where a line begins with an object.
 
 use memchr::memchr3;
 
@@ -48,6 +48,8 @@ enum Place {
     String,
     /// Behind a backslash in a string.
     Escape,
+    /// Behind a line end in an element that is too long, where no array tells what is one.
+    LineStart,
     /// Behind the array in an envelope.
     Closing,
     Closed,
@@ -128,6 +130,15 @@ impl Array {
                     return;
                 }
             }
+            // Most likely a bracket is missing further up. Those of a record over several lines are
+            // indented.
+            Place::LineStart => {
+                self.place = Place::Between;
+                if byte == b'{' {
+                    self.end_element(buffer, self.read, tally);
+                }
+                return;
+            }
             Place::String => match memchr3(b'"', b'\\', b'\n', rest) {
                 None => return self.advance(rest.len()),
                 Some(at) => {
@@ -174,6 +185,9 @@ impl Array {
                 b'\n' if self.depth == 0 && self.wrapping == Wrapping::None => {
                     self.end_element(buffer, self.read, tally);
                 }
+                b'\n' if self.wrapping == Wrapping::None && self.is_too_long() => {
+                    self.place = Place::LineStart;
+                }
                 _ if byte.is_ascii_whitespace() && self.start.is_none() => {}
                 _ => {
                     if self.overlong.is_none() {
@@ -196,6 +210,12 @@ impl Array {
             },
         }
         self.advance(1);
+    }
+
+    /// Whether the current element is, as far as it was read.
+    fn is_too_long(&self) -> bool {
+        self.overlong.is_some()
+            || self.start.is_some_and(|start| self.read - start > self.record_bytes)
     }
 
     fn advance(&mut self, bytes: usize) {

@@ -121,6 +121,32 @@ fn an_object_is_measured_against_the_limit() {
     }
 }
 
+#[test]
+fn a_brace_that_is_missing_costs_no_more_than_the_limit() {
+    let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(991));
+    assert_eq!(line.len(), 1000);
+    for (record_bytes, lost) in [(2500, 3_u16), (300_000, 300), (5_000_000, 5000)] {
+        let limits = Limits { record_bytes, ..LIMITS };
+        let wire = format!("{{\"b\":{line}") + &line.repeat(4999);
+        for piece in [999, usize::MAX] {
+            let decoded = decode_as(Format::Concatenated, limits, wire.as_bytes(), piece);
+            let (block, summary) = decoded.unwrap();
+            assert_eq!(
+                (summary.records, summary.rejected),
+                (u64::from(5000 - lost), 1),
+                "{record_bytes}"
+            );
+            assert!(block.bytes == line.repeat(usize::from(5000 - lost)).as_bytes());
+        }
+    }
+    // What is over several lines and too long stays one.
+    let limits = Limits { record_bytes: 2500, ..LIMITS };
+    let spread = format!("{{\n \"e\": [\n{}]\n}}\n{{}}", "  {\"f\": 1},\n".repeat(100_000));
+    let decoded = decode_as(Format::Concatenated, limits, spread.as_bytes(), usize::MAX);
+    let (block, _) = decoded.unwrap();
+    assert_eq!((&*block.bytes, block.rejects.len()), (b"{}\n".as_slice(), 1));
+}
+
 /// The records of a body that is JSON as a whole, as somebody else finds them.
 fn by_serde_json(body: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(body).ok()?;
