@@ -28,6 +28,10 @@ fn refusals_come_with_their_words_and_with_advice() {
     );
     assert!(!said.contains("hunter2"), "{said}");
 
+    // Cut behind the first letters of a secret, which nobody would know again.
+    desk.api.answer_next(502, &[], &format!("{} hunter2-hunter2", "x".repeat(190)));
+    let said = desk.fails(&["validate", "--destination", url], 69, &["xxx ***"]);
+    assert!(!said.contains("hunter"), "{said}");
     // What it quotes is not always what it was sent, and not always in its own form.
     let unsent = r#"Post "https://h.example/p?header_X-Logpush-Secret=hunter2-hunter2": EOF"#;
     let chain =
