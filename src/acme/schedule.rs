@@ -25,14 +25,14 @@ pub(super) fn renewal(validity: Validity, spread: Spread) -> i64 {
     validity.not_after - lifetime / 3 - lifetime / 30 * i64::from(spread.0) / 100
 }
 
-/// The least that a certificate is left alone: one that was never valid would else be asked for on and on.
+/// For one that is over as soon as it begins: else it would be asked for on and on.
 const REST: Duration = Duration::from_secs(60 * 60);
 
 /// How long a certificate that was just got is left alone, whatever the clock says.
 pub(super) fn rest(validity: Validity, spread: Spread) -> Duration {
     let lifetime = u64::try_from(validity.lifetime()).unwrap_or(0);
     let seconds = lifetime / 10 + lifetime / 100 * u64::from(spread.0) / 100;
-    Duration::from_secs(seconds).max(REST)
+    if seconds == 0 { REST } else { Duration::from_secs(seconds) }
 }
 
 /// What comes after a failure.
