@@ -129,7 +129,11 @@ impl<'a> Reader<'a> {
 
     fn scheme(&mut self) -> Option<(Scheme, Part<'a>)> {
         let whole = Part { text: self.whole, at: 0 };
-        let Some((scheme, rest)) = self.whole.split_once("://") else {
+        // A `://` farther on belongs to a parameter, and what stands before it may be a secret.
+        let is_scheme =
+            |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let split = self.whole.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
+        let Some((scheme, rest)) = split else {
             self.warning(
                 Some(0),
                 "there is no https:// in front",

@@ -243,3 +243,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_address_in_a_parameter_is_no_scheme() {
+    let text = "h.example/p?header_X-Key=hunter2&u=https:%2F%2Fx&v=https://x";
+    let parsed = Destination::parse(text).unwrap();
+    assert_eq!(parsed.destination.server.host, "h.example");
+    assert!(!format!("{:?}", parsed.warnings).contains("hunter2"), "{:?}", parsed.warnings);
+}
