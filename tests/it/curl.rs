@@ -16,17 +16,11 @@ fn is_there(program: &str, version: &str) -> bool {
     is_there
 }
 
-/// Runs curl against the daemon. Standard output: the body, a space and the status.
+/// Runs curl against the daemon, with its secret.
 fn curl(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    let mut command = Command::new("curl");
-    command
-        .current_dir(daemon.setup().folder())
-        .args(["--silent", "--show-error", "--max-time", "25", "--cacert", "fullchain.pem"])
-        .args(["--write-out", " %{http_code}", "--noproxy", "*"])
-        .args(["--header", &format!("X-Logpush-Secret: {SECRET}")])
-        .args(arguments)
-        .arg(format!("https://{}/logpush/http_requests?tags=a", daemon.address));
-    finish(&mut command)
+    let secret = format!("X-Logpush-Secret: {SECRET}");
+    let arguments = [&["--header", &secret], arguments].concat();
+    curl_at(daemon, "/logpush/http_requests?tags=a", &arguments)
 }
 
 const PROTOCOLS: [&str; 2] = ["--http1.1", "--http2"];
@@ -108,15 +102,20 @@ fn curl_sees_why_an_upload_is_refused() {
     daemon.stop().in_order();
 }
 
-fn without_secret(daemon: &Daemon, arguments: &[&str]) -> Finished {
+/// Runs curl against the daemon. Standard output: the body, a space and the status.
+pub(crate) fn curl_at(daemon: &Daemon, path: &str, arguments: &[&str]) -> Finished {
     let mut command = Command::new("curl");
     command
         .current_dir(daemon.setup().folder())
         .args(["--silent", "--show-error", "--max-time", "25", "--cacert", "fullchain.pem"])
         .args(["--write-out", " %{http_code}", "--noproxy", "*"])
         .args(arguments)
-        .arg(format!("https://{}/logpush/http_requests", daemon.address));
+        .arg(format!("https://{}{path}", daemon.address));
     finish(&mut command)
+}
+
+fn without_secret(daemon: &Daemon, arguments: &[&str]) -> Finished {
+    curl_at(daemon, "/logpush/http_requests", arguments)
 }
 
 #[test]

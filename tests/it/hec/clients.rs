@@ -3,18 +3,14 @@
 use std::{env, path::Path, process::Command};
 
 use super::{PREFIX, SUCCESS, TOKEN, events, setup};
-use crate::support::{Daemon, Exit, Finished, finish, gzip, skip, wait_until};
+use crate::{
+    curl,
+    support::{Daemon, Exit, Finished, finish, gzip, skip, wait_until},
+};
 
-/// Runs curl as Splunk's documentation does. Standard output: the body, a space and the status.
+/// As Splunk's documentation does.
 fn curl(daemon: &Daemon, path: &str, arguments: &[&str]) -> Finished {
-    let mut command = Command::new("curl");
-    command
-        .current_dir(daemon.setup().folder())
-        .args(["--silent", "--show-error", "--max-time", "25", "--cacert", "fullchain.pem"])
-        .args(["--write-out", " %{http_code}", "--noproxy", "*"])
-        .args(arguments)
-        .arg(format!("https://{}{PREFIX}{path}", daemon.address));
-    finish(&mut command)
+    curl::curl_at(daemon, &format!("{PREFIX}{path}"), arguments)
 }
 
 #[test]
