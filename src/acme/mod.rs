@@ -80,7 +80,6 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
                 (After::Success, now.map_or(LOOK, |validity| schedule::rest(validity, spread)))
             }
             Err(failure) => {
-                metrics.acme_failure();
                 // A reload meanwhile may have mended it as well.
                 let is_reloaded = timeout(Duration::ZERO, reloaded).await.is_ok();
                 let wait = if is_reloaded {
@@ -90,6 +89,8 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
                     backoff.next(failure.kind).max(failure.retry_after)
                 };
                 tell(&acme, acceptor, &failure, wait);
+                // Whoever sees the count finds the reason.
+                metrics.acme_failure();
                 (After::Failure, wait)
             }
         };
