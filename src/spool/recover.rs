@@ -2,7 +2,7 @@
 //! can keep the daemon from starting.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirEntry, File, OpenOptions},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
@@ -41,8 +41,9 @@ impl Spool {
         let lock = lock(&dir.join(LOCK))?;
         let mut queue = Queue { next_sequence: 1, ..Queue::default() };
         for file in fs::read_dir(&batches).map_err(durable::at("reading", &batches))? {
-            let path = file?.path();
-            match inspect(&path) {
+            let file = file?;
+            let path = file.path();
+            match inspect(&file) {
                 Ok(Found::Batch(entry)) => queue.add(entry),
                 Ok(Found::Unfinished) => {
                     // Never acknowledged: the sender still has it.
@@ -83,9 +84,10 @@ pub(super) enum Found {
     Foreign(&'static str),
 }
 
-pub(super) fn inspect(path: &Path) -> io::Result<Found> {
-    let metadata = fs::symlink_metadata(path)?;
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+pub(super) fn inspect(file: &DirEntry) -> io::Result<Found> {
+    let metadata = file.metadata()?;
+    let name = file.file_name();
+    let name = name.to_str().unwrap_or_default();
     if !metadata.is_file() {
         return Ok(Found::Foreign("not a file"));
     }

@@ -74,9 +74,9 @@ impl Survey {
         let folder = self.batches();
         let mut contents = Contents::default();
         for file in fs::read_dir(&folder).map_err(durable::at("reading", &folder))? {
-            let path = file.map_err(durable::at("reading", &folder))?.path();
-            let name = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match recover::inspect(&path) {
+            let file = file.map_err(durable::at("reading", &folder))?;
+            let name = || file.file_name().to_string_lossy().into_owned();
+            match recover::inspect(&file) {
                 Ok(Found::Batch(entry)) => contents.waiting.push(entry),
                 Ok(Found::Unfinished) => contents.unfinished.push(name()),
                 Ok(Found::Foreign(why)) => contents.foreign.push((name(), why.to_owned())),
