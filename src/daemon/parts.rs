@@ -41,6 +41,8 @@ pub(super) fn deliveries(
     spool: &Arc<Spool>,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Delivery>, Fatal> {
+    delivery::forget_files(&spool.cursors(), config)
+        .map_err(|error| Fatal::Io(format!("spool.dir: {error}")))?;
     let mut deliveries = Vec::new();
     for sink in &config.sinks {
         deliveries.push(delivery(config, sink, spool, metrics).map_err(Fatal::Config)?);

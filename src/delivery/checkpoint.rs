@@ -61,6 +61,11 @@ impl CheckpointFile {
         let bytes = serde_json::to_vec(checkpoint)?;
         durable::replace(&self.path, &bytes)
     }
+
+    pub(super) fn remove(&self) -> io::Result<()> {
+        durable::remove(&self.path)?;
+        durable::sync_dir(durable::folder(&self.path))
+    }
 }
 
 /// The last batch that a consumer is done with, as its checkpoint in the folder `cursors` says; `None`
@@ -80,8 +85,14 @@ mod tests {
         let file = CheckpointFile::new(dir.path(), "archive");
         assert_eq!(file.load(), Checkpoint::default());
         let (inode, length) = (7, u64::MAX);
-        let mark =
-            Mark { path: "/a b\"/c".into(), inode, length, born: Some(-1), made: Some(u64::MAX) };
+        let mark = Mark {
+            path: "/a b\"/c".into(),
+            pattern: "/a b\"/{dataset}".into(),
+            inode,
+            length,
+            born: Some(-1),
+            made: Some(u64::MAX),
+        };
         let checkpoint = Checkpoint { batch: 42, files: vec![mark] };
         file.store(&Checkpoint::default()).unwrap();
         file.store(&checkpoint).unwrap();

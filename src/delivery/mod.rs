@@ -8,6 +8,7 @@ mod backoff;
 mod checkpoint;
 mod consumers;
 mod handover;
+mod marks;
 
 use std::{
     mem,
@@ -26,6 +27,7 @@ pub use self::{
     checkpoint::last_batch,
     consumers::{QUARANTINE, endpoints_without, quarantine_consumer, sink_consumer},
     handover::Reopen,
+    marks::forget_files,
 };
 use crate::{
     decode::Block,

@@ -97,6 +97,10 @@ pub enum Begin {
 pub struct Mark {
     /// The file, as the config's pattern named it.
     pub path: String,
+    /// That pattern: with another one, the file may be another sink's. Empty in one from before this was
+    /// kept.
+    #[serde(default)]
+    pub pattern: String,
     /// Which file that was: another one may have its name now.
     pub inode: u64,
     /// Bytes.

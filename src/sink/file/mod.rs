@@ -57,6 +57,8 @@ const MAX_MARKS: usize = 1024;
 
 /// A file sink.
 pub struct FileSink {
+    /// The template as it is written.
+    pattern: String,
     template: PathTemplate,
     place: Place,
     fsync: Fsync,
@@ -110,6 +112,7 @@ impl FileSink {
         let links = if base.is_some() || rotates { Links::Refuse } else { Links::Follow };
         Ok(Self {
             place: Place::new(config.mode, config.options.owner, base, links),
+            pattern: config.path.clone(),
             template,
             fsync: config.options.fsync,
             rotation: Rotation::new(config.options.rotate),
@@ -215,6 +218,7 @@ impl Sink for FileSink {
         }
         let marks = self.targets.iter().map(|(path, target)| Mark {
             path: path.to_string_lossy().into_owned(),
+            pattern: self.pattern.clone(),
             inode: target.inode,
             length: target.finished,
             born: Some(target.born),
