@@ -40,16 +40,8 @@ pub(super) fn acme(mut table: Table<'_>, cache_dir: PathBuf, cx: &mut Context) -
 
 fn domains(table: &mut Table<'_>, cx: &mut Context) -> Option<Vec<String>> {
     const EXAMPLE: &str = "domains = [\"logs.example.com\"]";
-    let is_missing = !table.contains("domains") && !table.is_misspelt("domains");
-    let Some(list) = table.string_or_strings("domains", cx) else {
-        if is_missing {
-            let problem = table.problem("`server.tls.acme.domains` is missing");
-            cx.push_incomplete(
-                problem.hint(format!("name what Cloudflare is to connect to: {EXAMPLE}")),
-            );
-        }
-        return None;
-    };
+    table.require("domains", &format!("name what Cloudflare is to connect to: {EXAMPLE}"), cx);
+    let list = table.string_or_strings("domains", cx)?;
     if list.get_ref().is_empty() || list.get_ref().len() > MAX_DOMAINS {
         let message = format!("`server.tls.acme.domains` must have 1 to {MAX_DOMAINS} names");
         cx.push(Diagnostic::at(list.span(), message).hint(format!("as {EXAMPLE}")));

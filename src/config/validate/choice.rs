@@ -1,15 +1,13 @@
 //! The keys of every sink that say which batches and records it takes, and which fields of them.
 
-use std::borrow::Cow;
-
-use toml::{Spanned, de::DeValue};
+use toml::Spanned;
 
 use crate::config::{
     Choice, Comparison, Condition, Endpoint, Fields, Scalar, Test,
     context::Context,
     diagnostic::Diagnostic,
     is_dataset,
-    reader::{Table, entries, suggestion},
+    reader::{Table, Value, pairs, suggestion},
 };
 
 /// `sink.NAME.KIND.endpoints`, to be compared with the endpoints once those are read.
@@ -109,42 +107,43 @@ fn conditions(table: &mut Table<'_>, cx: &mut Context) -> Vec<Condition> {
             let problem = Diagnostic::at(name.span(), "an empty name in `where`");
             cx.push(problem.hint("write the name of a field"));
         }
-        let shown = table.full(&format!("where.{field}"));
-        let mut condition = |test| conditions.push(Condition { field: field.clone(), test });
-        let DeValue::Table(tests) = value.get_ref() else {
-            if let Some(values) = scalars(&shown, &value, cx) {
-                condition(Test::OneOf(values));
-            }
-            continue;
-        };
-        if tests.is_empty() {
-            let problem = Diagnostic::at(value.span(), format!("`{shown}` is empty"));
-            cx.push(problem.hint(format!("the operators are `{}`", OPERATORS.join("`, `"))));
-        }
-        for (operator, value) in tests {
-            if let Some(test) = test(operator, &shown, value, cx) {
-                condition(test);
-            }
-        }
+        let tests = tests(value, cx).into_iter();
+        conditions.extend(tests.map(|test| Condition { field: field.clone(), test }));
     }
     conditions
 }
 
+/// What one field is tested for: a value alone, or operators.
+fn tests(value: Value<'_>, cx: &mut Context) -> Vec<Test> {
+    let empty = value.problem(format!("`{}` is empty", value.name()));
+    let shown = value.name().to_owned();
+    let operators = match value.into_entries() {
+        Ok(operators) => operators,
+        Err(value) => return scalars(value, cx).map(Test::OneOf).into_iter().collect(),
+    };
+    if operators.is_empty() {
+        cx.push(empty.hint(format!("the operators are `{}`", OPERATORS.join("`, `"))));
+    }
+    operators
+        .into_iter()
+        .filter_map(|(operator, value)| test(&operator, &shown, value, cx))
+        .collect()
+}
+
 fn test(
-    operator: &Spanned<Cow<'_, str>>,
+    operator: &Spanned<String>,
     field: &str,
-    value: &Spanned<DeValue<'_>>,
+    value: Value<'_>,
     cx: &mut Context,
 ) -> Option<Test> {
-    let word = operator.get_ref().as_ref();
-    let name = format!("{field}.{word}");
+    let word = operator.get_ref().as_str();
     let comparison = match word {
         "ge" => Comparison::AtLeast,
         "gt" => Comparison::Above,
         "le" => Comparison::AtMost,
         "lt" => Comparison::Below,
-        "not" => return scalars(&name, value, cx).map(Test::NoneOf),
-        "exists" => return entries::flag(&name, value, cx).map(Test::Exists),
+        "not" => return scalars(value, cx).map(Test::NoneOf),
+        "exists" => return value.boolean(cx).map(Test::Exists),
         _ => {
             let message = format!("unknown operator `{}` in `{field}`", word.escape_debug());
             let hint = match word {
@@ -162,21 +161,21 @@ fn test(
             return None;
         }
     };
-    entries::number(&name, value, cx).map(|number| Test::Is(comparison, number))
+    value.number(cx).map(|number| Test::Is(comparison, number))
 }
 
 /// One value, or a list of at least one.
-fn scalars(name: &str, value: &Spanned<DeValue<'_>>, cx: &mut Context) -> Option<Vec<Scalar>> {
-    let DeValue::Array(list) = value.get_ref() else {
-        return entries::scalar(name, value, cx).map(|scalar| vec![scalar]);
+fn scalars(value: Value<'_>, cx: &mut Context) -> Option<Vec<Scalar>> {
+    let empty = value.problem(format!("`{}` is an empty list", value.name()));
+    let list = match value.into_list() {
+        Ok(list) => list,
+        Err(value) => return value.scalar(cx).map(|scalar| vec![scalar]),
     };
     if list.is_empty() {
-        let message = format!("`{name}` is an empty list");
-        cx.push(Diagnostic::at(value.span(), message).hint("name at least one value"));
+        cx.push(empty.hint("name at least one value"));
         return None;
     }
-    let scalars: Vec<_> =
-        list.iter().filter_map(|value| entries::scalar(name, value, cx)).collect();
+    let scalars: Vec<_> = list.iter().filter_map(|value| value.scalar(cx)).collect();
     (scalars.len() == list.len()).then_some(scalars)
 }
 
@@ -186,11 +185,7 @@ fn rename(table: &mut Table<'_>, fields: &Fields, cx: &mut Context) -> Vec<(Stri
         let hint = "write { OLD = \"new\" }, or leave it out";
         cx.push(Diagnostic::at(entries.span(), "`rename` is empty").hint(hint));
     }
-    let renamed: Vec<_> = entries
-        .into_inner()
-        .iter()
-        .filter_map(|entry| Some((entry.0.clone(), table.entry_string("rename", entry, cx)?)))
-        .collect();
+    let renamed = pairs(entries.into_inner(), cx);
     for (place, (old, new)) in renamed.iter().enumerate() {
         let (from, to) = (old.get_ref(), new.get_ref());
         let (shown, shown_to) = (from.escape_debug(), to.escape_debug());

@@ -93,11 +93,11 @@ fn path(
     table: &mut Table<'_>,
     cx: &mut Context,
 ) -> Option<Spanned<PathPattern>> {
-    let is_missing = !table.contains("path") && !table.is_misspelt("path");
-    let may_hold_dataset = table.contains("dataset") || table.is_misspelt("dataset");
+    let lacks_path = table.lacks("path");
+    let lacks_dataset = table.lacks("dataset");
     let path = table.string("path", cx);
     let dataset = table.string("dataset", cx).filter(|dataset| check_dataset(dataset, cx));
-    if is_missing {
+    if lacks_path {
         let problem = table.problem(format!("endpoint `{}` has no `path`", name.get_ref()));
         cx.push_incomplete(problem.hint("add `path = \"/logpush/{dataset}\"`"));
     }
@@ -121,7 +121,7 @@ fn path(
             return None;
         }
         (None, None) => {
-            if !may_hold_dataset {
+            if lacks_dataset {
                 let message = format!("`{text}` does not say which dataset it is for");
                 let hint = "write `{dataset}` into the path, or add `dataset = \"http_requests\"`";
                 cx.push_incomplete(Diagnostic::at(path.span(), message).hint(hint));
@@ -191,8 +191,8 @@ fn auth(
     demands_client_cert: bool,
     cx: &mut Context,
 ) -> Option<Auth> {
-    let may_hold_secret = table.contains("secret_file") || table.is_misspelt("secret_file");
-    let may_do_without = table.contains("auth") || table.is_misspelt("auth");
+    let lacks_secret = table.lacks("secret_file");
+    let lacks_auth = table.lacks("auth");
     let header = table.string("secret_header", cx);
     let file = table.input("secret_file", cx);
     let none = table.string("auth", cx);
@@ -208,7 +208,7 @@ fn auth(
     }
     if let Some(header) = &header {
         is_valid &= match protocol {
-            Protocol::Logpush => check_header(header, may_hold_secret, cx),
+            Protocol::Logpush => check_header(header, lacks_secret, cx),
             Protocol::SplunkHec => hec::check_header(header, cx),
         };
     }
@@ -234,7 +234,7 @@ fn auth(
             }
         }
     }
-    if !may_hold_secret && !may_do_without && !demands_client_cert {
+    if lacks_secret && lacks_auth && !demands_client_cert {
         cx.push_incomplete(
             table.problem(format!("endpoint `{}` has no authentication", name.get_ref())).hint(
                 "add `secret_file = \"secrets.txt\"`, or say `auth = \"none\"` to let anyone post",
@@ -257,7 +257,7 @@ fn auth(
     }
 }
 
-fn check_header(header: &Spanned<String>, has_secret: bool, cx: &mut Context) -> bool {
+fn check_header(header: &Spanned<String>, lacks_secret: bool, cx: &mut Context) -> bool {
     let text = header.get_ref();
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if text.is_empty() || !text.bytes().all(is_token) {
@@ -266,7 +266,7 @@ fn check_header(header: &Spanned<String>, has_secret: bool, cx: &mut Context) ->
         cx.push(Diagnostic::at(header.span(), message).hint(hint));
         return false;
     }
-    if !has_secret {
+    if lacks_secret {
         let message = "`secret_header` does nothing without `secret_file`";
         let hint = "add `secret_file = \"secrets.txt\"`, or leave `secret_header` out";
         cx.push_incomplete(Diagnostic::at(header.span(), message).hint(hint));

@@ -100,10 +100,9 @@ enum Source {
 }
 
 fn files(table: &mut Table<'_>, cx: &mut Context) -> Option<Source> {
-    let is_given = table.contains("self_signed") || table.is_misspelt("self_signed");
+    let default = table.lacks("self_signed").then_some(false);
     // A value that cannot be read demands nothing of the two files.
-    let self_signed =
-        table.boolean("self_signed", cx).or(if is_given { None } else { Some(false) });
+    let self_signed = table.boolean("self_signed", cx).or(default);
     let is_demanded = self_signed == Some(false);
     // Both are taken before either is missed: else the name of one would pass for a slip of the other.
     let [cert_file, key_file] = [&CERT, &KEY]
@@ -152,12 +151,11 @@ fn pem_file(
     cx: &mut Context,
 ) -> Option<PathBuf> {
     let PemFile { key, default, content } = *pem;
-    let is_missing = !is_there;
-    if is_missing && is_demanded && !table.is_misspelt(key) {
-        let problem = table.problem(format!("`{}` is missing", table.full(key)));
-        cx.push_incomplete(problem.hint(format!(
+    if !is_there && is_demanded {
+        let hint = format!(
             "add `{key} = \"{default}\"` under [server.tls], a PEM file with {content}; for development `self_signed = true` makes it",
-        )));
+        );
+        table.require(key, &hint, cx);
     }
     match file {
         Some(file) => {
@@ -166,7 +164,7 @@ fn pem_file(
             }
             Some(file.into_inner())
         }
-        None => (is_missing && !is_demanded).then(|| cx.folder.join(default)),
+        None => (!is_there && !is_demanded).then(|| cx.folder.join(default)),
     }
 }
 

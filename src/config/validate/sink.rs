@@ -115,12 +115,8 @@ fn file_sink(
     seen: &mut Seen,
     cx: &mut Context,
 ) -> Option<(SinkKind, Common)> {
-    if !table.contains("path") && !table.is_misspelt("path") {
-        let problem = table.problem(format!("`sink.{name}.file.path` is missing"));
-        cx.push_incomplete(
-            problem.hint("add `path = \"/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson\"`"),
-        );
-    }
+    let hint = "add `path = \"/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson\"`";
+    table.require("path", hint, cx);
     let path = table.string("path", cx);
     let mode = table.string("mode", cx).map_or(Some(0o640), |text| mode(&text, cx));
     let options = file_sink::options(&mut table, cx);

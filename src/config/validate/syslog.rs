@@ -56,10 +56,7 @@ const SEVERITIES: [(&str, u8); 8] = [
 
 /// A sink's keys, but for those that every sink has.
 pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSink> {
-    if !table.contains("address") && !table.is_misspelt("address") {
-        let problem = table.problem(format!("`{}` is missing", table.full("address")));
-        cx.push_incomplete(problem.hint("add `address = \"tcp://siem.example.com:601\"`"));
-    }
+    table.require("address", "add `address = \"tcp://siem.example.com:601\"`", cx);
     let targets = targets(table, cx);
     let formats = [("rfc5424", SyslogFormat::Rfc5424), ("rfc3164", SyslogFormat::Rfc3164)];
     let format = table.choice("format", &formats, cx).unwrap_or(SyslogFormat::Rfc5424);
@@ -177,8 +174,7 @@ fn target(text: &str, cx: &Context) -> Option<SyslogTarget> {
 }
 
 fn severity_by(table: &mut Table<'_>, cx: &mut Context) -> Option<SeverityBy> {
-    let both = (table.contains("severity_field"), table.contains("severity_values"));
-    if let (true, false) | (false, true) = both {
+    if table.contains("severity_field") != table.contains("severity_values") {
         let message = "`severity_field` and `severity_values` need each other".to_owned();
         cx.push_incomplete(
             table.problem(message).hint(
@@ -320,8 +316,7 @@ fn positive(
 }
 
 fn client_tls(mut table: Table<'_>, cx: &mut Context) -> ClientTls {
-    let both = (table.contains("cert_file"), table.contains("key_file"));
-    if let (true, false) | (false, true) = both {
+    if table.contains("cert_file") != table.contains("key_file") {
         let message = format!(
             "`{}` and `{}` need each other",
             table.full("cert_file"),

@@ -1,0 +1,23 @@
+//! What somebody may have meant.
+
+/// "did you mean" if a name is near, else all of them.
+pub(in crate::config) fn suggestion(found: &str, names: &[&str], otherwise: &str) -> String {
+    let near = names
+        .iter()
+        .filter(|name| is_near(found, name))
+        .min_by_key(|name| strsim::damerau_levenshtein(found, name));
+    match near {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if names.is_empty() => "leave it out: this table has no keys".into(),
+        None => format!("{otherwise} `{}`", names.join("`, `")),
+    }
+}
+
+/// Whether one may be a slip for the other.
+pub(super) fn is_near(found: &str, name: &str) -> bool {
+    // As rustc: one slip in three letters.
+    let slips = (found.len().max(name.len()) / 3).max(1);
+    found.len() < 80
+        && strsim::damerau_levenshtein(&found.to_ascii_lowercase(), &name.to_ascii_lowercase())
+            <= slips
+}
