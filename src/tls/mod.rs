@@ -15,6 +15,7 @@ mod observe;
 mod own;
 mod pinned;
 mod self_signed;
+mod verifier;
 mod watch;
 
 use std::{fs, path::Path, sync::Arc};

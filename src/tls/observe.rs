@@ -4,19 +4,17 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor, verify_server_name,
-    },
-    crypto::{
-        WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
-    },
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, RootCertStore,
+    client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
+    pki_types::{CertificateDer, UnixTime},
     server::ParsedCertificate,
 };
 
-use super::{TlsError, inspect::Certificate};
+use super::{
+    TlsError,
+    inspect::Certificate,
+    verifier::{self, Judge, Presented},
+};
 
 /// What a server showed, and what verifying it found.
 #[derive(Clone, Debug)]
@@ -33,7 +31,6 @@ pub struct Observed {
 #[derive(Debug)]
 pub struct Observer {
     roots: RootCertStore,
-    algorithms: WebPkiSupportedAlgorithms,
     seen: Mutex<Option<Observed>>,
 }
 
@@ -50,68 +47,32 @@ impl Observer {
 /// # Errors
 /// rustls refuses its own defaults.
 pub fn observing(roots: RootCertStore) -> Result<(ClientConfig, Arc<Observer>), TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let observer = Arc::new(Observer { roots, algorithms, seen: Mutex::new(None) });
-    let verifier: Arc<dyn ServerCertVerifier> = Arc::clone(&observer) as _;
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+    let observer = Arc::new(Observer { roots, seen: Mutex::new(None) });
+    let judge: Arc<dyn Judge> = Arc::clone(&observer) as _;
+    let mut config = verifier::client(judge)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // A resumed session shows no certificate.
     config.resumption = rustls::client::Resumption::disabled();
     Ok((config, observer))
 }
 
-impl ServerCertVerifier for Observer {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        let name = verify_server_name(&parsed, server_name);
-        let at = within(end_entity, now);
+impl Judge for Observer {
+    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+        let &Presented { certificate, intermediates, name, now, algorithms } = presented;
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        let name = verify_server_name(&parsed, name);
         let trust = verify_server_cert_signed_by_trust_anchor(
             &parsed,
             &self.roots,
             intermediates,
-            at,
-            self.algorithms.all,
+            within(certificate, now),
+            algorithms.all,
         );
-        let chain = std::iter::once(end_entity).chain(intermediates);
+        let chain = std::iter::once(certificate).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Observed { chain, name, trust });
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        Ok(())
     }
 }
 

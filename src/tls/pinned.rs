@@ -3,17 +3,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{
-        CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
-        verify_tls13_signature,
-    },
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::{CertificateError, ClientConfig, pki_types::CertificateDer};
 
-use super::{TlsError, error::Role, read_certificates};
+use super::{
+    TlsError,
+    error::Role,
+    read_certificates,
+    verifier::{self, Judge, Presented},
+};
 
 /// For a client that trusts exactly the first certificate of `cert_file`, and speaks HTTP/1.1.
 ///
@@ -23,67 +20,22 @@ pub fn pinned(cert_file: &Path) -> Result<ClientConfig, TlsError> {
     let certificates = read_certificates(cert_file, Role::Certificate)?;
     let unreadable = || TlsError::UnreadableCertificate { path: cert_file.to_owned() };
     let certificate = certificates.into_iter().next().ok_or_else(unreadable)?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Pinned::new(certificate, &provider);
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
+    let mut config = verifier::client(Arc::new(Pinned(certificate)))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
-/// Takes one certificate. That the server has its key is verified as ever.
+/// Takes this certificate and no other.
 #[derive(Debug)]
-struct Pinned {
-    certificate: CertificateDer<'static>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
+struct Pinned(CertificateDer<'static>);
 
-impl Pinned {
-    fn new(certificate: CertificateDer<'static>, provider: &CryptoProvider) -> Self {
-        Self { certificate, algorithms: provider.signature_verification_algorithms }
-    }
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if *end_entity == self.certificate {
-            Ok(ServerCertVerified::assertion())
+impl Judge for Pinned {
+    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+        if *presented.certificate == self.0 {
+            Ok(())
         } else {
             Err(CertificateError::ApplicationVerificationFailure.into())
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 
@@ -91,7 +43,7 @@ impl ServerCertVerifier for Pinned {
 mod tests {
     use std::fs;
 
-    use rustls::{ClientConnection, ServerConnection};
+    use rustls::{ClientConnection, ServerConnection, pki_types::ServerName};
 
     use super::*;
     use crate::{
