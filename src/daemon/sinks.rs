@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    io, mem,
     panic::{self, AssertUnwindSafe},
     sync::Arc,
     thread,
@@ -31,14 +31,12 @@ use crate::{
 const DELIVER: Duration = Duration::from_secs(10);
 const LAST_BATCH: Duration = Duration::from_secs(5);
 
-/// The sinks that run.
+/// The sinks that have a thread.
 pub(super) struct Sinks {
     spool: Arc<Spool>,
     threads: TaskTracker,
     tell_end: mpsc::Sender<Ended>,
-    running: BTreeMap<String, Running>,
-    /// Those that were told to end and have not yet, and what they are to be then.
-    ending: BTreeMap<String, (ConsumerId, Option<Plan>)>,
+    by_name: BTreeMap<String, Running>,
     back: mpsc::Sender<Delivery>,
     /// Those that have ended since they were told to.
     ended: mpsc::Receiver<Delivery>,
@@ -47,6 +45,17 @@ pub(super) struct Sinks {
 struct Running {
     id: ConsumerId,
     reopen: Reopen,
+    then: Then,
+}
+
+/// What becomes of a sink.
+enum Then {
+    /// It goes on as it is.
+    Stays,
+    /// It was told to end, and is to be this.
+    Becomes(Box<Plan>),
+    /// It was told to end: the configuration no longer has it.
+    Leaves,
 }
 
 /// What a sink is to be from now on.
@@ -70,16 +79,15 @@ impl Sinks {
     ) -> Self {
         // Who finds it full waits: there is nothing else for it to do.
         let (back, ended) = mpsc::channel(1);
-        let (running, ending) = (BTreeMap::new(), BTreeMap::new());
-        Self { spool, threads, tell_end, running, ending, back, ended }
+        Self { spool, threads, tell_end, by_name: BTreeMap::new(), back, ended }
     }
 
     /// Starts one that is not there.
     pub(super) fn start(&mut self, delivery: Delivery) -> io::Result<()> {
-        let running = Running { id: delivery.id(), reopen: delivery.reopen() };
+        let running = Running { id: delivery.id(), reopen: delivery.reopen(), then: Then::Stays };
         let name = delivery.name().to_owned();
         self.spawn(&name, || Ok(delivery))?;
-        self.running.insert(name, running);
+        self.by_name.insert(name, running);
         Ok(())
     }
 
@@ -109,14 +117,15 @@ impl Sinks {
         Ok(())
     }
 
-    /// Lets all of them let go of what they have open.
+    /// Lets all of them let go of what they have open, but for those that are gone.
     pub(super) fn reopen(&self) {
-        self.running.values().for_each(|running| running.reopen.ask());
+        let there = self.by_name.values().filter(|sink| !matches!(sink.then, Then::Leaves));
+        there.for_each(|sink| sink.reopen.ask());
     }
 
     /// Those that are gone for the configuration, and whose threads still are there.
     pub(super) fn lingering(&self) -> BTreeSet<String> {
-        let gone = self.ending.iter().filter(|(_, (_, plan))| plan.is_none());
+        let gone = self.by_name.iter().filter(|(_, sink)| matches!(sink.then, Then::Leaves));
         gone.map(|(name, _)| name.clone()).collect()
     }
 
@@ -125,12 +134,10 @@ impl Sinks {
     pub(super) fn end(&mut self, plans: Vec<(String, Option<Plan>)>) -> u64 {
         let mut ids = Vec::new();
         for (name, plan) in plans {
-            let Some(id) = self.running.get(&name).map(|running| running.id) else { continue };
-            ids.push(id);
-            if plan.is_none() {
-                self.running.remove(&name);
+            if let Some(sink) = self.by_name.get_mut(&name) {
+                ids.push(sink.id);
+                sink.then = plan.map_or(Then::Leaves, |plan| Then::Becomes(Box::new(plan)));
             }
-            self.ending.insert(name, (id, plan));
         }
         self.spool.end(&ids, End::AtQueueEnd)
     }
@@ -144,7 +151,7 @@ impl Sinks {
         committed: u64,
     ) -> Vec<String> {
         let mut awaited: BTreeSet<&String> =
-            names.iter().filter(|name| self.ending.contains_key(*name)).collect();
+            names.iter().filter(|name| self.by_name.contains_key(*name)).collect();
         let mut ended = Vec::new();
         for (patience, then) in [(DELIVER, Some(End::Now)), (LAST_BATCH, None)] {
             let deadline = Instant::now() + patience;
@@ -157,8 +164,8 @@ impl Sinks {
                 ended.push(delivery);
             }
             if let Some(then) = then {
-                let late = awaited.iter().filter_map(|name| self.ending.get(*name));
-                self.spool.end(&late.map(|(id, _)| *id).collect::<Vec<_>>(), then);
+                let late = awaited.iter().filter_map(|name| self.by_name.get(*name));
+                self.spool.end(&late.map(|sink| sink.id).collect::<Vec<_>>(), then);
             }
         }
         let newcomers: Vec<_> = added.iter().map(Delivery::id).collect();
@@ -173,7 +180,7 @@ impl Sinks {
             }
         }
         for name in &awaited {
-            if let Some((id, None)) = self.ending.get(*name) {
+            if let Some(Running { id, then: Then::Leaves, .. }) = self.by_name.get(*name) {
                 self.leave(*id).await;
                 warn!(sink = name, "reload: it is gone, and still busy with a batch");
             } else {
@@ -191,8 +198,10 @@ impl Sinks {
     /// Starts what a sink that has ended is to be.
     pub(super) async fn replace(&mut self, delivery: Delivery) {
         let name = delivery.name().to_owned();
-        match self.ending.remove(&name) {
-            Some((id, Some(Plan { sink, consumer }))) => {
+        let told = self.by_name.get_mut(&name);
+        match told.map(|sink| (sink.id, mem::replace(&mut sink.then, Then::Stays))) {
+            Some((id, Then::Becomes(plan))) => {
+                let Plan { sink, consumer } = *plan;
                 // Here, not by its thread: it may be told to end again before that has opened it.
                 self.spool.go_on(id);
                 let cursors = self.spool.cursors();
@@ -204,12 +213,13 @@ impl Sinks {
                     self.defect(&name, &error);
                 }
             }
-            Some((id, None)) => {
+            Some((id, Then::Leaves)) => {
+                self.by_name.remove(&name);
                 // It may have a thread of its own, which is waited for.
                 spawn_blocking(move || drop(delivery)).await.ok();
                 self.leave(id).await;
             }
-            None => self.defect(&name, &"it was not told to end"),
+            Some((_, Then::Stays)) | None => self.defect(&name, &"it was not told to end"),
         }
     }
 
