@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hyper::Uri;
 use toml::Spanned;
 
-use super::server::check_file;
+use super::check_file;
 use crate::config::{Acme, check_domain, context::Context, diagnostic::Diagnostic, reader::Table};
 
 /// As many as Let's Encrypt puts into one certificate.

@@ -2,11 +2,11 @@
 
 use toml::Spanned;
 
+use super::check_dataset;
 use crate::config::{
     Choice, Comparison, Condition, Endpoint, Fields, Scalar, Test,
     context::Context,
     diagnostic::Diagnostic,
-    is_dataset,
     reader::{Table, Value, pairs, suggestion},
 };
 
@@ -26,12 +26,7 @@ pub(super) fn choice(
 ) -> Choice {
     let datasets = names("datasets", table, cx).unwrap_or_default();
     for dataset in &datasets {
-        let text = dataset.get_ref();
-        if !is_dataset(text.as_bytes()) {
-            let message = format!("`{}` is not the name of a dataset", text.escape_debug());
-            let hint = "use 1 to 64 of a-z, 0-9 and `_`, as in \"http_requests\"";
-            cx.push(Diagnostic::at(dataset.span(), message).hint(hint));
-        }
+        check_dataset(dataset, cx);
     }
     let endpoints = names("endpoints", table, cx).unwrap_or_default();
     let conditions = conditions(table, cx);

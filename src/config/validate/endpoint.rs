@@ -5,13 +5,12 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use super::{check_name, choice, hec, overlap};
+use super::{check_dataset, check_name, choice, hec, overlap, unless_denied};
 use crate::config::{
     Auth, Endpoint, PathPattern, Protocol,
     context::Context,
     diagnostic::Diagnostic,
     files::read_secrets,
-    is_dataset,
     reader::{Table, suggestion},
 };
 use crate::decode::{Delimiter, Format};
@@ -155,17 +154,6 @@ pub(super) fn path_fault(path: &str) -> Option<(String, &'static str)> {
     Some((format!("`{}` cannot stand in a path", stray.escape_debug()), hint))
 }
 
-pub(super) fn check_dataset(dataset: &Spanned<String>, cx: &mut Context) -> bool {
-    let text = dataset.get_ref();
-    let is_valid = is_dataset(text.as_bytes());
-    if !is_valid {
-        let message = format!("`{}` is not the name of a dataset", text.escape_debug());
-        let hint = "use 1 to 64 of a-z, 0-9 and `_`, as in \"http_requests\"";
-        cx.push(Diagnostic::at(dataset.span(), message).hint(hint));
-    }
-    is_valid
-}
-
 fn check_overlap(path: &Spanned<PathPattern>, others: &[(String, PathPattern)], cx: &mut Context) {
     for (name, other) in others {
         let Some(example) = overlap::common_path(path.get_ref(), other) else { continue };
@@ -225,11 +213,8 @@ fn auth(
             Err(error) => {
                 let shown = file.get_ref().display();
                 let message = format!("cannot use the secrets of `{shown}`: {error}");
-                let hint = if error.kind() == std::io::ErrorKind::PermissionDenied {
-                    "let the user that runs logpushd read it".to_owned()
-                } else {
-                    format!("make one with: openssl rand -hex 32 > {shown}")
-                };
+                let hint = format!("make one with: openssl rand -hex 32 > {shown}");
+                let hint = unless_denied(&error, &hint);
                 cx.push(Diagnostic::at(file.span(), message).hint(hint));
             }
         }

@@ -1,24 +1,112 @@
-//! The keys of `[sink.NAME.file]` that most do without.
+//! `[sink.NAME.file]`: where records are written to, and what becomes of the files.
 
 use std::{
+    collections::BTreeMap,
     fs,
-    path::{Component, Path},
-    time::Duration,
+    path::{Component, Path, PathBuf},
 };
 
 use jiff::Timestamp;
 use toml::Spanned;
 
+use super::more_than_zero;
 use crate::{
     config::{
-        Compress, FileOptions, Fsync, Owner, RecordTime, Retain, Rotate, context::Context,
-        diagnostic::Diagnostic, reader::Table,
+        Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate,
+        context::Context, diagnostic::Diagnostic, reader::Table,
     },
-    sink::template::PathTemplate,
+    sink::template::{self, PathTemplate},
 };
 
-/// Takes them.
-pub(super) fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
+/// What to do about a duration of 0.
+const HOW_LONG: Option<&str> = Some("write how long, as \"24h\"");
+
+/// A sink's keys, but for those that every sink has. `paths` has a sample of the path of each sink, and
+/// its name.
+pub(super) fn file_sink(
+    name: &str,
+    table: &mut Table<'_>,
+    paths: &mut BTreeMap<PathBuf, String>,
+    cx: &mut Context,
+) -> Option<FileSink> {
+    let hint = "add `path = \"/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson\"`";
+    table.require("path", hint, cx);
+    let place = table.string("path", cx);
+    let mode = table.string("mode", cx).map_or(Some(0o640), |text| mode(&text, cx));
+    let options = options(table, cx);
+
+    let place = place?;
+    let (path, template) = absolute_template(&place, cx)?;
+    check(&place, &template, &options, cx);
+    if let Some(other) = paths.insert(template.sample(), name.to_owned()) {
+        cx.push(
+            Diagnostic::at(place.span(), format!("sink `{other}` writes to the same files"))
+                .hint("give each sink a path of its own"),
+        );
+    }
+    Some(FileSink { path, mode: mode?, options })
+}
+
+/// The path, absolute, and what it is filled in by.
+fn absolute_template(text: &Spanned<String>, cx: &mut Context) -> Option<(String, PathTemplate)> {
+    let problem = |message: String| Diagnostic::at(text.span(), message);
+    let template = match PathTemplate::parse(text.get_ref()) {
+        Ok(template) => template,
+        Err(message) => {
+            cx.push(problem(message));
+            return None;
+        }
+    };
+    if let Some(problem) = leaves_base(text, &template) {
+        cx.push(problem);
+        return None;
+    }
+    let last = text.get_ref().rsplit('/').next().unwrap_or_default();
+    if matches!(last, "" | "." | "..") {
+        cx.push(
+            problem("the path names a folder, not a file".into())
+                .hint("end it with the name of a file, as in \"{dataset}/%Y-%m-%d.ndjson\""),
+        );
+        return None;
+    }
+    if text.get_ref().starts_with('/') {
+        return Some((text.get_ref().clone(), template));
+    }
+    let (folder, rest) = cx.begin(text.get_ref());
+    let Some(folder) = folder.to_str() else {
+        cx.push(
+            problem("the folder of this file is not valid UTF-8".into())
+                .hint("write an absolute path"),
+        );
+        return None;
+    };
+    // The folder is no template, whatever it is called.
+    let path = format!("{}/{}", template::escape(folder.trim_end_matches('/')), rest);
+    let template = PathTemplate::parse(&path).map_err(|message| cx.push(problem(message))).ok()?;
+    Some((path, template))
+}
+
+fn mode(text: &Spanned<String>, cx: &mut Context) -> Option<u32> {
+    let digits = text.get_ref();
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| !digits.starts_with('+'));
+    let (fault, hint) = match mode {
+        None => ("is not octal", "write three octal digits, as \"0640\""),
+        Some(mode) if mode & !0o777 != 0 => {
+            ("has more than permission bits", "write those alone, as \"0640\"")
+        }
+        Some(mode) if mode & 0o600 != 0o600 => (
+            "shuts the daemon out of its own file",
+            "let the owner read and write, as \"0640\" does",
+        ),
+        mode => return mode,
+    };
+    let message = format!("mode `{}` {fault}", digits.escape_debug());
+    cx.push(Diagnostic::at(text.span(), message).hint(hint));
+    None
+}
+
+/// The keys that most do without.
+fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
     let user = id(table.string("owner", cx), ("user", "/etc/passwd"), cx);
     let group = id(table.string("group", cx), ("group", "/etc/group"), cx);
     let choices = [("checkpoint", Fsync::Checkpoint), ("batch", Fsync::Batch)];
@@ -41,7 +129,7 @@ fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
         ));
     }
     let max_bytes = table.size("max_bytes", cx).map(Spanned::into_inner);
-    let max_age = more_than_zero(&mut table, "max_age", cx);
+    let max_age = more_than_zero(&mut table, "max_age", HOW_LONG, cx);
     table.finish(cx);
     Rotate { max_bytes, max_age }
 }
@@ -55,19 +143,14 @@ fn retain(table: &mut Table<'_>, cx: &mut Context) -> Retain {
         ));
     }
     let files = table.count("files", cx);
-    let age = more_than_zero(&mut table, "age", cx);
+    let age = more_than_zero(&mut table, "age", HOW_LONG, cx);
     let bytes = table.size("bytes", cx).map(Spanned::into_inner);
     table.finish(cx);
     Retain { files, age, bytes }
 }
 
 /// What only makes sense beside something else.
-pub(super) fn check(
-    path: &Spanned<String>,
-    template: &PathTemplate,
-    options: &FileOptions,
-    cx: &mut Context,
-) {
+fn check(path: &Spanned<String>, template: &PathTemplate, options: &FileOptions, cx: &mut Context) {
     if options.time == RecordTime::Event && !template.has_time() {
         let message = "`time` changes nothing: the path has no time in it";
         cx.push_incomplete(
@@ -91,18 +174,9 @@ pub(super) fn check(
     }
 }
 
-fn more_than_zero(table: &mut Table<'_>, key: &'static str, cx: &mut Context) -> Option<Duration> {
-    let duration = table.duration(key, cx)?;
-    if duration.is_zero() {
-        let message = format!("`{}` must be more than 0", table.full(key));
-        cx.push(table.problem(message).hint("write how long, as \"24h\""));
-    }
-    Some(duration)
-}
-
 /// No name and no time may lead out of the folder where a path begins to be filled in, so neither may
 /// what stands between them.
-pub(super) fn leaves_base(path: &Spanned<String>, template: &PathTemplate) -> Option<Diagnostic> {
+fn leaves_base(path: &Spanned<String>, template: &PathTemplate) -> Option<Diagnostic> {
     let filled = template.render("endpoint", "dataset", Timestamp::UNIX_EPOCH);
     let mut components = filled.components();
     let parts = path.get_ref().split('/').filter(|part| !matches!(*part, "" | "."));

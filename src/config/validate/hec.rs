@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use super::endpoint::{check_dataset, path_fault};
+use super::{check_dataset, endpoint::path_fault};
 use crate::config::{
     HEC_PATHS, PathPattern, context::Context, diagnostic::Diagnostic, hec::HEC_PREFIX,
     reader::Table,

@@ -17,8 +17,8 @@ mod syslog;
 mod tests;
 
 use std::{
-    fs,
-    path::{self, Path},
+    fs, io,
+    path::{self, Path, PathBuf},
     time::Duration,
 };
 
@@ -28,6 +28,8 @@ use super::{
     Config, Limits, Log, LogFormat, LogLevel, Quarantine, Spool,
     context::Context,
     diagnostic::{Diagnostic, Problems},
+    files::check_readable,
+    is_dataset,
     reader::{self, Table},
     units::format_bytes,
 };
@@ -99,11 +101,8 @@ fn spool(mut table: Table<'_>, cx: &mut Context) -> Spool {
 fn quarantine(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Quarantine {
     let dir = table.path("dir", cx).map(Spanned::into_inner);
     let max_bytes = table.size("max_bytes", cx).map(Spanned::into_inner);
-    let max_age = table.duration("max_age", cx);
-    if max_age == Some(Duration::ZERO) {
-        let problem = table.problem("`quarantine.max_age` must be more than 0");
-        cx.push(problem.hint("nothing would be kept: write how long, as \"30d\""));
-    }
+    let hint = "nothing would be kept: write how long, as \"30d\"";
+    let max_age = more_than_zero(&mut table, "max_age", Some(hint), cx);
     table.finish(cx);
     Quarantine {
         dir: dir.unwrap_or_else(|| spool.dir.join("quarantine")),
@@ -195,4 +194,50 @@ fn check_name(name: &Spanned<String>, cx: &mut Context) {
                 .hint("use 1 to 64 of A-Z, a-z, 0-9, `_` and `-`"),
         );
     }
+}
+
+/// Says whether it can be the name of a dataset.
+fn check_dataset(dataset: &Spanned<String>, cx: &mut Context) -> bool {
+    let text = dataset.get_ref();
+    let is_valid = is_dataset(text.as_bytes());
+    if !is_valid {
+        let message = format!("`{}` is not the name of a dataset", text.escape_debug());
+        let hint = "use 1 to 64 of a-z, 0-9 and `_`, as in \"http_requests\"";
+        cx.push(Diagnostic::at(dataset.span(), message).hint(hint));
+    }
+    is_valid
+}
+
+/// Reports a file that cannot be read; `hint` is what to do if there is none.
+fn check_file(file: &Spanned<PathBuf>, hint: &str, cx: &mut Context) {
+    let path = file.get_ref();
+    if cx.reads_files()
+        && let Err(error) = check_readable(path)
+    {
+        let message = format!("cannot read `{}`: {error}", path.display());
+        cx.push(Diagnostic::at(file.span(), message).hint(unless_denied(&error, hint)));
+    }
+}
+
+/// What is right when a file is missing is beside the point when it may not be read.
+fn unless_denied<'a>(error: &io::Error, hint: &'a str) -> &'a str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "let the user that runs logpushd read it",
+        _ => hint,
+    }
+}
+
+/// Takes a duration of which 0 makes no sense.
+fn more_than_zero(
+    table: &mut Table<'_>,
+    key: &'static str,
+    hint: Option<&str>,
+    cx: &mut Context,
+) -> Option<Duration> {
+    let duration = table.duration(key, cx)?;
+    if duration.is_zero() {
+        let problem = table.problem(format!("`{}` must be more than 0", table.full(key)));
+        cx.push(Diagnostic { hint: hint.map(str::to_owned), ..problem });
+    }
+    Some(duration)
 }

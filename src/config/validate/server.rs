@@ -2,15 +2,15 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use toml::Spanned;
 
-use super::acme;
+use super::{acme, check_file};
 use crate::config::{
     Acme, Admin, Server, Spool, Tls, TlsVersion, context::Context, diagnostic::Diagnostic,
-    files::check_readable, reader::Table,
+    reader::Table,
 };
 
 pub(super) fn server(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Option<Server> {
@@ -165,22 +165,6 @@ fn pem_file(
             Some(file.into_inner())
         }
         None => (!is_there && !is_demanded).then(|| cx.folder.join(default)),
-    }
-}
-
-pub(super) fn check_file(file: &Spanned<PathBuf>, hint: &str, cx: &mut Context) {
-    let path: &Path = file.get_ref();
-    if cx.reads_files()
-        && let Err(error) = check_readable(path)
-    {
-        let message = format!("cannot read `{}`: {error}", path.display());
-        // What is right when the file is missing is beside the point when it may not be read.
-        let problem = Diagnostic::at(file.span(), message);
-        cx.push(if error.kind() == std::io::ErrorKind::PermissionDenied {
-            problem.hint("let the user that runs logpushd read it")
-        } else {
-            problem.hint(hint)
-        });
     }
 }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use toml::Spanned;
 
-use super::server::check_file;
+use super::{check_file, more_than_zero};
 use crate::{
     config::{
         ClientTls, Framing, HostPort, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
@@ -82,7 +82,7 @@ pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSi
     let max_message_bytes = max_message_bytes(table, targets.as_deref(), cx);
     let oversizes = [("truncate", Oversize::Truncate), ("drop", Oversize::Drop)];
     let oversize = table.choice("oversize", &oversizes, cx).unwrap_or(Oversize::Truncate);
-    let timeout = positive(table, "timeout", Duration::from_secs(10), cx);
+    let timeout = more_than_zero(table, "timeout", None, cx);
     let resend_window = table.duration("resend_window", cx).unwrap_or(Duration::from_secs(5));
     let failback = table.duration("failback", cx).unwrap_or(Duration::from_secs(60));
     let tls = client_tls(table.table("tls", cx), cx);
@@ -111,7 +111,7 @@ pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSi
         structured_data,
         max_message_bytes,
         oversize,
-        timeout,
+        timeout: timeout.unwrap_or(Duration::from_secs(10)),
         resend_window,
         failback,
         tls,
@@ -300,19 +300,6 @@ fn max_message_bytes(
     }
     let size = size.map_or(default, Spanned::into_inner);
     usize::try_from(size).unwrap_or(usize::MAX)
-}
-
-fn positive(
-    table: &mut Table<'_>,
-    key: &'static str,
-    default: Duration,
-    cx: &mut Context,
-) -> Duration {
-    let duration = table.duration(key, cx).unwrap_or(default);
-    if duration.is_zero() {
-        cx.push(table.problem(format!("`{}` must be more than 0", table.full(key))));
-    }
-    duration
 }
 
 fn client_tls(mut table: Table<'_>, cx: &mut Context) -> ClientTls {
