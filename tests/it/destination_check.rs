@@ -4,17 +4,10 @@ use hyper::Method;
 
 use crate::support::{Http, Setup, Upload, names_in};
 
-const SHAPES: [&str; 9] = [
-    r#"{"content":"test"}"#,
-    r#"{"content":"tests"}"#,
-    "{\"content\":\"tests\"}\n",
-    "\r\n { \"content\" : \"test\" } \r\n",
-    r#"{"content":"test","filename":"test.txt"}"#,
-    r#"{"filename":"test.txt.gz","content":"tests"}"#,
-    "test",
-    "tests",
-    "test\n",
-];
+/// The bodies by which Cloudflare checks a destination.
+fn shapes() -> Vec<String> {
+    serde_json::from_str(include_str!("../data/destination_checks.json")).unwrap()
+}
 
 const ANSWERED: &str = "answered Cloudflare's destination check";
 
@@ -24,10 +17,10 @@ fn every_shape_is_answered_counted_and_logged_but_never_stored() {
     // The last thing that a start says.
     daemon.wait_log("endpoint");
     let lines_before = daemon.log().len();
-    let mut checks = 0;
+    let (shapes, mut checks) = (shapes(), 0);
     for http in Http::BOTH {
         let connection = daemon.connect(http);
-        for shape in SHAPES {
+        for shape in &shapes {
             for method in [Method::POST, Method::PUT] {
                 for gzipped in [true, false] {
                     let upload = Upload::of(shape).method(&method);
@@ -88,7 +81,7 @@ fn what_only_resembles_a_check_is_stored() {
 #[test]
 fn a_check_without_the_secret_is_refused() {
     let daemon = Setup::new().start();
-    let check = || Upload::of(SHAPES[0]).gzipped();
+    let check = || Upload::of(&shapes()[0]).gzipped();
     for http in Http::BOTH {
         let connection = daemon.connect(http);
         assert_eq!(connection.send(check().secret("wrong")).status, 401);
