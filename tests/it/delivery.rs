@@ -37,12 +37,7 @@ fn three_sinks() -> Setup {
 #[test]
 fn a_broken_sink_stops_nobody_and_catches_up_in_order() {
     let daemon = three_sinks().start();
-    let mut all = Vec::new();
-    for batch in 0..20 {
-        let records = numbered(batch, 50);
-        daemon.commit(&records);
-        all.extend(records);
-    }
+    let all = daemon.commit_numbered(0..20, 50);
     daemon.wait_file("good/http_requests.ndjson", &all);
     daemon.wait_file("ahead/http_requests.ndjson", &all);
     daemon.wait_count(ERRORS, |errors| errors >= 2);
@@ -85,12 +80,7 @@ fn undelivered_batches_are_delivered_in_order_after_restarts() {
 fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
     let setup = Setup::new().table("sink.broken.stdout", "").with_output(Output::Closed);
     let daemon = setup.start();
-    let mut all = Vec::new();
-    for batch in 0..5 {
-        let records = numbered(batch, 40);
-        daemon.commit(&records);
-        all.extend(records);
-    }
+    let all = daemon.commit_numbered(0..5, 40);
     daemon.wait_file("out/http_requests.ndjson", &all);
     daemon.wait_count(ERRORS, |errors| errors >= 2);
     assert_eq!(daemon.ask("/readyz").0, 200);

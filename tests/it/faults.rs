@@ -274,12 +274,7 @@ fn reloads_under_load_fail_no_request() {
 fn a_sink_that_stalls_delays_only_itself() {
     let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
     let daemon = setup.start();
-    let mut all = Vec::new();
-    for batch in 0..20 {
-        let records = numbered(batch, 200);
-        daemon.commit(&records);
-        all.extend(records);
-    }
+    let all = daemon.commit_numbered(0..20, 200);
     daemon.wait_file("out/http_requests.ndjson", &all);
     assert_eq!(daemon.ask("/readyz").0, 200);
     assert!(daemon.metric(r#"logpushd_sink_lag_seconds{sink="stalled"}"#) >= 0.0);

@@ -27,12 +27,7 @@ fn wait_delivered(daemon: &Daemon, records: u64) {
 #[test]
 fn files_end_by_size_and_a_quiet_one_by_age() {
     let daemon = setup(r#"rotate = { max_bytes = "8KiB", max_age = "2s" }"#).start();
-    let mut sent = Vec::new();
-    for batch in 0..12 {
-        let records = numbered(batch, 40);
-        daemon.commit(&records);
-        sent.extend(records);
-    }
+    let mut sent = daemon.commit_numbered(0..12, 40);
     wait_delivered(&daemon, 480);
     let folder = daemon.path(FOLDER);
     let file = daemon.path(FILE);

@@ -12,12 +12,7 @@ fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
     let setup = Setup::new();
     setup.write("out", "in the way");
     let daemon = setup.start();
-    let mut all = Vec::new();
-    for batch in 0..5 {
-        let records = numbered(batch, 50);
-        daemon.commit(&records);
-        all.extend(records);
-    }
+    let mut all = daemon.commit_numbered(0..5, 50);
     daemon.wait_count(r#"logpushd_sink_errors_total{sink="archive"}"#, |errors| errors > 0);
     reload(&daemon, &[("sink.archive.file", Some("path = \"mended/all\""))]);
     daemon.wait_file("mended/all", &all);
@@ -64,12 +59,7 @@ fn files_that_a_sink_has_had_are_not_for_another_one() {
 fn a_sink_that_hangs_can_be_removed_and_lets_the_spool_go() {
     let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
     let daemon = setup.start();
-    let mut all = Vec::new();
-    for batch in 0..20 {
-        let records = numbered(batch, 200);
-        daemon.commit(&records);
-        all.extend(records);
-    }
+    let mut all = daemon.commit_numbered(0..20, 200);
     daemon.wait_file("out/http_requests.ndjson", &all);
     reload(&daemon, &[("sink.stalled.stdout", None)]);
     daemon.wait_log("reload: it is gone, and still busy with a batch");

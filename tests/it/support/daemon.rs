@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    ops::Range,
     path::PathBuf,
     str::FromStr,
 };
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::{
     client::{Answer, Connection, Http, Upload},
     process::{Exit, Process},
-    records::count_lines,
+    records::{count_lines, numbered},
     setup::Setup,
     tls,
     wait::{DEADLINE, same_bytes, wait_for, wait_until},
@@ -96,6 +97,17 @@ impl Daemon {
     pub(crate) fn commit(&self, records: &[u8]) {
         let answer = self.send(Http::Two, Upload::of(records).gzipped());
         assert_eq!(answer.committed(), count_lines(records));
+    }
+
+    /// Sends [`numbered`] batches of `count` records each, one after the other. Gives back all records.
+    pub(crate) fn commit_numbered(&self, batches: Range<u64>, count: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        for batch in batches {
+            let records = numbered(batch, count);
+            self.commit(&records);
+            all.extend(records);
+        }
+        all
     }
 
     /// What it wrote to standard output.
