@@ -106,8 +106,8 @@ impl Spool {
         let mut queue = self.queue();
         let queue = &mut *queue;
         let is_lacked = |entry: &Entry| {
-            let others = queue.cursors.iter().filter(|(id, _)| !newcomers.contains(id));
-            others.into_iter().any(|(_, cursor)| cursor.lacks(entry))
+            let mut others = queue.cursors.iter().filter(|(id, _)| !newcomers.contains(id));
+            others.any(|(_, cursor)| cursor.lacks(entry))
         };
         let lacked = queue.waiting.range(..=last).find(|(_, entry)| is_lacked(entry));
         let begin = lacked.map_or(last, |(sequence, _)| sequence - 1);
@@ -130,14 +130,8 @@ impl Spool {
     pub fn resume(&self, place: ConsumerId, consumer: Consumer, handled: u64) {
         if let Some(cursor) = self.queue().cursors.get_mut(&place) {
             // A batch that was begun stays so: what is in a file of it must not be all of it.
-            *cursor = Cursor {
-                begun: cursor.begun,
-                released: cursor.released,
-                dropped: cursor.dropped,
-                until: cursor.until,
-                consumer,
-                handled,
-            };
+            cursor.consumer = consumer;
+            cursor.handled = handled;
         }
     }
 
@@ -257,6 +251,22 @@ impl Spool {
         let queue = self.queue();
         let last = queue.cursors.values().min_by_key(|cursor| cursor.handled);
         last.map(|cursor| cursor.consumer.name.clone()).unwrap_or_default()
+    }
+}
+
+impl Cursor {
+    /// Whether it takes a batch and has not handled it.
+    pub(super) fn lacks(&self, entry: &Entry) -> bool {
+        entry.batch.sequence > self.handled && (self.consumer.wants)(&entry.batch)
+    }
+
+    /// Whether a batch may vanish for this consumer's sake. One that it has begun may not: a file
+    /// would end in the middle of it.
+    pub(super) fn can_do_without(&self, entry: &Entry) -> bool {
+        let Consumer { wants, when_full, .. } = &self.consumer;
+        let sequence = entry.batch.sequence;
+        sequence <= self.released
+            || sequence > self.begun && (*when_full == WhenFull::Drop || !wants(&entry.batch))
     }
 }
 

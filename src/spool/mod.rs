@@ -94,6 +94,18 @@ pub struct Entry {
     blocks: Option<Arc<Blocks>>,
 }
 
+impl Entry {
+    /// A batch of whose blocks none is in memory.
+    fn on_disk(batch: Batch, bytes: u64) -> Self {
+        Self { batch: Arc::new(batch), bytes, blocks: None }
+    }
+
+    /// Size of its file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 /// What a consumer gets when it asks for the next batch.
 #[derive(Debug)]
 pub enum Next {

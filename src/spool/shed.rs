@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{Entry, Spool, consumer::Cursor};
+use super::{Entry, Spool};
 use crate::config::WhenFull;
 
 /// More than is needed is freed, so that not every batch has to: this part of the spool.
@@ -53,9 +53,7 @@ impl Spool {
         self.remove(&gone);
         !gone.is_empty()
     }
-}
 
-impl Spool {
     /// Whether there is a batch that could be dropped.
     pub(super) fn can_shed(&self) -> bool {
         let queue = self.queue();
@@ -63,21 +61,5 @@ impl Spool {
             |entry: &Entry| queue.cursors.values().all(|cursor| cursor.can_do_without(entry));
         queue.cursors.values().any(|cursor| cursor.consumer.when_full == WhenFull::Drop)
             && queue.waiting.values().any(may_vanish)
-    }
-}
-
-impl Cursor {
-    /// Whether a batch may vanish for this consumer's sake. One that it has begun may not: a file
-    /// would end in the middle of it.
-    fn can_do_without(&self, entry: &Entry) -> bool {
-        let sequence = entry.batch.sequence;
-        sequence <= self.released
-            || !(self.consumer.wants)(&entry.batch) && sequence > self.begun
-            || self.consumer.when_full == WhenFull::Drop && sequence > self.begun
-    }
-
-    /// Whether it takes a batch and has not handled it.
-    pub(super) fn lacks(&self, entry: &Entry) -> bool {
-        entry.batch.sequence > self.handled && (self.consumer.wants)(&entry.batch)
     }
 }

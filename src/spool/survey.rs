@@ -5,7 +5,6 @@ use std::{
     convert::Infallible,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use super::{
@@ -131,18 +130,6 @@ fn difference(header: &Header, found: &Summary) -> Option<String> {
         differences.push(String::from("its bytes are not those that were committed (digest)"));
     }
     (!differences.is_empty()).then(|| differences.join("; "))
-}
-
-impl Entry {
-    /// A batch's file that nothing is known of in memory.
-    pub(super) fn on_disk(batch: Batch, bytes: u64) -> Self {
-        Self { batch: Arc::new(batch), bytes, blocks: None }
-    }
-
-    /// Size of its file.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 #[cfg(test)]
