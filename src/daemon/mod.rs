@@ -148,8 +148,8 @@ impl Daemon {
             sockets::admin_listener(sockets.admin, self.config.admin).map_err(unavailable)?;
         let signals = Signals::new().map_err(unavailable)?;
 
-        // Each listener tells of its end, and so do the other tasks; a sink only if there is room.
-        let (tell_end, ended) = mpsc::channel(listeners.len() + 5);
+        // The first that ends stops the daemon: nobody else need be heard.
+        let (tell_end, ended) = mpsc::channel(1);
         let spool = Arc::clone(&self.spool);
         let mut sinks = Sinks::new(spool, self.threads.clone(), tell_end.clone());
         for delivery in deliveries {
