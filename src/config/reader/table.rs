@@ -7,7 +7,7 @@ use toml::{Spanned, de::DeTable};
 use super::{
     Value, join,
     suggestion::{is_near, suggestion},
-    value::{Entry, Pairs, entries, pairs},
+    value::{Entry, Pairs, Strings, entries, pairs},
 };
 use crate::config::{context::Context, diagnostic::Diagnostic};
 
@@ -161,7 +161,7 @@ impl<'i> Table<'i> {
         &mut self,
         key: &'static str,
         cx: &mut Context,
-    ) -> Option<Spanned<Vec<Spanned<String>>>> {
+    ) -> Option<Strings> {
         self.take(key)?.strings("a list of strings", cx)
     }
 
@@ -170,7 +170,7 @@ impl<'i> Table<'i> {
         &mut self,
         key: &'static str,
         cx: &mut Context,
-    ) -> Option<Spanned<Vec<Spanned<String>>>> {
+    ) -> Option<Strings> {
         self.take(key)?.string_or_strings(cx)
     }
 

@@ -24,6 +24,9 @@ pub(in crate::config) struct Value<'i> {
 /// A name of the operator's choosing, and what stands behind it.
 pub(in crate::config) type Entry<'i> = (Spanned<String>, Value<'i>);
 
+/// A list of strings.
+pub(in crate::config) type Strings = Spanned<Vec<Spanned<String>>>;
+
 /// Names and strings.
 pub(in crate::config) type Pairs = Vec<(Spanned<String>, Spanned<String>)>;
 
@@ -93,11 +96,7 @@ impl<'i> Value<'i> {
     }
 
     /// A list of strings; `expected` is what to call that.
-    pub(super) fn strings(
-        self,
-        expected: &str,
-        cx: &mut Context,
-    ) -> Option<Spanned<Vec<Spanned<String>>>> {
+    pub(super) fn strings(self, expected: &str, cx: &mut Context) -> Option<Strings> {
         let span = self.span();
         let list = self.into_list().map_err(|value| cx.push(value.wrong_type(expected))).ok()?;
         let strings: Vec<_> =
@@ -106,10 +105,7 @@ impl<'i> Value<'i> {
     }
 
     /// A string or a list of them.
-    pub(super) fn string_or_strings(
-        self,
-        cx: &mut Context,
-    ) -> Option<Spanned<Vec<Spanned<String>>>> {
+    pub(super) fn string_or_strings(self, cx: &mut Context) -> Option<Strings> {
         if self.value.get_ref().is_str() {
             let string = self.string(cx)?;
             return Some(Spanned::new(string.span(), vec![string]));

@@ -68,8 +68,8 @@ enum Form {
 fn form(table: &mut Table<'_>, cx: &mut Context) -> (Format, Vec<String>) {
     let forms = [("json", Form::Json), ("csv", Form::Csv), ("text", Form::Text)];
     let form = table.choice("format", &forms, cx).unwrap_or(Form::Json);
-    let delimiters = Delimiter::ALL.map(|delimiter| (delimiter, char::from(delimiter.byte())));
-    let delimiters = delimiters.map(|(delimiter, character)| (character.to_string(), delimiter));
+    let delimiters =
+        Delimiter::ALL.map(|delimiter| (char::from(delimiter.byte()).to_string(), delimiter));
     let delimiters = delimiters.each_ref().map(|(text, delimiter)| (text.as_str(), *delimiter));
     let has_delimiter = table.contains("delimiter");
     let delimiter = table.choice("delimiter", &delimiters, cx).unwrap_or(Delimiter::Comma);
