@@ -75,6 +75,15 @@ enum Failure {
     Read(std::io::Error),
 }
 
+impl Failure {
+    fn again(&self) -> Again {
+        match self {
+            Self::Sink(error) => error.again(),
+            Self::Read(_) => Again::Batch,
+        }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -94,15 +103,6 @@ struct Progress {
     /// Records that the sink's selection let pass, if there is one, and those that it did not.
     passed: u64,
     filtered: u64,
-}
-
-impl Failure {
-    fn again(&self) -> Again {
-        match self {
-            Self::Sink(error) => error.again(),
-            Self::Read(_) => Again::Batch,
-        }
-    }
 }
 
 /// How attempts came to an end.
