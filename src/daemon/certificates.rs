@@ -8,7 +8,6 @@ use tokio::{
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::tls::{Acceptor, Change, Expiry, Reminder, Watch};
@@ -16,34 +15,25 @@ use crate::tls::{Acceptor, Change, Expiry, Reminder, Watch};
 /// Soon enough for whoever tries it out, and no work to speak of.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Goes on until `stop`.
-pub(super) fn run(
-    acceptor: &Arc<Acceptor>,
-    stop: &CancellationToken,
-) -> impl Future<Output = ()> + Send + 'static {
-    let (acceptor, stop) = (Arc::clone(acceptor), stop.clone());
-    let rounds = async move {
-        let mut ticks = interval(INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut watch, mut reminder) = (Watch::default(), Reminder::default());
-        loop {
-            ticks.tick().await;
-            let acceptor = Arc::clone(&acceptor);
-            let round = spawn_blocking(move || {
-                look(&acceptor, &mut watch, &mut reminder);
-                (watch, reminder)
-            });
-            match round.await {
-                Ok(kept) => (watch, reminder) = kept,
-                Err(error) => {
-                    error!(%error, "looking after the certificate failed");
-                    (watch, reminder) = (Watch::default(), Reminder::default());
-                }
+/// Goes on for ever.
+pub(super) async fn run(acceptor: Arc<Acceptor>) {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut watch, mut reminder) = (Watch::default(), Reminder::default());
+    loop {
+        ticks.tick().await;
+        let acceptor = Arc::clone(&acceptor);
+        let round = spawn_blocking(move || {
+            look(&acceptor, &mut watch, &mut reminder);
+            (watch, reminder)
+        });
+        match round.await {
+            Ok(kept) => (watch, reminder) = kept,
+            Err(error) => {
+                error!(%error, "looking after the certificate failed");
+                (watch, reminder) = (Watch::default(), Reminder::default());
             }
         }
-    };
-    async move {
-        stop.run_until_cancelled(rounds).await;
     }
 }
 

@@ -158,16 +158,14 @@ impl Daemon {
                 .map_err(|error| Fatal::Unavailable(format!("cannot start a thread: {error}")))?;
         }
         let (bounds, quarantine) = watch::channel(self.config.quarantine.clone());
-        let housekeeping = housekeeping::run(quarantine, &self.metrics, &self.stop);
-        self.supervise("housekeeping", &tell_end, housekeeping);
-        let certificates = certificates::run(&self.acceptor, &self.stop);
-        self.supervise("certificates", &tell_end, certificates);
+        let housekeeping = housekeeping::run(quarantine, Arc::clone(&self.metrics));
+        self.supervise_until_stop("housekeeping", &tell_end, housekeeping);
+        let certificates = certificates::run(Arc::clone(&self.acceptor));
+        self.supervise_until_stop("certificates", &tell_end, certificates);
         // One more than is under way: what is asked for meanwhile is done once.
         let (reloads, asked) = mpsc::channel(1);
-        let (reloader, stop) = (self.reloader(bounds, sinks), self.stop.clone());
-        self.supervise("reloader", &tell_end, async move {
-            stop.run_until_cancelled(reloader.run(asked)).await;
-        });
+        let reloader = self.reloader(bounds, sinks);
+        self.supervise_until_stop("reloader", &tell_end, reloader.run(asked));
         let acme = acme::run(Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
         self.supervise("acme", &tell_end, acme);
         if let Some(listener) = admin {
@@ -177,10 +175,7 @@ impl Daemon {
             self.supervise("listener", &tell_end, self.accept(listener));
         }
         let status = Arc::clone(&self.manager).keep_status(self.status());
-        let stop = self.stop.clone();
-        self.supervise("status", &tell_end, async move {
-            stop.run_until_cancelled(status).await;
-        });
+        self.supervise_until_stop("status", &tell_end, status);
         drop(tell_end);
         info!("ready");
         self.manager.ready();
@@ -229,6 +224,19 @@ impl Daemon {
                 let how = if outcome.is_ok() { "ended" } else { "panicked" };
                 tell_end.send((name.to_owned(), how.to_owned())).await.ok();
             }
+        });
+    }
+
+    /// The same for a task that goes on for ever, and is not needed while the daemon drains.
+    fn supervise_until_stop(
+        &self,
+        name: &'static str,
+        tell_end: &mpsc::Sender<Ended>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.supervise(name, tell_end, async move {
+            stop.run_until_cancelled(task).await;
         });
     }
 
