@@ -7,7 +7,9 @@ use std::{io, sync::Arc};
 use jiff::Timestamp;
 
 use crate::{
-    decode::{self, Block, DecodeError, Decoder, Encoding, Format, Limits, RejectReason, Summary},
+    decode::{
+        self, Block, DecodeError, Decoder, Encoding, Excess, Format, Limits, RejectReason, Summary,
+    },
     quarantine::Bodies,
     spool::{Batch, Blocks, Header, NoRoom, Spool, Staging},
 };
@@ -105,10 +107,12 @@ pub enum Receipt {
 /// Why a body was not taken. Nothing of it is left.
 #[derive(Debug)]
 pub enum IngestError {
-    /// It inflates to more than the limit.
+    /// There is more of it than the limit.
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
+        /// What there is more of.
+        excess: Excess,
     },
     /// There is no room for it now.
     NoRoom(NoRoom),
@@ -166,8 +170,8 @@ impl Ingest {
             let pushed = decoder.push(wire, &mut self.gathered.taker(&self.spool));
             match pushed {
                 Ok(()) => {}
-                Err(DecodeError::TooLarge { limit }) => {
-                    return Err(IngestError::TooLarge { limit });
+                Err(DecodeError::TooLarge { limit, excess }) => {
+                    return Err(IngestError::TooLarge { limit, excess });
                 }
                 Err(broken @ DecodeError::Gzip(_)) => self.broken(broken),
             }
@@ -188,8 +192,8 @@ impl Ingest {
                         let form = (limits, format);
                         return store(&spool, form, origin, staging, gathered, &summary);
                     }
-                    Err(DecodeError::TooLarge { limit }) => {
-                        return Err(IngestError::TooLarge { limit });
+                    Err(DecodeError::TooLarge { limit, excess }) => {
+                        return Err(IngestError::TooLarge { limit, excess });
                     }
                     Err(broken @ DecodeError::Gzip(_)) => broken,
                 }

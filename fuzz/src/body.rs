@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 /// into what the fuzzer wrote. Nothing goes wrong if it is another size, but less is found.
 const BLOCK_BYTES: usize = 256 * 1024;
 
+/// A block of rows, or of lines of text, has no more.
+const MAX_REJECTS: usize = 4096;
+
 /// What of a record that is too long is kept.
 const PREVIEW_BYTES: usize = 64 * 1024;
 
@@ -210,7 +213,7 @@ fn in_any_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piec
         _ => assert!(whole == pieces, "whole {whole:?}, in pieces of {piece} {pieces:?}"),
     }
     if let Ok((blocks, summary)) = &whole {
-        check_blocks(limits, blocks, summary);
+        check_blocks(limits, declared.1, blocks, summary);
     }
     whole
 }
@@ -239,10 +242,18 @@ fn check_again(limits: Limits, format: Format, wire: &[u8], blocks: &[Block], su
     assert!(again == blocks, "again {again:?}, first {blocks:?}");
 }
 
-fn check_blocks(limits: Limits, blocks: &[Block], summary: &Summary) {
+fn check_blocks(limits: Limits, format: Format, blocks: &[Block], summary: &Summary) {
     assert!(summary.inflated_bytes <= limits.inflated_bytes);
+    let is_made = matches!(format, Format::Csv(_) | Format::Text);
     let (mut records, mut rejected, mut position) = (0, 0, 0);
+    let mut made_bytes = 0;
     for block in blocks {
+        if is_made {
+            made_bytes += block.bytes.len() as u64 - block.records;
+            assert!(made_bytes <= limits.inflated_bytes, "{made_bytes} bytes were made");
+            assert!(block.bytes.len() <= BLOCK_BYTES + limits.record_bytes + 1);
+            assert!(block.rejects.len() <= MAX_REJECTS, "{} in a block", block.rejects.len());
+        }
         assert!(block.bytes.is_empty() || block.bytes.ends_with(b"\n"));
         let mut lines = 0;
         for line in block.bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -254,7 +265,7 @@ fn check_blocks(limits: Limits, blocks: &[Block], summary: &Summary) {
         assert_eq!(lines, block.records);
         records += lines;
         for reject in &block.rejects {
-            check_reject(limits, reject);
+            check_reject(limits, is_made, reject);
             assert!(reject.position > position, "{} behind {position}", reject.position);
             position = reject.position;
             rejected += 1;
@@ -264,11 +275,12 @@ fn check_blocks(limits: Limits, blocks: &[Block], summary: &Summary) {
     assert_eq!((records, rejected), (summary.records, summary.rejected));
 }
 
-fn check_reject(limits: Limits, reject: &Reject) {
+fn check_reject(limits: Limits, is_made: bool, reject: &Reject) {
     let Reject { reason, length, bytes, .. } = reject;
     match reason {
         RejectReason::TooLong => {
-            assert!(*length > limits.record_bytes as u64);
+            // What would be made of a row can be too long, too.
+            assert!(is_made || *length > limits.record_bytes as u64);
             assert_eq!(bytes.len() as u64, (*length).min(PREVIEW_BYTES as u64));
             return;
         }

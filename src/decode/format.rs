@@ -5,6 +5,10 @@ use std::io;
 
 use super::gunzip;
 
+/// How long the row with the names of the columns may be: every record repeats them. Those of all fields of a
+/// dataset are a few KiB.
+pub const MAX_NAMES_BYTES: usize = 64 * 1024;
+
 /// The form of the records in a body.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Format {

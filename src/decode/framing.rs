@@ -4,7 +4,7 @@
 //! around an array (`{"events":[`, as in Cloudflare's own example).
 
 use super::{
-    BLOCK_BYTES, Block,
+    BLOCK_BYTES, Block, Limits,
     array::{Array, Wrapping},
     format::Format,
     lines::Lines,
@@ -20,7 +20,7 @@ const MAX_ENVELOPE_BYTES: usize = 1024;
 /// It looks at the bytes only when the buffer is full or the body ends, so what comes out does not
 /// depend on the pieces that came in.
 pub(super) struct Framer {
-    record_bytes: usize,
+    limits: Limits,
     trust: Trust,
     buffer: Vec<u8>,
     mode: Mode,
@@ -36,14 +36,8 @@ enum Mode {
 }
 
 impl Framer {
-    pub(super) fn new(record_bytes: usize, trust: Trust) -> Self {
-        Self {
-            record_bytes,
-            trust,
-            buffer: Vec::new(),
-            mode: Mode::Unknown,
-            tally: Tally::default(),
-        }
+    pub(super) fn new(limits: Limits, trust: Trust) -> Self {
+        Self { limits, trust, buffer: Vec::new(), mode: Mode::Unknown, tally: Tally::default() }
     }
 
     /// The same for records of another form.
@@ -52,11 +46,11 @@ impl Framer {
             Format::Json => Mode::Unknown,
             // There, `events` is the name of a field like any other, and no envelope.
             Format::Concatenated => {
-                let array = Array::new(self.record_bytes, self.trust, Wrapping::Unopened);
+                let array = Array::new(self.limits.record_bytes, self.trust, Wrapping::Unopened);
                 Mode::Array(array)
             }
-            Format::Csv(delimiter) => Mode::Rows(Rows::cells(self.record_bytes, delimiter)),
-            Format::Text => Mode::Rows(Rows::text(self.record_bytes)),
+            Format::Csv(delimiter) => Mode::Rows(Rows::cells(self.limits, delimiter)),
+            Format::Text => Mode::Rows(Rows::text(self.limits)),
         };
         Self { mode, ..self }
     }
@@ -75,21 +69,27 @@ impl Framer {
         }
     }
 
-    /// Cuts what is left, and says how many records there were, and how many rejects.
-    pub(super) fn finish(mut self, out: &mut dyn FnMut(Block)) -> (u64, u64) {
+    /// Cuts what is left, and says what there was in all.
+    pub(super) fn finish(mut self, out: &mut dyn FnMut(Block)) -> Tally {
         self.frame(End::Last, out);
-        (self.tally.records, self.tally.rejected)
+        self.tally
+    }
+
+    /// Bytes that were made of rows and of lines of text so far.
+    pub(super) fn made_bytes(&self) -> u64 {
+        self.tally.made_bytes
     }
 
     fn frame(&mut self, end: End, out: &mut dyn FnMut(Block)) {
+        let record_bytes = self.limits.record_bytes;
         loop {
             match &mut self.mode {
                 Mode::Unknown => {
                     let opening = Opening::of(&self.buffer);
                     let array =
-                        |wrapping| Mode::Array(Array::new(self.record_bytes, self.trust, wrapping));
+                        |wrapping| Mode::Array(Array::new(record_bytes, self.trust, wrapping));
                     self.mode = match opening {
-                        Opening::Lines => Mode::Lines(Lines::new(self.record_bytes, self.trust)),
+                        Opening::Lines => Mode::Lines(Lines::new(record_bytes, self.trust)),
                         Opening::Array { .. } => array(Wrapping::Bare),
                         Opening::Envelope { .. } => array(Wrapping::Envelope),
                     };
@@ -110,7 +110,7 @@ impl Framer {
                         return;
                     }
                     // The array is closed: what follows it is read as lines.
-                    self.mode = Mode::Lines(Lines::new(self.record_bytes, self.trust));
+                    self.mode = Mode::Lines(Lines::new(record_bytes, self.trust));
                     if end == End::More && self.buffer.len() < self.buffer.capacity() {
                         return;
                     }
@@ -132,6 +132,8 @@ pub(super) enum End {
 pub(super) struct Tally {
     pub(super) records: u64,
     pub(super) rejected: u64,
+    /// Bytes that were made of rows and of lines of text. What passes through as it came is not made.
+    pub(super) made_bytes: u64,
 }
 
 impl Tally {

@@ -17,11 +17,15 @@ mod record;
 mod rows;
 
 pub use self::{
-    format::{Delimiter, Format, before},
+    format::{Delimiter, Format, MAX_NAMES_BYTES, before},
     inflate::Inflate,
     record::{Reject, RejectReason},
 };
-use self::{framing::Framer, gunzip::Gunzip, record::Trust};
+use self::{
+    framing::{Framer, Tally},
+    gunzip::Gunzip,
+    record::Trust,
+};
 
 /// How much is inflated before it is looked at: a block of this size stays in a core's cache.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -29,10 +33,17 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// What one body may come to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Bytes of the whole body, inflated.
+    /// Bytes of the whole body, inflated; and of the records that are made of rows or of text.
     pub inflated_bytes: u64,
     /// Bytes of one record.
     pub record_bytes: usize,
+}
+
+impl Limits {
+    fn check(self, bytes: u64, excess: Excess) -> Result<(), DecodeError> {
+        let limit = self.inflated_bytes;
+        if bytes > limit { Err(DecodeError::TooLarge { limit, excess }) } else { Ok(()) }
+    }
 }
 
 /// What the sender says the bytes are. A gzip body that says nothing is known by its magic.
@@ -83,19 +94,39 @@ pub struct Summary {
 /// Why a whole body cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DecodeError {
-    /// It inflates to more than [`Limits::inflated_bytes`].
+    /// There is more of it than [`Limits::inflated_bytes`].
     TooLarge {
         /// The limit.
         limit: u64,
+        /// What there is more of.
+        excess: Excess,
     },
     /// It is not, or not whole, gzip. The text says what is wrong.
     Gzip(String),
 }
 
+/// What is over [`Limits::inflated_bytes`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Excess {
+    /// The body, inflated.
+    Body,
+    /// The records that its rows or its lines of text become.
+    Records,
+}
+
+impl std::fmt::Display for Excess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Body => "this body inflates to more",
+            Self::Records => "the records made of this body come to more",
+        })
+    }
+}
+
 impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooLarge { limit } => write!(f, "the body inflates to more than {limit} bytes"),
+            Self::TooLarge { limit, excess } => write!(f, "{excess} than {limit} bytes"),
             Self::Gzip(what) => f.write_str(what),
         }
     }
@@ -132,7 +163,7 @@ impl Decoder {
         Self {
             limits,
             source: Source::Sniff { declared, first: Vec::new() },
-            framer: Framer::new(limits.record_bytes, Trust::Nothing),
+            framer: Framer::new(limits, Trust::Nothing),
             hasher: Some(blake3::Hasher::new()),
             head: Vec::new(),
             added_bytes: 0,
@@ -151,7 +182,7 @@ impl Decoder {
             (Encoding::Gzip, 0) => Trust::Passed,
             _ => Trust::Nothing,
         };
-        let framer = Framer::new(record_bytes, trust);
+        let framer = Framer::new(limits, trust);
         Self { hasher: None, framer, ..Self::new(limits, encoding) }
     }
 
@@ -187,6 +218,7 @@ impl Decoder {
     fn read(&mut self, mut wire: &[u8], out: &mut dyn FnMut(Block)) -> Result<(), DecodeError> {
         loop {
             self.framer.make_room(out);
+            self.limits.check(self.framer.made_bytes(), Excess::Records)?;
             let buffer = self.framer.buffer();
             let before = buffer.len();
             let taken = match &mut self.source {
@@ -200,9 +232,7 @@ impl Decoder {
             let full = buffer.len() == buffer.capacity();
             let fresh = buffer.get(before..).unwrap_or_default();
             self.inflated_bytes += fresh.len() as u64;
-            if self.inflated_bytes > self.limits.inflated_bytes {
-                return Err(DecodeError::TooLarge { limit: self.limits.inflated_bytes });
-            }
+            self.limits.check(self.inflated_bytes, Excess::Body)?;
             // Only now: what came out before the damage counts, in whatever pieces it came.
             let taken = taken?;
             if let Some(hasher) = &mut self.hasher {
@@ -223,7 +253,7 @@ impl Decoder {
     /// Says that the body is whole, and hands over the last blocks.
     ///
     /// # Errors
-    /// The body ends too early.
+    /// The body ends too early, or there is more of it than the limit.
     pub fn finish(mut self, out: &mut dyn FnMut(Block)) -> Result<Summary, DecodeError> {
         if let Source::Sniff { declared, first } = &mut self.source {
             // At most one byte: no gzip, whatever was declared, but perhaps an empty line.
@@ -241,7 +271,8 @@ impl Decoder {
             }
             Source::Identity | Source::Sniff { .. } => Encoding::Identity,
         };
-        let (records, rejected) = self.framer.finish(out);
+        let Tally { records, rejected, made_bytes } = self.framer.finish(out);
+        self.limits.check(made_bytes, Excess::Records)?;
         let sent = self.head.get(self.added_bytes..).unwrap_or_default();
         Ok(Summary {
             records,

@@ -4,21 +4,24 @@
 //! follows a line end within it; what is bare and a number, `true`, `false` or `null` in JSON is that.
 //! Numbers stay as they are.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io};
 
 use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
 
 use super::{
-    BLOCK_BYTES, Block,
-    format::Delimiter,
+    BLOCK_BYTES, Block, Limits,
+    format::{Delimiter, MAX_NAMES_BYTES},
     framing::{End, Overlong, Tally},
     record::RejectReason,
 };
 
+/// A block with as many rejects is handed over: a row of two bytes costs seventy as a reject.
+const MAX_REJECTS: usize = 4096;
+
 /// Cuts rows off a buffer.
 pub(super) struct Rows {
-    record_bytes: usize,
+    limits: Limits,
     form: Form,
     scan: Scan,
     overlong: Option<Overlong>,
@@ -32,7 +35,7 @@ enum Form {
         delimiter: u8,
         /// The names of the columns, once they were read: in quotes, with a colon behind. None if
         /// they could not be read: then there is no record.
-        names: Option<Vec<String>>,
+        names: Option<Vec<Vec<u8>>>,
     },
 }
 
@@ -53,19 +56,20 @@ enum Found {
 }
 
 impl Rows {
-    pub(super) fn text(record_bytes: usize) -> Self {
-        Self::new(record_bytes, Form::Text)
+    pub(super) fn text(limits: Limits) -> Self {
+        Self::new(limits, Form::Text)
     }
 
-    pub(super) fn cells(record_bytes: usize, delimiter: Delimiter) -> Self {
-        Self::new(record_bytes, Form::Cells { delimiter: delimiter.byte(), names: None })
+    pub(super) fn cells(limits: Limits, delimiter: Delimiter) -> Self {
+        Self::new(limits, Form::Cells { delimiter: delimiter.byte(), names: None })
     }
 
-    fn new(record_bytes: usize, form: Form) -> Self {
-        Self { record_bytes, form, scan: Scan::default(), overlong: None, at_start: true }
+    fn new(limits: Limits, form: Form) -> Self {
+        Self { limits, form, scan: Scan::default(), overlong: None, at_start: true }
     }
 
-    /// Hands over the whole rows of `buffer`, leaves the last part of one in it, and room behind.
+    /// Hands over the whole rows of `buffer`, leaves the last part of one in it, and room behind. It
+    /// stops where the records come to more than the body may: a row of two bytes can become 64 KiB.
     pub(super) fn frame(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -78,7 +82,7 @@ impl Rows {
         }
         let mut block = Block::default();
         let mut start = 0;
-        loop {
+        while tally.made_bytes <= self.limits.inflated_bytes {
             let rest = buffer.get(start..).unwrap_or_default();
             if let Some(mut overlong) = self.overlong.take() {
                 let line_end = memchr(b'\n', rest);
@@ -106,7 +110,7 @@ impl Rows {
                 }
                 Found::Part => break,
             }
-            if block.bytes.len() >= BLOCK_BYTES {
+            if block.bytes.len() >= BLOCK_BYTES || block.rejects.len() >= MAX_REJECTS {
                 out(std::mem::take(&mut block));
             }
         }
@@ -124,7 +128,7 @@ impl Rows {
 
     /// A row of more bytes is too long, even if its last one is the CR of a CRLF.
     fn longest(&self) -> usize {
-        self.record_bytes.saturating_add(2)
+        self.limits.record_bytes.saturating_add(2)
     }
 
     /// Looks for the end of the row that `rest` begins with.
@@ -181,17 +185,15 @@ impl Rows {
         }
         self.at_start = false;
         let before = block.bytes.len();
-        match self.record(bare, &mut block.bytes) {
+        let made = self.record(bare, &mut block.bytes);
+        // Of rejects, too, since it is work.
+        tally.made_bytes += (block.bytes.len() - before) as u64;
+        match made {
             Ok(Made::Record) => {
-                let made = block.bytes.get(before..).unwrap_or_default();
-                if made.len() <= self.record_bytes {
-                    block.bytes.push(b'\n');
-                    block.records += 1;
-                    tally.records += 1;
-                    return;
-                }
-                let reject = tally.reject(RejectReason::TooLong, made, made.len() as u64);
-                block.rejects.push(reject);
+                block.bytes.push(b'\n');
+                block.records += 1;
+                tally.records += 1;
+                return;
             }
             Ok(Made::Names) => {}
             Err(reason) => block.rejects.push(tally.reject(reason, row, row.len() as u64)),
@@ -200,44 +202,43 @@ impl Rows {
     }
 
     fn record(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<Made, RejectReason> {
-        let text = if row.len() > self.record_bytes {
+        let record_bytes = self.limits.record_bytes;
+        let longest = match &self.form {
+            Form::Cells { names: None, .. } => record_bytes.min(MAX_NAMES_BYTES),
+            _ => record_bytes,
+        };
+        let text = if row.len() > longest {
             Err(RejectReason::TooLong)
         } else {
             std::str::from_utf8(row).map_err(|_| RejectReason::NotUtf8)
         };
+        let mut record = Bounded { end: out.len().saturating_add(record_bytes), out };
         let Form::Cells { delimiter, names } = &mut self.form else {
-            out.extend_from_slice(b"{\"message\":");
-            string(text?, out);
-            out.push(b'}');
+            record.push(b"{\"message\":")?;
+            record.string(text?)?;
+            record.push(b"}")?;
             return Ok(Made::Record);
         };
-        let cells = text.and_then(|text| cells(text, char::from(*delimiter)));
+        let delimiter = char::from(*delimiter);
         let Some(names) = names else {
             *names = Some(Vec::new());
-            let cells = cells?;
-            let named = cells.iter().map(|cell| {
-                let mut name = Vec::new();
-                string(&cell.text, &mut name);
-                String::from_utf8_lossy(&name).into_owned() + ":"
-            });
-            *names = Some(named.collect());
+            *names = Some(self::names(text?, delimiter)?);
             return Ok(Made::Names);
         };
-        let cells = cells?;
-        if cells.len() != names.len() {
-            return Err(RejectReason::NotCsv);
-        }
-        for (place, (name, cell)) in names.iter().zip(cells).enumerate() {
-            out.push(if place == 0 { b'{' } else { b',' });
-            out.extend_from_slice(name.as_bytes());
+        let mut rest = Some(text?);
+        for (place, name) in names.iter().enumerate() {
+            let cell;
+            (cell, rest) = Cell::cut(rest.ok_or(RejectReason::NotCsv)?, delimiter)?;
+            record.push(if place == 0 { b"{" } else { b"," })?;
+            record.push(name)?;
             if cell.is_literal() {
-                out.extend_from_slice(cell.text.as_bytes());
+                record.push(cell.text.as_bytes())?;
             } else {
-                string(&cell.text, out);
+                record.string(&cell.text)?;
             }
         }
-        out.push(b'}');
-        Ok(Made::Record)
+        record.push(b"}")?;
+        if rest.is_some() { Err(RejectReason::NotCsv) } else { Ok(Made::Record) }
     }
 }
 
@@ -255,7 +256,23 @@ struct Cell<'a> {
     in_quotes: bool,
 }
 
-impl Cell<'_> {
+impl<'a> Cell<'a> {
+    /// Cuts a cell off a row. What is left is `None` behind the last one.
+    fn cut(row: &'a str, delimiter: char) -> Result<(Self, Option<&'a str>), RejectReason> {
+        let (cell, rest) = if let Some(quoted) = row.strip_prefix('"') {
+            quoted_cell(quoted).ok_or(RejectReason::NotCsv)?
+        } else {
+            let length = row.find(delimiter).unwrap_or(row.len());
+            let (text, rest) = row.split_at_checked(length).unwrap_or((row, ""));
+            (Self { text: Cow::Borrowed(text), in_quotes: false }, rest)
+        };
+        if rest.is_empty() {
+            return Ok((cell, None));
+        }
+        let rest = rest.strip_prefix(delimiter).ok_or(RejectReason::NotCsv)?;
+        Ok((cell, Some(rest)))
+    }
+
     /// Whether it is JSON as it stands.
     fn is_literal(&self) -> bool {
         let text = self.text.as_bytes();
@@ -269,23 +286,20 @@ impl Cell<'_> {
     }
 }
 
-/// Takes a row apart.
-fn cells(mut row: &str, delimiter: char) -> Result<Vec<Cell<'_>>, RejectReason> {
-    let mut cells = Vec::new();
-    loop {
-        let (cell, rest) = if let Some(quoted) = row.strip_prefix('"') {
-            quoted_cell(quoted).ok_or(RejectReason::NotCsv)?
-        } else {
-            let length = row.find(delimiter).unwrap_or(row.len());
-            let (text, rest) = row.split_at_checked(length).unwrap_or((row, ""));
-            (Cell { text: Cow::Borrowed(text), in_quotes: false }, rest)
-        };
-        cells.push(cell);
-        if rest.is_empty() {
-            return Ok(cells);
-        }
-        row = rest.strip_prefix(delimiter).ok_or(RejectReason::NotCsv)?;
+/// The names that a row holds: in quotes, with a colon behind.
+fn names(row: &str, delimiter: char) -> Result<Vec<Vec<u8>>, RejectReason> {
+    let mut names = Vec::new();
+    let mut rest = Some(row);
+    while let Some(row) = rest {
+        let cell;
+        (cell, rest) = Cell::cut(row, delimiter)?;
+        let mut name = Vec::new();
+        let mut record = Bounded { out: &mut name, end: usize::MAX };
+        record.string(&cell.text)?;
+        record.push(b":")?;
+        names.push(name);
     }
+    Ok(names)
 }
 
 /// A cell whose first quote is gone, and what is behind its last one. `None` if it has no last one.
@@ -307,13 +321,36 @@ fn quoted_cell(quoted: &str) -> Option<(Cell<'_>, &str)> {
     }
 }
 
-/// Appends a string as JSON.
-fn string(text: &str, out: &mut Vec<u8>) {
-    let before = out.len();
-    // Nothing that is written to memory fails.
-    if serde_json::to_writer(&mut *out, text).is_err() {
-        out.truncate(before);
-        out.extend_from_slice(b"\"\"");
+/// A record that is being made: a control character becomes six bytes, so it is stopped at its limit
+/// rather than measured afterwards.
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
+    end: usize,
+}
+
+impl Bounded<'_> {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), RejectReason> {
+        if bytes.len() > self.end.saturating_sub(self.out.len()) {
+            return Err(RejectReason::TooLong);
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Appends a string as JSON.
+    fn string(&mut self, text: &str) -> Result<(), RejectReason> {
+        serde_json::to_writer(self, text).map_err(|_| RejectReason::TooLong)
+    }
+}
+
+impl io::Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

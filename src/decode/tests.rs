@@ -212,7 +212,7 @@ fn a_bomb_is_stopped_at_the_limit() {
     let bomb = gzip(&vec![b' '; 10_000_000]);
     let limits = Limits { inflated_bytes: 1_000_000, ..LIMITS };
     let error = decode(limits, &bomb, usize::MAX).unwrap_err();
-    assert_eq!(error, DecodeError::TooLarge { limit: 1_000_000 });
+    assert_eq!(error, DecodeError::TooLarge { limit: 1_000_000, excess: Excess::Body });
     let exact = gzip(&vec![b' '; 1_000_000]);
     assert_eq!(decode(limits, &exact, usize::MAX).unwrap().1.inflated_bytes, 1_000_000);
 }

@@ -160,7 +160,7 @@ impl Upload {
 
     fn refusal(&self, error: IngestError) -> Refusal {
         match error {
-            IngestError::TooLarge { limit } => Refusal::inflates_too_large(limit),
+            IngestError::TooLarge { limit, excess } => Refusal::inflates_too_large(limit, excess),
             IngestError::NoRoom(reason) => Refusal::unavailable(&reason),
             IngestError::Store(error) => {
                 self.intake.spool.failed(&error);

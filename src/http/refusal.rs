@@ -7,7 +7,7 @@ use std::{io, time::Duration};
 
 use hyper::StatusCode;
 
-use crate::{config::format_bytes, durable, metrics::Refusal as Refused};
+use crate::{config::format_bytes, decode::Excess, durable, metrics::Refusal as Refused};
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -69,9 +69,8 @@ impl Refusal {
         Self::TooLarge { key: "spool.max_bytes", limit, found }
     }
 
-    pub(super) fn inflates_too_large(limit: u64) -> Self {
-        let found = String::from("this body inflates to more");
-        Self::TooLarge { key: "limits.max_inflated_bytes", limit, found }
+    pub(super) fn inflates_too_large(limit: u64, excess: Excess) -> Self {
+        Self::TooLarge { key: "limits.max_inflated_bytes", limit, found: excess.to_string() }
     }
 
     pub(super) fn cannot_store(error: &io::Error) -> Self {
@@ -178,7 +177,8 @@ mod tests {
             Refusal::body_too_large(1 << 20, Some(1 << 21)),
             Refusal::body_too_large(1 << 20, None),
             Refusal::larger_than_spool(1 << 20, 1 << 21),
-            Refusal::inflates_too_large(1 << 20),
+            Refusal::inflates_too_large(1 << 20, Excess::Body),
+            Refusal::inflates_too_large(1 << 20, Excess::Records),
             Refusal::UnsupportedEncoding,
             Refusal::cannot_store(&io::Error::other("no")),
             Refusal::unavailable(&full),

@@ -75,6 +75,23 @@ fn rows_and_lines_become_records_and_bad_ones_go_to_quarantine() {
 }
 
 #[test]
+fn names_beyond_their_bound_take_all_rows_to_quarantine() {
+    let daemon = setup().start();
+    let connection = daemon.connect(Http::Two);
+    let send = |bytes: usize| {
+        let body = format!("{}\n1\n2\n", "x".repeat(bytes));
+        connection.send(Upload::of(body).to("/headed/http_requests").gzipped()).ok()
+    };
+    assert_eq!(send(64 * 1024), ("committed".into(), 2, 0));
+    assert_eq!(send(64 * 1024 + 1), ("quarantined".into(), 0, 3));
+    for (reason, want) in [("too_long", 1), ("not_csv", 2)] {
+        let metric = format!("logpushd_quarantined_records_total{{reason=\"{reason}\"}}");
+        daemon.wait_count(&metric, |count| count == want);
+    }
+    daemon.stop().in_order();
+}
+
+#[test]
 fn what_waits_reads_the_same_after_the_configuration_has_changed() {
     let setup = setup();
     // A file stands where the folder should be.

@@ -40,7 +40,9 @@ fn ends_in_order(daemon: Daemon) {
 fn bodies_that_mean_harm_cost_little_memory() {
     let limits = "max_inflated_bytes = \"48MiB\"\nmax_record_bytes = \"64KiB\"";
     let hec = "protocol = \"splunk_hec\"\nauth = \"none\"";
-    let daemon = Setup::new().table("limits", limits).table("endpoint.hec", hec).start();
+    let rows = "path = \"/rows/{dataset}\"\nauth = \"none\"\nformat = \"csv\"";
+    let setup = Setup::new().table("limits", limits).table("endpoint.hec", hec);
+    let daemon = setup.table("endpoint.rows", rows).start();
     let connection = daemon.connect(Http::Two);
     let send = |body: &[u8]| connection.send(Upload::of(body));
 
@@ -67,6 +69,12 @@ fn bodies_that_mean_harm_cost_little_memory() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     let result = answer.headers["x-logpushd-result"].to_str().unwrap();
     assert_eq!(result, "{\"status\":\"committed\",\"records\":1,\"quarantined\":0}");
+
+    // Sixty gigabytes of records in two megabytes of rows.
+    let rows = gzip(format!("{}\n{}", "x".repeat(60_000), "1\n".repeat(1_000_000)).as_bytes());
+    let answer = connection.send(Upload::of(&rows).to("/rows/http_requests").without_secret());
+    assert_eq!(answer.status, 413, "{}", answer.text);
+    assert!(answer.text.contains("the records made of this body come to more"), "{}", answer.text);
 
     wait_until("all delivered", || daemon.count("logpushd_spool_batches") == 0);
     let peak = peak_kib(&daemon);

@@ -108,7 +108,7 @@ pub(super) const TABLES: &[Table] = &[Table {
             },
             text: "The names of the columns, if no row holds them; only with `format = \"csv\"`. \
                    Logpush writes no such row by itself: name the job's `field_names`, in their \
-                   order.",
+                   order. They may come to 64 KiB.",
         },
     ],
 }];

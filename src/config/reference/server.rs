@@ -177,7 +177,8 @@ pub(super) const REST: &[Table] = &[
                 without: Default("\"2GiB\""),
                 text: "The same body inflated; beyond it 413. It is inflated piece by piece, so \
                        this is not memory. Above the job's `max_upload_bytes`, which may be 1 GB \
-                       at most.",
+                       at most. It holds as well for all records that are made of a body of CSV or \
+                       text, in which names are repeated.",
             },
             Key {
                 name: "max_record_bytes",

@@ -13,7 +13,7 @@ use crate::config::{
     files::read_secrets,
     reader::{Table, suggestion},
 };
-use crate::decode::{Delimiter, Format};
+use crate::decode::{Delimiter, Format, MAX_NAMES_BYTES};
 
 const PLACEHOLDER: &str = "{dataset}";
 
@@ -84,7 +84,13 @@ fn form(table: &mut Table<'_>, cx: &mut Context) -> (Format, Vec<String>) {
         Form::Csv => Format::Csv(delimiter),
         Form::Text => Format::Text,
     };
-    (format, columns.map(|columns| choice::plain(&columns)).unwrap_or_default())
+    let columns = columns.map(|columns| choice::plain(&columns)).unwrap_or_default();
+    if format.header_row(&columns).len() > MAX_NAMES_BYTES {
+        let message = format!("the names in `{}` come to more than 64 KiB", table.full("columns"));
+        let hint = "every record repeats them: name the `field_names` of the job, and no more";
+        cx.push_incomplete(table.problem(message).hint(hint));
+    }
+    (format, columns)
 }
 
 fn path(

@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
+use super::MAX_REJECTS;
 use crate::decode::{
-    BLOCK_BYTES, Block, Decoder, Delimiter, Encoding, Format, Limits, RejectReason,
+    BLOCK_BYTES, Block, DecodeError, Decoder, Delimiter, Encoding, Excess, Format, Limits,
+    MAX_NAMES_BYTES, RejectReason,
 };
 
 const LIMITS: Limits = Limits { inflated_bytes: 64 << 20, record_bytes: 1 << 20 };
@@ -112,7 +114,9 @@ fn what_is_too_long_costs_itself() {
                 assert!(block.bytes.ends_with(b"\"z\"}\n"), "{format:?} {}", long.len());
                 assert_eq!(block.rejects.len(), 1);
                 assert_eq!(block.rejects[0].reason, RejectReason::TooLong);
-                assert!(block.rejects[0].length > 64);
+                // With the CR, if the row was too long to be looked at.
+                let beyond = block.rejects[0].length - long.len() as u64;
+                assert!(beyond <= 1, "{beyond} more");
             }
         }
     }
@@ -120,6 +124,88 @@ fn what_is_too_long_costs_itself() {
     let open = format!("a\n\"{}\n{}", "x".repeat(80), "\"y\"\n".repeat(50));
     let block = decode(CSV, 64, open.as_bytes(), 9);
     assert_eq!(block.records, 50);
+}
+
+/// All blocks, as they were handed over.
+fn blocks(decoder: Decoder, wire: &[u8]) -> (Vec<Block>, Result<u64, DecodeError>) {
+    let (mut blocks, mut decoder) = (Vec::new(), decoder);
+    let pushed = decoder.push(wire, &mut |block| blocks.push(block));
+    let finished = pushed.and_then(|()| decoder.finish(&mut |block| blocks.push(block)));
+    (blocks, finished.map(|summary| summary.records))
+}
+
+#[test]
+fn names_have_a_bound() {
+    let decode = |bytes: usize| lines(CSV, &format!("{}\n1\n2\n", "x".repeat(bytes)));
+    let (good, bad) = decode(MAX_NAMES_BYTES);
+    assert_eq!((good.lines().count(), bad.len()), (2, 0));
+    let (good, bad) = decode(MAX_NAMES_BYTES + 1);
+    assert_eq!(good, "");
+    let reasons: Vec<_> = bad.iter().map(|(reason, at, _)| (*reason, *at)).collect();
+    let (long, bad) = (RejectReason::TooLong, RejectReason::NotCsv);
+    assert_eq!(reasons, [(long, 1), (bad, 2), (bad, 3)]);
+}
+
+#[test]
+fn what_is_made_may_come_to_no_more_than_the_body() {
+    let name = "x".repeat(1000);
+    let csv = (CSV, format!("{name}\n{}", "7\n".repeat(2000)), name.len() + 6);
+    let text = (Format::Text, "y\n".repeat(100_000), "{\"message\":\"y\"}".len());
+    // Rows that are too long once they are made are work, too.
+    let long = (CSV, format!("{name}\n{}", format!("{name}\n").repeat(1000)), 1005);
+    for ((format, wire, each), record_bytes) in [(csv, 1 << 20), (text, 1 << 20), (long, 1010)] {
+        let wire = wire.as_bytes();
+        let count = memchr::memchr_iter(b'\n', wire).count() - usize::from(format == CSV);
+        let all = (count * each) as u64;
+        let decode = |inflated_bytes: u64| {
+            let limits = Limits { inflated_bytes, record_bytes };
+            blocks(Decoder::new(limits, Encoding::Identity).of(format), wire)
+        };
+        let (most, outcome) = decode(all);
+        assert!(outcome.is_ok(), "{format:?} {outcome:?}");
+        let limit = all - 1;
+        assert_eq!(decode(limit).1, Err(DecodeError::TooLarge { limit, excess: Excess::Records }));
+        // It stops there and then, not at the end of the buffer.
+        let limit = wire.len() as u64;
+        let (made, outcome) = decode(limit);
+        assert_eq!(outcome, Err(DecodeError::TooLarge { limit, excess: Excess::Records }));
+        let made: usize = made.iter().map(|block| block.bytes.len()).sum();
+        assert!(made as u64 <= limit + record_bytes as u64, "{format:?} {made}");
+        // What was accepted once is read whatever the limit is now.
+        let encoding = Encoding::Identity;
+        let (again, outcome) = blocks(Decoder::again(record_bytes, encoding, 0).of(format), wire);
+        assert!(outcome.is_ok() && again == most, "{format:?} {outcome:?}");
+    }
+}
+
+#[test]
+fn a_block_of_rejects_costs_little() {
+    let name = "x".repeat(1000);
+    let wire = format!("{name}\n{}", "12\n".repeat(2 * MAX_REJECTS + 1));
+    let limits = Limits { record_bytes: 1000, ..LIMITS };
+    let (blocks, _) = blocks(Decoder::new(limits, Encoding::Identity).of(CSV), wire.as_bytes());
+    let counts: Vec<_> = blocks.iter().map(|block| block.rejects.len()).collect();
+    assert_eq!(counts, [MAX_REJECTS, MAX_REJECTS, 1]);
+    for reject in blocks.iter().flat_map(|block| &block.rejects) {
+        assert_eq!((reject.reason, reject.length), (RejectReason::TooLong, 2));
+        assert_eq!(*reject.bytes, *b"12", "the row, and not what was made of it");
+    }
+}
+
+#[test]
+fn a_record_is_stopped_at_its_limit() {
+    // Each becomes six bytes.
+    let row = "\u{1}".repeat(LIMITS.record_bytes - 10);
+    for format in [CSV, Format::Text] {
+        let wire = format!("a\n{row}\n");
+        let decoder = Decoder::new(LIMITS, Encoding::Identity).of(format);
+        let (blocks, _) = blocks(decoder, wire.as_bytes());
+        let rejects: Vec<_> = blocks.iter().flat_map(|block| &block.rejects).collect();
+        assert_eq!(rejects.len(), 1, "{format:?}");
+        assert_eq!(rejects[0].length, row.len() as u64);
+        let held = blocks.iter().map(|block| block.bytes.capacity()).max().unwrap();
+        assert!(held <= 2 * LIMITS.record_bytes, "{format:?} {held}");
+    }
 }
 
 #[test]

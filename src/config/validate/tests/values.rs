@@ -156,3 +156,21 @@ fn reads_what_a_sink_takes() {
     };
     assert_eq!(pipe.choice, expected);
 }
+
+#[test]
+fn the_names_of_columns_have_a_bound() {
+    let folder = Folder::new();
+    let load = |length: usize| {
+        let name = "x".repeat(length);
+        folder.load(&format!(
+            "server.tls = {{ self_signed = true }}\n\
+             [endpoint.rows]\npath = \"/{{dataset}}\"\nauth = \"none\"\n\
+             format = \"csv\"\ncolumns = [\"{name}\"]\n[sink.x.stdout]\n"
+        ))
+    };
+    // Quotes and a line end come to it.
+    assert_eq!(load(64 * 1024 - 3).unwrap().endpoints.len(), 1);
+    let problem = load(64 * 1024 - 2).unwrap_err().to_string();
+    assert!(problem.contains("`endpoint.rows.columns` come to more than 64 KiB"), "{problem}");
+    assert!(problem.len() < 1000, "{problem}");
+}
