@@ -63,6 +63,8 @@ pub struct Spool {
     leftovers: Arc<Leftovers>,
     /// Why the last commit failed, until one works.
     failing: Mutex<Option<String>>,
+    /// Held while it is tried whether the disk takes anything: all who try use the same names.
+    trying: Mutex<()>,
     queue: Mutex<Queue>,
     /// Told when a batch is added, and when the spool closes.
     changed: Condvar,

@@ -71,6 +71,7 @@ impl Spool {
             dedup,
             leftovers: Arc::default(),
             failing: Mutex::new(None),
+            trying: Mutex::new(()),
             queue: Mutex::new(queue),
             changed: Condvar::new(),
         })

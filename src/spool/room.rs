@@ -104,8 +104,12 @@ impl Spool {
 
     /// Whether the disk takes what it is given. Asked only after a failure, it tries.
     pub fn writable(&self) -> Result<(), NoRoom> {
-        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if failing.is_none() {
+        if !self.is_failing() {
+            return Ok(());
+        }
+        let _trying = self.trying.lock().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have found out meanwhile.
+        if !self.is_failing() {
             return Ok(());
         }
         // All that a commit does: a disk may take bytes and no names.
@@ -129,6 +133,10 @@ impl Spool {
             }
             Err(error) => Err(NoRoom::CannotWrite { error: durable::cause(&error) }),
         }
+    }
+
+    fn is_failing(&self) -> bool {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Takes notice that a batch could not be stored.

@@ -1,7 +1,10 @@
 use std::{
     convert::Infallible,
     fs, io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -349,6 +352,28 @@ fn a_full_spool_costs_only_those_who_may_lose() {
     assert_eq!(names(spool.batches()).len(), 3);
     spool.advance(loses, 1);
     assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 4));
+}
+
+#[test]
+fn who_try_a_disk_at_the_same_time_agree_that_it_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let together = Barrier::new(4);
+    let ask = || {
+        spool.failed(&io::Error::other("no"));
+        together.wait();
+        let found = spool.writable();
+        together.wait();
+        found
+    };
+    let ask_often = || (0..50).map(|_| ask()).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask_often)).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), vec![Ok(()); 50]);
+        }
+    });
+    assert_eq!(names(spool.batches()), Vec::<String>::new());
 }
 
 #[test]
