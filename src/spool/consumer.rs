@@ -34,8 +34,6 @@ pub(super) struct Cursor {
     pub(super) handled: u64,
     /// The last batch that it will not ask for again, not even after a crash.
     pub(super) released: u64,
-    /// Records that it lost.
-    pub(super) dropped: u64,
     /// If it is to end: the last batch that it gets.
     until: Option<u64>,
 }
@@ -60,7 +58,7 @@ pub struct Lag {
     pub name: String,
     /// When the oldest batch arrived that it has not handled.
     pub oldest: Option<Timestamp>,
-    /// How many records it has lost to a full spool.
+    /// How many records it, or another of its name, has lost to a full spool.
     pub dropped: u64,
 }
 
@@ -74,7 +72,7 @@ impl Spool {
         queue.registered += 1;
         let id = ConsumerId(queue.registered);
         let (begun, handled) = (released, released);
-        let cursor = Cursor { consumer, begun, handled, released, dropped: 0, until: None };
+        let cursor = Cursor { consumer, begun, handled, released, until: None };
         queue.cursors.insert(id, cursor);
         id
     }
@@ -242,7 +240,7 @@ impl Spool {
                 .range(cursor.handled + 1..)
                 .next()
                 .map(|(_, entry)| entry.batch.header.received),
-            dropped: cursor.dropped,
+            dropped: queue.dropped.get(&cursor.consumer.name).copied().unwrap_or(0),
         };
         queue.cursors.values().map(lag).collect()
     }

@@ -134,3 +134,19 @@ fn bounds_can_be_changed() {
     assert_eq!(spool.room(0), Ok(()));
     assert!(is_new() && !is_new());
 }
+
+#[test]
+fn what_a_consumer_has_lost_is_known_when_it_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), 30, DAY).unwrap();
+    let loser = || Consumer { name: "siem".into(), ..consumer(WhenFull::Drop) };
+    let dropped = || spool.lags().iter().map(|lag| lag.dropped).collect::<Vec<_>>();
+    let siem = spool.register(loser(), 0);
+    commit(&spool, "{}\n");
+    assert_eq!(spool.room(30), Ok(()));
+    assert_eq!(dropped(), [1]);
+    spool.leave(siem).unwrap();
+    register(&spool, 1);
+    spool.register(loser(), 1);
+    assert_eq!(dropped(), [0, 1]);
+}

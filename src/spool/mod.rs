@@ -17,7 +17,7 @@ mod shed;
 mod survey;
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fs::File,
     path::{Path, PathBuf},
     sync::{
@@ -81,6 +81,8 @@ struct Queue {
     registered: u64,
     next_sequence: u64,
     bytes: u64,
+    /// Records that were lost, by the name of the consumer: one that comes back counts on.
+    dropped: HashMap<String, u64>,
     closed: bool,
     /// Consumers that are to stop waiting once.
     woken: HashSet<ConsumerId>,

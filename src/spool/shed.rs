@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::{Entry, Spool};
+use super::{Entry, Queue, Spool};
 use crate::config::WhenFull;
 
 /// More than is needed is freed, so that not every batch has to: this part of the spool.
@@ -40,12 +40,13 @@ impl Spool {
         for entry in &gone {
             queue.waiting.remove(&entry.batch.sequence);
         }
-        for cursor in queue.cursors.values_mut() {
+        let Queue { cursors, dropped, .. } = &mut *queue;
+        for cursor in cursors.values() {
             let lost = gone.iter().filter(|entry| cursor.lacks(entry));
             let records: u64 = lost.map(|entry| entry.batch.header.records).sum();
             if records > 0 {
-                cursor.dropped += records;
                 let sink = &cursor.consumer.name;
+                *dropped.entry(sink.clone()).or_default() += records;
                 warn!(sink, records, "the spool is full: dropped what this sink had not begun");
             }
         }
