@@ -96,8 +96,8 @@ impl Connection {
     /// Writes all of it to the kernel, or fails.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = match &mut self.socket {
-            Socket::Udp(socket) => socket.send(bytes).map(drop),
-            Socket::UnixDatagram(socket) => socket.send(bytes).map(drop),
+            Socket::Udp(socket) => uninterrupted(|| socket.send(bytes)).map(drop),
+            Socket::UnixDatagram(socket) => uninterrupted(|| socket.send(bytes)).map(drop),
             Socket::Tcp(stream) => stream.write_all(bytes),
             Socket::UnixStream(stream) => stream.write_all(bytes),
             // Flushed: a record that stays in the session's buffer would not be on its way.
@@ -180,6 +180,17 @@ impl Connection {
     }
 }
 
+/// Calls again what a signal has ended. No handler is needed for that: where a deadline is set, the kernel
+/// does so when the process is stopped and goes on.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Tries the addresses of a name one after the other.
 fn each_address<T>(at: &HostPort, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let mut last = io::Error::other("the name has no address");
@@ -223,7 +234,8 @@ fn unix(path: &Path, timeout: Duration) -> io::Result<Socket> {
         // Before connecting, which waits for a place in the queue of the listener.
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(timeout))?;
-        net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        let address = SocketAddrUnix::new(path)?;
+        rustix::io::retry_on_intr(|| net::connect(&socket, &address))?;
         Ok(socket)
     };
     match open(SocketType::DGRAM) {
@@ -356,13 +368,13 @@ struct Counted {
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(buffer)
+        uninterrupted(|| self.stream.read(buffer))
     }
 }
 
 impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.stream.write(bytes)?;
+        let written = uninterrupted(|| self.stream.write(bytes))?;
         self.written += written as u64;
         Ok(written)
     }

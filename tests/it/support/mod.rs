@@ -15,7 +15,7 @@ pub(crate) use self::{
     process::{Exit, Finished, Output, finish, logpushd},
     records::{Random, count_lines, gunzip, gzip, http_requests, numbered, small_records},
     setup::{SECRET, Setup},
-    wait::{same_bytes, wait_for, wait_until},
+    wait::{DEADLINE, same_bytes, wait_for, wait_until},
 };
 
 use std::{

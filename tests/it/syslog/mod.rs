@@ -6,11 +6,13 @@ mod foreign;
 mod receiver;
 mod servers;
 
-use std::{collections::HashSet, thread, time::Duration};
+use std::{collections::HashSet, fs, os::unix::net::UnixDatagram, thread, time::Duration};
+
+use rustix::process::Signal;
 
 use self::receiver::{FRAMING, Receiver, Transport};
 use crate::support::{
-    Daemon, Exit, Setup, finish, logpushd, names_in, numbered, wait_for, wait_until,
+    DEADLINE, Daemon, Exit, Setup, finish, logpushd, names_in, numbered, wait_for, wait_until,
 };
 
 const ERRORS: &str = r#"logpushd_sink_errors_total{sink="siem"}"#;
@@ -83,6 +85,40 @@ fn what_a_dead_server_had_not_kept_is_sent_again() {
         let stopped = daemon.stop().in_order();
         assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{transport:?}");
     }
+}
+
+#[test]
+fn a_daemon_that_is_stopped_for_a_moment_and_goes_on_sends_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    // Its queue is full: whoever sends waits, with a deadline, and such a wait is what SIGCONT ends.
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    let fillers = (0..).take_while(|_| filler.send_to(b"", &path).is_ok()).count();
+    let daemon = setup(&format!("\"unix://{}\"", path.display()), "timeout = \"1m\"").start();
+    let all = commit(&daemon, 0..2, 20);
+    daemon.wait_log("connected");
+    for _ in 0..20 {
+        daemon.signal(Signal::STOP);
+        wait_until("a process that is stopped", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+            stat.rsplit(") ").next().unwrap().starts_with('T')
+        });
+        daemon.signal(Signal::CONT);
+    }
+    let mut buffer = [0; 4096];
+    let mut receive = || socket.recv(&mut buffer).map(|length| buffer[..length].to_vec()).unwrap();
+    for _ in 0..fillers {
+        assert_eq!(receive(), b"");
+    }
+    for record in &all {
+        let message = String::from_utf8(receive()).unwrap();
+        assert!(message.ends_with(record), "{message}");
+    }
+    assert_eq!(daemon.count(ERRORS), 0);
+    daemon.stop().in_order();
 }
 
 #[test]
