@@ -122,10 +122,17 @@ impl ServiceManager {
     }
 
     fn send(&self, text: &str) {
-        if let Some((socket, address)) = &self.socket
-            && let Err(error) = socket.send_to_addr(text.as_bytes(), address)
-        {
-            debug!(%error, text, "cannot tell the service manager");
+        let Some((socket, address)) = &self.socket else { return };
+        loop {
+            match socket.send_to_addr(text.as_bytes(), address) {
+                Ok(_) => return,
+                // The process was stopped, and goes on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    debug!(%error, text, "cannot tell the service manager");
+                    return;
+                }
+            }
         }
     }
 }
