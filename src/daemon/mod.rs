@@ -174,11 +174,12 @@ impl Daemon {
         for listener in listeners {
             self.supervise("listener", &tell_end, self.accept(listener));
         }
+        info!("ready");
+        self.manager.ready();
+        // Behind that: the first line says that batches are received.
         let status = Arc::clone(&self.manager).keep_status(self.status());
         self.supervise_until_stop("status", &tell_end, status);
         drop(tell_end);
-        info!("ready");
-        self.manager.ready();
         announce(&self.config, |_| true);
         let manager = Arc::clone(&self.manager);
         runtime.block_on(async {
