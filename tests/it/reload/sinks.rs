@@ -19,7 +19,10 @@ fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
     daemon.commit(&numbered(5, 50));
     all.extend(numbered(5, 50));
     daemon.wait_file("mended/all", &all);
-    assert_eq!(daemon.count(r#"logpushd_sink_delivered_records_total{sink="archive"}"#), 300);
+    // It is in the file before it is counted.
+    let delivered = r#"logpushd_sink_delivered_records_total{sink="archive"}"#;
+    daemon.wait_count(delivered, |delivered| delivered >= 300);
+    assert_eq!(daemon.count(delivered), 300);
     let stopped = daemon.stop().in_order();
     assert!(!stopped.log.contains("did not come to an end"), "{}", stopped.log);
     let daemon = stopped.setup.start_as_written();

@@ -81,6 +81,8 @@ fn what_a_dead_server_had_not_kept_is_sent_again() {
         wait_records(&format!("{transport:?}"), &all, || receiver.records());
         assert!(daemon.count(RESENT) > 0, "{transport:?}");
         let delivered = r#"logpushd_sink_delivered_records_total{sink="siem"}"#;
+        // The server has it before the daemon counts it.
+        daemon.wait_count(delivered, |delivered| delivered >= 3000);
         assert_eq!(daemon.count(delivered), 3000, "each is counted once");
         let stopped = daemon.stop().in_order();
         assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{transport:?}");
