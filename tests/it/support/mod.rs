@@ -21,7 +21,7 @@ pub(crate) use self::{
 use std::{
     env, fs,
     io::{self, Write as _},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU16, Ordering},
 };
@@ -43,7 +43,8 @@ pub(crate) fn free_port() -> u16 {
     let process = u16::try_from(std::process::id() % 200).unwrap() * 100;
     loop {
         let port = 10_000 + (process + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let at = ("127.0.0.1", port);
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
             return port;
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Read, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
     sync::{
@@ -23,6 +23,7 @@ use rustls::{
 use tempfile::TempDir;
 
 use crate::support::{
+    free_port,
     tls::{Authority, Pair},
     wait_for,
 };
@@ -95,10 +96,10 @@ impl Receiver {
         write("client.pem", &client.cert);
         write("client.key", &client.key);
         let tls = server_config(&authority, &authority.sign_server());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let shared = Arc::new(Shared {
             transport,
-            tcp: listener.local_addr().unwrap(),
+            // Nobody else gets it while the server is dead.
+            tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
             path: dir.path().join("socket"),
             stalled: AtomicBool::new(false),
             life: AtomicU64::new(0),
@@ -106,7 +107,6 @@ impl Receiver {
             received: Mutex::default(),
             kept: Mutex::default(),
         });
-        drop(listener);
         let receiver = Self { transport, dir, tls, shared };
         receiver.revive();
         receiver

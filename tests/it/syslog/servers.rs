@@ -4,7 +4,6 @@ use std::{
     env,
     fmt::Write as _,
     fs,
-    net::TcpListener,
     os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,7 +12,7 @@ use std::{
 use logpushd::sink::message::Message;
 use tempfile::TempDir;
 
-use crate::support::{tls::Authority, wait_until};
+use crate::support::{free_port, tls::Authority, wait_until};
 
 /// A way to send, and the sink that does.
 #[derive(Clone, Debug)]
@@ -133,9 +132,7 @@ impl Kind {
         list.iter()
             .map(|(name, transport, framing, format)| {
                 // It must be known before the server starts, and stay when it starts again.
-                let free = TcpListener::bind("127.0.0.1:0").unwrap();
-                let port = free.local_addr().unwrap().port();
-                Way { name, transport, framing, format, port }
+                Way { name, transport, framing, format, port: free_port() }
             })
             .collect()
     }
