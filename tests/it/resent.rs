@@ -98,12 +98,13 @@ fn the_same_bytes_in_flight_twice_at_a_kill_end_up_once() {
     for (number, (moment, point)) in (0..).zip(both) {
         // Too large to be kept back in the buffer: some of it is on the disk when the last byte comes.
         let records = numbered(number, if number % 3 == 0 { 2500 } else { 40 });
+        // Before the fault: what it is to hit is done for the batch before, too.
+        let connections = Http::BOTH.map(|http| daemon.connect(http));
         daemon.setup().faults(&format!("kill {moment} {point} 1\n"));
         let last_byte = Barrier::new(2);
         thread::scope(|scope| {
-            for http in Http::BOTH {
-                let (daemon, records, last_byte) = (&daemon, &records, &last_byte);
-                let connection = daemon.connect(http);
+            for connection in connections {
+                let (records, last_byte) = (&records, &last_byte);
                 let (upload, feed) = Upload::fed(Some(records.len() as u64));
                 scope.spawn(move || {
                     let (last, first) = records.split_last().unwrap();
