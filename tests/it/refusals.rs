@@ -286,7 +286,7 @@ fn a_full_spool_is_503_and_not_ready_until_the_sink_works_again() {
     assert_eq!(daemon.ask("/healthz").0, 200, "alive all the same");
     assert_eq!(daemon.count("logpushd_ready"), 0);
     assert_eq!(daemon.count("logpushd_spool_room_bytes"), 0);
-    assert!(daemon.count("logpushd_sink_errors_total{sink=\"archive\"}") >= 1);
+    daemon.wait_count("logpushd_sink_errors_total{sink=\"archive\"}", |errors| errors >= 1);
 
     fs::remove_file(daemon.path("out")).unwrap();
     daemon.wait_file("out/http_requests.ndjson", &delivered);
