@@ -34,7 +34,9 @@ fn bodies(way: &Way, records: &[String]) -> Vec<String> {
 fn daemon(server: &Server, is_it: impl Fn(&str) -> bool) -> Daemon {
     let mut setup = Setup::new().without("sink.archive.file");
     for way in server.ways().iter().filter(|way| is_it(way.transport)) {
-        setup.set(&format!("sink.{}.syslog", way.name), &server.keys(way));
+        // The window: as long as a slow machine may take from a record to the death of its server.
+        let keys = format!("resend_window = \"1m\"\n{}", server.keys(way));
+        setup.set(&format!("sink.{}.syslog", way.name), &keys);
     }
     setup.start()
 }
