@@ -2,14 +2,14 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, UdpSocket},
+    net::UdpSocket,
     os::unix::net::{UnixDatagram, UnixListener},
     thread,
     time::Duration,
 };
 
 use super::{
-    tests::{LONG, accept, at, deliver, listen, sink, wait_until},
+    tests::{LONG, accept, at, deliver, listen, refusing, sink, wait_until},
     *,
 };
 use crate::sink::Again;
@@ -134,18 +134,16 @@ fn who_accepts_and_never_reads_is_given_up_in_time() {
 
 #[test]
 fn the_first_target_that_works_is_used_and_the_first_of_all_again_after_a_while() {
-    let (first, first_target) = listen();
+    let (first, first_target) = refusing();
     let (second, second_target) = listen();
-    let address = first.local_addr().unwrap();
-    drop(first);
-    let failback = Duration::from_millis(300);
-    let mut sink = sink(vec![first_target, second_target], |config| config.failback = failback);
+    let mut sink = sink(vec![first_target, second_target], |config| config.failback = LONG);
     deliver(&mut sink, 1, "{\"n\":1}\n").unwrap();
     let mut on_second = accept(&second);
 
-    let first = TcpListener::bind(address).unwrap();
+    rustix::net::listen(&first, 8).unwrap();
     deliver(&mut sink, 2, "{\"n\":2}\n").unwrap();
-    thread::sleep(failback);
+    // A while later.
+    sink.targets.failed(0, Instant::now().checked_sub(LONG).unwrap());
     // It leaves in order: the second has read all before the first gets any.
     let reader = thread::spawn(move || {
         let mut got = String::new();
@@ -180,10 +178,7 @@ fn one_that_accepts_and_breaks_is_left_for_the_next() {
 #[test]
 fn a_close_in_order_leaves_no_doubt_and_one_without_an_answer_does() {
     let (listener, target) = listen();
-    let mut sink = sink(vec![target], |config| {
-        config.resend_window = LONG;
-        config.timeout = Duration::from_millis(300);
-    });
+    let mut sink = sink(vec![target], |config| config.resend_window = LONG);
     deliver(&mut sink, 1, "{}\n").unwrap();
     let mut stream = accept(&listener);
     let reader = thread::spawn(move || {
@@ -194,6 +189,7 @@ fn a_close_in_order_leaves_no_doubt_and_one_without_an_answer_does() {
     assert_eq!(sink.in_doubt(), None);
     reader.join().unwrap();
 
+    sink.config.timeout = Duration::from_millis(300);
     deliver(&mut sink, 2, "{}\n").unwrap();
     let _stays_open = accept(&listener);
     assert!(sink.close().is_err());
@@ -218,8 +214,7 @@ fn a_dead_udp_port_is_noticed() {
 
 #[test]
 fn every_target_that_failed_is_named() {
-    let (one, first) = listen();
-    drop(one);
+    let (_refusing, first) = refusing();
     let nowhere = SyslogTarget::Unix("/nonexistent/socket".into());
     let mut sink = sink(vec![first.clone(), nowhere], |_| ());
     let text = deliver(&mut sink, 1, "{}\n").unwrap_err().to_string();

@@ -2,13 +2,14 @@
 
 use std::{
     io::Read as _,
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::{UnixDatagram, UnixListener},
     thread,
     time::Duration,
 };
 
 use jiff::Timestamp;
+use rustix::net::{self, AddressFamily, SocketType};
 
 use super::*;
 use crate::{
@@ -76,7 +77,7 @@ pub(super) fn deliver(
     sink.finish()
 }
 
-pub(super) fn at(address: std::net::SocketAddr) -> HostPort {
+pub(super) fn at(address: SocketAddr) -> HostPort {
     HostPort { host: address.ip().to_string(), port: address.port() }
 }
 
@@ -84,6 +85,16 @@ pub(super) fn listen() -> (TcpListener, SyslogTarget) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = SyslogTarget::Tcp(at(listener.local_addr().unwrap()));
     (listener, target)
+}
+
+/// An address of which all connections are refused. Nobody else gets it before what is given back
+/// listens.
+pub(super) fn refusing() -> (TcpListener, SyslogTarget) {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let bound = TcpListener::from(socket);
+    let target = SyslogTarget::Tcp(at(bound.local_addr().unwrap()));
+    (bound, target)
 }
 
 pub(super) fn accept(listener: &TcpListener) -> TcpStream {
