@@ -1,5 +1,8 @@
 //! Files, and a configuration to replay them under.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use rustix::net::{self, AddressFamily, SocketType};
 use tempfile::TempDir;
 
 use super::*;
@@ -87,20 +90,17 @@ fn a_dry_run_says_what_would_be_sent_and_touches_nothing() {
 fn without_a_daemon_nothing_is_renamed() {
     let mut folder = Folder::new();
     // Bound, but nobody listens: connecting is refused.
-    let socket = tokio_socket();
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let socket = TcpListener::from(socket);
     folder.config.server.addresses = vec![socket.local_addr().unwrap()];
     crate::tls::Acceptor::new(&folder.config.server.tls).unwrap();
-    drop(socket);
     let records = folder.path("records-2026-01-02.ndjson");
     fs::write(&records, LINE).unwrap();
     let (outcome, _) = folder.run(false, &[]);
     let Err(Fatal::Unavailable(error)) = outcome else { panic!("{outcome:?}") };
     assert!(error.contains("the daemon of this configuration must run there"), "{error}");
     assert!(records.exists());
-}
-
-fn tokio_socket() -> std::net::TcpListener {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
 #[test]
