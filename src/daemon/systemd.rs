@@ -158,7 +158,13 @@ mod tests {
     fn received(socket: &UnixDatagram) -> String {
         let mut bytes = [0; 4096];
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let length = socket.recv(&mut bytes).unwrap();
+        // With a deadline, a wait ends also when the tests are stopped and go on.
+        let length = loop {
+            match socket.recv(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                length => break length.unwrap(),
+            }
+        };
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     }
 
