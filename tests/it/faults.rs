@@ -303,9 +303,12 @@ fn a_sink_that_may_lose_batches_never_fills_the_spool() {
     let dropped = daemon.count(r#"logpushd_sink_dropped_records_total{sink="loses"}"#);
     assert!(dropped > 0 && dropped.is_multiple_of(1000), "{dropped}");
     assert_eq!(daemon.count(r#"logpushd_sink_dropped_records_total{sink="archive"}"#), 0);
-    let said = daemon.logged("the spool is full: dropped");
-    let said: u64 = said.iter().map(|line| line["records"].as_u64().unwrap()).sum();
-    assert_eq!(said, dropped, "what is counted is logged");
+    let said = || -> u64 {
+        let lines = daemon.logged("the spool is full: dropped");
+        lines.iter().map(|line| line["records"].as_u64().unwrap()).sum()
+    };
+    wait_until("a line for all that is counted", || said() >= dropped);
+    assert_eq!(said(), dropped, "what is counted is logged");
     fs::remove_file(daemon.path("loses")).unwrap();
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
     let stopped = daemon.stop().in_order();

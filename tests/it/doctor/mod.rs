@@ -87,7 +87,7 @@ fn a_daemon_that_is_as_it_should_passes_every_step() {
     let call = Call::trusting(&ca);
     assert_eq!(call.says("good", &destination, address), Exit::Code(0));
 
-    assert_eq!(daemon.logged("answered Cloudflare's destination check").len(), 1);
+    assert_eq!(daemon.wait_logs("answered Cloudflare's destination check", 1).len(), 1);
     let checks = "logpushd_batches_total{endpoint=\"main\",outcome=\"destination_check\"}";
     assert_eq!(daemon.count(checks), 1);
     assert_eq!(daemon.count("logpushd_refused_total{reason=\"unauthorized\"}"), 2);

@@ -59,7 +59,7 @@ fn who_shows_no_good_token_is_told_so_as_splunk_does() {
         let basic = authorized("Basic dXNlcjowYjhhNGExZS10b2tlbi1vZi10aGUtdGVzdHM=");
         connection.send(basic).success();
         assert_eq!(daemon.count("logpushd_refused_total{reason=\"unauthorized\"}"), count);
-        let log = daemon.logged("refused");
+        let log = daemon.wait_logs("refused", usize::try_from(count).unwrap());
         let why = |part: &str| log.iter().any(|line| line["why"].as_str().unwrap().contains(part));
         for part in ["Splunk%20TOKEN", "is neither", "secret_file", "in the query"] {
             assert!(why(part), "{part} {log:?}");
