@@ -274,7 +274,11 @@ fn reloads_under_load_fail_no_request() {
 fn a_sink_that_stalls_delays_only_itself() {
     let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
     let daemon = setup.start();
-    let all = daemon.commit_numbered(0..20, 200);
+    // More than a pipe takes: a batch that found room in it would be delivered, and not come again.
+    let mut all = numbered(0, 2000);
+    assert!(all.len() > 64 * 1024);
+    daemon.commit(&all);
+    all.extend(daemon.commit_numbered(1..20, 200));
     daemon.wait_file("out/http_requests.ndjson", &all);
     assert_eq!(daemon.ask("/readyz").0, 200);
     assert!(daemon.metric(r#"logpushd_sink_lag_seconds{sink="stalled"}"#) >= 0.0);
