@@ -237,6 +237,7 @@ fn a_spool_that_vanishes_is_said_and_got_over() {
 
 #[test]
 fn reloads_under_load_fail_no_request() {
+    const RELOADS: usize = 5;
     let daemon = Setup::new().start();
     let over = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
@@ -244,14 +245,17 @@ fn reloads_under_load_fail_no_request() {
             .map(|sender| {
                 let daemon = &daemon;
                 scope.spawn(move || {
-                    for batch in 0..30 {
+                    let mut batch = 0;
+                    // Until there were enough reloads, however slow they are beside the batches.
+                    while batch < 30 || batch < 1000 && daemon.logged("reloaded").len() <= RELOADS {
                         // A handshake with whatever certificate is there, each time.
                         let http = Http::BOTH[usize::from(batch % 2 == 0)];
-                        let records = numbered(sender * 100 + batch, 20);
+                        let records = numbered(sender * 1000 + batch, 20);
                         let answer = daemon.send(http, Upload::of(&records).gzipped());
                         assert_eq!(answer.committed(), 20);
+                        batch += 1;
                     }
-                    30
+                    batch
                 })
             })
             .collect();
@@ -263,11 +267,12 @@ fn reloads_under_load_fail_no_request() {
         });
         let sent = senders.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>();
         over.store(true, Ordering::Relaxed);
-        sent.into_iter().map(Result::unwrap).sum::<usize>()
+        sent.into_iter().map(Result::unwrap).sum::<u64>()
     });
-    assert!(daemon.logged("reloaded").len() > 5);
+    assert!(daemon.logged("reloaded").len() > RELOADS);
     let stopped = daemon.stop().in_order();
-    assert_eq!(whole_batches(&stopped.file("out/http_requests.ndjson")).len(), sent);
+    let there = whole_batches(&stopped.file("out/http_requests.ndjson")).len() as u64;
+    assert_eq!(there, sent);
 }
 
 #[test]
