@@ -123,7 +123,9 @@ fn what_two_handlers_of_pythons_logging_send_arrives() {
     daemon.stop().in_order();
 }
 
+/// The lines that are whole: one may be in the middle of being written.
 fn lines(path: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
