@@ -76,7 +76,7 @@ fn what_cannot_be_taken_is_refused_with_a_code() {
     let daemon = setup().table("limits", limits).start();
     let large = events(1, 3000);
     for http in Http::BOTH {
-        let connection = daemon.connect(http);
+        // A connection each: one whose body is refused unread ends if that takes long to come.
         for (upload, status, start, detail) in [
             (upload("/event", ""), 400, "{\"text\":\"No data\",\"code\":5}", ""),
             (upload("/event", " \r\n"), 400, "{\"text\":\"No data\",\"code\":5}", ""),
@@ -112,7 +112,7 @@ fn what_cannot_be_taken_is_refused_with_a_code() {
                 "",
             ),
         ] {
-            let answer = connection.send(upload);
+            let answer = daemon.send(http, upload);
             assert_eq!(answer.status, status, "{}", answer.text);
             assert!(answer.text.starts_with(start), "{}", answer.text);
             assert!(answer.text.contains(detail), "{}", answer.text);
@@ -122,7 +122,7 @@ fn what_cannot_be_taken_is_refused_with_a_code() {
             ("/raw", Method::DELETE, "POST, PUT, OPTIONS"),
             ("/health", Method::POST, "GET, HEAD, OPTIONS"),
         ] {
-            let answer = connection.send(upload(path, "").method(&method));
+            let answer = daemon.send(http, upload(path, "").method(&method));
             assert_eq!(answer.status, 405);
             assert_eq!(answer.headers["allow"], allow);
             assert!(answer.text.starts_with("{\"text\":\"Method Not Allowed\",\"code\":405,"));
