@@ -6,21 +6,11 @@ use std::{
 };
 
 use super::{Call, FAILED, server::Server};
-use crate::support::{Setup, wait_until};
+use crate::support::{Setup, closed_port, wait_until};
 
 #[test]
 fn a_closed_port_is_refused() {
-    // Bound, but not listened on: nobody else gets it meanwhile.
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::INET,
-        rustix::net::SocketType::STREAM,
-        None,
-    )
-    .unwrap();
-    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
-    rustix::net::bind(&socket, &any).unwrap();
-    let address: std::net::SocketAddr =
-        rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+    let (_socket, address) = closed_port();
     let destination = format!("https://{address}/logs");
     assert_eq!(Call::default().says("closed_port", &destination, address), FAILED);
 }

@@ -9,7 +9,7 @@ use std::{fs, net::SocketAddr, process::Command};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Daemon, Exit, Finished, SECRET, Setup,
+    Daemon, Exit, Finished, SECRET, Setup, closed_port,
     cloudflare::{BASE, Cloudflare, TOKEN, ZONE},
     finish, logpushd,
     tls::Authority,
@@ -209,13 +209,15 @@ fn a_destination_that_does_not_work_makes_no_job() {
     assert_eq!(both["destination"]["valid"], true);
     assert_eq!(both["exists"]["exists"], true);
 
-    // Nobody knows its certificate; and then it is down.
+    // Nobody knows its certificate; and then nobody is there.
     let stranger = Desk::new(None);
     let file = stranger.destination(&destination_of(&daemon, SECRET));
     let invalid = ["validate", "--destination-file", &file];
     stranger.fails(&invalid, 69, &["x509: certificate signed by unknown authority", "full chain"]);
-    daemon.stop().in_order();
+    let (_socket, nobody) = closed_port();
+    stranger.destination(&format!("https://{nobody}/x?header_X-Logpush-Secret={SECRET}"));
     stranger.fails(&invalid, 69, &["connection refused", "is the daemon running"]);
+    daemon.stop().in_order();
     let jobs: Value = serde_json::from_str(&stranger.ok(&["list", "--json"])).unwrap();
     assert_eq!(jobs, json!([]));
 }

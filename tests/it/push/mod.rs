@@ -5,12 +5,11 @@ mod refused;
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
 };
 
 use crate::support::{
-    Daemon, Exit, Finished, SECRET, Setup, finish, gzip, logpushd, numbered, wait_for,
+    Daemon, Exit, Finished, SECRET, Setup, finish, free_port, gzip, logpushd, numbered, wait_for,
 };
 
 /// `logpushd push` to the daemon's dataset `http_requests`.
@@ -140,17 +139,11 @@ fn a_file_keeps_its_order_beside_others() {
     assert_eq!(out.lines().count(), 8000);
 }
 
-/// An address that nobody gets by asking for any: a daemon comes back to it.
-fn quiet_address() -> SocketAddr {
-    let ports = (20_000..30_000).cycle().skip(std::process::id() as usize % 10_000);
-    let mut free = ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
-    free.next().unwrap().local_addr().unwrap()
-}
-
 #[test]
 fn a_daemon_that_is_killed_meanwhile_gets_the_rest_when_it_is_back() {
-    let address = quiet_address();
-    let daemon = remembering().table("server", &format!("address = \"{address}\"")).start();
+    // One that nobody gets by asking for any: the daemon comes back to it.
+    let address = format!("address = \"127.0.0.1:{}\"", free_port());
+    let daemon = remembering().table("server", &address).start();
     let records = numbered(7, 5000);
     daemon.setup().write("records", &records);
     daemon.setup().faults("kill after rename /batches/ 3\n");

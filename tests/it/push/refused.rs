@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Running, fails, ok, push, remembering};
 use crate::support::{
-    Exit, SECRET, Setup,
+    Exit, SECRET, Setup, closed_port,
     cloudflare::wire::{self, Request},
     finish, gunzip, gzip, logpushd, numbered,
     tls::Authority,
@@ -217,11 +217,12 @@ fn a_wrong_secret_and_a_stranger_are_told() {
         assert_eq!(run(words).exit, Exit::Code(64), "{words:?}");
     }
     // Nobody there: told at once, not after ten minutes.
-    let down = daemon.stop().in_order();
-    let url = url.replace("dns_logs", "x");
+    let (_socket, nobody) = closed_port();
     let mut command = logpushd();
-    command.args(["push", &url, "records"]).current_dir(down.setup.folder());
+    command.args(["push", &format!("https://{nobody}/x"), "records"]);
+    command.current_dir(daemon.setup().folder());
     fails(&finish(&mut command), 69, &["connecting to", "refused"]);
+    daemon.stop().in_order();
 }
 
 #[test]

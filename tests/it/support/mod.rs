@@ -21,10 +21,13 @@ pub(crate) use self::{
 use std::{
     env, fs,
     io::{self, Write as _},
-    net::{TcpListener, UdpSocket},
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU16, Ordering},
 };
+
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
 /// The names in a folder, sorted; none if there is no such folder.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
@@ -48,6 +51,15 @@ pub(crate) fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// An address at which nobody listens, and nobody can for as long as the socket is there.
+pub(crate) fn closed_port() -> (OwnedFd, SocketAddr) {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    bind(&socket, &any).unwrap();
+    let address = getsockname(&socket).unwrap().try_into().unwrap();
+    (socket, address)
 }
 
 /// A folder of this repository.
