@@ -114,10 +114,14 @@ fn what_may_pass_is_sent_again_as_late_as_it_is_asked_to() {
 
 #[test]
 fn what_never_passes_is_given_up() {
-    let server = Stubborn::new(&[(503, &[], "the spool is full")]);
+    // The second attempt is made at once, however late it is by then.
+    let server = Stubborn::new(&[
+        (503, &[("Retry-After", "0")], "the spool is full"),
+        (503, &[], "the spool is full"),
+    ]);
     server.setup.write("1", "{}\n");
     server.setup.write("2", "{}\n");
-    let finished = finish(&mut server.push(&["1", "2", "--give-up-after", "1s"]));
+    let finished = finish(&mut server.push(&["1", "2", "--give-up-after", "4s"]));
     fails(
         &finished,
         69,
