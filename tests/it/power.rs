@@ -246,6 +246,9 @@ fn what_was_answered_was_synced_before_and_leaves_when_the_sinks_are() {
         connection.send(Upload::of(&records).gzipped()).committed();
         let upload = trace.settled().split_off(before);
         assert_eq!(check_answer(&events(&upload), &port), Ok(()), "{http:?}\n{upload}");
+        // What it ends with is out before the next upload begins.
+        drop(connection);
+        trace.daemon.wait_count("logpushd_connections", |open| open == 0);
     }
     wait_until("an empty spool", || names_in(&trace.daemon.path("spool/batches")).is_empty());
     let text = trace.finish();
