@@ -53,17 +53,18 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
 ) {
     let (spread, mut backoff) = (Spread::new(), Backoff::default());
     let mut pause: Option<Pause> = None;
+    // Each reload is seen, whatever was being done when it came.
+    let mut reloads = acceptor.reloads();
     loop {
-        // Before the state is read, so that no change is missed.
-        let reloaded = acceptor.reloaded();
         let Some((acme, validity)) = acceptor.acme() else {
-            reloaded.await;
+            // The acceptor outlives this.
+            reloads.changed().await.ok();
             continue;
         };
         let paused = pause.as_ref().map_or(Duration::ZERO, |pause| pause.left(&acme));
         let wait = paused.max(until_renewal(validity, spread));
         if !wait.is_zero() {
-            if timeout(wait.min(LOOK), reloaded).await.is_ok() {
+            if timeout(wait.min(LOOK), reloads.changed()).await.is_ok() {
                 // Somebody may have mended what was wrong.
                 pause = pause.filter(|pause| pause.after == After::Success);
                 backoff = Backoff::default();
@@ -81,16 +82,18 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
             }
             Err(failure) => {
                 // A reload meanwhile may have mended it as well.
-                let is_reloaded = timeout(Duration::ZERO, reloaded).await.is_ok();
+                let is_reloaded = timeout(Duration::ZERO, reloads.changed()).await.is_ok();
                 let wait = if is_reloaded {
                     backoff = Backoff::default();
                     Duration::ZERO
                 } else {
                     backoff.next(failure.kind).max(failure.retry_after)
                 };
-                tell(&acme, acceptor, &failure, wait);
-                // Whoever sees the count finds the reason.
+                let again = failure::minutes(wait);
+                acceptor.await_certificate(format!("{}; trying again in {again}", failure.text));
+                // Whoever sees the count finds the reason, and whoever reads the log finds both.
                 metrics.acme_failure();
+                tell(&acme, &failure, &again);
                 (After::Failure, wait)
             }
         };
@@ -168,15 +171,13 @@ async fn in_cache(
     outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
 }
 
-fn tell(acme: &Acme, acceptor: &Acceptor, failure: &Failure, wait: Duration) {
-    let again = failure::minutes(wait);
-    acceptor.await_certificate(format!("{}; trying again in {again}", failure.text));
+fn tell(acme: &Acme, failure: &Failure, again: &str) {
     let (directory, domains) = (failure::directory(acme), &acme.domains);
     let text = &failure.text;
     if failure.kind == Kind::Local {
-        error!(%directory, ?domains, %again, "no certificate: {text}");
+        error!(%directory, ?domains, again, "no certificate: {text}");
     } else {
-        warn!(%directory, ?domains, %again, "no certificate: {text}; a reload tries at once");
+        warn!(%directory, ?domains, again, "no certificate: {text}; a reload tries at once");
     }
 }
 

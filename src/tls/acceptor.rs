@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustls::{ServerConfig, server::ClientHello};
-use tokio::sync::{Notify, futures::Notified};
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
@@ -21,7 +21,8 @@ pub struct Acceptor {
     /// Held while files are read: of two that load, the later one must win.
     loading: Mutex<()>,
     challenges: Challenges,
-    reloaded: Notify,
+    /// Told of each [`Acceptor::adopt`].
+    reloads: watch::Sender<()>,
     /// Why there is no certificate yet.
     awaiting: Mutex<String>,
 }
@@ -55,7 +56,7 @@ impl Acceptor {
             state: RwLock::new(state),
             loading: Mutex::default(),
             challenges: Challenges::default(),
-            reloaded: Notify::new(),
+            reloads: watch::Sender::new(()),
             awaiting: Mutex::new("it is about to be asked for".to_owned()),
         })
     }
@@ -66,7 +67,7 @@ impl Acceptor {
         let alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.set(state);
         drop(alone);
-        self.reloaded.notify_waiters();
+        self.reloads.send_replace(());
     }
 
     /// Loads again; on an error everything stays as it was.
@@ -140,9 +141,9 @@ impl Acceptor {
         self.challenges.clear();
     }
 
-    /// Waits for the next [`Acceptor::adopt`] after this call.
-    pub fn reloaded(&self) -> Notified<'_> {
-        self.reloaded.notified()
+    /// Changes with each [`Acceptor::adopt`] after this call.
+    pub fn reloads(&self) -> watch::Receiver<()> {
+        self.reloads.subscribe()
     }
 
     /// Says why there is no certificate yet.
