@@ -6,7 +6,10 @@ use instant_acme::{
     AccountBuilder, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder,
     Order, OrderStatus, RetryPolicy,
 };
-use tokio::task::spawn_blocking;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 use super::{
     cache::{Account, Issued},
@@ -23,6 +26,11 @@ const POLL: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
     .timeout(Duration::from_secs(120));
+
+/// After an order is lost: how long, and how often, a directory is asked for what it thinks of the other
+/// names. Pebble gives a name 5 s, and Let's Encrypt 10 s.
+const LAST_LOOKS: Duration = Duration::from_secs(15);
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Orders a certificate for the names of `acme`, with a key of its own.
 pub(super) async fn place(acme: &Acme, acceptor: &Acceptor) -> Result<Issued, Failure> {
@@ -138,11 +146,20 @@ async fn answer_challenges(order: &mut Order, acceptor: &Acceptor) -> Result<(),
     Ok(())
 }
 
-/// What the directory says of each name that was not proven.
+/// What the directory says of each name that was not proven. An order is lost with the first of them,
+/// while the directory may still be looking at others: for `LAST_LOOKS` these are waited for, so that
+/// whoever mends one name hears of the others, too.
 async fn refusals(order: &mut Order) -> Vec<Refusal> {
+    let until = Instant::now() + LAST_LOOKS;
     let mut refusals = Vec::new();
     let mut authorizations = order.authorizations();
-    while let Some(Ok(authorization)) = authorizations.next().await {
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        while authorization.status == AuthorizationStatus::Pending && Instant::now() < until {
+            sleep(LAST_LOOK).await;
+            if authorization.refresh().await.is_err() {
+                break;
+            }
+        }
         let domain = authorization.identifier().to_string();
         let problems =
             authorization.challenges.iter().filter_map(|challenge| challenge.error.clone());
