@@ -3,9 +3,10 @@
 use std::{
     fs::{self, File},
     io::Read as _,
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use hyper::{HeaderMap, Method};
@@ -26,13 +27,14 @@ pub(super) struct Options {
     pub(super) tls_port: u16,
     /// How long its certificates live.
     pub(super) validity_seconds: u64,
-    /// Of 100 good nonces it refuses so many, as its own default is 5.
+    /// Of 100 good nonces it refuses so many. Whoever has three refused, one after the other, gives up for
+    /// a while.
     pub(super) bad_nonces: u32,
 }
 
 impl Options {
     pub(super) fn new(tls_port: u16) -> Self {
-        Self { tls_port, validity_seconds: 90 * 86_400, bad_nonces: 5 }
+        Self { tls_port, validity_seconds: 90 * 86_400, bad_nonces: 0 }
     }
 }
 
@@ -41,7 +43,7 @@ pub(super) struct Pebble {
     dir: TempDir,
     port: u16,
     management: u16,
-    running: Option<[Child; 2]>,
+    running: Vec<Child>,
 }
 
 impl Pebble {
@@ -59,7 +61,7 @@ impl Pebble {
         fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
         fs::write(dir.path().join("cert.pem"), pair.cert).unwrap();
         fs::write(dir.path().join("key.pem"), pair.key).unwrap();
-        Some(Self { dir, port: free_port(), management: free_port(), running: None })
+        Some(Self { dir, port: free_port(), management: free_port(), running: Vec::new() })
     }
 
     /// The keys of `[server.tls.acme]`.
@@ -103,10 +105,13 @@ impl Pebble {
         // Its pauses are there to bore clients.
         pebble.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
         pebble.env("PEBBLE_WFE_NONCEREJECT", options.bad_nonces.to_string());
-        self.running = Some([self.spawn(names, "names.log"), self.spawn(pebble, "pebble.log")]);
+        // First the names: who asks for one that nobody knows is refused for good.
+        self.running.push(self.spawn(names, "names.log"));
+        wait_until("the names", || knows_names(&dns));
+        self.running.push(self.spawn(pebble, "pebble.log"));
         for port in [self.port, self.management] {
             wait_until("pebble", || {
-                let ended = self.running.as_mut().unwrap()[1].try_wait().unwrap();
+                let ended = self.running[1].try_wait().unwrap();
                 assert!(ended.is_none(), "it ended: {}", self.log());
                 TcpStream::connect(("127.0.0.1", port)).is_ok()
             });
@@ -114,7 +119,7 @@ impl Pebble {
     }
 
     pub(super) fn stop(&mut self) {
-        for mut child in self.running.take().into_iter().flatten() {
+        for mut child in self.running.drain(..) {
             child.kill().unwrap();
             child.wait().unwrap();
         }
@@ -148,6 +153,16 @@ impl Pebble {
             File::options().create(true).append(true).open(self.dir.path().join(log)).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
+}
+
+/// Whether somebody answers a question for the address of a.test.
+fn knows_names(dns: &str) -> bool {
+    const QUESTION: &[u8] = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01";
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    socket.connect(dns).unwrap();
+    socket.send(QUESTION).is_ok() && socket.recv(&mut [0; 512]).is_ok()
 }
 
 impl Drop for Pebble {
