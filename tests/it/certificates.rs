@@ -1,5 +1,7 @@
 //! A new certificate is taken as soon as its files are there, and nobody is surprised by an old one.
 
+use std::fs;
+
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use rcgen::{CertificateParams, KeyPair};
 
@@ -31,9 +33,16 @@ fn with(pair: &Pair) -> Setup {
     setup
 }
 
+/// As an ACME client beside the daemon does it: one file, then the other.
 fn put(setup: &Setup, pair: &Pair) {
-    setup.write("fullchain.pem", &pair.cert);
-    setup.write("privkey.pem", &pair.key);
+    replace(setup, "fullchain.pem", &pair.cert);
+    replace(setup, "privkey.pem", &pair.key);
+}
+
+/// At one stroke: a look in between finds the old file or the new one, and never the same twice.
+fn replace(setup: &Setup, name: &str, content: &str) {
+    setup.write("beside", content);
+    fs::rename(setup.path("beside"), setup.path(name)).unwrap();
 }
 
 fn shown(daemon: &Daemon) -> Vec<u8> {
@@ -48,7 +57,6 @@ fn files_that_change_are_taken_without_a_signal_and_connections_stay() {
     let daemon = with(&first).start();
     let old: Vec<Connection> = Http::BOTH.map(|http| daemon.connect(http)).into();
 
-    // As an ACME client beside the daemon does it: one file, then the other.
     let next = Pair::self_signed();
     daemon.setup().write("trusted.pem", &next.cert);
     put(daemon.setup(), &next);
@@ -60,14 +68,17 @@ fn files_that_change_are_taken_without_a_signal_and_connections_stay() {
         assert_eq!(connection.send(record).committed(), 1);
     }
 
-    // What does not fit is said once, and changes nothing.
-    daemon.setup().write("privkey.pem", Pair::self_signed().key);
-    let complaint = daemon.wait_log(REFUSED);
+    // What does not fit is said once, and changes nothing. Between the two files above nothing fits either,
+    // should that have taken a while.
+    let before = daemon.logged(REFUSED).len();
+    replace(daemon.setup(), "privkey.pem", &Pair::self_signed().key);
+    let complaint = daemon.wait_logs(REFUSED, before + 1).remove(before);
     assert!(complaint["error"].as_str().unwrap().contains("does not belong"), "{complaint}");
     assert_eq!(shown(&daemon), next.der().to_vec());
-    daemon.setup().write("privkey.pem", &next.key);
-    daemon.wait_logs(TAKEN, 2);
-    assert_eq!(daemon.logged(REFUSED).len(), 1);
+    let taken = daemon.logged(TAKEN).len();
+    replace(daemon.setup(), "privkey.pem", &next.key);
+    daemon.wait_logs(TAKEN, taken + 1);
+    assert_eq!(daemon.logged(REFUSED).len(), before + 1);
     daemon.stop().in_order();
 }
 
