@@ -41,6 +41,8 @@ fn every_shape_is_answered_counted_and_logged_but_never_stored() {
     let record = b"{\"a\":1}\n";
     daemon.commit(record);
     daemon.wait_file("out/http_requests.ndjson", record);
+    // Each line was written before its answer, but read it may be later.
+    daemon.wait_log("committed");
     let checks_logged = daemon.logged(ANSWERED).len();
     assert_eq!(checks_logged, usize::try_from(checks).unwrap());
     assert_eq!(daemon.log().len(), lines_before + checks_logged + 1, "and no line beside them");
