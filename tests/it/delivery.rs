@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     sync::Mutex,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -264,9 +264,11 @@ fn a_stop_under_load_delivers_all_that_was_answered() {
         wait_until("some answers", || load.answered.lock().unwrap().len() >= 30);
         daemon.signal(Signal::TERM);
     });
-    let begun = Instant::now();
     let stopped = daemon.end().in_order();
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // Connections with nothing under way are not waited for, nor are sinks that have all.
+    for patience_lost in ["uploads are cut off", "sinks did not come to an end"] {
+        assert!(!stopped.log.contains(patience_lost), "{}", stopped.log);
+    }
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
     load.check(&stopped.file("out/http_requests.ndjson"));
     // It refuses at once while it stops: no one is left without an answer over and over.
