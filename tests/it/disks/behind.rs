@@ -83,7 +83,7 @@ fn a_sink_whose_disk_is_read_only_waits_and_has_everything_once_when_it_is_not()
             daemon = daemon.kill().start();
             commit(&daemon, &mut all, 10 * round + 5..10 * round + 10);
             wait_stuck(&daemon);
-            assert!(!daemon.logged("the sink failed").is_empty());
+            daemon.wait_log("the sink failed");
             drop(read_only);
         }
         ends(daemon, &disk, &all);
