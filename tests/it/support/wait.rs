@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than anything takes on a slow machine; nothing waits for it when all is well.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Longer than anything takes on a slow machine; nothing waits for it when all is well. Longer, too, than
+/// the daemon itself may wait: 30 s for the next attempt of a sink or for the end of a stop, and 48 s for
+/// the fifth attempt at a certificate.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(5);
 
