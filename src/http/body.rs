@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{body::Incoming, header::EXPECT, http::request};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 use tracing::{error, info, warn};
 
 use super::{Intake, answer::Accepted, in_flight::Reservation, refusal::Refusal};
@@ -35,6 +38,9 @@ const HOP_BYTES: usize = 128 * 1024;
 /// answer rather than a reset connection.
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Until a refusal is surely out.
+const ANSWER: Duration = Duration::from_millis(100);
 
 /// What quarantine counts: the reasons for records, then whole bodies.
 pub(super) fn quarantine_reasons() -> Vec<&'static str> {
@@ -193,13 +199,17 @@ impl Pieces {
 
 /// Ends the reading of a body that was refused. `begun`: after some of it was read.
 pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool) {
-    // A sender that asked first sends nothing before we begin to read. In HTTP/2 a reset behind the
-    // answer would do, but curl 7.88 takes it for the answer.
-    let waits = head.headers.contains_key(EXPECT) && !begun;
-    if waits || hyper::body::Body::is_end_stream(&incoming) {
+    // In HTTP/2 a reset behind the answer would do, but curl 7.88 takes it for the answer.
+    if hyper::body::Body::is_end_stream(&incoming) {
         return;
     }
+    // To begin to read is to tell a sender that asked first to go on, unless it has the answer. It waits
+    // as long as it likes (curl for a second), so it may be in the middle of the body all the same.
+    let asked = head.headers.contains_key(EXPECT) && !begun;
     tokio::spawn(async move {
+        if asked {
+            sleep(ANSWER).await;
+        }
         let mut left = LINGER_BYTES;
         let drained = timeout(LINGER, async {
             while let Some(Ok(frame)) = incoming.frame().await {

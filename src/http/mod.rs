@@ -180,13 +180,13 @@ impl Intake {
         match outcome {
             Ok(accepted) => answer::accepted(protocol, &accepted),
             Err(refusal) => {
-                body::let_go(&head, incoming, begun);
                 self.metrics.refused(refusal.label());
                 let at = (endpoint, protocol);
                 log::refused(&self.refusals, &refusal, &head, peer, at, declared);
                 if matches!(refusal, Refusal::Unauthorized(_)) {
                     sleep(self.guesses.wrong(peer.ip(), started)).await;
                 }
+                body::let_go(&head, incoming, begun);
                 without_body(&head, answer::refused(protocol, &refusal))
             }
         }

@@ -71,6 +71,8 @@ fn curl_sees_why_an_upload_is_refused() {
     for protocol in PROTOCOLS {
         for (arguments, status, says) in [
             (&["--data-binary", "@batch.ndjson"][..], "413", "limits.max_body_bytes"),
+            // It asks, and does not wait for what we say.
+            (&["--data-binary", "@batch.ndjson", "--expect100-timeout", "0.001"], "413", "raise"),
             (&["--data-binary", "@batch.ndjson", "--header", "Expect:"], "413", "raise"),
             (&["--upload-file", "batch.ndjson", "--header", chunked], "413", "raise"),
             (
