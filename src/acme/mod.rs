@@ -74,6 +74,8 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
         if pause.as_ref().is_some_and(|pause| pause.of != acme) {
             backoff = Backoff::default();
         }
+        // What was reloaded until here is tried now.
+        reloads.mark_unchanged();
         let (after, wait) = match attempt(acme.clone()).await {
             Ok(()) => {
                 backoff = Backoff::default();

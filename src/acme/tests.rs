@@ -1,8 +1,15 @@
 //! What a reload does to the pause after a failure.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    io,
+    sync::{
+        Once,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tempfile::TempDir;
+use tracing::subscriber::set_default;
 
 use super::*;
 use crate::config;
@@ -32,10 +39,18 @@ fn failure() -> Failure {
 /// Far less than the first pause, which is five minutes.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Reloads in the first attempt, or in the pause after it, and gives what is said after the second one.
-/// Both are refused.
+/// Reloads in the first attempt, while its failure is logged, or in the pause after it, and gives what is
+/// said after the second one. Both are refused.
 async fn second_pause(when: When, (old, new): (&config::Tls, &config::Tls)) -> String {
-    let acceptor = Acceptor::new(old).unwrap();
+    let acceptor = Arc::new(Acceptor::new(old).unwrap());
+    let _logged = (when == When::WhileItIsLogged).then(|| {
+        let (acceptor, new, once) = (Arc::clone(&acceptor), new.clone(), Once::new());
+        let at_the_first_line = move || {
+            once.call_once(|| acceptor.reload(&new).unwrap());
+            io::sink()
+        };
+        set_default(tracing_subscriber::fmt().with_writer(at_the_first_line).finish())
+    });
     let metrics = Metrics::new(&crate::metrics::Names::default(), &[]);
     let attempts = AtomicUsize::new(0);
     let attempt = |_acme| {
@@ -69,6 +84,7 @@ async fn second_pause(when: When, (old, new): (&config::Tls, &config::Tls)) -> S
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum When {
     InTheAttempt,
+    WhileItIsLogged,
     InThePause,
 }
 
@@ -76,7 +92,7 @@ enum When {
 async fn a_reload_is_not_lost_and_failures_before_it_are_not_counted() {
     let dir = TempDir::new().unwrap();
     let (old, new) = (configuration(&dir, "a.example"), configuration(&dir, "b.example"));
-    for when in [When::InTheAttempt, When::InThePause] {
+    for when in [When::InTheAttempt, When::WhileItIsLogged, When::InThePause] {
         for new in [&old, &new] {
             let said = second_pause(when, (&old, new)).await;
             let is_first = said.ends_with("again in 5 min") || said.ends_with("again in 6 min");
