@@ -3,6 +3,7 @@
 //!     cargo bench --bench end_to_end                     every scenario
 //!     cargo bench --bench end_to_end -- --quick large    a sixth of the batches, names with "large"
 //!     cargo bench --bench end_to_end -- --runs 3 large
+//!     cargo bench --bench end_to_end -- --times 4 large  four times the batches: begin and end weigh less
 //!     cargo bench --bench end_to_end -- --syncs          counts fsync and fdatasync, with strace
 //!
 //! Batches are made from a seed. For each scenario a daemon starts in a folder of its own, with a
@@ -90,6 +91,7 @@ const SCENARIOS: [Scenario; 7] = [
 
 struct Options {
     quick: bool,
+    times: usize,
     runs: usize,
     filter: Option<String>,
     keep: Option<PathBuf>,
@@ -99,7 +101,8 @@ struct Options {
 impl Options {
     /// `None` if this is a test run, which cargo tells by not saying `--bench`.
     fn parse() -> Option<Self> {
-        let mut options = Self { quick: false, runs: 1, filter: None, keep: None, syncs: false };
+        let mut options =
+            Self { quick: false, times: 1, runs: 1, filter: None, keep: None, syncs: false };
         let mut is_bench = false;
         let mut arguments = env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -107,6 +110,7 @@ impl Options {
                 "--bench" => is_bench = true,
                 "--quick" => options.quick = true,
                 "--syncs" => options.syncs = true,
+                "--times" => options.times = arguments.next()?.parse().ok()?,
                 "--runs" => options.runs = arguments.next()?.parse().ok()?,
                 "--keep" => options.keep = Some(arguments.next()?.into()),
                 other if other.starts_with('-') => eprintln!("{other} is ignored"),
@@ -128,6 +132,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let mut plan = scenario.plan;
+        plan.batches *= options.times;
         if options.quick {
             match plan.batches {
                 1 => plan.records /= 6,
