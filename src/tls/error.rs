@@ -75,7 +75,7 @@ pub enum TlsError {
         /// The place in the chain, from 0, of a certificate that does belong to the key.
         belongs_to: Option<usize>,
     },
-    /// With `self_signed`: one of the two is there, and not from a start that was cut off.
+    /// With `self_signed`: one of the two is there, so the other is not made.
     OneMissing {
         /// The file that is there.
         present: PathBuf,

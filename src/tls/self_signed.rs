@@ -1,12 +1,16 @@
 //! A certificate for development, made where the configured one is missing.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
 
 use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 
 use super::TlsError;
-use crate::durable;
 
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const VALID_DAYS: i64 = 365;
@@ -14,29 +18,20 @@ const VALID_DAYS: i64 = 365;
 /// Only the daemon's user may read the key.
 const KEY_MODE: u32 = 0o600;
 const CERT_MODE: u32 = 0o644;
-const FOLDER_MODE: u32 = 0o755;
 
-/// Makes both files if both are missing, and says whether it made any. A key alone, which a start that
-/// was cut off leaves, gets its certificate.
+/// Makes both files if both are missing, and says whether it did.
 ///
 /// # Errors
-/// One of the two is missing and the other is none of ours; a file cannot be written.
+/// One of the two is missing; a file cannot be written.
 pub(super) fn make_if_missing(cert_file: &Path, key_file: &Path) -> Result<bool, TlsError> {
-    let key = match (is_there(cert_file)?, is_there(key_file)?) {
+    match (is_there(cert_file)?, is_there(key_file)?) {
         (true, true) => return Ok(false),
+        (false, false) => {}
         (true, false) => return Err(one_missing(cert_file, key_file)),
-        (false, true) => {
-            let kept = fs::read_to_string(key_file).ok();
-            let key = kept.and_then(|pem| KeyPair::from_pem(&pem).ok());
-            key.ok_or_else(|| one_missing(key_file, cert_file))?
-        }
-        (false, false) => {
-            let key = KeyPair::generate().map_err(TlsError::Generate)?;
-            write(key_file, &key.serialize_pem(), KEY_MODE)?;
-            key
-        }
-    };
+        (false, true) => return Err(one_missing(key_file, cert_file)),
+    }
 
+    let key = KeyPair::generate().map_err(TlsError::Generate)?;
     // rcgen's own constructor spares a dependency on the crate that it counts time with.
     let midnight = |date: Date| {
         let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
@@ -52,7 +47,13 @@ pub(super) fn make_if_missing(cert_file: &Path, key_file: &Path) -> Result<bool,
     params.distinguished_name.push(DnType::CommonName, "logpushd development certificate");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = params.self_signed(&key).map_err(TlsError::Generate)?;
-    write(cert_file, &certificate.pem(), CERT_MODE)?;
+
+    write_new(key_file, &key.serialize_pem(), KEY_MODE)?;
+    if let Err(error) = write_new(cert_file, &certificate.pem(), CERT_MODE) {
+        // A key alone would stop the next start; nothing else has it yet.
+        drop(fs::remove_file(key_file));
+        return Err(error);
+    }
     Ok(true)
 }
 
@@ -64,10 +65,16 @@ fn one_missing(present: &Path, missing: &Path) -> TlsError {
     TlsError::OneMissing { present: present.into(), missing: missing.into() }
 }
 
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
-    durable::create_dir(durable::folder(path), FOLDER_MODE)
-        .and_then(|()| durable::replace_with_mode(path, text.as_bytes(), mode))
-        .map_err(|source| TlsError::Write { path: path.into(), source })
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|source| TlsError::Write { path: path.into(), source })
 }
 
 #[cfg(test)]
@@ -82,21 +89,17 @@ mod tests {
         tls,
     };
 
-    fn configured(dir: &TempDir) -> Tls {
-        Tls {
+    #[test]
+    fn both_files_are_made_once_and_can_be_loaded() {
+        let dir = TempDir::new().unwrap();
+        let tls = Tls {
             cert_file: dir.path().join("a/b/cert.pem"),
             key_file: dir.path().join("c/key.pem"),
             self_signed: true,
             acme: None,
             client_ca_file: None,
             min_version: TlsVersion::V1_3,
-        }
-    }
-
-    #[test]
-    fn both_files_are_made_once_and_can_be_loaded() {
-        let dir = TempDir::new().unwrap();
-        let tls = configured(&dir);
+        };
         let acceptor = tls::Acceptor::new(&tls).unwrap();
         let days =
             (acceptor.validity().unwrap().0.not_after - Timestamp::now().as_second()) / 86_400;
@@ -126,14 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_was_cut_off_between_the_two_is_finished() {
+    fn no_key_stays_behind_when_the_certificate_cannot_be_written() {
         let dir = TempDir::new().unwrap();
-        let tls = configured(&dir);
-        assert!(make_if_missing(&tls.cert_file, &tls.key_file).unwrap());
-        let key = fs::read(&tls.key_file).unwrap();
-        fs::remove_file(&tls.cert_file).unwrap();
-        tls::Acceptor::new(&tls).unwrap();
-        assert_eq!(fs::read(&tls.key_file).unwrap(), key, "others may know it");
-        assert!(tls.cert_file.is_file());
+        let path = dir.path().join("both.pem");
+        assert!(make_if_missing(&path, &path).is_err());
+        assert!(!path.exists());
     }
 }
