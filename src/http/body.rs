@@ -39,7 +39,7 @@ const HOP_BYTES: usize = 128 * 1024;
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Until a refusal is surely out.
+/// Until a refusal is out, as a rule. A sender that reads "go on" before it only sends more.
 const ANSWER: Duration = Duration::from_millis(100);
 
 /// What quarantine counts: the reasons for records, then whole bodies.
@@ -197,11 +197,13 @@ impl Pieces {
     }
 }
 
-/// Ends the reading of a body that was refused. `begun`: after some of it was read.
-pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool) {
+/// Ends the reading of a body that was refused. `begun`: after some of it was read. Says whether the
+/// connection has to end: the sender may take the answer for leave not to send the body, and what it sends
+/// next would be read as that.
+pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool) -> bool {
     // In HTTP/2 a reset behind the answer would do, but curl 7.88 takes it for the answer.
     if hyper::body::Body::is_end_stream(&incoming) {
-        return;
+        return false;
     }
     // To begin to read is to tell a sender that asked first to go on, unless it has the answer. It waits
     // as long as it likes (curl for a second), so it may be in the middle of the body all the same.
@@ -223,6 +225,7 @@ pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool)
         // Whether it came to the end or not, there is nothing more to do for it.
         drained.await.ok();
     });
+    asked
 }
 
 /// Whether the sender broke HTTP or went away.

@@ -186,8 +186,8 @@ impl Intake {
                 if matches!(refusal, Refusal::Unauthorized(_)) {
                     sleep(self.guesses.wrong(peer.ip(), started)).await;
                 }
-                body::let_go(&head, incoming, begun);
-                without_body(&head, answer::refused(protocol, &refusal))
+                let refused = without_body(&head, answer::refused(protocol, &refusal));
+                if body::let_go(&head, incoming, begun) { answer::last(refused) } else { refused }
             }
         }
     }

@@ -214,6 +214,32 @@ fn what_is_over_a_limit_is_413_and_names_the_key() {
 }
 
 #[test]
+fn a_sender_that_asks_first_is_answered_whether_it_waits_or_not() {
+    let daemon = Setup::new().table("limits", LIMITS).start();
+    let body = vec![b'x'; 3 << 20];
+    let head = format!(
+        "POST /logpush/http_requests HTTP/1.1\r\nhost: x\r\nx-logpush-secret: {SECRET}\r\n\
+         expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    // What it sends next on this connection would be taken for the body.
+    let answer = raw(&daemon, head.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+
+    for _ in 0..5 {
+        let mut stream = daemon.trust().raw(daemon.address, &[b"http/1.1"]).unwrap();
+        stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
+        stream.flush().unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413");
+    }
+    refused(&daemon, "too_large", 6);
+    nothing_is_left(daemon);
+}
+
+#[test]
 fn what_is_just_within_the_limits_is_taken() {
     let daemon = Setup::new().table("limits", LIMITS).start();
     let body = b"{\"a\":1}\n".repeat(8192);
