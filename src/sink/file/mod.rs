@@ -218,7 +218,7 @@ impl Sink for FileSink {
         }
         let marks = self.targets.iter().map(|(path, target)| Mark {
             path: path.to_string_lossy().into_owned(),
-            pattern: self.pattern.clone(),
+            pattern: target.pattern.as_ref().unwrap_or(&self.pattern).clone(),
             inode: target.inode,
             length: target.finished,
             born: Some(target.born),

@@ -81,6 +81,7 @@ impl FileSink {
         let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
         let Some(open) = &mut target.open else { return Err(not_open()) };
         (target.used, target.used_at) = (self.clock, now);
+        target.pattern = None;
         open.measure(path)?;
         if open.length < target.finished {
             warn!(

@@ -9,6 +9,8 @@ use super::{
 use crate::sink::Mark;
 
 pub(super) struct Target {
+    /// The pattern that it was marked under, until it is used under the sink's own.
+    pub(super) pattern: Option<String>,
     pub(super) inode: u64,
     /// When it was made, if that is known.
     pub(super) made: Option<u64>,
@@ -32,6 +34,7 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn of_mark(mark: &Mark, now: Instant) -> Self {
         Self {
+            pattern: Some(mark.pattern.clone()),
             inode: mark.inode,
             made: mark.made,
             finished: mark.length,
@@ -47,6 +50,7 @@ impl Target {
 
     pub(super) fn of_new(identity: Identity, open: Open) -> Self {
         Self {
+            pattern: None,
             inode: identity.inode,
             made: identity.made,
             finished: open.length,

@@ -1,11 +1,13 @@
 //! Sinks that come, change and go while others go on.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use rustix::process::Signal;
 
 use super::{MAIN, lines, reload};
-use crate::support::{Http, Output, Random, Setup, Upload, names_in, numbered, wait_until};
+use crate::support::{
+    Http, Output, Random, Setup, Upload, names_in, numbered, same_bytes, wait_until,
+};
 
 #[test]
 fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
@@ -28,6 +30,29 @@ fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
     let daemon = stopped.setup.start_as_written();
     daemon.wait_file("mended/all", &all);
     daemon.stop().in_order();
+}
+
+#[test]
+fn files_that_a_sink_had_before_a_reload_may_be_another_one_s_after_a_restart() {
+    let (all, elsewhere) = ("path = \"out/all\"", "path = \"out/elsewhere\"");
+    let daemon = Setup::new().table("sink.archive.file", all).start();
+    let (first, second) = (numbered(1, 20), numbered(3, 20));
+    daemon.commit(&first);
+    reload(&daemon, &[("sink.archive.file", Some(elsewhere))]);
+    daemon.commit(&numbered(2, 20));
+    let setup = daemon.stop().in_order().setup.table("sink.archive.file", elsewhere);
+
+    let daemon = setup.table("sink.other.file", all).start();
+    daemon.commit(&second);
+    let setup = daemon.stop().in_order().setup.without("sink.other.file");
+    assert_eq!(fs::read(setup.path("out/all")).unwrap(), [&first[..], &second].concat());
+
+    // It comes back by a reload, and what it is to write is what it finds there.
+    let daemon = setup.start();
+    reload(&daemon, &[("sink.archive.file", Some(all))]);
+    daemon.commit(&second);
+    let stopped = daemon.stop().in_order();
+    same_bytes("twice", &stopped.file("out/all"), &[first, second.repeat(2)].concat());
 }
 
 #[test]
