@@ -83,6 +83,9 @@ impl Rows {
         let mut block = Block::default();
         let mut start = 0;
         while tally.made_bytes <= self.limits.inflated_bytes {
+            if block.bytes.len() >= BLOCK_BYTES || block.rejects.len() >= MAX_REJECTS {
+                out(std::mem::take(&mut block));
+            }
             let rest = buffer.get(start..).unwrap_or_default();
             if let Some(mut overlong) = self.overlong.take() {
                 let line_end = memchr(b'\n', rest);
@@ -109,9 +112,6 @@ impl Rows {
                     start += long.len();
                 }
                 Found::Part => break,
-            }
-            if block.bytes.len() >= BLOCK_BYTES || block.rejects.len() >= MAX_REJECTS {
-                out(std::mem::take(&mut block));
             }
         }
         if block != Block::default() {
@@ -214,8 +214,9 @@ impl Rows {
         };
         let mut record = Bounded { end: out.len().saturating_add(record_bytes), out };
         let Form::Cells { delimiter, names } = &mut self.form else {
+            let text = text?;
             record.push(b"{\"message\":")?;
-            record.string(text?)?;
+            record.string(text)?;
             record.push(b"}")?;
             return Ok(Made::Record);
         };
