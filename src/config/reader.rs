@@ -28,7 +28,8 @@ pub(super) fn parse(source: &str) -> (Table<'_>, Vec<Diagnostic>) {
     (Table::root(document.into_inner()), syntax::problems(source, &errors))
 }
 
-/// The full name of a key.
+/// The full name of a key, to be shown: it may hold anything in quotes.
 fn join(table: &str, key: &str) -> String {
-    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+    let key = key.escape_debug();
+    if table.is_empty() { key.to_string() } else { format!("{table}.{key}") }
 }
