@@ -85,7 +85,10 @@ async fn with_account(acme: &Acme, acceptor: &Acceptor, http: &Http) -> Result<I
     answer_challenges(&mut order, acceptor).await?;
     let outcome = order.poll_ready(&POLL).await;
     if !matches!(outcome, Ok(OrderStatus::Ready)) {
-        let refusals = refusals(&mut order).await;
+        // Otherwise the directory is slow, or away: looking again would only take longer.
+        let is_lost = matches!(outcome, Ok(_) | Err(Error::Api(_)));
+        let patience = if is_lost { LAST_LOOKS } else { Duration::ZERO };
+        let refusals = refusals(&mut order, patience).await;
         return Err(match outcome {
             _ if !refusals.is_empty() => Stopped::Names(refusals),
             Err(error) => error.into(),
@@ -147,10 +150,10 @@ async fn answer_challenges(order: &mut Order, acceptor: &Acceptor) -> Result<(),
 }
 
 /// What the directory says of each name that was not proven. An order is lost with the first of them,
-/// while the directory may still be looking at others: for `LAST_LOOKS` these are waited for, so that
-/// whoever mends one name hears of the others, too.
-async fn refusals(order: &mut Order) -> Vec<Refusal> {
-    let until = Instant::now() + LAST_LOOKS;
+/// while the directory may still be looking at others: for as long as `patience` these are waited for, so
+/// that whoever mends one name hears of the others, too.
+async fn refusals(order: &mut Order, patience: Duration) -> Vec<Refusal> {
+    let until = Instant::now() + patience;
     let mut refusals = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
