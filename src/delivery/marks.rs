@@ -37,12 +37,14 @@ fn forget_files_of(name: &str, cursors: &Path, pattern: Option<&str>) -> io::Res
     if checkpoint.files.len() == before {
         return Ok(());
     }
-    info!(sink = name, "forgot how long the files were that the sink no longer writes to");
-    file.store(&checkpoint).or_else(|error| {
-        // A full disk has room for that, and is no reason not to start.
-        warn!(sink = name, %error, "removed a checkpoint that cannot be written");
-        file.remove()
-    })
+    let Err(error) = file.store(&checkpoint) else {
+        info!(sink = name, "forgot how long the files were that the sink no longer writes to");
+        return Ok(());
+    };
+    // A full disk has room for that, and is no reason not to start: what waits may come twice.
+    file.remove()?;
+    warn!(sink = name, %error, "removed a checkpoint that cannot be written");
+    Ok(())
 }
 
 /// The sink whose checkpoint a file is. Quarantine's is none: nobody else has its files.
