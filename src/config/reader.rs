@@ -2,7 +2,7 @@
 //!
 //! Nothing here fails at the first problem: whatever is wrong is pushed to the [`Context`] and the
 //! reading goes on. A [`Table`] gives its [`Value`]s out by key, and a value gives itself out as a
-//! type. What it means is the business of `validate`, which sees nothing of TOML.
+//! type. What it means is the business of `validate`, which of TOML sees the places only.
 //!
 //! [`Context`]: super::context::Context
 
