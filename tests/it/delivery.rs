@@ -260,6 +260,7 @@ fn a_kill_under_load_loses_nothing_doubles_nothing_and_tears_nothing() {
 fn a_stop_under_load_delivers_all_that_was_answered() {
     let load = Load::new(6);
     let daemon = Setup::new().start();
+    let _idle = Http::BOTH.map(|http| daemon.connect(http));
     load.run(&daemon, || {
         wait_until("some answers", || load.answered.lock().unwrap().len() >= 30);
         daemon.signal(Signal::TERM);
