@@ -199,9 +199,11 @@ fn a_close_in_order_leaves_no_doubt_and_one_without_an_answer_does() {
 
 #[test]
 fn a_dead_udp_port_is_noticed() {
+    // It holds its port, and takes nothing but from the other's.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(other.local_addr().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
-    drop(socket);
     let mut sink = sink(vec![SyslogTarget::Udp(at(address))], |c| c.resend_window = LONG);
     deliver(&mut sink, 1, "{}\n").unwrap();
     let mut failure = None;
