@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::support::{
-    Daemon, Exit, Finished, SECRET, Setup, finish, gzip, http_requests, names_in, skip,
+    DEADLINE, Daemon, Exit, Finished, SECRET, Setup, finish, gzip, http_requests, names_in, skip,
     small_records,
 };
 
@@ -109,7 +109,8 @@ pub(crate) fn curl_at(daemon: &Daemon, path: &str, arguments: &[&str]) -> Finish
     let mut command = Command::new("curl");
     command
         .current_dir(daemon.setup().folder())
-        .args(["--silent", "--show-error", "--max-time", "25", "--cacert", "fullchain.pem"])
+        .args(["--silent", "--show-error", "--cacert", "fullchain.pem"])
+        .args(["--max-time", &DEADLINE.as_secs().to_string()])
         .args(["--write-out", " %{http_code}", "--noproxy", "*"])
         .args(arguments)
         .arg(format!("https://{}{path}", daemon.address));

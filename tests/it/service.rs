@@ -12,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    Connection, Exit, Http, Setup, Upload, finish, logpushd, small_records, tls::Pair,
+    Connection, DEADLINE, Exit, Http, Setup, Upload, finish, logpushd, small_records, tls::Pair,
 };
 
 /// The end of a service manager.
@@ -28,7 +28,7 @@ impl Manager {
         // An earlier daemon's.
         std::fs::remove_file(&path).ok();
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
         setup.service.env.push(("NOTIFY_SOCKET", path.to_str().unwrap().to_owned()));
         Self { socket, heard: Vec::new() }
     }

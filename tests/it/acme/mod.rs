@@ -9,7 +9,6 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -22,7 +21,7 @@ use rustls::{
 
 use self::pebble::{Options, Pebble};
 use crate::support::{
-    Daemon, Exit, SECRET, Setup, finish, free_port, logpushd, names_in,
+    DEADLINE, Daemon, Exit, SECRET, Setup, finish, free_port, logpushd, names_in,
     tls::{Authority, Client},
     wait_for, wait_until,
 };
@@ -48,7 +47,7 @@ fn connect(
     alpn: &[&[u8]],
 ) -> std::io::Result<Stream> {
     let mut tcp = TcpStream::connect(address)?;
-    tcp.set_read_timeout(Some(Duration::from_secs(30)))?;
+    tcp.set_read_timeout(Some(DEADLINE))?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut session = ClientConnection::new(client.config(alpn), name).unwrap();
     while session.is_handshaking() {

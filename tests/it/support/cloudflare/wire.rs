@@ -18,8 +18,8 @@ use serde_json::Value;
 
 use super::{Answer, Refusal};
 
-/// Nobody is this slow in a test.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Nobody is this slow in a test: as long as its other waits.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request.
 #[derive(Clone)]
