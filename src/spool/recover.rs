@@ -42,16 +42,16 @@ impl Spool {
         let mut queue = Queue { next_sequence: 1, ..Queue::default() };
         for file in fs::read_dir(&batches).map_err(durable::at("reading", &batches))? {
             let file = file?;
-            let path = file.path();
             match inspect(&file) {
                 Ok(Found::Batch(entry)) => queue.add(entry),
                 Ok(Found::Unfinished) => {
+                    let path = file.path();
                     // Never acknowledged: the sender still has it.
                     durable::remove(&path)?;
                     info!(path = %path.display(), "removed a half-written batch");
                 }
-                Ok(Found::Foreign(why)) => set_aside(dir, &path, why),
-                Err(error) => set_aside(dir, &path, &error.to_string()),
+                Ok(Found::Foreign(why)) => set_aside(dir, &file.path(), why),
+                Err(error) => set_aside(dir, &file.path(), &error.to_string()),
             }
         }
         if let Some((last, _)) = queue.waiting.last_key_value() {
