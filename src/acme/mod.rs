@@ -84,7 +84,7 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
             }
             Err(failure) => {
                 // A reload meanwhile may have mended it as well.
-                let is_reloaded = timeout(Duration::ZERO, reloads.changed()).await.is_ok();
+                let is_reloaded = reloads.has_changed().unwrap_or(false);
                 let wait = if is_reloaded {
                     backoff = Backoff::default();
                     Duration::ZERO
