@@ -66,13 +66,15 @@ impl Failure {
     pub(super) fn of(error: &Error, acme: &Acme, retry_after: Duration) -> Self {
         if let Error::Other(other) = error {
             let advice = match other.downcast_ref() {
-                Some(HttpError::Unreachable(_)) => {
-                    "outgoing HTTPS and DNS must be allowed; check server.tls.acme.directory_url"
+                Some(HttpError::Unreachable(_)) => Some(
+                    "outgoing HTTPS and DNS must be allowed; check server.tls.acme.directory_url",
+                ),
+                Some(HttpError::Down(_)) => {
+                    Some("the directory is out of order, nothing here is wrong")
                 }
-                Some(HttpError::Down(_)) => "the directory is out of order, nothing here is wrong",
-                Some(HttpError::NotAcme(_)) | None => "",
+                Some(HttpError::NotAcme(_)) | None => None,
             };
-            if !advice.is_empty() {
+            if let Some(advice) = advice {
                 return Self::new(Kind::Unreachable, &format!("{other}: {advice}"), retry_after);
             }
         }
