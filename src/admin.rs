@@ -3,6 +3,9 @@
 //! Knows neither what makes the daemon ready nor what is measured: both are asked through closures,
 //! so that a probe always tells the state of this moment.
 
+mod host;
+mod places;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
@@ -14,38 +17,57 @@ use hyper::{
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{host::AllowedHosts, places::Places};
 use crate::{listen, serve};
 
 /// A prober and a scraper use two; a flood of them must not take the file descriptors of the public
-/// listener.
+/// listener. A connection beyond these takes the place of another.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Connections that have lost their place and are about to be closed.
+const CLOSING_CONNECTIONS: usize = 64;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
+const MISDIRECTED: &str = "the request's Host is neither localhost nor a loopback address: if you \
+                           use that name for the admin listener, add it to admin.allowed_hosts\n";
+
 /// Answers on `listener` until `stop` is cancelled and the requests then under way are answered.
 ///
+/// `allowed_hosts` are further hosts that a request may name: `admin.allowed_hosts`.
 /// `ready` says why not, in words for whoever reads the probe's answer; `metrics` writes the
 /// exposition. Both are called on each request and must not block.
-pub async fn serve<R, M>(listener: TcpListener, stop: CancellationToken, ready: R, metrics: M)
-where
+pub async fn serve<R, M>(
+    listener: TcpListener,
+    stop: CancellationToken,
+    allowed_hosts: Vec<String>,
+    ready: R,
+    metrics: M,
+) where
     R: Fn() -> Result<(), String> + Send + Sync + 'static,
     M: Fn() -> String + Send + Sync + 'static,
 {
-    let probes = Arc::new((ready, metrics));
+    let probes = Arc::new((AllowedHosts::new(allowed_hosts), ready, metrics));
     let connections = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS + CLOSING_CONNECTIONS));
 
     listen::accept_loop(listener, permits, stop.clone(), |stream, peer, permit| {
         let (probes, stop) = (Arc::clone(&probes), stop.clone());
+        let place = places.take();
         connections.spawn(async move {
             let service = |request: Request<_>, _: SocketAddr| {
-                let (ready, metrics) = &*probes;
-                let response = answer(&request, ready, metrics);
+                place.has_asked();
+                let (hosts, ready, metrics) = &*probes;
+                let response = answer(&request, hosts, ready, metrics);
                 async { response }
             };
-            serve::plain_connection(stream, peer, service, stop).await;
+            tokio::select! {
+                _ = serve::plain_connection(stream, peer, service, stop) => {}
+                () = place.lost() => {}
+            }
             drop(permit);
         });
     })
@@ -57,12 +79,16 @@ where
 
 fn answer<T>(
     request: &Request<T>,
+    hosts: &AllowedHosts,
     ready: &impl Fn() -> Result<(), String>,
     metrics: &impl Fn() -> String,
 ) -> Response<Full<Bytes>> {
     // Only what exists is worth rendering, and only for who may ask.
     let may_ask = matches!(*request.method(), Method::GET | Method::HEAD);
     let (status, content_type, body) = match request.uri().path() {
+        _ if !hosts.permit(request) => {
+            (StatusCode::MISDIRECTED_REQUEST, TEXT, MISDIRECTED.to_owned())
+        }
         "/healthz" | "/readyz" | "/metrics" | "/version" if !may_ask => {
             (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
         }
@@ -101,6 +127,7 @@ fn version() -> String {
 #[cfg(test)]
 mod tests {
     use std::{
+        collections::VecDeque,
         net::Ipv4Addr,
         sync::atomic::{AtomicBool, Ordering},
         time::Duration,
@@ -109,7 +136,12 @@ mod tests {
     use http_body_util::{BodyExt as _, Empty};
     use hyper::client::conn::http1;
     use hyper_util::rt::TokioIo;
-    use tokio::{net::TcpStream, sync::Notify, time::timeout};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+        sync::Notify,
+        time::timeout,
+    };
 
     use super::*;
 
@@ -127,7 +159,7 @@ mod tests {
         for (method, path, status, content_type, body) in table {
             let request = Request::builder().method(&method).uri(path).body(()).unwrap();
             let ready = || Err("starting".to_owned());
-            let response = answer(&request, &ready, &|| "some 1\n".to_owned());
+            let response = answer(&request, &local(), &ready, &|| "some 1\n".to_owned());
             let line = format!("{method} {path}");
             assert_eq!(response.status(), status, "{line}");
             assert_eq!(response.headers()[CONTENT_TYPE], content_type, "{line}");
@@ -136,10 +168,73 @@ mod tests {
             assert_eq!(format!("{:?}", response.into_body()), format!("{expected:?}"), "{line}");
         }
         for path in ["/", "/metrics/", "/healthz2", "//readyz"] {
-            let request = Request::get(path).body(()).unwrap();
-            let response = answer(&request, &|| Ok(()), &|| panic!("rendered for {path}"));
+            let request = Request::get(path).header("host", "localhost").body(()).unwrap();
+            let response =
+                answer(&request, &local(), &|| Ok(()), &|| panic!("rendered for {path}"));
             assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         }
+    }
+
+    #[test]
+    fn a_web_page_that_rebinds_its_name_reads_nothing() {
+        for path in ["/metrics", "/readyz", "/", "/api/status"] {
+            let request = Request::get(path).header("host", "attacker.example:9464");
+            let metrics = || panic!("rendered for {path}");
+            let response = answer(&request.body(()).unwrap(), &local(), &|| Ok(()), &metrics);
+            assert_eq!(response.status(), StatusCode::MISDIRECTED_REQUEST, "{path}");
+            let text = format!("{:?}", response.into_body());
+            assert!(text.contains("admin.allowed_hosts"), "{text}");
+        }
+    }
+
+    fn local() -> AllowedHosts {
+        AllowedHosts::new(Vec::new())
+    }
+
+    /// Starts a listener that is ready.
+    fn start() -> (SocketAddr, CancellationToken) {
+        let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(listener, stop.clone(), Vec::new(), || Ok(()), String::new));
+        (address, stop)
+    }
+
+    async fn half_a_head(address: SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: loc").await.unwrap();
+        stream
+    }
+
+    /// Waits until the listener closes the connection.
+    async fn closed(mut stream: TcpStream) {
+        let mut answer = Vec::new();
+        let patience = Duration::from_secs(20);
+        let end = timeout(patience, stream.read_to_end(&mut answer)).await.expect("still open");
+        assert!(answer.is_empty() || end.is_err(), "{}", String::from_utf8_lossy(&answer));
+    }
+
+    #[tokio::test]
+    async fn half_a_head_has_a_short_deadline() {
+        let (address, _stop) = start();
+        closed(half_a_head(address).await).await;
+    }
+
+    #[tokio::test]
+    async fn half_sent_heads_delay_no_probe() {
+        let (address, _stop) = start();
+        let mut held = VecDeque::new();
+        for _ in 0..MAX_CONNECTIONS + 8 {
+            held.push_back(half_a_head(address).await);
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        probe.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        let patience = Duration::from_secs(20);
+        timeout(patience, probe.read_to_string(&mut answer)).await.expect("waits").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        closed(held.pop_front().unwrap()).await;
     }
 
     #[tokio::test]
@@ -158,7 +253,7 @@ mod tests {
         let server = tokio::spawn({
             let (stop, ended) = (stop.clone(), Arc::clone(&ended));
             async move {
-                serve(listener, stop, ready, || "metric 1\n".to_owned()).await;
+                serve(listener, stop, Vec::new(), ready, || "metric 1\n".to_owned()).await;
                 ended.notify_one();
             }
         });
@@ -167,7 +262,8 @@ mod tests {
         let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(connection);
         let mut ask = async |path: &str| {
-            let request = Request::get(path).header("host", "admin").body(Empty::<Bytes>::new());
+            let request =
+                Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new());
             let response = client.send_request(request.unwrap()).await.unwrap();
             let status = response.status().as_u16();
             let mut body = response.into_body();

@@ -293,13 +293,15 @@ pub struct Quarantine {
 }
 
 /// `[admin]`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Plain HTTP: loopback.
     pub address: SocketAddr,
     /// Whether the file names the address. One that nobody asked for may be taken by another
     /// daemon: then this one goes on without it.
     pub asked_for: bool,
+    /// Further hosts that a request may name: lower case, without a port and a final dot.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `[log]`

@@ -145,7 +145,7 @@ impl Daemon {
         let server = &self.config.server.addresses;
         let listeners = sockets::listeners(sockets.public, server).map_err(unavailable)?;
         let admin =
-            sockets::admin_listener(sockets.admin, self.config.admin).map_err(unavailable)?;
+            sockets::admin_listener(sockets.admin, &self.config.admin).map_err(unavailable)?;
         let signals = Signals::new().map_err(unavailable)?;
 
         // The first that ends stops the daemon: nobody else need be heard.
@@ -264,7 +264,8 @@ impl Daemon {
             metrics.render()
         };
         // It goes on while the daemon drains, to say so, and ends with the runtime.
-        admin::serve(listener, CancellationToken::new(), self.readiness(), render)
+        let hosts = self.config.admin.allowed_hosts.clone();
+        admin::serve(listener, CancellationToken::new(), hosts, self.readiness(), render)
     }
 
     /// Why batches are refused now, if they are.

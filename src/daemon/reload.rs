@@ -171,11 +171,12 @@ fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>)
     };
     keep("server.address", new.server.addresses != old.server.addresses);
     keep("admin.address", new.admin.address != old.admin.address);
+    keep("admin.allowed_hosts", new.admin.allowed_hosts != old.admin.allowed_hosts);
     keep("spool.dir", new.spool.dir != old.spool.dir);
     keep("quarantine.dir", new.quarantine.dir != old.quarantine.dir);
     keep("log.format", new.log.format != old.log.format);
     new.server.addresses.clone_from(&old.server.addresses);
-    new.admin = old.admin;
+    new.admin.clone_from(&old.admin);
     keep_cache(&mut new, &old.spool.dir);
     new.spool.dir.clone_from(&old.spool.dir);
     new.quarantine.dir.clone_from(&old.quarantine.dir);

@@ -115,7 +115,7 @@ fn said(listener: tokio::net::TcpListener) -> io::Result<tokio::net::TcpListener
 /// As [`listeners`]. One that nobody asked for may be missing.
 pub(super) fn admin_listener(
     passed: Option<TcpListener>,
-    admin: Admin,
+    admin: &Admin,
 ) -> io::Result<Option<tokio::net::TcpListener>> {
     let listener = match passed {
         None => listen::bind(admin.address),

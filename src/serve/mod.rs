@@ -66,6 +66,15 @@ const DEADLINES: Deadlines = Deadlines {
     close: Duration::from_secs(5),
 };
 
+/// On the admin listener: every client is local, and sends its request at once.
+const ADMIN_DEADLINES: Deadlines = Deadlines {
+    handshake: Duration::ZERO,
+    head: Duration::from_secs(2),
+    first_request: Duration::from_secs(2),
+    idle: Duration::from_secs(2),
+    close: Duration::from_secs(1),
+};
+
 /// How long a connection may take for what.
 #[derive(Clone, Copy, Debug)]
 struct Deadlines {
@@ -156,7 +165,7 @@ pub(crate) async fn plain_connection(
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
-    http(stream, canonical(peer), Protocol::Http1, service, stop, DEADLINES).await
+    http(stream, canonical(peer), Protocol::Http1, service, stop, ADMIN_DEADLINES).await
 }
 
 async fn encrypted(

@@ -2,7 +2,7 @@
 
 use super::{
     Key, Table,
-    Takes::{Count, Duration, Flag, OneOf, Size, String, StringOrList},
+    Takes::{Count, Duration, Flag, List, OneOf, Size, String, StringOrList},
     Without::{Default, Means, Refused},
 };
 
@@ -243,14 +243,27 @@ pub(super) const REST: &[Table] = &[
         name: "admin",
         text: "Probes and metrics: `/healthz`, `/readyz`, `/metrics` and `/version` in plain HTTP, \
                without a password.",
-        keys: &[Key {
-            name: "address",
-            takes: String("IP address and port"),
-            without: Default("\"127.0.0.1:9464\""),
-            text: "Only a loopback address: put a proxy in front for others. If the key is left \
-                   out and another program has the port, the daemon runs without this listener; if \
-                   it is there, the daemon does not start then.",
-        }],
+        keys: &[
+            Key {
+                name: "address",
+                takes: String("IP address and port"),
+                without: Default("\"127.0.0.1:9464\""),
+                text: "Only a loopback address: put a proxy in front for others. If the key is \
+                       left out and another program has the port, the daemon runs without this \
+                       listener; if it is there, the daemon does not start then.",
+            },
+            Key {
+                name: "allowed_hosts",
+                takes: List("name or IP address of a host"),
+                without: Means {
+                    text: "only `localhost` and IP addresses",
+                    example: "[\"metrics.example.com\"]",
+                },
+                text: "Further hosts by which clients may ask, without a port: names that a proxy \
+                       or a scraper sends in `Host`. A request for any other name is answered 421, \
+                       so that no web page can read the answers by DNS rebinding.",
+            },
+        ],
     },
     Table {
         name: "log",

@@ -1,16 +1,16 @@
 //! `[server]`, `[server.tls]` and `[admin]`: the listeners.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
 use toml::Spanned;
 
-use super::{acme, check_file};
+use super::{acme, check_file, choice};
 use crate::config::{
-    Acme, Admin, Server, Spool, Tls, TlsVersion, context::Context, diagnostic::Diagnostic,
-    reader::Table,
+    Acme, Admin, Server, Spool, Tls, TlsVersion, check_domain, context::Context,
+    diagnostic::Diagnostic, reader::Table,
 };
 
 pub(super) fn server(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Option<Server> {
@@ -43,8 +43,13 @@ pub(super) fn server(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> O
 
 pub(super) fn admin(mut table: Table<'_>, cx: &mut Context) -> Admin {
     let text = table.string("address", cx);
+    let allowed_hosts = allowed_hosts(&mut table, cx);
     table.finish(cx);
-    let default = Admin { address: (Ipv4Addr::LOCALHOST, 9464).into(), asked_for: false };
+    let default = Admin {
+        address: (Ipv4Addr::LOCALHOST, 9464).into(),
+        asked_for: false,
+        allowed_hosts: allowed_hosts.clone(),
+    };
     let Some(text) = text else { return default };
     let Some(address) = address(&text, "127.0.0.1:9464", cx) else { return default };
     if !address.ip().to_canonical().is_loopback() {
@@ -54,7 +59,26 @@ pub(super) fn admin(mut table: Table<'_>, cx: &mut Context) -> Admin {
             ),
         );
     }
-    Admin { address, asked_for: true }
+    Admin { address, asked_for: true, allowed_hosts }
+}
+
+fn allowed_hosts(table: &mut Table<'_>, cx: &mut Context) -> Vec<String> {
+    let hosts = choice::names("allowed_hosts", table, cx).unwrap_or_default();
+    let host = |text: Spanned<String>| {
+        let host = text.get_ref().to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return address.to_canonical().to_string();
+        }
+        if !host.is_empty()
+            && let Err(hint) = check_domain(host)
+        {
+            let message = format!("`{}` is not the name of a host", text.get_ref().escape_debug());
+            cx.push(Diagnostic::at(text.span(), message).hint(hint));
+        }
+        host.to_owned()
+    };
+    hosts.into_iter().map(host).collect()
 }
 
 fn tls(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Option<Tls> {

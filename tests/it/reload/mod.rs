@@ -208,17 +208,20 @@ fn what_cannot_change_is_named_and_the_rest_is_taken_over() {
         &daemon,
         &[
             ("server", Some("address = \"127.0.0.1:1\"")),
-            ("admin", Some("address = \"127.0.0.1:2\"")),
+            ("admin", Some("address = \"127.0.0.1:2\"\nallowed_hosts = [\"a.example\"]")),
             ("spool", Some("dir = \"elsewhere\"")),
             ("quarantine", Some("dir = \"beside\"\nmax_age = \"1d\"")),
             ("log", Some("format = \"text\"\nlevel = \"debug\"")),
             ("endpoint.other", Some("path = \"/other/{dataset}\"\nauth = \"none\"")),
         ],
     );
-    for key in ["server.address", "admin.address", "spool.dir", "quarantine.dir", "log.format"] {
+    let hosts = "admin.allowed_hosts";
+    for key in
+        ["server.address", "admin.address", hosts, "spool.dir", "quarantine.dir", "log.format"]
+    {
         assert_eq!(daemon.logged(&format!("reload: needs a restart: {key}")).len(), 1, "{key}");
     }
-    assert_eq!(daemon.logged("reload: ").len(), 5);
+    assert_eq!(daemon.logged("reload: ").len(), 6);
     assert_eq!(post(&daemon, "/other/a", "{}").committed(), 1);
     daemon.wait_file("out/a.ndjson", b"{}\n");
     daemon.wait_log("connection ended");
@@ -226,9 +229,9 @@ fn what_cannot_change_is_named_and_the_rest_is_taken_over() {
 
     // What was said once is true for as long as it differs, and no longer.
     reload(&daemon, &[("server", Some("address = \"127.0.0.1:1\""))]);
-    assert_eq!(daemon.logged("reload: ").len(), 6);
+    assert_eq!(daemon.logged("reload: ").len(), 7);
     reload(&daemon, &[]);
-    assert_eq!(daemon.logged("reload: ").len(), 6);
+    assert_eq!(daemon.logged("reload: ").len(), 7);
     daemon.stop().in_order();
 }
 
