@@ -6,7 +6,8 @@
 //! - `kill before|after STEP PATH COUNT`: SIGKILL at the COUNT-th time that STEP comes to a file whose
 //!   path holds PATH (`*`: any);
 //! - `tear PATH COUNT`: at the COUNT-th write to such a file, half of it is written, then SIGKILL;
-//! - `fail ERROR STEP PATH`: the step fails, every time. ERROR is `ENOSPC`, `EIO`, `EROFS` or `EMFILE`.
+//! - `fail ERROR STEP PATH`: the step fails, every time. ERROR is `ENOSPC`, `EIO`, `EROFS` or `EMFILE`;
+//! - `hang STEP PATH`: the step does not return for as long as the line is in the file.
 
 use std::{
     collections::HashMap,
@@ -14,7 +15,8 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
-    time::SystemTime,
+    thread,
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
@@ -28,6 +30,9 @@ static FAULTS: LazyLock<Option<Mutex<Faults>>> = LazyLock::new(|| {
     let file = env::var_os("LOGPUSHD_FAULTS")?;
     Some(Mutex::new(Faults { file: file.into(), ..Faults::default() }))
 });
+
+/// How often a step that hangs looks whether it still does.
+const HANG_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct Faults {
@@ -60,7 +65,11 @@ impl Faults {
 pub(super) fn before(step: Step, path: &Path) -> io::Result<()> {
     kill_if("before", step, path);
     let Some(faults) = &*FAULTS else { return Ok(()) };
-    let lines = faults.lock().unwrap_or_else(PoisonError::into_inner).lines();
+    let lines = || faults.lock().unwrap_or_else(PoisonError::into_inner).lines();
+    while lines().iter().any(|line| hangs(line, step, path)) {
+        thread::sleep(HANG_PAUSE);
+    }
+    let lines = lines();
     for line in lines {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["fail", error, name, part] = words[..]
@@ -76,6 +85,11 @@ pub(super) fn before(step: Step, path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn hangs(line: &str, step: Step, path: &Path) -> bool {
+    let words: Vec<_> = line.split_whitespace().collect();
+    matches!(words[..], ["hang", name, part] if is(step, name, path, part))
 }
 
 pub(super) fn after(step: Step, path: &Path) {
@@ -123,6 +137,6 @@ fn kill() -> ! {
     // If it did not work, the test finds the process alive.
     kill_process(getpid(), Signal::KILL).ok();
     loop {
-        std::thread::park();
+        thread::park();
     }
 }

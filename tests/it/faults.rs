@@ -294,6 +294,22 @@ fn a_sink_that_stalls_delays_only_itself() {
 }
 
 #[test]
+fn a_slow_reader_of_a_non_blocking_standard_output_gets_each_record_once() {
+    let setup = Setup::new().table("sink.slow.stdout", "").with_output(Output::NonBlocking);
+    let daemon = setup.start();
+    let mut all = Vec::new();
+    for batch in 0..4 {
+        // Each is more than a pipe takes.
+        let records = numbered(batch, 5000);
+        daemon.commit(&records);
+        all.extend(records);
+    }
+    wait_until("all on standard output", || daemon.stdout().len() >= all.len());
+    assert_eq!(daemon.count(r#"logpushd_sink_errors_total{sink="slow"}"#), 0);
+    same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+}
+
+#[test]
 fn a_sink_that_may_lose_batches_never_fills_the_spool() {
     let setup = Setup::new()
         .table("sink.loses.file", "path = \"loses/{dataset}.ndjson\"\nwhen_full = \"drop\"")

@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, fs, thread, time::Duration};
 use rustix::process::Signal;
 
 use super::{MAIN, lines, reload};
-use crate::support::{
-    Http, Output, Random, Setup, Upload, names_in, numbered, same_bytes, wait_until,
-};
+use crate::support::{Http, Random, Setup, Upload, names_in, numbered, same_bytes, wait_until};
 
 #[test]
 fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
@@ -85,17 +83,17 @@ fn files_that_a_sink_has_had_are_not_for_another_one() {
 
 #[test]
 fn a_sink_that_hangs_can_be_removed_and_lets_the_spool_go() {
-    let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
+    let setup = Setup::new().table("sink.stalled.file", "path = \"hangs/{dataset}\"");
+    setup.faults("hang write hangs/");
     let daemon = setup.start();
     let mut all = daemon.commit_numbered(0..20, 200);
     daemon.wait_file("out/http_requests.ndjson", &all);
-    reload(&daemon, &[("sink.stalled.stdout", None)]);
+    reload(&daemon, &[("sink.stalled.file", None)]);
     daemon.wait_log("reload: it is gone, and still busy with a batch");
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
 
     // Its name is taken until it ends; everything else goes on.
-    let again = [("sink.stalled.file", Some("path = \"out/stalled\""))];
-    daemon.setup().write_config_with(&[("sink.stalled.stdout", None), again[0]]);
+    daemon.setup().write_config_with(&[("sink.stalled.file", Some("path = \"out/stalled\""))]);
     daemon.signal(Signal::HUP);
     let said = daemon.wait_log("reload: the configuration stays as it was");
     assert!(said["message"].as_str().unwrap().contains("sink.stalled: "), "{said}");

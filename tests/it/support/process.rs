@@ -2,16 +2,19 @@
 //! test.
 
 use std::{
-    io::{BufRead as _, BufReader, Read},
+    io::{self, BufRead as _, BufReader, PipeReader, Read},
     os::fd::OwnedFd,
     path::Path,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
+};
 
 use super::wait::{DEADLINE, wait_for};
 
@@ -39,7 +42,7 @@ pub(crate) struct Process {
     pub(crate) stderr: Captured,
     readers: Vec<JoinHandle<()>>,
     /// Standard output, if it is open and nobody reads it.
-    _unread: Option<ChildStdout>,
+    _unread: Option<PipeReader>,
 }
 
 /// What becomes of a daemon's standard output.
@@ -50,6 +53,8 @@ pub(crate) enum Output {
     Closed,
     /// The pipe is there, and nobody reads it.
     Stalled,
+    /// The pipe does not block its writer, and is read slowly.
+    NonBlocking,
 }
 
 /// How a process ended.
@@ -96,24 +101,29 @@ impl Service {
 
 impl Process {
     pub(crate) fn run(config: &Path, output: Output, service: &Service) -> Self {
+        let (pipe, writer) = io::pipe().unwrap();
+        if output == Output::NonBlocking {
+            let flags = fcntl_getfl(&writer).unwrap();
+            fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+        }
         let mut child = service
             .command()
             .args(["run", "-c"])
             .arg(config)
             // Read by debug builds alone, and only if it is there.
             .env("LOGPUSHD_FAULTS", config.with_file_name(FAULTS))
-            .stdout(Stdio::piped())
+            .stdout(writer)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the daemon starts");
         let (stdout, stderr) = (Captured::default(), Captured::default());
         let mut readers = Vec::new();
-        let pipe: ChildStdout = child.stdout.take().unwrap();
         let mut unread = None;
         match output {
             Output::Read => readers.push(gather(pipe, stdout.clone())),
             Output::Closed => drop(pipe),
             Output::Stalled => unread = Some(pipe),
+            Output::NonBlocking => readers.push(gather(Slow(pipe), stdout.clone())),
         }
         readers.push(gather_lines(child.stderr.take().unwrap(), stderr.clone()));
         Self { child, stdout, stderr, readers, _unread: unread }
@@ -159,6 +169,17 @@ impl Drop for Process {
         if thread::panicking() {
             eprintln!("the daemon's log:\n{}", String::from_utf8_lossy(&self.stderr.bytes()));
         }
+    }
+}
+
+/// A reader that keeps its pipe full.
+struct Slow(PipeReader);
+
+impl Read for Slow {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        thread::sleep(Duration::from_micros(100));
+        let little = bytes.len().min(5000);
+        self.0.read(&mut bytes[..little])
     }
 }
 
