@@ -35,8 +35,8 @@ use tracing::{debug, error, info, warn};
 
 use self::{
     current::Current,
-    reload::{Reloader, Writers, with_writers},
-    signals::{Asked, Signals},
+    reload::{Reloader, Requests, Writers, with_writers},
+    signals::{Asked, Signals, Stops},
     sinks::Sinks,
     sockets::Sockets,
     systemd::ServiceManager,
@@ -74,6 +74,14 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     // Before there is a second thread.
     let sockets = Sockets::from_env(config.admin.address)
         .map_err(|error| Fatal::Unavailable(error.to_string()))?;
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("logpushd")
+        .build()
+        .map_err(|error| Fatal::Unavailable(format!("cannot start threads: {error}")))?;
+    let _context = runtime.enter();
+    // A start may take long, and a signal must not end it.
+    let signals = Signals::new().map_err(|error| Fatal::Unavailable(error.to_string()))?;
     let manager = ServiceManager::from_env();
     manager.opening();
     let spool = Spool::open(&config.spool.dir, config.spool.max_bytes, config.spool.dedup_window);
@@ -85,11 +93,6 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         .map_err(|error| Fatal::Config(format!("server.tls: {error}")))?;
     let intake = Intake::new(&config, Arc::clone(&spool), bodies, Arc::clone(&metrics))
         .map_err(|error| Fatal::Config(error.to_string()))?;
-    let runtime = Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("logpushd")
-        .build()
-        .map_err(|error| Fatal::Unavailable(format!("cannot start threads: {error}")))?;
 
     let permits = config.limits.max_connections + OVERFLOW_CONNECTIONS;
     let (waiting, bytes) = spool.size();
@@ -108,7 +111,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         threads: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(permits)),
     };
-    let outcome = daemon.run(&runtime, deliveries, sockets);
+    let outcome = daemon.run(&runtime, signals, deliveries, sockets);
     // What still writes to a disk that hangs is not waited for.
     runtime.shutdown_timeout(LAST_WRITES);
     outcome
@@ -137,16 +140,16 @@ impl Daemon {
     fn run(
         self,
         runtime: &Runtime,
+        signals: Signals,
         deliveries: Vec<Delivery>,
         sockets: Sockets,
     ) -> Result<(), Fatal> {
-        let _context = runtime.enter();
         let unavailable = |error: io::Error| Fatal::Unavailable(error.to_string());
         let server = &self.config.server.addresses;
         let listeners = sockets::listeners(sockets.public, server).map_err(unavailable)?;
         let admin =
             sockets::admin_listener(sockets.admin, &self.config.admin).map_err(unavailable)?;
-        let signals = Signals::new().map_err(unavailable)?;
+        let stops = Stops::new().map_err(unavailable)?;
 
         // The first that ends stops the daemon: nobody else need be heard.
         let (tell_end, ended) = mpsc::channel(1);
@@ -162,10 +165,9 @@ impl Daemon {
         self.supervise_until_stop("housekeeping", &tell_end, housekeeping);
         let certificates = certificates::run(Arc::clone(&self.acceptor));
         self.supervise_until_stop("certificates", &tell_end, certificates);
-        // One more than is under way: what is asked for meanwhile is done once.
-        let (reloads, asked) = mpsc::channel(1);
+        let requests = Arc::new(Requests::default());
         let reloader = self.reloader(bounds, sinks);
-        self.supervise_until_stop("reloader", &tell_end, reloader.run(asked));
+        self.supervise_until_stop("reloader", &tell_end, reloader.run(Arc::clone(&requests)));
         let acme = acme::run(Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
         self.supervise("acme", &tell_end, acme);
         if let Some(listener) = admin {
@@ -184,7 +186,7 @@ impl Daemon {
         let manager = Arc::clone(&self.manager);
         runtime.block_on(async {
             tokio::select! {
-                outcome = self.watch(signals, ended, reloads) => outcome,
+                outcome = self.watch((signals, stops), ended, &requests) => outcome,
                 () = manager.keep_alive() => Err(Fatal::Bug("the watchdog ended".to_owned())),
             }
         })
@@ -320,15 +322,15 @@ impl Daemon {
 
     async fn watch(
         self,
-        mut signals: Signals,
+        (mut signals, mut stops): (Signals, Stops),
         mut ended: mpsc::Receiver<Ended>,
-        reloads: mpsc::Sender<()>,
+        requests: &Requests,
     ) -> Result<(), Fatal> {
         let outcome = loop {
             tokio::select! {
-                signal = signals.next() => match signal {
-                    // If there is no room, one is to come that reads what the file says then.
-                    Asked::Reload => drop(reloads.try_send(())),
+                signal = signals.next(&mut stops) => match signal {
+                    Asked::Reload => requests.reload.notify_one(),
+                    Asked::Reopen => requests.reopen.notify_one(),
                     Asked::Stop(signal) => {
                         info!(signal, "stopping");
                         break Ok(());
@@ -342,7 +344,7 @@ impl Daemon {
         };
         tokio::select! {
             () = self.drain() => {}
-            signal = signals.stop() => {
+            signal = signals.stop(&mut stops) => {
                 warn!(signal, "stopping at once: what waits stays in the spool");
             }
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{Notify, Semaphore, watch},
     task::spawn_blocking,
 };
 use tracing::{error, info, warn};
@@ -50,6 +50,15 @@ pub(super) struct Reloader {
     pub(super) sinks: Sinks,
 }
 
+/// What signals ask for. Requests that come while one is under way are served once, after it.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Read the configuration again.
+    pub(super) reload: Notify,
+    /// Let the sinks close their files and open them again.
+    pub(super) reopen: Notify,
+}
+
 /// Which sink has had which files since the start, by a sample of its path.
 pub(super) type Writers = BTreeMap<PathBuf, String>;
 
@@ -67,14 +76,12 @@ struct Prepared {
 }
 
 impl Reloader {
-    /// Reloads whenever it is asked to.
-    pub(super) async fn run(mut self, mut asked: mpsc::Receiver<()>) {
+    /// Serves requests, for ever.
+    pub(super) async fn run(mut self, requests: Arc<Requests>) {
         loop {
             tokio::select! {
-                request = asked.recv() => {
-                    if request.is_none() {
-                        return;
-                    }
+                () = requests.reopen.notified() => self.reopen(),
+                () = requests.reload.notified() => {
                     self.manager.reloading();
                     self.reload().await;
                     self.manager.ready();
@@ -82,6 +89,11 @@ impl Reloader {
                 Some(delivery) = self.sinks.late() => self.sinks.replace(delivery).await,
             }
         }
+    }
+
+    fn reopen(&self) {
+        self.sinks.reopen();
+        info!("reopening files");
     }
 
     async fn reload(&mut self) {

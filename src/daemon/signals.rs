@@ -1,46 +1,132 @@
-//! What the outside asks for by signals.
+//! Receives signals.
 
-use std::io;
+use std::{
+    future::poll_fn,
+    io,
+    ops::RangeInclusive,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::warn;
+
+use crate::throttle::Throttle;
 
 /// What a signal asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Asked {
+    /// Read the configuration again.
     Reload,
+    /// Close and open again what is written to.
+    Reopen,
+    /// Stop, because of the signal of this name.
     Stop(&'static str),
 }
 
-/// The signals that the daemon heeds.
+/// Signals that would end the process and mean nothing to it, with their numbers on Linux. Without
+/// a handler for SIGXFSZ, one file over `RLIMIT_FSIZE` would end all sinks instead of failing one.
+///
+/// Signals that report a defect (SIGSEGV, SIGABRT and others) and SIGQUIT, which asks for a core
+/// dump, keep their default action. The standard library ignores SIGPIPE.
+const IGNORED: [(&str, i32); 9] = [
+    ("SIGUSR2", 12),
+    ("SIGALRM", 14),
+    ("SIGSTKFLT", 16),
+    ("SIGXCPU", 24),
+    ("SIGXFSZ", 25),
+    ("SIGVTALRM", 26),
+    ("SIGPROF", 27),
+    ("SIGIO", 29),
+    ("SIGPWR", 30),
+];
+
+/// Realtime signals. The C library keeps those below, and musl the first; tokio does not know 64.
+const REALTIME: RangeInclusive<i32> = 34..=63;
+
+/// A signal that comes all the time is logged once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The signals that the daemon handles from its first moment on.
 pub(super) struct Signals {
     hangup: Signal,
+    reopen: Signal,
+    ignored: Vec<Ignored>,
+}
+
+struct Ignored {
+    name: String,
+    signal: Signal,
+    throttle: Throttle,
+}
+
+/// The signals that stop it. Until they are asked for they end the process at once: nothing is under
+/// way before, and a start may take long.
+pub(super) struct Stops {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
+        let named = IGNORED.map(|(name, number)| (name.to_owned(), number));
+        let realtime = REALTIME.map(|number| (format!("realtime {number}"), number));
+        // Where one cannot be handled, its default action stays.
+        let ignored = named.into_iter().chain(realtime).filter_map(|(name, number)| {
+            let signal = signal(SignalKind::from_raw(number)).ok()?;
+            Some(Ignored { name, signal, throttle: Throttle::new(1, LOG_INTERVAL) })
+        });
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            ignored: ignored.collect(),
         })
     }
 
-    /// Waits for the next one.
-    pub(super) async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.hangup.recv() => Asked::Reload,
-            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
-            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
-        }
+    /// Waits for the next one that asks for something.
+    pub(super) async fn next(&mut self, stops: &mut Stops) -> Asked {
+        poll_fn(|context| self.poll_next(stops, context)).await
     }
 
     /// Waits for one that says to stop, and names it.
-    pub(super) async fn stop(&mut self) -> &'static str {
+    pub(super) async fn stop(&mut self, stops: &mut Stops) -> &'static str {
         loop {
-            if let Asked::Stop(signal) = self.next().await {
+            if let Asked::Stop(signal) = self.next(stops).await {
                 return signal;
             }
         }
+    }
+
+    fn poll_next(&mut self, stops: &mut Stops, context: &mut Context<'_>) -> Poll<Asked> {
+        let mut came = |signal: &mut Signal| signal.poll_recv(context).is_ready();
+        for Ignored { name, signal, throttle } in &mut self.ignored {
+            // Only a poll that finds none arranges for a wake-up by the next.
+            while came(signal) {
+                if throttle.admit(Instant::now()).is_some() {
+                    warn!(signal = name, "signal ignored");
+                }
+            }
+        }
+        let asked = [
+            (&mut stops.terminate, Asked::Stop("SIGTERM")),
+            (&mut stops.interrupt, Asked::Stop("SIGINT")),
+            (&mut self.hangup, Asked::Reload),
+            (&mut self.reopen, Asked::Reopen),
+        ];
+        for (signal, asked) in asked {
+            if came(signal) {
+                return Poll::Ready(asked);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Stops {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 }

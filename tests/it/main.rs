@@ -89,6 +89,8 @@ mod resent;
 mod rotation;
 /// A service manager is told how the daemon is.
 mod service;
+/// A signal does what the documentation says, and no other signal ends the daemon.
+mod signals;
 /// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
 mod spool_cli;
 mod support;

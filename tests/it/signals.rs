@@ -1,0 +1,93 @@
+//! Signals from the outside: logrotate's, a profiler's, the kernel's.
+
+use std::{fs, process::Command};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+
+use crate::support::{Daemon, Setup, numbered, same_bytes, wait_until};
+
+const OUT: &str = "out/http_requests.ndjson";
+
+/// Sends a signal that has no name here.
+fn kill(daemon: &Daemon, number: i32) {
+    let status =
+        Command::new("sh").args(["-c", &format!("kill -{number} {}", daemon.pid())]).status();
+    assert!(status.unwrap().success(), "signal {number}");
+}
+
+/// The files that the daemon has open.
+fn open_files(daemon: &Daemon) -> Vec<String> {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let target = |entry: fs::DirEntry| fs::read_link(entry.path()).ok();
+    let targets = descriptors.filter_map(|entry| target(entry.unwrap()));
+    targets.map(|path| path.display().to_string()).collect()
+}
+
+#[test]
+fn sigusr1_closes_renamed_files_and_records_go_to_new_ones() {
+    let daemon = Setup::new().start();
+    let first = daemon.commit_numbered(0..3, 20);
+    daemon.wait_file(OUT, &first);
+    fs::rename(daemon.path(OUT), daemon.path("out/rotated")).unwrap();
+    let is_open = || open_files(&daemon).iter().any(|path| path.ends_with("out/rotated"));
+    assert!(is_open());
+    daemon.signal(Signal::USR1);
+    daemon.wait_log("reopening files");
+    wait_until("a rotated file that is closed", || !is_open());
+    let second = daemon.commit_numbered(3..6, 20);
+    daemon.wait_file(OUT, &second);
+    let stopped = daemon.stop().in_order();
+    same_bytes("the rotated file", &stopped.file("out/rotated"), &first);
+    assert!(!stopped.log.contains("reloaded"), "it is no reload");
+}
+
+#[test]
+fn no_signal_that_means_nothing_to_the_daemon_ends_it() {
+    let named = [
+        (12, "SIGUSR2"),
+        (14, "SIGALRM"),
+        (16, "SIGSTKFLT"),
+        (24, "SIGXCPU"),
+        (25, "SIGXFSZ"),
+        (26, "SIGVTALRM"),
+        (27, "SIGPROF"),
+        (29, "SIGIO"),
+        (30, "SIGPWR"),
+    ];
+    let realtime = [35, 50, 63].map(|number| (number, format!("realtime {number}")));
+    let named = named.into_iter().map(|(number, name)| (number, name.to_owned()));
+    let daemon = Setup::new().start();
+    // SIGPIPE is ignored without a word.
+    kill(&daemon, 13);
+    for (number, name) in named.chain(realtime) {
+        kill(&daemon, number);
+        wait_until(&name, || {
+            daemon.logged("signal ignored").iter().any(|line| line["signal"] == name)
+        });
+    }
+    let all = daemon.commit_numbered(0..2, 20);
+    same_bytes("the end", &daemon.stop().in_order().file(OUT), &all);
+}
+
+#[test]
+fn a_file_over_the_limit_of_the_process_fails_one_sink_alone() {
+    let setup = Setup::new().table("sink.large.file", "path = \"large/{dataset}\"");
+    fs::create_dir(setup.path("large")).unwrap();
+    fs::write(setup.path("large/http_requests"), vec![b'\n'; 1 << 20]).unwrap();
+    let daemon = setup.start();
+    let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
+    let megabyte = Rlimit { current: Some(1 << 20), maximum: None };
+    prlimit(pid, Resource::Fsize, megabyte).unwrap();
+    let mut all = daemon.commit_numbered(0..3, 20);
+    daemon.wait_count(r#"logpushd_sink_errors_total{sink="large"}"#, |errors| errors > 1);
+    daemon.wait_file(OUT, &all);
+    assert_eq!(daemon.ask("/readyz").0, 200);
+    prlimit(pid, Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
+    let records = numbered(3, 20);
+    daemon.commit(&records);
+    all.extend(records);
+    daemon.wait_file(OUT, &all);
+    let large = [vec![b'\n'; 1 << 20], all].concat();
+    daemon.wait_file("large/http_requests", &large);
+    daemon.stop().in_order();
+}
