@@ -1,5 +1,6 @@
 //! A destination as the API takes it, and what of it must not be shown.
 
+use super::mask::Mask;
 use crate::destination::{Destination, MAX_CHARS, Problems, Severity};
 
 /// Of [`crate::destination::CHARSET`], what is no letter and no digit.
@@ -24,10 +25,7 @@ const PLAIN: [&str; 14] = [
 ];
 
 /// What stands where a secret was.
-const HIDDEN: &str = "***";
-
-/// A shorter one keeps nobody out, and would be found in every text.
-const SECRET_BYTES: usize = 4;
+pub(super) const HIDDEN: &str = "***";
 
 /// Checks what the API would refuse: all of it for a server of one's own, and what is common to all for
 /// another kind of destination.
@@ -109,22 +107,24 @@ fn is_secret(name: &str, value: &str) -> bool {
     !value.is_empty() && !PLAIN.contains(&name.as_str())
 }
 
+/// The values of the parameters of a destination that may be secrets, as they are written and as a server
+/// sees them.
+pub(super) fn secrets(destination: &str) -> Vec<String> {
+    let (_, query) = parts(destination);
+    let parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
+    let secret = parameters.filter(|(name, value)| is_secret(name, value));
+    secret.flat_map(|(_, value)| [value.to_owned(), decoded(value)]).collect()
+}
+
 /// A text of Cloudflare's or of a server's without the secrets of `destination`, and of any other that
 /// it may quote, and without anything that a terminal would take for a command. `destination` is empty
 /// if it is not known.
 pub fn cleaned(text: &str, destination: &str) -> String {
-    let mut text = text.to_owned();
-    let (_, query) = parts(destination);
-    for (name, value) in query.split('&').filter_map(|parameter| parameter.split_once('=')) {
-        if is_secret(name, value) {
-            text = without(&without(&text, value), &decoded(value));
-        }
-    }
-    printable(&without_parameters(&text))
+    Mask::default().with_destination(destination).hide(text)
 }
 
 /// Hides what stands behind the `=` of parameters, whosever they are.
-fn without_parameters(text: &str) -> String {
+pub(super) fn without_parameters(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.%".contains(c);
     // A backslash, since in JSON that nobody has read `&` may be `\u0026`, and a quote has one in front.
     let is_end = |c: char| c.is_whitespace() || c.is_control() || "&\"'<>\\`".contains(c);
@@ -146,16 +146,6 @@ fn without_parameters(text: &str) -> String {
         }
     }
     shown + rest
-}
-
-/// A text without a secret, whether the word in front of it is there or not, as of `Bearer TOKEN`.
-pub fn without(text: &str, secret: &str) -> String {
-    let token = secret.split_once(' ').map_or(secret, |(_, token)| token);
-    let long = |part: &&str| part.len() >= SECRET_BYTES;
-    [secret, token]
-        .iter()
-        .filter(|part| long(part))
-        .fold(text.to_owned(), |text, part| text.replace(*part, HIDDEN))
 }
 
 /// As a server sees it. A `%` without two digits behind it is refused before.

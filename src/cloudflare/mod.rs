@@ -9,6 +9,7 @@ pub mod filter;
 pub mod health;
 pub mod job;
 pub mod limits;
+pub mod mask;
 pub mod output;
 
 use hyper::Method;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     client::{self, Answer, ClientError, Request, connection::Connection},
-    cloudflare::destination::{cleaned, without},
+    cloudflare::mask::Mask,
     commands::gzip::gzip,
     destination::{Destination, Scheme},
 };
@@ -49,6 +49,7 @@ pub(super) struct Uploader<'a> {
     destination: &'a Destination,
     tls: Arc<ClientConfig>,
     connection: Option<Connection>,
+    mask: Mask,
 }
 
 /// What logpushd answers, and what Splunk's collector does.
@@ -63,7 +64,10 @@ struct Known {
 impl<'a> Uploader<'a> {
     /// `tls`: verifies the certificate, unless the destination says that nobody does.
     pub(super) fn new(destination: &'a Destination, tls: Arc<ClientConfig>) -> Self {
-        Self { destination, tls, connection: None }
+        let mask = Mask::default()
+            .with_headers(&destination.header_map(), &PLAIN)
+            .with_destination(&destination.path_and_query);
+        Self { destination, tls, connection: None, mask }
     }
 
     /// Whether the destination check is taken.
@@ -184,10 +188,7 @@ impl<'a> Uploader<'a> {
 
     /// What a receiver says, as it may be shown. Some say what they were sent.
     fn shown(&self, text: &str) -> String {
-        let secrets = self.destination.headers.iter().filter(|(name, _)| !PLAIN.contains(name));
-        let secrets = secrets.filter_map(|(_, value)| str::from_utf8(value.as_bytes()).ok());
-        let text = secrets.fold(text.to_owned(), |text, secret| without(&text, secret));
-        excerpt(&cleaned(&one_line(&text), &self.destination.path_and_query))
+        excerpt(&self.mask.hide(&one_line(text)))
     }
 
     fn judge(&self, step: Step, answer: &Answer) -> Finding {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     cli::job::Api,
     client::{Client, Request},
-    cloudflare::{Call, Scope, answer, destination},
+    cloudflare::{Call, Scope, answer, destination, mask::Mask},
     config::HostPort,
     durable,
     fatal::Fatal,
@@ -34,6 +34,8 @@ pub(super) struct Session<'a> {
     base: String,
     /// None in a dry run.
     token: Option<HeaderValue>,
+    /// Hides the token, also with `--show-secrets`, which is about destinations.
+    mask: Mask,
 }
 
 impl<'a> Session<'a> {
@@ -41,7 +43,9 @@ impl<'a> Session<'a> {
     pub(super) fn new(api: &'a Api) -> Result<Self, Fatal> {
         let (server, base) = parse_url(&api.api_url)?;
         let token = if api.dry_run { None } else { Some(token(api.token_file.as_deref())?) };
-        Ok(Self { api, scope: api.scope(), server, base, token })
+        let shown = token.as_ref().and_then(|token| token.to_str().ok()).unwrap_or_default();
+        let mask = Mask::default().with_secret(shown);
+        Ok(Self { api, scope: api.scope(), server, base, token, mask })
     }
 
     /// Sends a request and gives back its result; in a dry run prints it, and there is none.
@@ -75,25 +79,29 @@ impl<'a> Session<'a> {
             Fatal::Unavailable(text)
         })?;
         let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let result = answer::read(answer.status, retry_after, &answer.text).map_err(|refusal| {
-            let hide = |text: &str| self.without_secrets(text, call, known);
-            let refusal = refusal.with_text(hide);
-            Fatal::Unavailable(hide(&format!(
-                "{} {} was refused: {refusal}",
-                call.method, call.path
-            )))
-        })?;
+        let mut result =
+            answer::read(answer.status, retry_after, &answer.text).map_err(|refusal| {
+                let hide = |text: &str| self.without_secrets(text, call, known);
+                let refusal = refusal.with_text(hide);
+                Fatal::Unavailable(hide(&format!(
+                    "{} {} was refused: {refusal}",
+                    call.method, call.path
+                )))
+            })?;
+        self.mask.hide_in(&mut result);
         Ok(Some(result))
     }
 
     fn without_secrets(&self, text: &str, call: &Call, known: &str) -> String {
         if self.api.show_secrets {
-            return text.to_owned();
+            return self.mask.hide_secrets(text);
         }
         let sent = call.body.as_ref().and_then(|body| body.get("destination_conf"));
         let sent = sent.and_then(Value::as_str).unwrap_or_default();
-        let hide = |line| destination::cleaned(&destination::cleaned(line, sent), known);
-        text.split('\n').map(hide).collect::<Vec<_>>().join("\n")
+        let mask = self.mask.clone().with_destination(sent).with_destination(known);
+        let hide = |line| mask.hide(line);
+        // As a whole first: a page may have broken a secret over lines.
+        mask.hide_secrets(text).split('\n').map(hide).collect::<Vec<_>>().join("\n")
     }
 
     fn print(&self, call: &Call, out: &mut dyn Write) -> io::Result<()> {

@@ -16,16 +16,16 @@ use serde::Deserialize;
 use super::{Failure, batch::Body, tally::Tally};
 use crate::{
     client::{Answer, Client, Request},
-    cloudflare::{
-        destination::{cleaned, without},
-        health,
-    },
+    cloudflare::{health, mask::Mask},
     delivery::Backoff,
     destination::Destination,
 };
 
 /// Headers that hold no secret.
 const PLAIN: [HeaderName; 3] = [CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT];
+
+/// Where logpushd says what it did when the body of its answer is Splunk's.
+const RESULT: &str = "x-logpushd-result";
 
 /// Of what a server says this much is quoted.
 const QUOTED_CHARS: usize = 500;
@@ -63,6 +63,8 @@ impl Stop {
 pub(super) struct Route {
     destination: Destination,
     headers: HeaderMap,
+    /// For what a server says, which may be what it was sent.
+    mask: Mask,
     tls: ClientConfig,
     give_up_after: Duration,
 }
@@ -82,19 +84,15 @@ impl Route {
         headers.extend(destination.header_map());
         headers.extend(more);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        Self { destination, headers, tls, give_up_after }
-    }
-
-    /// What a server says, which may be what it was sent.
-    fn without_secrets(&self, text: &str) -> String {
-        let secrets = self.headers.iter().filter(|(name, _)| !PLAIN.contains(name));
-        let secrets = secrets.filter_map(|(_, value)| str::from_utf8(value.as_bytes()).ok());
-        let text = secrets.fold(text.to_owned(), |text, secret| without(&text, secret));
-        cleaned(&text, &self.destination.path_and_query)
+        let mask = Mask::default()
+            .with_headers(&headers, &PLAIN)
+            .with_destination(&destination.path_and_query);
+        Self { destination, headers, mask, tls, give_up_after }
     }
 
     fn quoted(&self, answer: &Answer) -> String {
-        let text = self.without_secrets(&answer.text);
+        // Hidden before it is cut: what is left of a secret is not found any more.
+        let text = self.mask.hide(&answer.text);
         let text: String = text.chars().take(QUOTED_CHARS).collect();
         let text = format!("{} {text}", answer.status);
         text.trim_end().to_owned()
@@ -202,7 +200,10 @@ impl Courier {
 
     fn note(&self, body: &Body, answer: &Answer) {
         self.tally.sent(body);
-        if let Ok(Taken { status, quarantined }) = serde_json::from_str(&answer.text) {
+        // With HEC the body is Splunk's, and the result is in a header.
+        let result = answer.headers.get(RESULT).and_then(|text| text.to_str().ok());
+        let result = result.unwrap_or(&answer.text);
+        if let Ok(Taken { status, quarantined }) = serde_json::from_str(result) {
             self.tally.told(&status, quarantined);
         }
     }

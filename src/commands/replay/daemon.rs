@@ -9,13 +9,14 @@ use std::{
 use bytes::Bytes;
 use hyper::{
     HeaderMap, Method, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 
 use super::{Failure, What};
 use crate::{
     client::{Client, Request},
+    cloudflare::mask::Mask,
     commands::secret,
     config::{Config, Endpoint, HostPort},
     delivery,
@@ -27,6 +28,9 @@ use crate::{
 /// it cannot write.
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+
+/// Headers that hold no secret.
+const PLAIN: [HeaderName; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
 
 const WRONG_SECRET: &str = "no or wrong secret: the daemon has other ones than the file; SIGHUP \
     makes it read them, or a restart if systemd's LoadCredential= copied them";
@@ -77,6 +81,7 @@ impl<'a> Daemon<'a> {
         let (path, endpoint) =
             super::path_of(self.config, endpoint, dataset, what).map_err(Failure::Flaw)?;
         let headers = headers(endpoint, body)?;
+        let mask = Mask::default().with_headers(&headers, &PLAIN);
         let body = body.clone();
         let request = Request { method: Method::POST, path: path.clone(), headers, body };
         let sent = self.client.send(&request);
@@ -88,12 +93,15 @@ impl<'a> Daemon<'a> {
                 StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
                 _ => "",
             };
-            let text = [answer.text.as_str(), hint].join(" ");
+            let text = [mask.hide(&answer.text).as_str(), hint].join(" ");
             return Err(Failure::Refused(format!("{} to {path}: {}", answer.status, text.trim())));
         }
         let result = answer.headers.get("x-logpushd-result").and_then(|text| text.to_str().ok());
         serde_json::from_str(result.unwrap_or(&answer.text)).map_err(|_| {
-            Failure::Refused(format!("200 to {path}, but not as logpushd answers: {}", answer.text))
+            Failure::Refused(format!(
+                "200 to {path}, but not as logpushd answers: {}",
+                mask.hide(&answer.text)
+            ))
         })
     }
 

@@ -187,6 +187,12 @@ fn an_answer_that_holds_the_secret_does_not_show_it() {
     let query = "?header_Authorization=Splunk%20a-secret-of-the-tests";
     let (report, _) = good.run(query);
     assert!(!report.to_string().contains("a-secret-of-the-tests"), "{report:#}");
+    // Nor in another form: percent-encoded, and in Base64 as of "x:a-secret-of-the-tests".
+    for echo in ["a%2Dsecret%2dof-the-tests", "eDphLXNlY3JldC1vZi10aGUtdGVzdHM="] {
+        let good = Good::answering(move |_| answer("403 Forbidden", "", &format!("got {echo};")));
+        let (finding, _) = good.says("check");
+        assert_eq!(finding["ours"], "403: got ***;");
+    }
 }
 
 #[test]

@@ -93,6 +93,53 @@ fn a_verdict_shows_no_secret_either() {
 }
 
 #[test]
+fn a_token_that_is_echoed_is_shown_in_no_form() {
+    let desk = Desk::new(None);
+    let percent = TOKEN.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
+    let wrapped: String = TOKEN.chars().flat_map(|letter| [letter, '\n', ' ']).collect();
+    // Of "Authorization: Bearer a-token-of-the-stand-in" and of "user:a-token-of-the-stand-in".
+    let base64 = "QXV0aG9yaXphdGlvbjogQmVhcmVyIGEtdG9rZW4tb2YtdGhlLXN0YW5kLWlu";
+    let basic = "dXNlcjphLXRva2VuLW9mLXRoZS1zdGFuZC1pbg==";
+    for echoed in [
+        "{authorization}",
+        TOKEN,
+        percent.as_str(),
+        wrapped.as_str(),
+        base64,
+        &format!("Basic {basic}"),
+    ] {
+        // An error page, a refusal of the API, and an answer that is none.
+        let page = format!("<h1>Bad gateway</h1><pre>you sent: {echoed}</pre>");
+        let refusal = serde_json::json!({
+            "success": false, "errors": [{ "code": 7, "message": format!("you sent: {echoed}") }]
+        });
+        for (status, body) in [(502, page), (400, refusal.to_string())] {
+            for words in [&["list"][..], &["list", "--json"], &["list", "--json", "--show-secrets"]]
+            {
+                desk.api.answer_next(status, &[], &body);
+                let said = desk.fails(words, 69, &["you sent: "]);
+                assert!(said.contains("***"), "{said}");
+                let shown =
+                    [percent.as_str(), base64, basic].iter().any(|form| said.contains(form));
+                assert!(!shown && !said.contains("stand-in") && !said.contains("a\\n -"), "{said}");
+            }
+        }
+        // In a result too, whose members are printed as they are.
+        let result = serde_json::json!({ "success": true, "result": [{ "id": 1, "name": echoed, "dataset": "x" }] });
+        for words in [&["list"][..], &["list", "--json"], &["list", "--json", "--show-secrets"]] {
+            desk.api.answer_next(200, &[], &result.to_string());
+            let said = desk.ok(words);
+            assert!(
+                said.contains("***") && !said.contains(base64) && !said.contains(basic),
+                "{said}"
+            );
+        }
+        desk.api.answer_next(200, &[], &format!(r#"{{"success":true,"result":"{TOKEN}"}}"#));
+        desk.fails(&["show", "1"], 69, &["something else than it should", "***"]);
+    }
+}
+
+#[test]
 fn a_zone_has_room_for_four() {
     let daemon = Setup::new().start();
     let desk = Desk::new(Some(&daemon));

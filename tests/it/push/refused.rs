@@ -171,7 +171,11 @@ fn a_server_that_hangs_is_given_up_in_time() {
 fn a_refusal_ends_it_with_the_words_of_the_server() {
     let server = Stubborn::new(&[
         (200, &[], ""),
-        (413, &[], "over\u{1b}[2J the limit of 7, a-secret-of-the-tests"),
+        (
+            413,
+            &[],
+            "over\u{1b}[2J the limit of 7, a-secret-of-the-tests, a%2dsecret%2Dof%2Dthe%2Dtests",
+        ),
     ]);
     server.setup.write("records", "{}\n{}\n{}\n");
     let finished = finish(&mut server.push(&["records", "--max-records", "1"]));
@@ -181,7 +185,7 @@ fn a_refusal_ends_it_with_the_words_of_the_server() {
         &[
             "1 record, 3 bytes in 1 batch",
             "records: 1 record taken, then: refused: 413 Payload Too Large",
-            r"over\u{1b}[2J the limit of 7, ***",
+            r"over\u{1b}[2J the limit of 7, ***, ***",
             "--max-bytes",
         ],
     );

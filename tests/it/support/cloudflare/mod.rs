@@ -104,7 +104,8 @@ impl Cloudflare {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    /// Answers the next request that way, whatever it is.
+    /// Answers the next request that way, whatever it is. `{authorization}` in the body is replaced by that
+    /// header of the request, as error pages of proxies show it.
     pub(crate) fn answer_next(&self, status: u16, headers: &[(&str, &str)], body: &str) {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let answer = (status, headers.iter().map(own).collect(), body.to_owned());
@@ -134,8 +135,9 @@ impl Cloudflare {
             state.requests.push(line.trim_end().to_owned());
             if state.canned.is_empty() { None } else { Some(state.canned.remove(0)) }
         };
-        if let Some(canned) = canned {
-            return canned;
+        if let Some((status, headers, body)) = canned {
+            let echoed = request.header("authorization").map_or("", String::as_str);
+            return (status, headers, body.replace("{authorization}", echoed));
         }
         let (status, body) = match self.result(request) {
             Ok(result) => {
