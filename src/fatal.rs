@@ -9,6 +9,8 @@ pub enum Fatal {
     Usage(String),
     /// Something that the config names cannot be used.
     Config(String),
+    /// Everything was sent, but records of it are bad: they are in quarantine, or were left out.
+    Data(String),
     /// Files cannot be read or written, or are not whole.
     Io(String),
     /// An address cannot be listened on, or nobody answers there as they should.
@@ -22,6 +24,7 @@ impl fmt::Display for Fatal {
         match self {
             Self::Usage(what)
             | Self::Config(what)
+            | Self::Data(what)
             | Self::Io(what)
             | Self::Unavailable(what)
             | Self::Bug(what) => f.write_str(what),

@@ -20,6 +20,7 @@ use logpushd::{
 /// From sysexits.h.
 mod exit {
     pub(super) const USAGE: u8 = 64;
+    pub(super) const DATA: u8 = 65;
     pub(super) const UNAVAILABLE: u8 = 69;
     pub(super) const BUG: u8 = 70;
     pub(super) const IO: u8 = 74;
@@ -90,6 +91,7 @@ impl From<Fatal> for Failure {
         let code = match &fatal {
             Fatal::Usage(_) => exit::USAGE,
             Fatal::Config(_) => exit::CONFIG,
+            Fatal::Data(_) => exit::DATA,
             Fatal::Io(_) => exit::IO,
             Fatal::Unavailable(_) => exit::UNAVAILABLE,
             Fatal::Bug(_) => exit::BUG,

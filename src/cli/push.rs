@@ -11,7 +11,7 @@ use crate::config;
 const AFTER: &str = "\
 Answers of 429, 408 and 5xx, and connections that fail, are tried again; any other but 2xx ends it. Ctrl-C
 ends it when the batches under way are answered. What is not done is said, and how to go on.
-Exit codes: 0 all was taken, 64 wrong usage, 69 refused, unreachable, given up or interrupted, 74 a file
+Exit codes: 0 all was taken, 64 wrong usage, 65 all was sent, but the server put records into quarantine, 69 refused, unreachable, given up or interrupted, 74 a file
 cannot be read.";
 
 /// The largest that Logpush sends.
@@ -23,7 +23,7 @@ const MAX_BATCH_BYTES: u64 = 1_000_000_000;
 pub struct Push {
     /// Where to, as a Logpush job has it: a URL whose header_NAME=VALUE parameters become headers
     pub url: String,
-    /// Files of one record a line, gzipped or not; all files in a folder; - for standard input
+    /// Files of one record a line, plain, gzip or zstd; all files in a folder; - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// More headers, a line each as in "X-Logpush-Secret: SECRET", which no other user then sees

@@ -35,7 +35,11 @@ const FORMS: [Form; 18] = [
         magic: &[b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c],
         advice: "7z x -so FILE | logpushd push URL -",
     },
-    Form { name: "rar", magic: b"Rar!\x1a\x07", advice: "unrar p -inul FILE | logpushd push URL -" },
+    Form {
+        name: "rar",
+        magic: b"Rar!\x1a\x07",
+        advice: "unrar p -inul FILE | logpushd push URL -",
+    },
     Form {
         name: "lz4",
         magic: &[0x04, 0x22, 0x4d, 0x18],

@@ -8,6 +8,7 @@ use memchr::memchr_iter;
 use super::{
     Failure,
     batch::{Batch, Body},
+    compressed,
 };
 use crate::decode::{self, Inflate};
 
@@ -122,7 +123,12 @@ fn lines(
     let mut filling = Filling { options, batch: Batch::new(options.level), is_first: true };
     // A record that began in an earlier piece.
     let mut begun = Vec::new();
+    let mut is_start = true;
     while let Some(piece) = pieces.next()? {
+        if std::mem::take(&mut is_start) {
+            // Once more: it may have been in gzip.
+            compressed::refuse(piece)?;
+        }
         let mut start = 0;
         for at in memchr_iter(b'\n', piece) {
             let line = piece.get(start..=at).unwrap_or_default();

@@ -5,6 +5,7 @@
 //! same file with the same limits is the same batches, which a server that knows them takes once.
 
 mod batch;
+mod compressed;
 mod courier;
 mod cut;
 mod files;
@@ -13,7 +14,7 @@ mod tally;
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::Path,
     sync::{
         Arc,
@@ -251,11 +252,12 @@ fn each_batch(
     take: &mut dyn FnMut(Body) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let tally = &shared.tally;
-    if source.is_stdin() {
-        cut::cut(Counted { from: io::stdin().lock(), tally }, shared.cut, take)
+    let from: Box<dyn Read> = if source.is_stdin() {
+        Box::new(io::stdin().lock())
     } else {
-        cut::cut(Counted { from: File::open(&source.path)?, tally }, shared.cut, take)
-    }
+        Box::new(File::open(&source.path)?)
+    };
+    cut::cut(compressed::open(Counted { from, tally })?, shared.cut, take)
 }
 
 /// What became of a file: how many of its records were taken, and why not all.
@@ -331,7 +333,12 @@ fn report(shared: &Shared, outcomes: &[Option<Outcome>], out: &mut dyn Write) ->
         }
     }
     if left == 0 {
-        return Ok(());
+        return match shared.tally.bad() {
+            None => Ok(()),
+            Some(bad) => Err(Fatal::Data(format!(
+                "everything was sent, but {bad} went to the server's quarantine: see `logpushd quarantine list` there"
+            ))),
+        };
     }
     if named > NAMED_FILES {
         writeln!(out, "and {} more", named - NAMED_FILES)?;

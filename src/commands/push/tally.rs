@@ -88,6 +88,15 @@ impl Tally {
         }
     }
 
+    /// What the server put into quarantine, in words; `None` if that is nothing. A batch that could not
+    /// be read is one record to it.
+    pub(super) fn bad(&self) -> Option<String> {
+        match self.quarantined.load(Relaxed) {
+            0 => None,
+            records => Some(Count(records, "record").to_string()),
+        }
+    }
+
     /// A batch is to be sent again.
     pub(super) fn wait_begins(&self, why: &str) {
         self.retries.fetch_add(1, Relaxed);

@@ -189,9 +189,11 @@ fn records_that_are_too_long_are_sent_and_told_of() {
     daemon.setup().write("records", ["{\"a\":1}\n", &long, "nonsense\n{\"a\":2}"].concat());
     let finished = finish(&mut push(&daemon, &["records", "--max-bytes", "1kB"]));
     // Longer than a batch may be, so it is one by itself.
-    ok(
+    fails(
         &finished,
+        65,
         &[
+            "everything was sent, but 2 records went to the server's quarantine",
             "4 records",
             "in 3 batches",
             "2 records in the server's quarantine",
@@ -244,5 +246,44 @@ fn standard_input_is_read_to_its_end() {
     let (code, text) = running.end();
     assert_eq!(code, Some(0), "{text}");
     daemon.wait_file("out/http_requests.ndjson", &records);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_file_that_a_sink_compressed_is_read_and_other_forms_are_refused() {
+    let daemon = remembering().start();
+    let (one, two) = (numbered(1, 2000), numbered(2, 10));
+    let zstd = |plain: &[u8]| zstd::encode_all(plain, 3).unwrap();
+    let skipped = b"\x50\x2a\x4d\x18\x05\0\0\0notes";
+    daemon.setup().write("a.zst", [&skipped[..], &zstd(&one[..999]), &zstd(&one[999..])].concat());
+    daemon.setup().write("b.ndjson.zst", zstd(&two));
+    let sent = finish(&mut push(&daemon, &["a.zst", "b.ndjson.zst", "--max-records", "700"]));
+    ok(&sent, &["2 files, 2010 records, ", " in 4 batches ("]);
+    let records = [one, two].concat();
+    daemon.wait_file("out/http_requests.ndjson", &records);
+
+    daemon.setup().write("c.xz", b"\xfd7zXZ\0\0\x04");
+    let mut tar = vec![0; 1024];
+    tar[..5].copy_from_slice(b"x.log");
+    tar[257..262].copy_from_slice(b"ustar");
+    daemon.setup().write("d.tar.gz", gzip(&tar));
+    daemon.setup().write("e.zst", &zstd(&records)[..200]);
+    daemon.setup().write("f", "{\"a\":1}\n");
+    let refused = finish(&mut push(&daemon, &["c.xz", "d.tar.gz", "e.zst", "f"]));
+    fails(
+        &refused,
+        74,
+        &[
+            "c.xz: 0 records taken, then: this is xz, which is not read",
+            "xzcat FILE | logpushd push URL -",
+            "d.tar.gz: 0 records taken, then: this is a tar archive",
+            "e.zst: 0 records taken, then: the zstd data ends in the middle",
+            "1 file, 1 record, ",
+            "3 of 4 files not sent",
+        ],
+    );
+    daemon.wait_file("out/http_requests.ndjson", &[&records[..], b"{\"a\":1}\n"].concat());
+    let bad = r#"logpushd_batches_total{endpoint="main",outcome="quarantined"}"#;
+    assert_eq!(daemon.count(bad), 0);
     daemon.stop().in_order();
 }
