@@ -69,7 +69,9 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { text, code }) => {
-            eprintln!("{text}");
+            if !text.is_empty() {
+                eprintln!("{text}");
+            }
             code.into()
         }
     }
@@ -138,7 +140,10 @@ fn run(file: &ConfigFile) -> Result<(), Failure> {
     let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
     let log = logging::init(config.log.format, config.log.level)
         .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
-    daemon::run(config, &file.path, &log).map_err(Failure::from)
+    let outcome = daemon::run(config, &file.path, &log).map_err(Failure::from);
+    log.finish(outcome.as_ref().err().map(|failure| &*failure.text));
+    // Written, or nobody reads it: to write it here as well might never end.
+    outcome.map_err(|failure| Failure { text: String::new(), ..failure })
 }
 
 /// A command that looks after the daemon's files.

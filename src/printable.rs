@@ -77,6 +77,39 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// Formats `value`, whatever its length, into at most `most_chars` characters. An ellipsis stands for
+/// the rest. Nothing is escaped.
+pub fn clipped(value: impl fmt::Display, most_chars: usize) -> String {
+    let mut clipped = Clipped { text: String::new(), room: most_chars, was_cut: false };
+    // An error is the end of the room, or a value that cannot be formatted.
+    write!(clipped, "{value}").ok();
+    if clipped.was_cut {
+        clipped.text.push('…');
+    }
+    clipped.text
+}
+
+/// Collects formatted text up to a number of characters, then refuses the rest.
+struct Clipped {
+    text: String,
+    room: usize,
+    was_cut: bool,
+}
+
+impl Write for Clipped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut ends = text.char_indices().skip(self.room);
+        if let Some((end, _)) = ends.next() {
+            self.text.push_str(text.get(..end).unwrap_or_default());
+            self.was_cut = true;
+            return Err(fmt::Error);
+        }
+        self.text.push_str(text);
+        self.room -= text.chars().count();
+        Ok(())
+    }
+}
+
 /// Appends JSON to `out` with the hidden characters of its strings as `\u009b`, so that it means the
 /// same. Line ends and tabs, which valid JSON has between tokens only, stay.
 pub fn json(text: &str, out: &mut String) {
@@ -146,6 +179,14 @@ mod tests {
         assert_eq!(printable("a").up_to(0).to_string(), "... (1 bytes)");
     }
 
+    #[test]
+    fn a_clipped_value_ends_with_an_ellipsis() {
+        assert_eq!(clipped("äöü", 3), "äöü");
+        assert_eq!(clipped(format_args!("ä{}{}", "öü", '!'), 3), "äöü…");
+        assert_eq!(clipped(format_args!("{}{}", "abc", "d"), 3), "abc…");
+        assert_eq!(clipped("x".repeat(1 << 20), 2), "xx…");
+    }
+
     proptest! {
         // The tables of another crate: those of the regular expressions that proptest reads.
         #[test]
@@ -157,7 +198,7 @@ mod tests {
         fn what_unicode_calls_a_letter_a_mark_or_a_sign_stays(
             text in "[\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Zs}\\p{Co}]{0,40}",
         ) {
-            prop_assert_eq!(printable(&text).to_string(), text.clone());
+            prop_assert_eq!(&printable(&text).to_string(), &text);
             prop_assert_eq!(of_json(&text), text);
         }
 

@@ -27,6 +27,7 @@ use self::{
 };
 use crate::{
     config::Acme,
+    logging::list,
     metrics::Metrics,
     tls::{Acceptor, TlsError, Validity},
 };
@@ -137,7 +138,7 @@ fn until_renewal(validity: Option<Validity>, spread: Spread) -> Duration {
 /// Orders a certificate, keeps it and takes it into use.
 async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
     let directory = failure::directory(acme);
-    info!(%directory, domains = ?acme.domains, "asking for a certificate");
+    info!(%directory, domains = list(&acme.domains), "asking for a certificate");
     acceptor.await_certificate(format!("asking {directory} for {}", acme.domains.join(", ")));
     in_cache(acme, cache::check_writable).await?;
     // In a task of its own: what a directory answers must not end the daemon.
@@ -159,7 +160,7 @@ async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
         accepting.refresh()
     })
     .await?;
-    info!(domains = ?acme.domains, "a new certificate is in use");
+    info!(domains = list(&acme.domains), "a new certificate is in use");
     Ok(())
 }
 
@@ -174,12 +175,12 @@ async fn in_cache(
 }
 
 fn tell(acme: &Acme, failure: &Failure, again: &str) {
-    let (directory, domains) = (failure::directory(acme), &acme.domains);
+    let (directory, domains) = (failure::directory(acme), list(&acme.domains));
     let text = &failure.text;
     if failure.kind == Kind::Local {
-        error!(%directory, ?domains, again, "no certificate: {text}");
+        error!(%directory, domains, again, "no certificate: {text}");
     } else {
-        warn!(%directory, ?domains, again, "no certificate: {text}; a reload tries at once");
+        warn!(%directory, domains, again, "no certificate: {text}; a reload tries at once");
     }
 }
 

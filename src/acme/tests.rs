@@ -1,15 +1,16 @@
 //! What a reload does to the pause after a failure.
 
-use std::{
-    io,
-    sync::{
-        Once,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Once,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use tempfile::TempDir;
-use tracing::subscriber::set_default;
+use tracing::{Event, Subscriber, subscriber::set_default};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt as _},
+};
 
 use super::*;
 use crate::config;
@@ -36,6 +37,14 @@ fn failure() -> Failure {
     Failure { kind: Kind::Refused, text: "as ever".to_owned(), retry_after: Duration::ZERO }
 }
 
+struct AtEachEvent<F>(F);
+
+impl<S: Subscriber, F: Fn() + 'static> Layer<S> for AtEachEvent<F> {
+    fn on_event(&self, _event: &Event<'_>, _context: Context<'_, S>) {
+        self.0();
+    }
+}
+
 /// Far less than the first pause, which is five minutes.
 const SOON: Duration = Duration::from_secs(120);
 
@@ -45,11 +54,10 @@ async fn second_pause(when: When, (old, new): (&config::Tls, &config::Tls)) -> S
     let acceptor = Arc::new(Acceptor::new(old).unwrap());
     let _logged = (when == When::WhileItIsLogged).then(|| {
         let (acceptor, new, once) = (Arc::clone(&acceptor), new.clone(), Once::new());
-        let at_the_first_line = move || {
+        let at_the_first_line = AtEachEvent(move || {
             once.call_once(|| acceptor.reload(&new).unwrap());
-            io::sink()
-        };
-        set_default(tracing_subscriber::fmt().with_writer(at_the_first_line).finish())
+        });
+        set_default(tracing_subscriber::registry().with(at_the_first_line))
     });
     let metrics = Metrics::new(&crate::metrics::Names::default(), &[]);
     let attempts = AtomicUsize::new(0);

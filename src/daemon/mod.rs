@@ -48,7 +48,7 @@ use crate::{
     fatal::Fatal,
     http::Intake,
     listen,
-    logging::LogHandle,
+    logging::{LogHandle, list},
     metrics::{Metrics, Refusal},
     quarantine::Bodies,
     serve::{self, ConnectionEnd},
@@ -71,7 +71,7 @@ const OVERFLOW_CONNECTIONS: usize = 64;
 /// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
 pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let io = |key: &'static str| move |error: io::Error| Fatal::Io(format!("{key}: {error}"));
-    // Before there is a second thread.
+    // Before there is a second thread; that of the log reads no environment.
     let sockets = Sockets::from_env(config.admin.address)
         .map_err(|error| Fatal::Unavailable(error.to_string()))?;
     let runtime = Builder::new_multi_thread()
@@ -245,9 +245,10 @@ impl Daemon {
 
     fn serve_admin(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
-        let acceptor = Arc::clone(&self.acceptor);
+        let (acceptor, log) = (Arc::clone(&self.acceptor), self.log.clone());
         let readiness = self.readiness();
         let render = move || {
+            metrics.log_lines_dropped(log.dropped_lines());
             match readiness() {
                 Ok(()) => metrics.ready(),
                 Err(_) => metrics.not_ready(),
@@ -378,16 +379,17 @@ fn announce(config: &Config, which: impl Fn(&Endpoint) -> bool) {
     }
     let is_public = config.server.addresses.iter().any(|at| !at.ip().is_loopback());
     for endpoint in config.endpoints.iter().filter(|endpoint| which(endpoint)) {
-        let Endpoint { name, path, sinks, .. } = endpoint;
+        let Endpoint { name, path, .. } = endpoint;
+        let sinks = list(&endpoint.sinks);
         match &endpoint.auth {
-            Auth::Secret { header, .. } => info!(name, %path, header, ?sinks, "endpoint"),
+            Auth::Secret { header, .. } => info!(name, %path, header, sinks, "endpoint"),
             Auth::Token { .. } => {
-                info!(name, %path, header = "authorization", ?sinks, "endpoint for HEC");
+                info!(name, %path, header = "authorization", sinks, "endpoint for HEC");
             }
             Auth::None if is_public && config.server.tls.client_ca_file.is_none() => {
-                warn!(name, %path, ?sinks, "endpoint that anybody may post to: auth = \"none\"");
+                warn!(name, %path, sinks, "endpoint that anybody may post to: auth = \"none\"");
             }
-            Auth::None => info!(name, %path, ?sinks, "endpoint without a secret"),
+            Auth::None => info!(name, %path, sinks, "endpoint without a secret"),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     config::{self, Acme, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
     delivery::{self, Delivery},
     http::Intake,
-    logging::LogHandle,
+    logging::{LogHandle, list},
     metrics::Metrics,
     sink::template::PathTemplate,
     spool::Spool,
@@ -168,7 +168,13 @@ impl Reloader {
         for endpoint in old.endpoints.iter().filter(gone) {
             info!(name = endpoint.name, "endpoint is gone");
         }
-        info!(sinks_added = ?new, sinks_changed = ?changed, sinks_removed = ?removed, sinks_late = ?late, "reloaded");
+        info!(
+            sinks_added = list(&new),
+            sinks_changed = list(&changed),
+            sinks_removed = list(&removed),
+            sinks_late = list(&late),
+            "reloaded"
+        );
     }
 }
 

@@ -56,7 +56,8 @@ impl ServiceManager {
         match open(address) {
             Ok(socket) => Self { socket: Some(socket), watchdog },
             Err(error) => {
-                warn!(?address, %error, "cannot tell the service manager anything: NOTIFY_SOCKET");
+                let address = address.to_string_lossy();
+                warn!(%address, %error, "cannot tell the service manager anything: NOTIFY_SOCKET");
                 Self::default()
             }
         }

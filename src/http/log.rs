@@ -6,10 +6,13 @@ use hyper::http::request;
 use tracing::warn;
 
 use super::{answer, hec, refusal::Refusal};
-use crate::{config::Protocol, throttle::Throttle};
+use crate::{config::Protocol, printable::clipped, throttle::Throttle};
 
 /// A path is the sender's: this much of it is repeated.
 const PATH_CHARS: usize = 128;
+
+/// The longest method that anyone uses has 17: `UPDATEREDIRECTREF`.
+const METHOD_CHARS: usize = 24;
 
 /// Says what an operator needs to mend it: never a header, a query or a body.
 pub(super) fn refused(
@@ -24,7 +27,8 @@ pub(super) fn refused(
     if withheld > 0 {
         warn!(withheld, "refusals were not logged: there were too many");
     }
-    let path: String = head.uri.path().chars().take(PATH_CHARS).collect();
+    let path = clipped(head.uri.path(), PATH_CHARS);
+    let method = clipped(&head.method, METHOD_CHARS);
     let text = refusal.text();
     let why = match refusal {
         Refusal::Unauthorized(shown) if protocol == Protocol::SplunkHec => hec::advice(*shown),
@@ -34,9 +38,8 @@ pub(super) fn refused(
         }
         _ => text.trim_end(),
     };
-    let length = declared.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
     warn!(
-        status = answer::status(protocol, refusal).as_u16(), %peer, method = %head.method, ?path, endpoint, length,
+        status = answer::status(protocol, refusal).as_u16(), %peer, method, path, endpoint, length = declared,
         why, "refused"
     );
 }

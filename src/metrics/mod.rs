@@ -65,6 +65,7 @@ pub struct Metrics {
     quarantine_removed_bytes: AtomicU64,
     certificate_expiry: AtomicI64,
     acme_failures: AtomicU64,
+    log_lines_dropped: AtomicU64,
     connections: AtomicU64,
 }
 
@@ -92,6 +93,7 @@ impl Metrics {
             quarantine_removed_bytes: AtomicU64::new(0),
             certificate_expiry: AtomicI64::new(0),
             acme_failures: AtomicU64::new(0),
+            log_lines_dropped: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         }
     }
@@ -241,6 +243,11 @@ impl Metrics {
     /// An attempt to get a certificate came to nothing.
     pub fn acme_failure(&self) {
         self.acme_failures.fetch_add(1, Relaxed);
+    }
+
+    /// How many lines of the log were dropped since the start.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.log_lines_dropped.store(lines, Relaxed);
     }
 
     /// A connection was accepted; it counts as open until what is returned is dropped.

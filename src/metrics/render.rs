@@ -59,6 +59,12 @@ impl Metrics {
             "Attempts to get or renew the certificate that came to nothing.",
         );
         text.sample(&[], value(&self.acme_failures));
+        text.family(
+            "logpushd_log_lines_dropped_total",
+            Kind::Counter,
+            "Log lines dropped because standard error was not read fast enough.",
+        );
+        text.sample(&[], value(&self.log_lines_dropped));
         text.family("logpushd_connections", Kind::Gauge, "Open connections.");
         text.sample(&[], value(&self.connections));
         text.family("logpushd_build_info", Kind::Gauge, "Always 1: see the label.");

@@ -36,6 +36,7 @@ fn the_exposition_is_as_promised() {
     metrics.sink_oldest_waiting(1, NOW - 1_250_000);
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
+    metrics.log_lines_dropped(4);
     let open = metrics.connection();
     drop(metrics.connection());
 

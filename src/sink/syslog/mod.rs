@@ -24,7 +24,7 @@ use self::{
 };
 use super::{Begin, Mark, Sink, SinkError, message};
 use crate::{
-    config::{Framing, SyslogFormat, SyslogSink as Config, SyslogTarget, SyslogTime},
+    config::{Framing, Oversize, SyslogFormat, SyslogSink as Config, SyslogTarget, SyslogTime},
     decode::Block,
     record,
     spool::Batch,
@@ -253,8 +253,11 @@ impl Sink for SyslogSink {
         self.doubt.add(batch.sequence, link.connection.written(), Instant::now());
         if batch.oversize > 0 {
             let Current { sequence, oversize, .. } = batch;
-            let action = self.config.oversize;
-            warn!(batch = sequence, records = oversize, ?action, "longer than max_message_bytes");
+            let action = match self.config.oversize {
+                Oversize::Truncate => "truncated",
+                Oversize::Drop => "left out",
+            };
+            warn!(batch = sequence, records = oversize, action, "longer than max_message_bytes");
             self.oversize += oversize;
         }
         Ok(())

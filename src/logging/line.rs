@@ -1,0 +1,243 @@
+//! What a line of the log looks like, as text or as JSON.
+//!
+//! Every value is bounded and escaped here, whoever chose it: a line is one line, it shows what it
+//! has, and no value can pass for another field.
+
+use std::fmt::{Debug, Display, Write as _};
+
+use jiff::Timestamp;
+use tracing::{
+    Event, Level,
+    field::{Field, Visit},
+};
+
+use crate::{
+    config::LogFormat,
+    printable::{clipped, is_hidden, unit_escapes},
+};
+
+/// The most characters of one value. The longest that are not a client's are texts of errors.
+const VALUE_CHARS: usize = 1024;
+
+/// The most characters of a message. The longest are the problems of a configuration.
+const MESSAGE_CHARS: usize = 8192;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub(super) format: LogFormat,
+    pub(super) reader: Reader,
+}
+
+/// What reads the lines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reader {
+    /// A terminal, a file or another program.
+    Any,
+    /// systemd's journal. It records the time itself, and takes the priority from `<N>` at the
+    /// beginning of a line, see sd-daemon(3).
+    Journal,
+}
+
+impl Style {
+    /// The line of an event.
+    pub(super) fn line(self, event: &Event<'_>) -> Vec<u8> {
+        let meta = event.metadata();
+        self.compose(*meta.level(), meta.target(), &|fields| event.record(fields))
+    }
+
+    /// The line of a warning that is no event: the log's own.
+    pub(super) fn warning(self, message: &str) -> Vec<u8> {
+        self.compose(Level::WARN, module_path!(), &|fields| message.clone_into(&mut fields.message))
+    }
+
+    /// Text that ends the log and is no event.
+    pub(super) fn last_words(self, text: &str) -> Vec<u8> {
+        let prefix = match self.reader {
+            Reader::Any => "",
+            Reader::Journal => "<3>",
+        };
+        let mut line = String::new();
+        for part in text.lines() {
+            line.extend([prefix, part, "\n"]);
+        }
+        line.into_bytes()
+    }
+
+    fn compose(self, level: Level, target: &str, record: &dyn Fn(&mut Fields)) -> Vec<u8> {
+        let mut fields =
+            Fields { format: self.format, message: String::new(), rest: String::new() };
+        record(&mut fields);
+        let Fields { message, rest, .. } = fields;
+        let mut line = String::with_capacity(128 + message.len() + rest.len());
+        // Writing to a string does not fail.
+        match (self.format, self.reader) {
+            (LogFormat::Text, Reader::Any) => write!(line, "{:.6} ", Timestamp::now()),
+            (LogFormat::Text, Reader::Journal) => write!(line, "<{}>", priority(level)),
+            (LogFormat::Json, _) => write!(
+                line,
+                r#"{{"timestamp":"{:.6}","level":"{level}","message":"#,
+                Timestamp::now()
+            ),
+        }
+        .ok();
+        match self.format {
+            LogFormat::Text => {
+                write!(line, "{level:>5} {target}: ").ok();
+                for c in message.chars() {
+                    if is_hidden(c) {
+                        write!(line, "{}", c.escape_default()).ok();
+                    } else {
+                        line.push(c);
+                    }
+                }
+                line.push_str(&rest);
+            }
+            LogFormat::Json => {
+                push_json(&mut line, &message);
+                line.push_str(&rest);
+                line.push_str(r#","target":"#);
+                push_json(&mut line, target);
+                line.push('}');
+            }
+        }
+        line.push('\n');
+        line.into_bytes()
+    }
+}
+
+/// Of syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// The fields of an event, written as they come.
+struct Fields {
+    format: LogFormat,
+    message: String,
+    rest: String,
+}
+
+impl Fields {
+    fn begin(&mut self, field: &Field) {
+        match self.format {
+            LogFormat::Text => write!(self.rest, " {field}=").ok(),
+            LogFormat::Json => write!(self.rest, ",\"{field}\":").ok(),
+        };
+    }
+
+    fn plain(&mut self, field: &Field, value: &dyn Display) {
+        self.begin(field);
+        write!(self.rest, "{value}").ok();
+    }
+
+    fn text(&mut self, field: &Field, value: &dyn Display, quotes: Quotes) {
+        if field.name() == "message" {
+            self.message = clipped(value, MESSAGE_CHARS);
+            return;
+        }
+        let value = clipped(value, VALUE_CHARS);
+        self.begin(field);
+        match self.format {
+            LogFormat::Json => push_json(&mut self.rest, &value),
+            LogFormat::Text if quotes == Quotes::IfNeeded && is_bare(&value) => {
+                self.rest.push_str(&value);
+            }
+            LogFormat::Text => push_quoted(&mut self.rest, &value),
+        }
+    }
+}
+
+/// Whether a value of the text format is in quotes.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Quotes {
+    Always,
+    IfNeeded,
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.plain(field, &value);
+        } else {
+            self.text(field, &value, Quotes::IfNeeded);
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.plain(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.plain(field, &value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.plain(field, &value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.plain(field, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.plain(field, &value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field, &value, Quotes::Always);
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.text(field, &value, Quotes::IfNeeded);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.text(field, &format_args!("{value:?}"), Quotes::IfNeeded);
+    }
+}
+
+/// Whether a value needs no quotes to be told from what is around it.
+fn is_bare(value: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+    !value.is_empty() && value.bytes().all(plain)
+}
+
+fn push_quoted(line: &mut String, value: &str) {
+    line.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => line.extend(['\\', c]),
+            _ if is_hidden(c) => {
+                write!(line, "{}", c.escape_default()).ok();
+            }
+            _ => line.push(c),
+        }
+    }
+    line.push('"');
+}
+
+fn push_json(line: &mut String, value: &str) {
+    line.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => line.extend(['\\', c]),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\t' => line.push_str("\\t"),
+            _ if is_hidden(c) => unit_escapes(c, line),
+            _ => line.push(c),
+        }
+    }
+    line.push('"');
+}
+
+/// Shows a list as plain text: `a, b`.
+pub(crate) fn list<T: AsRef<str>>(items: &[T]) -> String {
+    items.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
