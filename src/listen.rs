@@ -3,6 +3,8 @@
 //! Hands over bare TCP connections, each with the permit that it holds. Knows nothing of TLS and
 //! HTTP: what is slow happens in the task that the callback starts, never here.
 
+mod bind;
+
 use std::{
     future::Future,
     io,
@@ -13,17 +15,15 @@ use std::{
 
 use rustix::io::Errno;
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+pub use self::bind::{bind, bind_all, bind_beside};
 use crate::throttle::Throttle;
-
-/// Connections that the kernel keeps for us while all permits are out.
-const BACKLOG: u32 = 1024;
 
 /// Without a pause an accept that fails for want of a file descriptor fails again at once, and the
 /// loop eats a core; anything longer delays those that could be accepted again.
@@ -31,38 +31,6 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// The same trouble is logged no more often than this.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Listens on `address`. An IPv6 wildcard takes IPv4, too, where that is the system's default.
-///
-/// Must be called within the runtime.
-///
-/// # Errors
-/// The message names the address and what to do.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listen = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for the last connections to leave TIME_WAIT.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    listen().map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                ": another process listens there: stop it (ss -ltnp shows it) or take another port"
-            }
-            io::ErrorKind::PermissionDenied => {
-                ": ports below 1024 need CAP_NET_BIND_SERVICE (in the unit: AmbientCapabilities): \
-                 grant it or take a higher port"
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                ": no interface has this address: use one that `ip address` shows, or 0.0.0.0"
-            }
-            _ => "",
-        };
-        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{remedy}"))
-    })
-}
 
 /// Where connections come from.
 pub trait Accept: Send {
@@ -299,16 +267,6 @@ mod tests {
         assert_eq!(arrivals.recv().await.unwrap().0, "second");
         stop.cancel();
         task.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn an_address_in_use_is_named_with_what_to_do() {
-        let first = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = first.local_addr().unwrap();
-        let error = bind(address).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let text = error.to_string();
-        assert!(text.contains(&address.to_string()) && text.contains("another port"), "{text}");
     }
 
     /// Plays back results, then waits for ever.

@@ -147,8 +147,8 @@ impl Daemon {
         let unavailable = |error: io::Error| Fatal::Unavailable(error.to_string());
         let server = &self.config.server.addresses;
         let listeners = sockets::listeners(sockets.public, server).map_err(unavailable)?;
-        let admin =
-            sockets::admin_listener(sockets.admin, &self.config.admin).map_err(unavailable)?;
+        let admin = sockets::admin_listener(sockets.admin, &self.config.admin, &listeners)
+            .map_err(unavailable)?;
         let stops = Stops::new().map_err(unavailable)?;
 
         // The first that ends stops the daemon: nobody else need be heard.

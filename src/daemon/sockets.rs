@@ -97,7 +97,7 @@ pub(super) fn listeners(
     addresses: &[SocketAddr],
 ) -> io::Result<Vec<tokio::net::TcpListener>> {
     if passed.is_empty() {
-        return addresses.iter().map(|address| said(listen::bind(*address)?)).collect();
+        return listen::bind_all(addresses)?.into_iter().map(said).collect();
     }
     let has = passed.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     for difference in differences("server.address", addresses, &has) {
@@ -112,13 +112,17 @@ fn said(listener: tokio::net::TcpListener) -> io::Result<tokio::net::TcpListener
     Ok(listener)
 }
 
-/// As [`listeners`]. One that nobody asked for may be missing.
+/// As [`listeners`], which `public` are the outcome of. One that nobody asked for may be missing.
 pub(super) fn admin_listener(
     passed: Option<TcpListener>,
     admin: &Admin,
+    public: &[tokio::net::TcpListener],
 ) -> io::Result<Option<tokio::net::TcpListener>> {
     let listener = match passed {
-        None => listen::bind(admin.address),
+        None => {
+            let own = public.iter().map(tokio::net::TcpListener::local_addr);
+            listen::bind_beside(admin.address, &own.collect::<io::Result<Vec<_>>>()?)
+        }
         Some(socket) => {
             for difference in
                 differences("admin.address", &[admin.address], &[socket.local_addr()?])

@@ -4,6 +4,8 @@
 //! reads it. Requests come out through a callback; what they mean is not known here.
 
 mod activity;
+#[cfg(test)]
+mod proxy_protocol;
 
 use std::{
     convert::Infallible, error::Error, fmt::Display, future::Future, io, net::SocketAddr, pin::pin,

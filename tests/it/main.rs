@@ -63,6 +63,8 @@ mod job;
 mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.
 mod lifecycle;
+/// The listeners take the connections that they should take, and explain what is wrong with others.
+mod listeners;
 /// A log that nobody reads stops nothing.
 mod log_reader;
 /// Pages of the manual and completions are there for every command, and are read by what reads them.

@@ -16,8 +16,9 @@ pub(super) const LISTENER: &[Table] = &[
             without: Default("\"0.0.0.0:8443\""),
             text: "Where to listen. Cloudflare pushes to any port; below 1024 the daemon needs a \
                    privilege (CAP_NET_BIND_SERVICE) or a socket from systemd. `\"[::]:8443\"` \
-                   takes IPv6, and IPv4 too where that is the system's default. Behind a proxy or \
-                   a redirect on the same machine use 127.0.0.1.",
+                   takes IPv6, and IPv4 too where that is the system's default; beside an IPv4 \
+                   address with the same port in the list it takes IPv6 only. Behind a proxy or a \
+                   redirect on the same machine use 127.0.0.1.",
         }],
     },
     Table {

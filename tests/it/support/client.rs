@@ -313,10 +313,23 @@ pub(crate) type RawStream = StreamOwned<ClientConnection, std::net::TcpStream>;
 impl tls::Client {
     /// Connects, handshake and all.
     pub(crate) fn raw(&self, address: SocketAddr, alpn: &[&[u8]]) -> std::io::Result<RawStream> {
-        let mut tcp = std::net::TcpStream::connect(address)?;
+        let tcp = std::net::TcpStream::connect(address)?;
+        self.handshake(tcp, ServerName::from(address.ip()), alpn)
+    }
+
+    /// Speaks HTTP/1.1 to `localhost` over a connection that is there.
+    pub(crate) fn over(&self, tcp: std::net::TcpStream) -> std::io::Result<RawStream> {
+        self.handshake(tcp, ServerName::try_from("localhost").unwrap(), &[b"http/1.1"])
+    }
+
+    fn handshake(
+        &self,
+        mut tcp: std::net::TcpStream,
+        name: ServerName<'static>,
+        alpn: &[&[u8]],
+    ) -> std::io::Result<RawStream> {
         tcp.set_read_timeout(Some(DEADLINE))?;
         tcp.set_nodelay(true)?;
-        let name = ServerName::from(address.ip());
         let mut session = ClientConnection::new(self.config(alpn), name).expect("a session");
         while session.is_handshaking() {
             session.complete_io(&mut tcp)?;

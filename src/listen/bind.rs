@@ -1,0 +1,198 @@
+//! Binding, and what to do about an address that cannot be bound.
+
+use std::{io, net::SocketAddr};
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that the kernel keeps for us while all permits are out.
+const BACKLOG: u32 = 1024;
+
+/// Whether an IPv6 wildcard takes IPv4 connections, too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stack {
+    /// As `net.ipv6.bindv6only` has it: it does, unless the operator changed that.
+    SystemDefault,
+    V6Only,
+}
+
+/// Listens on `address`. An IPv6 wildcard takes IPv4, too, where that is the system's default.
+///
+/// Must be called within the runtime.
+///
+/// # Errors
+/// The message names the address and what to do.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    bind_beside(address, &[])
+}
+
+/// Like [`bind`], where this process listens on `own` already.
+///
+/// # Errors
+/// As [`bind`]; one of `own` in the way is told from another process.
+pub fn bind_beside(address: SocketAddr, own: &[SocketAddr]) -> io::Result<TcpListener> {
+    listen(address, Stack::SystemDefault, own)
+}
+
+/// Listens on all of `addresses`. An IPv6 wildcard that has an IPv4 address with the same port beside
+/// it takes IPv6 only, since the list says which IPv4 connections to take.
+///
+/// # Errors
+/// As [`bind`], for the first that cannot be bound.
+pub fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    let mut own = Vec::new();
+    for address in addresses {
+        let listener = listen(*address, stack(*address, addresses), &own)?;
+        own.push(listener.local_addr()?);
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn stack(address: SocketAddr, all: &[SocketAddr]) -> Stack {
+    let is_wildcard = address.is_ipv6() && address.ip().is_unspecified();
+    let port = address.port();
+    let is_v4_beside = |other: &SocketAddr| other.is_ipv4() && other.port() == port && port != 0;
+    if is_wildcard && all.iter().any(is_v4_beside) { Stack::V6Only } else { Stack::SystemDefault }
+}
+
+fn listen(address: SocketAddr, stack: Stack, own: &[SocketAddr]) -> io::Result<TcpListener> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for the last connections to leave TIME_WAIT.
+        socket.set_reuseaddr(true)?;
+        if stack == Stack::V6Only {
+            sockopt::set_ipv6_v6only(&socket, true)?;
+        }
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| {
+        let in_the_way = own.iter().find(|own| overlap(**own, address));
+        let remedy = match (error.kind(), in_the_way) {
+            (io::ErrorKind::AddrInUse, Some(own)) => {
+                format!(
+                    ": logpushd itself listens on {own}, which includes this address: remove one \
+                     of the two or give it another port"
+                )
+            }
+            (io::ErrorKind::AddrInUse, None) => {
+                ": another process listens there: stop it (ss -ltnp shows it) or take another port"
+                    .to_owned()
+            }
+            (io::ErrorKind::PermissionDenied, _) => {
+                ": ports below 1024 need CAP_NET_BIND_SERVICE (in the unit: AmbientCapabilities): \
+                 grant it or take a higher port"
+                    .to_owned()
+            }
+            (io::ErrorKind::AddrNotAvailable, _) => {
+                ": no interface has this address: use one that `ip address` shows, or 0.0.0.0"
+                    .to_owned()
+            }
+            _ => String::new(),
+        };
+        io::Error::new(error.kind(), format!("cannot listen on {address}: {error}{remedy}"))
+    })
+}
+
+/// Whether two sockets with these addresses can be in each other's way. An IPv6 wildcard may take
+/// IPv4, too.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |one: SocketAddr, other: SocketAddr| {
+        one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+    };
+    one.port() == other.port()
+        && (one.ip().to_canonical() == other.ip().to_canonical()
+            || covers(one, other)
+            || covers(other, one))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named_with_what_to_do() {
+        let first = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let text = error.to_string();
+        assert!(text.contains(&address.to_string()) && text.contains("another process"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_our_own_is_told_from_another_process() {
+        let first = bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
+        let address = first.local_addr().unwrap();
+        let admin = (Ipv4Addr::LOCALHOST, address.port()).into();
+        let text = bind_beside(admin, &[address]).unwrap_err().to_string();
+        assert!(text.contains(&format!("logpushd itself listens on {address}")), "{text}");
+        let port = |port| (Ipv4Addr::LOCALHOST, port).into();
+        let text = bind_beside(admin, &[port(1)]).unwrap_err().to_string();
+        assert!(text.contains("another process"), "{text}");
+    }
+
+    #[test]
+    fn a_wildcard_is_for_ipv6_only_beside_ipv4_on_its_port() {
+        let table = [
+            ("[::]:443", &["0.0.0.0:443"][..], Stack::V6Only),
+            ("[::]:443", &["127.0.0.1:443"], Stack::V6Only),
+            ("[::]:443", &["0.0.0.0:8443"], Stack::SystemDefault),
+            ("[::]:443", &["[::1]:443"], Stack::SystemDefault),
+            ("[::]:443", &[], Stack::SystemDefault),
+            ("[::]:0", &["0.0.0.0:0"], Stack::SystemDefault),
+            ("[::1]:443", &["0.0.0.0:443"], Stack::SystemDefault),
+            ("0.0.0.0:443", &["[::]:443"], Stack::SystemDefault),
+        ];
+        for (address, others, expected) in table {
+            let address: SocketAddr = address.parse().unwrap();
+            let others = others.iter().map(|other| other.parse().unwrap());
+            let all: Vec<SocketAddr> = others.chain([address]).collect();
+            assert_eq!(stack(address, &all), expected, "{address} in {all:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_in_the_way() {
+        let table = [
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("[::]:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "[::]:1", true),
+            ("[::]:1", "[::1]:1", true),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+        ];
+        for (one, other, expected) in table {
+            assert_eq!(
+                overlap(one.parse().unwrap(), other.parse().unwrap()),
+                expected,
+                "{one} {other}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn both_families_share_a_port_and_a_wildcard_alone_takes_both() {
+        let Ok(alone) = bind((Ipv6Addr::UNSPECIFIED, 0).into()) else { return };
+        let is_v6_only = |listener: &TcpListener| sockopt::ipv6_v6only(listener).unwrap();
+        let system = std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").unwrap();
+        assert_eq!(is_v6_only(&alone), system.trim() == "1", "as the system has it");
+        for v4 in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
+            for v6_first in [false, true] {
+                // Below the ports that the system gives to others.
+                let listeners = (30_000..32_000).find_map(|port| {
+                    let mut both = [(v4, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
+                    both.rotate_left(v6_first.into());
+                    bind_all(&both).ok()
+                });
+                let listeners = listeners.expect("no port can be shared");
+                assert!(is_v6_only(&listeners[usize::from(!v6_first)]));
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What the listeners do before the first request.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+};
+
+use crate::support::{Exit, Setup, finish, free_port, logpushd, skip};
+
+#[test]
+fn ipv4_and_ipv6_wildcards_share_a_port() {
+    if let Err(error) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
+        return skip(&format!("there is no IPv6 here: {error}"));
+    }
+    for list in ["[\"0.0.0.0:PORT\", \"[::]:PORT\"]", "[\"[::]:PORT\", \"127.0.0.1:PORT\"]"] {
+        let port = free_port();
+        let list = list.replace("PORT", &port.to_string());
+        let daemon = Setup::new().table("server", &format!("address = {list}")).start();
+        for ip in ["127.0.0.1", "::1"] {
+            let tcp = TcpStream::connect(SocketAddr::new(ip.parse().unwrap(), port)).unwrap();
+            let mut tls = daemon.trust().over(tcp).unwrap();
+            tls.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+            let mut start = [0; 12];
+            tls.read_exact(&mut start).unwrap();
+            assert_eq!(&start, b"HTTP/1.1 404", "{ip} of {list}");
+        }
+        daemon.stop().in_order();
+    }
+}
+
+#[test]
+fn a_port_that_the_daemon_itself_has_is_named_as_such() {
+    let port = free_port();
+    let setup = Setup::new()
+        .table("server", &format!("address = \"0.0.0.0:{port}\""))
+        .table("admin", &format!("address = \"127.0.0.1:{port}\""));
+    setup.write_config();
+    let run = finish(logpushd().args(["run", "-c"]).arg(setup.config()));
+    assert_eq!(run.exit, Exit::Code(69));
+    let own = format!("logpushd itself listens on 0.0.0.0:{port}");
+    assert!(run.stderr.contains(&own), "{}", run.stderr);
+}
