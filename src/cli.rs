@@ -4,7 +4,7 @@ pub mod cert;
 pub mod job;
 pub mod push;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -37,7 +37,16 @@ pub enum Command {
     /// Run the daemon
     Run(ConfigFile),
     /// Check the configuration and the files that it names, and print every problem
-    Validate(ConfigFile),
+    ///
+    /// Each problem is printed as path:line:column with the line and what to do. A warning is about a
+    /// configuration that is valid but probably does not do what you expect. Without errors, prints a
+    /// summary: endpoints, sinks and the paths in full.
+    ///
+    /// Permissions are tested for the user that runs the command. As root, for the user of the systemd
+    /// unit logpushd.service, if it is installed and uses this configuration.
+    ///
+    /// Exit codes: 0 valid, also with warnings; 78 errors, or warnings with --strict.
+    Validate(Validate),
     /// Do to a destination what Cloudflare does to it, and name what fails
     ///
     /// Reads the destination, resolves, connects, shakes hands and looks at the certificate; then it
@@ -170,11 +179,38 @@ pub struct Man {
     pub page: String,
 }
 
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub struct Validate {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The configuration file, in place of -c
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl Validate {
+    /// The configuration to check.
+    pub fn path(&self) -> &Path {
+        self.file.as_deref().unwrap_or(&self.config.path)
+    }
+}
+
 /// Which configuration.
 #[derive(Debug, clap::Args)]
 pub struct ConfigFile {
-    /// The configuration file
-    #[arg(short = 'c', long = "config", value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    /// The configuration file; - reads standard input, with relative paths from the current directory
+    #[arg(
+        short = 'c',
+        long = "config",
+        value_name = "FILE",
+        env = "LOGPUSHD_CONFIG",
+        default_value = DEFAULT_CONFIG
+    )]
     pub path: PathBuf,
 }
 
@@ -194,9 +230,11 @@ mod tests {
         let cli = Cli::try_parse_from(["logpushd", "run"]).unwrap();
         let Command::Run(config) = cli.command else { panic!("not run") };
         assert_eq!(config.path, PathBuf::from(DEFAULT_CONFIG));
-        let cli = Cli::try_parse_from(["logpushd", "validate", "-c", "x.toml"]).unwrap();
-        let Command::Validate(config) = cli.command else { panic!("not validate") };
-        assert_eq!(config.path, PathBuf::from("x.toml"));
+        for words in [&["validate", "-c", "x.toml"][..], &["validate", "x.toml"]] {
+            let cli = Cli::try_parse_from([&["logpushd"], words].concat()).unwrap();
+            let Command::Validate(validate) = cli.command else { panic!("not validate") };
+            assert_eq!(validate.path(), Path::new("x.toml"));
+        }
     }
 
     #[test]

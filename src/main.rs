@@ -1,6 +1,6 @@
 //! The `logpushd` command: the only file that prints errors and decides on exit codes.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place for it")]
+#![expect(clippy::print_stderr, reason = "this is the place for it")]
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -9,12 +9,13 @@ use std::{
 
 use clap::Parser as _;
 use logpushd::{
-    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand},
+    check,
+    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand, Validate},
     commands::{self, manual},
-    config::{self, Config, SinkKind, SyslogTarget},
+    config::{self, Config},
     daemon,
     fatal::Fatal,
-    logging, tls,
+    logging,
 };
 
 /// From sysexits.h.
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(file) => run(&file),
-        Command::Validate(file) => validate(&file),
+        Command::Validate(options) => validate(&options),
         Command::Destination(options) => on_files(&options.config, |config, out| {
             commands::destination::run(config, &options, out)
         }),
@@ -137,9 +138,11 @@ impl Write for Stdout {
 }
 
 fn run(file: &ConfigFile) -> Result<(), Failure> {
-    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
+    let document = config::read(&file.path).map_err(|problems| Failure::config(&problems))?;
+    let config = document.config.clone();
     let log = logging::init(config.log.format, config.log.level)
         .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
+    check::log_warnings(&document);
     let outcome = daemon::run(config, &file.path, &log).map_err(Failure::from);
     log.finish(outcome.as_ref().err().map(|failure| &*failure.text));
     // Written, or nobody reads it: to write it here as well might never end.
@@ -160,30 +163,14 @@ fn to_stdout(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Resul
     Ok(())
 }
 
-fn validate(file: &ConfigFile) -> Result<(), Failure> {
-    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
-    for warning in config.server.warnings() {
-        eprintln!("{}: warning: {warning}", file.path.display());
-    }
-    let tls = &config.server.tls;
-    let to_be_made = tls.self_signed && !tls.cert_file.exists() && !tls.key_file.exists();
-    if !to_be_made {
-        let at = file.path.display();
-        let loaded = tls::load(tls)
-            .map_err(|error| Failure::config(&format!("{at}: server.tls: {error}")))?;
-        for warning in loaded.certificate.iter().flat_map(|certificate| certificate.warnings(tls)) {
-            eprintln!("{at}: warning: server.tls: {warning}");
+fn validate(options: &Validate) -> Result<(), Failure> {
+    let document = config::read(options.path()).map_err(|problems| Failure::config(&problems))?;
+    let found = commands::validate::check(&document, options.strict);
+    if !found.problems.is_empty() {
+        if !found.is_valid {
+            return Err(Failure::config(&found.problems));
         }
+        eprintln!("{}\n", found.problems);
     }
-    for sink in &config.sinks {
-        if let SinkKind::Syslog(syslog) = &sink.kind
-            && syslog.targets.iter().any(|target| matches!(target, SyslogTarget::Tls(_)))
-            && let Err(error) = tls::client(&syslog.tls)
-        {
-            let (at, name) = (file.path.display(), &sink.name);
-            return Err(Failure::config(&format!("{at}: sink.{name}.syslog.tls: {error}")));
-        }
-    }
-    println!("{}: ok", file.path.display());
-    Ok(())
+    to_stdout(|out| Ok(commands::validate::summarize(&document, &found.problems, out)?))
 }

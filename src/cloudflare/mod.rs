@@ -4,6 +4,7 @@
 //! are Cloudflare's API schema and its documentation of Logpush.
 
 pub mod answer;
+pub mod datasets;
 pub mod destination;
 pub mod filter;
 pub mod health;

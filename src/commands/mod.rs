@@ -16,6 +16,7 @@ pub mod replay;
 mod secret;
 pub mod spool;
 mod table;
+pub mod validate;
 
 use std::fmt;
 

@@ -11,9 +11,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What a [`Diagnostic`] means for the configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Severity {
+    /// The configuration cannot be used.
+    Error,
+    /// The configuration is valid, but will probably not do what the operator expects.
+    Warning,
+}
+
 /// One problem: where, what, and what to do about it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Diagnostic {
+    /// Whether the configuration can be used.
+    pub severity: Severity,
     /// Bytes of the source; `None` if the problem has no place in it.
     pub span: Option<Range<usize>>,
     /// Lower case, no full stop; names the object and the expectation.
@@ -25,12 +36,21 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A problem with a place in the file.
     pub fn at(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { span: Some(span), message: message.into(), hint: None }
+        Self::new(Severity::Error, Some(span), message.into())
     }
 
     /// A problem of the file as a whole.
     pub fn general(message: impl Into<String>) -> Self {
-        Self { span: None, message: message.into(), hint: None }
+        Self::new(Severity::Error, None, message.into())
+    }
+
+    /// A warning about a key; [`Document::span`](super::Document::span) finds the span.
+    pub fn warning(span: Option<Range<usize>>, message: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, span, message.into())
+    }
+
+    fn new(severity: Severity, span: Option<Range<usize>>, message: String) -> Self {
+        Self { severity, span, message, hint: None }
     }
 
     /// Adds what to change.
@@ -45,7 +65,8 @@ impl Diagnostic {
 #[derive(Debug)]
 pub struct Problems {
     path: PathBuf,
-    source: String,
+    /// `None` if the file could not be read.
+    source: Option<String>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -58,21 +79,46 @@ impl Problems {
     ) -> Self {
         // Stable: what shares a place keeps the order of its finding. No place comes first.
         diagnostics.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
-        Self { path: path.into(), source: source.into(), diagnostics }
+        Self { path: path.into(), source: Some(source.into()), diagnostics }
     }
 
     /// The file could not be read at all.
     pub fn unreadable(path: impl Into<PathBuf>, error: &io::Error) -> Self {
         let mut problem = Diagnostic::general(format!("cannot read the file: {error}"));
         if error.kind() == io::ErrorKind::NotFound {
-            problem = problem.hint("name another with -c; config/logpushd.toml shows every key");
+            problem = problem.hint(
+                "name the configuration with -c or in LOGPUSHD_CONFIG; `logpushd man logpushd.toml | man -l -` describes every key",
+            );
         }
-        Self::new(path, "", vec![problem])
+        Self { path: path.into(), source: None, diagnostics: vec![problem] }
     }
 
     /// The file, as it was named to [`load`](super::load).
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
+    /// Where a problem is, as `path:line:column`. A problem of the whole file is at its beginning,
+    /// unless the file could not be read.
+    pub fn place(&self, problem: &Diagnostic) -> String {
+        let path = shown(&self.path.to_string_lossy());
+        match &problem.span {
+            None if self.source.is_none() => path,
+            None => format!("{path}:1:1"),
+            Some(span) => {
+                let cited = self.cited(span);
+                format!("{path}:{}:{}", cited.line, cited.column)
+            }
+        }
+    }
+
+    fn cited(&self, span: &Range<usize>) -> Cited {
+        Cited::new(self.source.as_deref().unwrap_or_default(), span)
     }
 
     /// The problems in the order of their places.
@@ -88,15 +134,14 @@ impl Display for Problems {
             if index > 0 {
                 f.write_str("\n\n")?;
             }
-            let path = self.path.display();
-            let message = shown(&problem.message);
-            match &problem.span {
-                None => write!(f, "{path}: {message}")?,
-                Some(span) => {
-                    let cited = Cited::new(&self.source, span);
-                    write!(f, "{path}:{}:{}: {message}", cited.line, cited.column)?;
-                    write!(f, "\n  {}\n  {}{}", cited.text, cited.padding, cited.carets)?;
-                }
+            let cited = problem.span.as_ref().map(|span| self.cited(span));
+            let severity = match problem.severity {
+                Severity::Error => "",
+                Severity::Warning => "warning: ",
+            };
+            write!(f, "{}: {severity}{}", self.place(problem), shown(&problem.message))?;
+            if let Some(cited) = cited {
+                write!(f, "\n  {}\n  {}{}", cited.text, cited.padding, cited.carets)?;
             }
             if let Some(hint) = &problem.hint {
                 write!(f, "\n  = help: {}", shown(hint))?;
@@ -208,13 +253,15 @@ mod tests {
                 Diagnostic::at(6..7, "second"),
                 Diagnostic::at(0..1, "first").hint("leave it out"),
                 Diagnostic::general("nowhere"),
+                Diagnostic::warning(Some(10..11), "third"),
             ],
         );
         assert_eq!(
             problems.to_string(),
-            "x.toml: nowhere\n\n\
+            "x.toml:1:1: nowhere\n\n\
              x.toml:1:1: first\n  a = 1\n  ^\n  = help: leave it out\n\n\
-             x.toml:2:1: second\n  b = 2\n  ^"
+             x.toml:2:1: second\n  b = 2\n  ^\n\n\
+             x.toml:2:5: warning: third\n  b = 2\n      ^"
         );
     }
 

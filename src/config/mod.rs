@@ -7,6 +7,7 @@ mod acme;
 mod choice;
 mod context;
 mod diagnostic;
+mod document;
 mod domain;
 mod file_sink;
 mod files;
@@ -31,12 +32,14 @@ use crate::decode::Format;
 pub use self::{
     acme::Acme,
     choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
-    diagnostic::{Diagnostic, Problems},
+    diagnostic::{Diagnostic, Problems, Severity},
+    document::Document,
     domain::check_domain,
     file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
     files::read_secrets,
     hec::{HEC_PATHS, HecPath},
     host_port::HostPort,
+    reader::suggestion,
     syslog::{
         ClientTls, Framing, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
         SyslogTime,
@@ -348,7 +351,18 @@ pub fn is_dataset(text: &[u8]) -> bool {
 /// # Errors
 /// Every problem of the file at once.
 pub fn load(path: &Path) -> Result<Config, Problems> {
-    validate::load(path)
+    read(path).map(|document| document.config)
+}
+
+/// The path that stands for standard input. Relative paths then begin at the current directory.
+pub const STDIN: &str = "-";
+
+/// As [`load`], and keeps the text, so that further checks can point at it.
+///
+/// # Errors
+/// Every problem of the file at once.
+pub fn read(path: &Path) -> Result<Document, Problems> {
+    validate::read(path)
 }
 
 /// Checks text as [`load`] would, were it the file at `path` (absolute), and opens no file at all:

@@ -14,18 +14,20 @@ mod value;
 
 use toml::de::DeTable;
 
-use super::diagnostic::Diagnostic;
+use super::{diagnostic::Diagnostic, document::Places};
 
+pub use self::suggestion::suggestion;
 pub(super) use self::{
-    suggestion::suggestion,
     table::Table,
     value::{Value, pairs},
 };
 
-/// Parses as much of `source` as can be: the root table, and what is wrong with the syntax.
-pub(super) fn parse(source: &str) -> (Table<'_>, Vec<Diagnostic>) {
+/// Parses as much of `source` as can be: the root table, where its values are, and what is wrong with
+/// the syntax.
+pub(super) fn parse(source: &str) -> (Table<'_>, Places, Vec<Diagnostic>) {
     let (document, errors) = DeTable::parse_recoverable(source);
-    (Table::root(document.into_inner()), syntax::problems(source, &errors))
+    let places = Places::of(document.get_ref());
+    (Table::root(document.into_inner()), places, syntax::problems(source, &errors))
 }
 
 /// The full name of a key, to be shown: it may hold anything in quotes.

@@ -374,9 +374,6 @@ impl Daemon {
 /// Says which of the endpoints are open, and to whom: what an operator compares with the job's
 /// destination.
 fn announce(config: &Config, which: impl Fn(&Endpoint) -> bool) {
-    for warning in config.server.warnings() {
-        warn!("{warning}");
-    }
     let is_public = config.server.addresses.iter().any(|at| !at.ip().is_loopback());
     for endpoint in config.endpoints.iter().filter(|endpoint| which(endpoint)) {
         let Endpoint { name, path, .. } = endpoint;

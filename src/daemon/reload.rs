@@ -21,6 +21,7 @@ use super::{
     systemd::ServiceManager,
 };
 use crate::{
+    check,
     config::{self, Acme, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
     delivery::{self, Delivery},
     http::Intake,
@@ -113,7 +114,12 @@ impl Reloader {
         let (intake, lingering) = (self.intake.take(), self.sinks.lingering());
         let path = self.path.clone();
         let prepared = spawn_blocking(move || {
-            let new = config::load(&path).map_err(|problems| format!("\n{problems}"))?;
+            if path == Path::new(config::STDIN) {
+                return Err("it was read from standard input: restart the daemon".to_owned());
+            }
+            let document = config::read(&path).map_err(|problems| format!("\n{problems}"))?;
+            check::log_warnings(&document);
+            let new = document.config;
             let (config, need_restart) = without_restart(&old, new);
             check_sinks(&path, &old, &config, &lingering)?;
             let writers = with_writers(writers, &config)

@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeSet, sync::atomic::AtomicU64};
 
-use super::labels::{CLOUDFLARE_DATASETS, OTHER, Outcome};
+use super::labels::{OTHER, Outcome};
+use crate::cloudflare::datasets::DATASETS;
 
 /// Names that have series of their own.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +59,7 @@ pub(super) struct DatasetMetrics {
 impl Table {
     pub(super) fn new() -> Self {
         // Last: whatever is not found ends there.
-        let names = CLOUDFLARE_DATASETS.into_iter().chain([OTHER]);
+        let names = DATASETS.into_iter().chain([OTHER]);
         let dataset = |name: &str| DatasetMetrics { name: name.into(), last_batch: 0.into() };
         Self { endpoints: Vec::new(), sinks: Vec::new(), datasets: names.map(dataset).collect() }
     }

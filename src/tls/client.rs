@@ -7,7 +7,7 @@ use std::{
 
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, sign::SingleCertAndKey};
 
-use super::{TlsError, certify, error::Role, read_certificates, read_key};
+use super::{Role, TlsError, certify, read_certificates, read_key};
 use crate::config::ClientTls;
 
 /// Where distributions keep whom they trust: Debian and Alpine, Fedora and RHEL, SUSE, others.
@@ -78,9 +78,11 @@ pub fn public(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
 fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in read_certificates(path, Role::ServerCa)? {
-        roots
-            .add(authority)
-            .map_err(|source| TlsError::UnusableCertificate { path: path.to_owned(), source })?;
+        roots.add(authority).map_err(|source| TlsError::UnusableCertificate {
+            role: Role::ServerCa,
+            path: path.to_owned(),
+            source,
+        })?;
     }
     Ok(roots)
 }

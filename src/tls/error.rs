@@ -21,6 +21,8 @@ pub enum TlsError {
     },
     /// A PEM section is damaged.
     BadPem {
+        /// What it was to be.
+        role: Role,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -61,6 +63,8 @@ pub enum TlsError {
     },
     /// rustls refuses the certificate.
     UnusableCertificate {
+        /// What it was to be.
+        role: Role,
         /// The file.
         path: PathBuf,
         /// What rustls said.
@@ -118,7 +122,8 @@ pub enum Role {
 }
 
 impl Role {
-    fn config_key(self) -> &'static str {
+    /// The key that names such a file.
+    pub fn config_key(self) -> &'static str {
         match self {
             Self::Certificate => "cert_file",
             Self::Key => "key_file",
@@ -189,6 +194,21 @@ impl Found {
 }
 
 impl TlsError {
+    /// What the file was to be that the error is about, if it is about one.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::Read { role, .. }
+            | Self::BadPem { role, .. }
+            | Self::NoCertificate { role, .. }
+            | Self::UnusableCertificate { role, .. } => Some(*role),
+            Self::NoKey { .. } | Self::EncryptedKey { .. } | Self::UnusableKey { .. } => {
+                Some(Role::Key)
+            }
+            Self::UnreadableCertificate { .. } | Self::Mismatch { .. } => Some(Role::Certificate),
+            _ => None,
+        }
+    }
+
     /// A file is not there.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
@@ -212,7 +232,7 @@ impl fmt::Display for TlsError {
                     _ => write!(f, "check {}", role.config_key()),
                 }
             }
-            Self::BadPem { path, source } => {
+            Self::BadPem { path, source, .. } => {
                 write!(f, "{} is damaged PEM: {source}: copy it again", path.display())
             }
             Self::NoCertificate { role, path, found } => write!(
@@ -245,7 +265,7 @@ impl fmt::Display for TlsError {
             Self::UnreadableCertificate { path } => {
                 write!(f, "the first certificate in {} is not X.509: copy it again", path.display())
             }
-            Self::UnusableCertificate { path, source } => {
+            Self::UnusableCertificate { path, source, .. } => {
                 write!(
                     f,
                     "a certificate in {} cannot be used: {source}: have it issued again",

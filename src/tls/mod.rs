@@ -10,6 +10,7 @@ mod challenge;
 mod client;
 mod error;
 mod expiry;
+mod explain;
 pub mod inspect;
 mod observe;
 mod own;
@@ -36,17 +37,15 @@ use crate::config::{self, TlsVersion};
 pub use self::{
     acceptor::{Acceptor, Prepared},
     client::{client, public, public_roots},
-    error::TlsError,
+    error::{Role, TlsError},
     expiry::{Expiry, Reminder, Renewal, Validity},
+    explain::{advice, explain},
     observe::{Observed, Observer, observing},
     own::{Own, own},
     pinned::pinned,
     watch::{Change, Watch},
 };
-use self::{
-    error::{Found, Role},
-    inspect::Certificate,
-};
+use self::{error::Found, inspect::Certificate};
 
 /// What [`load`] made of the files.
 #[derive(Clone, Debug)]
@@ -106,6 +105,11 @@ impl Identity {
             Some(_) => Ok(self),
             None => Err(TlsError::UnreadableCertificate { path: path.into() }),
         }
+    }
+
+    /// The certificate and what is sent with it.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
     }
 
     /// What will keep Cloudflare from connecting, now or soon.
@@ -248,7 +252,11 @@ fn certify(
                 CertifiedKey::new(alone, Arc::clone(&certified.key)).keys_match().is_ok()
             }),
         }),
-        Err(source) => Err(TlsError::UnusableCertificate { path: cert_file.into(), source }),
+        Err(source) => Err(TlsError::UnusableCertificate {
+            role: Role::Certificate,
+            path: cert_file.into(),
+            source,
+        }),
     }
 }
 
@@ -258,9 +266,11 @@ fn client_verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in read_certificates(path, Role::ClientCa)? {
-        roots
-            .add(authority)
-            .map_err(|source| TlsError::UnusableCertificate { path: path.into(), source })?;
+        roots.add(authority).map_err(|source| TlsError::UnusableCertificate {
+            role: Role::ClientCa,
+            path: path.into(),
+            source,
+        })?;
     }
     // Without `allow_unauthenticated` a client that shows nothing is refused.
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -280,7 +290,7 @@ fn certificates_in(
     let mut found = Found::look(pem);
     let mut certificates = Vec::new();
     for item in rustls_pemfile::read_all(&mut pem) {
-        match item.map_err(|source| TlsError::BadPem { path: path.into(), source })? {
+        match item.map_err(|source| TlsError::BadPem { role, path: path.into(), source })? {
             Item::X509Certificate(certificate) => certificates.push(certificate),
             Item::Pkcs1Key(_) | Item::Pkcs8Key(_) | Item::Sec1Key(_) => found = Found::Key,
             Item::Csr(_) => found = Found::Request,
@@ -303,7 +313,11 @@ fn key_in(mut pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
         return Err(TlsError::EncryptedKey { path: path.into() });
     }
     for item in rustls_pemfile::read_all(&mut pem) {
-        match item.map_err(|source| TlsError::BadPem { path: path.into(), source })? {
+        match item.map_err(|source| TlsError::BadPem {
+            role: Role::Key,
+            path: path.into(),
+            source,
+        })? {
             Item::Pkcs1Key(key) => return Ok(key.into()),
             Item::Pkcs8Key(key) => return Ok(key.into()),
             Item::Sec1Key(key) => return Ok(key.into()),

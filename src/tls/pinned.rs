@@ -6,9 +6,7 @@ use std::{path::Path, sync::Arc};
 use rustls::{CertificateError, ClientConfig, pki_types::CertificateDer};
 
 use super::{
-    TlsError,
-    error::Role,
-    read_certificates,
+    Role, TlsError, read_certificates,
     verifier::{self, Judge, Presented},
 };
 

@@ -93,7 +93,7 @@ fn a_certificate_that_expires_soon_is_said() {
         let setup = with(&valid_for(days));
         let validated = finish(logpushd().args(["validate", "-c"]).arg(setup.write_config()));
         assert_eq!(validated.exit, Exit::Code(0), "{validated:?}");
-        assert!(validated.stdout.ends_with(": ok\n"), "{validated:?}");
+        assert!(validated.stdout.contains(": ok"), "{validated:?}");
         assert_eq!(validated.stderr.contains(says), level.is_some(), "{validated:?}");
 
         let daemon = setup.start();

@@ -1,6 +1,6 @@
 //! The command line: exit codes, problems by line and column, configurations that are shipped.
 
-use std::{fs, net::TcpListener, path::Path};
+use std::{fs, net::TcpListener, path::Path, process::Command};
 
 use crate::support::{
     Exit, Finished, Http, Setup, Upload, finish, logpushd, names_in, repository,
@@ -36,8 +36,72 @@ fn a_good_configuration_is_said_to_be_good() {
     let setup = Setup::new();
     let finished = run("validate", &setup.write_config());
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
-    assert!(finished.stdout.ends_with("logpushd.toml: ok\n"), "{finished:?}");
+    assert!(finished.stdout.contains("logpushd.toml: ok\n"), "{finished:?}");
+    for part in ["  endpoint main ", "  sink archive ", "  spool ", "out/{dataset}.ndjson\n"] {
+        assert!(finished.stdout.contains(part), "{part:?} not in {}", finished.stdout);
+    }
     assert_eq!(names_in(setup.folder()), ["logpushd.toml", "secrets.txt"], "nothing is made");
+}
+
+/// The file may be named as an argument, in the environment, or be standard input.
+#[test]
+fn the_configuration_is_named_in_four_ways() {
+    let setup = Setup::new();
+    let config = setup.write_config();
+    let good = |finished: &Finished, name: &str| {
+        assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+        let first = finished.stdout.lines().next().unwrap_or_default();
+        assert_eq!(first, format!("{name}: ok"), "{finished:?}");
+    };
+    let name = config.to_str().unwrap();
+    good(&finish(logpushd().args(["validate", name])), name);
+    good(&finish(logpushd().args(["validate", "-c", name])), name);
+    good(&finish(logpushd().arg("validate").env("LOGPUSHD_CONFIG", name)), name);
+    let other = logpushd().args(["validate", name]).env("LOGPUSHD_CONFIG", "gone.toml").output();
+    assert!(other.unwrap().status.success(), "the argument wins");
+    let from_stdin = |text: &str| {
+        setup.write("stdin", text);
+        let script = "exec \"$0\" validate -c - < stdin";
+        // Relative paths begin at the current directory.
+        let shell = Command::new("sh")
+            .args(["-c", script])
+            .arg(logpushd().get_program())
+            .current_dir(setup.folder())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Finished {
+            exit: shell.status.into(),
+            stdout: text(shell.stdout),
+            stderr: text(shell.stderr),
+        }
+    };
+    good(&from_stdin(&fs::read_to_string(&config).unwrap()), "<stdin>");
+    fails(&from_stdin(BAD), 78, &["<stdin>:2:1: "]);
+}
+
+#[test]
+fn strict_fails_on_warnings() {
+    let setup = Setup::new()
+        .table("sink.archive.file", "path = \"out/%H%M%S\"\ndatasets = [\"http_request\"]");
+    let config = setup.write_config();
+    let name = config.to_str().unwrap();
+    let warned = finish(logpushd().args(["validate", name]));
+    assert_eq!(warned.exit, Exit::Code(0), "{warned:?}");
+    let said =
+        |kind: &str| [format!(": {kind}this path changes"), format!(": {kind}Cloudflare has no")];
+    for part in said("warning: ") {
+        assert!(warned.stderr.contains(&part), "{part:?} not in {}", warned.stderr);
+    }
+    assert!(warned.stdout.contains(": ok, 2 warnings\n"), "{warned:?}");
+    let strict = finish(logpushd().args(["validate", "--strict", name]));
+    fails(&strict, 78, &said("").each_ref().map(String::as_str));
+
+    // The daemon logs them, with their places.
+    let daemon = setup.start_as_written();
+    let line = daemon.wait_log("configuration: this path changes every second");
+    assert!(line.to_string().contains("logpushd.toml:"), "{line:?}");
+    daemon.stop().in_order();
 }
 
 #[test]
@@ -141,7 +205,9 @@ fn the_shipped_configurations_are_good_once_their_files_are_there() {
     for config in &configs {
         let finished = run("validate", config);
         assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
-        assert_eq!(finished.stderr, "");
+        // The authority is one of this test.
+        let said = &finished.stderr;
+        assert!(said.contains("warning: Cloudflare refuses this certificate"), "{said}");
     }
 }
 

@@ -13,6 +13,7 @@ use self::place::Place;
 use super::secret;
 use crate::{
     cli::Destinations,
+    cloudflare::datasets,
     config::{Config, Endpoint, PathPattern, Protocol},
     destination::{Destination, Parsed, Scheme, Verification},
     fatal::Fatal,
@@ -119,6 +120,9 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
             let destination = destination(endpoint, path, &place)?;
             let (destination_conf, mut warnings) = written(&destination, &endpoint.name)?;
             warnings.splice(0..0, place.warnings.clone());
+            if matches!(endpoint.path, PathPattern::Dataset { .. }) {
+                warnings.extend(datasets::doubt(&dataset));
+            }
             entries.push(Entry {
                 endpoint: endpoint.name.clone(),
                 curl: curl::call(&destination, endpoint, &config.server.tls),

@@ -57,6 +57,18 @@ impl Folder {
 const ENCODED: &str = "header_X-Logpush-Secret=s3cret%7Ea%2Bb%20c%2F%3D%C3%A9";
 
 #[test]
+fn a_dataset_that_cloudflare_does_not_have_is_a_warning() {
+    let folder = folder(&["localhost"], "path = \"/logpush/{dataset}\"\nauth = \"none\"");
+    let asked = |dataset: &str| {
+        let options = Destinations { dataset: vec![dataset.to_owned()], ..options() };
+        folder.entries(&options).remove(0).warnings.join("\n")
+    };
+    assert!(!asked("dns_logs").contains("no dataset"));
+    let said = asked("http_request");
+    assert!(said.contains("no dataset `http_request`: did you mean `http_requests`?"), "{said}");
+}
+
+#[test]
 fn the_name_is_the_certificate_s_and_the_secret_is_encoded() {
     let folder = folder(&["*.example.com", "logs.example.com", "other.example.com"], ENDPOINT);
     let entries = folder.entries(&options());

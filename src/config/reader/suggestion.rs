@@ -1,7 +1,7 @@
 //! What somebody may have meant.
 
 /// "did you mean" if a name is near, else all of them.
-pub(in crate::config) fn suggestion(found: &str, names: &[&str], otherwise: &str) -> String {
+pub fn suggestion(found: &str, names: &[&str], otherwise: &str) -> String {
     let near = names
         .iter()
         .filter(|name| is_near(found, name))

@@ -17,7 +17,8 @@ mod syslog;
 mod tests;
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{self, Path, PathBuf},
     time::Duration,
 };
@@ -25,9 +26,10 @@ use std::{
 use toml::Spanned;
 
 use super::{
-    Config, Limits, Log, LogFormat, LogLevel, Quarantine, Spool,
+    Config, Document, Limits, Log, LogFormat, LogLevel, Quarantine, STDIN, Spool,
     context::Context,
     diagnostic::{Diagnostic, Problems},
+    document::Places,
     files::check_readable,
     is_dataset,
     reader::{self, Table},
@@ -37,33 +39,54 @@ use super::{
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-pub(super) fn load(file: &Path) -> Result<Config, Problems> {
+/// Far above any configuration, so that a log piped in by mistake gives an error and not a full memory.
+const MAX_STDIN_BYTES: u64 = 16 * MIB;
+
+pub(super) fn read(file: &Path) -> Result<Document, Problems> {
+    let is_stdin = file == Path::new(STDIN);
+    let file = if is_stdin { Path::new("<stdin>") } else { file };
     let unreadable = |error| Problems::unreadable(file, &error);
-    let bytes = fs::read(file).map_err(unreadable)?;
-    // The folder that the file was named in, even if the file itself is a link to elsewhere.
-    let absolute = path::absolute(file).map_err(unreadable)?;
-    let folder =
-        fs::canonicalize(absolute.parent().unwrap_or(Path::new("/"))).map_err(unreadable)?;
+    let (bytes, folder) =
+        if is_stdin { read_stdin() } else { read_file(file) }.map_err(unreadable)?;
     let source = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1;
-        let message = format!("not valid UTF-8 in line {line}, byte {at} of the file");
-        Problems::new(file, "", vec![Diagnostic::general(message)])
+        let message = format!("not valid UTF-8 at byte {at} of the file");
+        let problem = Diagnostic::at(at..at, message).hint("save the file as UTF-8");
+        Problems::new(file, String::from_utf8_lossy(error.as_bytes()), vec![problem])
     })?;
     let mut cx = Context::new(&folder);
-    parse(&source, &mut cx).map_err(|diagnostics| Problems::new(file, source, diagnostics))
+    match parse(&source, &mut cx) {
+        Ok((config, places)) => Ok(Document::new(config, file, source, places)),
+        Err(diagnostics) => Err(Problems::new(file, source, diagnostics)),
+    }
+}
+
+/// The text, and the directory where relative paths begin: the one that the file was named in, even if
+/// the file itself is a link to elsewhere.
+fn read_file(file: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
+    let bytes = fs::read(file)?;
+    let absolute = path::absolute(file)?;
+    Ok((bytes, fs::canonicalize(absolute.parent().unwrap_or(Path::new("/")))?))
+}
+
+fn read_stdin() -> io::Result<(Vec<u8>, PathBuf)> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(MAX_STDIN_BYTES).read_to_end(&mut bytes)?;
+    Ok((bytes, fs::canonicalize(".")?))
 }
 
 pub(super) fn check_text(file: &Path, source: &str) -> Result<Config, Problems> {
     let mut cx = Context::of_text(file.parent().unwrap_or(Path::new("/")));
-    parse(source, &mut cx).map_err(|diagnostics| Problems::new(file, source, diagnostics))
+    parse(source, &mut cx)
+        .map(|(config, _)| config)
+        .map_err(|diagnostics| Problems::new(file, source, diagnostics))
 }
 
-fn parse(source: &str, cx: &mut Context) -> Result<Config, Vec<Diagnostic>> {
-    let (root, syntax) = reader::parse(source);
+fn parse(source: &str, cx: &mut Context) -> Result<(Config, Places), Vec<Diagnostic>> {
+    let (root, places, syntax) = reader::parse(source);
     let config = config(root, cx);
     match config {
-        Some(config) if syntax.is_empty() && cx.is_clean() => Ok(config),
+        Some(config) if syntax.is_empty() && cx.is_clean() => Ok((config, places)),
         _ => Err(std::mem::take(cx).finish(source, syntax)),
     }
 }

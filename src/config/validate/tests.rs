@@ -138,7 +138,7 @@ fn everything() -> String {
 fn keys_of(text: &str) -> (Config, BTreeSet<String>) {
     let folder = Folder::new();
     let mut cx = Context::new(folder.0.path());
-    let (root, syntax) = reader::parse(text);
+    let (root, _, syntax) = reader::parse(text);
     assert!(syntax.is_empty());
     let config_of_text = config(root, &mut cx).unwrap();
     // These go together with no files.
@@ -268,15 +268,12 @@ fn a_file_that_cannot_be_read_is_one_problem_without_a_place() {
     let folder = Folder::new();
     let missing = load(&folder.path("missing.toml")).unwrap_err().to_string();
     assert!(missing.contains("missing.toml: cannot read the file: No such file"), "{missing}");
-    assert!(missing.contains("name another with -c"), "{missing}");
+    assert!(missing.contains("name the configuration with -c"), "{missing}");
     let is_folder = load(folder.0.path()).unwrap_err().to_string();
     assert!(is_folder.contains(": cannot read the file: Is a directory"), "{is_folder}");
     fs::write(folder.path("bytes.toml"), b"# fine\n# \xff\n").unwrap();
     let bytes = load(&folder.path("bytes.toml")).unwrap_err().to_string();
-    assert!(
-        bytes.ends_with("bytes.toml: not valid UTF-8 in line 2, byte 9 of the file"),
-        "{bytes}"
-    );
+    assert!(bytes.contains("bytes.toml:2:3: not valid UTF-8 at byte 9 of the file\n"), "{bytes}");
 }
 
 /// Cuts the file in two, or breaks it in the middle: whatever it looks like, there is an answer.

@@ -1,0 +1,68 @@
+//! Names of datasets that Cloudflare does not have: a sink that waits for one gets nothing.
+
+use crate::{
+    cloudflare::datasets::{self, DATASETS},
+    config::{Config, Diagnostic, Document, PathPattern, SinkConfig, SinkKind, suggestion},
+};
+
+/// Unknown names in `datasets`, and names in `dataset` that look like a slip.
+pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
+    let config = &document.config;
+    let mut warnings = Vec::new();
+    for sink in &config.sinks {
+        let key = format!("sink.{}.{}.datasets", sink.name, kind(sink));
+        for (index, dataset) in sink.choice.datasets.iter().enumerate() {
+            if !is_expected(config, dataset) {
+                let message = format!("Cloudflare has no dataset `{dataset}`");
+                let hint = format!(
+                    "{}; records of other datasets do not reach this sink",
+                    suggestion(dataset, &DATASETS, "the datasets are")
+                );
+                let place = format!("{key}.{index}");
+                warnings.push(document.warning(&place, message).hint(hint));
+            }
+        }
+    }
+    for endpoint in &config.endpoints {
+        let (PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. }) =
+            &endpoint.path
+        else {
+            continue;
+        };
+        // Any other name may be the operator's own, for a sender that is not Cloudflare.
+        if let Some(meant) = near(dataset) {
+            let key = format!("endpoint.{}.dataset", endpoint.name);
+            let message = format!("Cloudflare has no dataset `{dataset}`");
+            warnings.push(document.warning(&key, message).hint(meant));
+        }
+    }
+    warnings
+}
+
+/// Cloudflare has it, or an endpoint gives it to what it receives.
+fn is_expected(config: &Config, dataset: &str) -> bool {
+    let is_given = config.endpoints.iter().any(|endpoint| match &endpoint.path {
+        PathPattern::Fixed { dataset: given, .. } | PathPattern::Prefix { dataset: given, .. } => {
+            given == dataset
+        }
+        PathPattern::Dataset { .. } => false,
+    });
+    is_given || datasets::is_known(dataset)
+}
+
+fn near(dataset: &str) -> Option<String> {
+    if datasets::is_known(dataset) {
+        return None;
+    }
+    // Without a name that is near, the suggestion is the text that is passed, and the list.
+    let hint = suggestion(dataset, &DATASETS, "");
+    hint.starts_with("did you mean").then_some(hint)
+}
+
+fn kind(sink: &SinkConfig) -> &'static str {
+    match sink.kind {
+        SinkKind::File(_) => "file",
+        SinkKind::Stdout(_) => "stdout",
+        SinkKind::Syslog(_) => "syslog",
+    }
+}

@@ -1,0 +1,116 @@
+//! Directories and files that the daemon writes to, and whether it may.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, AtFlags, CWD, accessat},
+    process::geteuid,
+};
+
+use crate::{
+    config::{Config, Diagnostic, Document, SinkKind},
+    sink::template::PathTemplate,
+};
+
+/// A path that the daemon writes to, and the key that names it.
+pub(super) struct Target {
+    pub(super) key: String,
+    pub(super) path: PathBuf,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Directory,
+    File,
+}
+
+/// The directories and files that cannot be written. As root there is nothing to test, but for a file
+/// system that is mounted read-only.
+pub(super) fn writable(document: &Document) -> Vec<Diagnostic> {
+    targets(&document.config)
+        .iter()
+        .filter_map(|target| fault(target).map(|fault| (target, fault)))
+        .map(|(target, (message, hint))| document.warning(&target.key, message).hint(hint))
+        .collect()
+}
+
+/// All that the daemon writes to.
+pub(super) fn targets(config: &Config) -> Vec<Target> {
+    let directory = |key: &str, path: &Path| Target {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        kind: Kind::Directory,
+    };
+    let mut targets = vec![
+        directory("spool.dir", &config.spool.dir),
+        directory("quarantine.dir", &config.quarantine.dir),
+    ];
+    if let Some(acme) = &config.server.tls.acme {
+        targets.push(directory("server.tls.acme.cache_dir", &acme.cache_dir));
+    }
+    for sink in &config.sinks {
+        let SinkKind::File(file) = &sink.kind else { continue };
+        let Ok(template) = PathTemplate::parse(&file.path) else { continue };
+        let key = format!("sink.{}.file.path", sink.name);
+        // A path without a place to fill in is one file; otherwise directories are made below the base.
+        targets.push(match template.base() {
+            Some(path) => Target { key, path, kind: Kind::Directory },
+            None => Target { key, path: template.sample(), kind: Kind::File },
+        });
+    }
+    targets
+}
+
+/// Why a target cannot be written, and what to do.
+fn fault(Target { path, kind, .. }: &Target) -> Option<(String, String)> {
+    let (existing, metadata) = nearest(path)?;
+    let shown = path.display();
+    let is_whole = existing == *path;
+    if is_whole && *kind == Kind::File {
+        if metadata.is_dir() {
+            let message = format!("`{shown}` is a directory, not a file");
+            return Some((message, "name a file in it".to_owned()));
+        }
+    } else if !metadata.is_dir() {
+        let message = format!("`{}` is not a directory", existing.display());
+        let hint = "remove that file, or choose another directory".to_owned();
+        return Some((message, hint));
+    }
+    let wanted =
+        if metadata.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
+    let error = accessat(CWD, existing, wanted, AtFlags::EACCESS).err()?;
+    let user = user();
+    let message = if is_whole {
+        format!("{user} cannot write to `{shown}`: {}", io::Error::from(error))
+    } else {
+        let existing = existing.display();
+        format!("{user} cannot create `{shown}` in `{existing}`: {}", io::Error::from(error))
+    };
+    let hint = if error == rustix::io::Errno::ROFS {
+        "mount the file system read-write, or add the directory to ReadWritePaths= in the systemd unit"
+            .to_owned()
+    } else if is_whole {
+        format!("make it writable for the user that runs the daemon: chown USER {shown}")
+    } else {
+        format!("create it for the user that runs the daemon: install -d -o USER {shown}")
+    };
+    Some((message, format!("{hint}; if the daemon runs as another user, validate as that user")))
+}
+
+/// The part of a path that exists.
+fn nearest(path: &Path) -> Option<(&Path, std::fs::Metadata)> {
+    path.ancestors().find_map(|path| match path.metadata() {
+        Ok(metadata) => Some((path, metadata)),
+        Err(_) => None,
+    })
+}
+
+/// As whom the directories were tested.
+pub(super) fn user() -> String {
+    let id = geteuid().as_raw();
+    if id == 0 { "root".to_owned() } else { format!("user {id}") }
+}

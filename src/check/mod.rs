@@ -1,0 +1,57 @@
+//! Checks of a valid configuration against the machine and against what Cloudflare accepts: what
+//! `logpushd validate` reports beyond the configuration's own errors, and what `run` logs at its start.
+//!
+//! A check is a function from a [`Document`] to diagnostics that point into it. To add one, write the
+//! function and name it in [`at_start`], or in [`certificate::of_validate`] if the daemon already logs
+//! the same by itself. Checks only read: no check makes a file or opens a connection.
+
+mod certificate;
+mod datasets;
+mod directories;
+mod patterns;
+
+use tracing::warn;
+
+use crate::config::{Diagnostic, Document};
+
+/// Files of certificates and keys that cannot be used; the daemon would not start.
+pub fn errors(document: &Document) -> Vec<Diagnostic> {
+    certificate::errors(document)
+}
+
+/// What the operator should know before the daemon runs.
+pub fn warnings(document: &Document) -> Vec<Diagnostic> {
+    let mut warnings = at_start(document);
+    warnings.extend(certificate::of_validate(document));
+    warnings
+}
+
+/// The warnings that the daemon does not log on another occasion.
+fn at_start(document: &Document) -> Vec<Diagnostic> {
+    let checks: [fn(&Document) -> Vec<Diagnostic>; 5] = [
+        certificate::acme_port,
+        certificate::public_chain,
+        datasets::unknown,
+        directories::writable,
+        patterns::too_many_files,
+    ];
+    checks.iter().flat_map(|check| check(document)).collect()
+}
+
+/// Logs the warnings at the start of the daemon and after a reload.
+pub fn log_warnings(document: &Document) {
+    let problems = document.problems(at_start(document));
+    for warning in problems.diagnostics() {
+        let place = problems.place(warning);
+        let hint = warning.hint.as_deref().unwrap_or_default();
+        warn!(place, hint, "configuration: {}", warning.message);
+    }
+}
+
+/// For which user the permissions were tested.
+pub fn tested_as(_document: &Document) -> String {
+    directories::user()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use rustix::process::geteuid;
+
+use super::*;
+use crate::config;
+
+/// What the checks say about a configuration with these tables.
+fn said(dir: &Path, tables: &str) -> String {
+    let text =
+        format!("[server]\naddress = \"127.0.0.1:0\"\n[server.tls]\nself_signed = true\n{tables}");
+    let path = dir.join("logpushd.toml");
+    fs::write(&path, text).unwrap();
+    let document = config::read(&path).unwrap();
+    let text = document.problems(warnings(&document)).to_string();
+    text.replace(&format!("{}/", dir.display()), "")
+}
+
+const SOUND: &str = "[spool]\ndir = \"spool\"\n[endpoint.e]\npath = \"/{dataset}\"\nauth = \"none\"\n\
+                     [sink.s.file]\npath = \"out/{dataset}.ndjson\"\n";
+
+#[test]
+fn a_sound_configuration_has_no_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(said(dir.path(), SOUND), "");
+}
+
+#[test]
+fn a_dataset_that_cloudflare_does_not_have_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = said(
+        dir.path(),
+        "[spool]\ndir = \"spool\"\n[endpoint.e]\npath = \"/{dataset}\"\nauth = \"none\"\n\
+         [endpoint.f]\npath = \"/f\"\ndataset = \"firewall_event\"\nauth = \"none\"\n\
+         [endpoint.g]\npath = \"/g\"\ndataset = \"my_own\"\nauth = \"none\"\n\
+         [sink.s.file]\npath = \"out/x\"\ndatasets = [\"http_requests\", \"http_request\", \"my_own\"]\n",
+    );
+    assert!(
+        said.contains("logpushd.toml:12:11: warning: Cloudflare has no dataset `firewall_event`"),
+        "{said}"
+    );
+    assert!(
+        said.contains("logpushd.toml:20:30: warning: Cloudflare has no dataset `http_request`"),
+        "{said}"
+    );
+    assert!(said.contains("did you mean `http_requests`?"), "{said}");
+    assert_eq!(said.matches("warning").count(), 2, "{said}");
+}
+
+#[test]
+fn a_path_that_changes_every_second_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, expected) in [
+        ("%F", false),
+        ("%FT%H", false),
+        ("%H%M", false),
+        ("{dataset}", false),
+        ("%H%M%S", true),
+        ("%s", true),
+        ("%T", true),
+        ("%3f", true),
+    ] {
+        let said = said(dir.path(), &SOUND.replace("{dataset}.ndjson", path));
+        assert_eq!(
+            said.contains("11:8: warning: this path changes every second"),
+            expected,
+            "{path}: {said}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_a_warning() {
+    if geteuid().is_root() {
+        // Root may write anywhere. What root is told is tested in tests/it.
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let shut = dir.path().join("shut");
+    fs::create_dir(&shut).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o555)).unwrap();
+    let said =
+        said(dir.path(), &SOUND.replace("spool\"", "shut/spool\"").replace("out/", "shut/out/"));
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o755)).unwrap();
+    for part in
+        ["6:7: warning: user ", "cannot create `shut/spool` in `shut`", "11:8: warning: user "]
+    {
+        assert!(said.contains(part), "{part} not in {said}");
+    }
+}
+
+#[test]
+fn a_file_in_place_of_a_directory_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("spool"), "").unwrap();
+    fs::create_dir_all(dir.path().join("out/x")).unwrap();
+    let said = said(dir.path(), &SOUND.replace("{dataset}.ndjson", "x"));
+    assert!(said.contains("6:7: warning: `spool` is not a directory"), "{said}");
+    assert!(said.contains(": warning: `out/x` is a directory, not a file"), "{said}");
+}
+
+/// A certificate that an authority of this test signed.
+fn signed(dir: &Path, days: i64) {
+    let now = jiff::Timestamp::now().as_second();
+    let day = |days: i64| {
+        rcgen::date_time_ymd(1970, 1, 1)
+            + Duration::from_secs(u64::try_from(now + days * 86400).unwrap())
+    };
+    let mut params = rcgen::CertificateParams::new(vec!["ca".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, key);
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (day(-30), day(days));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = params.signed_by(&key, &issuer).unwrap().pem();
+    fs::write(dir.join("cert.pem"), pem + &authority).unwrap();
+    fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
+}
+
+fn said_of_certificate(dir: &Path, address: &str) -> String {
+    let path = dir.join("logpushd.toml");
+    let tls = "cert_file = \"cert.pem\"\nkey_file = \"key.pem\"";
+    fs::write(&path, format!("[server]\naddress = \"{address}\"\n[server.tls]\n{tls}\n{SOUND}"))
+        .unwrap();
+    let document = config::read(&path).unwrap();
+    document.problems(warnings(&document)).to_string()
+}
+
+#[test]
+fn a_certificate_that_cloudflare_refuses_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    signed(dir.path(), 60);
+    let said = said_of_certificate(dir.path(), "0.0.0.0:0");
+    assert!(said.contains("logpushd.toml:4:13: warning: no public authority vouches"), "{said}");
+    assert_eq!(said.matches("warning").count(), 1, "{said}");
+    // Behind a proxy on the same machine it is the proxy's certificate that counts.
+    assert_eq!(said_of_certificate(dir.path(), "127.0.0.1:0"), "");
+
+    signed(dir.path(), -1);
+    let said = said_of_certificate(dir.path(), "127.0.0.1:0");
+    assert!(said.contains("logpushd.toml:4:13: warning: the certificate has expired"), "{said}");
+}

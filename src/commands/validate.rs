@@ -1,0 +1,166 @@
+//! `logpushd validate`: checks a configuration, and prints what the daemon would do with it.
+
+use std::io::{self, Write};
+
+use crate::{
+    check,
+    config::{
+        Auth, Config, Diagnostic, Document, Endpoint, PathPattern, Problems, Protocol, Severity,
+        SinkConfig, SinkKind, SyslogTarget, format_bytes,
+    },
+    decode::Format,
+};
+
+/// What the checks found.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Errors and warnings; with `strict`, warnings are errors.
+    pub problems: Problems,
+    /// No problem is an error.
+    pub is_valid: bool,
+}
+
+/// Checks a configuration that could be read.
+pub fn check(document: &Document, strict: bool) -> Verdict {
+    let mut found = check::errors(document);
+    let is_usable = found.is_empty();
+    found.extend(check::warnings(document));
+    if strict {
+        for problem in &mut found {
+            problem.severity = Severity::Error;
+        }
+    }
+    let is_error = |problem: &Diagnostic| problem.severity == Severity::Error;
+    let is_valid = is_usable && !found.iter().any(is_error);
+    Verdict { problems: document.problems(found), is_valid }
+}
+
+/// Prints the addresses, endpoints, sinks and directories of a valid configuration.
+///
+/// # Errors
+/// Writing fails.
+pub fn summarize(document: &Document, warnings: &Problems, out: &mut dyn Write) -> io::Result<()> {
+    let config = &document.config;
+    let count = match warnings.diagnostics().len() {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        count => format!(", {count} warnings"),
+    };
+    writeln!(out, "{}: ok{count}", document.path().display())?;
+    for address in &config.server.addresses {
+        row(out, "listen", &format!("https://{address}, {}", certificate(config)))?;
+    }
+    for each in &config.endpoints {
+        row(out, &format!("endpoint {}", each.name), &endpoint(each))?;
+    }
+    for each in &config.sinks {
+        row(out, &format!("sink {}", each.name), &sink(each))?;
+    }
+    let spool = &config.spool;
+    let size = format_bytes(spool.max_bytes);
+    row(out, "spool", &format!("{}, up to {size}", spool.dir.display()))?;
+    let quarantine = &config.quarantine;
+    let size = format_bytes(quarantine.max_bytes);
+    row(out, "quarantine", &format!("{}, up to {size}", quarantine.dir.display()))?;
+    row(out, "admin", &format!("http://{}", config.admin.address))?;
+    row(out, "checked as", &check::tested_as(document))
+}
+
+fn row(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "  {label:<18} {text}")
+}
+
+fn certificate(config: &Config) -> String {
+    let tls = &config.server.tls;
+    match &tls.acme {
+        Some(acme) => format!("certificate for {} by ACME", acme.domains.join(", ")),
+        None => format!("certificate {}", tls.cert_file.display()),
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> String {
+    let Endpoint { protocol, path, format, auth, allow_from, sinks, .. } = endpoint;
+    let mut parts = vec![path.to_string()];
+    if let PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } = path {
+        parts.push(format!("dataset {dataset}"));
+    }
+    parts.push(match (protocol, format) {
+        (Protocol::SplunkHec, _) => "Splunk HEC".to_owned(),
+        (Protocol::Logpush, Format::Csv(_)) => "CSV".to_owned(),
+        (Protocol::Logpush, Format::Text) => "text".to_owned(),
+        (Protocol::Logpush, _) => "JSON".to_owned(),
+    });
+    parts.push(match auth {
+        Auth::Secret { header, file } => format!("{header} from {}", file.display()),
+        Auth::Token { file } => format!("token from {}", file.display()),
+        Auth::None => "no secret".to_owned(),
+    });
+    if !allow_from.is_empty() {
+        let networks: Vec<_> = allow_from.iter().map(ToString::to_string).collect();
+        parts.push(format!("from {}", networks.join(" ")));
+    }
+    format!("{} -> {}", parts.join(", "), sinks.join(", "))
+}
+
+fn sink(sink: &SinkConfig) -> String {
+    let target = match &sink.kind {
+        SinkKind::File(file) => file.path.clone(),
+        SinkKind::Stdout(_) => "standard output".to_owned(),
+        SinkKind::Syslog(syslog) => {
+            let targets: Vec<_> = syslog.targets.iter().map(SyslogTarget::to_string).collect();
+            format!("syslog {}", targets.join(", "))
+        }
+    };
+    match sink.choice.datasets.as_slice() {
+        [] => target,
+        datasets => format!("{target}, only {}", datasets.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config;
+
+    const CONFIG: &str = "[server]\naddress = \"127.0.0.1:0\"\n[server.tls]\nself_signed = true\n\
+        [endpoint.main]\npath = \"/logpush/{dataset}\"\nauth = \"none\"\n[spool]\ndir = \"spool\"\n\
+        [sink.a.file]\npath = \"out/{dataset}/%s\"\ndatasets = [\"http_requests\"]\n";
+
+    #[test]
+    fn strict_turns_warnings_into_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logpushd.toml");
+        fs::write(&path, CONFIG).unwrap();
+        let document = config::read(&path).unwrap();
+        let verdict = check(&document, false);
+        assert!(verdict.is_valid && !verdict.problems.is_empty());
+        assert!(verdict.problems.to_string().contains(":11:8: warning: "), "{}", verdict.problems);
+        let verdict = check(&document, true);
+        assert!(!verdict.is_valid);
+        assert!(!verdict.problems.to_string().contains("warning"), "{}", verdict.problems);
+    }
+
+    #[test]
+    fn the_summary_has_every_endpoint_sink_and_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logpushd.toml");
+        fs::write(&path, CONFIG).unwrap();
+        let document = config::read(&path).unwrap();
+        let mut out = Vec::new();
+        summarize(&document, &check(&document, false).problems, &mut out).unwrap();
+        let folder = dir.path().canonicalize().unwrap();
+        let said = String::from_utf8(out).unwrap().replace(folder.to_str().unwrap(), "DIR");
+        for line in [
+            ": ok, 1 warning\n",
+            "  listen             https://127.0.0.1:0, certificate DIR/fullchain.pem\n",
+            "  endpoint main      /logpush/{dataset}, JSON, no secret -> a\n",
+            "  sink a             DIR/out/{dataset}/%s, only http_requests\n",
+            "  spool              DIR/spool, up to 10 GiB\n",
+            "  quarantine         DIR/spool/quarantine, up to 1 GiB\n",
+        ] {
+            assert!(said.contains(line), "{line:?} not in {said}");
+        }
+    }
+}

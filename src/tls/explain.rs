@@ -1,0 +1,139 @@
+//! Failures of TLS in words that an operator can act on.
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
+
+/// What failed, in one line without a full stop.
+pub fn explain(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(error) => of_certificate(error),
+        Error::AlertReceived(alert) => of_alert(*alert),
+        Error::NoCertificatesPresented => "the other side showed no certificate".into(),
+        Error::PeerIncompatible(why) => {
+            format!("the other side offers nothing that we accept: {why:?}")
+        }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => "the other side does not speak TLS on this port".into(),
+        Error::NoApplicationProtocol => "the two sides have no protocol in common (ALPN)".into(),
+        Error::DecryptError => "a TLS record was damaged on its way".into(),
+        other => other.to_string(),
+    }
+}
+
+/// What to do about it on the side that verifies, if that is known.
+pub fn advice(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::InvalidCertificate(error) => advice_on_certificate(error),
+        Error::AlertReceived(alert) => advice_on_alert(*alert),
+        Error::NoCertificatesPresented => {
+            Some("give the other side a certificate that client_ca_file vouches for")
+        }
+        Error::PeerIncompatible(_) => Some("both sides need TLS 1.2 or 1.3"),
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => Some("check the port: it may be the one without TLS"),
+        _ => None,
+    }
+}
+
+fn of_certificate(error: &CertificateError) -> String {
+    use CertificateError as Of;
+    match error {
+        Of::BadEncoding => "the certificate cannot be read".into(),
+        // The context has times and names for people.
+        Of::ExpiredContext { .. } | Of::NotValidYetContext { .. } => error.to_string(),
+        Of::NotValidForNameContext { expected, presented } => format!(
+            "the certificate is not for {}, only for {}",
+            expected.to_str(),
+            match presented.as_slice() {
+                [] => "no name at all".to_owned(),
+                names => names.join(", "),
+            }
+        ),
+        Of::Expired => "the certificate has expired".into(),
+        Of::NotValidYet => "the certificate is not valid yet".into(),
+        Of::Revoked => "the certificate was revoked".into(),
+        Of::UnknownIssuer => "no trusted authority vouches for the certificate".into(),
+        Of::BadSignature => "the signature on the certificate is wrong".into(),
+        Of::NotValidForName => "the certificate is not for this server name".into(),
+        Of::InvalidPurpose | Of::InvalidPurposeContext { .. } => {
+            "the certificate is not meant for this use (extended key usage)".into()
+        }
+        Of::Other(other) => of_other(other),
+        other => other.to_string(),
+    }
+}
+
+/// What webpki says, and rustls has no variant for, is known by its text only.
+fn of_other(OtherError(error): &OtherError) -> String {
+    match error.to_string().as_str() {
+        "CaUsedAsEndEntity" => {
+            "the certificate is one of an authority, which may not be used for a server".into()
+        }
+        "EndEntityUsedAsCa" => "the certificate was signed by one that is not an authority".into(),
+        "UnsupportedCertVersion" => "the certificate is not X.509 version 3".into(),
+        other => format!("the certificate cannot be used: {other}"),
+    }
+}
+
+fn advice_on_certificate(error: &CertificateError) -> Option<&'static str> {
+    use CertificateError as Of;
+    Some(match error {
+        Of::Expired | Of::ExpiredContext { .. } => "renew it, and check the clock on both machines",
+        Of::NotValidYet | Of::NotValidYetContext { .. } => "check the clock on both machines",
+        Of::UnknownIssuer => {
+            "name the authority, or the certificate itself, in ca_file; or let the server send its intermediates"
+        }
+        Of::NotValidForName | Of::NotValidForNameContext { .. } => {
+            "connect by a name that is in the certificate, or set tls.server_name"
+        }
+        Of::InvalidPurpose | Of::InvalidPurposeContext { .. } => {
+            "have it issued with the extended key usage serverAuth for a server, clientAuth for a client"
+        }
+        Of::Other(OtherError(other)) if other.to_string() == "CaUsedAsEndEntity" => {
+            "list this very certificate in ca_file, or have a server certificate issued"
+        }
+        Of::BadEncoding | Of::BadSignature | Of::Other(_) => "have the certificate issued again",
+        _ => return None,
+    })
+}
+
+fn of_alert(alert: AlertDescription) -> String {
+    use AlertDescription as Of;
+    let why = match alert {
+        Of::UnknownCA => "the other side does not trust the authority of our certificate",
+        Of::CertificateExpired => "the other side says that our certificate has expired",
+        Of::CertificateRequired => "the other side wants a client certificate",
+        Of::BadCertificate | Of::CertificateUnknown | Of::UnsupportedCertificate => {
+            "the other side refuses our certificate"
+        }
+        Of::CertificateRevoked => "the other side says that our certificate was revoked",
+        Of::AccessDenied => "the other side denies access to our certificate",
+        Of::HandshakeFailure | Of::InsufficientSecurity => {
+            "the other side has no cipher or key type in common with us"
+        }
+        Of::ProtocolVersion => "the other side speaks no TLS version that we speak",
+        Of::UnrecognisedName => "the other side does not serve this name",
+        Of::NoApplicationProtocol => "the other side speaks neither HTTP/2 nor HTTP/1.1",
+        Of::InternalError => "the other side had an internal error",
+        Of::DecryptError => "the other side could not verify our handshake",
+        other => return format!("the other side ended the handshake with the alert {other:?}"),
+    };
+    why.to_owned()
+}
+
+fn advice_on_alert(alert: AlertDescription) -> Option<&'static str> {
+    use AlertDescription as Of;
+    Some(match alert {
+        Of::UnknownCA => {
+            "use a certificate that it trusts, and send the intermediates with it (fullchain.pem)"
+        }
+        Of::CertificateExpired => "renew our certificate",
+        Of::CertificateRequired => "set cert_file and key_file",
+        Of::BadCertificate | Of::CertificateUnknown | Of::UnsupportedCertificate => {
+            "its log says why; the usual reason is an authority that it does not trust"
+        }
+        Of::ProtocolVersion => "both sides need TLS 1.2 or 1.3",
+        _ => return None,
+    })
+}
