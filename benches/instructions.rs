@@ -24,7 +24,7 @@ use std::{
 use body::{LIMITS, PIECE_BYTES};
 use corpus::{Corpus, Shape};
 use logpushd::{
-    decode::{Decoder, Encoding},
+    decode::{Decoder, Edition, Encoding},
     spool::Spool,
 };
 
@@ -128,7 +128,9 @@ fn run(step: &str) {
     let spool = Spool::open(folder.path(), u64::MAX, std::time::Duration::ZERO).unwrap();
     match step {
         "inflate" | "inflate_small" => measured_inflate(&wire),
-        "read_again" => measured_decode(Decoder::again(1 << 20, Encoding::Gzip, 0), &wire),
+        "read_again" => {
+            measured_decode(Decoder::again(1 << 20, Encoding::Gzip, 0, Edition::First), &wire);
+        }
         "keep" => measured_keep(&spool, &wire),
         _ => measured_decode(Decoder::new(LIMITS, Encoding::Gzip), &wire),
     }

@@ -234,6 +234,7 @@ fn store(
         digest: Header::short_digest(&summary.digest),
         encoding: summary.encoding,
         format,
+        edition: summary.edition,
     };
     let Some(batch) = spool.commit(staging, header, gathered.blocks)? else {
         let Summary { records, rejected, .. } = *summary;

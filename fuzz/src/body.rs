@@ -18,6 +18,8 @@ const BLOCK_BYTES: usize = 256 * 1024;
 /// A block of rows, or of lines of text, has no more.
 const MAX_REJECTS: usize = 4096;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// What of a record that is too long is kept.
 const PREVIEW_BYTES: usize = 64 * 1024;
 
@@ -232,7 +234,8 @@ fn in_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piece: u
 fn check_again(limits: Limits, format: Format, wire: &[u8], blocks: &[Block], summary: &Summary) {
     let mut again = Vec::new();
     let mut decoder =
-        Decoder::again(limits.record_bytes, summary.encoding, summary.rejected).of(format);
+        Decoder::again(limits.record_bytes, summary.encoding, summary.rejected, summary.edition)
+            .of(format);
     for piece in wire.chunks(5000) {
         let pushed = decoder.push(piece, &mut |block| again.push(block));
         assert_eq!(pushed, Ok(()), "accepted before");
@@ -302,6 +305,12 @@ fn is_object(record: &[u8]) -> bool {
 
 /// The plainest reading of lines there is, against what came out.
 fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let start = body.trim_ascii_start();
+    if !start.get(..BLOCK_BYTES).unwrap_or(start).contains(&b'\n') {
+        // It may be read as one line of objects, of any length.
+        return;
+    }
     let (mut want, mut want_rejects, mut position) = (Vec::new(), Vec::new(), 0);
     for line in body.split(|byte| *byte == b'\n') {
         let record = line.strip_suffix(b"\r").unwrap_or(line);
@@ -318,11 +327,19 @@ fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
         } else if std::str::from_utf8(record).is_err() {
             RejectReason::NotUtf8
         } else if serde_json::from_slice::<&RawValue>(record).is_err() {
+            if let Some(objects) = objects(record) {
+                position += objects.len() as u64 - 1;
+                for object in objects {
+                    want.extend(as_one_line(object.as_bytes()));
+                    want.push(b'\n');
+                }
+                continue;
+            }
             RejectReason::NotJson
         } else if !is_object(record) {
             RejectReason::NotObject
         } else {
-            want.extend_from_slice(record);
+            want.extend(as_one_line(record));
             want.push(b'\n');
             continue;
         };
@@ -335,6 +352,29 @@ fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     assert_eq!(got, want_rejects);
 }
 
+/// The objects of a line that holds nothing else but commas between them.
+fn objects(line: &[u8]) -> Option<Vec<&str>> {
+    let text = std::str::from_utf8(line).ok()?;
+    let blank = |c: char| c.is_ascii_whitespace();
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut objects = Vec::new();
+    while !rest.is_empty() {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let value = values.next()?.ok()?.get();
+        if !value.starts_with('{') {
+            return None;
+        }
+        objects.push(value);
+        rest = rest.get(values.byte_offset()..)?.trim_start_matches([' ', '\t', '\r']);
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start_matches(blank);
+    }
+    Some(objects)
+}
+
+fn as_one_line(record: &[u8]) -> impl Iterator<Item = u8> {
+    record.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })
+}
+
 /// What somebody else finds in a body of objects one behind the other, against what came out.
 fn check_concatenated(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     let mut want = Vec::new();
@@ -343,9 +383,7 @@ fn check_concatenated(record_bytes: usize, body: &[u8], blocks: &[Block]) {
         if !value.starts_with('{') || value.len() > record_bytes {
             return;
         }
-        want.extend(
-            value.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }),
-        );
+        want.extend(as_one_line(value.as_bytes()));
         want.push(b'\n');
     }
     let got: Vec<u8> = blocks.iter().flat_map(|block| &block.bytes).copied().collect();

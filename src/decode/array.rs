@@ -10,7 +10,7 @@ use memchr::memchr3;
 
 use super::{
     BLOCK_BYTES, Block,
-    framing::{End, Overlong, Tally},
+    framing::{End, Overlong, Rules, Tally},
     record::{self, PREVIEW_BYTES, RejectReason, Trust},
 };
 
@@ -56,10 +56,10 @@ enum Place {
 }
 
 impl Array {
-    pub(super) fn new(record_bytes: usize, trust: Trust, wrapping: Wrapping) -> Self {
+    pub(super) fn new(rules: Rules, wrapping: Wrapping) -> Self {
         Self {
-            record_bytes,
-            trust,
+            record_bytes: rules.record_bytes,
+            trust: rules.trust,
             wrapping,
             place: Place::Between,
             depth: 0,

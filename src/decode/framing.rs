@@ -6,11 +6,16 @@
 use super::{
     BLOCK_BYTES, Block, Limits,
     array::{Array, Wrapping},
+    edition::Edition,
     format::Format,
+    json,
     lines::Lines,
     record::{PREVIEW_BYTES, Reject, RejectReason, Trust},
     rows::Rows,
 };
+
+/// What some editors and Windows programs write before text in UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// An envelope's key is looked for in this many bytes.
 const MAX_ENVELOPE_BYTES: usize = 1024;
@@ -21,10 +26,23 @@ const MAX_ENVELOPE_BYTES: usize = 1024;
 /// depend on the pieces that came in.
 pub(super) struct Framer {
     limits: Limits,
-    trust: Trust,
+    rules: Rules,
     buffer: Vec<u8>,
     mode: Mode,
+    /// Nothing has been cut off yet.
+    at_start: bool,
     tally: Tally,
+}
+
+/// How records are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) record_bytes: usize,
+    pub(super) trust: Trust,
+    pub(super) edition: Edition,
+    /// Only shorter lines may hold several objects. It is the limit on a record that the body was
+    /// received under, so that a body that is read under a higher one has the same positions.
+    pub(super) split_bytes: usize,
 }
 
 enum Mode {
@@ -37,7 +55,22 @@ enum Mode {
 
 impl Framer {
     pub(super) fn new(limits: Limits, trust: Trust) -> Self {
-        Self { limits, trust, buffer: Vec::new(), mode: Mode::Unknown, tally: Tally::default() }
+        let record_bytes = limits.record_bytes;
+        let edition = Edition::Second;
+        let rules = Rules { record_bytes, trust, edition, split_bytes: record_bytes };
+        let (buffer, mode, tally) = (Vec::new(), Mode::Unknown, Tally::default());
+        Self { limits, rules, buffer, mode, at_start: true, tally }
+    }
+
+    /// The same with the rules of `edition`; before [`Framer::of`].
+    pub(super) fn under(self, edition: Edition) -> Self {
+        Self { rules: Rules { edition, ..self.rules }, ..self }
+    }
+
+    /// The same with another limit on a record; before [`Framer::of`].
+    pub(super) fn taking(self, record_bytes: usize) -> Self {
+        let limits = Limits { record_bytes, ..self.limits };
+        Self { limits, rules: Rules { record_bytes, ..self.rules }, ..self }
     }
 
     /// The same for records of another form.
@@ -46,10 +79,12 @@ impl Framer {
             Format::Json => Mode::Unknown,
             // There, `events` is the name of a field like any other, and no envelope.
             Format::Concatenated => {
-                let array = Array::new(self.limits.record_bytes, self.trust, Wrapping::Unopened);
+                let array = Array::new(self.rules, Wrapping::Unopened);
                 Mode::Array(array)
             }
-            Format::Csv(delimiter) => Mode::Rows(Rows::cells(self.limits, delimiter)),
+            Format::Csv(delimiter) => {
+                Mode::Rows(Rows::cells(self.limits, delimiter, self.rules.edition))
+            }
             Format::Text => Mode::Rows(Rows::text(self.limits)),
         };
         Self { mode, ..self }
@@ -81,15 +116,28 @@ impl Framer {
     }
 
     fn frame(&mut self, end: End, out: &mut dyn FnMut(Block)) {
-        let record_bytes = self.limits.record_bytes;
+        if std::mem::take(&mut self.at_start)
+            && self.rules.edition == Edition::Second
+            && !matches!(self.mode, Mode::Rows(_))
+            && self.buffer.starts_with(BYTE_ORDER_MARK)
+        {
+            self.buffer.drain(..BYTE_ORDER_MARK.len());
+            self.tally.edition = Edition::Second;
+        }
+        let rules = self.rules;
         loop {
             match &mut self.mode {
                 Mode::Unknown => {
                     let opening = Opening::of(&self.buffer);
-                    let array =
-                        |wrapping| Mode::Array(Array::new(record_bytes, self.trust, wrapping));
+                    let array = |wrapping| Mode::Array(Array::new(rules, wrapping));
                     self.mode = match opening {
-                        Opening::Lines => Mode::Lines(Lines::new(record_bytes, self.trust)),
+                        Opening::Lines
+                            if rules.edition == Edition::Second && is_one_line(&self.buffer) =>
+                        {
+                            self.tally.edition = Edition::Second;
+                            array(Wrapping::None)
+                        }
+                        Opening::Lines => Mode::Lines(Lines::new(rules)),
                         Opening::Array { .. } => array(Wrapping::Bare),
                         Opening::Envelope { .. } => array(Wrapping::Envelope),
                     };
@@ -110,7 +158,7 @@ impl Framer {
                         return;
                     }
                     // The array is closed: what follows it is read as lines.
-                    self.mode = Mode::Lines(Lines::new(record_bytes, self.trust));
+                    self.mode = Mode::Lines(Lines::new(rules));
                     if end == End::More && self.buffer.len() < self.buffer.capacity() {
                         return;
                     }
@@ -134,6 +182,8 @@ pub(super) struct Tally {
     pub(super) rejected: u64,
     /// Bytes that were made of rows and of lines of text. What passes through as it came is not made.
     pub(super) made_bytes: u64,
+    /// The first edition whose rules read the body like this.
+    pub(super) edition: Edition,
 }
 
 impl Tally {
@@ -201,6 +251,19 @@ impl Opening {
             _ => Self::Lines,
         }
     }
+}
+
+/// Whether a body that begins like this has objects one behind the other and no line ends: that of a
+/// job whose `record_suffix` has none. Such a body can be longer than any limit on a line.
+fn is_one_line(body: &[u8]) -> bool {
+    let body = body.trim_ascii_start();
+    body.first() == Some(&b'{')
+        && memchr::memchr(b'\n', body).is_none()
+        && json::first(body).is_some_and(|(_, end)| {
+            let rest = body.get(end..).unwrap_or_default();
+            let next = rest.strip_prefix(b",").unwrap_or(rest).trim_ascii_start();
+            next.first() == Some(&b'{')
+        })
 }
 
 /// The length of `{"key":[`, if `head` opens an envelope rather than a record whose first field is

@@ -12,6 +12,13 @@ pub(super) enum Kind {
 
 /// Looks at all of `text`, whose UTF-8 is the caller's matter. `None` if it is no JSON value.
 pub(super) fn kind(text: &[u8]) -> Option<Kind> {
+    let (kind, end) = first(text)?;
+    (end == text.len()).then_some(kind)
+}
+
+/// Looks at the JSON value that `text` begins with, and returns where it and the white space after it
+/// end. `None` if `text` does not begin with one.
+pub(super) fn first(text: &[u8]) -> Option<(Kind, usize)> {
     let mut open = Open::default();
     let mut at = blank(text, 0);
     let kind = if text.get(at) == Some(&b'{') { Kind::Object } else { Kind::Other };
@@ -47,7 +54,7 @@ pub(super) fn kind(text: &[u8]) -> Option<Kind> {
             at = blank(text, at);
             let next = text.get(at);
             match (open.last(), next) {
-                (None, None) => return Some(kind),
+                (None, _) => return Some((kind, at)),
                 (Some(Container::Object), Some(b',')) => {
                     at = member(text, blank(text, at + 1))?;
                     break;

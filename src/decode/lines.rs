@@ -1,23 +1,28 @@
 //! Records as lines: LF or CRLF, with or without the last one, blank ones left out.
+//!
+//! A line may hold several objects, one behind the other or with a comma between, if nothing else is in it.
+//! A CR within a record is white space of JSON, and becomes a space: some readers take it for a line end, and what
+//! follows it for a record.
 
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::{
     BLOCK_BYTES, Block,
-    framing::{End, Overlong, Tally},
+    edition::Edition,
+    framing::{BYTE_ORDER_MARK, End, Overlong, Rules, Tally},
+    json::{self, Kind},
     record::{self, RejectReason, Trust},
 };
 
 /// Cuts lines off a buffer.
 pub(super) struct Lines {
-    record_bytes: usize,
-    trust: Trust,
+    rules: Rules,
     overlong: Option<Overlong>,
 }
 
 impl Lines {
-    pub(super) fn new(record_bytes: usize, trust: Trust) -> Self {
-        Self { record_bytes, trust, overlong: None }
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, overlong: None }
     }
 
     /// Hands over the whole lines of `buffer`, leaves the last part of one in it, and room behind.
@@ -55,7 +60,7 @@ impl Lines {
                 out(self.block(whole, tally));
             }
             // One more than the limit may be the CR of a CRLF.
-            None if buffer.len() > self.record_bytes + 1 => {
+            None if buffer.len() > self.rules.record_bytes + 1 => {
                 self.overlong = Some(Overlong::new(buffer));
                 buffer.clear();
             }
@@ -67,11 +72,12 @@ impl Lines {
     /// Checks whole lines. The bytes are kept where they are unless some of them must go.
     fn block(&self, lines: Vec<u8>, tally: &mut Tally) -> Block {
         // One pass over the block is cheaper than one over each line.
-        let check: fn(&[u8]) -> _ = match self.trust {
+        let check: fn(&[u8]) -> _ = match self.rules.trust {
             Trust::Passed => |_| Ok(()),
             Trust::Nothing if std::str::from_utf8(&lines).is_ok() => record::check_json,
             Trust::Nothing => record::check,
         };
+        let may_have_cr = self.rules.edition == Edition::Second && memchr(b'\r', &lines).is_some();
         let mut block = Block::default();
         let mut kept = 0;
         let mut rebuilt: Option<Vec<u8>> = None;
@@ -89,20 +95,36 @@ impl Lines {
                 _ => self.check(record, check),
             };
             if let Err(reason) = verdict {
+                if reason != RejectReason::TooLong && self.is_several(record) {
+                    tally.edition = Edition::Second;
+                    let rebuilt = rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+                    for object in Objects::of(record).flatten() {
+                        tally.records += 1;
+                        block.records += 1;
+                        push_line(object, rebuilt);
+                    }
+                    continue;
+                }
                 block.rejects.push(tally.reject(reason, record, record.len() as u64));
                 rebuilt.get_or_insert_with(|| prefix(&lines, kept));
                 continue;
             }
             tally.records += 1;
             block.records += 1;
-            if rebuilt.is_none() && record.len() == line.len() {
+            let has_cr = may_have_cr && memchr(b'\r', record).is_some();
+            if rebuilt.is_none() && record.len() == line.len() && !has_cr {
                 kept = at + 1;
                 continue;
             }
             debug_assert!(rebuilt.is_some() || kept == line_start, "a gap before the first change");
             let rebuilt = rebuilt.get_or_insert_with(|| prefix(&lines, kept));
-            rebuilt.extend_from_slice(record);
-            rebuilt.push(b'\n');
+            if has_cr {
+                tally.edition = Edition::Second;
+                push_line(record, rebuilt);
+            } else {
+                rebuilt.extend_from_slice(record);
+                rebuilt.push(b'\n');
+            }
         }
         block.bytes = rebuilt.unwrap_or(lines);
         block
@@ -113,8 +135,56 @@ impl Lines {
         record: &[u8],
         check: fn(&[u8]) -> Result<(), RejectReason>,
     ) -> Result<(), RejectReason> {
-        if record.len() > self.record_bytes { Err(RejectReason::TooLong) } else { check(record) }
+        if record.len() > self.rules.record_bytes {
+            Err(RejectReason::TooLong)
+        } else {
+            check(record)
+        }
     }
+
+    /// Whether a line that is no record holds nothing but objects.
+    fn is_several(&self, line: &[u8]) -> bool {
+        self.rules.edition == Edition::Second
+            && line.len() <= self.rules.split_bytes
+            && std::str::from_utf8(line).is_ok()
+            && Objects::of(line).all(|object| object.is_some())
+    }
+}
+
+/// The objects of a line; `None`, and nothing after it, where there is something else.
+struct Objects<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Objects<'a> {
+    fn of(line: &'a [u8]) -> Self {
+        Self { rest: line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) }
+    }
+}
+
+impl<'a> Iterator for Objects<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let rest = std::mem::take(&mut self.rest);
+        let Some((Kind::Object, end)) = json::first(rest) else { return Some(None) };
+        let (object, rest) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+        self.rest = rest.strip_prefix(b",").unwrap_or(rest).trim_ascii_start();
+        Some(Some(object.trim_ascii()))
+    }
+}
+
+/// Appends a record as one line, for readers too that end lines at a CR.
+fn push_line(record: &[u8], out: &mut Vec<u8>) {
+    let from = out.len();
+    out.extend_from_slice(record);
+    for byte in out.iter_mut().skip(from).filter(|byte| **byte == b'\r') {
+        *byte = b' ';
+    }
+    out.push(b'\n');
 }
 
 fn prefix(lines: &[u8], kept: usize) -> Vec<u8> {

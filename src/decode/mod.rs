@@ -6,6 +6,7 @@
 //! on that.
 
 mod array;
+mod edition;
 mod format;
 mod framing;
 mod gunzip;
@@ -17,6 +18,7 @@ mod record;
 mod rows;
 
 pub use self::{
+    edition::Edition,
     format::{Delimiter, Format, MAX_NAMES_BYTES, before},
     inflate::Inflate,
     record::{Reject, RejectReason},
@@ -89,6 +91,8 @@ pub struct Summary {
     pub destination_check: bool,
     /// Whether the bytes were gzip.
     pub encoding: Encoding,
+    /// The first edition of the rules that reads the body like this.
+    pub edition: Edition,
 }
 
 /// Why a whole body cannot be read.
@@ -171,19 +175,32 @@ impl Decoder {
         }
     }
 
-    /// For a body that was accepted before, with the limit on a record that it was accepted under
-    /// and the number of its rejects.
+    /// For a body that was accepted before, with the limit on a record and the rules that it was accepted
+    /// under, and the number of its rejects.
     ///
     /// Where there were none, records are told apart but not checked again: that they are the same
     /// is what gzip's checksum says, at the latest at the end.
-    pub fn again(record_bytes: usize, encoding: Encoding, rejected: u64) -> Self {
+    pub fn again(record_bytes: usize, encoding: Encoding, rejected: u64, edition: Edition) -> Self {
         let limits = Limits { inflated_bytes: u64::MAX, record_bytes };
-        let trust = match (encoding, rejected) {
-            (Encoding::Gzip, 0) => Trust::Passed,
+        let trust = match (encoding, rejected, edition) {
+            (Encoding::Gzip, 0, Edition::First) => Trust::Passed,
             _ => Trust::Nothing,
         };
-        let framer = Framer::new(limits, trust);
+        let framer = Framer::new(limits, trust).under(edition);
         Self { hasher: None, framer, ..Self::new(limits, encoding) }
+    }
+
+    /// The same under the rules of another edition; before [`Decoder::of`].
+    #[must_use]
+    pub fn under(self, edition: Edition) -> Self {
+        Self { framer: self.framer.under(edition), ..self }
+    }
+
+    /// The same with a higher limit on a record than the body was accepted under: what was too long for that
+    /// one comes out as a record, and all others have the same positions. Before [`Decoder::of`].
+    #[must_use]
+    pub fn taking(self, record_bytes: usize) -> Self {
+        Self { framer: self.framer.taking(record_bytes), ..self }
     }
 
     /// The same for records of another form; before anything is pushed.
@@ -271,7 +288,7 @@ impl Decoder {
             }
             Source::Identity | Source::Sniff { .. } => Encoding::Identity,
         };
-        let Tally { records, rejected, made_bytes } = self.framer.finish(out);
+        let Tally { records, rejected, made_bytes, edition } = self.framer.finish(out);
         self.limits.check(made_bytes, Excess::Records)?;
         let sent = self.head.get(self.added_bytes..).unwrap_or_default();
         Ok(Summary {
@@ -281,6 +298,7 @@ impl Decoder {
             digest: self.hasher.map_or([0; 32], |hasher| *hasher.finalize().as_bytes()),
             destination_check: probe::is_destination_check(sent),
             encoding,
+            edition,
         })
     }
 }
@@ -292,7 +310,8 @@ fn sniff(declared: Encoding, first: &[u8]) -> Result<Source, DecodeError> {
     }
     // Not a byte more than there always is: the first piece may be of any length.
     let head = first.get(..gunzip::MAGIC.len()).unwrap_or(first);
-    let text = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b't'));
+    let text = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b't'))
+        || framing::BYTE_ORDER_MARK.starts_with(head);
     match declared {
         Encoding::Gzip if !text => Err(not_gzip()),
         Encoding::Gzip | Encoding::Identity => Ok(Source::Identity),

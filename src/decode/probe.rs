@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use super::framing::BYTE_ORDER_MARK;
+
 /// A longer body is no check. The longest shape known has 45 bytes.
 pub(super) const MAX_BYTES: usize = 1024;
 
@@ -19,7 +21,7 @@ pub(super) fn is_destination_check(body: &[u8]) -> bool {
     if body.len() > MAX_BYTES {
         return false;
     }
-    let body = body.trim_ascii();
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii();
     if body == b"test" || body == b"tests" {
         return true;
     }

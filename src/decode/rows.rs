@@ -11,8 +11,9 @@ use serde::de::IgnoredAny;
 
 use super::{
     BLOCK_BYTES, Block, Limits,
+    edition::Edition,
     format::{Delimiter, MAX_NAMES_BYTES},
-    framing::{End, Overlong, Tally},
+    framing::{BYTE_ORDER_MARK, End, Overlong, Tally},
     record::RejectReason,
 };
 
@@ -27,6 +28,7 @@ pub(super) struct Rows {
     overlong: Option<Overlong>,
     /// Nothing but blank lines so far.
     at_start: bool,
+    edition: Edition,
 }
 
 enum Form {
@@ -36,6 +38,8 @@ enum Form {
         /// The names of the columns, once they were read: in quotes, with a colon behind. None if
         /// they could not be read: then there is no record.
         names: Option<Vec<Vec<u8>>>,
+        /// No row has come after the names, so the next may repeat them.
+        at_first: bool,
     },
 }
 
@@ -57,15 +61,16 @@ enum Found {
 
 impl Rows {
     pub(super) fn text(limits: Limits) -> Self {
-        Self::new(limits, Form::Text)
+        Self::new(limits, Form::Text, Edition::First)
     }
 
-    pub(super) fn cells(limits: Limits, delimiter: Delimiter) -> Self {
-        Self::new(limits, Form::Cells { delimiter: delimiter.byte(), names: None })
+    pub(super) fn cells(limits: Limits, delimiter: Delimiter, edition: Edition) -> Self {
+        let form = Form::Cells { delimiter: delimiter.byte(), names: None, at_first: false };
+        Self::new(limits, form, edition)
     }
 
-    fn new(limits: Limits, form: Form) -> Self {
-        Self { limits, form, scan: Scan::default(), overlong: None, at_start: true }
+    fn new(limits: Limits, form: Form, edition: Edition) -> Self {
+        Self { limits, form, scan: Scan::default(), overlong: None, at_start: true, edition }
     }
 
     /// Hands over the whole rows of `buffer`, leaves the last part of one in it, and room behind. It
@@ -162,7 +167,7 @@ impl Rows {
 
     /// Quotes open where a cell begins, and nowhere else.
     fn quote(&mut self, rest: &[u8], at: usize) {
-        let Form::Cells { delimiter, .. } = self.form else { return };
+        let Form::Cells { delimiter, at_first, .. } = self.form else { return };
         let scan = &mut self.scan;
         if scan.in_quotes {
             scan.in_quotes = false;
@@ -172,18 +177,37 @@ impl Rows {
         let before = at.checked_sub(1);
         let is_doubled = before.is_some() && before == scan.closed;
         let begins = before.is_none_or(|before| rest.get(before) == Some(&delimiter));
-        let behind_mark = self.at_start && rest.get(..at) == Some(BYTE_ORDER_MARK);
+        let may_have_mark = self.at_start || (at_first && self.edition == Edition::Second);
+        let behind_mark = may_have_mark && rest.get(..at) == Some(BYTE_ORDER_MARK);
         scan.in_quotes = is_doubled || begins || behind_mark;
     }
 
     fn take(&mut self, row: &[u8], block: &mut Block, tally: &mut Tally) {
         let row = row.strip_suffix(b"\r").unwrap_or(row);
-        let bare =
+        let mut bare =
             if self.at_start { row.strip_prefix(BYTE_ORDER_MARK).unwrap_or(row) } else { row };
         if bare.trim_ascii().is_empty() {
             return;
         }
         self.at_start = false;
+        if let Form::Cells { delimiter, names: Some(names), at_first } = &mut self.form
+            && std::mem::take(at_first)
+            && self.edition == Edition::Second
+        {
+            let after_mark = bare.strip_prefix(BYTE_ORDER_MARK);
+            if after_mark.is_some() {
+                tally.edition = Edition::Second;
+            }
+            bare = after_mark.unwrap_or(bare);
+            if bare.trim_ascii().is_empty() {
+                *at_first = true;
+                return;
+            }
+            if repeats(names, bare, char::from(*delimiter)) {
+                tally.edition = Edition::Second;
+                return;
+            }
+        }
         let before = block.bytes.len();
         let made = self.record(bare, &mut block.bytes);
         // Of rejects, too, since it is work.
@@ -213,7 +237,7 @@ impl Rows {
             std::str::from_utf8(row).map_err(|_| RejectReason::NotUtf8)
         };
         let mut record = Bounded { end: out.len().saturating_add(record_bytes), out };
-        let Form::Cells { delimiter, names } = &mut self.form else {
+        let Form::Cells { delimiter, names, at_first } = &mut self.form else {
             let text = text?;
             record.push(b"{\"message\":")?;
             record.string(text)?;
@@ -224,6 +248,7 @@ impl Rows {
         let Some(names) = names else {
             *names = Some(Vec::new());
             *names = Some(self::names(text?, delimiter)?);
+            *at_first = true;
             return Ok(Made::Names);
         };
         let mut rest = Some(text?);
@@ -242,8 +267,6 @@ impl Rows {
         if rest.is_some() { Err(RejectReason::NotCsv) } else { Ok(Made::Record) }
     }
 }
-
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What a row was made into.
 enum Made {
@@ -301,6 +324,12 @@ fn names(row: &str, delimiter: char) -> Result<Vec<Vec<u8>>, RejectReason> {
         names.push(name);
     }
     Ok(names)
+}
+
+/// Whether a row names the same columns.
+fn repeats(names: &[Vec<u8>], row: &[u8], delimiter: char) -> bool {
+    let text = std::str::from_utf8(row).ok().filter(|text| text.len() <= MAX_NAMES_BYTES);
+    text.is_some_and(|text| self::names(text, delimiter).is_ok_and(|found| found == names))
 }
 
 /// A cell whose first quote is gone, and what is behind its last one. `None` if it has no last one.

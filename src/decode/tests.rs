@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod concatenated;
+mod editions;
 
 const LIMITS: Limits = Limits { inflated_bytes: 64 << 20, record_bytes: 1 << 20 };
 
@@ -279,7 +280,7 @@ proptest! {
                 again.bytes.extend(next.bytes);
                 again.rejects.extend(next.rejects);
             };
-            let mut decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected);
+            let mut decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected, summary.edition);
             decoder.push(&wire, &mut gather).unwrap();
             decoder.finish(&mut gather).unwrap();
             prop_assert_eq!(block.bytes, again.bytes);

@@ -4,11 +4,12 @@
 //! `0000000000000042.1763755200123456.push.http_requests.5000.0.8388608.HEX.json.gz`. No field can
 //! hold a dot. The limit on a record stands in it because it decides which records are rejected:
 //! the batch must read the same after the config has changed. So does the format; the columns of CSV
-//! stand in the file's first row.
+//! stand in the file's first row. A batch that the first edition of the rules would read otherwise has the
+//! number of its edition behind the format, as in `json2`.
 
 use jiff::Timestamp;
 
-use crate::decode::{Delimiter, Encoding, Format};
+use crate::decode::{Delimiter, Edition, Encoding, Format};
 
 /// What a file's name ends with, before `.gz`.
 const ENDINGS: [(Format, &str); 7] = [
@@ -20,6 +21,9 @@ const ENDINGS: [(Format, &str); 7] = [
     (Format::Csv(Delimiter::Tab), "tsv"),
     (Format::Csv(Delimiter::Pipe), "psv"),
 ];
+
+/// What follows the ending, by the edition of the rules.
+const EDITIONS: [(Edition, &str); 2] = [(Edition::First, ""), (Edition::Second, "2")];
 
 /// One upload that was accepted. The order of batches is the order of their commits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -51,6 +55,8 @@ pub struct Header {
     pub encoding: Encoding,
     /// The form of the records in them.
     pub format: Format,
+    /// The edition of the rules that it is read under.
+    pub edition: Edition,
 }
 
 impl Batch {
@@ -66,7 +72,10 @@ impl Batch {
             digest,
             encoding,
             format,
+            edition,
         } = &self.header;
+        let edition = EDITIONS.iter().find(|(named, _)| named == edition);
+        let edition = edition.map_or("", |(_, digit)| digit);
         let ending = ENDINGS.iter().find(|(named, _)| named == format);
         let ending = ending.map_or("json", |(_, ending)| ending);
         let gz = match encoding {
@@ -74,7 +83,7 @@ impl Batch {
             Encoding::Identity => "",
         };
         format!(
-            "{:016}.{}.{endpoint}.{dataset}.{records}.{rejected}.{record_limit}.{digest:032x}.{ending}{gz}",
+            "{:016}.{}.{endpoint}.{dataset}.{records}.{rejected}.{record_limit}.{digest:032x}.{ending}{edition}{gz}",
             self.sequence,
             received.as_microsecond(),
         )
@@ -89,8 +98,11 @@ impl Batch {
                 Some(ending) => (ending, Encoding::Gzip),
                 None => (ending, Encoding::Identity),
             };
-            let (format, _) = ENDINGS.iter().find(|(_, known)| *known == ending)?;
-            Some((encoding, *format))
+            EDITIONS.iter().find_map(|(edition, digit)| {
+                let ending = ending.strip_suffix(digit)?;
+                let (format, _) = ENDINGS.iter().find(|(_, known)| *known == ending)?;
+                Some((encoding, *format, *edition))
+            })
         };
         let sequence = next()?.parse().ok()?;
         let received = Timestamp::from_microsecond(next()?.parse().ok()?).ok()?;
@@ -98,7 +110,7 @@ impl Batch {
         let (records, rejected) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let record_limit = next()?.parse().ok()?;
         let digest = u128::from_str_radix(next()?, 16).ok()?;
-        let (encoding, format) = read_ending(next()?)?;
+        let (encoding, format, edition) = read_ending(next()?)?;
         let header = Header {
             received,
             endpoint,
@@ -109,6 +121,7 @@ impl Batch {
             digest,
             encoding,
             format,
+            edition,
         };
         let batch = Self { sequence, header };
         // One spelling a batch: "+1" and "01" are somebody else's files.
@@ -142,6 +155,7 @@ mod tests {
             digest in any::<u128>(),
             gzip in any::<bool>(),
             format in prop::sample::select(ENDINGS.map(|(format, _)| format).to_vec()),
+            edition in prop::sample::select(EDITIONS.map(|(edition, _)| edition).to_vec()),
         ) {
             let batch = Batch {
                 sequence,
@@ -155,6 +169,7 @@ mod tests {
                     digest,
                     encoding: if gzip { Encoding::Gzip } else { Encoding::Identity },
                     format,
+                    edition,
                 },
             };
             let name = batch.file_name();
@@ -181,6 +196,7 @@ mod tests {
                 digest: 0xab,
                 encoding: Encoding::Gzip,
                 format: Format::Json,
+                edition: Edition::First,
             };
             Batch { sequence, header }.file_name()
         };

@@ -140,7 +140,8 @@ impl Spool {
         let path = self.path(&entry.batch);
         let header = &entry.batch.header;
         let decoder =
-            Decoder::again(header.record_limit, header.encoding, header.rejected).of(header.format);
+            Decoder::again(header.record_limit, header.encoding, header.rejected, header.edition)
+                .of(header.format);
         decode_file(&path, decoder, take).map(drop)
     }
 

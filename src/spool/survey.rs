@@ -94,7 +94,7 @@ impl Survey {
         let path = self.batches().join(batch.file_name());
         let header = &batch.header;
         let limits = Limits { inflated_bytes: u64::MAX, record_bytes: header.record_limit };
-        let decoder = Decoder::new(limits, header.encoding).of(header.format);
+        let decoder = Decoder::new(limits, header.encoding).under(header.edition).of(header.format);
         match decode_file(&path, decoder, &mut |_| Ok::<_, Infallible>(())) {
             Ok(summary) => match difference(header, &summary) {
                 Some(what) => Condition::Damaged(what),
@@ -153,6 +153,7 @@ mod tests {
             digest: Header::short_digest(digest.as_bytes()),
             encoding,
             format: crate::decode::Format::Json,
+            edition: crate::decode::Edition::First,
         }
     }
 

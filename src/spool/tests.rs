@@ -31,6 +31,7 @@ pub(super) fn header(records: u64) -> Header {
         digest: DIGESTS.fetch_add(1, Ordering::Relaxed).into(),
         encoding: Encoding::Identity,
         format: crate::decode::Format::Json,
+        edition: crate::decode::Edition::First,
     }
 }
 

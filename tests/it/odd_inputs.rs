@@ -96,6 +96,17 @@ fn odd_inputs() -> Vec<Odd> {
             b"\n{\"a\":1}\n\n\r\n{\"b\":\"\xc3\xa9\"}\n \t\n{\"c\":[1,{}]}\n\n",
             GOOD,
         ),
+        Odd::whole("byte_order_mark", "\u{feff}{\"a\":1}\n{\"b\":2}\n", "{\"a\":1}\n{\"b\":2}\n"),
+        Odd::whole(
+            "several_in_a_line",
+            "{\"a\":1}{\"b\":2}\n{\"c\":3}\n",
+            "{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n",
+        ),
+        Odd::whole(
+            "cr_in_a_record",
+            "{\"x\":[\r{\"forged\":\"record\"}\r]}\n",
+            "{\"x\":[ {\"forged\":\"record\"} ]}\n",
+        ),
         Odd::whole("bad_line", "{\"a\":1}\n{\"cut\":\n{\"b\":2}\n", "{\"a\":1}\n{\"b\":2}\n")
             .but_for("not_json", json!("{\"cut\":")),
         Odd::whole(

@@ -133,8 +133,11 @@ fn take_whole(
     let limit = usize::try_from(longest.max(config.limits.max_record_bytes)).unwrap_or(usize::MAX);
     let file = config.quarantine.dir.join(quarantine::BODIES).join(body);
     let mut position = 0;
+    let header = &batch.header;
     let decoder =
-        Decoder::again(limit, batch.header.encoding, batch.header.rejected).of(batch.header.format);
+        Decoder::again(header.record_limit, header.encoding, header.rejected, header.edition)
+            .taking(limit)
+            .of(header.format);
     let read = decode_file(&file, decoder, &mut |block| {
         let mut outcome = Ok(());
         each_record(block, &mut position, &mut |position, record| {
@@ -185,7 +188,7 @@ mod tests {
     use super::*;
     use crate::{
         commands::replay::tests::Folder,
-        decode::{Encoding, Format},
+        decode::{Edition, Encoding, Format},
         spool::Header,
     };
 
@@ -235,6 +238,7 @@ mod tests {
             digest: 1,
             encoding: Encoding::Identity,
             format: Format::Json,
+            edition: Edition::First,
         };
         let body = Batch { sequence: 1, header }.file_name();
         let long = |c: &str| format!("{{\"a\":\"{}\"}}", c.repeat(100_000));

@@ -3,7 +3,7 @@
 use super::{
     super::{
         array::{Array, Wrapping},
-        framing::{End, Tally},
+        framing::{End, Rules, Tally},
     },
     *,
 };
@@ -72,7 +72,10 @@ fn what_is_no_object_goes_alone() {
 #[test]
 fn a_buffer_full_of_tiny_things_is_read_without_moving_it() {
     for tiny in ["[]", "[\n]", "{}", "[{}]", "{}[]", "[{},{}]", "}", "]", ",", "1\n", "\"\n", " "] {
-        let mut array = Array::new(1 << 20, Trust::Nothing, Wrapping::Unopened);
+        let record_bytes = 1 << 20;
+        let (trust, edition) = (Trust::Nothing, Edition::Second);
+        let rules = Rules { record_bytes, trust, edition, split_bytes: record_bytes };
+        let mut array = Array::new(rules, Wrapping::Unopened);
         let mut buffer = tiny.repeat(1000).into_bytes();
         let closed = array.frame(&mut buffer, End::More, &mut Tally::default(), &mut |_| {});
         assert!(!closed && buffer.is_empty(), "{tiny:?}");
@@ -204,7 +207,7 @@ proptest! {
                 again.bytes.extend(next.bytes);
                 again.rejects.extend(next.rejects);
             };
-            let decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected);
+            let decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected, summary.edition);
             let mut decoder = decoder.of(Format::Concatenated);
             decoder.push(&wire, &mut gather).unwrap();
             decoder.finish(&mut gather).unwrap();

@@ -130,6 +130,7 @@ mod tests {
             digest: 7,
             encoding: Encoding::Gzip,
             format: Format::Json,
+            edition: crate::decode::Edition::First,
         }
     }
 

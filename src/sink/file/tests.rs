@@ -16,6 +16,7 @@ pub(super) fn batch(sequence: u64, dataset: &str) -> Batch {
         digest: 7,
         encoding: Encoding::Gzip,
         format: crate::decode::Format::Json,
+        edition: crate::decode::Edition::First,
     };
     Batch { sequence, header }
 }

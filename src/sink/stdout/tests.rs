@@ -25,6 +25,7 @@ fn batch(sequence: u64) -> Batch {
         digest: 0,
         encoding: Encoding::Identity,
         format: Format::Json,
+        edition: crate::decode::Edition::First,
     };
     Batch { sequence, header }
 }

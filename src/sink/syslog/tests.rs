@@ -61,6 +61,7 @@ pub(super) fn batch(sequence: u64) -> Batch {
         digest: 0,
         encoding: Encoding::Identity,
         format: Format::Json,
+        edition: crate::decode::Edition::First,
     };
     Batch { sequence, header }
 }
