@@ -2,13 +2,15 @@
 //! can keep the daemon from starting.
 
 use std::{
-    fs::{self, DirEntry, File, OpenOptions},
+    fs::{self, DirEntry, File, OpenOptions, Permissions},
     io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
+use rustix::fs::OFlags;
 use tracing::{info, warn};
 
 use super::{Batch, Entry, Queue, Spool, commit, dedup::Dedup, memory::Memory};
@@ -25,8 +27,10 @@ pub(super) const SET_ASIDE: &str = "set-aside";
 /// Holds the lock that keeps a second daemon out.
 const LOCK: &str = "lock";
 
-/// Batches hold what visitors of a site did: nobody else's business.
-const DIR_MODE: u32 = 0o750;
+/// Batches hold what visitors of a site did: no other user may look.
+const DIR_MODE: u32 = 0o700;
+/// A lock can be taken by whoever can read its file.
+const LOCK_MODE: u32 = 0o600;
 
 impl Spool {
     /// Opens the spool in `dir`, which is made if it is missing.
@@ -137,8 +141,16 @@ fn lock(path: &Path) -> io::Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(LOCK_MODE)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .map_err(durable::at("opening", path))?;
+    // One of an earlier version can be read by every user, and so can be locked by every user.
+    let metadata = file.metadata().map_err(durable::at("reading", path))?;
+    if metadata.permissions().mode() & 0o777 != LOCK_MODE {
+        let mode = Permissions::from_mode(LOCK_MODE);
+        file.set_permissions(mode).map_err(durable::at("setting the mode of", path))?;
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(

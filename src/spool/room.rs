@@ -1,7 +1,7 @@
 //! Whether another batch may come in: what waits already, what the disk has left, and whether it
 //! takes anything at all.
 
-use std::{fs::OpenOptions, io, sync::PoisonError};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt as _, sync::PoisonError};
 
 use tracing::{error, info};
 
@@ -116,7 +116,7 @@ impl Spool {
         let name = |end: &str| self.batches.join(format!("{}{end}", commit::UNFINISHED_PREFIX));
         let (path, renamed) = (name("probe"), name("probed"));
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        options.write(true).create(true).truncate(true).mode(0o600);
         let tried = self.leftovers.tidy().and_then(|()| {
             let file = durable::open(&options, &path)?;
             durable::write_all(&file, b"probe", &path)?;

@@ -107,7 +107,7 @@ impl Log {
             Some(file) => file,
             none => {
                 let mut options = OpenOptions::new();
-                options.append(true).create(true).mode(0o640);
+                options.append(true).create(true).mode(0o600);
                 let file = durable::open(&options, &self.dir.join(CURRENT))?;
                 durable::sync_dir(&self.dir)?;
                 none.insert(file)
