@@ -6,6 +6,8 @@
 //! - `kill before|after STEP PATH COUNT`: SIGKILL at the COUNT-th time that STEP comes to a file whose
 //!   path holds PATH (`*`: any);
 //! - `tear PATH COUNT`: at the COUNT-th write to such a file, half of it is written, then SIGKILL;
+//! - `exchange STEP PATH TARGET`: the first time that STEP was done to such a file, the file gets the
+//!   name `NAME.away`, and a symbolic link to TARGET takes its place, as another user may do it;
 //! - `fail ERROR STEP PATH`: the step fails, every time. ERROR is `ENOSPC`, `EIO`, `EROFS` or `EMFILE`;
 //! - `hang STEP PATH`: the step does not return for as long as the line is in the file.
 
@@ -13,6 +15,7 @@ use std::{
     collections::HashMap,
     env, fs,
     io::{self, Write as _},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::{LazyLock, Mutex, PoisonError},
     thread,
@@ -94,6 +97,24 @@ fn hangs(line: &str, step: Step, path: &Path) -> bool {
 
 pub(super) fn after(step: Step, path: &Path) {
     kill_if("after", step, path);
+    exchange(step, path);
+}
+
+fn exchange(step: Step, path: &Path) {
+    let Some(faults) = &*FAULTS else { return };
+    let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
+    for line in faults.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        if let ["exchange", name, part, target] = words[..]
+            && is(step, name, path, part)
+            && faults.count(&line, "1")
+        {
+            let mut away = path.as_os_str().to_owned();
+            away.push(".away");
+            // If it did not work, the test finds no link.
+            fs::rename(path, &away).and_then(|()| symlink(target, path)).ok();
+        }
+    }
 }
 
 /// Gives back the bytes to write.

@@ -3,26 +3,27 @@
 //!
 //! Errors say the step and the path.
 
+mod directory;
 #[cfg(debug_assertions)]
 mod fault;
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     sync::{Mutex, PoisonError},
 };
 
-use rustix::{
-    fs::{self as fs_calls, CWD, RenameFlags},
-    io::Errno,
-};
+pub use self::directory::{Directory, MakeDirectory, Private};
 
 /// The operations, by the names that faults are asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Open,
+    MakeDir,
     Write,
     Sync,
     Rename,
@@ -37,6 +38,7 @@ impl Step {
     fn gerund(self) -> &'static str {
         match self {
             Self::Open => "opening",
+            Self::MakeDir => "making directory",
             Self::Write => "writing",
             Self::Sync => "syncing",
             Self::Rename => "renaming to",
@@ -97,20 +99,6 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     step(Step::Rename, to, || fs::rename(from, to))
 }
 
-/// Gives a file another name, unless something has that name.
-pub fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
-    step(Step::Rename, to, || {
-        match fs_calls::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Some filesystems cannot do it at once.
-            Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_ok() => {
-                Err(io::ErrorKind::AlreadyExists.into())
-            }
-            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
-            outcome => Ok(outcome?),
-        }
-    })
-}
-
 /// Removes a file. It is no error if it is gone.
 pub fn remove(path: &Path) -> io::Result<()> {
     step(Step::Remove, path, || match fs::remove_file(path) {
@@ -119,46 +107,56 @@ pub fn remove(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Makes the folder and those above it that are missing, and makes them last.
+/// Makes the directory and those above it that are missing, and makes them durable. For directories
+/// that nobody else may write to: others are walked by [`Directory`].
 pub fn create_dir(dir: &Path, mode: u32) -> io::Result<()> {
-    create_dir_for(dir, mode, &mut |_| Ok(()))
-}
-
-/// The same, and leads each folder that was made through `visit`.
-pub fn create_dir_for(
-    dir: &Path,
-    mode: u32,
-    visit: &mut dyn FnMut(&Path) -> io::Result<()>,
-) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
     let parent = folder(dir);
-    create_dir_for(parent, mode, visit)?;
-    match fs::DirBuilder::new().mode(mode).create(dir) {
+    create_dir(parent, mode)?;
+    match step(Step::MakeDir, dir, || fs::DirBuilder::new().mode(mode).create(dir)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
-        outcome => {
-            outcome.map_err(at("making folder", dir))?;
-            visit(dir)?;
-        }
+        outcome => outcome?,
     }
     sync_dir(parent)
 }
 
-/// Replaces the file at `path` by one with these bytes: after a crash it is the old or the new one.
+/// Replaces the file at `path` by one with these bytes: after a crash it is the old or the new one. For
+/// a directory of the daemon's own, where `NAME.new` is nobody else's.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_with_mode(path, bytes, 0o640)
+    let beside = path.with_extension("new");
+    match replace_by_way_of(&beside, path, bytes, 0o600) {
+        // An earlier life left it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            remove(&beside)?;
+            replace_by_way_of(&beside, path, bytes, 0o600)
+        }
+        outcome => outcome,
+    }
 }
 
-/// The same, for a file that others may read more or less of.
+/// The same for a directory that others may write to, and with a mode of its own: by way of a name that
+/// nobody can know beforehand.
 pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let beside = path.with_extension("new");
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{:016x}.new", RandomState::new().build_hasher().finish()));
+    let beside = path.with_file_name(name);
+    let replaced = replace_by_way_of(&beside, path, bytes, mode);
+    if replaced.is_err() {
+        fs::remove_file(&beside).ok();
+    }
+    replaced
+}
+
+fn replace_by_way_of(beside: &Path, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(mode);
-    let file = open(&options, &beside)?;
-    write_all(&file, bytes, &beside)?;
-    sync(&file, &beside)?;
-    rename(&beside, path)?;
+    options.write(true).create_new(true).mode(mode);
+    let file = open(&options, beside)?;
+    write_all(&file, bytes, beside)?;
+    sync(&file, beside)?;
+    rename(beside, path)?;
     sync_dir(folder(path))
 }
 

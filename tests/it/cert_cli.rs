@@ -193,6 +193,20 @@ fn a_key_that_is_there_is_used_and_never_overwritten() {
 }
 
 #[test]
+fn links_that_someone_else_planted_are_not_followed() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("victim"), "theirs").unwrap();
+    for name in ["a.example.com.new", "a.example.com.csr.new"] {
+        std::os::unix::fs::symlink("victim", dir.join(name)).unwrap();
+    }
+    good(cert(dir, &["csr", "--name", "a.example.com"]));
+    assert_eq!(fs::read_to_string(dir.join("victim")).unwrap(), "theirs");
+    let names = ["csr", "csr.new", "key", "new"].map(|end| format!("a.example.com.{end}"));
+    assert_eq!(names_in(dir), [&names[..], &["victim".to_owned()]].concat());
+}
+
+#[test]
 fn what_is_wrong_with_a_chain_is_said() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();

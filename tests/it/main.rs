@@ -100,6 +100,8 @@ mod spool_cli;
 mod support;
 /// What is sent to a syslog server arrives, also when the server dies.
 mod syslog;
+/// Another user of the machine gets the files that they are to have, and nothing else of the daemon's.
+mod takeover;
 /// Who may connect, with which version of TLS and which certificate.
 mod tls;
 /// The units for systemd are understood by it, and keep the daemon from what it does not need.

@@ -13,7 +13,11 @@ use std::{
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
-use crate::{cli::Cli, durable::at, fatal::Fatal};
+use crate::{
+    cli::Cli,
+    durable::{self, at},
+    fatal::Fatal,
+};
 
 /// A page.
 #[derive(Debug)]
@@ -73,7 +77,7 @@ pub fn write_all(dir: &Path, out: &mut dyn Write) -> Result<(), Fatal> {
     fs::create_dir_all(dir).map_err(at("making folder", dir))?;
     for page in pages() {
         let path = dir.join(page.file_name());
-        fs::write(&path, &page.roff).map_err(at("writing", &path))?;
+        durable::replace_with_mode(&path, page.roff.as_bytes(), 0o644)?;
         writeln!(out, "{}", path.display())?;
     }
     Ok(())

@@ -87,7 +87,8 @@ pub(super) const TABLES: &[Table] = &[
                 without: Refused { example: "\"/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson\"" },
                 text: "`{dataset}` and `{endpoint}` are filled in, and `%Y`, `%m`, `%d`, `%H` and \
                        the like with a time in UTC. What stands before the first of these is the \
-                       base, a folder that no file and no link leads out of. `{{`, `}}` and `%%` \
+                       base, a directory that no file and no link leads out of: behind it, no link is \
+                       followed. `{{`, `}}` and `%%` \
                        stand for a brace and a percent sign. Folders are made. No two sinks may \
                        write to the same files.",
             },

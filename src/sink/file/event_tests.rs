@@ -6,6 +6,7 @@ use super::{
     tests::{batch, read, sink_with},
     *,
 };
+use crate::config::Rotate;
 
 fn options() -> FileOptions {
     FileOptions { time: RecordTime::Event, ..FileOptions::default() }

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, Metadata, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::UNIX_EPOCH,
@@ -186,9 +186,7 @@ impl Inventory {
             text.push(b'\n');
         }
         durable::replace(&self.path, &text)?;
-        let mut options = OpenOptions::new();
-        options.append(true).mode(0o640);
-        state.log = Some(durable::open(&options, &self.path)?);
+        state.log = Some(durable::open(OpenOptions::new().append(true), &self.path)?);
         state.lines = state.files.len();
         Ok(())
     }

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use super::{
     inventory::{Inventory, Stage},
     pack::pack,
+    place::Place,
     retain,
 };
 use crate::config::{Compress, FileOptions, Retain};
@@ -36,6 +37,7 @@ pub(super) struct Keeper {
 
 struct Shared {
     inventory: Inventory,
+    place: Place,
     held: Held,
     options: FileOptions,
     asked: Mutex<bool>,
@@ -80,9 +82,14 @@ impl Held {
 
 impl Keeper {
     /// Begins at once: an earlier life may have left something to do.
-    pub(super) fn start(inventory: Inventory, options: &FileOptions) -> io::Result<Self> {
+    pub(super) fn start(
+        inventory: Inventory,
+        place: Place,
+        options: &FileOptions,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             inventory,
+            place,
             held: Held::default(),
             options: options.clone(),
             asked: Mutex::new(true),
@@ -143,7 +150,7 @@ impl Shared {
         let ended =
             self.inventory.files().into_iter().filter(|(_, kept)| kept.stage == Stage::Ended);
         for (path, kept) in ended.filter(|_| how != Compress::None) {
-            match pack((&path, &kept), how, &self.inventory, &self.stop) {
+            match pack((&path, &kept), how, (&self.place, &self.inventory), &self.stop) {
                 Ok(true) => debug!(path = %path.display(), "compressed"),
                 Ok(false) => {}
                 Err(error) => warn!(%error, "cannot compress a file: it stays as it is"),
@@ -153,7 +160,8 @@ impl Shared {
             }
         }
         if self.options.retain != Retain::default() {
-            retain::enforce(&self.inventory, &self.held, &self.options.retain, SystemTime::now());
+            let (retain, now) = (&self.options.retain, SystemTime::now());
+            retain::enforce((&self.place, &self.inventory), &self.held, retain, now);
         }
     }
 }

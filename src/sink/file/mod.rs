@@ -28,18 +28,13 @@ use std::{
 use tracing::warn;
 
 use self::{
-    inventory::Inventory,
-    keeper::Keeper,
-    place::{Links, Place},
-    rotate::Rotation,
-    route::Router,
+    inventory::Inventory, keeper::Keeper, place::Place, rotate::Rotation, route::Router,
     target::Target,
 };
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
 use crate::{
-    config::{self, Compress, FileOptions, Fsync, RecordTime, Retain, Rotate},
+    config::{self, Compress, FileOptions, Fsync, RecordTime, Retain},
     decode::Block,
-    durable,
     spool::Batch,
 };
 
@@ -100,18 +95,14 @@ impl FileSink {
         });
         let FileOptions { retain, compress, .. } = config.options;
         let has_keeper = retain != Retain::default() || compress != Compress::None;
+        let place = Place::new(config.mode, config.options.owner, template.base());
         let keeper = list.filter(|_| has_keeper).map(|list| {
-            Keeper::start(Inventory::open(list), &config.options)
+            Keeper::start(Inventory::open(list), place.clone(), &config.options)
                 .map_err(|error| format!("cannot start a thread: {error}"))
         });
         let keeper = keeper.transpose()?;
-        let base = template.base();
-        let rotates = config.options.rotate != Rotate::default();
-        // A folder that is a link is looked at; a file that is one may lead anywhere, and renaming it
-        // would not rename what is written to.
-        let links = if base.is_some() || rotates { Links::Refuse } else { Links::Follow };
         Ok(Self {
-            place: Place::new(config.mode, config.options.owner, base, links),
+            place,
             pattern: config.path.clone(),
             template,
             fsync: config.options.fsync,
@@ -204,10 +195,6 @@ impl Sink for FileSink {
         for (path, target) in &mut self.targets {
             if let Some(open) = &mut target.open {
                 open.sync(path)?;
-            }
-            if target.saved.is_none() {
-                let folder = path.parent().unwrap_or(Path::new("/"));
-                durable::sync_dir(folder)?;
             }
         }
         if self.targets.len() > MAX_MARKS {

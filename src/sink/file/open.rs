@@ -1,7 +1,8 @@
 //! A file that is open: what it holds, what of it is durable, and what others may have left in it.
 
 use std::{
-    fs::{self, DirEntry, File, Metadata, OpenOptions},
+    ffi::{OsStr, OsString},
+    fs::{File, Metadata, OpenOptions},
     io,
     os::{
         fd::AsRawFd as _,
@@ -10,8 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use tracing::warn;
 
+use super::place::Place;
 use crate::durable;
 
 /// How much is read at a time.
@@ -30,16 +33,22 @@ pub(super) struct Open {
 
 /// Finds the file that `is_it` beside `path`, by a name that begins as that of `path` does: so do those
 /// that rotation gives.
-pub(super) fn renamed(path: &Path, is_it: &dyn Fn(&Path, &Metadata) -> bool) -> Option<File> {
+pub(super) fn renamed(
+    path: &Path,
+    place: &Place,
+    is_it: &dyn Fn(&Path, &Metadata) -> bool,
+) -> Option<File> {
     let stem = path.file_stem()?.as_encoded_bytes();
-    let is_named = |named: &DirEntry| {
-        named.file_name().as_encoded_bytes().starts_with(stem)
-            && named.metadata().is_ok_and(|it| it.is_file() && is_it(&named.path(), &it))
+    let directory = place.directory(path).ok()?;
+    let is_it = |name: &OsStr, it: &Metadata| it.is_file() && is_it(&path.with_file_name(name), it);
+    let is_named = |name: &OsString| {
+        name.as_encoded_bytes().starts_with(stem)
+            && directory.metadata(name).is_ok_and(|it| is_it(name, &it))
     };
-    let named = fs::read_dir(path.parent()?).ok()?.flatten().find(is_named)?.path();
-    let file = OpenOptions::new().read(true).append(true).open(&named).ok()?;
+    let name = directory.names().ok()?.into_iter().find(is_named)?;
+    let file = directory.open(&name, OFlags::RDWR | OFlags::APPEND).ok()?;
     // Renaming goes on meanwhile.
-    file.metadata().is_ok_and(|it| is_it(&named, &it)).then_some(file)
+    file.metadata().is_ok_and(|it| is_it(&name, &it)).then_some(file)
 }
 
 impl Open {

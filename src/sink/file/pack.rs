@@ -6,9 +6,9 @@
 //! less than a whole file, and what is there twice comes to be there once without being looked into.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{File, Metadata, Permissions},
     io::{self, Read as _, Write},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -18,6 +18,7 @@ use rustix::fs::OFlags;
 
 use super::{
     inventory::{Identity, Inventory, Kept, Stage},
+    place::{Place, file_name},
     rotate::with_end,
 };
 use crate::{config::Compress, durable};
@@ -33,22 +34,27 @@ const ZSTD_LEVEL: i32 = 3;
 pub(super) fn pack(
     (path, kept): (&Path, &Kept),
     how: Compress,
-    inventory: &Inventory,
+    (place, inventory): (&Place, &Inventory),
     stop: &AtomicBool,
 ) -> io::Result<bool> {
     let Some(end) = how.extension() else { return Ok(false) };
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let from = match options.open(path) {
+    let name = file_name(path)?;
+    // What is no file by now must not make the keeper wait.
+    let opened = place.directory(path).and_then(|directory| {
+        let file = directory.open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        Ok((directory, file))
+    });
+    let (directory, from) = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        outcome => outcome.map_err(durable::at("opening", path))?,
+        outcome => outcome?,
     };
     let metadata = from.metadata().map_err(durable::at("reading", path))?;
     if Identity::of(&metadata) != kept.identity {
         return Ok(false);
     }
     let to = with_end(path, end);
-    if let Ok(there) = to.symlink_metadata() {
+    let to_name = file_name(&to)?;
+    if let Ok(there) = directory.metadata(to_name) {
         if !inventory.has(&to, Identity::of(&there)) {
             let error =
                 io::Error::new(io::ErrorKind::AlreadyExists, "somebody else's file is there");
@@ -56,13 +62,13 @@ pub(super) fn pack(
         }
         // Now, since under its name another one is noted before that is there: a second crash in
         // between would make this one somebody else's.
-        durable::remove(&to)?;
+        directory.remove(to_name)?;
     }
     let beside = with_end(&to, "tmp");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let packed = durable::open(&options, &beside)?;
+    let beside_name = file_name(&beside)?;
+    // An earlier life may have left one.
+    directory.remove(beside_name)?;
+    let packed = directory.create(beside_name, 0o600)?;
     let finished = compress(from, (&packed, &beside), how, stop).and_then(|whole| {
         if whole {
             finish(&packed, &metadata, &beside)?;
@@ -70,16 +76,16 @@ pub(super) fn pack(
         Ok(whole)
     });
     if !matches!(finished, Ok(true)) {
-        // If it stays, the next attempt begins it anew.
-        fs::remove_file(&beside).ok();
+        // If it stays, the next attempt removes it.
+        directory.remove(beside_name).ok();
         return finished;
     }
     let metadata = packed.metadata().map_err(durable::at("reading", &beside))?;
     let identity = Identity::of(&metadata);
     inventory.note(&to, Some(Kept { identity, stage: Stage::Packed, ..kept.clone() }))?;
-    durable::rename(&beside, &to)?;
-    durable::sync_dir(path.parent().unwrap_or(Path::new("/")))?;
-    durable::remove(path)?;
+    directory.rename(beside_name, to_name)?;
+    directory.sync()?;
+    directory.remove(name)?;
     inventory.note(path, None)?;
     Ok(true)
 }
@@ -121,7 +127,7 @@ fn copy(mut from: File, to: &mut dyn Write, stop: &AtomicBool) -> io::Result<boo
 }
 
 /// The compressed file is in all but its content what the other one was; its age counts on.
-fn finish(packed: &File, metadata: &fs::Metadata, path: &Path) -> io::Result<()> {
+fn finish(packed: &File, metadata: &Metadata, path: &Path) -> io::Result<()> {
     let like = |packed: &File| {
         let there = packed.metadata()?;
         if (there.uid(), there.gid()) != (metadata.uid(), metadata.gid()) {
@@ -152,9 +158,10 @@ impl Write for Packed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, process::Command, time::UNIX_EPOCH};
+    use std::{fs, path::PathBuf, process::Command, time::UNIX_EPOCH};
 
     use super::*;
+    use crate::config::Owner;
 
     struct Folder {
         dir: tempfile::TempDir,
@@ -179,7 +186,12 @@ mod tests {
 
         fn pack(&self, how: Compress) -> io::Result<bool> {
             let (path, kept) = self.inventory.files().remove(0);
-            pack((&path, &kept), how, &self.inventory, &AtomicBool::new(false))
+            self.pack_until((&path, &kept), how, false)
+        }
+
+        fn pack_until(&self, file: (&Path, &Kept), how: Compress, stop: bool) -> io::Result<bool> {
+            let place = Place::new(0o640, Owner::default(), None);
+            pack(file, how, (&place, &self.inventory), &AtomicBool::new(stop))
         }
 
         fn names(&self) -> Vec<String> {
@@ -232,8 +244,7 @@ mod tests {
         folder.inventory.note(&packed, Some(kept)).unwrap();
         // A second crash comes before it is done again.
         let (path, kept) = folder.inventory.files().remove(0);
-        let stop = AtomicBool::new(true);
-        assert!(!pack((&path, &kept), Compress::Gzip, &folder.inventory, &stop).unwrap());
+        assert!(!folder.pack_until((&path, &kept), Compress::Gzip, true).unwrap());
         assert_eq!(folder.names(), ["a-1.ndjson"]);
         // And an earlier life had begun.
         fs::write(with_end(&packed, "tmp"), vec![b'x'; 1 << 20]).unwrap();
@@ -262,8 +273,7 @@ mod tests {
     fn a_stop_leaves_the_file_as_it_was() {
         let folder = Folder::new(&text());
         let (path, kept) = folder.inventory.files().remove(0);
-        let stop = AtomicBool::new(true);
-        assert!(!pack((&path, &kept), Compress::Zstd, &folder.inventory, &stop).unwrap());
+        assert!(!folder.pack_until((&path, &kept), Compress::Zstd, true).unwrap());
         assert_eq!(folder.names(), ["a-1.ndjson"]);
         assert_eq!(fs::read(&path).unwrap(), text());
     }

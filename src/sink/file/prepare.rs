@@ -9,14 +9,11 @@ use super::{
     inventory::{Identity, Kept, Stage},
     not_open,
     open::Open,
-    place::Found,
+    place::{Found, file_name},
     rotate,
     target::{Target, unix_now},
 };
-use crate::{
-    durable,
-    sink::{Begin, SinkError},
-};
+use crate::sink::{Begin, SinkError};
 
 impl FileSink {
     /// Opens the file at `path`, or notices that another one has its name now.
@@ -24,17 +21,21 @@ impl FileSink {
     /// Only a file that was opened says so: one that cannot be found or looked at may come back as it
     /// was (a disk that is not mounted yet), with bytes behind its mark that must not be doubled.
     fn open(&mut self, path: &Path) -> Result<(), SinkError> {
-        let named = path.metadata();
+        let named = path.symlink_metadata();
         let has_ended = |named: &Path, it| {
             self.keeper.as_ref().is_some_and(|keeper| keeper.inventory().has_ended(named, it))
         };
         if let Some(target) = self.targets.get_mut(path) {
             let has_name = named.as_ref().is_ok_and(|named| named.ino() == target.inode);
-            if if has_name { target.open.is_some() } else { target.goes_on(path, &has_ended)? } {
+            if if has_name {
+                target.open.is_some()
+            } else {
+                target.goes_on(path, &self.place, &has_ended)?
+            } {
                 return Ok(());
             }
         }
-        let Found { file, metadata, new } = self.place.open(path)?;
+        let Found { file, metadata, new, directory } = self.place.open(path)?;
         let (inode, length) = (metadata.ino(), metadata.len());
         if let Some(target) = self.targets.get_mut(path)
             && (new || target.inode != inode)
@@ -56,6 +57,8 @@ impl FileSink {
         if let Some(target) = self.targets.get_mut(path) {
             target.open = Some(Open::new(file, length, target.finished));
         } else {
+            // A checkpoint follows that names the file.
+            directory.sync()?;
             let mut open = Open::new(file, length, length);
             // Before its length goes on record: from there on the stream is ours alone.
             open.end_line(path)?;
@@ -114,24 +117,28 @@ impl FileSink {
     /// that cannot be renamed goes on as it is: that it grows harms less than that nothing comes.
     pub(super) fn rotate(&mut self, path: &Path) -> Result<bool, SinkError> {
         let Some(target) = self.targets.get_mut(path) else { return Ok(false) };
-        let renamed = match path.symlink_metadata() {
-            // Somebody else did it meanwhile.
-            Ok(named) if named.ino() != target.inode => return Ok(false),
-            _ => self.rotation.free_name(path).and_then(|to| {
-                let rename = || durable::rename_to_free(path, &to);
-                match &self.keeper {
-                    Some(keeper) => keeper.inventory().rename(path, &to, rename)?,
-                    None => rename()?,
-                }
-                Ok(to)
-            }),
-        };
+        let inode = target.inode;
+        let renamed = self.place.directory(path).and_then(|directory| {
+            let name = file_name(path)?;
+            if directory.metadata(name).is_ok_and(|named| named.ino() != inode) {
+                // Somebody else did it meanwhile.
+                return Ok(None);
+            }
+            let to = self.rotation.free_name(path, &directory)?;
+            let rename = || directory.rename_to_free(&directory, name, file_name(&to)?);
+            match &self.keeper {
+                Some(keeper) => keeper.inventory().rename(path, &to, rename)?,
+                None => rename()?,
+            }
+            Ok(Some((directory, to)))
+        });
         match renamed {
-            Ok(to) => {
+            Ok(None) => Ok(false),
+            Ok(Some((directory, to))) => {
                 debug!(path = %path.display(), to = %to.display(), "rotated");
                 self.targets.remove(path);
                 self.rotated = true;
-                durable::sync_dir(path.parent().unwrap_or(Path::new("/")))?;
+                directory.sync()?;
                 Ok(true)
             }
             Err(error) => {

@@ -2,9 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::OpenOptions,
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -15,6 +13,7 @@ use tracing::{info, warn};
 use super::{
     inventory::{Identity, Inventory, Stage},
     keeper::Held,
+    place::{Place, file_name},
 };
 use crate::{
     config::{Retain, format_bytes},
@@ -33,7 +32,12 @@ struct Finished {
 }
 
 /// Removes what the rules do not keep. What cannot be removed is tried again the next time.
-pub(super) fn enforce(inventory: &Inventory, held: &Held, rules: &Retain, now: SystemTime) {
+pub(super) fn enforce(
+    (place, inventory): (&Place, &Inventory),
+    held: &Held,
+    rules: &Retain,
+    now: SystemTime,
+) {
     let mut files = Vec::new();
     for (path, kept) in inventory.files() {
         match path.symlink_metadata() {
@@ -56,7 +60,7 @@ pub(super) fn enforce(inventory: &Inventory, held: &Held, rules: &Retain, now: S
     }
     for (file, why) in doomed(files, rules, now) {
         let path = file.path.display();
-        match remove(&file, held) {
+        match remove(&file, place, held) {
             Ok(true) => {
                 info!(%path, size = format_bytes(file.bytes), why, "removed an old file");
                 if let Err(error) = inventory.note(&file.path, None) {
@@ -117,17 +121,17 @@ fn doomed(
 }
 
 /// Removes the file if it is still the one that was meant, and nothing is written to it.
-fn remove(file: &Finished, held: &Held) -> io::Result<bool> {
+fn remove(file: &Finished, place: &Place, held: &Held) -> io::Result<bool> {
     let path: &Path = &file.path;
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let (directory, name) = (place.directory(path)?, file_name(path)?);
     // As long as it is open its room is not given back, which may take long: not while the sink waits.
-    let open = options.open(path).map_err(durable::at("opening", path))?;
+    // And what is no file by now must not make the keeper wait.
+    let open = directory.open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
     let there = open.metadata().map_err(durable::at("reading", path))?;
     if Identity::of(&there) != file.identity {
         return Ok(false);
     }
-    held.unless_held(path, || durable::remove(path))
+    held.unless_held(path, || directory.remove(name))
 }
 
 #[cfg(test)]
@@ -135,6 +139,7 @@ mod tests {
     use std::{fs, time::Duration};
 
     use super::{super::inventory::Kept, *};
+    use crate::config::Owner;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -169,7 +174,8 @@ mod tests {
         }
 
         fn enforce(&self, rules: Retain) -> Vec<String> {
-            enforce(&self.inventory, &self.held, &rules, self.now);
+            let place = Place::new(0o640, Owner::default(), None);
+            enforce((&place, &self.inventory), &self.held, &rules, self.now);
             self.names()
         }
 

@@ -8,7 +8,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,7 +16,10 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::target::{Target, unix_now};
-use crate::{config::Rotate, durable};
+use crate::{
+    config::Rotate,
+    durable::{self, Directory},
+};
 
 /// What finished files may end with, beside their name.
 pub(super) const PACKED: [&str; 2] = ["gz", "zst"];
@@ -63,14 +66,15 @@ impl Rotation {
         by_size.into_iter().chain(by_age).min()
     }
 
-    /// A name for the file at `path` that is free, also with what packing adds to it.
-    pub(super) fn free_name(&mut self, path: &Path) -> io::Result<PathBuf> {
+    /// A name for the file at `path`, which is in `directory`, that is free, also with what packing
+    /// adds to it.
+    pub(super) fn free_name(&mut self, path: &Path, directory: &Directory) -> io::Result<PathBuf> {
         let step = SignedDuration::from_micros(1);
         for _ in 0..TRIES {
             let next = self.last.saturating_add(step).unwrap_or(self.last);
             self.last = Timestamp::now().max(next);
             let name = name(path, self.last);
-            let is_taken = |path: &Path| fs::symlink_metadata(path).is_ok();
+            let is_taken = |path: &Path| path.file_name().is_none_or(|name| directory.has(name));
             if !is_taken(&name) && !PACKED.iter().any(|end| is_taken(&with_end(&name, end))) {
                 return Ok(name);
             }
@@ -108,6 +112,8 @@ pub(super) fn with_end(path: &Path, end: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -139,9 +145,10 @@ mod tests {
         for taken in ["01Z.ndjson", "02Z.ndjson.gz", "03Z.ndjson.zst"] {
             fs::write(dir.path().join(format!("a-21000101T000000.0000{taken}")), "").unwrap();
         }
-        let name = rotation.free_name(&path).unwrap();
+        let folder = Directory::walk(dir.path(), dir.path(), None).unwrap();
+        let name = rotation.free_name(&path, &folder).unwrap();
         assert_eq!(name, dir.path().join("a-21000101T000000.000004Z.ndjson"));
-        let next = rotation.free_name(&path).unwrap();
+        let next = rotation.free_name(&path, &folder).unwrap();
         assert!(next > name);
     }
 }

@@ -5,6 +5,7 @@ use std::{fs::Metadata, io, path::Path, time::Instant};
 use super::{
     inventory::Identity,
     open::{self, Open},
+    place::Place,
 };
 use crate::sink::Mark;
 
@@ -76,6 +77,7 @@ impl Target {
     pub(super) fn goes_on(
         &mut self,
         path: &Path,
+        place: &Place,
         has_ended: &dyn Fn(&Path, Identity) -> bool,
     ) -> io::Result<bool> {
         if self.open.is_none() {
@@ -84,7 +86,7 @@ impl Target {
                 let is_same = self.made.is_none() || self.made == it.made;
                 self.inode == it.inode && is_same && !has_ended(named, it)
             };
-            let file = open::renamed(path, &is_it);
+            let file = open::renamed(path, place, &is_it);
             self.open = file.map(|file| Open::new(file, 0, self.finished));
         }
         let Some(open) = &mut self.open else { return Ok(false) };
