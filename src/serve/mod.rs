@@ -4,6 +4,7 @@
 //! reads it. Requests come out through a callback; what they mean is not known here.
 
 mod activity;
+mod first_bytes;
 #[cfg(test)]
 mod proxy_protocol;
 
@@ -32,7 +33,10 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use self::activity::{Activity, Counted, Doing};
+use self::{
+    activity::{Activity, Counted, Doing},
+    first_bytes::FirstBytes,
+};
 use crate::throttle::Throttle;
 
 /// What hyper reads ahead of an HTTP/1.1 connection, and with it the most that a request's head may
@@ -210,6 +214,19 @@ async fn handshake(
     stream: TcpStream,
     tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
 ) -> io::Result<TlsStream<TcpStream>> {
+    match FirstBytes::peek(&stream).await? {
+        FirstBytes::Http => {
+            first_bytes::answer_http(stream).await;
+            return Err(io::Error::other("plain HTTP arrived: the client must use https://"));
+        }
+        FirstBytes::ProxyHeader => {
+            return Err(io::Error::other(
+                "a PROXY protocol header arrived: add the peer to server.proxy_protocol_from if it \
+                 is a proxy of yours",
+            ));
+        }
+        FirstBytes::Other => {}
+    }
     let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
     let config = tls(&begun.client_hello());
     begun.into_stream(config).await

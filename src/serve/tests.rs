@@ -75,12 +75,27 @@ async fn a_silent_client_is_cut_at_the_deadline() {
 #[tokio::test]
 async fn a_failed_handshake_is_reported() {
     let mut server = Server::start(PATIENT, |_, _| async { answer("") }).await;
-    let stream = TcpStream::connect(server.address).await.unwrap();
-    let (mut client, driver) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let driver = tokio::spawn(driver);
-    assert!(client.send_request(get()).await.is_err(), "plain HTTP was answered");
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    in_time(stream.read_to_end(&mut answer)).await.ok();
+    assert!(!answer.starts_with(b"HTTP"), "{}", answer.escape_ascii());
     assert_eq!(server.end().await, ConnectionEnd::HandshakeFailed);
-    drop(driver.await);
+}
+
+#[tokio::test]
+async fn plain_http_is_told_to_use_https() {
+    let mut server = Server::start(PATIENT, |_, _| async { answer("") }).await;
+    for request in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "P"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        in_time(stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{request:?}: {answer}");
+        assert!(answer.contains("this port speaks HTTPS: use https://"), "{request:?}: {answer}");
+        drop(stream);
+        assert_eq!(server.end().await, ConnectionEnd::HandshakeFailed);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
 };
 
-use crate::support::{Exit, Setup, finish, free_port, logpushd, skip};
+use crate::support::{DEADLINE, Exit, Setup, finish, free_port, logpushd, skip};
 
 #[test]
 fn ipv4_and_ipv6_wildcards_share_a_port() {
@@ -39,4 +39,20 @@ fn a_port_that_the_daemon_itself_has_is_named_as_such() {
     assert_eq!(run.exit, Exit::Code(69));
     let own = format!("logpushd itself listens on 0.0.0.0:{port}");
     assert!(run.stderr.contains(&own), "{}", run.stderr);
+}
+
+#[test]
+fn plain_http_on_the_tls_port_is_answered_and_logged() {
+    let daemon = Setup::new().start();
+    let mut tcp = TcpStream::connect(daemon.address).unwrap();
+    tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+    tcp.write_all(b"POST /logpush/a HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("this port speaks HTTPS: use https://"), "{answer}");
+    let error = daemon.wait_log("tls handshake failed")["error"].as_str().unwrap().to_owned();
+    assert!(error.starts_with("plain HTTP arrived"), "{error}");
+    daemon.wait_count("logpushd_refused_total{reason=\"tls_handshake\"}", |count| count == 1);
+    daemon.stop().in_order();
 }
