@@ -19,7 +19,7 @@ use super::{diagnostic::Diagnostic, document::Places};
 pub use self::suggestion::suggestion;
 pub(super) use self::{
     table::Table,
-    value::{Value, pairs},
+    value::{Strings, Value, pairs},
 };
 
 /// Parses as much of `source` as can be: the root table, where its values are, and what is wrong with

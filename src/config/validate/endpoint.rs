@@ -1,11 +1,8 @@
 //! `[endpoint.NAME]`: where batches may be posted, and by whom.
 
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 use toml::Spanned;
 
-use super::{check_dataset, check_name, choice, hec, overlap, unless_denied};
+use super::{check_dataset, check_name, choice, hec, network::networks, overlap, unless_denied};
 use crate::config::{
     Auth, Endpoint, PathPattern, Protocol,
     context::Context,
@@ -39,7 +36,8 @@ pub(super) fn endpoints(
             Protocol::SplunkHec => hec::path(&name, &mut table, cx),
         };
         let auth = auth(&name, protocol, &mut table, demands_client_cert, cx);
-        let allow_from = allow_from(&mut table, cx);
+        let empty = "leave it out to allow every address";
+        let allow_from = networks(&mut table, "allow_from", empty, cx);
         let sinks = sinks(&mut table, sink_names, cx);
         table.finish(cx);
 
@@ -263,31 +261,6 @@ fn check_header(header: &Spanned<String>, lacks_secret: bool, cx: &mut Context) 
         cx.push_incomplete(Diagnostic::at(header.span(), message).hint(hint));
     }
     true
-}
-
-fn allow_from(table: &mut Table<'_>, cx: &mut Context) -> Vec<IpNet> {
-    let Some(list) = table.strings("allow_from", cx) else { return Vec::new() };
-    if list.get_ref().is_empty() {
-        // To some, an empty list allows nobody: nothing may be guessed here.
-        let hint = "leave it out to allow every address";
-        cx.push(Diagnostic::at(list.span(), "`allow_from` is an empty list").hint(hint));
-    }
-    list.get_ref()
-        .iter()
-        .filter_map(|text| {
-            let address = text.get_ref();
-            let net = address
-                .parse::<IpNet>()
-                .map(|net| net.trunc())
-                .or_else(|_| address.parse::<IpAddr>().map(IpNet::from));
-            if net.is_err() {
-                let message = format!("`{}` is not a network", address.escape_debug());
-                let hint = "write an address or a CIDR, as \"192.0.2.0/24\" or \"2001:db8::/32\"";
-                cx.push(Diagnostic::at(text.span(), message).hint(hint));
-            }
-            net.ok()
-        })
-        .collect()
 }
 
 fn sinks(table: &mut Table<'_>, names: &[String], cx: &mut Context) -> Vec<String> {

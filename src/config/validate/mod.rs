@@ -8,6 +8,7 @@ mod choice;
 mod endpoint;
 mod file_sink;
 mod hec;
+mod network;
 mod overlap;
 mod server;
 mod sink;
