@@ -8,7 +8,7 @@
 //!   and [`quarantine`] keeps what cannot be accepted;
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
-//! Beside the way stand [`record`], [`select`], [`config`], [`check`], [`logging`], [`throttle`], [`metrics`], [`printable`], [`admin`] and [`durable`];
+//! Beside the way stand [`record`], [`select`], [`config`], [`check`], [`logging`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`] and [`durable`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
 //! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
 //! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
@@ -32,6 +32,7 @@ pub mod ingest;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod network;
 pub mod printable;
 pub mod quarantine;
 pub mod record;

@@ -2,9 +2,13 @@
 //! fill a disk with it.
 
 use std::{
+    collections::BTreeMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use crate::network::network;
 
 /// So many messages in so much time.
 #[derive(Debug)]
@@ -24,23 +28,95 @@ struct Window {
 impl Throttle {
     /// `messages` may pass in every `per`.
     pub const fn new(messages: u32, per: Duration) -> Self {
-        let window = Mutex::new(Window { begun: None, passed: 0, withheld: 0 });
-        Self { messages, per, window }
+        Self { messages, per, window: Mutex::new(Window::NEW) }
     }
 
     /// `Some` if a message may go out at `now`: how many were withheld since the last.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.begun.is_none_or(|begun| now.saturating_duration_since(begun) >= self.per) {
-            window.begun = Some(now);
-            window.passed = 0;
+        window.advance(now, self.per);
+        window.admit(self.messages)
+    }
+}
+
+impl Window {
+    const NEW: Self = Self { begun: None, passed: 0, withheld: 0 };
+
+    fn is_over(&self, now: Instant, per: Duration) -> bool {
+        self.begun.is_none_or(|begun| now.saturating_duration_since(begun) >= per)
+    }
+
+    fn advance(&mut self, now: Instant, per: Duration) {
+        if self.is_over(now, per) {
+            self.begun = Some(now);
+            self.passed = 0;
         }
-        if window.passed >= self.messages {
-            window.withheld += 1;
+    }
+
+    fn admit(&mut self, messages: u32) -> Option<u64> {
+        if self.passed >= messages {
+            self.withheld += 1;
             return None;
         }
+        self.passed += 1;
+        Some(std::mem::take(&mut self.withheld))
+    }
+}
+
+/// The same for messages about clients, for each of `REASONS` reasons by itself: neither another
+/// reason nor another network can keep a message out of the log, until all networks together have
+/// caused too many for one reason.
+#[derive(Debug)]
+pub struct ClientThrottle<const REASONS: usize> {
+    limits: ClientLimits,
+    state: Mutex<ClientState<REASONS>>,
+}
+
+/// So many messages in so much time, for each reason.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// Of one network.
+    pub network: u32,
+    /// Of all networks.
+    pub total: u32,
+    /// In this time.
+    pub per: Duration,
+}
+
+#[derive(Debug)]
+struct ClientState<const REASONS: usize> {
+    totals: [Window; REASONS],
+    /// By reason and network. A network is entered with its first message that passes, and removed
+    /// after its time: there are never more than two times `total` for each reason.
+    networks: BTreeMap<(usize, IpAddr), Window>,
+}
+
+impl<const REASONS: usize> ClientThrottle<REASONS> {
+    /// One that has seen nothing yet.
+    pub const fn new(limits: ClientLimits) -> Self {
+        let totals = [Window::NEW; REASONS];
+        Self { limits, state: Mutex::new(ClientState { totals, networks: BTreeMap::new() }) }
+    }
+
+    /// `Some` if a message about `address` may go out at `now`: how many were withheld for this
+    /// reason since the last.
+    pub fn admit(&self, reason: usize, address: IpAddr, now: Instant) -> Option<u64> {
+        let ClientLimits { network: most, total: most_in_all, per } = self.limits;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let ClientState { totals, networks } = &mut *state;
+        let total = totals.get_mut(reason)?;
+        total.advance(now, per);
+        let key = (reason, network(address));
+        let known = networks.get(&key).filter(|window| !window.is_over(now, per));
+        if known.is_some_and(|window| window.passed >= most) {
+            total.withheld += 1;
+            return None;
+        }
+        let withheld = total.admit(most_in_all)?;
+        networks.retain(|_, window| !window.is_over(now, per));
+        let window = networks.entry(key).or_insert(Window { begun: Some(now), ..Window::NEW });
         window.passed += 1;
-        Some(std::mem::take(&mut window.withheld))
+        Some(withheld)
     }
 }
 
@@ -57,5 +133,50 @@ mod tests {
         assert_eq!(passed, 20);
         assert_eq!(throttle.admit(start + per), Some(980));
         assert_eq!(throttle.admit(start + per), Some(0));
+    }
+
+    const LIMITS: ClientLimits =
+        ClientLimits { network: 5, total: 20, per: Duration::from_secs(10) };
+
+    fn v4(host: u32) -> IpAddr {
+        IpAddr::V4(host.into())
+    }
+
+    #[test]
+    fn neither_a_reason_nor_a_network_hides_another() {
+        let throttle = ClientThrottle::<2>::new(LIMITS);
+        let now = Instant::now();
+        let passed = (0..1000).filter(|_| throttle.admit(0, v4(1), now).is_some()).count();
+        assert_eq!(passed, 5);
+        assert_eq!(throttle.admit(1, v4(1), now), Some(0), "for another reason");
+        assert_eq!(throttle.admit(0, v4(2), now), Some(995), "of another network");
+        assert_eq!(throttle.admit(0, v4(1), now), None);
+        assert_eq!(throttle.admit(0, v4(1), now + LIMITS.per), Some(1));
+        assert_eq!(throttle.admit(2, v4(1), now), None, "no such reason");
+    }
+
+    #[test]
+    fn many_networks_fill_neither_the_log_nor_the_memory() {
+        let throttle = ClientThrottle::<2>::new(LIMITS);
+        let start = Instant::now();
+        let mut passed = 0;
+        for round in 0..10 {
+            let now = start + LIMITS.per * round;
+            for host in 0..10_000 {
+                passed += usize::from(throttle.admit(0, v4(host), now).is_some());
+                passed += usize::from(throttle.admit(1, v4(host), now).is_some());
+            }
+            assert!(throttle.state.lock().unwrap().networks.len() <= 40);
+        }
+        assert_eq!(passed, 10 * 2 * 20);
+    }
+
+    #[test]
+    fn a_whole_64_is_one_network() {
+        let throttle = ClientThrottle::<1>::new(LIMITS);
+        let host = |host: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | host).into());
+        let now = Instant::now();
+        let passed = (0..100).filter(|n| throttle.admit(0, host(*n), now).is_some()).count();
+        assert_eq!(passed, 5);
     }
 }

@@ -19,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use hyper::{Method, Request, Response, body::Incoming, http::request};
@@ -41,7 +41,6 @@ use crate::{
     metrics::Metrics,
     quarantine::Bodies,
     spool::Spool,
-    throttle::Throttle,
 };
 
 const DRAINING: &str = "the receiver is shutting down; send again";
@@ -61,7 +60,7 @@ pub struct Intake {
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
-    refusals: Arc<Throttle>,
+    refusals: Arc<log::Withholding>,
     guesses: Arc<Guesses>,
     /// Held by whoever finds out about the health.
     probing: Arc<Mutex<()>>,
@@ -84,7 +83,7 @@ impl Intake {
             bodies,
             metrics,
             draining: Arc::default(),
-            refusals: Arc::new(Throttle::new(20, Duration::from_secs(10))),
+            refusals: Arc::new(log::withholding()),
             guesses: Arc::default(),
             probing: Arc::default(),
         })

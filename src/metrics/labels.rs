@@ -53,6 +53,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The word for metrics and the log.
+    pub fn label(self) -> &'static str {
+        Self::LABELS.get(self as usize).copied().unwrap_or_default()
+    }
+
+    /// How many there are.
+    pub const COUNT: usize = Self::LABELS.len();
+
     pub(super) const LABELS: [&str; 11] = [
         "malformed",
         "unauthorized",

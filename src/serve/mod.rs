@@ -37,7 +37,7 @@ use self::{
     activity::{Activity, Counted, Doing},
     first_bytes::FirstBytes,
 };
-use crate::throttle::Throttle;
+use crate::throttle::{ClientLimits, ClientThrottle};
 
 /// What hyper reads ahead of an HTTP/1.1 connection, and with it the most that a request's head may
 /// be.
@@ -234,9 +234,11 @@ async fn handshake(
 
 /// A destination check that fails here leaves no other trace.
 fn log_handshake(peer: SocketAddr, error: &dyn Display) {
-    static THROTTLE: Throttle = Throttle::new(10, Duration::from_secs(10));
+    const LIMITS: ClientLimits =
+        ClientLimits { network: 10, total: 30, per: Duration::from_secs(10) };
+    static THROTTLE: ClientThrottle<1> = ClientThrottle::new(LIMITS);
 
-    if let Some(withheld) = THROTTLE.admit(std::time::Instant::now()) {
+    if let Some(withheld) = THROTTLE.admit(0, peer.ip(), std::time::Instant::now()) {
         info!(%peer, %error, withheld, "tls handshake failed");
     }
 }

@@ -65,6 +65,8 @@ mod layers;
 mod lifecycle;
 /// The listeners take the connections that they should take, and explain what is wrong with others.
 mod listeners;
+/// The log tells of clients what an operator needs, and nothing that a client can abuse.
+mod log_lines;
 /// A log that nobody reads stops nothing.
 mod log_reader;
 /// Pages of the manual and completions are there for every command, and are read by what reads them.
