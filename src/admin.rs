@@ -6,7 +6,7 @@
 mod host;
 mod places;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,7 +18,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{host::AllowedHosts, places::Places};
-use crate::{listen, serve};
+use crate::{
+    listen,
+    serve::{self, Client},
+};
 
 /// A prober and a scraper use two; a flood of them must not take the file descriptors of the public
 /// listener. A connection beyond these takes the place of another.
@@ -58,7 +61,7 @@ pub async fn serve<R, M>(
         let (probes, stop) = (Arc::clone(&probes), stop.clone());
         let place = places.take();
         connections.spawn(async move {
-            let service = |request: Request<_>, _: SocketAddr| {
+            let service = |request: Request<_>, _: Client| {
                 place.has_asked();
                 let (hosts, ready, metrics) = &*probes;
                 let response = answer(&request, hosts, ready, metrics);
@@ -128,7 +131,7 @@ fn version() -> String {
 mod tests {
     use std::{
         collections::VecDeque,
-        net::Ipv4Addr,
+        net::{Ipv4Addr, SocketAddr},
         sync::atomic::{AtomicBool, Ordering},
         time::Duration,
     };

@@ -15,6 +15,7 @@
 
 pub mod acme;
 pub mod admin;
+pub mod admission;
 pub mod check;
 pub mod cli;
 pub mod client;

@@ -282,6 +282,8 @@ pub struct Limits {
     pub max_in_flight_bytes: u64,
     /// Open connections.
     pub max_connections: usize,
+    /// Open connections of one address, or of one /64 of IPv6.
+    pub max_connections_per_address: usize,
 }
 
 /// `[quarantine]`

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod current;
+mod door;
 mod housekeeping;
 mod parts;
 mod reload;
@@ -23,7 +24,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rustls::server::ClientHello;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
@@ -31,10 +31,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use self::{
     current::Current,
+    door::Door,
     reload::{Reloader, Requests, Writers, with_writers},
     signals::{Asked, Signals, Stops},
     sinks::Sinks,
@@ -43,15 +44,15 @@ use self::{
 };
 use crate::{
     acme, admin,
+    admission::{Connections, Room},
     config::{Auth, Config, Endpoint, Quarantine},
     delivery::Delivery,
     fatal::Fatal,
     http::Intake,
     listen,
     logging::{LogHandle, list},
-    metrics::{Metrics, Refusal},
+    metrics::Metrics,
     quarantine::Bodies,
-    serve::{self, ConnectionEnd},
     spool::Spool,
     tls::Acceptor,
 };
@@ -108,6 +109,7 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
         intake: Arc::new(Current::new(intake)),
         stop: CancellationToken::new(),
         connections: TaskTracker::new(),
+        open: Arc::default(),
         threads: TaskTracker::new(),
         permits: Arc::new(Semaphore::new(permits)),
     };
@@ -128,6 +130,7 @@ struct Daemon {
     intake: Arc<Current<Intake>>,
     stop: CancellationToken,
     connections: TaskTracker,
+    open: Arc<Connections>,
     /// Of the sinks.
     threads: TaskTracker,
     permits: Arc<Semaphore>,
@@ -292,30 +295,21 @@ impl Daemon {
 
     fn accept(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
         let intake = Arc::clone(&self.intake);
-        let (acceptor, metrics) = (Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
-        let (stop, connections) = (self.stop.clone(), self.connections.clone());
+        let door = Door {
+            intake: Arc::clone(&intake),
+            acceptor: Arc::clone(&self.acceptor),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
         let (permits, free) = (Arc::clone(&self.permits), Arc::clone(&self.permits));
-        listen::accept_loop(listener, permits, stop.clone(), move |stream, peer, permit| {
-            let too_many = free.available_permits() < OVERFLOW_CONNECTIONS;
-            let (intake, metrics) = (Arc::clone(&intake), Arc::clone(&metrics));
-            let (acceptor, stop) = (Arc::clone(&acceptor), stop.clone());
-            let tls = move |hello: &ClientHello<'_>| acceptor.choose(hello);
-            connections.spawn(async move {
-                let _open = metrics.connection();
-                let service = |request, peer| {
-                    let intake = intake.take();
-                    async move {
-                        if too_many {
-                            return intake.too_many_connections();
-                        }
-                        intake.handle(request, peer).await
-                    }
-                };
-                let end = serve::connection(stream, peer, tls, service, stop).await;
-                debug!(%peer, ?end, "connection ended");
-                if matches!(end, ConnectionEnd::HandshakeFailed | ConnectionEnd::HandshakeTimeout) {
-                    metrics.refused(Refusal::TlsHandshake);
-                }
+        let (open, tasks) = (Arc::clone(&self.open), self.connections.clone());
+        listen::accept_loop(listener, permits, self.stop.clone(), move |stream, peer, permit| {
+            let is_full = free.available_permits() < OVERFLOW_CONNECTIONS;
+            let room = Room { per_address: intake.take().max_connections_per_address(), is_full };
+            let admission = open.admit(peer.ip(), room, std::time::Instant::now());
+            let Some(serving) = door.clone().serve(stream, peer, admission) else { return };
+            tasks.spawn(async move {
+                serving.await;
                 drop(permit);
             });
         })

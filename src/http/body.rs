@@ -10,8 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::{body::Incoming, header::EXPECT, http::request};
+use hyper::{Version, body::Incoming, header::EXPECT, http::request};
 use tokio::{
+    sync::Semaphore,
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -34,6 +35,9 @@ const BODY_WHOLE: Duration = Duration::from_secs(15 * 60);
 /// little enough that reading hardly waits for it.
 const HOP_BYTES: usize = 128 * 1024;
 
+/// How many pieces are gathered at most: each costs some hundred bytes, however short it is.
+const HOP_PIECES: usize = 1024;
+
 /// A body that was refused unread is read on this far, so that a sender in the middle of it sees the
 /// answer rather than a reset connection.
 const LINGER_BYTES: usize = 4 << 20;
@@ -41,6 +45,9 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// Until a refusal is out, as a rule. A sender that reads "go on" before it only sends more.
 const ANSWER: Duration = Duration::from_millis(100);
+
+/// How many refused bodies are read on at a time: beyond that their streams are reset.
+static LINGERING: Semaphore = Semaphore::const_new(64);
 
 /// What quarantine counts: the reasons for records, then whole bodies.
 pub(super) fn quarantine_reasons() -> Vec<&'static str> {
@@ -97,7 +104,7 @@ impl Upload {
                 return Err(self.intake.too_much_in_flight());
             }
             pieces.add(data);
-            if pieces.bytes >= HOP_BYTES {
+            if pieces.bytes >= HOP_BYTES || pieces.pieces.len() >= HOP_PIECES {
                 let gathered = std::mem::take(&mut pieces);
                 let hop = spawn_blocking(move || gathered.push(ingest)).await;
                 ingest =
@@ -185,6 +192,9 @@ struct Pieces {
 
 impl Pieces {
     fn add(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
         self.bytes += piece.len();
         self.pieces.push(piece);
     }
@@ -197,19 +207,25 @@ impl Pieces {
     }
 }
 
-/// Ends the reading of a body that was refused. `begun`: after some of it was read. Says whether the
-/// connection has to end: the sender may take the answer for leave not to send the body, and what it sends
-/// next would be read as that.
-pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool) -> bool {
+/// Whether the sender waits for leave to send the body. HTTP/2 has no such thing here: a body that is
+/// on its way is held until it is read.
+pub(super) fn waits(head: &request::Parts) -> bool {
+    head.version < Version::HTTP_2 && head.headers.contains_key(EXPECT)
+}
+
+/// Ends the reading of a body that was refused. `waits`: the sender has not been told to send it. Says
+/// whether the connection has to end: the sender may take the answer for leave not to send the body, and
+/// what it sends next would be read as that.
+pub(super) fn let_go(mut incoming: Incoming, waits: bool) -> bool {
     // In HTTP/2 a reset behind the answer would do, but curl 7.88 takes it for the answer.
     if hyper::body::Body::is_end_stream(&incoming) {
         return false;
     }
+    let Ok(permit) = LINGERING.try_acquire() else { return true };
     // To begin to read is to tell a sender that asked first to go on, unless it has the answer. It waits
     // as long as it likes (curl for a second), so it may be in the middle of the body all the same.
-    let asked = head.headers.contains_key(EXPECT) && !begun;
     tokio::spawn(async move {
-        if asked {
+        if waits {
             sleep(ANSWER).await;
         }
         let mut left = LINGER_BYTES;
@@ -224,8 +240,9 @@ pub(super) fn let_go(head: &request::Parts, mut incoming: Incoming, begun: bool)
         });
         // Whether it came to the end or not, there is nothing more to do for it.
         drained.await.ok();
+        drop(permit);
     });
-    asked
+    waits
 }
 
 /// Whether the sender broke HTTP or went away.

@@ -1,11 +1,16 @@
 //! The public HTTP surface: one request in, one answer out, top to bottom in [`Intake::handle`].
 //!
 //! gate (may it come in?) -> body (read it) -> ingest (make it durable) -> answer.
+//!
+//! Nothing is held for a request whose sender is not verified: `handle` decides before it returns, and
+//! only an upload that has passed the gate gets a task and keeps its body.
 
 mod answer;
 mod body;
+mod exchange;
 mod gate;
 mod guesses;
+mod health;
 mod hec;
 mod in_flight;
 mod log;
@@ -22,15 +27,17 @@ use std::{
     time::Instant,
 };
 
-use hyper::{Method, Request, Response, body::Incoming, http::request};
+use hyper::{Request, Response, body::Incoming};
 use jiff::Timestamp;
-use tokio::{sync::Mutex, task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 
 pub use self::answer::Body;
 use self::{
     body::Upload,
-    gate::{Admitted, Asks, Gate, Visit},
+    exchange::{Step, without_body},
+    gate::{Admitted, Gate},
     guesses::Guesses,
+    health::Health,
     in_flight::InFlight,
     refusal::Refusal,
 };
@@ -40,6 +47,7 @@ use crate::{
     ingest::{Ingest, Origin},
     metrics::Metrics,
     quarantine::Bodies,
+    serve::Client,
     spool::Spool,
 };
 
@@ -62,8 +70,7 @@ pub struct Intake {
     draining: Arc<AtomicBool>,
     refusals: Arc<log::Withholding>,
     guesses: Arc<Guesses>,
-    /// Held by whoever finds out about the health.
-    probing: Arc<Mutex<()>>,
+    health: Arc<Health>,
 }
 
 impl Intake {
@@ -85,7 +92,7 @@ impl Intake {
             draining: Arc::default(),
             refusals: Arc::new(log::withholding()),
             guesses: Arc::default(),
-            probing: Arc::default(),
+            health: Arc::default(),
         })
     }
 
@@ -103,7 +110,7 @@ impl Intake {
             draining: Arc::clone(&self.draining),
             refusals: Arc::clone(&self.refusals),
             guesses: Arc::clone(&self.guesses),
-            probing: Arc::clone(&self.probing),
+            health: Arc::clone(&self.health),
         })
     }
 
@@ -131,6 +138,11 @@ impl Intake {
         self.spool.writable().map_err(|reason| reason.to_string())
     }
 
+    /// `limits.max_connections_per_address`
+    pub fn max_connections_per_address(&self) -> usize {
+        self.limits.max_connections_per_address
+    }
+
     /// The answer for a connection beyond `limits.max_connections`.
     pub fn too_many_connections(&self) -> Response<Body> {
         let limit = self.limits.max_connections;
@@ -141,61 +153,33 @@ impl Intake {
     }
 
     /// Answers one request. Never fails: what goes wrong is an answer too.
-    pub async fn handle(
+    ///
+    /// The gate decides before this returns. The head is dropped then, and the body as well unless it
+    /// is to be saved; a client that resets its stream drops the future, and with it all there is.
+    pub fn handle(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Response<Body> {
-        // In a task of its own: hyper drops this future as soon as it sees the connection end, and
-        // what has arrived by then may be a whole body.
-        let answering = tokio::spawn(self.answer(request, peer));
-        answering
-            .await
-            .unwrap_or_else(|error| answer::refused(Protocol::Logpush, &body::panicked(&error)))
-    }
-
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Response<Body> {
-        let started = Instant::now();
-        let (head, mut incoming) = request.into_parts();
-        let declared = hyper::body::Body::size_hint(&incoming).exact();
-        let Visit { endpoint, protocol, asks } = self.gate.admit(&head, peer.ip());
-        let prepared = match asks {
-            Err(refusal) => Err(refusal),
-            Ok(Asks::Upload(admitted)) => self.prepare(admitted, declared, peer, started),
-            Ok(Asks::Health) => {
-                return without_body(&head, answer::health(self.is_healthy().await));
-            }
-            Ok(Asks::Methods(allow)) => return answer::methods(allow),
-        };
-        let begun = prepared.is_ok();
-        let outcome = match prepared {
-            Err(refusal) => Err(refusal),
-            Ok((upload, ingest)) => upload.receive(&mut incoming, ingest).await,
-        };
-        match outcome {
-            Ok(accepted) => answer::accepted(protocol, &accepted),
-            Err(refusal) => {
-                self.metrics.refused(refusal.label());
-                let at = (endpoint, protocol);
-                log::refused(&self.refusals, &refusal, &head, peer, at, declared);
-                if matches!(refusal, Refusal::Unauthorized(_)) {
-                    sleep(self.guesses.wrong(peer.ip(), started)).await;
+        client: &Client,
+    ) -> impl Future<Output = Response<Body>> + Send + use<> {
+        let step = self.decide(request, client);
+        async move {
+            match step {
+                Step::Answer(response) => response,
+                Step::Health { is_head } => {
+                    let is_healthy = self.health.ask(Arc::clone(&self)).await;
+                    without_body(is_head, answer::health(is_healthy))
                 }
-                let refused = without_body(&head, answer::refused(protocol, &refusal));
-                if body::let_go(&head, incoming, begun) { answer::last(refused) } else { refused }
+                Step::Delayed(response, delay, _closing) => {
+                    sleep(delay.length).await;
+                    response
+                }
+                // In a task of its own: hyper drops this future as soon as it sees the connection
+                // end, and what has arrived by then may be a whole body.
+                Step::Upload(upload) => upload.await.unwrap_or_else(|error| {
+                    answer::refused(Protocol::Logpush, &body::panicked(&error))
+                }),
             }
         }
-    }
-
-    /// As [`Intake::readiness`], for anybody: after a failure that tries the disk, so one at a time.
-    async fn is_healthy(self: &Arc<Self>) -> bool {
-        let _one = self.probing.lock().await;
-        let intake = Arc::clone(self);
-        spawn_blocking(move || intake.readiness().is_ok()).await.unwrap_or(false)
     }
 
     /// What can be said before a byte of the body is read.
@@ -232,7 +216,6 @@ impl Intake {
         admitted: Admitted,
         declared: Option<u64>,
         peer: SocketAddr,
-        started: Instant,
     ) -> Result<(Upload, Ingest), Refusal> {
         self.check_length(declared)?;
         let Some(reservation) = self.in_flight.reserve(declared.unwrap_or(0)) else {
@@ -257,7 +240,7 @@ impl Intake {
             endpoint: self.places.get(admitted.place).copied().unwrap_or(usize::MAX),
             protocol: admitted.protocol,
             peer,
-            started,
+            started: Instant::now(),
             reservation,
         };
         Ok((upload, ingest))
@@ -275,15 +258,6 @@ impl Intake {
              send again"
         )
     }
-}
-
-/// The answer without its body, if HEAD asks: hyper leaves it out of HTTP/1.1 by itself; in HTTP/2 it
-/// would break the stream.
-fn without_body(head: &request::Parts, mut response: Response<Body>) -> Response<Body> {
-    if head.method == Method::HEAD {
-        *response.body_mut() = Body::default();
-    }
-    response
 }
 
 fn places(config: &Config, metrics: &Metrics) -> Vec<usize> {

@@ -50,6 +50,16 @@ pub enum Refusal {
     Disconnected,
     /// There was never a request: no TLS handshake.
     TlsHandshake,
+    /// A connection that was closed at once: its address has as many as it may have.
+    TooManyConnections,
+    /// A connection that was closed at once: its address is in no `allow_from`.
+    AddressNotAllowed,
+    /// A connection without a verified sender that made room for another.
+    Evicted,
+    /// A connection without a verified sender that had too many requests at a time.
+    Flooded,
+    /// The client did not take an answer.
+    AnswerTimeout,
 }
 
 impl Refusal {
@@ -61,7 +71,10 @@ impl Refusal {
     /// How many there are.
     pub const COUNT: usize = Self::LABELS.len();
 
-    pub(super) const LABELS: [&str; 11] = [
+    /// How many of the labels, from the first, are of requests: only these know an endpoint.
+    pub(super) const OF_REQUESTS: usize = Self::Disconnected as usize + 1;
+
+    pub(super) const LABELS: [&str; 16] = [
         "malformed",
         "unauthorized",
         "forbidden",
@@ -73,6 +86,11 @@ impl Refusal {
         "unavailable",
         "disconnected",
         "tls_handshake",
+        "too_many_connections",
+        "address_not_allowed",
+        "evicted",
+        "flooded",
+        "answer_timeout",
     ];
 }
 
@@ -88,6 +106,7 @@ mod tests {
         assert_eq!(Outcome::LABELS[Outcome::Empty as usize], "empty");
         assert_eq!(Outcome::Empty as usize, Outcome::LABELS.len() - 1);
         assert_eq!(Refusal::LABELS[Refusal::BodyTimeout as usize], "body_timeout");
-        assert_eq!(Refusal::TlsHandshake as usize, Refusal::LABELS.len() - 1);
+        assert_eq!(Refusal::LABELS[Refusal::TlsHandshake as usize], "tls_handshake");
+        assert_eq!(Refusal::AnswerTimeout as usize, Refusal::LABELS.len() - 1);
     }
 }

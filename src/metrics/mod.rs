@@ -159,6 +159,13 @@ impl Metrics {
         add(self.refused.get(reason as usize), 1);
     }
 
+    /// A request was refused at an endpoint. [`Metrics::refused`] counts it, too.
+    pub fn endpoint_refused(&self, endpoint: usize, reason: Refusal) {
+        if let Some(endpoint) = self.table().endpoints.get(endpoint) {
+            add(endpoint.refused.get(reason as usize), 1);
+        }
+    }
+
     /// Records were set aside; `reason` is a place in the list of reasons.
     pub fn quarantined(&self, reason: usize, records: u64) {
         add(self.quarantined.get(reason).map(|(_, count)| count), records);

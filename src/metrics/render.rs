@@ -109,6 +109,16 @@ impl Metrics {
             text.sample(&[("reason", reason)], value(count));
         }
         text.family(
+            "logpushd_endpoint_refused_total",
+            Kind::Counter,
+            "Requests that were refused at an endpoint.",
+        );
+        for endpoint in shown() {
+            for (reason, count) in iter::zip(Refusal::LABELS, &endpoint.refused) {
+                text.sample(&[("endpoint", &endpoint.name), ("reason", reason)], value(count));
+            }
+        }
+        text.family(
             "logpushd_quarantined_records_total",
             Kind::Counter,
             "Records that were set aside because they could not be parsed.",

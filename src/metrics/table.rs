@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::atomic::AtomicU64};
 
-use super::labels::{OTHER, Outcome};
+use super::labels::{OTHER, Outcome, Refusal};
 use crate::cloudflare::datasets::DATASETS;
 
 /// Names that have series of their own.
@@ -31,6 +31,7 @@ pub(super) struct EndpointMetrics {
     pub(super) name: String,
     pub(super) shown: bool,
     pub(super) batches: [AtomicU64; Outcome::LABELS.len()],
+    pub(super) refused: [AtomicU64; Refusal::OF_REQUESTS],
     /// In the order of [`Table::datasets`].
     pub(super) records: Vec<AtomicU64>,
 }
@@ -107,6 +108,7 @@ impl Table {
                 name: name.to_owned(),
                 shown: false,
                 batches: Default::default(),
+                refused: Default::default(),
                 records: self.datasets.iter().map(|_| AtomicU64::new(0)).collect(),
             });
             self.endpoints.len() - 1

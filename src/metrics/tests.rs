@@ -19,6 +19,7 @@ fn the_exposition_is_as_promised() {
     metrics.received_bytes(4_096);
     metrics.inflated_bytes(49_152);
     metrics.refused(Refusal::Unauthorized);
+    metrics.endpoint_refused(0, Refusal::Unauthorized);
     metrics.quarantined(1, 3);
     for micros in [900, 1_000, 1_001, 600_000, 60_000_000] {
         metrics.commit(Duration::from_micros(micros));

@@ -5,6 +5,7 @@
 
 mod activity;
 mod first_bytes;
+mod limits;
 #[cfg(test)]
 mod proxy_protocol;
 
@@ -19,10 +20,7 @@ use hyper::{
     body::{Body, Incoming},
     service::service_fn,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper_util::rt::TokioIo;
 use rustls::{ServerConfig, server::ClientHello};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
@@ -33,42 +31,27 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+pub use self::activity::Client;
 use self::{
-    activity::{Activity, Counted, Doing},
+    activity::{Activity, Counted, Doing, Fate},
     first_bytes::FirstBytes,
+    limits::Protocol,
 };
-use crate::throttle::{ClientLimits, ClientThrottle};
+use crate::{
+    admission::Place,
+    throttle::{ClientLimits, ClientThrottle},
+};
 
-/// What hyper reads ahead of an HTTP/1.1 connection, and with it the most that a request's head may
-/// be.
-const H1_BUFFER_BYTES: usize = 64 << 10;
-
-/// All headers of one HTTP/2 request. Cloudflare's are below 1 KiB.
-const H2_HEADER_BYTES: u32 = 16 << 10;
-
-/// Requests at a time on one HTTP/2 connection.
-const H2_STREAMS: u32 = 128;
-
-/// What one request may send ahead of us. The protocol's 64 KiB would bound a sender 100 ms away to
-/// 640 KiB/s.
-const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
-
-/// What all requests of a connection may send ahead of us: what a connection can cost in memory.
-const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-
-/// Answers are a line of JSON; nothing needs to be written ahead.
-const H2_SEND_BUFFER_BYTES: usize = 16 << 10;
-
-/// A peer that has vanished is found out by a ping: no answer within the timeout ends the
-/// connection.
-const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
-const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a connection is looked at: the most that a deadline is missed by.
+const LOOK: Duration = Duration::from_secs(5);
 
 const DEADLINES: Deadlines = Deadlines {
     handshake: Duration::from_secs(10),
     head: Duration::from_secs(30),
     first_request: Duration::from_secs(30),
+    unverified: Some(Duration::from_secs(50)),
     idle: Duration::from_secs(90),
+    answer: Duration::from_secs(20),
     close: Duration::from_secs(5),
 };
 
@@ -77,7 +60,9 @@ const ADMIN_DEADLINES: Deadlines = Deadlines {
     handshake: Duration::ZERO,
     head: Duration::from_secs(2),
     first_request: Duration::from_secs(2),
+    unverified: None,
     idle: Duration::from_secs(2),
+    answer: Duration::from_secs(10),
     close: Duration::from_secs(1),
 };
 
@@ -92,14 +77,21 @@ struct Deadlines {
     head: Duration,
     /// A connection that asks for nothing holds a permit for nothing.
     first_request: Duration,
+    /// For all of a connection on which no sender is verified, whatever it does.
+    unverified: Option<Duration>,
     /// What Go's client, and so Cloudflare, keeps an idle connection for: earlier, and requests
     /// would meet connections that are just being closed.
     idle: Duration,
-    /// For the farewell of a connection that has no request under way.
+    /// For the client to take an answer, or a part of its answers.
+    answer: Duration,
+    /// From the announcement that the connection ends to its end, unless requests are under way.
     close: Duration,
 }
 
-/// Answers requests: a closure that takes a request and its peer, and gives back a future.
+/// Answers requests: a closure that takes a request and its connection, and returns a future.
+///
+/// The closure itself runs while the connection is read, before the next request is looked at: what
+/// it drops of a request is never held for more than one request of a connection.
 pub trait Service {
     /// What the answer carries.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
@@ -111,13 +103,13 @@ pub trait Service {
     fn answer(
         &self,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        client: Client,
     ) -> impl Future<Output = Response<Self::Body>> + Send + 'static;
 }
 
 impl<S, F, B> Service for S
 where
-    S: Fn(Request<Incoming>, SocketAddr) -> F,
+    S: Fn(Request<Incoming>, Client) -> F,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
@@ -126,9 +118,9 @@ where
     fn answer(
         &self,
         request: Request<Incoming>,
-        peer: SocketAddr,
+        client: Client,
     ) -> impl Future<Output = Response<B>> + Send + 'static {
-        self(request, peer)
+        self(request, client)
     }
 }
 
@@ -143,6 +135,16 @@ pub enum ConnectionEnd {
     Closed,
     /// There was no request under way for too long, or no whole head of one.
     Idle,
+    /// No sender was verified in time.
+    Unverified,
+    /// It made room for another connection before a sender was verified.
+    Evicted,
+    /// The client did not take an answer in time.
+    AnswerTimeout,
+    /// It had too many requests before a sender was verified.
+    Flooded,
+    /// The service closed it.
+    Dismissed,
     /// The daemon stops.
     Stopped,
     /// It broke: reset, a breach of protocol, a ping without an answer.
@@ -153,15 +155,17 @@ pub enum ConnectionEnd {
 /// begins. Never fails: the end says how it went.
 ///
 /// When `stop` is cancelled, requests under way are finished, however long they take: whoever
-/// cancels bounds the wait.
+/// cancels bounds the wait. A connection without a verified sender is not waited for.
 pub async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
+    place: Place,
     tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
-    encrypted(stream, peer, tls, service, stop, DEADLINES).await
+    let activity = Activity::new(canonical(peer), Some(place));
+    encrypted(stream, activity, tls, service, stop, DEADLINES).await
 }
 
 /// Serves an HTTP/1.1 connection without TLS until its end: for the admin listener.
@@ -171,21 +175,23 @@ pub(crate) async fn plain_connection(
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
-    http(stream, canonical(peer), Protocol::Http1, service, stop, ADMIN_DEADLINES).await
+    let activity = Activity::new(canonical(peer), None);
+    http(stream, activity, Protocol::Http1, service, stop, ADMIN_DEADLINES).await
 }
 
 async fn encrypted(
     stream: TcpStream,
-    peer: SocketAddr,
+    activity: Arc<Activity>,
     tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     service: impl Service,
     stop: CancellationToken,
     deadlines: Deadlines,
 ) -> ConnectionEnd {
-    let peer = canonical(peer);
+    let peer = activity.peer();
     let handshake = timeout(deadlines.handshake, handshake(stream, tls));
     let mut stream = tokio::select! {
         () = stop.cancelled() => return ConnectionEnd::Stopped,
+        () = activity.evicted() => return ConnectionEnd::Evicted,
         result = handshake => match result {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -207,7 +213,7 @@ async fn encrypted(
             return ConnectionEnd::Closed;
         }
     };
-    http(stream, peer, protocol, service, stop, deadlines).await
+    http(stream, activity, protocol, service, stop, deadlines).await
 }
 
 async fn handshake(
@@ -251,30 +257,37 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
 
 async fn http(
     io: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    peer: SocketAddr,
+    activity: Arc<Activity>,
     protocol: Protocol,
     service: impl Service,
     stop: CancellationToken,
     deadlines: Deadlines,
 ) -> ConnectionEnd {
-    let activity = Activity::new();
+    let peer = activity.peer();
     let counted = service_fn(|request| {
         let under_way = activity.begin();
-        let response = service.answer(request, peer);
+        let response = service.answer(request, Client(Arc::clone(&activity)));
+        activity.bound_unverified();
         async move {
             let response = response.await;
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _request: under_way }))
+            let answered = under_way.answered();
+            Ok::<_, Infallible>(response.map(|body| Counted { body, _request: answered }))
         }
     });
-    let builder = builder(protocol, deadlines);
+    let builder = limits::builder(protocol, deadlines.head);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), counted));
-    let mut timer = pin!(sleep(deadlines.first_request));
+    let mut timer = pin!(sleep(Duration::ZERO));
     let mut closing: Option<(ConnectionEnd, Instant)> = None;
 
     loop {
         let reason = tokio::select! {
             // First, so that an answer that is ready at the same time announces the end, too.
             biased;
+            () = activity.evicted() => return ConnectionEnd::Evicted,
+            fate = activity.ends(), if closing.is_none() => match fate {
+                Fate::Flooded => return ConnectionEnd::Flooded,
+                _ => ConnectionEnd::Dismissed,
+            },
             () = stop.cancelled(), if closing.is_none() => ConnectionEnd::Stopped,
             result = connection.as_mut() => {
                 return match (result, closing) {
@@ -285,65 +298,72 @@ async fn http(
             }
             () = timer.as_mut() => {
                 let now = Instant::now();
-                let due = match (activity.doing(), closing) {
-                    (Doing::Requests, None) => now + deadlines.idle,
-                    (Doing::Requests, Some(_)) => now + deadlines.close,
-                    (Doing::NothingYet(since) | Doing::NothingSince(since), Some((_, begun))) => {
-                        since.max(begun) + deadlines.close
-                    }
-                    (Doing::NothingYet(since), None) => since + deadlines.first_request,
-                    (Doing::NothingSince(since), None) => since + deadlines.idle,
-                };
+                let due = deadlines.next(&activity, closing.map(|(_, begun)| begun));
+                if due > now {
+                    timer.as_mut().reset(due.min(now + LOOK));
+                    continue;
+                }
                 match closing {
-                    _ if due > now => {
-                        timer.as_mut().reset(due);
-                        continue;
-                    }
                     Some((reason, _)) => {
-                        debug!(%peer, "the peer does not close the connection: dropped");
+                        debug!(%peer, "the client does not close the connection: dropped");
                         return reason;
                     }
-                    None => ConnectionEnd::Idle,
+                    None => deadlines.missed(&activity, now),
                 }
             }
         };
         let now = Instant::now();
         closing = Some((reason, now));
         connection.as_mut().graceful_shutdown();
-        timer.as_mut().reset(now + deadlines.close);
+        timer.as_mut().reset(now);
     }
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Protocol {
-    Http1,
-    Http2,
-}
+impl Deadlines {
+    /// When the time of a connection is up as it is now. `closing`: since when its end
+    /// is announced.
+    fn next(&self, activity: &Activity, closing: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let is_verified = self.unverified.is_none() || activity.is_verified();
+        let Some(begun) = closing else {
+            let due = match activity.doing() {
+                Doing::Requests => now + self.idle.min(self.answer),
+                Doing::Answers(since) => since + self.answer,
+                Doing::NothingYet(since) => since + self.first_request,
+                Doing::NothingSince(since) => since + self.idle,
+            };
+            let waiting = activity.answers_wait_since().map(|since| since + self.answer);
+            let unverified = self.unverified.filter(|_| !is_verified);
+            let unverified = unverified.map(|after| activity.begun() + after);
+            return [waiting, unverified].into_iter().flatten().fold(due, Instant::min);
+        };
+        match activity.doing() {
+            // Whoever closes it bounds the wait.
+            Doing::Requests if is_verified => now + self.close,
+            Doing::Requests => begun + self.close,
+            Doing::Answers(since) | Doing::NothingYet(since) | Doing::NothingSince(since) => {
+                if is_verified {
+                    since.max(begun) + self.close
+                } else {
+                    begun + self.close
+                }
+            }
+        }
+    }
 
-fn builder(protocol: Protocol, deadlines: Deadlines) -> auto::Builder<TokioExecutor> {
-    let builder = auto::Builder::new(TokioExecutor::new());
-    let mut builder = match protocol {
-        Protocol::Http1 => builder.http1_only(),
-        Protocol::Http2 => builder.http2_only(),
-    };
-    // Without a timer hyper has no deadlines at all. Its bounds on headers (100 in HTTP/1.1) and on
-    // streams that are opened only to be reset stay as they are.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(deadlines.head)
-        .max_buf_size(H1_BUFFER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(H2_STREAMS)
-        .max_header_list_size(H2_HEADER_BYTES)
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(H2_SEND_BUFFER_BYTES)
-        .keep_alive_interval(H2_PING_INTERVAL)
-        .keep_alive_timeout(H2_PING_TIMEOUT);
-    builder
+    /// Which deadline it was.
+    fn missed(&self, activity: &Activity, now: Instant) -> ConnectionEnd {
+        let is_over = |since: Instant, after: Duration| since + after <= now;
+        if activity.answers_wait_since().is_some_and(|since| is_over(since, self.answer)) {
+            return ConnectionEnd::AnswerTimeout;
+        }
+        match self.unverified {
+            Some(after) if !activity.is_verified() && is_over(activity.begun(), after) => {
+                ConnectionEnd::Unverified
+            }
+            _ => ConnectionEnd::Idle,
+        }
+    }
 }
 
 fn end_of(

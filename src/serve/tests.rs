@@ -8,6 +8,7 @@ use hyper::{
     client::conn::{http1, http2},
     header,
 };
+use hyper_util::rt::TokioExecutor;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -26,8 +27,15 @@ use crate::{
 
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_secs(3600);
-const PATIENT: Deadlines =
-    Deadlines { handshake: NEVER, head: NEVER, first_request: NEVER, idle: NEVER, close: NEVER };
+const PATIENT: Deadlines = Deadlines {
+    handshake: NEVER,
+    head: NEVER,
+    first_request: NEVER,
+    unverified: None,
+    idle: NEVER,
+    answer: NEVER,
+    close: NEVER,
+};
 const SHORT: Duration = Duration::from_millis(30);
 
 #[tokio::test]
@@ -244,7 +252,7 @@ struct Server {
 impl Server {
     async fn start<S, F>(deadlines: Deadlines, service: S) -> Self
     where
-        S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        S: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         Self::start_with(deadlines, service, CancellationToken::new()).await
@@ -252,7 +260,7 @@ impl Server {
 
     async fn start_with<S, F>(deadlines: Deadlines, service: S, stop: CancellationToken) -> Self
     where
-        S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        S: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let (config, certificate) = server_config(None);
@@ -267,7 +275,7 @@ impl Server {
         stop: CancellationToken,
     ) -> Self
     where
-        S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+        S: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -280,7 +288,8 @@ impl Server {
                 let (stop, ended) = (stop.clone(), ended.clone());
                 tokio::spawn(async move {
                     let tls = |_: &ClientHello<'_>| config;
-                    let end = encrypted(stream, peer, tls, service, stop, deadlines).await;
+                    let activity = Activity::new(peer, None);
+                    let end = encrypted(stream, activity, tls, service, stop, deadlines).await;
                     ended.send(end).await.unwrap();
                 });
             }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Daemon, Http, Random, Setup, Upload, gzip, wait_until};
+use crate::support::{Connection, Daemon, Http, Random, Setup, Upload, gzip, wait_until};
 
 /// What the daemon may need at its peak. A debug build needs more than a release.
 const PEAK_KIB: u64 = 150 * 1024;
@@ -229,5 +229,52 @@ fn who_guesses_secrets_slows_down_only_itself() {
     let begun = Instant::now();
     assert_eq!(guesser.send(Upload::of("{}").secret("one more")).status, 401);
     assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    ends_in_order(daemon);
+}
+
+#[test]
+fn a_connection_ends_with_a_guess_of_an_address_that_guesses() {
+    let daemon = Setup::new().start();
+    let statuses = |guesser: &Connection, count: usize| -> Vec<u16> {
+        thread::scope(|scope| {
+            let guess = |number| {
+                let guess = Upload::of("{}").secret(&format!("guess-{number}"));
+                guesser.try_send(guess).map_or(0, |answer| answer.status)
+            };
+            let guesses: Vec<_> = (0..count).map(|n| scope.spawn(move || guess(n))).collect();
+            guesses.into_iter().map(|guess| guess.join().unwrap()).collect()
+        })
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(statuses(&daemon.connect(Http::Two), 8), [401; 8]));
+        }
+    });
+    // From now on a connection ends with its first wrong secret, and nothing else on it is looked at.
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let statuses = statuses(&daemon.connect(Http::Two), 12);
+                let of = |status: u16| statuses.iter().filter(|s| **s == status).count();
+                assert_eq!((of(401), of(401) + of(503) + of(0)), (1, 12), "{statuses:?}");
+            });
+        }
+    });
+    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+    let unauthorized = r#"logpushd_refused_total{reason="unauthorized"}"#;
+    assert_eq!(daemon.count(unauthorized), 35);
+    let series = r#"logpushd_endpoint_refused_total{endpoint="main",reason="unauthorized"}"#;
+    assert_eq!(daemon.count(series), 35);
+
+    // The same address with the right secret is served at once, and is not closed for a wrong one.
+    let begun = Instant::now();
+    let good = daemon.connect(Http::Two);
+    for _ in 0..5 {
+        assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(good.send(Upload::of("{}").secret("one more")).status, 401);
+    assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
     ends_in_order(daemon);
 }

@@ -205,6 +205,15 @@ pub(super) const REST: &[Table] = &[
                 text: "Open connections. 64 beyond it are answered 503, others wait in the kernel. \
                        Each takes a file descriptor: raise `LimitNOFILE` with it.",
             },
+            Key {
+                name: "max_connections_per_address",
+                takes: Count,
+                without: Default("256"),
+                text: "Open connections of one address, or of one /64 of IPv6. A new connection \
+                       beyond it takes the place of one that has not shown a right secret for two \
+                       seconds; if there is none, it is closed. Cloudflare uses few addresses, and \
+                       behind a proxy all senders share one: keep it generous.",
+            },
         ],
     },
     Table {

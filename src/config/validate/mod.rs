@@ -141,6 +141,7 @@ fn limits(mut table: Table<'_>, cx: &mut Context) -> Limits {
     let record = table.size("max_record_bytes", cx);
     let in_flight = table.size("max_in_flight_bytes", cx);
     let max_connections = table.count("max_connections", cx).unwrap_or(1024);
+    let per_address = table.count("max_connections_per_address", cx).unwrap_or(256);
     table.finish(cx);
 
     let or = |size: &Option<Spanned<u64>>, default| size.as_ref().map_or(default, |s| *s.get_ref());
@@ -150,6 +151,7 @@ fn limits(mut table: Table<'_>, cx: &mut Context) -> Limits {
         max_record_bytes: or(&record, 8 * MIB),
         max_in_flight_bytes: or(&in_flight, 256 * MIB),
         max_connections,
+        max_connections_per_address: per_address,
     };
     if let Some(record) = &record
         && !(1024..=GIB).contains(record.get_ref())

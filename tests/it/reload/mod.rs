@@ -299,6 +299,9 @@ fn limits_change_for_what_comes_next() {
 
     // With fewer connections than there are, who comes is told so.
     let kept: Vec<_> = (0..3).map(|_| daemon.connect(Http::One)).collect();
+    for verified in &kept {
+        assert_eq!(verified.send(Upload::of("{}").to("/logpush/b")).status, 200);
+    }
     reload(&daemon, &[("limits", Some("max_connections = 2"))]);
     assert_eq!(post(&daemon, "/logpush/b", "{}").status, 503);
     drop(kept);

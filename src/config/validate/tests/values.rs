@@ -45,6 +45,7 @@ fn reads_what_is_not_the_default() {
             max_record_bytes = "1KiB"
             max_in_flight_bytes = "2MB"
             max_connections = 7
+            max_connections_per_address = 5
             [admin]
             address = "[::1]:0"
             [log]
@@ -97,6 +98,7 @@ fn reads_what_is_not_the_default() {
     assert_eq!(config.quarantine.dir, folder.path("spool/quarantine"));
     assert_eq!(config.limits.max_in_flight_bytes, 2_000_000);
     assert_eq!(config.limits.max_connections, 7);
+    assert_eq!(config.limits.max_connections_per_address, 5);
     assert!(config.admin.asked_for);
     assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
 }
