@@ -108,6 +108,40 @@ fn certificates_keys_and_secrets_may_be_credentials() {
 }
 
 #[test]
+fn a_directory_of_credentials_is_found_by_the_names_of_its_files() {
+    // As the unit has it: systemd loads `credentials/` as `credentials_NAME`, and mounts that over it.
+    let mut setup = Setup::new()
+        .table(
+            "endpoint.main",
+            "path = \"/a\"\ndataset = \"a\"\nsecret_file = \"given/second.txt\"",
+        )
+        .table(
+            "endpoint.b",
+            "path = \"/b\"\ndataset = \"b\"\nsecret_file = \"credential:third.txt\"",
+        );
+    let given = std::fs::canonicalize(setup.folder()).unwrap().join("given");
+    std::fs::create_dir(&given).unwrap();
+    setup.write("given/credentials_second.txt", "the-second-secret-of-all");
+    setup.write("given/credentials_third.txt", "the-third-secret-of-them");
+    setup.service.env.push(("CREDENTIALS_DIRECTORY", given.to_str().unwrap().to_owned()));
+    let daemon = setup.start();
+    for (path, secret) in [("/a", "the-second-secret-of-all"), ("/b", "the-third-secret-of-them")] {
+        let answer = daemon.send(Http::One, Upload::of("{}").to(path).secret(secret));
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    let stopped = daemon.stop().in_order();
+
+    std::fs::remove_file(given.join("credentials_second.txt")).unwrap();
+    let mut validate = logpushd();
+    validate.args(["validate", "-c"]).arg(stopped.setup.config());
+    let validate = finish(validate.env("CREDENTIALS_DIRECTORY", &given));
+    assert_eq!(validate.exit, Exit::Code(78));
+    let advice = format!("add LoadCredential=second.txt:{}", given.join("second.txt").display());
+    let text = validate.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(&advice), "{text}");
+}
+
+#[test]
 fn a_full_spool_is_in_the_status() {
     let mut setup = Setup::new().table("spool", "dir = \"spool\"\nmax_bytes = \"256KiB\"");
     // A folder stands where the file has to go.

@@ -94,6 +94,21 @@ fn systemd_waits_for_a_stop_and_does_not_repeat_what_is_wrong() {
 }
 
 #[test]
+fn the_service_has_bounds_and_all_credentials() {
+    let service = unit("logpushd.service");
+    for (key, value) in [
+        ("MemoryMax", "1G"),
+        ("TasksMax", "1024"),
+        ("LimitCORE", "0"),
+        ("StateDirectoryMode", "0700"),
+    ] {
+        assert_eq!(values(&service, key), [value], "{key}");
+    }
+    let directory = "credentials:/etc/logpushd/credentials";
+    assert!(values(&service, "LoadCredential").contains(&directory));
+}
+
+#[test]
 fn the_socket_has_the_address_of_the_configuration() {
     let config = fs::read_to_string(repository("config/logpushd.toml")).unwrap();
     let (_, server) = config.split_once("\n[server]\n").unwrap();

@@ -11,6 +11,10 @@ use crate::config::{context::Context, diagnostic::Diagnostic};
 /// that is missing must not be found elsewhere by chance.
 const CREDENTIAL: &str = "credential:";
 
+/// What systemd puts before the name of each file of a directory that is loaded as a whole, by
+/// `LoadCredential=credentials:DIRECTORY` in the unit.
+const FROM_DIRECTORY: &str = "credentials_";
+
 impl Value<'_> {
     /// A path; a relative one begins at the folder of the file.
     pub(super) fn path(&self, cx: &mut Context) -> Option<Spanned<PathBuf>> {
@@ -29,10 +33,11 @@ impl Value<'_> {
         let path = self.path(cx)?;
         let text = path.get_ref().strip_prefix(&cx.folder).ok().and_then(|path| path.to_str());
         let Some(credential) = text.and_then(|text| text.strip_prefix(CREDENTIAL)) else {
-            return Some(path);
+            let span = path.span();
+            return Some(Spanned::new(span, loaded(path.into_inner(), cx)));
         };
         match self.credential(credential, cx) {
-            Ok(file) => Some(Spanned::new(path.span(), file)),
+            Ok(file) => Some(Spanned::new(path.span(), loaded(file, cx))),
             Err(problem) => {
                 cx.push(problem);
                 None
@@ -57,4 +62,19 @@ impl Value<'_> {
             ))
         })
     }
+}
+
+/// The file under the name that it has among the credentials. The unit mounts these over the directory
+/// that they come from, where each file that it does not list has another name.
+fn loaded(file: PathBuf, cx: &Context) -> PathBuf {
+    let Some(folder) = cx
+        .credentials
+        .as_deref()
+        .filter(|folder| cx.reads_files() && file.parent() == Some(folder))
+    else {
+        return file;
+    };
+    let Some(name) = file.file_name().and_then(|name| name.to_str()) else { return file };
+    let beside = folder.join(format!("{FROM_DIRECTORY}{name}"));
+    if !file.exists() && beside.exists() { beside } else { file }
 }

@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use super::{check_dataset, check_name, choice, hec, network::networks, overlap, unless_denied};
+use super::{advice, check_dataset, check_name, choice, hec, network::networks, overlap};
 use crate::config::{
     Auth, Endpoint, PathPattern, Protocol,
     context::Context,
@@ -218,7 +218,7 @@ fn auth(
                 let shown = file.get_ref().display();
                 let message = format!("cannot use the secrets of `{shown}`: {error}");
                 let hint = format!("make one with: openssl rand -hex 32 > {shown}");
-                let hint = unless_denied(&error, &hint);
+                let hint = advice(file.get_ref(), &error, &hint, cx);
                 cx.push(Diagnostic::at(file.span(), message).hint(hint));
             }
         }

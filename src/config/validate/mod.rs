@@ -241,15 +241,27 @@ fn check_file(file: &Spanned<PathBuf>, hint: &str, cx: &mut Context) {
         && let Err(error) = check_readable(path)
     {
         let message = format!("cannot read `{}`: {error}", path.display());
-        cx.push(Diagnostic::at(file.span(), message).hint(unless_denied(&error, hint)));
+        let hint = advice(path, &error, hint, cx);
+        cx.push(Diagnostic::at(file.span(), message).hint(hint));
     }
 }
 
-/// What is right when a file is missing is beside the point when it may not be read.
-fn unless_denied<'a>(error: &io::Error, hint: &'a str) -> &'a str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => "let the user that runs logpushd read it",
-        _ => hint,
+/// What to do about a file that cannot be read. `hint` is for one that is missing, unless it is one of
+/// the credentials.
+fn advice(path: &Path, error: &io::Error, hint: &str, cx: &Context) -> String {
+    match (error.kind(), path.file_name()) {
+        (io::ErrorKind::PermissionDenied, _) => {
+            "let the user that runs logpushd read it".to_owned()
+        }
+        (io::ErrorKind::NotFound, Some(name)) if cx.credentials.as_deref() == path.parent() => {
+            format!(
+                "restart the service if the file is new; if it is a symbolic link, which systemd does \
+                 not follow here, add LoadCredential={}:{} to the unit, or copy the file",
+                name.display(),
+                path.display()
+            )
+        }
+        _ => hint.to_owned(),
     }
 }
 
