@@ -3,9 +3,10 @@
 //! Values stand as in the record but for quotes that nobody needs, and nothing in them steers a
 //! terminal.
 
-use std::fmt::Write as _;
-
-use crate::record::{self, Value};
+use crate::{
+    printable,
+    record::{self, Value},
+};
 
 /// Appends the line to `out`, its end included.
 pub(super) fn line(dataset: &str, record: &[u8], out: &mut String) {
@@ -34,19 +35,16 @@ pub(super) fn line(dataset: &str, record: &[u8], out: &mut String) {
 
 /// Whether it can be told from what stands around it without quotes.
 fn is_word(text: &str) -> bool {
-    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=' | '\\');
+    let odd =
+        |c: char| c.is_whitespace() || printable::is_hidden(c) || matches!(c, '"' | '=' | '\\');
     !text.is_empty() && !text.contains(odd)
 }
 
-/// JSON lets some control characters stand in strings.
+/// JSON lets some control characters and all format characters stand in strings, and white space between its
+/// tokens.
 fn harmless(json: &str, out: &mut String) {
-    for c in json.chars() {
-        if c.is_control() {
-            write!(out, "\\u{:04x}", u32::from(c)).ok();
-        } else {
-            out.push(c);
-        }
-    }
+    let one_line = json.replace(['\n', '\r', '\t'], " ");
+    printable::json(&one_line, out);
 }
 
 #[cfg(test)]
@@ -77,6 +75,10 @@ mod tests {
                 "{\"c\":\"\u{9b}2J\u{7f}\",\"n\":\"a\\nb\"}",
                 "dns_logs c=\"\\u009b2J\\u007f\" n=\"a\\nb\"\n",
             ),
+            (
+                "{\"\u{200b}\":\"\u{202e}\u{2028}\",\"o\":[\t\"\u{e0041}\"\r]}",
+                "dns_logs \"\\u200b\"=\"\\u202e\\u2028\" o=[ \"\\udb40\\udc41\" ]\n",
+            ),
             (r#"{"\ud800":1}"#, "{\"\\ud800\":1}\n"),
         ];
         for (record, expected) in cases {
@@ -90,7 +92,7 @@ mod tests {
             let record = serde_json::json!({ name: text }).to_string();
             let line = of(&record);
             prop_assert!(line.ends_with('\n'));
-            prop_assert_eq!(line.chars().filter(|c| c.is_control()).count(), 1);
+            prop_assert_eq!(line.chars().filter(|c| printable::is_hidden(*c)).count(), 1);
         }
     }
 }

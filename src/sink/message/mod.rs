@@ -7,6 +7,7 @@ mod line;
 mod mapping;
 mod members;
 mod severity;
+mod shorten;
 #[cfg(test)]
 mod tests;
 
@@ -38,14 +39,43 @@ pub fn render(message: Message, dataset: &str, record: &[u8], out: &mut Vec<u8>)
     }
 }
 
+/// The same in at most `max` bytes: the longest fields are left out and named in a field. Returns whether there
+/// is such a message; if not, nothing is appended. A record has no fields as JSON, so there is none then.
+pub fn render_within(
+    message: Message,
+    dataset: &str,
+    record: &[u8],
+    max: usize,
+    out: &mut Vec<u8>,
+) -> bool {
+    let syntax = match message {
+        Message::Json => return false,
+        Message::Cef => Syntax::Cef,
+        Message::Leef => Syntax::Leef,
+    };
+    let start = out.len();
+    let mut line = Line::measured(syntax, out);
+    fields(&mut line, dataset, record);
+    let spans = line.spans();
+    let fits = shorten::shorten(&mut line, &spans, start.saturating_add(max));
+    if !fits {
+        out.truncate(start);
+    }
+    fits
+}
+
 fn event(syntax: Syntax, dataset: &str, record: &[u8], out: &mut Vec<u8>) {
+    fields(&mut Line::begin(syntax, out), dataset, record);
+}
+
+fn fields(line: &mut Line<'_>, dataset: &str, record: &[u8]) {
+    let syntax = line.syntax();
     let mapping = Mapping::of(dataset);
     let mut members = Members::of(dataset, record);
     let severity = severity::of(mapping, &members);
     let kind = mapping.event.iter().find_map(|name| members.word(name));
     let name = if mapping.name.is_empty() { dataset } else { mapping.name };
 
-    let mut line = Line::begin(syntax, out);
     line.header(dataset, kind.as_deref(), name, severity);
     line.pair("cat", dataset);
     if let Some(time) = members.time() {
@@ -54,11 +84,12 @@ fn event(syntax: Syntax, dataset: &str, record: &[u8], out: &mut Vec<u8>) {
     if matches!(syntax, Syntax::Leef) {
         line.number("sev", severity.into());
     }
+    line.keep();
     let mut last = "";
     for field in mapping.fields {
         let key = syntax.pick(field.cef, field.leef);
         // Of several members for one key the first that has a value takes it.
-        if !key.is_empty() && key != last && write(&mut line, &mut members, field, key) {
+        if !key.is_empty() && key != last && write(line, &mut members, field, key) {
             last = key;
         }
     }

@@ -8,6 +8,10 @@ use super::{
     severity::{Scale, WORDS},
     *,
 };
+use crate::printable;
+
+mod hidden;
+mod limits;
 
 fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -143,11 +147,11 @@ fn what_the_syntax_needs_is_escaped() {
     let record = br#"{"Action":"a|b\\c\nd","Text":"=\\|\n\r\t\u0000\u007f ","Number":-1.50}"#;
     assert_eq!(
         message(Message::Cef, "one|two", record),
-        "CEF:0|Cloudflare|Logpush|1|one\\|two:a\\|b\\\\c d|one\\|two|1|cat=one|two act=a|b\\\\c\\nd Text=\\=\\\\|\\n\\r     Number=-1.50"
+        "CEF:0|Cloudflare|Logpush|1|one\\|two:a\\|b\\\\c d|one\\|two|1| cat=one|two act=a|b\\\\c\\nd Text=\\=\\\\|\\n\\r \\\\u0000\\\\u007f  Number=-1.50"
     );
     assert_eq!(
         message(Message::Leef, "one|two", record),
-        "LEEF:2.0|Cloudflare|Logpush|1|one_two:a_b\\c d|x09|cat=one|two\tsev=1\tAction=a|b\\c\\nd\tText==\\|\\n\\r\\t   \tNumber=-1.50"
+        "LEEF:2.0|Cloudflare|Logpush|1|one_two:a_b\\c d|x09|cat=one|two\tsev=1\tAction=a|b\\c\\nd\tText==\\|\\n\\r\\t\\u0000\\u007f \tNumber=-1.50"
     );
 }
 
@@ -234,7 +238,7 @@ fn fields_that_share_a_key_stand_together() {
     }
 }
 
-/// What a value looks like behind the reader: other control characters than ends of lines are lost.
+/// What a value looks like behind the reader: characters that nobody sees are written out.
 fn plain(format: Message, value: &Value) -> Option<String> {
     let text = match value {
         Value::Null => return None,
@@ -249,7 +253,14 @@ fn plain(format: Message, value: &Value) -> Option<String> {
         '\n' => "\\n".to_owned(),
         '\r' => "\\r".to_owned(),
         '\t' if format == Message::Leef => "\\t".to_owned(),
-        letter if letter.is_ascii_control() => " ".to_owned(),
+        '\t' => " ".to_owned(),
+        letter if printable::is_hidden(letter) => {
+            let mut written = String::new();
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                write!(written, "\\u{unit:04x}").unwrap();
+            }
+            written
+        }
         letter => letter.to_string(),
     };
     Some(text.chars().map(letter).collect())
@@ -300,7 +311,8 @@ proptest! {
             .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())))
             .collect();
         let line = message(format, mapping.dataset, format!("{{{}}}", written.join(",")).as_bytes());
-        prop_assert!(!line.contains(['\n', '\r', '\0']), "{}", line);
+        let is_hidden = |c: char| printable::is_hidden(c) && (cef || c != '\t');
+        prop_assert!(!line.contains(is_hidden), "{}", line);
 
         let read = read(format, &line);
         let keys: BTreeSet<_> = read.pairs.iter().map(|(key, _)| key).collect();

@@ -183,8 +183,7 @@ impl SyslogSink {
         batch.header.write(&mut self.message, severity, event.as_ref().unwrap_or(&batch.received));
         let header = self.message.len();
         message::render(self.config.message, &batch.dataset, record, &mut self.message);
-        let (max, oversize) = (self.config.max_message_bytes, self.config.oversize);
-        match fit(&mut self.message, header, max, oversize) {
+        match fit_to(&self.config, &batch.dataset, record, &mut self.message, header) {
             Fit::Whole => {}
             Fit::Truncated => batch.oversize += 1,
             Fit::Dropped => {
@@ -218,6 +217,29 @@ impl SyslogSink {
             self.out.clear();
         }
         Ok(())
+    }
+}
+
+/// Brings a message to its limit. One of CEF or LEEF loses whole fields: cut anywhere else, no reader would take it.
+fn fit_to(
+    config: &Config,
+    dataset: &str,
+    record: &[u8],
+    message: &mut Vec<u8>,
+    header: usize,
+) -> Fit {
+    let max = config.max_message_bytes;
+    if message.len() <= max {
+        return Fit::Whole;
+    }
+    match (config.oversize, config.message) {
+        (Oversize::Truncate, form @ (message::Message::Cef | message::Message::Leef)) => {
+            message.truncate(header);
+            let room = max.saturating_sub(header);
+            let fits = message::render_within(form, dataset, record, room, message);
+            if fits { Fit::Truncated } else { Fit::Dropped }
+        }
+        (oversize, _) => fit(message, header, max, oversize),
     }
 }
 

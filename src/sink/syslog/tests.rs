@@ -261,6 +261,28 @@ fn what_is_too_long_is_cut_or_left_out_and_counted() {
     }
 }
 
+/// Cut anywhere else, no reader would take it.
+#[test]
+fn a_long_message_of_cef_or_leef_loses_whole_fields() {
+    for form in [Message::Cef, Message::Leef] {
+        let (listener, target) = listen();
+        let mut sink = sink(vec![target], |config| {
+            config.framing = Some(Framing::Newline);
+            config.max_message_bytes = 1024;
+            config.message = form;
+        });
+        let record = format!("{{\"Pad\":\"{}\",\"Odd\":\"kept\"}}\n", "\\\\=".repeat(1000));
+        deliver(&mut sink, 1, &record).unwrap();
+        assert_eq!(sink.oversize(), 1);
+        let mut stream = accept(&listener);
+        drop(sink);
+        let mut got = String::new();
+        stream.read_to_string(&mut got).unwrap();
+        assert!(got.len() <= 1025 && got.contains("Odd=kept"), "{got}");
+        assert!(got.ends_with("LogpushdDropped=Pad\n"), "{got}");
+    }
+}
+
 #[test]
 fn the_name_of_this_machine_is_the_default() {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
