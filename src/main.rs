@@ -138,7 +138,12 @@ impl Write for Stdout {
 }
 
 fn run(file: &ConfigFile) -> Result<(), Failure> {
-    let document = config::read(&file.path).map_err(|problems| Failure::config(&problems))?;
+    let document = config::read(&file.path).map_err(|problems| {
+        // The journal takes each line for an event.
+        let is_journal = logging::stderr_is_the_journal();
+        let text = if is_journal { problems.in_one_line() } else { problems.to_string() };
+        Failure::config(&if is_journal { format!("<3>{text}") } else { text })
+    })?;
     let config = document.config.clone();
     let log = logging::init(config.log.format, config.log.level)
         .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;

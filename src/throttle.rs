@@ -120,6 +120,47 @@ impl<const REASONS: usize> ClientThrottle<REASONS> {
     }
 }
 
+/// How often a failure that repeats is reported.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// Which reports of a failure that repeats are logged: the first, each with another cause, and
+/// otherwise one a minute.
+#[derive(Debug, Default)]
+pub struct Failures {
+    reported: Option<Reported>,
+}
+
+#[derive(Debug)]
+struct Reported {
+    cause: String,
+    at: Instant,
+    /// Since then.
+    unreported: u64,
+}
+
+impl Failures {
+    /// Counts a failure. `Some` if it is to be logged: how many were not since the last that was.
+    pub fn failed(&mut self, cause: &str, now: Instant) -> Option<u64> {
+        let unreported = match &mut self.reported {
+            None => 0,
+            Some(last)
+                if last.cause == cause && now.saturating_duration_since(last.at) < REPEAT =>
+            {
+                last.unreported += 1;
+                return None;
+            }
+            Some(last) => last.unreported,
+        };
+        self.reported = Some(Reported { cause: cause.to_owned(), at: now, unreported: 0 });
+        Some(unreported)
+    }
+
+    /// Takes notice of a success. Whether it is the first after a failure.
+    pub fn recovered(&mut self) -> bool {
+        self.reported.take().is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +219,22 @@ mod tests {
         let now = Instant::now();
         let passed = (0..100).filter(|n| throttle.admit(0, host(*n), now).is_some()).count();
         assert_eq!(passed, 5);
+    }
+
+    #[test]
+    fn a_failure_is_reported_with_each_change_and_then_once_a_minute() {
+        let mut failures = Failures::default();
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        assert!(!failures.recovered());
+        assert_eq!(failures.failed("full", at(0)), Some(0));
+        assert_eq!(failures.failed("full", at(1)), None);
+        assert_eq!(failures.failed("full", at(59)), None);
+        assert_eq!(failures.failed("read-only", at(59)), Some(2));
+        assert_eq!(failures.failed("read-only", at(118)), None);
+        assert_eq!(failures.failed("read-only", at(119)), Some(1));
+        assert!(failures.recovered());
+        assert!(!failures.recovered());
+        assert_eq!(failures.failed("read-only", at(120)), Some(0));
     }
 }

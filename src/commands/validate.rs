@@ -6,7 +6,7 @@ use crate::{
     check,
     config::{
         Auth, Config, Diagnostic, Document, Endpoint, PathPattern, Problems, Protocol, Severity,
-        SinkConfig, SinkKind, SyslogTarget, format_bytes,
+        SinkConfig, SinkKind, format_bytes,
     },
     decode::Format,
 };
@@ -104,12 +104,8 @@ fn endpoint(endpoint: &Endpoint) -> String {
 
 fn sink(sink: &SinkConfig) -> String {
     let target = match &sink.kind {
-        SinkKind::File(file) => file.path.clone(),
-        SinkKind::Stdout(_) => "standard output".to_owned(),
-        SinkKind::Syslog(syslog) => {
-            let targets: Vec<_> = syslog.targets.iter().map(SyslogTarget::to_string).collect();
-            format!("syslog {}", targets.join(", "))
-        }
+        SinkKind::Syslog(_) => format!("syslog {}", sink.kind.target()),
+        kind => kind.target(),
     };
     match sink.choice.datasets.as_slice() {
         [] => target,

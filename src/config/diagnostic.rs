@@ -117,6 +117,18 @@ impl Problems {
         }
     }
 
+    /// The same text in one line, without the cited lines: for a log.
+    pub fn in_one_line(&self) -> String {
+        let texts = self.diagnostics.iter().map(|problem| {
+            let text = format!("{}: {}", self.place(problem), shown(&problem.message));
+            match &problem.hint {
+                Some(hint) => format!("{text} (help: {})", shown(hint)),
+                None => text,
+            }
+        });
+        texts.collect::<Vec<_>>().join("; ")
+    }
+
     fn cited(&self, span: &Range<usize>) -> Cited {
         Cited::new(self.source.as_deref().unwrap_or_default(), span)
     }

@@ -16,6 +16,7 @@ mod host_port;
 mod reader;
 pub mod reference;
 mod syslog;
+mod target;
 mod units;
 mod validate;
 

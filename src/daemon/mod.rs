@@ -45,7 +45,7 @@ use self::{
 use crate::{
     acme, admin,
     admission::{Connections, Room},
-    config::{Auth, Config, Endpoint, Quarantine},
+    config::{Auth, Config, Endpoint, Quarantine, SinkConfig},
     delivery::Delivery,
     fatal::Fatal,
     http::Intake,
@@ -186,6 +186,7 @@ impl Daemon {
         self.supervise_until_stop("status", &tell_end, status);
         drop(tell_end);
         announce(&self.config, |_| true);
+        announce_sinks(&self.config, |_| true);
         let manager = Arc::clone(&self.manager);
         runtime.block_on(async {
             tokio::select! {
@@ -382,5 +383,12 @@ fn announce(config: &Config, which: impl Fn(&Endpoint) -> bool) {
             }
             Auth::None => info!(name, %path, sinks, "endpoint without a secret"),
         }
+    }
+}
+
+/// Logs which of the sinks there are, and where each delivers to.
+fn announce_sinks(config: &Config, which: impl Fn(&SinkConfig) -> bool) {
+    for sink in config.sinks.iter().filter(|sink| which(sink)) {
+        info!(name = sink.name, kind = sink.kind.name(), to = sink.kind.target(), "sink");
     }
 }

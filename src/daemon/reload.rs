@@ -14,7 +14,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    announce,
+    announce, announce_sinks,
     current::Current,
     parts,
     sinks::{Plan, Sinks},
@@ -117,7 +117,7 @@ impl Reloader {
             if path == Path::new(config::STDIN) {
                 return Err("it was read from standard input: restart the daemon".to_owned());
             }
-            let document = config::read(&path).map_err(|problems| format!("\n{problems}"))?;
+            let document = config::read(&path).map_err(|problems| problems.in_one_line())?;
             check::log_warnings(&document);
             let new = document.config;
             let (config, need_restart) = without_restart(&old, new);
@@ -169,6 +169,7 @@ impl Reloader {
             warn!("reload: needs a restart: {key}");
         }
         announce(&self.config, |endpoint| !old.endpoints.contains(endpoint));
+        announce_sinks(&self.config, |sink| !old.sinks.contains(sink));
         let gone =
             |endpoint: &&Endpoint| self.config.endpoints.iter().all(|e| e.name != endpoint.name);
         for endpoint in old.endpoints.iter().filter(gone) {

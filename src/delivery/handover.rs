@@ -14,6 +14,7 @@ use crate::{
     select::Selection,
     sink::{Mark, Sink},
     spool::{Consumer, ConsumerId, Spool},
+    throttle::Failures,
 };
 
 /// Asks a sink, from any thread, to let go of what it has open.
@@ -63,7 +64,8 @@ impl Delivery {
             selection,
             handled,
             returns: Backoff::new(),
-            failing: false,
+            failures: Failures::default(),
+            kept: Failures::default(),
             ..self
         })
     }

@@ -11,7 +11,6 @@ mod handover;
 mod marks;
 
 use std::{
-    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, info, warn};
+use tracing::{error, error_span, info, warn};
 
 pub(crate) use self::backoff::Backoff;
 use self::checkpoint::{Checkpoint, CheckpointFile};
@@ -35,6 +34,7 @@ use crate::{
     select::Selection,
     sink::{Again, Begin, Mark, Sink, SinkError},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
+    throttle::Failures,
 };
 
 /// How long what was delivered may wait for its checkpoint. That costs a few syncs; without it the
@@ -62,8 +62,10 @@ pub struct Delivery {
     counted: u64,
     /// How often in a row the sink had to go back to a checkpoint.
     returns: Backoff,
-    /// Whether the last attempt failed.
-    failing: bool,
+    /// Which failed attempts are logged.
+    failures: Failures,
+    /// The same for what the spool could not release.
+    kept: Failures,
     /// When the first thing happened that no checkpoint covers.
     unsaved_since: Option<Instant>,
     reopen: Arc<AtomicBool>,
@@ -145,7 +147,8 @@ impl Delivery {
             handled: batch,
             counted: batch,
             returns: Backoff::new(),
-            failing: false,
+            failures: Failures::default(),
+            kept: Failures::default(),
             unsaved_since: None,
             reopen: Arc::default(),
         })
@@ -166,8 +169,15 @@ impl Delivery {
     /// the spool keeps nothing for one that it does not know.
     pub fn release_delivered(&mut self) {
         self.unsaved_since = None;
-        if let Err(error) = self.spool.release(self.id, self.saved.batch) {
-            warn!(sink = self.name, %error, "what was delivered stays in the spool for now");
+        let released = self.spool.release(self.id, self.saved.batch);
+        if released.is_ok() {
+            self.kept.recovered();
+        }
+        if let Err(error) = released {
+            if let Some(repeated) = self.kept.failed(&error.to_string(), Instant::now()) {
+                let what = "delivered batches stay in the spool for now";
+                warn!(sink = self.name, %error, repeated, "{what}");
+            }
             // Tried again with the next checkpoint.
             self.unsaved_since = Some(Instant::now());
         }
@@ -181,6 +191,8 @@ impl Delivery {
     /// Delivers until the spool is closed or ends this consumer ([`Spool::end`]) and, if the sink
     /// works, all is delivered. Gives itself back if the daemon goes on.
     pub fn run(mut self) -> Option<Self> {
+        // What the sink itself logs names it, too.
+        let _named = error_span!("sink", sink = self.name).entered();
         loop {
             let checkpoint_at = self.unsaved_since.map(|since| since + CHECKPOINT_INTERVAL);
             let tend_at = self.sink.due();
@@ -239,12 +251,11 @@ impl Delivery {
         let mut last_try = false;
         loop {
             let Err(failure) = attempt(self) else {
-                if mem::take(&mut self.failing) {
+                if self.failures.recovered() {
                     info!(sink = self.name, "the sink works again");
                 }
                 return Ok(Outcome::Done);
             };
-            self.failing = true;
             self.metrics.sink_error(self.place);
             let again = failure.again();
             let wait = match again {
@@ -252,7 +263,10 @@ impl Delivery {
                 Again::Checkpoint => self.returns.next(),
             };
             let retry_in = format_args!("{}ms", wait.as_millis());
-            warn!(sink = self.name, error = %failure, %retry_in, "the sink failed");
+            if let Some(repeated) = self.failures.failed(&failure.to_string(), Instant::now()) {
+                let sink = &self.name;
+                warn!(sink, error = %failure, %retry_in, repeated, "the sink failed");
+            }
             if again == Again::Checkpoint {
                 self.handled = self.saved.batch;
                 self.spool.advance(self.id, self.handled);
@@ -263,10 +277,20 @@ impl Delivery {
                 (true, Again::Batch) => {}
                 (false, Again::Batch) if !last_try => last_try = true,
                 (false, _) => {
-                    warn!(sink = self.name, "stopping: what the sink lacks stays in the spool");
+                    self.log_backlog();
                     return Err(Stopped);
                 }
             }
+        }
+    }
+
+    /// Logs that the last attempt has failed as well.
+    fn log_backlog(&self) {
+        let sink = &self.name;
+        if self.spool.is_open() {
+            warn!(sink, "reload: the backlog of the sink is left to its new settings");
+        } else {
+            warn!(sink, "stopping: the backlog of the sink stays in the spool");
         }
     }
 

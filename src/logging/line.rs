@@ -40,15 +40,21 @@ pub(super) enum Reader {
 }
 
 impl Style {
+    /// No fields yet, neither of an event nor of a span.
+    pub(super) fn fields(self) -> Fields {
+        let Self { format, .. } = self;
+        Fields { format, names: Vec::new(), message: String::new(), rest: String::new() }
+    }
+
     /// The line of an event.
-    pub(super) fn line(self, event: &Event<'_>) -> Vec<u8> {
-        let meta = event.metadata();
-        self.compose(*meta.level(), meta.target(), &|fields| event.record(fields))
+    pub(super) fn line(self, event: &Event<'_>, fields: &Fields) -> Vec<u8> {
+        self.compose(*event.metadata().level(), event.metadata().target(), fields)
     }
 
     /// The line of a warning that is no event: the log's own.
     pub(super) fn warning(self, message: &str) -> Vec<u8> {
-        self.compose(Level::WARN, module_path!(), &|fields| message.clone_into(&mut fields.message))
+        let fields = Fields { message: message.to_owned(), ..self.fields() };
+        self.compose(Level::WARN, module_path!(), &fields)
     }
 
     /// Text that ends the log and is no event.
@@ -64,10 +70,7 @@ impl Style {
         line.into_bytes()
     }
 
-    fn compose(self, level: Level, target: &str, record: &dyn Fn(&mut Fields)) -> Vec<u8> {
-        let mut fields =
-            Fields { format: self.format, message: String::new(), rest: String::new() };
-        record(&mut fields);
+    fn compose(self, level: Level, target: &str, fields: &Fields) -> Vec<u8> {
         let Fields { message, rest, .. } = fields;
         let mut line = String::with_capacity(128 + message.len() + rest.len());
         // Writing to a string does not fail.
@@ -91,11 +94,11 @@ impl Style {
                         line.push(c);
                     }
                 }
-                line.push_str(&rest);
+                line.push_str(rest);
             }
             LogFormat::Json => {
-                push_json(&mut line, &message);
-                line.push_str(&rest);
+                push_json(&mut line, message);
+                line.push_str(rest);
                 line.push_str(r#","target":"#);
                 push_json(&mut line, target);
                 line.push('}');
@@ -116,15 +119,25 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// The fields of an event, written as they come.
-struct Fields {
+/// The fields of an event or a span, written as they come.
+pub(super) struct Fields {
     format: LogFormat,
+    names: Vec<&'static str>,
     message: String,
     rest: String,
 }
 
 impl Fields {
+    /// Adds the fields of a span that the event happened in, unless the event has one of them itself.
+    pub(super) fn add_span(&mut self, span: &Self) {
+        if !span.names.iter().any(|name| self.names.contains(name)) {
+            self.names.extend(&span.names);
+            self.rest.insert_str(0, &span.rest);
+        }
+    }
+
     fn begin(&mut self, field: &Field) {
+        self.names.push(field.name());
         match self.format {
             LogFormat::Text => write!(self.rest, " {field}=").ok(),
             LogFormat::Json => write!(self.rest, ",\"{field}\":").ok(),

@@ -8,11 +8,16 @@ mod queue;
 
 use std::{env, io, panic, sync::Arc, time::Duration};
 
-use tracing::{Event, Subscriber, error, level_filters::LevelFilter};
+use tracing::{
+    Event, Subscriber, error,
+    level_filters::LevelFilter,
+    span::{Attributes, Id},
+};
 use tracing_subscriber::{
     Layer, Registry,
     filter::Targets,
     layer::{Context, SubscriberExt as _},
+    registry::LookupSpan,
     reload,
     util::SubscriberInitExt as _,
 };
@@ -47,9 +52,11 @@ pub fn init(format: LogFormat, level: LogLevel) -> io::Result<LogHandle> {
     Ok(log)
 }
 
+/// Whether stderr is systemd's journal.
+///
 /// `JOURNAL_STREAM` alone does not tell: a process inherits it even when its stderr is redirected. It
 /// holds device and inode of the journal's socket, see systemd.exec(5).
-fn stderr_is_the_journal() -> bool {
+pub fn stderr_is_the_journal() -> bool {
     let stream = env::var("JOURNAL_STREAM").ok();
     let stat = rustix::fs::fstat(io::stderr()).ok();
     stream
@@ -87,15 +94,31 @@ impl LogHandle {
     }
 }
 
-/// Composes the lines and queues them.
+/// Composes the lines and queues them. The fields of a span, such as the sink of a thread, are those
+/// of each event in it.
 struct Lines {
     style: Style,
     queue: Arc<Queue>,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        self.queue.push(self.style.line(event));
+impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = self.style.fields();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = self.style.fields();
+        event.record(&mut fields);
+        for span in context.event_scope(event).into_iter().flatten() {
+            if let Some(outer) = span.extensions().get() {
+                fields.add_span(outer);
+            }
+        }
+        self.queue.push(self.style.line(event, &fields));
     }
 }
 

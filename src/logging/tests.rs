@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use tracing::{debug, error, info, subscriber::with_default, warn};
+use tracing::{debug, error, error_span, info, subscriber::with_default, warn};
 
 use super::*;
 
@@ -82,6 +82,17 @@ fn no_value_breaks_a_line_or_passes_for_another_field() {
     let text = logged(LogFormat::Text, Reader::Any, |_| info!(shown = %evil, n = 1, "event"));
     let expected = r#" shown="x peer=1.2.3.4 \"\n2026 refused\u{202e}\u{9b}31m\u{2028}\\" n=1"#;
     assert!(text.trim_end().ends_with(expected), "{text}");
+}
+
+#[test]
+fn an_event_has_the_fields_of_its_span() {
+    let line = json(|_| error_span!("sink", sink = "a").in_scope(|| info!(bytes = 7, "event")));
+    assert_eq!((&line["sink"], &line["bytes"]), (&json!("a"), &json!(7)));
+    let line = json(|log| {
+        log.set_level(LogLevel::Error);
+        error_span!("sink", sink = "a").in_scope(|| error!(sink = "b", "event"));
+    });
+    assert_eq!(line["sink"], "b");
 }
 
 #[test]

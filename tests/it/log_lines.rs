@@ -1,8 +1,17 @@
 //! What the log says of clients: enough for an operator, and nothing that a client can abuse.
 
-use std::io::{Read as _, Write as _};
+use std::{
+    io::{self, Read as _, Write as _},
+    process::{Command, Stdio},
+    thread,
+};
 
-use crate::support::{Daemon, Http, Setup, Upload, gzip, wait_until};
+use rustix::{
+    fs::fstat,
+    process::{Pid, Signal, kill_process},
+};
+
+use crate::support::{Daemon, Http, Setup, Upload, gzip, logpushd, numbered, wait_for, wait_until};
 
 /// Sends bytes over TLS, and waits until the other side has answered and closed.
 fn send_raw(daemon: &Daemon, bytes: &[u8]) {
@@ -53,4 +62,136 @@ fn a_flood_of_one_refusal_hides_no_other() {
     let refused = &daemon.logged("refused")[0];
     assert_eq!((&refused["status"], &refused["length"]), (&404.into(), &1.into()));
     assert_eq!((&refused["path"], &refused["method"]), (&"/nowhere".into(), &"POST".into()));
+}
+
+/// Runs a command whose standard error is systemd's journal, as far as it can see, and gives back
+/// what it writes there.
+fn in_the_journal(mut command: Command, stop_at: &str) -> String {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let stat = fstat(&writer).unwrap();
+    command.env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino));
+    let mut child = command.stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    drop(command);
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
+    let stop_at = stop_at.to_owned();
+    let read = thread::spawn(move || {
+        let mut text = Vec::new();
+        let mut piece = [0; 4096];
+        while let Ok(count @ 1..) = reader.read(&mut piece) {
+            text.extend_from_slice(&piece[..count]);
+            if text.ends_with(b"\n") && String::from_utf8_lossy(&text).contains(&stop_at) {
+                kill_process(pid, Signal::TERM).ok();
+            }
+        }
+        String::from_utf8(text).unwrap()
+    });
+    wait_for("its end", || child.try_wait().unwrap());
+    read.join().unwrap()
+}
+
+fn run(setup: &Setup) -> Command {
+    let mut command = logpushd();
+    command.args(["run", "-c"]).arg(setup.write_config());
+    command
+}
+
+#[test]
+fn the_journal_gets_priorities_and_one_event_for_each_problem() {
+    let text = || Setup::new().table("log", "format = \"text\"");
+    let setup = text().table("sink.out.stdout", "");
+    let log = in_the_journal(run(&setup), ": sink name=\"out\"");
+    for line in log.lines() {
+        assert!(line.starts_with("<6> INFO logpushd") || line.starts_with("<4> WARN logpushd"));
+    }
+    assert!(log.contains("<4> WARN"), "the certificate is for development: {log}");
+
+    let last_words = in_the_journal(run(&text().table("spool", "dir = \"secrets.txt\"")), "never");
+    let last = last_words.lines().last().unwrap();
+    assert!(last.starts_with("<3>logpushd: spool.dir: "), "{last}");
+
+    let broken = in_the_journal(run(&text().table("limits", "max = 1\nmin = 2")), "never");
+    assert_eq!(broken.lines().count(), 1, "{broken}");
+    assert!(broken.starts_with("<3>") && broken.contains("`max`") && broken.contains("`min`"));
+}
+
+#[test]
+fn a_broken_reload_is_one_event_that_has_every_problem() {
+    let setup = Setup::new().table("log", "format = \"text\"");
+    setup.write_config();
+    let (path, config) = (setup.config(), std::fs::read_to_string(setup.config()).unwrap());
+    let mut command = logpushd();
+    command.args(["run", "-c"]).arg(&path).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
+    let mut stderr = io::BufReader::new(child.stderr.take().unwrap());
+    let mut next = |part: &str| loop {
+        let mut line = String::new();
+        assert!(io::BufRead::read_line(&mut stderr, &mut line).unwrap() > 0, "no {part}");
+        if line.contains(part) {
+            return line;
+        }
+    };
+    next("ready");
+    std::fs::write(&path, format!("{config}\n[limits]\nmax = 1\nmin = 2\n")).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    let line = next("the configuration stays as it was");
+    assert!(line.contains(" ERROR ") && line.contains("`max`") && line.contains("`min`"), "{line}");
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(next("stopped").contains(" INFO "));
+    wait_for("its end", || child.try_wait().unwrap());
+}
+
+#[test]
+fn each_sink_is_logged_with_its_target_at_the_start_and_when_it_changes() {
+    let setup = Setup::new()
+        .table("sink.out.stdout", "")
+        .table("sink.siem.syslog", "address = [\"tcp://127.0.0.1:9\", \"unix:///dev/null\"]");
+    let daemon = setup.start();
+    let sinks = daemon.wait_logs("sink", 3);
+    let archive = daemon.path("out/{dataset}.ndjson");
+    for (name, kind, target) in [
+        ("archive", "file", archive.to_str().unwrap()),
+        ("out", "stdout", "standard output"),
+        ("siem", "syslog", "tcp://127.0.0.1:9, unix:///dev/null"),
+    ] {
+        let is_it = |line: &&serde_json::Value| line["name"] == name;
+        let line = sinks.iter().find(is_it).unwrap_or_else(|| panic!("no {name} in {sinks:?}"));
+        assert_eq!((&line["kind"], &line["to"]), (&kind.into(), &target.into()));
+    }
+    daemon.setup().write_config_with(&[("sink.archive.file", Some("path = \"out/other\""))]);
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reloaded");
+    let changed = &daemon.logged("sink")[3..];
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert!(changed[0]["to"].as_str().unwrap().ends_with("/out/other"));
+}
+
+#[test]
+fn a_failing_sink_is_logged_once_and_a_reload_is_no_stop() {
+    let daemon = Setup::new().start();
+    daemon.setup().faults("fail EIO write out/\n");
+    daemon.commit(&numbered(1, 10));
+    daemon.wait_count("logpushd_sink_errors_total{sink=\"archive\"}", |errors| errors >= 6);
+    let failed = daemon.logged("the sink failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!((&failed[0]["sink"], &failed[0]["repeated"]), (&"archive".into(), &0.into()));
+
+    daemon.setup().write_config_with(&[("sink.archive.file", Some("path = \"other\""))]);
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reload: the backlog of the sink is left to its new settings");
+    daemon.wait_file("other", &numbered(1, 10));
+    assert!(daemon.logged("stopping").is_empty());
+    daemon.stop().in_order();
+}
+
+#[test]
+fn what_a_sink_logs_by_itself_names_the_sink() {
+    let address = crate::support::free_port();
+    let socket = std::net::UdpSocket::bind(("127.0.0.1", address)).unwrap();
+    let keys = format!("address = \"udp://127.0.0.1:{address}\"\nmax_message_bytes = 1024");
+    let daemon = Setup::new().table("sink.siem.syslog", &keys).start();
+    daemon.commit(format!("{{\"a\":\"{}\"}}\n", "x".repeat(2000)).as_bytes());
+    let line = daemon.wait_log("longer than max_message_bytes");
+    assert_eq!((&line["sink"], &line["records"]), (&"siem".into(), &1.into()));
+    drop(socket);
 }
