@@ -61,8 +61,8 @@ pub(super) fn public_chain(document: &Document) -> Vec<Diagnostic> {
         return Vec::new();
     };
     let now = jiff::Timestamp::now().as_second();
-    let Ok(roots) = tls::public_roots(None) else { return Vec::new() };
-    let Err(error) = chain::verify(identity.chain(), &roots, now) else { return Vec::new() };
+    let Ok(trust) = tls::public_trust(None) else { return Vec::new() };
+    let Err(error) = chain::verify(identity.chain(), &trust, now) else { return Vec::new() };
     let end = identity.chain().iter().filter_map(|der| tls::inspect::Certificate::parse(der));
     let end = chain::end(&end.collect::<Vec<_>>()).map(ToString::to_string).unwrap_or_default();
     let message = match error {

@@ -19,7 +19,10 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Answer, Request};
-use crate::config::HostPort;
+use crate::{
+    config::HostPort,
+    tls::{self, Advice},
+};
 
 /// As long as Cloudflare waits for each of the two (cloudflare-docs PR 32514).
 const CONNECT: Duration = Duration::from_secs(5);
@@ -144,7 +147,7 @@ pub async fn handshake(
     timeout(HANDSHAKE, TlsConnector::from(tls).connect(name, stream))
         .await
         .map_err(|_| ClientError::late(Step::Handshake, server, HANDSHAKE))?
-        .map_err(|error| failed(&error).of(Some(error.kind())))
+        .map_err(|error| failed(&tls::explain_io(&error, Advice::None)).of(Some(error.kind())))
 }
 
 /// A connection that HTTP is spoken on, as ALPN decided.

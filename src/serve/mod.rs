@@ -40,6 +40,7 @@ use self::{
 use crate::{
     admission::Place,
     throttle::{ClientLimits, ClientThrottle},
+    tls::{Advice, explain_io},
 };
 
 /// How often a connection is looked at: the most that a deadline is missed by.
@@ -195,7 +196,7 @@ async fn encrypted(
         result = handshake => match result {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                log_handshake(peer, &error);
+                log_handshake(peer, &explain_io(&error, Advice::Given));
                 return ConnectionEnd::HandshakeFailed;
             }
             Err(_) => {

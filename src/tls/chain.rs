@@ -3,33 +3,29 @@
 use std::time::Duration;
 
 use rustls::{
-    RootCertStore, SupportedCipherSuite,
-    client::verify_server_cert_signed_by_trust_anchor,
+    SupportedCipherSuite,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, UnixTime},
-    server::ParsedCertificate,
 };
 
-use super::inspect::{Certificate, Name};
+use super::{
+    Trust,
+    inspect::{Certificate, Name},
+};
 
-/// Whether the first certificate of `chain` is vouched for by one of `roots`, were it neither expired
+/// Whether the first certificate of `chain` is trusted, were it neither expired
 /// nor too new. `now` is in seconds since 1970.
 ///
 /// # Errors
 /// It is not, or it is not for a server.
-pub fn verify(
-    chain: &[CertificateDer<'_>],
-    roots: &RootCertStore,
-    now: i64,
-) -> Result<(), rustls::Error> {
+pub fn verify(chain: &[CertificateDer<'_>], trust: &Trust, now: i64) -> Result<(), rustls::Error> {
     let malformed = rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
     let Some((own, others)) = chain.split_first() else { return Err(malformed) };
     let Some(certificate) = Certificate::parse(own) else { return Err(malformed) };
     let at = now.max(certificate.not_before).min(certificate.not_after);
     let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at).unwrap_or(0)));
-    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let own = ParsedCertificate::try_from(own)?;
-    verify_server_cert_signed_by_trust_anchor(&own, roots, others, at, algorithms)
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+    trust.verify(own, others, at, algorithms)
 }
 
 /// Where a chain ends that begins with the first of these: the issuer that is not among them.

@@ -7,7 +7,7 @@ use std::{
 
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, sign::SingleCertAndKey};
 
-use super::{Role, TlsError, certify, read_certificates, read_key};
+use super::{Role, TlsError, Trust, certify, read_certificates, read_key, verifier};
 use crate::config::ClientTls;
 
 /// Where distributions keep whom they trust: Debian and Alpine, Fedora and RHEL, SUSE, others.
@@ -25,19 +25,16 @@ const SYSTEM_ROOTS: [&str; 4] = [
 /// A file cannot be read, does not hold what it should, or key and certificate do not belong
 /// together. The message says which file and what to do.
 pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let roots = if let Some(path) = &tls.ca_file {
-        authorities(path)?
+    let trust = if let Some(path) = &tls.ca_file {
+        listed(path)?
     } else {
         let mut roots = RootCertStore::empty();
         // Old ones that rustls cannot read are passed over: they sign nothing that is in use.
         roots.add_parsable_certificates(read_certificates(&system_roots(), Role::ServerCa)?);
-        roots
+        Trust::in_authorities(roots)
     };
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_root_certificates(roots);
+    let provider = aws_lc_rs::default_provider();
+    let builder = verifier::builder(Arc::new(trust))?;
     Ok(match &tls.client {
         Some((cert_file, key_file)) => {
             let chain = read_certificates(cert_file, Role::Certificate)?;
@@ -49,42 +46,33 @@ pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     })
 }
 
-/// The authorities that `ca_file` names, or those of the public web as Mozilla lists them: whom
-/// Cloudflare trusts. This machine's own may have some more, which nobody outside knows.
+/// The certificates that `ca_file` names, or the authorities of the public web as Mozilla lists them:
+/// whom Cloudflare trusts. This machine's own may have some more, which nobody outside knows.
 ///
 /// # Errors
 /// The file cannot be read or does not hold certificates.
-pub fn public_roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    match ca_file {
-        Some(path) => authorities(path),
-        None => Ok(webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect()),
+pub fn public_trust(ca_file: Option<&Path>) -> Result<Trust, TlsError> {
+    if let Some(path) = ca_file {
+        return listed(path);
     }
+    let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+    Ok(Trust::in_authorities(roots))
 }
 
-/// For a command that talks to a public server: trusts [`public_roots`], offers HTTP/2 and HTTP/1.1.
+/// For a command that talks to a public server: trusts [`public_trust`], offers HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
-/// As [`public_roots`].
+/// As [`public_trust`].
 pub fn public(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_root_certificates(public_roots(ca_file)?)
-        .with_no_client_auth();
+    let mut config = verifier::client(Arc::new(public_trust(ca_file)?))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for authority in read_certificates(path, Role::ServerCa)? {
-        roots.add(authority).map_err(|source| TlsError::UnusableCertificate {
-            role: Role::ServerCa,
-            path: path.to_owned(),
-            source,
-        })?;
-    }
-    Ok(roots)
+fn listed(path: &Path) -> Result<Trust, TlsError> {
+    let role = Role::ServerCa;
+    Trust::in_listed(read_certificates(path, role)?)
+        .map_err(|source| TlsError::UnusableCertificate { role, path: path.to_owned(), source })
 }
 
 fn system_roots() -> PathBuf {

@@ -1,9 +1,16 @@
 //! Failures of TLS in words that an operator can act on.
 
+use std::io;
+
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
 
-/// What failed, in one line without a full stop.
+/// What failed, in one line, and in parentheses the words of rustls, to search for.
 pub fn explain(error: &Error) -> String {
+    let (plain, technical) = (in_plain_words(error), error.to_string());
+    if plain == technical { plain } else { format!("{plain} ({technical})") }
+}
+
+fn in_plain_words(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => of_certificate(error),
         Error::AlertReceived(alert) => of_alert(*alert),
@@ -20,8 +27,27 @@ pub fn explain(error: &Error) -> String {
     }
 }
 
+/// Whether [`explain_io`] adds what to do, which names keys of the configuration.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Advice {
+    /// For the daemon's log.
+    Given,
+    /// For commands that know better what was asked of them.
+    None,
+}
+
+/// A failure of a handshake in one line: what failed, and what to do. Any other error as it is.
+pub fn explain_io(error: &io::Error, wanted: Advice) -> String {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(tls) = tls else { return error.to_string() };
+    match advice(tls) {
+        Some(advice) if wanted == Advice::Given => format!("{}: {advice}", explain(tls)),
+        _ => explain(tls),
+    }
+}
+
 /// What to do about it on the side that verifies, if that is known.
-pub fn advice(error: &Error) -> Option<&'static str> {
+fn advice(error: &Error) -> Option<&'static str> {
     match error {
         Error::InvalidCertificate(error) => advice_on_certificate(error),
         Error::AlertReceived(alert) => advice_on_alert(*alert),
@@ -54,7 +80,9 @@ fn of_certificate(error: &CertificateError) -> String {
         Of::NotValidYet => "the certificate is not valid yet".into(),
         Of::Revoked => "the certificate was revoked".into(),
         Of::UnknownIssuer => "no trusted authority vouches for the certificate".into(),
-        Of::BadSignature => "the signature on the certificate is wrong".into(),
+        Of::BadSignature => {
+            "the certificate was not signed by the authority of that name that is trusted".into()
+        }
         Of::NotValidForName => "the certificate is not for this server name".into(),
         Of::InvalidPurpose | Of::InvalidPurposeContext { .. } => {
             "the certificate is not meant for this use (extended key usage)".into()
@@ -93,7 +121,10 @@ fn advice_on_certificate(error: &CertificateError) -> Option<&'static str> {
         Of::Other(OtherError(other)) if other.to_string() == "CaUsedAsEndEntity" => {
             "list this very certificate in ca_file, or have a server certificate issued"
         }
-        Of::BadEncoding | Of::BadSignature | Of::Other(_) => "have the certificate issued again",
+        Of::BadSignature => {
+            "name the authority that signed it in ca_file: the listed one has the same name and another key"
+        }
+        Of::BadEncoding | Of::Other(_) => "have the certificate issued again",
         _ => return None,
     })
 }
@@ -136,4 +167,40 @@ fn advice_on_alert(alert: AlertDescription) -> Option<&'static str> {
         Of::ProtocolVersion => "both sides need TLS 1.2 or 1.3",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_plain_words_the_technical_ones_and_advice() {
+        let cases = [
+            (
+                Error::from(CertificateError::UnknownIssuer),
+                "no trusted authority vouches for the certificate (invalid peer certificate: UnknownIssuer): name ",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::UnknownCA),
+                "the other side does not trust the authority of our certificate (received fatal alert: UnknownCA): use ",
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "the other side does not speak TLS on this port (received corrupt message of type InvalidContentType): check ",
+            ),
+            (
+                Error::NoCertificatesPresented,
+                "the other side showed no certificate (peer sent no certificates): give ",
+            ),
+        ];
+        for (error, expected) in cases {
+            let error = io::Error::other(error);
+            let given = explain_io(&error, Advice::Given);
+            assert!(given.starts_with(expected), "{given}");
+            let plain = explain_io(&error, Advice::None);
+            assert!(given.starts_with(&plain) && plain.ends_with(')'), "{plain}");
+        }
+        let other = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!(explain_io(&other, Advice::Given), other.to_string());
+    }
 }

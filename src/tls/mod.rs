@@ -16,6 +16,7 @@ mod observe;
 mod own;
 mod pinned;
 mod self_signed;
+mod trust;
 mod verifier;
 mod watch;
 
@@ -36,13 +37,14 @@ use crate::config::{self, TlsVersion};
 
 pub use self::{
     acceptor::{Acceptor, Prepared},
-    client::{client, public, public_roots},
+    client::{client, public, public_trust},
     error::{Role, TlsError},
     expiry::{Expiry, Reminder, Renewal, Validity},
-    explain::{advice, explain},
+    explain::{Advice, explain, explain_io},
     observe::{Observed, Observer, observing},
     own::{Own, own},
     pinned::pinned,
+    trust::Trust,
     watch::{Change, Watch},
 };
 use self::{error::Found, inspect::Certificate};

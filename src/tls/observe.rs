@@ -4,14 +4,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{
-    ClientConfig, RootCertStore,
-    client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
+    ClientConfig,
+    client::verify_server_name,
     pki_types::{CertificateDer, UnixTime},
     server::ParsedCertificate,
 };
 
 use super::{
-    TlsError,
+    TlsError, Trust,
     inspect::Certificate,
     verifier::{self, Judge, Presented},
 };
@@ -30,7 +30,7 @@ pub struct Observed {
 /// Keeps what the last handshake saw.
 #[derive(Debug)]
 pub struct Observer {
-    roots: RootCertStore,
+    trust: Trust,
     seen: Mutex<Option<Observed>>,
 }
 
@@ -41,13 +41,13 @@ impl Observer {
     }
 }
 
-/// For a client that trusts `roots` and offers HTTP/2 and HTTP/1.1, but leaves it to the caller to look
+/// For a client that looks whom `trust` trusts, offers HTTP/2 and HTTP/1.1, but leaves it to the caller to look
 /// at the outcome.
 ///
 /// # Errors
 /// rustls refuses its own defaults.
-pub fn observing(roots: RootCertStore) -> Result<(ClientConfig, Arc<Observer>), TlsError> {
-    let observer = Arc::new(Observer { roots, seen: Mutex::new(None) });
+pub fn observing(trust: Trust) -> Result<(ClientConfig, Arc<Observer>), TlsError> {
+    let observer = Arc::new(Observer { trust, seen: Mutex::new(None) });
     let judge: Arc<dyn Judge> = Arc::clone(&observer) as _;
     let mut config = verifier::client(judge)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -61,13 +61,8 @@ impl Judge for Observer {
         let &Presented { certificate, intermediates, name, now, algorithms } = presented;
         let parsed = ParsedCertificate::try_from(certificate)?;
         let name = verify_server_name(&parsed, name);
-        let trust = verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.roots,
-            intermediates,
-            within(certificate, now),
-            algorithms.all,
-        );
+        let at = within(certificate, now);
+        let trust = self.trust.verify(certificate, intermediates, at, algorithms);
         let chain = std::iter::once(certificate).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =

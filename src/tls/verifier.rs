@@ -4,8 +4,11 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, SignatureScheme,
+    client::{
+        WantsClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{
         WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
     },
@@ -35,15 +38,24 @@ pub(super) struct Presented<'a> {
 /// # Errors
 /// rustls refuses its own defaults.
 pub(super) fn client(judge: Arc<dyn Judge>) -> Result<ClientConfig, TlsError> {
+    Ok(builder(judge)?.with_no_client_auth())
+}
+
+/// The same, with the choice of showing a certificate.
+///
+/// # Errors
+/// As [`client`].
+pub(super) fn builder(
+    judge: Arc<dyn Judge>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Verifier { judge, algorithms: provider.signature_verification_algorithms };
-    let config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(config)
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(builder)
 }
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::{
 
 use hyper::Uri;
 use jiff::Timestamp;
-use rustls::{CertificateError, RootCertStore, pki_types::CertificateDer};
+use rustls::{CertificateError, pki_types::CertificateDer};
 use tokio::runtime::Builder;
 
 use super::{
@@ -21,14 +21,14 @@ use crate::{
     client::{ClientError, connection},
     config::HostPort,
     fatal::Fatal,
-    tls::{self, TlsError, chain, inspect::Certificate},
+    tls::{self, TlsError, Trust, chain, inspect::Certificate},
 };
 
 pub(super) fn run(show: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
-    let roots = tls::public_roots(show.ca.as_deref()).map_err(fatal)?;
+    let trust = tls::public_trust(show.ca.as_deref()).map_err(fatal)?;
     let shown = match target(&show.target)? {
         Target::File(path) => read(&path)?,
-        Target::Server(server) => ask(&server, show.name.as_deref(), roots.clone())?,
+        Target::Server(server) => ask(&server, show.name.as_deref(), trust.clone())?,
     };
     let misfit = match &show.key {
         Some(key) => match tls::check_key(shown.chain.clone(), Path::new(&shown.source), key) {
@@ -38,7 +38,7 @@ pub(super) fn run(show: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
         None => None,
     };
     let now = Timestamp::now().as_second();
-    let mut report = report(shown, &roots, show.ca.as_deref(), now)?;
+    let mut report = report(shown, &trust, show.ca.as_deref(), now)?;
     report.key = show.key.as_ref().map(|key| (key.display().to_string(), misfit.is_none()));
     if show.json {
         report.write_json(out, now)?;
@@ -105,8 +105,8 @@ fn read(path: &Path) -> Result<Shown, Fatal> {
     Ok(Shown { source, chain, name: None })
 }
 
-fn ask(server: &HostPort, name: Option<&str>, roots: RootCertStore) -> Result<Shown, Fatal> {
-    let (config, observer) = tls::observing(roots).map_err(fatal)?;
+fn ask(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<Shown, Fatal> {
+    let (config, observer) = tls::observing(trust).map_err(fatal)?;
     let named = HostPort {
         host: name.map_or_else(|| server.host.clone(), str::to_owned),
         port: server.port,
@@ -135,12 +135,7 @@ fn ask(server: &HostPort, name: Option<&str>, roots: RootCertStore) -> Result<Sh
     Ok(Shown { source: server.to_string(), chain: seen.chain, name: Some((named.host, fits)) })
 }
 
-fn report(
-    shown: Shown,
-    roots: &RootCertStore,
-    ca: Option<&Path>,
-    now: i64,
-) -> Result<Report, Fatal> {
+fn report(shown: Shown, trust: &Trust, ca: Option<&Path>, now: i64) -> Result<Report, Fatal> {
     let Shown { source, chain, name } = shown;
     let mut entries = Vec::new();
     for der in &chain {
@@ -152,7 +147,7 @@ fn report(
     let certificates: Vec<_> = entries.iter().map(|entry| entry.certificate.clone()).collect();
     let end = chain::end(&certificates).map(ToString::to_string).unwrap_or_default();
     let is_alone = certificates.first().is_some_and(Certificate::is_self_issued);
-    let verdict = match chain::verify(&chain, roots, now) {
+    let verdict = match chain::verify(&chain, trust, now) {
         Ok(()) => Chain::Complete,
         // Whether it may sign others as well is beside the point.
         Err(_) if is_alone => Chain::SelfSigned,

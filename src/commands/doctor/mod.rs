@@ -111,9 +111,9 @@ async fn examine(
     report: &mut Report,
 ) -> Result<(), Fatal> {
     let ca_file = options.ca.as_deref();
-    let roots = tls::public_roots(ca_file).map_err(|error| Fatal::Io(error.to_string()))?;
+    let trust = tls::public_trust(ca_file).map_err(|error| Fatal::Io(error.to_string()))?;
     let (observing, watcher) =
-        tls::observing(roots).map_err(|error| Fatal::Bug(error.to_string()))?;
+        tls::observing(trust).map_err(|error| Fatal::Bug(error.to_string()))?;
     let observing = Arc::new(observing);
     // A name may end with a dot; a certificate's does not.
     let host = destination.server.host.strip_suffix('.').unwrap_or(&destination.server.host);

@@ -91,10 +91,10 @@ pub fn tables() -> impl Iterator<Item = &'static Table> {
 
 /// What holds for the file as a whole, a paragraph each.
 pub const FILE: &[&str] = &[
-    "The configuration is one file in TOML, by default `/etc/logpushd/logpushd.toml`. An unknown \
-     key is an error. `logpushd validate` prints every problem of the file, and of what it names, \
-     with its place and what to do; the daemon does not start, and does not reload, with a file \
-     that has one.",
+    "The configuration is one file in TOML, by default `/etc/logpushd/logpushd.toml`. `-c FILE` or the \
+     environment variable `LOGPUSHD_CONFIG` names another, and `-c -` reads standard input. An unknown \
+     key is an error. `logpushd validate` prints every error and warning with its place and what to \
+     do; the daemon does not start, and does not reload, with a file that has an error.",
     "A size is a whole number with a unit: `\"500kB\"`, `MB`, `GB`, `TB` (of 1000) or `\"64MiB\"`, \
      `KiB`, `GiB`, `TiB` (of 1024); a number alone counts bytes. A duration is `\"30s\"`, \
      `\"24h\"`, `\"1h30m\"`, of `d`, `h`, `m`, `s` and `ms`. A relative path begins at the folder \

@@ -165,7 +165,8 @@ pub(super) const TABLES: &[Table] = &[
                 name: "ca_file",
                 takes: String("path"),
                 without: Means { text: "whom the system trusts", example: "\"siem-ca.pem\"" },
-                text: "PEM: who may have signed the server's certificate.",
+                text: "PEM: the authorities that may sign the server's certificate, or the server's \
+                       certificate itself, also if it is self-signed.",
             },
             Key {
                 name: "cert_file",

@@ -22,7 +22,7 @@ use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use super::unacknowledged::unacknowledged;
 use crate::{
     config::{ClientTls, HostPort, SyslogTarget},
-    tls,
+    tls::{self, Advice, explain_io},
 };
 
 /// Keepalive: a peer that is gone without a word is found out after this, and four probes more.
@@ -279,11 +279,15 @@ fn handshake(
             if let Err(error) = session.process_new_packets() {
                 // The server's log then says why.
                 session.write_tls(&mut stream).ok();
-                return Err(io::Error::other(format!("TLS: {error}")));
+                return Err(tls_error(error));
             }
         }
     }
     Ok(StreamOwned::new(session, stream))
+}
+
+fn tls_error(error: rustls::Error) -> io::Error {
+    io::Error::other(format!("TLS: {}", explain_io(&io::Error::other(error), Advice::Given)))
 }
 
 /// What an empty read means.
@@ -322,10 +326,7 @@ fn drain_tls(stream: &mut StreamOwned<ClientConnection, Counted>) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         }
-        let state = stream
-            .conn
-            .process_new_packets()
-            .map_err(|error| io::Error::other(format!("TLS: {error}")))?;
+        let state = stream.conn.process_new_packets().map_err(tls_error)?;
         if state.peer_has_closed() {
             return Err(closed());
         }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use logpushd::tls::{self, inspect::Certificate};
 use rustix::process::Signal;
 use rustls::{
-    ClientConnection, RootCertStore, StreamOwned,
+    ClientConnection, StreamOwned,
     pki_types::{CertificateDer, ServerName},
 };
 
@@ -66,7 +66,7 @@ fn chain(daemon: &Daemon, name: &str) -> Option<Vec<CertificateDer<'static>>> {
 
 /// The certificate that the daemon shows for a name, also when it is over by now.
 fn shown(daemon: &Daemon, name: &str) -> Certificate {
-    let (client, seen) = tls::observing(RootCertStore::empty()).unwrap();
+    let (client, seen) = tls::observing(tls::public_trust(None).unwrap()).unwrap();
     let mut tcp = TcpStream::connect(daemon.address).unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut session = ClientConnection::new(Arc::new(client), name).unwrap();

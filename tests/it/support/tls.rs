@@ -26,6 +26,14 @@ impl Pair {
         Self { cert, key: key.serialize_pem() }
     }
 
+    /// Like that of `openssl req -x509`: an authority that a server shows as its own certificate.
+    pub(crate) fn self_signed_authority() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = params("a server that is its own authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { cert: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.cert.as_bytes()).unwrap()
     }

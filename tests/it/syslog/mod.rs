@@ -184,9 +184,12 @@ fn a_server_that_stops_reading_holds_up_no_stop_and_gets_its_records_later() {
 fn a_server_that_is_not_to_be_trusted_gets_nothing() {
     let receiver = Receiver::new(Transport::Tls);
     let cases = [
-        (receiver.keys_without_certificate(), "CertificateRequired"),
-        (receiver.keys_with_name("other.example"), "not valid for name"),
-        (receiver.keys_trusting_another(), "invalid peer certificate"),
+        (
+            receiver.keys_without_certificate(),
+            "wants a client certificate (received fatal alert: CertificateRequired): set cert_file and key_file",
+        ),
+        (receiver.keys_with_name("other.example"), "set tls.server_name"),
+        (receiver.keys_trusting_another(), "name the authority that signed it in ca_file"),
         (format!("{FRAMING}tls = {{}}"), "UnknownIssuer"),
     ];
     for (keys, expected) in cases {
@@ -202,6 +205,17 @@ fn a_server_that_is_not_to_be_trusted_gets_nothing() {
     assert_eq!(receiver.records(), [""; 0]);
 }
 
+/// As OpenSSL does: the certificate is listed, so it is trusted, though it is one of an authority.
+#[test]
+fn a_self_signed_server_is_trusted_if_ca_file_lists_its_certificate() {
+    let receiver = Receiver::self_signed();
+    let daemon = setup(&receiver.address(), &receiver.keys()).start();
+    let all = commit(&daemon, 0..2, 10);
+    wait_records("over TLS", &all, || receiver.records());
+    assert_eq!(daemon.logged("the sink failed"), [""; 0]);
+    daemon.stop().in_order();
+}
+
 #[test]
 fn validate_looks_into_the_certificates_of_a_sink() {
     let receiver = Receiver::new(Transport::Tls);
@@ -213,6 +227,6 @@ fn validate_looks_into_the_certificates_of_a_sink() {
     assert_eq!(validate(&receiver.keys()).exit, Exit::Code(0));
     let refused = validate(&receiver.keys().replace("client.key", "ca.pem"));
     assert_eq!(refused.exit, Exit::Code(78));
-    let expected = ["sink.siem.syslog.tls: no private key in ", "ca.pem: key_file expects"];
+    let expected = ["logpushd.toml:", ": no private key in ", "ca.pem: key_file expects"];
     assert!(expected.iter().all(|part| refused.stderr.contains(part)), "{}", refused.stderr);
 }

@@ -87,15 +87,28 @@ impl Socket {
 
 impl Receiver {
     pub(super) fn new(transport: Transport) -> Self {
+        let authority = Authority::new();
+        let server = authority.sign_server();
+        Self::showing(&server, &authority.pem(), &authority, transport)
+    }
+
+    /// Over TLS, with a self-signed certificate that is its own authority, and clients' `ca_file`.
+    pub(super) fn self_signed() -> Self {
+        let server = Pair::self_signed_authority();
+        Self::showing(&server, &server.cert, &Authority::new(), Transport::Tls)
+    }
+
+    /// `authority` signs the certificates of clients.
+    fn showing(server: &Pair, ca: &str, authority: &Authority, transport: Transport) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (authority, other) = (Authority::new(), Authority::new());
+        let other = Authority::new();
         let client = authority.sign();
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        write("ca.pem", &authority.pem());
+        write("ca.pem", ca);
         write("other.pem", &other.pem());
         write("client.pem", &client.cert);
         write("client.key", &client.key);
-        let tls = server_config(&authority, &authority.sign_server());
+        let tls = server_config(authority, server);
         let shared = Arc::new(Shared {
             transport,
             // Nobody else gets it while the server is dead.

@@ -1,0 +1,130 @@
+//! Whom a client trusts: the authorities of a file, and the certificates in it as they are.
+//!
+//! webpki refuses an authority's certificate where a server's is expected, also when the operator has
+//! listed that very certificate, as most do for a self-signed one. OpenSSL accepts it, and so does this.
+
+use rustls::{
+    CertificateError, RootCertStore,
+    client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
+    crypto::WebPkiSupportedAlgorithms,
+    pki_types::{CertificateDer, UnixTime},
+    server::ParsedCertificate,
+};
+
+use super::{
+    inspect::Certificate,
+    verifier::{Judge, Presented},
+};
+
+/// Authorities, and certificates that are trusted without one.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    roots: RootCertStore,
+    listed: Vec<CertificateDer<'static>>,
+}
+
+impl Trust {
+    /// Trusts what these authorities have signed.
+    pub(super) fn in_authorities(roots: RootCertStore) -> Self {
+        Self { roots, listed: Vec::new() }
+    }
+
+    /// Trusts what these certificates have signed, and each of them where a server shows it.
+    pub(super) fn in_listed(listed: Vec<CertificateDer<'static>>) -> Result<Self, rustls::Error> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &listed {
+            roots.add(certificate.clone())?;
+        }
+        Ok(Self { roots, listed })
+    }
+
+    /// Whether a server's certificate is trusted at that time. Its name is another question.
+    pub(super) fn verify(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        at: UnixTime,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Result<(), rustls::Error> {
+        if self.listed.iter().any(|listed| listed == certificate) {
+            return Ok(verify_dates(certificate, at)?);
+        }
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        let all = algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, at, all)
+    }
+}
+
+impl Judge for Trust {
+    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+        let &Presented { certificate, intermediates, name, now, algorithms } = presented;
+        self.verify(certificate, intermediates, now, algorithms)?;
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+    }
+}
+
+fn verify_dates(certificate: &[u8], at: UnixTime) -> Result<(), CertificateError> {
+    let Certificate { not_before, not_after, .. } =
+        Certificate::parse(certificate).ok_or(CertificateError::BadEncoding)?;
+    let [before, after] = [not_before, not_after].map(|time| {
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(time).unwrap_or(0)))
+    });
+    if at < before {
+        return Err(CertificateError::NotValidYetContext { time: at, not_before: before });
+    }
+    if at > after {
+        return Err(CertificateError::ExpiredContext { time: at, not_after: after });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+    use rustls::crypto::aws_lc_rs;
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    fn certificate(years: [i32; 2]) -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(vec!["siem.example".to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = date_time_ymd(years[0], 1, 1);
+        params.not_after = date_time_ymd(years[1], 1, 1);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    fn judged(trust: &Trust, shown: &CertificateDer<'_>, name: &str) -> Result<(), rustls::Error> {
+        trust.judge(&Presented {
+            certificate: shown,
+            intermediates: &[],
+            name: &ServerName::try_from(name).unwrap(),
+            now: UnixTime::now(),
+            algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
+        })
+    }
+
+    #[test]
+    fn a_listed_certificate_is_trusted_for_its_name_and_its_time_only() {
+        let own = certificate([2020, 4000]);
+        let trust = Trust::in_listed(vec![own.clone()]).unwrap();
+        judged(&trust, &own, "siem.example").unwrap();
+
+        let wrong_name = judged(&trust, &own, "other.example").unwrap_err();
+        assert!(matches!(
+            wrong_name,
+            rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })
+        ));
+        let other = judged(&trust, &certificate([2020, 4000]), "siem.example").unwrap_err();
+        assert!(other.to_string().contains("CaUsedAsEndEntity"), "{other}");
+        let unlisted = Trust::in_authorities(trust.roots);
+        judged(&unlisted, &own, "siem.example").unwrap_err();
+
+        for (years, expected) in [([2000, 2001], "expired"), ([3000, 3001], "not valid yet")] {
+            let own = certificate(years);
+            let trust = Trust::in_listed(vec![own.clone()]).unwrap();
+            let error = judged(&trust, &own, "siem.example").unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
