@@ -3,13 +3,14 @@
 pub mod cert;
 pub mod job;
 pub mod push;
+pub mod quarantine;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use self::{job::JobCommand, push::Push};
+use self::{job::JobCommand, push::Push, quarantine::QuarantineCommand};
 
 use self::cert::CertCommand;
 
@@ -19,7 +20,7 @@ const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
 const AFTER: &str = "\
 A first try, in a clone of the project: logpushd run -c config/quickstart.toml
 SIGTERM and SIGINT stop in order, SIGHUP takes over the configuration, all but addresses and folders.
-Exit codes: 0 stopped, 64 usage, 69 an address is unavailable, 70 a defect, 74 I/O, 78 configuration.";
+Exit codes: 0 stopped, 64 usage, 65 records are bad, 69 an address is unavailable, 70 a defect, 74 I/O, 78 configuration.";
 
 /// Receives Cloudflare Logpush over HTTPS: commits each batch to disk before it answers 200, then
 /// hands the records to files and pipes.
@@ -64,7 +65,7 @@ pub enum Command {
     /// Look at the batches that wait for sinks; works beside the running daemon
     #[command(subcommand)]
     Spool(SpoolCommand),
-    /// Look at what could not be accepted, and send it again after a mend
+    /// Look at rejected records and bodies, send them again after a repair, or delete them
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
     /// Ask for a certificate, and look at one
@@ -132,33 +133,6 @@ pub enum SpoolCommand {
     List(ConfigFile),
     /// Read every file, and compare it with what its name says
     Verify(ConfigFile),
-}
-
-/// What to do with the quarantine.
-#[derive(Debug, Subcommand)]
-pub enum QuarantineCommand {
-    /// List the files: what is in them, and since when
-    List(ConfigFile),
-    /// Send records and bodies to the running daemon again, after a mend
-    ///
-    /// The daemon answers how many are still bad: those come back to the quarantine. A file whose
-    /// records were all taken is renamed to NAME.replayed-SECONDS, and is removed in time by the
-    /// bounds of the quarantine.
-    Replay(Replay),
-}
-
-/// What to replay.
-#[derive(Debug, clap::Args)]
-pub struct Replay {
-    /// Which configuration.
-    #[command(flatten)]
-    pub config: ConfigFile,
-    /// Say what would be sent, and send nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Files of the quarantine, or edited ones of their form [default: all that lie there]
-    #[arg(value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
 }
 
 /// Which completions.

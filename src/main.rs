@@ -10,7 +10,7 @@ use std::{
 use clap::Parser as _;
 use logpushd::{
     check,
-    cli::{Cli, Command, ConfigFile, QuarantineCommand, SpoolCommand, Validate},
+    cli::{Cli, Command, ConfigFile, SpoolCommand, Validate},
     commands::{self, manual},
     config::{self, Config},
     daemon,
@@ -46,12 +46,9 @@ fn main() -> ExitCode {
         Command::Doctor(options) => to_stdout(|out| commands::doctor::run(&options, out)),
         Command::Spool(SpoolCommand::List(file)) => on_files(&file, commands::spool::list),
         Command::Spool(SpoolCommand::Verify(file)) => on_files(&file, commands::spool::verify),
-        Command::Quarantine(QuarantineCommand::List(file)) => {
-            on_files(&file, commands::quarantine::list)
-        }
-        Command::Quarantine(QuarantineCommand::Replay(replay)) => {
-            on_files(&replay.config, |config, out| commands::replay::run(config, &replay, out))
-        }
+        Command::Quarantine(command) => on_files(command.config(), |config, out| {
+            commands::quarantine::run(config, &command, out)
+        }),
         Command::Job(command) => to_stdout(|out| commands::job::run(&command, out)),
         Command::Completions(which) => {
             to_stdout(|out| Ok(manual::write_completions(which.shell, out)?))

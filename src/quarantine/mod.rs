@@ -19,7 +19,7 @@ use std::{
 pub use self::{
     bounds::{Outcome, enforce},
     line::{Line, unhex},
-    shelf::{Kept, Kind, Shelf, set_aside, set_done},
+    shelf::{Kept, Kind, Shelf, done_path, original, put_back, set_aside, set_done},
     sink::QuarantineSink,
 };
 use crate::{durable, ingest::Origin, spool::Staging};

@@ -159,6 +159,27 @@ pub fn set_done(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// The path of what was sent and taken of a file that was set aside: always the same one.
+pub fn done_path(aside: &Path) -> PathBuf {
+    let name = name(aside);
+    let (base, _) = split(&name);
+    let number = name.strip_prefix(base).and_then(|suffix| suffix.strip_prefix(ASIDE));
+    aside.with_file_name(format!("{base}{DONE}{}", number.unwrap_or("0")))
+}
+
+/// Renames a records file that was set aside to one that the next replay takes. Returns the new path.
+pub fn put_back(aside: &Path) -> io::Result<PathBuf> {
+    let name = name(aside);
+    let stem = name.split('.').next().unwrap_or_default();
+    let free = |seconds| format!("{stem}.{seconds}{RECORDS_SUFFIX}");
+    rename_to_free(aside, &free, &free)
+}
+
+/// What a file was before it was replayed or set aside.
+pub fn original(path: &Path) -> Option<Kind> {
+    Kind::of(Path::new(split(&name(path)).0))
+}
+
 /// Renames a records file that is large, so that the daemon begins another one. `None` if its name
 /// is not one that the daemon writes to.
 pub(super) fn roll(path: &Path) -> io::Result<Option<PathBuf>> {

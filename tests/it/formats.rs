@@ -69,7 +69,7 @@ fn rows_and_lines_become_records_and_bad_ones_go_to_quarantine() {
     let finished = finish(
         logpushd().args(["quarantine", "replay", "--dry-run", "-c"]).arg(daemon.setup().config()),
     );
-    assert_eq!(finished.exit, Exit::Code(74), "{finished:?}");
+    assert_eq!(finished.exit, Exit::Code(65), "{finished:?}");
     assert!(finished.stdout.contains("does not take JSON"), "{finished:?}");
     daemon.stop().in_order();
 }

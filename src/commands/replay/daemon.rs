@@ -1,9 +1,8 @@
-//! The running daemon, as a replay sees it: where it listens, what it answers, and whether it still
-//! writes to a file that was set aside.
+//! The running daemon, as a replay sees it: where it listens, and what it answers.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -19,15 +18,9 @@ use crate::{
     cloudflare::mask::Mask,
     commands::secret,
     config::{Config, Endpoint, HostPort},
-    delivery,
-    spool::Survey,
+    fatal::Fatal,
     tls,
 };
-
-/// How long a batch may take that the daemon is writing to quarantine: far more than it needs, unless
-/// it cannot write.
-const SETTLE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(100);
 
 /// Headers that hold no secret.
 const PLAIN: [HeaderName; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
@@ -105,28 +98,9 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Waits until the daemon can no longer be writing to the files that were set aside just before.
-    ///
-    /// It looks at a file's name when it begins with a batch. What it may be in the middle of is
-    /// therefore in the spool by now, and its checkpoint says when that is written.
-    pub(super) fn settle(&mut self) -> Result<(), Failure> {
-        let survey = Survey::new(&self.config.spool.dir);
-        let waiting = survey.contents()?.waiting;
-        let quarantine = delivery::quarantine_consumer();
-        let last = waiting.iter().rev().find(|entry| (quarantine.wants)(&entry.batch));
-        let Some(last) = last.map(|entry| entry.batch.sequence) else { return Ok(()) };
-        let begun = Instant::now();
-        while delivery::last_batch(&survey.cursors(), delivery::QUARANTINE)?.unwrap_or(0) < last {
-            if begun.elapsed() > SETTLE {
-                return Err(Failure::Unreachable(format!(
-                    "the daemon has not written the rejected records of batch {last} for {} seconds: see its log, then replay again",
-                    SETTLE.as_secs()
-                )));
-            }
-            let there = self.client.rest(POLL);
-            there.map_err(|error| Failure::Unreachable(error.to_string()))?;
-        }
-        Ok(())
+    /// Lets some time pass. It is an error if the daemon is gone by then.
+    pub(super) fn rest(&mut self, pause: Duration) -> Result<(), Fatal> {
+        self.client.rest(pause).map_err(|error| Fatal::Unavailable(error.to_string()))
     }
 }
 

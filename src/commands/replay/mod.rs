@@ -1,47 +1,45 @@
 //! `logpushd quarantine replay`: feeds what could not be accepted back to the running daemon, after a
-//! mend of the configuration or of the file.
+//! repair of the configuration or of a copy of the file.
 //!
-//! A records file is renamed before it is read, so that the daemon appends to another one, and is not
-//! read before the daemon is done with the batch that it may be in the middle of. From then on the
-//! file is what is replayed, also by the next attempt: it is renamed again only when all of it was
-//! taken. It is read to its end before the first record is sent, so that a line that must be mended
-//! is found while nothing has happened.
+//! A records file of the quarantine is renamed before it is read, so that the daemon appends to another
+//! one, and is not read before the daemon is done with the batch that it may be in the middle of.
+//! From then on the file is what is replayed, also by the next attempt: it is renamed again, or divided,
+//! only when all of it was taken that can be. What becomes of each line is decided before the first
+//! record is sent. A copy elsewhere is only read; the lines that it was made from are found by their
+//! batch and position, and leave the quarantine when the copy was taken.
 
 mod daemon;
 mod parcels;
 mod records;
+mod report;
+mod target;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
-
-use bytes::Bytes;
+use std::{collections::HashSet, io::Write, path::Path, time::Duration};
 
 use self::{
     daemon::Daemon,
-    parcels::{Parcel, Place},
+    records::{Key, Written},
+    report::Report,
 };
-use super::Count;
+use super::quarantine::settle;
 use crate::{
-    cli::Replay,
+    cli::quarantine::Replay,
     config::{Config, Endpoint},
     decode::Format,
-    durable,
     fatal::Fatal,
-    quarantine::{self, Kind, Shelf},
+    quarantine::set_aside,
 };
 
 /// Longer than any destination check, so that a record that says `test` is not taken for one.
 const HEAD_BYTES: usize = 1200;
 
 /// Why a file was not replayed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Failure {
-    /// Something about it, or about the configuration, must be mended first.
+    /// Something about it, or about the configuration, must be repaired first.
     Flaw(String),
+    /// It was sent, and is as bad as before.
+    Bad(String),
     /// The daemon answered, but did not take it.
     Refused(String),
     /// There is no daemon to send anything to.
@@ -50,22 +48,16 @@ enum Failure {
 
 impl Failure {
     fn text(&self) -> &str {
-        let (Self::Flaw(text) | Self::Refused(text) | Self::Unreachable(text)) = self;
+        let (Self::Flaw(text) | Self::Bad(text) | Self::Refused(text) | Self::Unreachable(text)) =
+            self;
         text
     }
 }
 
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
         Self::Flaw(error.to_string())
     }
-}
-
-/// A file to replay.
-struct Target {
-    path: PathBuf,
-    /// Records, or else a body: endpoint and dataset.
-    body: Option<Place>,
 }
 
 /// What is sent.
@@ -77,111 +69,74 @@ enum What {
     Body,
 }
 
-/// What became of the records of one endpoint and dataset.
-#[derive(Default)]
-struct Tally {
-    sent: u64,
-    records: u64,
-    quarantined: u64,
-}
-
 /// Replays what `options` name.
 ///
 /// # Errors
-/// Also if any file was not replayed.
-pub fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Result<(), Fatal> {
-    let mut targets = targets(config, &options.paths)?;
-    if targets.is_empty() {
-        writeln!(out, "nothing to replay in {}", config.quarantine.dir.display())?;
-        return Ok(());
+/// Also if any file was not replayed, or something is still bad or was left out.
+pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Result<(), Fatal> {
+    let mut report = Report::new(options);
+    let mut targets = Vec::new();
+    let mut keys = HashSet::<Key>::new();
+    for mut target in target::find(config, options)? {
+        let planned = target.plan(config, &options.choice, Written::Still, &mut keys);
+        match planned {
+            Ok(()) if target.sends() => targets.push(target),
+            Ok(()) => report.idle(&target, out)?,
+            Err(failure) => report.failed(&target, &failure, out)?,
+        }
     }
-    let mut failures = Vec::new();
     if options.dry_run {
         for target in &targets {
-            if let Err(failure) = target.describe(config, out) {
-                failures.push(told(failure, &target.path, out)?);
-            }
+            report.planned(target, out)?;
         }
-        return finish(&failures, targets.len());
+        return report.finish(config, out);
+    }
+    if targets.is_empty() {
+        return report.finish(config, out);
     }
     let mut daemon = Daemon::connect(config).map_err(|failure| fatal(&failure))?;
-    for target in targets.iter_mut().filter(|target| target.body.is_none()) {
-        target.path = quarantine::set_aside(&target.path)?;
+    let originals = target::originals(config, &targets, &keys)?;
+    let originals: Vec<_> =
+        originals.iter().map(|path| set_aside(path)).collect::<Result<_, _>>()?;
+    for target in &mut targets {
+        target.set_aside()?;
     }
-    daemon.settle().map_err(|failure| fatal(&failure))?;
-    for target in &targets {
-        let Err(failure) = target.replay(config, &mut daemon, out) else { continue };
-        let failure = told(failure, &target.path, out)?;
-        let is_over = matches!(failure, Failure::Unreachable(_));
-        failures.push(failure);
-        if is_over {
-            break;
+    settle(config, &mut |pause: Duration| daemon.rest(pause))?;
+    keys.clear();
+    for target in &mut targets {
+        // Once more: now it is whole.
+        let mut taken = HashSet::new();
+        let replayed = target
+            .plan(config, &options.choice, Written::Finished, &mut taken)
+            .and_then(|()| target.replay(config, &mut daemon, &mut report))
+            .and_then(|()| target.done(config));
+        match replayed {
+            Ok(kept) => {
+                keys.extend(taken);
+                report.replayed(target, &kept, out)?;
+            }
+            Err(failure) => {
+                report.failed(target, &failure, out)?;
+                if matches!(failure, Failure::Unreachable(_)) {
+                    break;
+                }
+            }
         }
     }
-    finish(&failures, targets.len())
-}
-
-fn told(failure: Failure, path: &Path, out: &mut dyn Write) -> io::Result<Failure> {
-    writeln!(out, "{}: not replayed, and stays: {}", path.display(), failure.text())?;
-    Ok(failure)
-}
-
-fn finish(failures: &[Failure], targets: usize) -> Result<(), Fatal> {
-    let Some(first) = failures.first() else { return Ok(()) };
-    // What the daemon said counts for more than what is wrong with a file.
-    let worst = failures.iter().find(|failure| !matches!(failure, Failure::Flaw(_)));
-    let text = format!(
-        "{} of {} not replayed; the first: {}",
-        failures.len(),
-        Count(targets as u64, "file"),
-        first.text()
-    );
-    Err(if worst.is_some() { Fatal::Unavailable(text) } else { Fatal::Io(text) })
+    for original in &originals {
+        let kept = target::without(original, &keys)?;
+        report.original(original, &kept, out)?;
+    }
+    report.finish(config, out)
 }
 
 fn fatal(failure: &Failure) -> Fatal {
     let text = failure.text().to_owned();
     match failure {
         Failure::Flaw(_) => Fatal::Io(text),
+        Failure::Bad(_) => Fatal::Data(text),
         Failure::Refused(_) | Failure::Unreachable(_) => Fatal::Unavailable(text),
     }
-}
-
-/// The files to replay: those that are named, or all that lie in quarantine and were not replayed.
-fn targets(config: &Config, paths: &[PathBuf]) -> Result<Vec<Target>, Fatal> {
-    let kept;
-    let named = if paths.is_empty() {
-        kept = Shelf::read(&config.quarantine.dir)?.files;
-        kept.iter()
-            .filter(|kept| matches!(kept.kind, Kind::Records { .. } | Kind::Body { .. }))
-            .map(|kept| kept.path.as_path())
-            .collect()
-    } else {
-        paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()
-    };
-    named.into_iter().map(target).collect()
-}
-
-fn target(path: &Path) -> Result<Target, Fatal> {
-    let metadata = path.symlink_metadata().map_err(durable::at("reading", path))?;
-    if !metadata.is_file() {
-        let path = path.display();
-        return Err(Fatal::Io(format!(
-            "{path} is not a regular file: name files of the quarantine"
-        )));
-    }
-    let body = match Kind::of(path) {
-        Some(Kind::Body { endpoint, dataset }) => Some((endpoint, dataset)),
-        Some(Kind::Batch(_)) => {
-            return Err(Fatal::Io(format!(
-                "{} is a whole batch, most of which was accepted: replay the records file that names it",
-                path.display()
-            )));
-        }
-        // Whatever its name is, its lines say what it is.
-        Some(Kind::Records { .. } | Kind::Replayed) | None => None,
-    };
-    Ok(Target { path: path.to_owned(), body })
 }
 
 /// The path that it is posted to, and the endpoint.
@@ -192,13 +147,15 @@ fn path_of<'a>(
     what: What,
 ) -> Result<(String, &'a Endpoint), String> {
     let Some(endpoint) = config.endpoints.iter().find(|known| known.name == endpoint) else {
-        return Err(format!("the configuration has no endpoint `{endpoint}`"));
+        return Err(format!(
+            "the configuration has no endpoint `{endpoint}`: name the endpoint that takes them, or delete them"
+        ));
     };
     if endpoint.format != Format::Json {
         return Err(format!(
-            "endpoint {} does not take JSON, and without their header rows and columns its records mean \
-             something else: mend the Logpush job; delete the line or the file to go on without it",
-            endpoint.name
+            "endpoint {name} does not take JSON, and a row without its columns cannot be replayed: repair the \
+             Logpush job, then delete them with `logpushd quarantine delete --endpoint {name}`",
+            name = endpoint.name
         ));
     }
     let path = match what {
@@ -208,130 +165,6 @@ fn path_of<'a>(
     match path {
         Some(path) => Ok((path, endpoint)),
         None => Err(format!("endpoint {} has no dataset `{dataset}`", endpoint.name)),
-    }
-}
-
-impl Target {
-    /// Says what would be sent.
-    fn describe(&self, config: &Config, out: &mut dyn Write) -> Result<(), Failure> {
-        if let Some((endpoint, dataset)) = &self.body {
-            path_of(config, endpoint, dataset, What::Body).map_err(Failure::Flaw)?;
-            writeln!(out, "{}: the body would go to {endpoint}/{dataset}", self.path.display())?;
-            return Ok(());
-        }
-        let mut tallies = BTreeMap::<Place, u64>::new();
-        records::read(config, &self.path, true, &mut |place, parcel| {
-            *tallies.entry(place.clone()).or_default() += parcel.records;
-            Ok(())
-        })?;
-        for ((endpoint, dataset), records) in &tallies {
-            let (path, records) = (self.path.display(), Count(*records, "record"));
-            writeln!(out, "{path}: {records} would go to {endpoint}/{dataset}")?;
-        }
-        Ok(())
-    }
-
-    fn replay(
-        &self,
-        config: &Config,
-        daemon: &mut Daemon<'_>,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        match &self.body {
-            Some((endpoint, dataset)) => self.replay_body(endpoint, dataset, daemon, out),
-            None => self.replay_records(config, daemon, out),
-        }
-    }
-
-    fn replay_body(
-        &self,
-        endpoint: &str,
-        dataset: &str,
-        daemon: &mut Daemon<'_>,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let body = fs::read(&self.path).map_err(durable::at("reading", &self.path))?;
-        let taken = daemon.send(endpoint, dataset, What::Body, &Bytes::from(body))?;
-        let path = self.path.display();
-        match taken.status.as_str() {
-            "committed" | "duplicate" => {
-                writeln!(
-                    out,
-                    "{path}: {} taken, {} in quarantine, {endpoint}/{dataset} ({})",
-                    taken.records, taken.quarantined, taken.status
-                )?;
-                self.done(out)
-            }
-            // The daemon keeps it under the digest of its bytes: this very file, unless it was edited.
-            "quarantined" => Err(Failure::Refused(String::from(
-                "the daemon still cannot read it: mend the file (try `gzip -t`), then replay again",
-            ))),
-            status => Err(Failure::Refused(format!("the daemon stored nothing ({status})"))),
-        }
-    }
-
-    fn replay_records(
-        &self,
-        config: &Config,
-        daemon: &mut Daemon<'_>,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        records::read(config, &self.path, false, &mut |_, _| Ok(()))?;
-        let mut tallies = BTreeMap::<Place, Tally>::new();
-        let mut number = 0;
-        let read = records::read(config, &self.path, false, &mut |place, parcel| {
-            let tally = tallies.entry(place.clone()).or_default();
-            number += 1;
-            self.send(place, parcel, number, daemon, tally)
-        });
-        for ((endpoint, dataset), tally) in tallies.iter().filter(|(_, tally)| tally.sent > 0) {
-            let Tally { sent, records, quarantined } = tally;
-            let path = self.path.display();
-            writeln!(
-                out,
-                "{path}: {sent} sent to {endpoint}/{dataset}: {records} taken, {quarantined} still bad and back in quarantine"
-            )?;
-        }
-        read?;
-        self.done(out)
-    }
-
-    fn send(
-        &self,
-        (endpoint, dataset): &Place,
-        parcel: Parcel,
-        number: u64,
-        daemon: &mut Daemon<'_>,
-        tally: &mut Tally,
-    ) -> Result<(), Failure> {
-        let records = parcel.records;
-        let body = Bytes::from(parcel.into_body(head(&self.path, number)));
-        let taken = daemon.send(endpoint, dataset, What::Records, &body)?;
-        match taken.status.as_str() {
-            "committed" | "quarantined" | "duplicate" => {
-                tally.sent += records;
-                tally.records += taken.records;
-                tally.quarantined += taken.quarantined;
-                Ok(())
-            }
-            status => Err(Failure::Refused(format!("the daemon stored nothing ({status})"))),
-        }
-    }
-
-    fn done(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        match quarantine::set_done(&self.path) {
-            Ok(path) => {
-                writeln!(out, "{}: done, and kept as {}", self.path.display(), path.display())?;
-            }
-            // Another replay, or the bounds of the quarantine.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                writeln!(out, "{}: done, and gone meanwhile", self.path.display())?;
-            }
-            Err(error) => {
-                return Err(Failure::Flaw(format!("everything was taken, but: {error}")));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,9 +1,9 @@
-//! Reads a records file back into the records that it is about.
+//! Reads a records file back into the records that it is about, and tells what becomes of each line.
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{BufRead as _, BufReader},
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    ops::ControlFlow,
     path::Path,
 };
 
@@ -12,9 +12,10 @@ use super::{
     parcels::{Parcel, Parcels, Place},
 };
 use crate::{
+    cli::quarantine::Choice,
+    commands::quarantine::each_line,
     config::Config,
     decode::{Block, Decoder},
-    durable,
     quarantine::{self, Line},
     spool::{Batch, ReadError, decode_file},
 };
@@ -23,10 +24,13 @@ use crate::{
 const PARCEL_BYTES: u64 = 16 << 20;
 
 /// Records that are cut in the lines: by the body that holds them whole, by position.
-type Cut = BTreeMap<String, BTreeMap<u64, Whole>>;
+type Cut = BTreeMap<String, Wanted>;
 
-/// Takes a record for a place.
-type TakeRecord<'a> = &'a mut dyn FnMut(&Place, &[u8]) -> Result<(), Failure>;
+/// By position; more than one line may speak of a record.
+type Wanted = BTreeMap<u64, Vec<Whole>>;
+
+/// Takes a record for a place. `Err` ends the reading.
+type TakeRecord<'a> = &'a mut dyn FnMut(&Whole, &[u8]) -> Result<(), Failure>;
 
 /// Where a record that is cut belongs.
 struct Whole {
@@ -36,100 +40,258 @@ struct Whole {
     line: u64,
 }
 
-/// Reads the records file at `path` and hands over its records, gathered. `still_written`: the last
-/// line may not be whole yet, and is then left out.
+/// What becomes of a line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fate {
+    /// It is blank, or not written to its end yet.
+    Nothing,
+    /// Its record is sent.
+    Sent,
+    /// It is not chosen.
+    Left,
+    /// It cannot be replayed.
+    Skipped,
+}
+
+/// Lines that cannot be replayed, for one reason.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub(super) struct Skip {
+    pub(super) reason: String,
+    pub(super) lines: u64,
+    pub(super) first_line: u64,
+}
+
+/// What identifies a record over all files: endpoint, dataset, batch, position and time of receipt.
+pub(super) type Key = (String, String, u64, u64, String);
+
+/// What identifies the record of a line.
+pub(super) fn key(line: &Line<'_>) -> Key {
+    let own = |text: &Cow<'_, str>| text.clone().into_owned();
+    (own(&line.endpoint), own(&line.dataset), line.batch, line.position, own(&line.received))
+}
+
+/// What becomes of the lines of a file.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    fates: Vec<Fate>,
+    /// How many records are sent, and where to.
+    pub(super) places: BTreeMap<Place, u64>,
+    pub(super) skips: Vec<Skip>,
+}
+
+impl Plan {
+    fn fate(&self, number: u64) -> Fate {
+        let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        at.and_then(|at| self.fates.get(at)).copied().unwrap_or(Fate::Nothing)
+    }
+
+    fn skip(&mut self, number: u64, reason: &str) {
+        let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        if let Some(fate) = at.and_then(|at| self.fates.get_mut(at)) {
+            *fate = Fate::Skipped;
+        }
+        match self.skips.iter_mut().find(|skip| skip.reason == reason) {
+            Some(skip) => {
+                skip.lines += 1;
+                skip.first_line = skip.first_line.min(number);
+            }
+            None => {
+                self.skips.push(Skip { reason: reason.to_owned(), lines: 1, first_line: number });
+            }
+        }
+    }
+
+    /// A body that is sent.
+    pub(super) fn of_body(place: Place) -> Self {
+        Self { fates: vec![Fate::Sent], places: [(place, 1)].into(), skips: Vec::new() }
+    }
+
+    /// A body that cannot be sent.
+    pub(super) fn of_skipped_body(why: &str) -> Self {
+        let skip = Skip { reason: why.to_owned(), lines: 1, first_line: 0 };
+        Self { skips: vec![skip], ..Self::default() }
+    }
+
+    /// Whether the record of a line is sent.
+    pub(super) fn is_sent(&self, number: u64) -> bool {
+        self.fate(number) == Fate::Sent
+    }
+
+    /// Whether anything is sent.
+    pub(super) fn sends(&self) -> bool {
+        self.fates.contains(&Fate::Sent)
+    }
+
+    /// Whether lines stay that are not sent.
+    pub(super) fn has_rest(&self) -> bool {
+        self.fates.iter().any(|fate| matches!(fate, Fate::Left | Fate::Skipped))
+    }
+}
+
+/// Whether the last line may not be whole yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Written {
+    /// The daemon may be writing to the file: a last line without its end is left out.
+    Still,
+    Finished,
+}
+
+/// Reads the file at `path` and decides what becomes of each line. `keys` gets what identifies the records
+/// that are sent.
 ///
 /// # Errors
-/// `take`'s, or the first thing about the file that must be mended before it can be replayed.
+/// The file cannot be read.
+pub(super) fn plan(
+    config: &Config,
+    path: &Path,
+    choice: &Choice,
+    written: Written,
+    keys: Option<&mut HashSet<Key>>,
+) -> Result<Plan, Failure> {
+    let mut plan = Plan::default();
+    let mut found = Vec::new();
+    let mut cut = Cut::new();
+    each_line(path, &mut |number, bytes| {
+        let is_nothing =
+            bytes.trim_ascii().is_empty() || (written == Written::Still && !bytes.ends_with(b"\n"));
+        plan.fates.push(Fate::Nothing);
+        if is_nothing {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let fate = match serde_json::from_slice::<Line<'_>>(bytes) {
+            Ok(line) if !choice.takes(&line.endpoint, &line.reason) => Ok(Fate::Left),
+            Ok(line) => destined(config, &line).map(|(place, contents)| {
+                if let Contents::In(body) = contents {
+                    let whole = Whole { place: place.clone(), length: line.length, line: number };
+                    cut.entry(body).or_default().entry(line.position).or_default().push(whole);
+                }
+                *plan.places.entry(place).or_default() += 1;
+                if keys.is_some() {
+                    found.push((number, key(&line)));
+                }
+                Fate::Sent
+            }),
+            // Whose line it is cannot be told.
+            Err(_) if !choice.is_everything() => Ok(Fate::Left),
+            Err(_) => {
+                Err("it is not a line of the quarantine, as JSON: repair or delete it".into())
+            }
+        };
+        match fate {
+            Ok(fate) => {
+                if let Some(last) = plan.fates.last_mut() {
+                    *last = fate;
+                }
+            }
+            Err(reason) => plan.skip(number, &reason),
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    for (body, wanted) in cut {
+        let mut found_lines = HashSet::new();
+        let read = each_whole(config, &body, &wanted, &mut |whole, _| {
+            found_lines.insert(whole.line);
+            Ok(())
+        });
+        let why = match read {
+            Ok(()) => format!("bodies/{body} does not have its record"),
+            Err(failure) => failure.text().to_owned(),
+        };
+        let wanted = wanted.into_values().flatten();
+        for whole in wanted.filter(|whole| !found_lines.contains(&whole.line)) {
+            if let Some(count) = plan.places.get_mut(&whole.place) {
+                *count -= 1;
+            }
+            plan.skip(whole.line, &why);
+        }
+    }
+    plan.places.retain(|_, records| *records > 0);
+    if let Some(keys) = keys {
+        let sent = found.into_iter().filter(|(number, _)| plan.is_sent(*number));
+        keys.extend(sent.map(|(_, key)| key));
+    }
+    Ok(plan)
+}
+
+/// Reads the file at `path` again and hands over the records that `plan` sends, gathered.
+///
+/// # Errors
+/// `take`'s, or the file cannot be read any more.
 pub(super) fn read(
     config: &Config,
     path: &Path,
-    still_written: bool,
+    plan: &Plan,
     take: &mut dyn FnMut(&Place, Parcel) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let limits = &config.limits;
     let max_bytes = PARCEL_BYTES.min(limits.max_body_bytes / 2).min(limits.max_inflated_bytes / 2);
     let mut parcels = Parcels::new(usize::try_from(max_bytes).unwrap_or(usize::MAX));
     let mut cut = Cut::new();
-
-    let file = File::open(path).map_err(durable::at("opening", path))?;
-    let mut file = BufReader::with_capacity(256 * 1024, file);
-    let mut bytes = Vec::new();
-    let mut number = 0;
-    while file.read_until(b'\n', &mut bytes).map_err(durable::at("reading", path))? > 0 {
-        number += 1;
-        let flaw = |what: String| Failure::Flaw(format!("{}:{number}: {what}", path.display()));
-        match serde_json::from_slice::<Line<'_>>(&bytes) {
-            Ok(line) => {
-                let place = place(config, &line).map_err(flaw)?;
-                match contents(&line).map_err(flaw)? {
-                    Contents::Here(record) => parcels.add(&place, &record, take)?,
-                    Contents::In(body) => {
-                        let whole = Whole { place, length: line.length, line: number };
-                        cut.entry(body).or_default().insert(line.position, whole);
-                    }
+    let mut outcome = Ok(());
+    each_line(path, &mut |number, bytes| {
+        if !plan.is_sent(number) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        outcome = (|| {
+            let changed = |why: String| Failure::Flaw(format!("line {number} has changed: {why}"));
+            let line = serde_json::from_slice::<Line<'_>>(bytes)
+                .map_err(|error| changed(error.to_string()))?;
+            match destined(config, &line).map_err(changed)? {
+                (place, Contents::Here(record)) => parcels.add(&place, &record, take),
+                (place, Contents::In(body)) => {
+                    let whole = Whole { place, length: line.length, line: number };
+                    cut.entry(body).or_default().entry(line.position).or_default().push(whole);
+                    Ok(())
                 }
             }
-            Err(_) if bytes.trim_ascii().is_empty() => {}
-            Err(_) if still_written && !bytes.ends_with(b"\n") => {}
-            Err(error) => {
-                return Err(flaw(format!("not a quarantine line: {error}; mend or delete it")));
-            }
-        }
-        bytes.clear();
-    }
+        })();
+        Ok(if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    outcome?;
     for (body, wanted) in cut {
-        take_whole(config, path, &body, wanted, &mut |place, record| {
-            parcels.add(place, record, take)
+        each_whole(config, &body, &wanted, &mut |whole, record| {
+            parcels.add(&whole.place, record, take)
         })?;
     }
     parcels.finish(take)
 }
 
-/// Where the record goes, if the configuration still has the place.
-fn place(config: &Config, line: &Line<'_>) -> Result<Place, String> {
-    super::path_of(config, &line.endpoint, &line.dataset, What::Records)?;
-    Ok((line.endpoint.to_string(), line.dataset.to_string()))
-}
-
 enum Contents<'a> {
-    Here(std::borrow::Cow<'a, [u8]>),
+    Here(Cow<'a, [u8]>),
     /// Cut in the line: whole in this file of `bodies/`.
     In(String),
 }
 
-fn contents<'a>(line: &'a Line<'_>) -> Result<Contents<'a>, String> {
+/// Where the record of a line goes, and what it is.
+fn destined<'a>(config: &Config, line: &'a Line<'_>) -> Result<(Place, Contents<'a>), String> {
+    super::path_of(config, &line.endpoint, &line.dataset, What::Records)?;
+    let place = (line.endpoint.to_string(), line.dataset.to_string());
     if let Some(body) = &line.body {
-        return Ok(Contents::In(body.to_string()));
+        return Ok((place, Contents::In(body.to_string())));
     }
     if let Some(record) = &line.record {
-        return Ok(Contents::Here(record.as_bytes().into()));
+        return Ok((place, Contents::Here(record.as_bytes().into())));
     }
-    let hex = line.record_hex.as_deref().ok_or("has no `record`, `record_hex` or `body`")?;
-    let record = quarantine::unhex(hex).ok_or("`record_hex` is not hexadecimal")?;
-    Ok(Contents::Here(record.into()))
+    let hex = line.record_hex.as_deref();
+    let hex = hex.ok_or("it has no `record`, `record_hex` or `body`: repair or delete it")?;
+    let record = quarantine::unhex(hex);
+    let record = record.ok_or("its `record_hex` is not hexadecimal: repair or delete it")?;
+    Ok((place, Contents::Here(record.into())))
 }
 
 /// Takes records out of a whole batch, by their positions. They come out whole also if they are
 /// still too long: whether they are is for the daemon to say, which then keeps them whole again.
-fn take_whole(
+fn each_whole(
     config: &Config,
-    path: &Path,
     body: &str,
-    mut wanted: BTreeMap<u64, Whole>,
+    wanted: &Wanted,
     take: TakeRecord<'_>,
 ) -> Result<(), Failure> {
-    let flaw = |line: u64, what: &str| {
-        Failure::Flaw(format!(
-            "{}:{line}: {what}; to go on without this record, delete the line",
-            path.display()
-        ))
-    };
-    let line = wanted.values().map(|whole| whole.line).min().unwrap_or(0);
     let Some(batch) = Batch::from_file_name(body) else {
-        return Err(flaw(line, &format!("`{body}` is not the name of a body")));
+        let body = body.escape_debug();
+        return Err(Failure::Flaw(format!("its `body`, `{body}`, is not the name of a body")));
     };
-    let longest = wanted.values().map(|whole| whole.length).max().unwrap_or(0);
+    let longest = wanted.values().flatten().map(|whole| whole.length).max().unwrap_or(0);
     let limit = usize::try_from(longest.max(config.limits.max_record_bytes)).unwrap_or(usize::MAX);
     let file = config.quarantine.dir.join(quarantine::BODIES).join(body);
     let mut position = 0;
@@ -141,26 +303,21 @@ fn take_whole(
     let read = decode_file(&file, decoder, &mut |block| {
         let mut outcome = Ok(());
         each_record(block, &mut position, &mut |position, record| {
-            if outcome.is_ok()
-                && let Some(whole) = wanted.remove(&position)
-            {
-                outcome = take(&whole.place, record);
+            for whole in wanted.get(&position).into_iter().flatten() {
+                if outcome.is_ok() {
+                    outcome = take(whole, record);
+                }
             }
         });
         outcome
     });
-    read.map_err(|error| match error {
+    read.map(drop).map_err(|error| match error {
         ReadError::Taker(failure) => failure,
-        ReadError::Io(error) => flaw(line, &format!("its record cannot be had whole: {error}")),
-        ReadError::Damaged(error) => flaw(line, &format!("{} is damaged: {error}", file.display())),
-    })?;
-    match wanted.first_key_value() {
-        None => Ok(()),
-        Some((position, whole)) => {
-            let what = format!("{} has no record number {position}", file.display());
-            Err(flaw(whole.line, &what))
+        ReadError::Io(error) => {
+            Failure::Flaw(format!("its record is whole in bodies/{body} only: {error}"))
         }
-    }
+        ReadError::Damaged(error) => Failure::Flaw(format!("bodies/{body} is damaged: {error}")),
+    })
 }
 
 /// Walks over the records and rejects of a block in their order. `position` is that of the last one
@@ -182,99 +339,4 @@ fn each_record(block: &Block, position: &mut u64, visit: &mut dyn FnMut(u64, &[u
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::{
-        commands::replay::tests::Folder,
-        decode::{Edition, Encoding, Format},
-        spool::Header,
-    };
-
-    fn line(position: u64, rest: &str) -> String {
-        format!(
-            "{{\"reason\":\"x\",\"endpoint\":\"main\",\"dataset\":\"dns_logs\",\"batch\":1,\
-             \"received\":\"2026-01-02T03:04:05Z\",\"position\":{position},\"length\":20,{rest}}}\n"
-        )
-    }
-
-    /// All bodies of a file, or what is wrong with it.
-    fn bodies(folder: &Folder, text: &str, still_written: bool) -> Result<String, String> {
-        let path = folder.path("records-2026-01-02.ndjson");
-        fs::write(&path, text).unwrap();
-        let mut all = Vec::new();
-        let read = read(&folder.config, &path, still_written, &mut |_, parcel| {
-            all.extend(parcel.into_body(Vec::new()));
-            Ok(())
-        });
-        read.map_err(|failure| failure.text().to_owned())?;
-        Ok(String::from_utf8_lossy(&all).into_owned())
-    }
-
-    #[test]
-    fn records_come_back_as_they_were() {
-        let folder = Folder::new();
-        let text = [
-            line(1, "\"record\":\"{\\\"a\\\":\""),
-            "\n".to_owned(),
-            line(2, "\"record_hex\":\"7bc37d\""),
-            line(3, "\"record\":\"{}\"").trim_end().to_owned(),
-        ];
-        let bodies = bodies(&folder, &text.concat(), false).unwrap();
-        assert_eq!(bodies, "{\"a\":\n{\u{fffd}}\n{}\n");
-    }
-
-    #[test]
-    fn what_was_cut_comes_whole_out_of_its_batch() {
-        let folder = Folder::new();
-        let header = Header {
-            received: jiff::Timestamp::UNIX_EPOCH,
-            endpoint: "main".into(),
-            dataset: "dns_logs".into(),
-            records: 1,
-            rejected: 4,
-            record_limit: 10,
-            digest: 1,
-            encoding: Encoding::Identity,
-            format: Format::Json,
-            edition: Edition::First,
-        };
-        let body = Batch { sequence: 1, header }.file_name();
-        let long = |c: &str| format!("{{\"a\":\"{}\"}}", c.repeat(100_000));
-        let batch = format!("not json\n{}\r\n\n{{\"b\":2}}\n[1]\n{}\n", long("x"), long("y"));
-        fs::create_dir_all(folder.path("bodies")).unwrap();
-        fs::write(folder.path("bodies").join(&body), batch).unwrap();
-
-        let cut = |position| line(position, &format!("\"record\":\"{{\",\"body\":\"{body}\""));
-        let cut = |position| cut(position).replace("\"length\":20", "\"length\":100008");
-        let text = [cut(5), line(1, "\"record\":\"not json\""), cut(2)].concat();
-        let got = bodies(&folder, &text, false).unwrap();
-        assert_eq!(got, format!("not json\n{}\n{}\n", long("x"), long("y")));
-
-        let error = bodies(&folder, &[cut(2), cut(6)].concat(), false).unwrap_err();
-        assert!(error.contains(".ndjson:2: ") && error.contains("no record number 6"), "{error}");
-        fs::remove_file(folder.path("bodies").join(&body)).unwrap();
-        let error = bodies(&folder, &text, false).unwrap_err();
-        assert!(error.contains(".ndjson:1: ") && error.contains("delete the line"), "{error}");
-    }
-
-    #[test]
-    fn what_must_be_mended_is_named() {
-        let folder = Folder::new();
-        for (text, want) in [
-            (line(1, "\"x\":1"), "no `record`"),
-            (line(1, "\"record_hex\":\"0\""), "not hexadecimal"),
-            (line(1, "\"record\":\"{}\"").replace("main", "gone"), "no endpoint `gone`"),
-            (line(1, "\"record\":\"{}\"").replace("dns_logs", "A/b"), "no dataset `A/b`"),
-            (line(1, "\"body\":\"../x\""), "not the name of a body"),
-            ("{\"reason\":".to_owned(), "not a quarantine line"),
-        ] {
-            let text = [line(1, "\"record\":\"{}\""), text].concat();
-            let error = bodies(&folder, &text, false).unwrap_err();
-            assert!(error.contains(".ndjson:2: ") && error.contains(want), "{error}");
-        }
-        let text = [line(1, "\"record\":\"{}\""), "{\"reason\":".to_owned()].concat();
-        assert_eq!(bodies(&folder, &text, true).unwrap(), "{}\n");
-    }
-}
+mod tests;

@@ -1,12 +1,16 @@
 //! Files, and a configuration to replay them under.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+};
 
 use rustix::net::{self, AddressFamily, SocketType};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config;
+use crate::{cli::quarantine::Choice, config};
 
 /// A quarantine folder and its configuration.
 pub(super) struct Folder {
@@ -30,6 +34,11 @@ impl Folder {
             path = "/dns"
             dataset = "dns_logs"
             auth = "none"
+            [endpoint.rows]
+            path = "/rows/{dataset}"
+            format = "csv"
+            columns = ["a"]
+            auth = "none"
             [sink.archive.file]
             path = "out.ndjson"
             [spool]
@@ -49,7 +58,8 @@ impl Folder {
 
     fn run(&self, dry_run: bool, paths: &[PathBuf]) -> (Result<(), Fatal>, String) {
         let config = crate::cli::ConfigFile { path: self.path("logpushd.toml") };
-        let replay = Replay { config, dry_run, paths: paths.to_vec() };
+        let (choice, paths) = (Choice::default(), paths.to_vec());
+        let replay = Replay { config, choice, dry_run, json: false, paths };
         let mut out = Vec::new();
         let outcome = run(&self.config, &replay, &mut out);
         (outcome, String::from_utf8(out).unwrap())
@@ -82,8 +92,9 @@ fn a_dry_run_says_what_would_be_sent_and_touches_nothing() {
 
     fs::write(&records, [LINE, "{}\n"].concat()).unwrap();
     let (outcome, text) = folder.run(true, &[records]);
-    let Err(Fatal::Io(error)) = outcome else { panic!("{outcome:?}") };
-    assert!(error.contains("1 of 1 file not replayed") && text.contains(".ndjson:2: "), "{text}");
+    let Err(Fatal::Data(error)) = outcome else { panic!("{outcome:?}") };
+    assert!(error.contains("1 line left out") && text.contains(".ndjson:2: 1 line left"), "{text}");
+    assert!(text.contains("1 record would go to main/dns_logs"), "{text}");
 }
 
 #[test]

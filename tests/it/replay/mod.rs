@@ -1,5 +1,6 @@
 //! What was in quarantine comes back once after a mend.
 
+mod choice;
 mod killed;
 
 use std::{fs, process::Command};
@@ -34,8 +35,12 @@ fn command(setup: &Setup) -> Command {
 }
 
 fn replay(daemon: &Daemon) -> Finished {
+    replay_with(daemon, &[])
+}
+
+fn replay_with(daemon: &Daemon, words: &[&str]) -> Finished {
     write_config(daemon);
-    finish(&mut command(daemon.setup()))
+    finish(command(daemon.setup()).args(words))
 }
 
 fn list(setup: &Setup) -> String {
@@ -83,7 +88,8 @@ fn records_over_a_limit_come_back_once_after_it_was_raised() {
     }
     // Before the mend all of it comes back.
     let first = replay(&daemon);
-    assert_eq!(first.exit, Exit::Code(0), "{}", first.stderr);
+    assert_eq!(first.exit, Exit::Code(65), "{}", first.stderr);
+    assert!(first.stderr.contains("3 records still bad"), "{}", first.stderr);
     assert!(
         first
             .stdout
@@ -95,7 +101,7 @@ fn records_over_a_limit_come_back_once_after_it_was_raised() {
 
     let daemon = daemon.stop().in_order().setup.table("limits", "").start();
     let mended = replay(&daemon);
-    assert_eq!(mended.exit, Exit::Code(0), "{}", mended.stderr);
+    assert_eq!(mended.exit, Exit::Code(65), "{}", mended.stderr);
     assert!(
         mended
             .stdout
@@ -106,7 +112,7 @@ fn records_over_a_limit_come_back_once_after_it_was_raised() {
     assert!(wait_listed(daemon.setup(), 1).contains(": replayed\n"));
     // What is still bad goes round, and nothing else.
     let again = replay(&daemon);
-    assert_eq!(again.exit, Exit::Code(0), "{}", again.stderr);
+    assert_eq!(again.exit, Exit::Code(65), "{}", again.stderr);
     assert!(again.stdout.contains("1 sent to main/dns_logs: 0 taken, 1 still"), "{}", again.stdout);
     wait_listed(daemon.setup(), 1);
     let want = ["{\"good\":1}\n".to_owned(), "{\"good\":2}\n".to_owned(), long(1), long(2)];
@@ -163,8 +169,8 @@ fn a_body_that_could_not_be_read_comes_back_once_when_it_is_mended() {
     assert!(listed.contains("a body for main/http_requests that cannot be read"), "{listed}");
 
     let still_bad = replay(&daemon);
-    assert_eq!(still_bad.exit, Exit::Code(69), "{}", still_bad.stdout);
-    assert!(still_bad.stderr.contains("mend the file"), "{}", still_bad.stderr);
+    assert_eq!(still_bad.exit, Exit::Code(65), "{}", still_bad.stdout);
+    assert!(still_bad.stdout.contains("repair the file"), "{}", still_bad.stdout);
     let bodies = names_in(&daemon.path("quarantine/bodies"));
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     let body = daemon.path("quarantine/bodies").join(&bodies[0]);
@@ -178,7 +184,7 @@ fn a_body_that_could_not_be_read_comes_back_once_when_it_is_mended() {
     daemon.setup().write("faults-of-replay", "");
     let taken = replay(&daemon);
     assert_eq!(taken.exit, Exit::Code(0), "{}", taken.stderr);
-    assert!(taken.stdout.contains("200 taken, 0 in quarantine, main/http_requests (duplicate)"));
+    assert!(taken.stdout.contains("200 sent to main/http_requests: 200 taken, 0 still bad"));
     assert!(replay(&daemon).stdout.starts_with("nothing to replay in "));
     let stopped = daemon.stop().in_order();
     assert_eq!(stopped.file("out/http_requests.ndjson"), records);

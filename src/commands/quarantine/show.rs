@@ -1,0 +1,201 @@
+//! `logpushd quarantine show`: prints rejected records, with the reason, within bounds.
+
+use std::{
+    io::{self, BufWriter, Write},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{UNDECODABLE, each_line};
+use crate::{
+    cli::quarantine::Show,
+    commands::{Count, json},
+    config::{Config, format_bytes},
+    durable,
+    fatal::Fatal,
+    printable::printable,
+    quarantine::{Kept, Kind, Line, Shelf, original},
+};
+
+/// How much of a record is printed without `--full`.
+const SHOWN_BYTES: usize = 500;
+
+/// A record, or a whole body.
+#[derive(Debug, Serialize)]
+struct Shown {
+    file: PathBuf,
+    /// None of a body.
+    line: Option<u64>,
+    reason: String,
+    endpoint: String,
+    dataset: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<u64>,
+    received: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    length: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record_hex: Option<String>,
+    /// The file in `bodies/` that has the whole record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Whole {
+    records: Vec<Shown>,
+    /// How many more are chosen.
+    more: u64,
+}
+
+/// Prints what `options` choose.
+pub(super) fn run(config: &Config, options: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
+    let mut out = BufWriter::new(out);
+    let mut whole = Whole { records: Vec::new(), more: 0 };
+    let mut printed = 0;
+    for kept in files(config, options)? {
+        let mut take = |shown: Shown| {
+            if printed >= options.limit {
+                whole.more += 1;
+                return Ok(());
+            }
+            printed += 1;
+            if options.json {
+                whole.records.push(shown);
+                return Ok(());
+            }
+            shown.write_text(config, &mut out)
+        };
+        let read = each(&kept, options, &mut take);
+        // Another command, or the bounds of the quarantine.
+        if !read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            read?;
+        }
+    }
+    if options.json {
+        json::write(&mut out, &whole)?;
+    } else if printed == 0 {
+        writeln!(out, "nothing in {} is chosen", config.quarantine.dir.display())?;
+    } else if whole.more > 0 {
+        writeln!(out, "and {} more: raise --limit, or choose", Count(whole.more, "record"))?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn files(config: &Config, options: &Show) -> io::Result<Vec<Kept>> {
+    if options.paths.is_empty() {
+        let files = Shelf::read(&config.quarantine.dir)?.files.into_iter();
+        return Ok(files.filter(|kept| kept.kind != Kind::Replayed).collect());
+    }
+    options.paths.iter().map(|path| file(path)).collect()
+}
+
+fn file(path: &Path) -> io::Result<Kept> {
+    let metadata = path.metadata().map_err(durable::at("reading", path))?;
+    Ok(Kept {
+        path: path.to_owned(),
+        // A copy of a records file may have any name.
+        kind: original(path).unwrap_or(Kind::Records { aside: true }),
+        bytes: metadata.len(),
+        modified: metadata.modified()?,
+    })
+}
+
+/// Hands over the records of a file that are chosen.
+fn each(
+    kept: &Kept,
+    options: &Show,
+    take: &mut dyn FnMut(Shown) -> io::Result<()>,
+) -> io::Result<()> {
+    match &kept.kind {
+        Kind::Records { .. } => each_line(&kept.path, &mut |number, bytes| {
+            if let Ok(line) = serde_json::from_slice::<Line<'_>>(bytes)
+                && options.choice.takes(&line.endpoint, &line.reason)
+            {
+                take(Shown::of(&kept.path, number, &line, options.full))?;
+            }
+            Ok(ControlFlow::Continue(()))
+        }),
+        Kind::Body { endpoint, dataset } if options.choice.takes(endpoint, UNDECODABLE) => {
+            let received = Timestamp::try_from(kept.modified);
+            take(Shown {
+                file: kept.path.clone(),
+                line: None,
+                reason: UNDECODABLE.to_owned(),
+                endpoint: endpoint.clone(),
+                dataset: dataset.clone(),
+                batch: None,
+                received: received.map(|time| time.to_string()).unwrap_or_default(),
+                position: None,
+                length: kept.bytes,
+                record: None,
+                record_hex: None,
+                body: None,
+            })
+        }
+        // Of a whole batch, the lines that need it speak.
+        Kind::Body { .. } | Kind::Batch(_) | Kind::Replayed => Ok(()),
+    }
+}
+
+impl Shown {
+    fn of(path: &Path, number: u64, line: &Line<'_>, is_full: bool) -> Self {
+        let bytes = if is_full { usize::MAX } else { SHOWN_BYTES };
+        let start = |text: &str| cut(text, bytes).to_owned();
+        Self {
+            file: path.to_owned(),
+            line: Some(number),
+            reason: line.reason.to_string(),
+            endpoint: line.endpoint.to_string(),
+            dataset: line.dataset.to_string(),
+            batch: Some(line.batch),
+            received: line.received.to_string(),
+            position: Some(line.position),
+            length: line.length,
+            record: line.record.as_deref().map(start),
+            record_hex: line.record_hex.as_deref().map(start),
+            body: line.body.as_deref().map(str::to_owned),
+        }
+    }
+
+    fn write_text(&self, config: &Config, out: &mut dyn Write) -> io::Result<()> {
+        let file = self.file.strip_prefix(&config.quarantine.dir).unwrap_or(&self.file);
+        let file = file.display().to_string();
+        write!(out, "{}", printable(&file))?;
+        if let Some(line) = self.line {
+            write!(out, ":{line}")?;
+        }
+        let (endpoint, dataset) = (printable(&self.endpoint), printable(&self.dataset));
+        write!(out, ": {}, {endpoint}/{dataset}", printable(&self.reason))?;
+        write!(out, ", received {}", printable(&self.received))?;
+        if let (Some(batch), Some(position)) = (self.batch, self.position) {
+            write!(out, ", record {position} of batch {batch}")?;
+        }
+        writeln!(out, ", {}", format_bytes(self.length))?;
+        if let Some(body) = &self.body {
+            writeln!(out, "  whole in bodies/{}", printable(body))?;
+        }
+        let (text, is_hex) = match (&self.record, &self.record_hex) {
+            (Some(text), _) => (text.as_str(), false),
+            (None, Some(hex)) => (hex.as_str(), true),
+            (None, None) => return Ok(()),
+        };
+        let form = if is_hex { "not UTF-8, in hexadecimal: " } else { "" };
+        let printed = if is_hex { text.len() / 2 } else { text.len() } as u64;
+        let rest = if printed < self.length { "..." } else { "" };
+        writeln!(out, "  {form}{}{rest}", printable(text))
+    }
+}
+
+/// The start of a text.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}

@@ -1,0 +1,131 @@
+//! What is sent of a file, and what is left.
+
+use std::fs;
+
+use super::*;
+use crate::{
+    commands::replay::tests::Folder,
+    decode::{Edition, Encoding, Format},
+    spool::Header,
+};
+
+fn line(position: u64, rest: &str) -> String {
+    format!(
+        "{{\"reason\":\"x\",\"endpoint\":\"main\",\"dataset\":\"dns_logs\",\"batch\":1,\
+         \"received\":\"2026-01-02T03:04:05Z\",\"position\":{position},\"length\":20,{rest}}}\n"
+    )
+}
+
+/// What is sent of a file, and the lines that are left out.
+fn sent(folder: &Folder, text: &str, choice: &Choice, written: Written) -> (String, Vec<Skip>) {
+    let path = folder.path("records-2026-01-02.ndjson");
+    fs::write(&path, text).unwrap();
+    let plan = plan(&folder.config, &path, choice, written, None).unwrap();
+    let mut all = Vec::new();
+    let mut records = 0;
+    let read = read(&folder.config, &path, &plan, &mut |_, parcel| {
+        records += parcel.records;
+        all.extend(parcel.into_body(Vec::new()));
+        Ok(())
+    });
+    read.unwrap();
+    assert_eq!(plan.places.values().sum::<u64>(), records);
+    assert_eq!(plan.sends(), records > 0);
+    (String::from_utf8_lossy(&all).into_owned(), plan.skips)
+}
+
+fn all(folder: &Folder, text: &str) -> (String, Vec<Skip>) {
+    sent(folder, text, &Choice::default(), Written::Finished)
+}
+
+#[test]
+fn records_come_back_as_they_were() {
+    let folder = Folder::new();
+    let text = [
+        line(1, "\"record\":\"{\\\"a\\\":\""),
+        "\n".to_owned(),
+        line(2, "\"record_hex\":\"7bc37d\""),
+        line(3, "\"record\":\"{}\"").trim_end().to_owned(),
+    ];
+    let (bodies, skips) = all(&folder, &text.concat());
+    assert_eq!(bodies, "{\"a\":\n{\u{fffd}}\n{}\n");
+    assert_eq!(skips, []);
+}
+
+#[test]
+fn what_was_cut_comes_whole_out_of_its_batch() {
+    let folder = Folder::new();
+    let header = Header {
+        received: jiff::Timestamp::UNIX_EPOCH,
+        endpoint: "main".into(),
+        dataset: "dns_logs".into(),
+        records: 1,
+        rejected: 4,
+        record_limit: 10,
+        digest: 1,
+        encoding: Encoding::Identity,
+        format: Format::Json,
+        edition: Edition::First,
+    };
+    let body = Batch { sequence: 1, header }.file_name();
+    let long = |c: &str| format!("{{\"a\":\"{}\"}}", c.repeat(100_000));
+    let batch = format!("not json\n{}\r\n\n{{\"b\":2}}\n[1]\n{}\n", long("x"), long("y"));
+    fs::create_dir_all(folder.path("bodies")).unwrap();
+    fs::write(folder.path("bodies").join(&body), batch).unwrap();
+
+    let cut = |position| line(position, &format!("\"record\":\"{{\",\"body\":\"{body}\""));
+    let cut = |position| cut(position).replace("\"length\":20", "\"length\":100008");
+    let text = [cut(5), line(1, "\"record\":\"not json\""), cut(2)].concat();
+    let (got, skips) = all(&folder, &text);
+    assert_eq!(got, format!("not json\n{}\n{}\n", long("x"), long("y")));
+    assert_eq!(skips, []);
+
+    // One that is not there holds up no other.
+    let (got, skips) = all(&folder, &[cut(6), cut(2)].concat());
+    assert_eq!(got, format!("{}\n", long("x")));
+    assert!(skips[0].first_line == 1 && skips[0].reason.contains("does not have"), "{skips:?}");
+    fs::remove_file(folder.path("bodies").join(&body)).unwrap();
+    let (got, skips) = all(&folder, &text);
+    assert_eq!(got, "not json\n");
+    assert_eq!((skips[0].first_line, skips[0].lines), (1, 2));
+    assert!(skips[0].reason.contains("No such file"), "{skips:?}");
+}
+
+#[test]
+fn a_line_that_cannot_be_replayed_holds_up_no_other() {
+    let folder = Folder::new();
+    let good = line(1, "\"record\":\"{}\"");
+    for (text, want) in [
+        (line(1, "\"x\":1"), "no `record`"),
+        (line(1, "\"record_hex\":\"0\""), "not hexadecimal"),
+        (good.replace("main", "gone"), "no endpoint `gone`"),
+        (good.replace("dns_logs", "A/b"), "no dataset `A/b`"),
+        (good.replace("main", "rows"), "quarantine delete --endpoint rows"),
+        (line(1, "\"body\":\"../x\""), "not the name of a body"),
+        ("{\"reason\":\n".to_owned(), "not a line of the quarantine"),
+    ] {
+        let (bodies, skips) =
+            all(&folder, &[&good, &text, &good, &text].map(String::as_str).concat());
+        assert_eq!(bodies, "{}\n{}\n", "{want}");
+        let [skip] = skips.as_slice() else { panic!("{skips:?}") };
+        assert_eq!((skip.lines, skip.first_line), (2, 2));
+        assert!(skip.reason.contains(want), "{skip:?}");
+    }
+    let text = [good, "{\"reason\":".to_owned()].concat();
+    let (bodies, skips) = sent(&folder, &text, &Choice::default(), Written::Still);
+    assert_eq!((bodies.as_str(), skips.len()), ("{}\n", 0));
+}
+
+#[test]
+fn what_is_not_chosen_is_left() {
+    let folder = Folder::new();
+    let good = line(1, "\"record\":\"{}\"");
+    let other = good.replace("\"x\"", "\"not_json\"").replace("{}", "{\\\"a\\\":1}");
+    let text = [good.as_str(), &other, "damaged\n", &good.replace("main", "gone")].concat();
+    let reason = Choice { reason: vec!["not_json".to_owned()], ..Choice::default() };
+    let (bodies, skips) = sent(&folder, &text, &reason, Written::Finished);
+    assert_eq!((bodies.as_str(), skips.len()), ("{\"a\":1}\n", 0));
+    let endpoint = Choice { endpoint: vec!["gone".to_owned()], ..Choice::default() };
+    let (bodies, skips) = sent(&folder, &text, &endpoint, Written::Finished);
+    assert_eq!((bodies.as_str(), skips[0].first_line), ("", 4));
+}

@@ -1,0 +1,268 @@
+//! What became of each file, for people and for scripts.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{
+    Failure,
+    daemon::Taken,
+    parcels::Place,
+    records::Skip,
+    target::{Kept, Target},
+};
+use crate::{
+    cli::quarantine::Replay,
+    commands::{Count, json},
+    config::Config,
+    fatal::Fatal,
+};
+
+/// What became of the records of one endpoint and dataset.
+#[derive(Clone, Debug, Default, Serialize)]
+struct PlaceReport {
+    endpoint: String,
+    dataset: String,
+    sent: u64,
+    taken: u64,
+    still_bad: u64,
+}
+
+/// What became of one file.
+#[derive(Clone, Debug, Serialize)]
+struct FileReport {
+    path: PathBuf,
+    /// In a dry run: what would be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_send: Option<u64>,
+    destinations: Vec<PlaceReport>,
+    skipped: Vec<Skip>,
+    /// Where what was taken is kept.
+    kept_as: Option<PathBuf>,
+    /// Where the lines are that were not sent.
+    rest: Option<PathBuf>,
+    error: Option<String>,
+}
+
+/// The whole.
+#[derive(Debug, Serialize)]
+struct Whole<'a> {
+    dry_run: bool,
+    taken: u64,
+    still_bad: u64,
+    skipped: u64,
+    files: &'a [FileReport],
+}
+
+/// Gathers what became of the files.
+#[derive(Debug)]
+pub(super) struct Report {
+    is_json: bool,
+    is_dry_run: bool,
+    files: Vec<FileReport>,
+    failures: Vec<Failure>,
+    /// What was sent of the file that is being sent.
+    sending: BTreeMap<PathBuf, BTreeMap<Place, PlaceReport>>,
+}
+
+impl Report {
+    pub(super) fn new(options: &Replay) -> Self {
+        Self {
+            is_json: options.json,
+            is_dry_run: options.dry_run,
+            files: Vec::new(),
+            failures: Vec::new(),
+            sending: BTreeMap::new(),
+        }
+    }
+
+    /// Some records were sent, and answered.
+    pub(super) fn sent(&mut self, path: &Path, place: &Place, records: u64, taken: &Taken) {
+        let places = self.sending.entry(path.to_owned()).or_default();
+        let sent = places.entry(place.clone()).or_insert_with(|| PlaceReport {
+            endpoint: place.0.clone(),
+            dataset: place.1.clone(),
+            ..PlaceReport::default()
+        });
+        sent.sent += records;
+        sent.taken += taken.records;
+        sent.still_bad += taken.quarantined;
+    }
+
+    /// Nothing of a file is sent.
+    pub(super) fn idle(&mut self, target: &Target, out: &mut dyn Write) -> io::Result<()> {
+        // Not one that holds nothing that was chosen.
+        if target.plan.skips.is_empty() { Ok(()) } else { self.add(self.of(target), out) }
+    }
+
+    /// What would be sent.
+    pub(super) fn planned(&mut self, target: &Target, out: &mut dyn Write) -> io::Result<()> {
+        let path = target.path.display();
+        if !self.is_json {
+            for ((endpoint, dataset), records) in &target.plan.places {
+                if target.is_body() {
+                    writeln!(out, "{path}: the body would go to {endpoint}/{dataset}")?;
+                } else {
+                    let records = Count(*records, "record");
+                    writeln!(out, "{path}: {records} would go to {endpoint}/{dataset}")?;
+                }
+            }
+        }
+        let would_send = Some(target.plan.places.values().sum());
+        self.add(FileReport { would_send, ..self.of(target) }, out)
+    }
+
+    /// All of a file was sent that could be.
+    pub(super) fn replayed(
+        &mut self,
+        target: &Target,
+        kept: &Kept,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let file =
+            FileReport { kept_as: kept.done.clone(), rest: kept.rest.clone(), ..self.of(target) };
+        self.add(file, out)
+    }
+
+    /// A file was not sent to its end.
+    pub(super) fn failed(
+        &mut self,
+        target: &Target,
+        failure: &Failure,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.failures.push(failure.clone());
+        let error = Some(failure.text().to_owned());
+        self.add(FileReport { error, ..self.of(target) }, out)
+    }
+
+    /// The lines that a copy was made from left a file.
+    pub(super) fn original(
+        &mut self,
+        path: &Path,
+        kept: &Kept,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let file = FileReport {
+            path: path.to_owned(),
+            would_send: None,
+            destinations: Vec::new(),
+            skipped: Vec::new(),
+            kept_as: kept.done.clone(),
+            rest: kept.rest.clone(),
+            error: None,
+        };
+        self.add(file, out)
+    }
+
+    fn of(&self, target: &Target) -> FileReport {
+        let sent = self.sending.get(&target.path);
+        FileReport {
+            path: target.path.clone(),
+            would_send: None,
+            destinations: sent.map(|sent| sent.values().cloned().collect()).unwrap_or_default(),
+            skipped: target.plan.skips.clone(),
+            kept_as: None,
+            rest: None,
+            error: None,
+        }
+    }
+
+    fn add(&mut self, file: FileReport, out: &mut dyn Write) -> io::Result<()> {
+        if !self.is_json {
+            file.write_text(out)?;
+        }
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Prints the end of it.
+    ///
+    /// # Errors
+    /// A file was not replayed, or something is still bad or was left out.
+    pub(super) fn finish(self, config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
+        let sum = |count: fn(&PlaceReport) -> u64| {
+            self.files.iter().flat_map(|file| &file.destinations).map(count).sum::<u64>()
+        };
+        let skipped = self.files.iter().flat_map(|file| &file.skipped).map(|skip| skip.lines).sum();
+        let bodies =
+            self.failures.iter().filter(|failure| matches!(failure, Failure::Bad(_))).count();
+        let whole = Whole {
+            dry_run: self.is_dry_run,
+            taken: sum(|sent| sent.taken),
+            still_bad: sum(|sent| sent.still_bad) + bodies as u64,
+            skipped,
+            files: &self.files,
+        };
+        if self.is_json {
+            json::write(out, &whole)?;
+        } else if self.files.is_empty() {
+            writeln!(out, "nothing to replay in {}", config.quarantine.dir.display())?;
+        }
+        if self.failures.iter().any(|failure| !matches!(failure, Failure::Bad(_))) {
+            return Err(self.worst());
+        }
+        if whole.still_bad + whole.skipped == 0 {
+            return Ok(());
+        }
+        let mut bad = Vec::new();
+        if whole.still_bad > 0 {
+            bad.push(format!("{} still bad and in quarantine", Count(whole.still_bad, "record")));
+        }
+        if whole.skipped > 0 {
+            bad.push(format!("{} left out", Count(whole.skipped, "line")));
+        }
+        Err(Fatal::Data(format!("{}: see `logpushd quarantine show`", bad.join(", "))))
+    }
+
+    fn worst(&self) -> Fatal {
+        // What the daemon answered counts for more than what is wrong with a file.
+        let is_daemon =
+            |failure: &&Failure| matches!(failure, Failure::Refused(_) | Failure::Unreachable(_));
+        let first = self.failures.iter().find(is_daemon).or(self.failures.first());
+        let text = format!(
+            "{} of {} not replayed: {}",
+            self.failures.len(),
+            Count(self.files.len() as u64, "file"),
+            first.map(Failure::text).unwrap_or_default()
+        );
+        match first {
+            Some(Failure::Refused(_) | Failure::Unreachable(_)) => Fatal::Unavailable(text),
+            _ => Fatal::Io(text),
+        }
+    }
+}
+
+impl FileReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let path = self.path.display();
+        for PlaceReport { endpoint, dataset, sent, taken, still_bad } in &self.destinations {
+            writeln!(
+                out,
+                "{path}: {sent} sent to {endpoint}/{dataset}: {taken} taken, {still_bad} still bad and back in quarantine"
+            )?;
+        }
+        for Skip { reason, lines, first_line } in &self.skipped {
+            match first_line {
+                0 => writeln!(out, "{path}: left out: {reason}")?,
+                line => {
+                    writeln!(out, "{path}:{line}: {} left out: {reason}", Count(*lines, "line"))?;
+                }
+            }
+        }
+        if let Some(kept) = &self.kept_as {
+            writeln!(out, "{path}: done, and kept as {}", kept.display())?;
+        }
+        if let Some(rest) = &self.rest {
+            writeln!(out, "{path}: the rest is in {}", rest.display())?;
+        }
+        if let Some(error) = &self.error {
+            writeln!(out, "{path}: not replayed, and stays: {error}")?;
+        }
+        Ok(())
+    }
+}

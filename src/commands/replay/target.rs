@@ -1,0 +1,272 @@
+//! A file to replay: planned, sent, and then filed away.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Daemon, Failure, What, head,
+    parcels::{Parcel, Place},
+    path_of,
+    records::{self, Key, Plan, Written},
+    report::Report,
+};
+use crate::{
+    cli::quarantine::{Choice, Replay},
+    commands::quarantine::{Gone, UNDECODABLE, divide, each_line, is_own},
+    config::Config,
+    durable,
+    fatal::Fatal,
+    quarantine::{self, Kind, Line, Shelf},
+};
+
+/// What is in the file.
+enum Contents {
+    Records,
+    /// A body: endpoint and dataset.
+    Body(Place),
+}
+
+/// Where the file is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Home {
+    /// In the quarantine: it is renamed.
+    Quarantine,
+    /// A copy that someone made: it is only read.
+    Elsewhere,
+}
+
+/// A file to replay.
+pub(super) struct Target {
+    pub(super) path: PathBuf,
+    contents: Contents,
+    home: Home,
+    pub(super) plan: Plan,
+}
+
+/// Where the file, and what of it was not sent, are afterwards.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) done: Option<PathBuf>,
+    pub(super) rest: Option<PathBuf>,
+}
+
+/// The files to replay: those that are named, or all in the quarantine that were not replayed.
+pub(super) fn find(config: &Config, options: &Replay) -> Result<Vec<Target>, Fatal> {
+    let kept;
+    let named = if options.paths.is_empty() {
+        kept = Shelf::read(&config.quarantine.dir)?.files;
+        kept.iter()
+            .filter(|kept| matches!(kept.kind, Kind::Records { .. } | Kind::Body { .. }))
+            .map(|kept| kept.path.as_path())
+            .collect()
+    } else {
+        options.paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()
+    };
+    named.into_iter().map(|path| target(config, path)).collect()
+}
+
+fn target(config: &Config, path: &Path) -> Result<Target, Fatal> {
+    let metadata = path.symlink_metadata().map_err(durable::at("reading", path))?;
+    if !metadata.is_file() {
+        let path = path.display();
+        return Err(Fatal::Io(format!(
+            "{path} is not a regular file: name files of the quarantine"
+        )));
+    }
+    let kind = Kind::of(path);
+    let contents = match &kind {
+        Some(Kind::Body { endpoint, dataset }) => {
+            Contents::Body((endpoint.clone(), dataset.clone()))
+        }
+        Some(Kind::Batch(_)) => {
+            return Err(Fatal::Io(format!(
+                "{} is a whole batch, most of which was accepted: replay the records file that names it",
+                path.display()
+            )));
+        }
+        // Whatever its name is, its lines say what it is.
+        Some(Kind::Records { .. } | Kind::Replayed) | None => Contents::Records,
+    };
+    let home = match kind {
+        Some(_) if is_own(config, path) => Home::Quarantine,
+        _ => Home::Elsewhere,
+    };
+    Ok(Target { path: path.to_owned(), contents, home, plan: Plan::default() })
+}
+
+/// The records files of the quarantine from which copies among `targets` were made, by the records that
+/// the copies have.
+pub(super) fn originals(
+    config: &Config,
+    targets: &[Target],
+    keys: &HashSet<Key>,
+) -> Result<Vec<PathBuf>, Fatal> {
+    let mut originals = Vec::new();
+    if keys.is_empty() {
+        return Ok(originals);
+    }
+    for kept in Shelf::read(&config.quarantine.dir)?.files {
+        let is_target = targets.iter().any(|target| target.path == kept.path);
+        if is_target || !matches!(kept.kind, Kind::Records { .. }) {
+            continue;
+        }
+        let mut is_one = false;
+        each_line(&kept.path, &mut |_, bytes| {
+            is_one = is_in(bytes, keys);
+            Ok(if is_one { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if is_one {
+            originals.push(kept.path);
+        }
+    }
+    Ok(originals)
+}
+
+fn is_in(bytes: &[u8], keys: &HashSet<Key>) -> bool {
+    serde_json::from_slice::<Line<'_>>(bytes).is_ok_and(|line| keys.contains(&records::key(&line)))
+}
+
+/// Takes the lines that a copy was made from out of a file that was set aside.
+pub(super) fn without(aside: &Path, keys: &HashSet<Key>) -> io::Result<Kept> {
+    let parts = divide(aside, Gone::Kept, &mut |_, bytes| is_in(bytes, keys))?;
+    Ok(Kept { done: parts.gone, rest: parts.rest })
+}
+
+impl Target {
+    /// Decides what is sent of it. `keys` gets what identifies the records of a copy.
+    pub(super) fn plan(
+        &mut self,
+        config: &Config,
+        choice: &Choice,
+        written: Written,
+        keys: &mut HashSet<Key>,
+    ) -> Result<(), Failure> {
+        let keys = (self.home == Home::Elsewhere).then_some(keys);
+        match &self.contents {
+            Contents::Records => {
+                self.plan = records::plan(config, &self.path, choice, written, keys)?;
+            }
+            Contents::Body((endpoint, dataset)) => {
+                self.plan = Plan::default();
+                if choice.takes(endpoint, UNDECODABLE) {
+                    match path_of(config, endpoint, dataset, What::Body) {
+                        Ok(_) => self.plan = Plan::of_body((endpoint.clone(), dataset.clone())),
+                        Err(why) => self.plan = Plan::of_skipped_body(&why),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_body(&self) -> bool {
+        matches!(self.contents, Contents::Body(_))
+    }
+
+    /// Whether anything is sent.
+    pub(super) fn sends(&self) -> bool {
+        self.plan.sends()
+    }
+
+    /// Keeps the daemon from appending to it.
+    pub(super) fn set_aside(&mut self) -> io::Result<()> {
+        if self.home == Home::Quarantine && !self.is_body() {
+            self.path = quarantine::set_aside(&self.path)?;
+        }
+        Ok(())
+    }
+
+    /// Sends it.
+    pub(super) fn replay(
+        &self,
+        config: &Config,
+        daemon: &mut Daemon<'_>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        match &self.contents {
+            Contents::Body(place) => self.replay_body(place, daemon, report),
+            Contents::Records => {
+                let mut number = 0;
+                records::read(config, &self.path, &self.plan, &mut |place, parcel| {
+                    number += 1;
+                    self.send(place, parcel, number, daemon, report)
+                })
+            }
+        }
+    }
+
+    fn replay_body(
+        &self,
+        place: &Place,
+        daemon: &mut Daemon<'_>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let body = fs::read(&self.path).map_err(durable::at("reading", &self.path))?;
+        let taken = daemon.send(&place.0, &place.1, What::Body, &Bytes::from(body))?;
+        match taken.status.as_str() {
+            "committed" | "duplicate" => {
+                report.sent(&self.path, place, taken.records + taken.quarantined, &taken);
+                Ok(())
+            }
+            // The daemon keeps it under the digest of its bytes: this very file, unless it was edited.
+            "quarantined" => Err(Failure::Bad(String::from(
+                "the daemon still cannot read it: repair the file (try `gzip -t`), then replay again",
+            ))),
+            status => Err(Failure::Refused(format!("the daemon stored nothing ({status})"))),
+        }
+    }
+
+    fn send(
+        &self,
+        place: &Place,
+        parcel: Parcel,
+        number: u64,
+        daemon: &mut Daemon<'_>,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let records = parcel.records;
+        let body = Bytes::from(parcel.into_body(head(&self.path, number)));
+        let taken = daemon.send(&place.0, &place.1, What::Records, &body)?;
+        match taken.status.as_str() {
+            "committed" | "quarantined" | "duplicate" => {
+                report.sent(&self.path, place, records, &taken);
+                Ok(())
+            }
+            status => Err(Failure::Refused(format!("the daemon stored nothing ({status})"))),
+        }
+    }
+
+    /// Renames or divides it, now that it was taken.
+    pub(super) fn done(&self, config: &Config) -> Result<Kept, Failure> {
+        let kept = match (&self.contents, self.home) {
+            (Contents::Records, Home::Quarantine) if self.plan.has_rest() => {
+                divide(&self.path, Gone::Kept, &mut |number, _| self.plan.is_sent(number))
+                    .map(|parts| Kept { done: parts.gone, rest: parts.rest })
+            }
+            (_, Home::Quarantine) => renamed(&self.path),
+            (Contents::Body(_), Home::Elsewhere) => {
+                let name = self.path.file_name().unwrap_or_default();
+                let original = config.quarantine.dir.join(quarantine::BODIES).join(name);
+                if original.exists() { renamed(&original) } else { Ok(Kept::default()) }
+            }
+            // Its lines are taken out of the files that they come from when all targets are sent.
+            (Contents::Records, Home::Elsewhere) => Ok(Kept::default()),
+        };
+        kept.map_err(|error| Failure::Flaw(format!("everything was taken, but: {error}")))
+    }
+}
+
+fn renamed(path: &Path) -> io::Result<Kept> {
+    match quarantine::set_done(path) {
+        Ok(done) => Ok(Kept { done: Some(done), rest: None }),
+        // Another replay, or the bounds of the quarantine.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Kept::default()),
+        Err(error) => Err(error),
+    }
+}
