@@ -2,7 +2,7 @@
 //! those who use it. If anything cannot be prepared, nothing changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,7 +27,7 @@ use crate::{
     http::Intake,
     logging::{LogHandle, list},
     metrics::Metrics,
-    sink::template::PathTemplate,
+    sink::paths::{self, SinkFiles},
     spool::Spool,
     tls::{self, Acceptor},
 };
@@ -60,8 +60,8 @@ pub(super) struct Requests {
     pub(super) reopen: Notify,
 }
 
-/// Which sink has had which files since the start, by a sample of its path.
-pub(super) type Writers = BTreeMap<PathBuf, String>;
+/// Which sink has had which files since the start.
+pub(super) type Writers = Vec<(String, SinkFiles)>;
 
 /// What is to be exchanged.
 struct Prepared {
@@ -254,21 +254,21 @@ fn check_sinks(
 /// # Errors
 /// One of them has the files of another one.
 pub(super) fn with_writers(mut writers: Writers, config: &Config) -> Result<Writers, String> {
-    for SinkConfig { name, kind, .. } in &config.sinks {
-        let SinkKind::File(file) = kind else { continue };
-        let sample = PathTemplate::parse(&file.path)?.sample();
-        match writers.entry(sample) {
-            Entry::Vacant(free) => {
-                free.insert(name.clone());
-            }
-            Entry::Occupied(taken) if taken.get() == name => {}
-            Entry::Occupied(taken) => {
-                return Err(format!(
-                    "sink.{name}.file.path: sink {} has written to these files since the start: \
-                     take another path, or restart",
-                    taken.get()
-                ));
-            }
+    let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
+    for sink in &config.sinks {
+        let Some(files) = SinkFiles::of(sink, &endpoints, &paths::resolve)? else { continue };
+        let mut of_others = writers.iter().filter(|(name, _)| *name != sink.name);
+        let shared = of_others.find_map(|(name, other)| Some((name, files.common(other)?)));
+        if let Some((other, path)) = shared {
+            return Err(format!(
+                "sink.{}.file.path: sink {other} has written to these files since the start: take \
+                 another path, or restart; both can write to {}",
+                sink.name,
+                path.display()
+            ));
+        }
+        if !writers.iter().any(|(name, known)| *name == sink.name && known.is_same(&files)) {
+            writers.push((sink.name.clone(), files));
         }
     }
     Ok(writers)
@@ -372,5 +372,27 @@ mod tests {
 
         let (kept, _) = without_restart(&old, config("/new", "cache_dir = \"/elsewhere\""));
         assert!(kept.server.tls.cert_file.starts_with("/elsewhere"));
+    }
+
+    #[test]
+    fn files_that_another_sink_may_have_written_since_the_start_are_refused() {
+        let config = |name: &str, path: &str| {
+            let text = format!(
+                "[server.tls]\nself_signed = true\n[spool]\ndir = \"/s\"\n\
+                 [endpoint.main]\npath = \"/l/{{dataset}}\"\nauth = \"none\"\n\
+                 [sink.{name}.file]\npath = \"{path}\"\n"
+            );
+            config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
+        };
+        let writers = with_writers(Writers::new(), &config("a", "/nowhere/{dataset}/%F")).unwrap();
+        let next = |name: &str, path: &str| with_writers(writers.clone(), &config(name, path));
+        let refused = next("b", "/nowhere/dns_logs/%Y-%m-%d").err().unwrap();
+        assert!(refused.contains("sink a has written to these files"), "{refused}");
+        assert!(refused.contains("/nowhere/dns_logs/"), "{refused}");
+        next("b", "/nowhere/{dataset}/%H").unwrap();
+        let mut writers = next("a", "/nowhere/dns_logs/%Y-%m-%d").unwrap();
+        assert_eq!(writers.len(), 2);
+        writers = with_writers(writers, &config("a", "/nowhere/{dataset}/%F")).unwrap();
+        assert_eq!(writers.len(), 2);
     }
 }

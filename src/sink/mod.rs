@@ -5,6 +5,7 @@
 
 mod file;
 pub mod message;
+pub mod paths;
 mod stdout;
 mod syslog;
 pub mod template;

@@ -5,7 +5,9 @@
 //! from `{dataset}` in a request's path; neither can hold a `/` or a `.`, so no path can leave the
 //! folders that the template itself spells out.
 
-use std::path::PathBuf;
+pub(super) mod times;
+
+use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, fmt::strtime::BrokenDownTime};
 
@@ -16,7 +18,7 @@ pub struct PathTemplate {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Piece {
+pub(super) enum Piece {
     Literal(String),
     Dataset,
     Endpoint,
@@ -82,6 +84,36 @@ impl PathTemplate {
         };
         let (folder, _) = first.rsplit_once('/')?;
         Some(PathBuf::from(if folder.is_empty() { "/" } else { folder }))
+    }
+
+    /// The directory that stands in the template as it is: the base, or that of the only file.
+    pub fn directory(&self) -> PathBuf {
+        self.base().unwrap_or_else(|| {
+            let file = PathBuf::from(self.stream("", ""));
+            file.parent().map(Path::to_owned).unwrap_or_default()
+        })
+    }
+
+    /// The same template, with another directory in place of [`Self::directory`].
+    pub(super) fn in_directory(&self, directory: &Path) -> Vec<Piece> {
+        let mut pieces = self.pieces.clone();
+        if let Some(Piece::Literal(text)) = pieces.first_mut() {
+            let name = text.rsplit_once('/').map_or("", |(_, name)| name);
+            let directory = directory.to_string_lossy();
+            *text = format!("{}/{name}", directory.trim_end_matches('/'));
+        }
+        for piece in &mut pieces {
+            if let Piece::Literal(text) = piece {
+                while text.contains("//") || text.contains("/./") {
+                    *text = text.replace("//", "/").replace("/./", "/");
+                }
+            }
+        }
+        pieces
+    }
+
+    pub(super) fn into_pieces(self) -> Vec<Piece> {
+        self.pieces
     }
 
     /// Whether a new file begins by time alone.

@@ -168,13 +168,13 @@ fn packet_samples_are_counted_once_with_the_shipped_configuration() {
     assert_eq!(daemon.send(Http::Two, upload).ok(), ("committed".into(), 6, 1));
     let stopped = daemon.stop().in_order();
     assert_eq!(
-        String::from_utf8_lossy(&stopped.file("passed.ndjson")),
+        String::from_utf8_lossy(&stopped.file("network-analytics/passed.ndjson")),
         "{\"SampleInterval\":10000}\n{\"SampleInterval\":10000}\n"
     );
     let lines: Vec<&str> = PACKETS.split_inclusive('\n').collect();
     same_bytes(
         "dropped",
-        &stopped.file("dropped.ndjson"),
+        &stopped.file("network-analytics/dropped.ndjson"),
         [lines[3], lines[5]].concat().as_bytes(),
     );
 }

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Component, Path, PathBuf},
+    ops::Range,
+    path::{Component, Path},
 };
 
 use jiff::Timestamp;
@@ -21,12 +22,11 @@ use crate::{
 /// What to do about a duration of 0.
 const HOW_LONG: Option<&str> = Some("write how long, as \"24h\"");
 
-/// A sink's keys, but for those that every sink has. `paths` has a sample of the path of each sink, and
-/// its name.
+/// A sink's keys, but for those that every sink has. `paths` has the place of each sink's path.
 pub(super) fn file_sink(
     name: &str,
     table: &mut Table<'_>,
-    paths: &mut BTreeMap<PathBuf, String>,
+    paths: &mut BTreeMap<String, Range<usize>>,
     cx: &mut Context,
 ) -> Option<FileSink> {
     let hint = "add `path = \"/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson\"`";
@@ -38,12 +38,7 @@ pub(super) fn file_sink(
     let place = place?;
     let (path, template) = absolute_template(&place, cx)?;
     check(&place, &template, &options, cx);
-    if let Some(other) = paths.insert(template.sample(), name.to_owned()) {
-        cx.push(
-            Diagnostic::at(place.span(), format!("sink `{other}` writes to the same files"))
-                .hint("give each sink a path of its own"),
-        );
-    }
+    paths.insert(name.to_owned(), place.span());
     Some(FileSink { path, mode: mode?, options })
 }
 

@@ -11,6 +11,7 @@ mod hec;
 mod network;
 mod overlap;
 mod server;
+mod shared_files;
 mod sink;
 mod syslog;
 
@@ -26,6 +27,7 @@ use std::{
 
 use toml::Spanned;
 
+use self::sink::Sinks;
 use super::{
     Config, Document, Limits, Log, LogFormat, LogLevel, Quarantine, STDIN, Spool,
     context::Context,
@@ -98,8 +100,9 @@ fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
     let server = server::server(server, &spool, cx);
     let demands_client_cert =
         server.as_ref().is_some_and(|server| server.tls.client_ca_file.is_some());
-    let (sinks, sink_names, chosen) = sink::sinks(&mut root, cx);
+    let Sinks { valid: sinks, names: sink_names, chosen, paths } = sink::sinks(&mut root, cx);
     let endpoint_names = root.names_in("endpoint");
+    shared_files::check(&sinks, &paths, &endpoint_names, cx);
     let endpoints = endpoint::endpoints(&mut root, &sink_names, demands_client_cert, cx);
     choice::check_endpoints(&chosen, &endpoint_names, &endpoints, cx);
     let limits = limits(root.table("limits", cx), cx);

@@ -1,6 +1,6 @@
 //! `[sink.NAME.KIND]`: where records go.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ops::Range};
 
 use toml::Spanned;
 
@@ -10,12 +10,18 @@ use crate::config::{
     reader::Table,
 };
 
-/// The sinks; the names of all, so that an endpoint that names a faulty one is not faulty too; and
-/// what is still to be compared with the endpoints.
-pub(super) fn sinks(
-    root: &mut Table<'_>,
-    cx: &mut Context,
-) -> (Vec<SinkConfig>, Vec<String>, Vec<choice::Chosen>) {
+/// The sinks, and what is still to be compared with the endpoints.
+#[derive(Default)]
+pub(super) struct Sinks {
+    pub(super) valid: Vec<SinkConfig>,
+    /// Of all, so that an endpoint that names a faulty one is not faulty too.
+    pub(super) names: Vec<String>,
+    pub(super) chosen: Vec<choice::Chosen>,
+    /// Where the path of each file sink is.
+    pub(super) paths: BTreeMap<String, Range<usize>>,
+}
+
+pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> Sinks {
     let none = Diagnostic::general("there is no sink")
         .hint("add a table [sink.NAME.file] with `path`, [sink.NAME.syslog] with `address`, or an empty [sink.NAME.stdout]");
     let tables = root.named_tables("sink", none, cx);
@@ -29,14 +35,14 @@ pub(super) fn sinks(
             Some(SinkConfig { name: name.into_inner(), kind, when_full, choice })
         })
         .collect();
-    (sinks, names, seen.chosen)
+    Sinks { valid: sinks, names, chosen: seen.chosen, paths: seen.paths }
 }
 
 /// What two sinks cannot share.
 #[derive(Default)]
 struct Seen {
-    /// A sample of each file sink's path, and the sink's name.
-    paths: BTreeMap<PathBuf, String>,
+    /// Where the path of each file sink is, by the sink's name.
+    paths: BTreeMap<String, Range<usize>>,
     stdout: Option<String>,
     /// What is compared with the endpoints later.
     chosen: Vec<choice::Chosen>,

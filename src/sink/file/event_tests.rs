@@ -77,6 +77,7 @@ fn a_crash_at_any_step_leaves_each_file_exactly_once() {
                     break;
                 }
             }
+            drop(sink);
             // First an attempt that fails, then one in another life.
             for steps in [2, usize::MAX] {
                 let (from, marks) = saved.clone();

@@ -6,6 +6,7 @@
 //! and passed over, and only what is missing is added. So nothing is written twice, and no byte that
 //! somebody may have seen is taken back.
 
+mod claim;
 mod inventory;
 mod keeper;
 mod open;
@@ -20,7 +21,6 @@ mod target;
 use std::{
     collections::HashMap,
     io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -28,8 +28,8 @@ use std::{
 use tracing::warn;
 
 use self::{
-    inventory::Inventory, keeper::Keeper, place::Place, rotate::Rotation, route::Router,
-    target::Target,
+    claim::Claimant, inventory::Inventory, keeper::Keeper, place::Place, rotate::Rotation,
+    route::Router, target::Target,
 };
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
 use crate::{
@@ -56,6 +56,7 @@ pub struct FileSink {
     pattern: String,
     template: PathTemplate,
     place: Place,
+    claimant: Claimant,
     fsync: Fsync,
     rotation: Rotation,
     targets: HashMap<PathBuf, Target>,
@@ -103,6 +104,7 @@ impl FileSink {
         let keeper = keeper.transpose()?;
         Ok(Self {
             place,
+            claimant: Claimant::new(&config.path),
             pattern: config.path.clone(),
             template,
             fsync: config.options.fsync,
@@ -244,7 +246,7 @@ impl Sink for FileSink {
             }
             // One that is away may come back, and one that was added to awaits its batch.
             let is_whole = path.symlink_metadata().is_ok_and(|named| {
-                named.is_file() && named.ino() == target.inode && named.len() == target.finished
+                named.is_file() && target.is_named_by(&named) && named.len() == target.finished
             });
             if !is_whole {
                 target.not_before = Some(now + rotate::RETRY);

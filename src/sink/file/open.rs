@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::OFlags;
 use tracing::warn;
 
-use super::place::Place;
+use super::{claim::Claim, place::Place};
 use crate::durable;
 
 /// How much is read at a time.
@@ -22,6 +22,9 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 pub(super) struct Open {
     file: File,
+    /// Behind the file, so that it ends when the file is closed.
+    _claim: Claim,
+    device: u64,
     pub(super) length: u64,
     /// How much of it survives a power cut.
     synced: u64,
@@ -37,7 +40,7 @@ pub(super) fn renamed(
     path: &Path,
     place: &Place,
     is_it: &dyn Fn(&Path, &Metadata) -> bool,
-) -> Option<File> {
+) -> Option<(File, Metadata)> {
     let stem = path.file_stem()?.as_encoded_bytes();
     let directory = place.directory(path).ok()?;
     let is_it = |name: &OsStr, it: &Metadata| it.is_file() && is_it(&path.with_file_name(name), it);
@@ -48,13 +51,25 @@ pub(super) fn renamed(
     let name = directory.names().ok()?.into_iter().find(is_named)?;
     let file = directory.open(&name, OFlags::RDWR | OFlags::APPEND).ok()?;
     // Renaming goes on meanwhile.
-    file.metadata().is_ok_and(|it| is_it(&name, &it)).then_some(file)
+    let metadata = file.metadata().ok().filter(|it| is_it(&name, it))?;
+    Some((file, metadata))
 }
 
 impl Open {
     /// `synced` is how much of the file was durable when it was last written to.
-    pub(super) fn new(file: File, length: u64, synced: u64) -> Self {
-        Self { file, length, synced, dirty: false, doubtful: false }
+    pub(super) fn new(
+        (file, metadata): (File, &Metadata),
+        claim: Claim,
+        length: u64,
+        synced: u64,
+    ) -> Self {
+        let device = metadata.dev();
+        Self { file, _claim: claim, device, length, synced, dirty: false, doubtful: false }
+    }
+
+    /// Whether this file is on the same filesystem: inodes of two are not comparable.
+    pub(super) fn is_beside(&self, named: &Metadata) -> bool {
+        self.device == named.dev()
     }
 
     pub(super) fn is_dirty(&self) -> bool {
@@ -179,7 +194,13 @@ impl Open {
 mod tests {
     use std::{fs, time::UNIX_EPOCH};
 
-    use super::*;
+    use super::{super::claim::Claimant, *};
+
+    fn opened(file: File, path: &Path, length: u64, synced: u64) -> Open {
+        let metadata = file.metadata().unwrap();
+        let claim = Claimant::new("x").claim(&metadata, path).unwrap();
+        Open::new((file, &metadata), claim, length, synced)
+    }
 
     #[test]
     fn what_a_failed_sync_left_in_doubt_is_written_again_as_it_was() {
@@ -188,7 +209,7 @@ mod tests {
         let text: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
         fs::write(&path, &text).unwrap();
         let file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
-        let mut open = Open::new(file, text.len() as u64, 1001);
+        let mut open = opened(file, &path, text.len() as u64, 1001);
         open.append(b"more", &path).unwrap();
         open.doubtful = true;
         let renamed = dir.path().join("renamed");
@@ -208,7 +229,7 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, "{}\n").unwrap();
         let file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
-        let mut open = Open::new(file, 3, 0);
+        let mut open = opened(file, &path, 3, 0);
         assert!(!open.holds(0, b"{x\n", &path).unwrap() && !open.is_dirty());
         assert!(open.holds(0, b"{}\n", &path).unwrap() && open.is_dirty());
     }

@@ -1,6 +1,6 @@
 //! Makes a file ready for what comes next: opened, measured, and rotated if that is due.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use tracing::{debug, warn};
 
@@ -26,26 +26,29 @@ impl FileSink {
             self.keeper.as_ref().is_some_and(|keeper| keeper.inventory().has_ended(named, it))
         };
         if let Some(target) = self.targets.get_mut(path) {
-            let has_name = named.as_ref().is_ok_and(|named| named.ino() == target.inode);
-            if if has_name {
+            let has_name = named.is_ok_and(|named| target.is_named_by(&named));
+            let is_ready = if has_name {
                 target.open.is_some()
             } else {
-                target.goes_on(path, &self.place, &has_ended)?
-            } {
+                target.goes_on(path, (&self.place, &self.claimant), &has_ended)?
+            };
+            if is_ready {
                 return Ok(());
             }
         }
         let Found { file, metadata, new, directory } = self.place.open(path)?;
-        let (inode, length) = (metadata.ino(), metadata.len());
+        let length = metadata.len();
         if let Some(target) = self.targets.get_mut(path)
-            && (new || target.inode != inode)
+            && (new || !target.is_named_by(&metadata))
         {
-            // Somebody renamed or removed it: what we wrote there stays there.
+            // Somebody renamed or removed it, or it is on a disk that was exchanged for another one:
+            // what we wrote there stays there.
             if let Some(open) = &mut target.open {
                 open.sync(path)?;
             }
             self.targets.remove(path);
         }
+        let claim = self.claimant.claim(&metadata, path)?;
         // What it holds from its first byte on is the sink's own, and nothing else is.
         if length == 0
             && let Some(keeper) = &self.keeper
@@ -55,11 +58,11 @@ impl FileSink {
             keeper.inventory().note(path, Some(kept))?;
         }
         if let Some(target) = self.targets.get_mut(path) {
-            target.open = Some(Open::new(file, length, target.finished));
+            target.open = Some(Open::new((file, &metadata), claim, length, target.finished));
         } else {
             // A checkpoint follows that names the file.
             directory.sync()?;
-            let mut open = Open::new(file, length, length);
+            let mut open = Open::new((file, &metadata), claim, length, length);
             // Before its length goes on record: from there on the stream is ours alone.
             open.end_line(path)?;
             self.targets.insert(path.to_owned(), Target::of_new(Identity::of(&metadata), open));
@@ -117,10 +120,9 @@ impl FileSink {
     /// that cannot be renamed goes on as it is: that it grows harms less than that nothing comes.
     pub(super) fn rotate(&mut self, path: &Path) -> Result<bool, SinkError> {
         let Some(target) = self.targets.get_mut(path) else { return Ok(false) };
-        let inode = target.inode;
         let renamed = self.place.directory(path).and_then(|directory| {
             let name = file_name(path)?;
-            if directory.metadata(name).is_ok_and(|named| named.ino() != inode) {
+            if directory.metadata(name).is_ok_and(|named| !target.is_named_by(&named)) {
                 // Somebody else did it meanwhile.
                 return Ok(None);
             }

@@ -1,8 +1,9 @@
 //! A file that is or was written to, as the sink knows it.
 
-use std::{fs::Metadata, io, path::Path, time::Instant};
+use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _, path::Path, time::Instant};
 
 use super::{
+    claim::Claimant,
     inventory::Identity,
     open::{self, Open},
     place::Place,
@@ -65,6 +66,12 @@ impl Target {
         }
     }
 
+    /// Whether this is the file. A checkpoint does not say on which device it was: that may have another
+    /// number after a restart.
+    pub(super) fn is_named_by(&self, named: &Metadata) -> bool {
+        named.ino() == self.inode && self.open.as_ref().is_none_or(|open| open.is_beside(named))
+    }
+
     /// Whether the last checkpoint says how far it is.
     pub(super) fn is_saved(&self) -> bool {
         self.saved == Some(self.finished)
@@ -77,7 +84,7 @@ impl Target {
     pub(super) fn goes_on(
         &mut self,
         path: &Path,
-        place: &Place,
+        (place, claimant): (&Place, &Claimant),
         has_ended: &dyn Fn(&Path, Identity) -> bool,
     ) -> io::Result<bool> {
         if self.open.is_none() {
@@ -86,8 +93,10 @@ impl Target {
                 let is_same = self.made.is_none() || self.made == it.made;
                 self.inode == it.inode && is_same && !has_ended(named, it)
             };
-            let file = open::renamed(path, place, &is_it);
-            self.open = file.map(|file| Open::new(file, 0, self.finished));
+            if let Some((file, metadata)) = open::renamed(path, place, &is_it) {
+                let claim = claimant.claim(&metadata, path)?;
+                self.open = Some(Open::new((file, &metadata), claim, 0, self.finished));
+            }
         }
         let Some(open) = &mut self.open else { return Ok(false) };
         open.measure(path)?;

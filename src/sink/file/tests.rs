@@ -1,4 +1,9 @@
-use std::{fs, fs::OpenOptions, io::Write as _, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
 
 use jiff::Timestamp;
 
@@ -233,6 +238,7 @@ fn a_line_that_somebody_left_open_is_ended_before_ours() {
     assert_eq!(read(&path), "short\n{\"n\":2}\n");
     let marks = sink.sync().unwrap();
     fs::write(&path, "x").unwrap();
+    drop(sink);
     let mut sink = self::sink(dir.path(), marks);
     deliver(&mut sink, &batch(3, "a"), "{\"n\":3}\n");
     assert_eq!(read(&path), "x\n{\"n\":3}\n");
@@ -363,4 +369,31 @@ fn a_new_file_is_new_though_it_has_the_number_of_the_old_one() {
     let mut sink = sink(dir.path(), marks);
     assert!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n").is_some(), "a checkpoint first");
     assert_eq!(read(&path), "{\"n\":2}\n");
+}
+
+#[test]
+fn a_file_that_another_sink_has_open_is_refused_until_it_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let sink = |name: &str| {
+        let path = at(name).to_str().unwrap().to_owned();
+        let options = FileOptions::default();
+        FileSink::new(&config::FileSink { path, mode: 0o640, options }, None, vec![]).unwrap()
+    };
+    fs::write(at("one"), "").unwrap();
+    fs::hard_link(at("one"), at("other")).unwrap();
+    let (mut one, mut other) = (sink("one"), sink("other"));
+    deliver(&mut one, &batch(1, "a"), "{\"n\":1}\n");
+    let error = other.begin(&batch(1, "a")).unwrap_err().to_string();
+    assert!(
+        error.contains("/other: the sink whose `path` is") && error.contains("/one has"),
+        "{error}"
+    );
+    deliver(&mut one, &batch(2, "a"), "{\"n\":2}\n");
+    drop(one);
+    deliver(&mut other, &batch(1, "a"), "{\"n\":1}\n");
+    assert_eq!(read(&at("other")), "{\"n\":1}\n{\"n\":2}\n{\"n\":1}\n");
+    // A name of its own is enough.
+    fs::remove_file(at("one")).unwrap();
+    deliver(&mut sink("one"), &batch(1, "a"), "{\"n\":1}\n");
 }

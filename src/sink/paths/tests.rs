@@ -1,0 +1,145 @@
+use std::fs;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{Choice, Compress, FileOptions, WhenFull};
+
+fn sink(path: &str) -> SinkConfig {
+    let file = FileSink { path: path.to_owned(), mode: 0o640, options: FileOptions::default() };
+    SinkConfig {
+        name: "a".into(),
+        kind: SinkKind::File(file),
+        when_full: WhenFull::Block,
+        choice: Choice::default(),
+    }
+}
+
+fn files(path: &str) -> SinkFiles {
+    files_of(&sink(path))
+}
+
+fn files_of(sink: &SinkConfig) -> SinkFiles {
+    let endpoints = ["main".to_owned(), "Other-1".to_owned()];
+    SinkFiles::of(sink, &endpoints, &lexical).unwrap().unwrap()
+}
+
+fn common(one: &SinkFiles, other: &SinkFiles) -> Option<String> {
+    let (path, turned) = (one.common(other), other.common(one));
+    assert_eq!(path.is_some(), turned.is_some());
+    path.map(|path| path.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn two_paths_that_can_be_the_same_are_found() {
+    let cases = [
+        ("/o/a", "/o/a", true),
+        ("/o/a", "/o/b", false),
+        ("/o/a", "/o/./x/..//a", true),
+        ("/o/{dataset}/%F", "/o/http_requests/%F", true),
+        ("/o/{dataset}/%F", "/o/http-requests/%F", false),
+        ("/o/{dataset}/%F", "/o/{dataset}/%Y-%m-%d", true),
+        ("/o/{dataset}/%F", "/o/{dataset}/%Y%m%d", false),
+        ("/o/{dataset}.ndjson", "/o/{dataset}.json", false),
+        ("/o/{dataset}.ndjson", "/o/{endpoint}.ndjson", true),
+        ("/o/{endpoint}.ndjson", "/o/main.ndjson", true),
+        ("/o/{endpoint}.ndjson", "/o/third.ndjson", false),
+        ("/o/{endpoint}/{dataset}", "/o/{dataset}/{endpoint}", true),
+        ("/o/{dataset}_a", "/o/b_{dataset}", true),
+        ("/o/%Y-%m.ndjson", "/o/2026-11.ndjson", true),
+        ("/o/%Y-%m.ndjson", "/o/2026-13.ndjson", false),
+        ("/o/%A.ndjson", "/o/archive.ndjson", false),
+        ("/o/%A.ndjson", "/o/Tuesday.ndjson", true),
+        ("/o/%s", "/o/1700000000", true),
+        ("/o/%H%M", "/o/2460", false),
+        ("/o/%H%M", "/o/{dataset}", true),
+        ("/o/é{dataset}", "/o/éx", true),
+        ("/o/{dataset}", "/p/{dataset}", false),
+        ("/o/{dataset}", "/o/{dataset}/x", false),
+    ];
+    for (one, other, want) in cases {
+        let found = common(&files(one), &files(other));
+        assert_eq!(found.is_some(), want, "{one} {other} {found:?}");
+    }
+    let path = common(&files("/o/{dataset}/x.ndjson"), &files("/o/http_requests/x.ndjson"));
+    assert_eq!(path.as_deref(), Some("/o/http_requests/x.ndjson"));
+}
+
+#[test]
+fn sinks_for_other_datasets_write_other_files() {
+    let only = |dataset: &str| {
+        let choice = Choice { datasets: vec![dataset.to_owned()], ..Choice::default() };
+        files_of(&SinkConfig { choice, ..sink("/o/{dataset}.ndjson") })
+    };
+    assert_eq!(common(&only("dns_logs"), &only("http_requests")), None);
+    assert!(common(&only("dns_logs"), &files("/o/{dataset}.ndjson")).is_some());
+    assert_eq!(common(&only("dns_logs"), &files("/o/http_requests.ndjson")), None);
+}
+
+#[test]
+fn a_file_that_another_sink_finished_counts() {
+    let of = |path: &str, compress| {
+        let rotate = Rotate { max_bytes: Some(1), max_age: None };
+        let options = FileOptions { rotate, compress, ..FileOptions::default() };
+        let file = FileSink { path: path.to_owned(), mode: 0o640, options };
+        files_of(&SinkConfig { kind: SinkKind::File(file), ..sink(path) })
+    };
+    let rotated = of("/o/a.b.ndjson", Compress::Gzip);
+    for (other, want) in [
+        ("/o/a.b-20261121T230000.123456Z.ndjson", true),
+        ("/o/a.b-%Y%m%dT%H%M%S.%6fZ.ndjson.gz", true),
+        ("/o/a.b-%Y%m%dT%H%M%S.%6fZ.ndjson.zst", false),
+        ("/o/a.b-%F.ndjson", false),
+        ("/o/{dataset}.ndjson", false),
+    ] {
+        assert_eq!(common(&rotated, &files(other)).is_some(), want, "{other}");
+    }
+    // As rotation itself names them.
+    let dataset = of("/o/.{dataset}", Compress::None);
+    assert!(common(&dataset, &files("/o/.x-20261121T230000.123456Z")).is_some());
+    let dotted = of("/o.d/{dataset}", Compress::None);
+    assert!(common(&dotted, &files("/o.d/x-20261121T230000.123456Z")).is_some());
+}
+
+#[test]
+fn links_in_the_literal_part_are_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("data")).unwrap();
+    std::os::unix::fs::symlink("data", dir.path().join("log")).unwrap();
+    let files = |name: &str| {
+        let path = format!("{}/{name}/deeper/{{dataset}}", dir.path().display());
+        SinkFiles::of(&sink(&path), &[], &resolve).unwrap().unwrap()
+    };
+    assert!(common(&files("data"), &files("log")).is_some());
+    assert_eq!(common(&files("data"), &files("other")), None);
+    assert_eq!(resolve(Path::new("/nowhere/../a/./b")), Path::new("/a/b"));
+}
+
+proptest! {
+    /// Whatever two templates give is found; and what is found is given by both.
+    #[test]
+    fn agrees_with_filling_in(
+        one in "/o/(a|b|_|\\{dataset\\}|\\{endpoint\\}|%F|%H|%-d|%j|%s|-){1,4}",
+        other in "/o/(a|b|_|\\{dataset\\}|\\{endpoint\\}|%F|%H|%-d|%j|%s|-){1,4}",
+        second in 0_i64..4_000_000_000,
+        dataset in "[ab_01]{1,3}",
+    ) {
+        let render = |template: &str, dataset: &str| {
+            let time = Timestamp::from_second(second).unwrap();
+            PathTemplate::parse(template).unwrap().render("main", dataset, time)
+        };
+        let path = render(&one, &dataset);
+        let path = path.to_str().unwrap();
+        prop_assert!(common(&files(&one), &files(path)).is_some(), "{}", path);
+        let found = common(&files(&one), &files(&other));
+        if render(&other, &dataset).to_str() == Some(path) {
+            prop_assert!(found.is_some(), "{}", path);
+        }
+        if let Some(found) = found {
+            for template in [&one, &other] {
+                prop_assert!(common(&files(template), &files(&found)).is_some(), "{}", found);
+            }
+        }
+    }
+}
