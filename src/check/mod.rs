@@ -9,6 +9,7 @@ mod certificate;
 mod datasets;
 mod directories;
 mod patterns;
+mod secrets;
 
 use tracing::warn;
 
@@ -28,12 +29,14 @@ pub fn warnings(document: &Document) -> Vec<Diagnostic> {
 
 /// The warnings that the daemon does not log on another occasion.
 fn at_start(document: &Document) -> Vec<Diagnostic> {
-    let checks: [fn(&Document) -> Vec<Diagnostic>; 5] = [
+    let checks: [fn(&Document) -> Vec<Diagnostic>; 7] = [
         certificate::acme_port,
         certificate::public_chain,
         datasets::unknown,
         directories::writable,
         patterns::too_many_files,
+        secrets::dubious,
+        secrets::readable_by_others,
     ];
     checks.iter().flat_map(|check| check(document)).collect()
 }

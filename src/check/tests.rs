@@ -117,6 +117,7 @@ fn signed(dir: &Path, days: i64) {
     let pem = params.signed_by(&key, &issuer).unwrap().pem();
     fs::write(dir.join("cert.pem"), pem + &authority).unwrap();
     fs::write(dir.join("key.pem"), key.serialize_pem()).unwrap();
+    fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn said_of_certificate(dir: &Path, address: &str) -> String {

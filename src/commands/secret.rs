@@ -20,7 +20,7 @@ pub(super) fn header(endpoint: &Endpoint) -> Result<Option<(HeaderName, HeaderVa
         format!("the secret of endpoint {}, {}: {what}", endpoint.name, file.display())
     };
     let secrets = config::read_secrets(file).map_err(|error| unusable(&error))?;
-    let secret = secrets.first().map(String::as_str).unwrap_or_default();
+    let secret = secrets.first().map(config::Secret::value).unwrap_or_default();
     let name = HeaderName::from_bytes(header.as_bytes()).map_err(|error| unusable(&error))?;
     let shown = format!("{scheme}{secret}");
     let mut value = HeaderValue::from_bytes(shown.as_bytes()).map_err(|error| unusable(&error))?;

@@ -3,6 +3,7 @@
 //! Their content never enters a message.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read},
     path::Path,
@@ -11,13 +12,61 @@ use std::{
 /// Far above any list of secrets; somebody who names a log file by mistake gets an error.
 const MAX_SECRETS_BYTES: u64 = 1 << 20;
 
+/// A live secret: a line of a `secret_file`.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Secret {
+    /// From 1.
+    pub line: usize,
+    text: String,
+    /// Where the value begins, if the line is `name: value`.
+    value_at: Option<usize>,
+}
+
+impl Secret {
+    fn new(line: usize, text: &str) -> Self {
+        let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        let is_name = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(is_of_a_name);
+        let parts = text.split_once(": ").filter(|(name, _)| is_name(name));
+        let value = parts.map(|(_, value)| value.trim_start()).filter(|value| !value.is_empty());
+        let value_at = value.map(|value| text.len() - value.len());
+        Self { line, text: text.to_owned(), value_at }
+    }
+
+    /// The name in `name: value`.
+    pub fn name(&self) -> Option<&str> {
+        self.value_at?;
+        self.text.split_once(": ").map(|(name, _)| name)
+    }
+
+    /// What the log, metrics and the audit log call it: its name, or its line.
+    pub fn label(&self) -> String {
+        self.name().map_or_else(|| format!("line {}", self.line), str::to_owned)
+    }
+
+    /// What a sender shows.
+    pub fn value(&self) -> &str {
+        self.value_at.and_then(|at| self.text.get(at..)).unwrap_or(&self.text)
+    }
+
+    /// The whole line. It is accepted as well: before lines had names, `a: b` was a secret.
+    pub fn whole_line(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.label())
+    }
+}
+
 /// Reads the live secrets of a `secret_file`: every non-empty line, without the white space around
-/// it.
+/// it. A line `name: value` names its secret.
 ///
 /// # Errors
 /// The file cannot be read, holds no secret, or holds one that no HTTP header can carry. An empty
 /// file is an error so that truncating it can never open an endpoint.
-pub fn read_secrets(path: &Path) -> io::Result<Vec<String>> {
+pub fn read_secrets(path: &Path) -> io::Result<Vec<Secret>> {
     let mut text = String::new();
     open(path)?.take(MAX_SECRETS_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_SECRETS_BYTES {
@@ -32,7 +81,7 @@ pub fn read_secrets(path: &Path) -> io::Result<Vec<String>> {
             return Err(invalid(format!("line {line} holds a character that no header can carry")));
         }
         if !secret.is_empty() {
-            secrets.push(secret.to_owned());
+            secrets.push(Secret::new(index + 1, secret));
         }
     }
     if secrets.is_empty() {
@@ -81,7 +130,30 @@ mod tests {
         ];
         for (text, expected) in good {
             fs::write(&path, text).unwrap();
-            assert_eq!(read_secrets(&path).unwrap(), expected, "{text:?}");
+            let secrets = read_secrets(&path).unwrap();
+            let values: Vec<_> = secrets.iter().map(Secret::value).collect();
+            assert_eq!(values, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_may_name_its_secret() {
+        let long = "n".repeat(65);
+        for (line, name, value) in [
+            ("new: abc", Some("new"), "abc"),
+            ("2026-11_a.b:   a b", Some("2026-11_a.b"), "a b"),
+            ("a: b: c", Some("a"), "b: c"),
+            ("new:abc", None, "new:abc"),
+            ("new:", None, "new:"),
+            (": abc", None, ": abc"),
+            ("two words: abc", None, "two words: abc"),
+            (&format!("{long}: abc"), None, &format!("{long}: abc")),
+        ] {
+            let secret = Secret::new(7, line);
+            assert_eq!((secret.name(), secret.value()), (name, value), "{line}");
+            assert_eq!(secret.whole_line(), line);
+            assert_eq!(secret.label(), name.unwrap_or("line 7"));
+            assert!(!format!("{secret:?}").contains("abc"));
         }
     }
 

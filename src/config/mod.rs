@@ -37,7 +37,7 @@ pub use self::{
     document::Document,
     domain::check_domain,
     file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
-    files::read_secrets,
+    files::{Secret, read_secrets},
     hec::{HEC_PATHS, HecPath},
     host_port::HostPort,
     reader::suggestion,

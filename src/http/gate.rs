@@ -1,7 +1,7 @@
 //! Who may post, and where: method, path, source address, secret and encoding, before a byte of the
 //! body is read.
 
-use std::{io, net::IpAddr};
+use std::{io, net::IpAddr, sync::Arc};
 
 use hyper::{HeaderMap, Method, header::CONTENT_ENCODING, http::request};
 
@@ -10,6 +10,7 @@ use crate::{
     config::{self, Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol},
     decode::{Encoding, Format},
     ingest::Form,
+    metrics::Metrics,
 };
 
 /// The endpoints.
@@ -66,11 +67,12 @@ struct Found<'a> {
 }
 
 impl Gate {
-    pub(super) fn open(endpoints: &[Endpoint]) -> io::Result<Self> {
+    pub(super) fn open(endpoints: &[Endpoint], metrics: &Arc<Metrics>) -> io::Result<Self> {
         let doors = endpoints.iter().map(|endpoint| {
-            let secrets = Secrets::open(&endpoint.auth).map_err(|error| {
-                io::Error::new(error.kind(), format!("endpoint.{}: {error}", endpoint.name))
-            })?;
+            let secrets =
+                Secrets::open(&endpoint.name, &endpoint.auth, metrics).map_err(|error| {
+                    io::Error::new(error.kind(), format!("endpoint.{}: {error}", endpoint.name))
+                })?;
             Ok(Door { endpoint: endpoint.clone(), secrets })
         });
         Ok(Self { doors: doors.collect::<io::Result<_>>()? })

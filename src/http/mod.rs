@@ -82,7 +82,7 @@ impl Intake {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         Ok(Self {
-            gate: Gate::open(&config.endpoints)?,
+            gate: Gate::open(&config.endpoints, &metrics)?,
             places: places(config, &metrics),
             limits: config.limits,
             in_flight: InFlight::new(config.limits.max_in_flight_bytes),
@@ -100,7 +100,7 @@ impl Intake {
     /// the same time.
     pub fn renewed(&self, config: &Config) -> io::Result<Self> {
         Ok(Self {
-            gate: Gate::open(&config.endpoints)?,
+            gate: Gate::open(&config.endpoints, &self.metrics)?,
             places: places(config, &self.metrics),
             limits: config.limits,
             in_flight: self.in_flight.limited_to(config.limits.max_in_flight_bytes),

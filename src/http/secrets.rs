@@ -1,29 +1,66 @@
 //! The live secrets of an endpoint, and whether a request shows one of them.
 
-use std::{borrow::Cow, io};
+use std::{
+    borrow::Cow,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use hyper::{header::AUTHORIZATION, http::request};
-use subtle::{Choice, ConstantTimeEq as _};
+use jiff::Timestamp;
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
+use tracing::info;
 
 use super::{
     hec,
     refusal::{Refusal, Shown},
 };
-use crate::config::{self, Auth};
+use crate::{
+    config::{self, Auth},
+    metrics::Metrics,
+};
 
 /// Digests of the live secrets: all of one length, so that comparing takes one time.
 #[derive(Debug)]
 pub(super) struct Secrets {
-    live: Vec<[u8; 32]>,
+    endpoint: String,
+    live: Vec<Live>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Live {
+    label: String,
+    value: [u8; 32],
+    whole_line: [u8; 32],
+    /// The secret's place in the metrics.
+    place: usize,
+    was_used: AtomicBool,
 }
 
 impl Secrets {
-    pub(super) fn open(auth: &Auth) -> io::Result<Self> {
-        let (Auth::Secret { file, .. } | Auth::Token { file }) = auth else {
-            return Ok(Self { live: Vec::new() });
+    /// Reads the secrets of the endpoint of that name.
+    pub(super) fn open(name: &str, auth: &Auth, metrics: &Arc<Metrics>) -> io::Result<Self> {
+        let live = |secret: config::Secret| {
+            let label = secret.label();
+            Live {
+                value: digest(secret.value().as_bytes()),
+                whole_line: digest(secret.whole_line().as_bytes()),
+                place: metrics.secret(name, &label),
+                was_used: AtomicBool::new(false),
+                label,
+            }
         };
-        let secrets = config::read_secrets(file)?;
-        Ok(Self { live: secrets.iter().map(|secret| digest(secret.as_bytes())).collect() })
+        let live = match auth {
+            Auth::Secret { file, .. } | Auth::Token { file } => {
+                config::read_secrets(file)?.into_iter().map(live).collect()
+            }
+            Auth::None => Vec::new(),
+        };
+        Ok(Self { endpoint: name.to_owned(), live, metrics: Arc::clone(metrics) })
     }
 
     /// Whether the request shows one of them where `auth` demands it.
@@ -38,7 +75,8 @@ impl Secrets {
                 values.filter_map(|value| hec::token(value.as_bytes())).collect()
             }
         };
-        if self.knows(&shown) {
+        if let Some(secret) = self.find(&shown) {
+            self.note_use(secret);
             return Ok(());
         }
         Err(Refusal::Unauthorized(match auth {
@@ -57,15 +95,26 @@ impl Secrets {
 
     /// Every secret is compared with every value, so that the time says nothing about which of them
     /// is nearly right.
-    fn knows(&self, shown: &[Cow<'_, [u8]>]) -> bool {
-        let mut known = Choice::from(0);
+    fn find(&self, shown: &[Cow<'_, [u8]>]) -> Option<&Live> {
+        let mut found = u64::MAX;
         for value in shown {
             let value = digest(value);
-            for secret in &self.live {
-                known |= value.ct_eq(secret);
+            for (place, secret) in (0..).zip(&self.live) {
+                let is_it = value.ct_eq(&secret.value) | value.ct_eq(&secret.whole_line);
+                found.conditional_assign(&place, is_it);
             }
         }
-        known.into()
+        usize::try_from(found).ok().and_then(|place| self.live.get(place))
+    }
+
+    /// Logs the first use, so that an operator sees when a rotation is complete.
+    fn note_use(&self, secret: &Live) {
+        let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
+        self.metrics.secret_used(secret.place, now);
+        if !secret.was_used.swap(true, Ordering::Relaxed) {
+            let Self { endpoint, .. } = self;
+            info!(endpoint, secret = secret.label, "first use of a secret since it was loaded");
+        }
     }
 }
 
@@ -80,6 +129,7 @@ mod tests {
     use hyper::Request;
 
     use super::*;
+    use crate::metrics::Names;
 
     #[test]
     fn a_token_opens_in_the_forms_of_hec_and_in_no_other() {
@@ -87,7 +137,8 @@ mod tests {
         let file = dir.path().join("secrets.txt");
         fs::write(&file, "first\nsecond: one\n").unwrap();
         let auth = Auth::Token { file };
-        let secrets = Secrets::open(&auth).unwrap();
+        let metrics = Arc::new(Metrics::new(&Names::default(), &[]));
+        let secrets = Secrets::open("main", &auth, &metrics).unwrap();
         let check = |uri: &str, values: &[&str]| {
             let request = values
                 .iter()

@@ -115,6 +115,19 @@ impl Metrics {
         known.unwrap_or_else(|| self.table_mut().sink(name))
     }
 
+    /// The place of a secret of an endpoint, by its name or line: the same for as long as the daemon
+    /// runs.
+    pub fn secret(&self, endpoint: &str, label: &str) -> usize {
+        self.table_mut().secret(endpoint, label)
+    }
+
+    /// A sender showed the secret; `now` in microseconds since 1970.
+    pub fn secret_used(&self, secret: usize, now: u64) {
+        if let Some(secret) = self.table().secrets.get(secret) {
+            secret.last_used.fetch_max(now, Relaxed);
+        }
+    }
+
     fn table(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }

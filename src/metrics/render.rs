@@ -44,6 +44,18 @@ impl Metrics {
             }
         }
         text.family(
+            "logpushd_secret_last_used_timestamp_seconds",
+            Kind::Gauge,
+            "When a sender last showed a secret.",
+        );
+        for secret in &self.table().secrets {
+            let at = secret.last_used.load(Relaxed);
+            if at > 0 {
+                let labels = [("endpoint", &*secret.endpoint), ("secret", &*secret.label)];
+                text.sample(&labels, seconds(at));
+            }
+        }
+        text.family(
             "logpushd_tls_certificate_expiry_timestamp_seconds",
             Kind::Gauge,
             "When the server's certificate expires.",

@@ -24,6 +24,15 @@ pub(super) struct Table {
     pub(super) endpoints: Vec<EndpointMetrics>,
     pub(super) sinks: Vec<SinkMetrics>,
     pub(super) datasets: Vec<DatasetMetrics>,
+    pub(super) secrets: Vec<SecretMetrics>,
+}
+
+#[derive(Debug)]
+pub(super) struct SecretMetrics {
+    pub(super) endpoint: String,
+    pub(super) label: String,
+    /// Microseconds since 1970; 0: not yet.
+    pub(super) last_used: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -62,7 +71,12 @@ impl Table {
         // Last: whatever is not found ends there.
         let names = DATASETS.into_iter().chain([OTHER]);
         let dataset = |name: &str| DatasetMetrics { name: name.into(), last_batch: 0.into() };
-        Self { endpoints: Vec::new(), sinks: Vec::new(), datasets: names.map(dataset).collect() }
+        Self {
+            endpoints: Vec::new(),
+            sinks: Vec::new(),
+            datasets: names.map(dataset).collect(),
+            secrets: Vec::new(),
+        }
     }
 
     /// From now on, these are shown.
@@ -120,6 +134,16 @@ impl Table {
         self.sinks.iter().position(|known| known.name == name).unwrap_or_else(|| {
             self.sinks.push(SinkMetrics { name: name.to_owned(), ..SinkMetrics::default() });
             self.sinks.len() - 1
+        })
+    }
+
+    /// The place of a secret, which may be new.
+    pub(super) fn secret(&mut self, endpoint: &str, label: &str) -> usize {
+        let is_it = |known: &SecretMetrics| known.endpoint == endpoint && known.label == label;
+        self.secrets.iter().position(is_it).unwrap_or_else(|| {
+            let (endpoint, label) = (endpoint.to_owned(), label.to_owned());
+            self.secrets.push(SecretMetrics { endpoint, label, last_used: 0.into() });
+            self.secrets.len() - 1
         })
     }
 }

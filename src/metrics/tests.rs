@@ -38,6 +38,8 @@ fn the_exposition_is_as_promised() {
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
     metrics.log_lines_dropped(4);
+    metrics.secret("main", "old");
+    metrics.secret_used(metrics.secret("main", "new"), 1_790_000_000_500_000);
     let open = metrics.connection();
     drop(metrics.connection());
 

@@ -36,6 +36,7 @@ fn families() -> Vec<Family> {
     metrics.refused(Refusal::Malformed);
     metrics.records(0, "http_requests", 1, 1);
     metrics.certificate_expiry(1);
+    metrics.secret_used(metrics.secret("main", "new"), 1);
     let mut families: Vec<Family> = Vec::new();
     for line in metrics.render().lines() {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
@@ -76,7 +77,7 @@ fn head(family: &Family) -> String {
 
 /// The values of other labels are names, versions and bounds.
 fn is_closed(label: &str) -> bool {
-    !["endpoint", "sink", "dataset", "version", "le"].contains(&label)
+    !["endpoint", "sink", "dataset", "secret", "version", "le"].contains(&label)
 }
 
 #[test]

@@ -195,3 +195,59 @@ fn what_a_sink_logs_by_itself_names_the_sink() {
     assert_eq!((&line["sink"], &line["records"]), (&"siem".into(), &1.into()));
     drop(socket);
 }
+
+#[test]
+fn the_log_and_a_metric_name_the_secret_that_was_used() {
+    let setup = Setup::new();
+    setup
+        .write("secrets.txt", "old: 0123456789abcdef\nnew: fedcba9876543210\nunnamed-0123456789\n");
+    let daemon = setup.start();
+    let used = |secret: &str, shown: &str| {
+        for _ in 0..2 {
+            assert!(daemon.send(Http::Two, Upload::of("test").secret(shown)).ok().0.len() > 1);
+        }
+        let count = || {
+            let lines = daemon.logged("first use of a secret since it was loaded");
+            lines.iter().filter(|line| line["secret"] == secret).count()
+        };
+        wait_until("its first use in the log", || count() > 0);
+        assert_eq!(count(), 1, "{secret}");
+        let series = "logpushd_secret_last_used_timestamp_seconds";
+        let labels = format!("{{endpoint=\"main\",secret=\"{secret}\"}}");
+        assert!(daemon.metric(&format!("{series}{labels}")) > 1e9);
+    };
+    used("new", "fedcba9876543210");
+    used("line 3", "unnamed-0123456789");
+    // As before lines had names.
+    used("old", "old: 0123456789abcdef");
+    let wrong = daemon.send(Http::Two, Upload::of("test").secret("new"));
+    assert_eq!(wrong.status, 401);
+
+    daemon.setup().write("secrets.txt", "new: fedcba9876543210\n");
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reloaded");
+    let gone = daemon.send(Http::Two, Upload::of("test").secret("0123456789abcdef"));
+    assert_eq!(gone.status, 401);
+    daemon.send(Http::Two, Upload::of("test").secret("fedcba9876543210"));
+    daemon.wait_logs("first use of a secret since it was loaded", 4);
+    let log = daemon.stop().in_order().log;
+    assert!(!log.contains("fedcba") && !log.contains("0123456789"), "{log}");
+}
+
+#[test]
+fn dubious_secrets_are_named_at_the_start() {
+    let setup = Setup::new();
+    setup.write("secrets.txt", "short\n# a comment of an operator\n");
+    let daemon = setup.start();
+    let messages: Vec<_> = daemon
+        .logged("configuration: line ")
+        .iter()
+        .map(|line| line["message"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages[0].contains("line 1 of ") && messages[0].contains("5 characters"));
+    assert!(messages[1].contains("line 2 of ") && messages[1].contains("begins with `#`"));
+    assert!(
+        messages.iter().all(|message| !message.contains("short") && !message.contains("operator"))
+    );
+}

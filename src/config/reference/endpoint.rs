@@ -46,8 +46,13 @@ pub(super) const TABLES: &[Table] = &[Table {
             takes: String("path"),
             without: Means { text: "see `auth`", example: "\"secrets.txt\"" },
             text: "A file in which every non-empty line is a live secret, so that a new one can be \
-                   added before the old one goes. Make one with `openssl rand -hex 32`, readable \
-                   by the daemon's user alone. A file without one is an error.",
+                   added before the old one goes. A line `name: value` names its secret (1 to 64 of \
+                   `A-Z`, `a-z`, `0-9`, `_`, `.` and `-`, then a colon and a space): the log shows \
+                   the name when the secret is first used, and \
+                   `logpushd_secret_last_used_timestamp_seconds` when it was last used. The sender \
+                   shows the value; the whole line is accepted as well. Make a secret with \
+                   `openssl rand -hex 32`, readable by the daemon's user alone. A file without one \
+                   is an error.",
         },
         Key {
             name: "secret_header",

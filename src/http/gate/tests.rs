@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use hyper::{Request, http::request::Builder};
 
 use super::*;
-use crate::config::Auth;
+use crate::{config::Auth, metrics::Names};
 
 fn endpoint(name: &str, path: PathPattern, auth: Auth) -> Endpoint {
     Endpoint {
@@ -29,6 +29,10 @@ fn fixed(path: &str, dataset: &str) -> PathPattern {
     PathPattern::Fixed { path: path.into(), dataset: dataset.into() }
 }
 
+fn open(endpoints: &[Endpoint]) -> io::Result<Gate> {
+    Gate::open(endpoints, &Arc::new(Metrics::new(&Names::default(), &[])))
+}
+
 fn admit(gate: &Gate, request: Builder) -> Result<Admitted, Refusal> {
     match ask(gate, request)? {
         Asks::Upload(admitted) => Ok(admitted),
@@ -43,7 +47,7 @@ fn ask(gate: &Gate, request: Builder) -> Result<Asks, Refusal> {
 
 #[test]
 fn the_path_finds_the_endpoint_and_the_dataset() {
-    let gate = Gate::open(&[
+    let gate = open(&[
         endpoint("all", pattern("/logpush/", ""), Auth::None),
         endpoint("zone", pattern("/zone/", "/in"), Auth::None),
         endpoint("dns", fixed("/logpush/dns", "dns_logs"), Auth::None),
@@ -82,7 +86,7 @@ fn the_path_finds_the_endpoint_and_the_dataset() {
 fn post_and_put_are_taken_from_the_networks_that_may() {
     let mut door = endpoint("e", pattern("/", ""), Auth::None);
     door.allow_from = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
-    let gate = Gate::open(&[door]).unwrap();
+    let gate = open(&[door]).unwrap();
     let from = |method: &str, address: &str| {
         let request = Request::builder().method(method).uri("/a").body(()).unwrap();
         gate.admit(&request.into_parts().0, address.parse().unwrap()).asks
@@ -102,7 +106,7 @@ fn each_live_secret_opens_and_nothing_else() {
     let file: PathBuf = dir.path().join("secrets.txt");
     fs::write(&file, "first-secret\n\n  second \r\n").unwrap();
     let auth = Auth::Secret { header: "x-key".into(), file: file.clone() };
-    let gate = Gate::open(&[endpoint("e", pattern("/", ""), auth)]).unwrap();
+    let gate = open(&[endpoint("e", pattern("/", ""), auth)]).unwrap();
     let shown = |values: &[&str]| {
         let request = values
             .iter()
@@ -119,7 +123,7 @@ fn each_live_secret_opens_and_nothing_else() {
 
     fs::remove_file(&file).unwrap();
     let auth = Auth::Secret { header: "x-key".into(), file };
-    let error = Gate::open(&[endpoint("e", pattern("/", ""), auth)]).unwrap_err();
+    let error = open(&[endpoint("e", pattern("/", ""), auth)]).unwrap_err();
     assert!(error.to_string().starts_with("endpoint.e: "), "{error}");
 }
 
@@ -129,7 +133,7 @@ fn a_path_of_hec_says_what_is_asked() {
         |prefix: &str| PathPattern::Prefix { prefix: prefix.into(), dataset: "dns_logs".into() };
     let mut text = endpoint("text", prefix("/services/collector"), Auth::None);
     text.format = Format::Text;
-    let gate = Gate::open(&[
+    let gate = open(&[
         endpoint("all", pattern("/services/collector/", ""), Auth::None),
         text,
         endpoint("other", prefix("/services/collector/dns"), Auth::None),
@@ -172,7 +176,7 @@ fn a_path_of_hec_says_what_is_asked() {
 
 #[test]
 fn only_the_encoding_can_be_unsupported() {
-    let gate = Gate::open(&[endpoint("e", pattern("/", ""), Auth::None)]).unwrap();
+    let gate = open(&[endpoint("e", pattern("/", ""), Auth::None)]).unwrap();
     let with = |values: &[&str]| {
         let request = values.iter().fold(
             Request::post("/a").header("Content-Type", "text/plain; charset=utf-8"),

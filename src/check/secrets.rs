@@ -1,0 +1,145 @@
+//! Files of secrets and keys: what is in them that an operator did not mean, and who may read them.
+//!
+//! No message has any part of a secret.
+
+use std::{os::unix::fs::MetadataExt as _, path::Path};
+
+use crate::config::{self, Auth, Config, Diagnostic, Document, Secret, SinkKind};
+
+/// A shorter secret can be guessed.
+const MIN_CHARS: usize = 16;
+
+/// `S_IROTH` and `S_IXOTH`.
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_SEARCH: u32 = 0o001;
+
+/// Secrets that are short, and lines that look as if they were meant as something else.
+pub(super) fn dubious(document: &Document) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    for endpoint in &document.config.endpoints {
+        let (header, file) = match &endpoint.auth {
+            Auth::Secret { header, file } => (header.as_str(), file),
+            Auth::Token { file } => ("authorization", file),
+            Auth::None => continue,
+        };
+        let key = format!("endpoint.{}.secret_file", endpoint.name);
+        for secret in config::read_secrets(file).unwrap_or_default() {
+            if let Some((what, hint)) = doubt(&secret, header) {
+                let message = format!("line {} of `{}` {what}", secret.line, file.display());
+                warnings.push(document.warning(&key, message).hint(hint));
+            }
+        }
+    }
+    warnings
+}
+
+fn doubt(secret: &Secret, header: &str) -> Option<(String, &'static str)> {
+    let line = secret.whole_line();
+    let name = line.split_once(':').map_or("", |(name, _)| name);
+    let starts = |prefix: &str| {
+        let start = line.get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    if line.starts_with('#') {
+        let what = "begins with `#`, and is a live secret all the same";
+        return Some((what.to_owned(), "the file has no comments: remove the line"));
+    }
+    if name.eq_ignore_ascii_case(header)
+        || name.eq_ignore_ascii_case("authorization")
+        || starts("x-") && !name.is_empty()
+        || starts("splunk ")
+        || starts("bearer ")
+        || starts("header_")
+    {
+        let what = "looks like a header";
+        return Some((what.to_owned(), "write only the value, or `name: value` with another name"));
+    }
+    let chars = secret.value().chars().count();
+    (chars < MIN_CHARS).then(|| {
+        let what = format!("has a secret of {chars} characters, which can be guessed");
+        (what, "use at least 16: openssl rand -hex 32 makes a good one")
+    })
+}
+
+/// Files of secrets and private keys that every user of the machine can read.
+pub(super) fn readable_by_others(document: &Document) -> Vec<Diagnostic> {
+    let exposed = files(&document.config).into_iter().filter(|(_, path)| is_exposed(path));
+    let warning = |(key, path): (String, &Path)| {
+        let path = path.display();
+        let message = format!("every user of this machine can read `{path}`");
+        document.warning(&key, message).hint(format!("chmod o= {path}"))
+    };
+    exposed.map(warning).collect()
+}
+
+fn files(config: &Config) -> Vec<(String, &Path)> {
+    let mut files = vec![("server.tls.key_file".to_owned(), config.server.tls.key_file.as_path())];
+    for endpoint in &config.endpoints {
+        if let Auth::Secret { file, .. } | Auth::Token { file } = &endpoint.auth {
+            files.push((format!("endpoint.{}.secret_file", endpoint.name), &**file));
+        }
+    }
+    for sink in &config.sinks {
+        if let SinkKind::Syslog(syslog) = &sink.kind
+            && let Some((_, key_file)) = &syslog.tls.client
+        {
+            files.push((format!("sink.{}.syslog.tls.key_file", sink.name), &**key_file));
+        }
+    }
+    files
+}
+
+/// Whether the file, and each directory on the way to it, is open to others.
+fn is_exposed(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    let allows = |path: &Path, bit: u32| path.metadata().is_ok_and(|file| file.mode() & bit != 0);
+    allows(&path, OTHERS_READ) && path.ancestors().skip(1).all(|dir| allows(dir, OTHERS_SEARCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_meant_as_something_else_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secrets.txt");
+        let good = "0123456789abcdef";
+        for (line, expected) in [
+            (good.to_owned(), None),
+            (format!("new: {good}"), None),
+            ("new: 0123456789abcde".to_owned(), Some("15 characters")),
+            ("short".to_owned(), Some("5 characters")),
+            (format!("# {good}"), Some("begins with `#`")),
+            (format!("X-Logpush-Secret: {good}"), Some("looks like a header")),
+            (format!("x-logpush-secret:{good}"), Some("looks like a header")),
+            (format!("Authorization: Splunk {good}"), Some("looks like a header")),
+            (format!("Splunk {good}"), Some("looks like a header")),
+        ] {
+            fs::write(&path, &line).unwrap();
+            let secret = config::read_secrets(&path).unwrap().remove(0);
+            let doubt = doubt(&secret, "x-logpush-secret").map(|(what, _)| what);
+            assert_eq!(doubt.is_some(), expected.is_some(), "{line}: {doubt:?}");
+            assert!(doubt.unwrap_or_default().contains(expected.unwrap_or_default()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_exposed_when_its_mode_and_all_directories_allow_it() {
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let path = dir.path().join("key.pem");
+        fs::write(&path, "x").unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (dir_mode, mode, expected) in
+            [(0o755, 0o644, true), (0o755, 0o640, false), (0o700, 0o644, false)]
+        {
+            set(dir.path(), dir_mode);
+            set(&path, mode);
+            assert_eq!(is_exposed(&path), expected, "{dir_mode:o} {mode:o}");
+        }
+    }
+}
