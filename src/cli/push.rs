@@ -47,9 +47,12 @@ pub struct Push {
     /// How long a batch is tried for
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub give_up_after: Duration,
-    /// Send each file as it is, as one batch: CSV with a row of names, arrays
+    /// Send each file as it is, as one batch, such as an array of records
     #[arg(long)]
     pub whole: bool,
+    /// The first row of each CSV file names its columns: repeat it at the head of each batch
+    #[arg(long, conflicts_with = "whole")]
+    pub csv_header: bool,
     /// Trust the authorities in this PEM file rather than the public ones
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,

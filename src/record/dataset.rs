@@ -39,7 +39,10 @@ pub(super) fn time_members(dataset: &str) -> &'static [&'static str] {
             &["CompletedAt", "RequestedAt", "MessageTimestamp"]
         }
         "magic_bgp_logs" => &["EventTimestamp"],
-        "websocket_analytics" => &["timestampStartNanos", "timestampEndNanos"],
+        // The first of each pair is that of a zone, the second that of an account.
+        "websocket_analytics" => {
+            &["EdgeStartTimestamp", "timestampStartNanos", "EdgeEndTimestamp", "timestampEndNanos"]
+        }
         "workers_trace_events" => &["EventTimestampMs"],
         "zaraz_events" => &["TimestampStart"],
         "zero_trust_network_sessions" => &["SessionStartTime", "SessionEndTime"],

@@ -163,6 +163,30 @@ mod tests {
         }
     }
 
+    /// At the scope of a zone its fields have other names than at that of an account.
+    #[test]
+    fn websocket_analytics_has_two_sets_of_names() {
+        for (record, second) in [
+            (
+                r#"{"EdgeEndTimestamp":1600000009,"EdgeStartTimestamp":"2020-09-13T12:26:42Z","RayID":"6f0a"}"#,
+                1_600_000_002,
+            ),
+            (r#"{"EdgeEndTimestamp":1600000009000000000}"#, 1_600_000_009),
+            (
+                r#"{"timestampEndNanos":1600000009000000000,"timestampStartNanos":1600000003000000000}"#,
+                1_600_000_003,
+            ),
+            (r#"{"timestampEndNanos":"1600000009000000000"}"#, 1_600_000_009),
+            (
+                r#"{"EdgeStartTimestamp":0,"timestampStartNanos":1600000003000000000}"#,
+                1_600_000_003,
+            ),
+        ] {
+            let time = time_of("websocket_analytics", record.as_bytes());
+            assert_eq!(time.map(Timestamp::as_second), Some(second), "{record}");
+        }
+    }
+
     #[test]
     fn names_and_strings_without_escapes_are_borrowed() {
         each(br#"{"name":"value"}"#, &mut |name, value| {

@@ -19,8 +19,9 @@ fn setup() -> Setup {
         |path: &str, keys: &str| format!("path = \"/{path}/{{dataset}}\"\nauth = \"none\"\n{keys}");
     let columns = r#"columns = ["ClientIP", "EdgeStartTimestamp", "UserAgent"]"#;
     Setup::new()
-        .table("endpoint.headed", &endpoint("headed", "format = \"csv\""))
+        .table("endpoint.headed", &endpoint("headed", "format = \"csv\"\nheader = true"))
         .table("endpoint.named", &endpoint("named", &format!("format = \"csv\"\n{columns}")))
+        .table("endpoint.renamed", &endpoint("renamed", &format!("format = \"csv\"\n{columns}")))
         .table(
             "endpoint.tabs",
             &endpoint("tabs", &format!("format = \"csv\"\ndelimiter = \"\\t\"\n{columns}")),
@@ -30,10 +31,12 @@ fn setup() -> Setup {
 }
 
 /// What is sent to each endpoint, and what comes of it.
-fn uploads() -> [(&'static str, String, String, u64); 4] {
+fn uploads() -> [(&'static str, String, String, u64); 5] {
     [
         ("headed", HEADER.to_owned() + ROWS, RECORDS.to_owned(), 1),
         ("named", ROWS.to_owned(), RECORDS.to_owned(), 1),
+        // The names once more, in a row of the body: no record.
+        ("renamed", format!("\u{feff}{HEADER}{ROWS}"), RECORDS.to_owned(), 1),
         ("tabs", ROWS.replace(',', "\t"), RECORDS.to_owned(), 1),
         (
             "text",
@@ -62,7 +65,7 @@ fn rows_and_lines_become_records_and_bad_ones_go_to_quarantine() {
         let empty = connection.send(Upload::of("\n").to(&to));
         assert_eq!(empty.ok().0, "empty", "{endpoint}");
     }
-    daemon.wait_count("logpushd_quarantined_records_total{reason=\"not_csv\"}", |count| count == 6);
+    daemon.wait_count("logpushd_quarantined_records_total{reason=\"not_csv\"}", |count| count == 8);
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
 
     // Without its columns a row means something else, so none is sent again.
@@ -110,7 +113,10 @@ fn what_waits_reads_the_same_after_the_configuration_has_changed() {
         .map(|name| name.splitn(9, '.').last().unwrap().to_owned())
         .collect();
     endings.sort();
-    assert_eq!(endings, ["csv", "csv", "csv.gz", "csv.gz", "tsv", "tsv.gz", "txt", "txt.gz"]);
+    assert_eq!(
+        endings,
+        ["csv", "csv", "csv.gz", "csv.gz", "csv2", "csv2.gz", "tsv", "tsv.gz", "txt", "txt.gz"]
+    );
     let mut setup = daemon.kill().setup;
     for endpoint in ["headed", "named", "tabs", "text"] {
         let keys = format!("path = \"/{endpoint}/{{dataset}}\"\nauth = \"none\"");

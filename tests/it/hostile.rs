@@ -40,7 +40,7 @@ fn ends_in_order(daemon: Daemon) {
 fn bodies_that_mean_harm_cost_little_memory() {
     let limits = "max_inflated_bytes = \"48MiB\"\nmax_record_bytes = \"64KiB\"";
     let hec = "protocol = \"splunk_hec\"\nauth = \"none\"";
-    let rows = "path = \"/rows/{dataset}\"\nauth = \"none\"\nformat = \"csv\"";
+    let rows = "path = \"/rows/{dataset}\"\nauth = \"none\"\nformat = \"csv\"\nheader = true";
     let setup = Setup::new().table("limits", limits).table("endpoint.hec", hec);
     let daemon = setup.table("endpoint.rows", rows).start();
     let connection = daemon.connect(Http::Two);

@@ -1,5 +1,6 @@
 //! `logpushd job`: Logpush jobs, over Cloudflare's API.
 
+mod endpoint;
 mod session;
 mod settings;
 mod show;
@@ -130,12 +131,20 @@ fn create(options: &Create, out: &mut dyn Write) -> Result<(), Fatal> {
     // what reads JSON with numbers of 53 bits, jq for one. rfc3339 drops the fraction.
     output.timestamp_format.get_or_insert(TimestampFormat::Rfc3339Ns);
     problems.extend(output.problems(Some(dataset)));
+    let endpoint = endpoint::of(&options.destination)?;
+    if let Some(endpoint) = &endpoint {
+        problems.extend(endpoint::differences(endpoint, &output, options.settings.all_fields));
+    }
     let mut job = changes(&options.settings, &mut problems)?;
     refuse(&problems)?;
 
     let session = Session::new(&options.api)?;
     if options.settings.all_fields {
         output.field_names = Some(all_fields(&session, dataset, out)?);
+        // Now they are known.
+        if let Some(endpoint) = endpoint.filter(|_| !options.api.dry_run) {
+            refuse(&endpoint::differences(&endpoint, &output, false))?;
+        }
     }
     job.insert("dataset".into(), dataset.into());
     job.insert("enabled".into(), (!options.disabled).into());

@@ -33,6 +33,8 @@ pub(super) struct Cut {
 pub(super) enum How {
     /// Behind a record.
     Lines,
+    /// Behind a row of CSV. The first row names the columns, and begins each batch.
+    Rows,
     /// At the end of the file.
     Whole,
 }
@@ -109,7 +111,7 @@ pub(super) fn cut(
     take: &mut dyn FnMut(Body) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     match options.how {
-        How::Lines => lines(from, options, take),
+        How::Lines | How::Rows => lines(from, options, take),
         How::Whole => whole(from, options, take),
     }
 }
@@ -120,9 +122,13 @@ fn lines(
     take: &mut dyn FnMut(Body) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut pieces = Pieces::new(from);
-    let mut filling = Filling { options, batch: Batch::new(options.level), is_first: true };
-    // A record that began in an earlier piece.
+    let batch = Batch::new(options.level);
+    let mut filling = Filling { options, batch, is_first: true, header: Vec::new() };
+    // A record that began in an earlier piece, or a row that began in an earlier line.
     let mut begun = Vec::new();
+    let mut in_quotes = false;
+    let is_odd =
+        |bytes: &[u8]| options.how == How::Rows && memchr_iter(b'"', bytes).count() % 2 == 1;
     let mut is_start = true;
     while let Some(piece) = pieces.next()? {
         if std::mem::take(&mut is_start) {
@@ -133,6 +139,12 @@ fn lines(
         for at in memchr_iter(b'\n', piece) {
             let line = piece.get(start..=at).unwrap_or_default();
             start = at + 1;
+            // A quote within quotes is doubled, so that outside of all cells their number is even.
+            in_quotes ^= is_odd(line);
+            if in_quotes {
+                begun.extend_from_slice(line);
+                continue;
+            }
             if begun.is_empty() {
                 filling.add(line, take)?;
             } else {
@@ -141,7 +153,9 @@ fn lines(
                 begun.clear();
             }
         }
-        begun.extend_from_slice(piece.get(start..).unwrap_or_default());
+        let rest = piece.get(start..).unwrap_or_default();
+        in_quotes ^= is_odd(rest);
+        begun.extend_from_slice(rest);
         if begun.len() > MAX_RECORD_BYTES {
             return Err(Failure::Flaw(format!(
                 "there is no line end for {} MiB: records are lines; --whole sends a file as it is",
@@ -161,6 +175,8 @@ struct Filling {
     batch: Batch,
     /// There was no record yet.
     is_first: bool,
+    /// The row that begins each batch, if one does.
+    header: Vec<u8>,
 }
 
 impl Filling {
@@ -172,7 +188,12 @@ impl Filling {
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
-        if std::mem::take(&mut self.is_first) && !decode::opens_as_lines(line) {
+        let is_first = std::mem::take(&mut self.is_first);
+        if is_first && self.options.how == How::Rows {
+            self.header = line.to_vec();
+            return Ok(());
+        }
+        if is_first && !decode::opens_as_lines(line) {
             return Err(Failure::Flaw(String::from(
                 "it begins like an array of records, or an object around one, which cannot be cut into batches: --whole sends it as it is",
             )));
@@ -182,6 +203,9 @@ impl Filling {
         if is_full && self.batch.records > 0 {
             let full = std::mem::replace(&mut self.batch, Batch::new(self.options.level));
             take(full.finish()?)?;
+        }
+        if self.batch.records == 0 {
+            self.batch.write(&self.header)?;
         }
         Ok(self.batch.push(line)?)
     }
@@ -278,6 +302,28 @@ mod tests {
         for blank in [&b""[..], b"\n\n", &gzip(b"")] {
             assert_eq!(batches(blank, LINES).unwrap(), []);
         }
+    }
+
+    #[test]
+    fn each_batch_of_rows_begins_with_the_names() {
+        let text = b"\na,b\r\n1,\"x\n\"\"y\"\n2,z\n\n3,\"\n\n\"\n4,last";
+        let want = [(2, "a,b\r\n1,\"x\n\"\"y\"\n2,z\n"), (2, "a,b\r\n3,\"\n\n\"\n4,last\n")];
+        let want: Vec<_> = want.map(|(records, text)| (records, text.to_owned())).into();
+        let rows = Cut { max_bytes: 1000, max_records: 2, level: 6, how: How::Rows };
+        assert_eq!(batches(text, rows).unwrap(), want);
+        assert_eq!(batches(&gzip(text), rows).unwrap(), want);
+        let mut slow = Vec::new();
+        cut(OneByOne(text), rows, &mut |body| {
+            slow.push((body.records, String::from_utf8(inflated(&body.gzip)).unwrap()));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(slow, want);
+        assert_eq!(batches(b"a,b\n", rows).unwrap(), []);
+        // The row of names counts as bytes of a batch.
+        let small = Cut { max_bytes: 9, ..rows };
+        let found = batches(b"a,b\n1,2\n3,4\n", small).unwrap();
+        assert_eq!(found, [(1, "a,b\n1,2\n".to_owned()), (1, "a,b\n3,4\n".to_owned())]);
     }
 
     #[test]

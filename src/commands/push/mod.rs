@@ -123,7 +123,11 @@ pub fn run(
         max_bytes: options.max_bytes,
         max_records: options.max_records,
         level: options.gzip,
-        how: if options.whole { How::Whole } else { How::Lines },
+        how: match (options.whole, options.csv_header) {
+            (true, _) => How::Whole,
+            (false, true) => How::Rows,
+            (false, false) => How::Lines,
+        },
     };
     let shared = Shared {
         sources,

@@ -2,7 +2,7 @@
 
 use super::{
     Key, Table,
-    Takes::{List, OneOf, String},
+    Takes::{Flag, List, OneOf, String},
     Without::{Default, Means, Refused},
 };
 
@@ -108,12 +108,20 @@ pub(super) const TABLES: &[Table] = &[Table {
             name: "columns",
             takes: List("names of columns"),
             without: Means {
-                text: "the first row of each body holds them",
+                text: "`header = true` is needed",
                 example: "[\"ClientIP\", \"EdgeStartTimestamp\", \"RayID\"]",
             },
-            text: "The names of the columns, if no row holds them; only with `format = \"csv\"`. \
-                   Logpush writes no such row by itself: name the job's `field_names`, in their \
-                   order. They may come to 64 KiB.",
+            text: "The names of the columns; only with `format = \"csv\"`. Logpush writes no row of \
+                   names by itself: list the job's `field_names`, in their order. A first row that \
+                   repeats them is skipped. They may come to 64 KiB.",
+        },
+        Key {
+            name: "header",
+            takes: Flag,
+            without: Default("false"),
+            text: "Whether the first row of each body names the columns; only with \
+                   `format = \"csv\"`, and instead of `columns`. Set it only if each body has such \
+                   a row, as one that a job's `batch_prefix` writes: else a record is taken for it.",
         },
     ],
 }];

@@ -62,6 +62,14 @@ enum Form {
     Text,
 }
 
+/// How often the columns of CSV are named.
+#[derive(Clone, Copy)]
+enum Names {
+    Once,
+    Twice,
+    Missing,
+}
+
 /// The form of the records, and the names of columns.
 fn form(table: &mut Table<'_>, cx: &mut Context) -> (Format, Vec<String>) {
     let forms = [("json", Form::Json), ("csv", Form::Csv), ("text", Form::Text)];
@@ -71,9 +79,22 @@ fn form(table: &mut Table<'_>, cx: &mut Context) -> (Format, Vec<String>) {
     let delimiters = delimiters.each_ref().map(|(text, delimiter)| (text.as_str(), *delimiter));
     let has_delimiter = table.contains("delimiter");
     let delimiter = table.choice("delimiter", &delimiters, cx).unwrap_or(Delimiter::Comma);
+    let (lacks_columns, lacks_header) = (table.lacks("columns"), table.lacks("header"));
+    let has_header = table.contains("header");
+    let header = table.boolean("header", cx);
     let columns = choice::names("columns", table, cx);
-    if form != Form::Csv && (has_delimiter || columns.is_some()) {
-        let key = if has_delimiter { "delimiter" } else { "columns" };
+    let csv_only =
+        [("delimiter", has_delimiter), ("columns", columns.is_some()), ("header", has_header)];
+    if form == Form::Csv {
+        let names = match (header, lacks_columns) {
+            // A misspelled key, or a value of another type, is a problem of its own.
+            (None, _) if !lacks_header => Names::Once,
+            (Some(true), false) => Names::Twice,
+            (Some(true), true) | (_, false) => Names::Once,
+            (_, true) => Names::Missing,
+        };
+        check_names(table, names, cx);
+    } else if let Some((key, _)) = csv_only.into_iter().find(|(_, is_there)| *is_there) {
         let message = format!("`{}` is only for CSV", table.full(key));
         cx.push_incomplete(table.problem(message).hint("add `format = \"csv\"`, or leave it out"));
     }
@@ -89,6 +110,27 @@ fn form(table: &mut Table<'_>, cx: &mut Context) -> (Format, Vec<String>) {
         cx.push_incomplete(table.problem(message).hint(hint));
     }
     (format, columns)
+}
+
+/// Rows mean nothing without the names of their columns, and Logpush sends no row that holds them. To take the
+/// first record for one loses it, and gives all others its values as keys.
+fn check_names(table: &Table<'_>, names: Names, cx: &mut Context) {
+    let (message, hint) = match names {
+        Names::Once => return,
+        Names::Twice => (
+            format!(
+                "both `{}` and `{}` name the columns",
+                table.full("columns"),
+                table.full("header")
+            ),
+            "leave `header` out: a first row that equals `columns` is skipped anyway",
+        ),
+        Names::Missing => (
+            format!("CSV needs `{}`: nothing names the columns", table.full("columns")),
+            "add `columns = [\"ClientIP\", \"EdgeStartTimestamp\"]` with the job's `field_names` in their order; or `header = true` if a row of names begins each body (the job's `batch_prefix`)",
+        ),
+    };
+    cx.push_incomplete(table.problem(message).hint(hint));
 }
 
 fn path(

@@ -236,3 +236,39 @@ fn what_cloudflare_would_refuse_is_not_sent() {
     }
     assert_eq!(desk.api.requests(), [""; 0]);
 }
+
+/// What the job sends must be what the endpoint reads.
+#[test]
+fn a_job_for_an_endpoint_of_csv_sends_its_columns() {
+    let keys = "path = \"/rows/{dataset}\"\nformat = \"csv\"\nsecret_file = \"secrets.txt\"\n\
+                columns = [\"ClientIP\", \"RayID\"]";
+    let daemon = Setup::new().table("endpoint.rows", keys).start();
+    let desk = Desk::new(Some(&daemon));
+    let config = daemon.setup().config().to_str().unwrap().to_owned();
+    let host = format!("localhost:{}", daemon.address.port());
+    let create = [
+        "create",
+        "--dataset",
+        "http_requests",
+        "--endpoint",
+        "rows",
+        "-c",
+        &config,
+        "--host",
+        &host,
+    ];
+    for (words, want) in [
+        (&["--fields", "ClientIP,RayID"][..], "reads CSV: add --output-type csv"),
+        (&["--fields", "RayID,ClientIP", "--output-type", "csv"], "add --fields ClientIP,RayID"),
+        (
+            &["--fields", "ClientIP,RayID", "--output-type", "csv", "--field-delimiter", ";"],
+            "add --field-delimiter \",\"",
+        ),
+    ] {
+        let refused = desk.job(&[&create[..], words].concat());
+        assert_eq!(refused.exit, Exit::Code(64), "{refused:?}");
+        assert!(refused.stderr.contains(want), "{refused:?}");
+    }
+    assert!(desk.api.take_requests().is_empty());
+    desk.ok(&[&create[..], &["--fields", "ClientIP,RayID", "--output-type", "csv"]].concat());
+}

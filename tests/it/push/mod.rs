@@ -209,7 +209,7 @@ fn a_file_may_be_sent_as_it_is() {
     let daemon = Setup::new()
         .table(
             "endpoint.rows",
-            "path = \"/rows/{dataset}\"\nformat = \"csv\"\nsecret_file = \"secrets.txt\"",
+            "path = \"/rows/{dataset}\"\nformat = \"csv\"\nheader = true\nsecret_file = \"secrets.txt\"",
         )
         .start();
     daemon.setup().write("1.csv", "a,b\n1,\"x\ny\"\n2,\"z\"\n");

@@ -1,0 +1,141 @@
+//! Compares a job with the endpoint that it sends to: what the one writes the other must read.
+
+use crate::{
+    cli::job::Destination,
+    cloudflare::output::{OutputOptions, OutputType},
+    config::{self, Endpoint},
+    decode::Format,
+    fatal::Fatal,
+};
+
+/// The endpoint that `--endpoint` names, if it is given and exists.
+pub(super) fn of(destination: &Destination) -> Result<Option<Endpoint>, Fatal> {
+    let Some(name) = &destination.named.endpoint else { return Ok(None) };
+    let config =
+        config::load(&destination.config.path).map_err(|found| Fatal::Config(found.to_string()))?;
+    Ok(config.endpoints.into_iter().find(|endpoint| endpoint.name == *name))
+}
+
+/// How the output of a job differs from what `endpoint` reads. With `fields_follow` the names of the fields are
+/// not known yet.
+pub(super) fn differences(
+    endpoint: &Endpoint,
+    output: &OutputOptions,
+    fields_follow: bool,
+) -> Vec<String> {
+    let name = &endpoint.name;
+    let is_csv = output.output_type == Some(OutputType::Csv);
+    match endpoint.format {
+        // A template makes of a row whatever it says.
+        Format::Json | Format::Concatenated if is_csv && output.record_template.is_none() => {
+            vec![format!(
+                "endpoint `{name}` reads JSON, and --output-type csv sends rows: leave it out, or set `format = \"csv\"` there"
+            )]
+        }
+        Format::Csv(delimiter) if output.record_template.is_none() => {
+            csv(endpoint, char::from(delimiter.byte()), output, fields_follow)
+        }
+        Format::Json | Format::Concatenated | Format::Csv(_) | Format::Text => Vec::new(),
+    }
+}
+
+fn csv(
+    endpoint: &Endpoint,
+    delimiter: char,
+    output: &OutputOptions,
+    fields_follow: bool,
+) -> Vec<String> {
+    let Endpoint { name, columns, .. } = endpoint;
+    if output.output_type != Some(OutputType::Csv) {
+        return vec![format!("endpoint `{name}` reads CSV: add --output-type csv")];
+    }
+    let mut differences = Vec::new();
+    let sent = output.field_delimiter.as_deref().unwrap_or(",");
+    if sent != delimiter.to_string() {
+        differences.push(format!(
+            "the job separates cells by {sent:?}, and endpoint `{name}` by {delimiter:?}: add --field-delimiter {:?}",
+            delimiter.to_string()
+        ));
+    }
+    let fields = output.field_names.as_deref().unwrap_or_default();
+    if columns.is_empty() {
+        if output.batch_prefix.as_deref().unwrap_or_default().trim().is_empty() {
+            let row = fields.join(&delimiter.to_string().escape_default().to_string());
+            differences.push(format!(
+                "endpoint `{name}` takes the first row of each body for the names of the columns (`header = true`), and Logpush sends none: set `columns` there, or add --batch-prefix '{row}\\n'"
+            ));
+        }
+    } else if !fields_follow && fields != columns {
+        let wanted = columns.join(",");
+        differences.push(format!(
+            "the fields of the job are not the `columns` of endpoint `{name}`, in their order: add --fields {wanted}, or change `columns`"
+        ));
+    }
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Auth, PathPattern, Protocol};
+    use crate::decode::Delimiter;
+
+    fn endpoint(format: Format, columns: &[&str]) -> Endpoint {
+        Endpoint {
+            name: "rows".into(),
+            protocol: Protocol::Logpush,
+            path: PathPattern::Fixed { path: "/rows".into(), dataset: "dns_logs".into() },
+            format,
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            auth: Auth::None,
+            allow_from: Vec::new(),
+            sinks: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_job_must_send_what_the_endpoint_reads() {
+        let fields = |names: &[&str]| OutputOptions {
+            field_names: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+            ..OutputOptions::default()
+        };
+        let csv =
+            |names: &[&str]| OutputOptions { output_type: Some(OutputType::Csv), ..fields(names) };
+        let tabs = OutputOptions { field_delimiter: Some("\t".into()), ..csv(&["a", "b"]) };
+        let prefix = OutputOptions { batch_prefix: Some("a,b\n".into()), ..csv(&["a", "b"]) };
+        let template =
+            OutputOptions { record_template: Some("{{.a}},{{.b}}\n".into()), ..csv(&["a", "b"]) };
+        let comma = endpoint(Format::Csv(Delimiter::Comma), &["a", "b"]);
+        let tab = endpoint(Format::Csv(Delimiter::Tab), &["a", "b"]);
+        let header = endpoint(Format::Csv(Delimiter::Comma), &[]);
+        let json = endpoint(Format::Json, &[]);
+        let text = endpoint(Format::Text, &[]);
+        for (endpoint, output, want) in [
+            (&comma, &csv(&["a", "b"]), None),
+            (&comma, &prefix, None),
+            (&comma, &fields(&["a", "b"]), Some("add --output-type csv")),
+            (&comma, &csv(&["b", "a"]), Some("add --fields a,b")),
+            (&comma, &csv(&["a"]), Some("add --fields a,b")),
+            (&comma, &tabs, Some("add --field-delimiter \",\"")),
+            (&comma, &template, None),
+            (&tab, &tabs, None),
+            (&tab, &csv(&["a", "b"]), Some("add --field-delimiter \"\\t\"")),
+            (&header, &csv(&["a", "b"]), Some("--batch-prefix 'a,b\\n'")),
+            (&header, &prefix, None),
+            (&json, &csv(&["a"]), Some("reads JSON")),
+            (&json, &fields(&["a"]), None),
+            (&json, &template, None),
+            (&text, &csv(&["a"]), None),
+        ] {
+            let found = differences(endpoint, output, false);
+            match want {
+                Some(want) => {
+                    assert!(found.len() == 1 && found[0].contains(want), "{want}: {found:?}");
+                }
+                None => assert_eq!(found, Vec::<String>::new()),
+            }
+        }
+        let later = OutputOptions { field_names: None, ..csv(&[]) };
+        assert_eq!(differences(&comma, &later, true), Vec::<String>::new());
+    }
+}
