@@ -13,6 +13,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpStream, lookup_host},
     time::timeout,
 };
@@ -164,11 +165,23 @@ enum Sender {
 }
 
 impl Connection {
-    /// All steps up to the first request. Of several addresses the first that can be connected to.
+    /// As [`Self::open_after`], with nothing before the handshake.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn open(server: &HostPort, tls: Arc<ClientConfig>) -> Result<Self, ClientError> {
+        Self::open_after(b"", server, tls).await
+    }
+
+    /// All steps up to the first request. `preface` is sent before the handshake. Of several addresses the first that can be connected to.
     ///
     /// # Errors
     /// The step that failed; of several addresses what the last one said.
-    pub async fn open(server: &HostPort, tls: Arc<ClientConfig>) -> Result<Self, ClientError> {
+    pub async fn open_after(
+        preface: &[u8],
+        server: &HostPort,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Self, ClientError> {
         let mut outcome = Err(ClientError::new(Step::Resolve, server, &"no address"));
         for address in resolve(server).await? {
             outcome = connect(address).await;
@@ -176,7 +189,11 @@ impl Connection {
                 break;
             }
         }
-        let stream = handshake(server, outcome?, tls).await?;
+        let mut stream = outcome?;
+        stream.write_all(preface).await.map_err(|error| {
+            ClientError::new(Step::Handshake, server, &error).of(Some(error.kind()))
+        })?;
+        let stream = handshake(server, stream, tls).await?;
         Self::speak(server, stream).await
     }
 

@@ -28,6 +28,7 @@ use crate::config::HostPort;
 pub struct Client {
     server: HostPort,
     tls: Arc<ClientConfig>,
+    preface: &'static [u8],
     runtime: Runtime,
     connection: Option<Connection>,
 }
@@ -63,7 +64,13 @@ impl Client {
     /// The system does not give what a runtime needs.
     pub fn new(server: HostPort, tls: ClientConfig) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { server, tls: Arc::new(tls), runtime, connection: None })
+        Ok(Self { server, tls: Arc::new(tls), preface: b"", runtime, connection: None })
+    }
+
+    /// Sends this at the beginning of each connection, before the TLS handshake.
+    #[must_use]
+    pub fn with_preface(self, preface: &'static [u8]) -> Self {
+        Self { preface, ..self }
     }
 
     /// Connects, if there is no connection.
@@ -72,7 +79,8 @@ impl Client {
     /// The first step that failed, and how.
     pub fn connect(&mut self) -> Result<(), ClientError> {
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
-            let opening = Connection::open(&self.server, Arc::clone(&self.tls));
+            let tls = Arc::clone(&self.tls);
+            let opening = Connection::open_after(self.preface, &self.server, tls);
             self.connection = Some(self.runtime.block_on(opening)?);
         }
         Ok(())
@@ -117,13 +125,13 @@ impl Client {
     }
 
     fn try_send(&mut self, request: &Request, limit: Duration) -> Result<Answer, ClientError> {
-        let Self { server, tls, runtime, connection } = self;
+        let Self { server, tls, preface, runtime, connection } = self;
         // Put back only if it bears another request.
         let open = connection.take().filter(|open| !open.is_closed());
         let exchange = async {
             let mut open = match open {
                 Some(open) => open,
-                None => Connection::open(server, Arc::clone(tls)).await?,
+                None => Connection::open_after(preface, server, Arc::clone(tls)).await?,
             };
             let answer = open.exchange(request).await?;
             Ok((open, answer))

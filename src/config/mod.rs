@@ -75,6 +75,8 @@ pub struct Config {
 pub struct Server {
     /// Addresses to listen on. At least one.
     pub addresses: Vec<SocketAddr>,
+    /// Proxies, whose connections begin with a PROXY protocol header.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Certificate, key and what a client must show.
     pub tls: Tls,
 }

@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming};
 use rustls::server::ClientHello;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -13,7 +13,7 @@ use crate::{
     admission::{Admission, Place},
     http::Intake,
     metrics::{Metrics, Refusal},
-    serve::{self, Client, ConnectionEnd},
+    serve::{self, Arrival, Client, ConnectionEnd},
     tls::Acceptor,
 };
 
@@ -34,15 +34,15 @@ impl Door {
     /// Serves a connection until its end. `None` if it is closed at once.
     pub(super) fn serve(
         self,
-        stream: TcpStream,
-        peer: SocketAddr,
+        arrival: Arrival,
         admission: Admission,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let client = arrival.client();
         let (place, is_refused) = match admission {
             Admission::Open(place) => (place, false),
             Admission::Full(place) => (place, true),
             Admission::Refused => {
-                debug!(%peer, "too many connections: closed");
+                debug!(%client, "too many connections: closed");
                 self.metrics.refused(Refusal::TooManyConnections);
                 return None;
             }
@@ -50,25 +50,30 @@ impl Door {
         Some(async move {
             let _open = self.metrics.connection();
             let end = if is_refused {
-                let refusing = self.connection(stream, peer, place, is_refused);
+                let refusing = self.connection(arrival, place, is_refused);
                 timeout(REFUSED_CONNECTION, refusing).await.unwrap_or(ConnectionEnd::Idle)
             } else {
-                self.connection(stream, peer, place, is_refused).await
+                self.connection(arrival, place, is_refused).await
             };
-            debug!(%peer, ?end, "connection ended");
-            if let Some(reason) = reason(end) {
-                self.metrics.refused(reason);
-            }
+            self.ended(client, end);
         })
     }
 
-    async fn connection(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        place: Place,
-        is_refused: bool,
-    ) -> ConnectionEnd {
+    /// Waits for the header of a connection from a proxy. `None` if it has ended.
+    pub(super) async fn behind_proxy(&self, arrival: Arrival) -> Option<Arrival> {
+        let proxy = arrival.client();
+        let ended = |end| self.ended(proxy, end);
+        arrival.behind_proxy(self.stop.clone()).await.map_err(ended).ok()
+    }
+
+    fn ended(&self, peer: SocketAddr, end: ConnectionEnd) {
+        debug!(%peer, ?end, "connection ended");
+        if let Some(reason) = reason(end) {
+            self.metrics.refused(reason);
+        }
+    }
+
+    async fn connection(&self, arrival: Arrival, place: Place, is_refused: bool) -> ConnectionEnd {
         let tls = |hello: &ClientHello<'_>| self.acceptor.choose(hello);
         let service = |request: Request<Incoming>, client: Client| {
             let intake = self.intake.take();
@@ -84,7 +89,7 @@ impl Door {
                 }
             }
         };
-        serve::connection(stream, peer, place, tls, service, self.stop.clone()).await
+        serve::connection(arrival, place, tls, service, self.stop.clone()).await
     }
 }
 
@@ -94,6 +99,7 @@ fn reason(end: ConnectionEnd) -> Option<Refusal> {
         ConnectionEnd::HandshakeFailed | ConnectionEnd::HandshakeTimeout => {
             Some(Refusal::TlsHandshake)
         }
+        ConnectionEnd::ProxyHeader => Some(Refusal::ProxyHeader),
         ConnectionEnd::Evicted => Some(Refusal::Evicted),
         ConnectionEnd::Flooded => Some(Refusal::Flooded),
         ConnectionEnd::AnswerTimeout => Some(Refusal::AnswerTimeout),

@@ -53,6 +53,7 @@ use crate::{
     logging::{LogHandle, list},
     metrics::Metrics,
     quarantine::Bodies,
+    serve::Arrival,
     spool::Spool,
     tls::Acceptor,
 };
@@ -304,11 +305,32 @@ impl Daemon {
         };
         let (permits, free) = (Arc::clone(&self.permits), Arc::clone(&self.permits));
         let (open, tasks) = (Arc::clone(&self.open), self.connections.clone());
+        let admit = {
+            let intake = Arc::clone(&intake);
+            move |address| {
+                let is_full = free.available_permits() < OVERFLOW_CONNECTIONS;
+                let per_address = intake.take().max_connections_per_address();
+                open.admit(address, Room { per_address, is_full }, std::time::Instant::now())
+            }
+        };
         listen::accept_loop(listener, permits, self.stop.clone(), move |stream, peer, permit| {
-            let is_full = free.available_permits() < OVERFLOW_CONNECTIONS;
-            let room = Room { per_address: intake.take().max_connections_per_address(), is_full };
-            let admission = open.admit(peer.ip(), room, std::time::Instant::now());
-            let Some(serving) = door.clone().serve(stream, peer, admission) else { return };
+            let arrival = Arrival::new(stream, peer);
+            let address = arrival.client().ip();
+            if intake.take().is_proxy(address) {
+                let (door, admit) = (door.clone(), admit.clone());
+                tasks.spawn(async move {
+                    // The client is known only now: a proxy itself has no limit.
+                    if let Some(arrival) = door.behind_proxy(arrival).await {
+                        let admission = admit(arrival.client().ip());
+                        if let Some(serving) = door.serve(arrival, admission) {
+                            serving.await;
+                        }
+                    }
+                    drop(permit);
+                });
+                return;
+            }
+            let Some(serving) = door.clone().serve(arrival, admit(address)) else { return };
             tasks.spawn(async move {
                 serving.await;
                 drop(permit);

@@ -19,7 +19,7 @@ mod secrets;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +28,7 @@ use std::{
 };
 
 use hyper::{Request, Response, body::Incoming};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
@@ -63,6 +64,7 @@ pub struct Intake {
     /// Of the gate's endpoints in the metrics.
     places: Vec<usize>,
     limits: Limits,
+    proxies: Vec<IpNet>,
     in_flight: InFlight,
     spool: Arc<Spool>,
     bodies: Arc<Bodies>,
@@ -85,6 +87,7 @@ impl Intake {
             gate: Gate::open(&config.endpoints, &metrics)?,
             places: places(config, &metrics),
             limits: config.limits,
+            proxies: config.server.proxy_protocol_from.clone(),
             in_flight: InFlight::new(config.limits.max_in_flight_bytes),
             spool,
             bodies,
@@ -103,6 +106,7 @@ impl Intake {
             gate: Gate::open(&config.endpoints, &self.metrics)?,
             places: places(config, &self.metrics),
             limits: config.limits,
+            proxies: config.server.proxy_protocol_from.clone(),
             in_flight: self.in_flight.limited_to(config.limits.max_in_flight_bytes),
             spool: Arc::clone(&self.spool),
             bodies: Arc::clone(&self.bodies),
@@ -141,6 +145,12 @@ impl Intake {
     /// `limits.max_connections_per_address`
     pub fn max_connections_per_address(&self) -> usize {
         self.limits.max_connections_per_address
+    }
+
+    /// Whether connections from this address begin with a PROXY protocol header:
+    /// `server.proxy_protocol_from`.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(&address))
     }
 
     /// The answer for a connection beyond `limits.max_connections`.

@@ -60,6 +60,8 @@ pub enum Refusal {
     Flooded,
     /// The client did not take an answer.
     AnswerTimeout,
+    /// A connection from a proxy that did not begin with a PROXY protocol header.
+    ProxyHeader,
 }
 
 impl Refusal {
@@ -74,7 +76,7 @@ impl Refusal {
     /// How many of the labels, from the first, are of requests: only these know an endpoint.
     pub(super) const OF_REQUESTS: usize = Self::Disconnected as usize + 1;
 
-    pub(super) const LABELS: [&str; 16] = [
+    pub(super) const LABELS: [&str; 17] = [
         "malformed",
         "unauthorized",
         "forbidden",
@@ -91,6 +93,7 @@ impl Refusal {
         "evicted",
         "flooded",
         "answer_timeout",
+        "proxy_header",
     ];
 }
 
@@ -107,6 +110,6 @@ mod tests {
         assert_eq!(Outcome::Empty as usize, Outcome::LABELS.len() - 1);
         assert_eq!(Refusal::LABELS[Refusal::BodyTimeout as usize], "body_timeout");
         assert_eq!(Refusal::LABELS[Refusal::TlsHandshake as usize], "tls_handshake");
-        assert_eq!(Refusal::AnswerTimeout as usize, Refusal::LABELS.len() - 1);
+        assert_eq!(Refusal::ProxyHeader as usize, Refusal::LABELS.len() - 1);
     }
 }

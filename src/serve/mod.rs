@@ -4,9 +4,9 @@
 //! reads it. Requests come out through a callback; what they mean is not known here.
 
 mod activity;
+mod arrival;
 mod first_bytes;
 mod limits;
-#[cfg(test)]
 mod proxy_protocol;
 
 use std::{
@@ -25,13 +25,13 @@ use rustls::{ServerConfig, server::ClientHello};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-pub use self::activity::Client;
+pub use self::{activity::Client, arrival::Arrival};
 use self::{
     activity::{Activity, Counted, Doing, Fate},
     first_bytes::FirstBytes,
@@ -132,6 +132,8 @@ pub enum ConnectionEnd {
     HandshakeFailed,
     /// The TLS handshake took too long.
     HandshakeTimeout,
+    /// A proxy did not begin it with a PROXY protocol header.
+    ProxyHeader,
     /// The peer closed it in good order.
     Closed,
     /// There was no request under way for too long, or no whole head of one.
@@ -158,15 +160,16 @@ pub enum ConnectionEnd {
 /// When `stop` is cancelled, requests under way are finished, however long they take: whoever
 /// cancels bounds the wait. A connection without a verified sender is not waited for.
 pub async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    arrival: Arrival,
     place: Place,
     tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
-    let activity = Activity::new(canonical(peer), Some(place));
-    encrypted(stream, activity, tls, service, stop, DEADLINES).await
+    let Arrival { stream, client, since } = arrival;
+    let activity = Activity::new(client, Some(place));
+    let handshake_end = since + DEADLINES.handshake;
+    encrypted((stream, handshake_end), activity, tls, service, stop, DEADLINES).await
 }
 
 /// Serves an HTTP/1.1 connection without TLS until its end: for the admin listener.
@@ -176,12 +179,12 @@ pub(crate) async fn plain_connection(
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
-    let activity = Activity::new(canonical(peer), None);
+    let activity = Activity::new(arrival::canonical(peer), None);
     http(stream, activity, Protocol::Http1, service, stop, ADMIN_DEADLINES).await
 }
 
 async fn encrypted(
-    stream: TcpStream,
+    (stream, handshake_end): (TcpStream, Instant),
     activity: Arc<Activity>,
     tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
     service: impl Service,
@@ -189,7 +192,7 @@ async fn encrypted(
     deadlines: Deadlines,
 ) -> ConnectionEnd {
     let peer = activity.peer();
-    let handshake = timeout(deadlines.handshake, handshake(stream, tls));
+    let handshake = timeout_at(handshake_end, handshake(stream, tls));
     let mut stream = tokio::select! {
         () = stop.cancelled() => return ConnectionEnd::Stopped,
         () = activity.evicted() => return ConnectionEnd::Evicted,
@@ -248,12 +251,6 @@ fn log_handshake(peer: SocketAddr, error: &dyn Display) {
     if let Some(withheld) = THROTTLE.admit(0, peer.ip(), std::time::Instant::now()) {
         info!(%peer, %error, withheld, "tls handshake failed");
     }
-}
-
-/// On a dual-stack socket IPv4 peers appear as `::ffff:192.0.2.1`, which no list of networks
-/// matches.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 async fn http(

@@ -238,7 +238,7 @@ fn mapped_addresses_become_ipv4() {
         ("[2001:db8::1]:9", "[2001:db8::1]:9"),
     ];
     for (peer, expected) in table {
-        assert_eq!(canonical(peer.parse().unwrap()), expected.parse().unwrap());
+        assert_eq!(arrival::canonical(peer.parse().unwrap()), expected.parse().unwrap());
     }
 }
 
@@ -289,7 +289,15 @@ impl Server {
                 tokio::spawn(async move {
                     let tls = |_: &ClientHello<'_>| config;
                     let activity = Activity::new(peer, None);
-                    let end = encrypted(stream, activity, tls, service, stop, deadlines).await;
+                    let end = encrypted(
+                        (stream, Instant::now() + deadlines.handshake),
+                        activity,
+                        tls,
+                        service,
+                        stop,
+                        deadlines,
+                    )
+                    .await;
                     ended.send(end).await.unwrap();
                 });
             }

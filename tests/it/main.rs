@@ -79,6 +79,8 @@ mod odd_inputs;
 mod pass_through;
 /// No answer goes out, and nothing leaves the spool, before what must last is synced.
 mod power;
+/// A proxy tells the client's address by the PROXY protocol, and nobody else can.
+mod proxy_protocol;
 /// Files arrive as Logpush would send them: once, in order, whatever happens meanwhile.
 mod push;
 /// What cannot be accepted is kept beside the reason, and holds up nothing.

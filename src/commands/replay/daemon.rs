@@ -49,7 +49,8 @@ impl<'a> Daemon<'a> {
         let tls = &config.server.tls;
         let unusable = |error: tls::TlsError| Failure::Unreachable(error.to_string());
         let server = HostPort { host: address.ip().to_string(), port: address.port() };
-        let mut client = Client::new(server, tls::pinned(&tls.cert_file).map_err(unusable)?)?;
+        let client = Client::new(server, tls::pinned(&tls.cert_file).map_err(unusable)?)?;
+        let mut client = client.with_preface(preface(config, address.ip()));
         client.connect().map_err(|error| {
             let mut hint = format!(
                 "the daemon of this configuration must run there, with the certificate in {}",
@@ -117,6 +118,13 @@ fn local(config: &Config) -> Result<SocketAddr, String> {
         ip => ip,
     };
     Ok(SocketAddr::new(ip, address.port()))
+}
+
+/// What the daemon expects at the beginning of a connection from this address, which is also the
+/// daemon's: the header of a proxy that speaks for itself, if a proxy is on the same machine.
+fn preface(config: &Config, address: IpAddr) -> &'static [u8] {
+    let is_proxy = config.server.proxy_protocol_from.iter().any(|net| net.contains(&address));
+    if is_proxy { b"PROXY UNKNOWN\r\n" } else { b"" }
 }
 
 fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, Failure> {

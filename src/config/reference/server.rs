@@ -10,16 +10,31 @@ pub(super) const LISTENER: &[Table] = &[
     Table {
         name: "server",
         text: "The public HTTPS listener.",
-        keys: &[Key {
-            name: "address",
-            takes: StringOrList("IP address and port"),
-            without: Default("\"0.0.0.0:8443\""),
-            text: "Where to listen. Cloudflare pushes to any port; below 1024 the daemon needs a \
-                   privilege (CAP_NET_BIND_SERVICE) or a socket from systemd. `\"[::]:8443\"` \
-                   takes IPv6, and IPv4 too where that is the system's default; beside an IPv4 \
-                   address with the same port in the list it takes IPv6 only. Behind a proxy or a \
-                   redirect on the same machine use 127.0.0.1.",
-        }],
+        keys: &[
+            Key {
+                name: "address",
+                takes: StringOrList("IP address and port"),
+                without: Default("\"0.0.0.0:8443\""),
+                text: "Where to listen. Cloudflare pushes to any port; below 1024 the daemon needs a \
+                       privilege (CAP_NET_BIND_SERVICE) or a socket from systemd. `\"[::]:8443\"` \
+                       takes IPv6, and IPv4 too where that is the system's default; beside an IPv4 \
+                       address with the same port in the list it takes IPv6 only. Behind a proxy or a \
+                       redirect on the same machine use 127.0.0.1.",
+            },
+            Key {
+                name: "proxy_protocol_from",
+                takes: List("address or network"),
+                without: Means {
+                    text: "no connection begins with a PROXY protocol header",
+                    example: "[\"127.0.0.1\", \"192.0.2.0/28\"]",
+                },
+                text: "Proxies that pass TLS through and tell the client's address by the PROXY \
+                       protocol, version 1 or 2. Every connection from these addresses must begin \
+                       with such a header, and the address in it counts for `allow_from`, limits \
+                       and the log. Headers from any other address are refused. Name only proxies \
+                       of yours: they can claim any address. See docs/guide/proxy.md.",
+            },
+        ],
     },
     Table {
         name: "server.tls",

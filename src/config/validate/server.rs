@@ -7,7 +7,7 @@ use std::{
 
 use toml::Spanned;
 
-use super::{acme, check_file, choice};
+use super::{acme, check_file, choice, network::networks};
 use crate::config::{
     Acme, Admin, Server, Spool, Tls, TlsVersion, check_domain, context::Context,
     diagnostic::Diagnostic, reader::Table,
@@ -15,11 +15,14 @@ use crate::config::{
 
 pub(super) fn server(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> Option<Server> {
     let addresses = table.string_or_strings("address", cx);
+    let nobody = "leave it out if no proxy sends PROXY protocol headers";
+    let proxy_protocol_from = networks(&mut table, "proxy_protocol_from", nobody, cx);
     let tls = tls(table.table("tls", cx), spool, cx);
     table.finish(cx);
 
     let Some(addresses) = addresses else {
-        return Some(Server { addresses: vec![(Ipv4Addr::UNSPECIFIED, 8443).into()], tls: tls? });
+        let addresses = vec![(Ipv4Addr::UNSPECIFIED, 8443).into()];
+        return Some(Server { addresses, proxy_protocol_from, tls: tls? });
     };
     if addresses.get_ref().is_empty() {
         cx.push(
@@ -38,7 +41,7 @@ pub(super) fn server(mut table: Table<'_>, spool: &Spool, cx: &mut Context) -> O
             parsed.push(address);
         }
     }
-    Some(Server { addresses: parsed, tls: tls? })
+    Some(Server { addresses: parsed, proxy_protocol_from, tls: tls? })
 }
 
 pub(super) fn admin(mut table: Table<'_>, cx: &mut Context) -> Admin {

@@ -1,0 +1,83 @@
+//! A connection before its TLS handshake: whom it is from.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    ConnectionEnd, DEADLINES,
+    proxy_protocol::{self, HeaderError},
+};
+use crate::throttle::{ClientLimits, ClientThrottle};
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) client: SocketAddr,
+    pub(super) since: Instant,
+}
+
+impl Arrival {
+    /// A connection from `peer`, which begins now.
+    pub fn new(stream: TcpStream, peer: SocketAddr) -> Self {
+        Self { stream, client: canonical(peer), since: Instant::now() }
+    }
+
+    /// Whom it is from: IPv4 also on a socket for both families.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// Reads the PROXY protocol header with which the peer, a proxy, has to begin. Afterwards the
+    /// client is the one that the header names, if any. The time that this takes is part of what the
+    /// handshake may take.
+    ///
+    /// # Errors
+    /// There is no such header: how the connection ends. It is logged.
+    pub async fn behind_proxy(mut self, stop: CancellationToken) -> Result<Self, ConnectionEnd> {
+        let end = self.since + DEADLINES.handshake;
+        let header = timeout_at(end, proxy_protocol::read(&mut self.stream));
+        let header = tokio::select! {
+            () = stop.cancelled() => return Err(ConnectionEnd::Stopped),
+            header = header => header,
+        };
+        let why = match header {
+            Ok(Ok(client)) => {
+                self.client = client.unwrap_or(self.client);
+                return Ok(self);
+            }
+            Ok(Err(HeaderError::Closed)) => {
+                debug!(proxy = %self.client, "a proxy closed a connection that it had not used");
+                return Err(ConnectionEnd::Closed);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                format!("no PROXY protocol header within {} s", DEADLINES.handshake.as_secs())
+            }
+        };
+        log_refused(self.client, &why);
+        Err(ConnectionEnd::ProxyHeader)
+    }
+}
+
+fn log_refused(proxy: SocketAddr, error: &str) {
+    const LIMITS: ClientLimits =
+        ClientLimits { network: 3, total: 10, per: Duration::from_secs(10) };
+    static THROTTLE: ClientThrottle<1> = ClientThrottle::new(LIMITS);
+
+    if let Some(withheld) = THROTTLE.admit(0, proxy.ip(), std::time::Instant::now()) {
+        warn!(%proxy, %error, withheld, "closed a connection from a proxy");
+    }
+}
+
+/// On a dual-stack socket IPv4 peers appear as `::ffff:192.0.2.1`, which no list of networks
+/// matches.
+pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
