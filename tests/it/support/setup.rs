@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -34,6 +35,8 @@ impl Setup {
         let setup =
             Self { dir, tables: BTreeMap::new(), output: Output::Read, service: Box::default() };
         setup.write("secrets.txt", SECRET);
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(setup.path("secrets.txt"), private).unwrap();
         setup
             .table("server", r#"address = "127.0.0.1:0""#)
             .table("server.tls", "self_signed = true")
