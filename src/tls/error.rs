@@ -4,6 +4,8 @@ use std::{error::Error, fmt, io, path::PathBuf};
 
 use memchr::memmem;
 
+use super::pem::PemFault;
+
 /// Why certificate, key or client authorities cannot be used.
 ///
 /// Its text names the file and what to do, in one line.
@@ -25,8 +27,8 @@ pub enum TlsError {
         role: Role,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: io::Error,
+        /// What is wrong with it, and in which line.
+        fault: PemFault,
     },
     /// No certificate is in the file.
     NoCertificate {
@@ -156,18 +158,15 @@ impl Found {
         let holds = |needle: &str| memmem::find(file, needle.as_bytes()).is_some();
         // An ASN.1 SEQUENCE, which no text begins with: "0" followed by a length.
         let sequence = matches!(file, [0x30, length, ..] if !(0x20..0x80).contains(length));
-        if holds("BEGIN ENCRYPTED PRIVATE KEY") || holds("Proc-Type: 4,ENCRYPTED") {
-            Self::EncryptedKey
-        } else if sequence && !holds("-----BEGIN") {
-            Self::Der
-        } else {
-            Self::Nothing
-        }
+        if sequence && !holds("-----BEGIN") { Self::Der } else { Self::Nothing }
     }
 
-    fn instead_of_certificate(self) -> &'static str {
+    fn instead_of_certificate(self, role: Role) -> &'static str {
         match self {
             Self::Nothing | Self::Certificate => "",
+            Self::Key | Self::EncryptedKey if role != Role::Certificate => {
+                ", but it holds a private key: name the file with the certificates of the authority"
+            }
             Self::Key | Self::EncryptedKey => {
                 ", but it holds a private key: are cert_file and key_file swapped?"
             }
@@ -232,15 +231,15 @@ impl fmt::Display for TlsError {
                     _ => write!(f, "check {}", role.config_key()),
                 }
             }
-            Self::BadPem { path, source, .. } => {
-                write!(f, "{} is damaged PEM: {source}: copy it again", path.display())
+            Self::BadPem { path, fault, .. } => {
+                write!(f, "{}:{}: {fault}", path.display(), fault.line)
             }
             Self::NoCertificate { role, path, found } => write!(
                 f,
                 "no certificate in {}: {} expects PEM with BEGIN CERTIFICATE{}",
                 path.display(),
                 role.config_key(),
-                found.instead_of_certificate()
+                found.instead_of_certificate(*role)
             ),
             Self::NoKey { path, found } => write!(
                 f,
@@ -315,15 +314,15 @@ impl fmt::Display for TlsError {
 impl Error for TlsError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Read { source, .. }
-            | Self::BadPem { source, .. }
-            | Self::Keep { source, .. }
-            | Self::Write { source, .. } => Some(source),
+            Self::Read { source, .. } | Self::Keep { source, .. } | Self::Write { source, .. } => {
+                Some(source)
+            }
             Self::UnusableKey { source, .. }
             | Self::UnusableCertificate { source, .. }
             | Self::Setup(source) => Some(source),
             Self::Generate(source) | Self::Challenge(source) => Some(source),
-            Self::NoCertificate { .. }
+            Self::BadPem { .. }
+            | Self::NoCertificate { .. }
             | Self::NoKey { .. }
             | Self::EncryptedKey { .. }
             | Self::UnreadableCertificate { .. }

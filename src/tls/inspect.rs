@@ -108,6 +108,18 @@ impl Certificate {
     }
 }
 
+/// The first element of what may be several, one after the other.
+pub(super) fn first_element(der: &[u8]) -> Option<&[u8]> {
+    // A SEQUENCE with a length of one byte, or of as many as the first says.
+    let length = match der {
+        [0x30, length @ ..=0x7f, ..] => 2 + usize::from(*length),
+        [0x30, 0x81, length, ..] => 3 + usize::from(*length),
+        [0x30, 0x82, high, low, ..] => 4 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => return None,
+    };
+    der.get(..length)
+}
+
 /// The parts of a certificate, each read by itself.
 struct Raw {
     serial: Vec<u8>,

@@ -14,6 +14,7 @@ mod explain;
 pub mod inspect;
 mod observe;
 mod own;
+mod pem;
 mod pinned;
 mod self_signed;
 mod trust;
@@ -47,7 +48,11 @@ pub use self::{
     trust::Trust,
     watch::{Change, Watch},
 };
-use self::{error::Found, inspect::Certificate};
+use self::{
+    error::Found,
+    inspect::Certificate,
+    pem::{Block, PemFault},
+};
 
 /// What [`load`] made of the files.
 #[derive(Clone, Debug)]
@@ -285,18 +290,28 @@ fn read_certificates(path: &Path, role: Role) -> Result<Vec<CertificateDer<'stat
 }
 
 fn certificates_in(
-    mut pem: &[u8],
+    pem: &[u8],
     path: &Path,
     role: Role,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let mut found = Found::look(pem);
     let mut certificates = Vec::new();
-    for item in rustls_pemfile::read_all(&mut pem) {
-        match item.map_err(|source| TlsError::BadPem { role, path: path.into(), source })? {
-            Item::X509Certificate(certificate) => certificates.push(certificate),
-            Item::Pkcs1Key(_) | Item::Pkcs8Key(_) | Item::Sec1Key(_) => found = Found::Key,
-            Item::Csr(_) => found = Found::Request,
-            _ => {}
+    for (block, item) in items(pem, path, role)? {
+        match item {
+            Some(Item::X509Certificate(certificate)) => {
+                // One that is cut off may be whole base64. OpenSSL's TRUSTED CERTIFICATE goes on with what
+                // it may be used for.
+                let is_trusted = block.label == "TRUSTED CERTIFICATE";
+                let whole = inspect::first_element(&certificate)
+                    .filter(|der| is_trusted || der.len() == certificate.len())
+                    .ok_or_else(|| bad_pem(path, role)(PemFault::content(&block)))?;
+                let certificate = CertificateDer::from(whole.to_vec());
+                certificates.push(certificate);
+            }
+            Some(Item::Csr(_)) => found = Found::Request,
+            None if block.is_encrypted_key() => found = Found::EncryptedKey,
+            Some(_) => found = Found::Key,
+            None => {}
         }
     }
     if certificates.is_empty() {
@@ -305,28 +320,57 @@ fn certificates_in(
     Ok(certificates)
 }
 
+/// The blocks of a file, and what is in those that this program reads.
+fn items(pem: &[u8], path: &Path, role: Role) -> Result<Vec<(Block, Option<Item>)>, TlsError> {
+    let bad_pem = bad_pem(path, role);
+    let blocks = pem::blocks(pem).map_err(&bad_pem)?;
+    let read = |block: Block| {
+        let label = match block.label.as_str() {
+            "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => "CERTIFICATE",
+            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "CERTIFICATE REQUEST",
+            key @ ("PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY") if !block.is_encrypted => {
+                key
+            }
+            // Beside certificates and keys, and of no use.
+            "DH PARAMETERS" | "EC PARAMETERS" | "PUBLIC KEY" | "X509 CRL" => {
+                return Ok((block, None));
+            }
+            _ if block.is_encrypted_key() => return Ok((block, None)),
+            _ => return Err(bad_pem(PemFault::unknown(&block))),
+        };
+        match rustls_pemfile::read_one(&mut block.text(label).as_bytes()) {
+            Ok(Some(item)) => Ok((block, Some(item))),
+            Ok(None) | Err(_) => Err(bad_pem(PemFault::content(&block))),
+        }
+    };
+    blocks.into_iter().map(read).collect()
+}
+
+fn bad_pem(path: &Path, role: Role) -> impl Fn(PemFault) -> TlsError {
+    move |fault| TlsError::BadPem { role, path: path.to_owned(), fault }
+}
+
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     key_in(&read(path, Role::Key)?, path)
 }
 
-fn key_in(mut pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn key_in(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let mut found = Found::look(pem);
-    if matches!(found, Found::EncryptedKey) {
-        return Err(TlsError::EncryptedKey { path: path.into() });
-    }
-    for item in rustls_pemfile::read_all(&mut pem) {
-        match item.map_err(|source| TlsError::BadPem {
-            role: Role::Key,
-            path: path.into(),
-            source,
-        })? {
-            Item::Pkcs1Key(key) => return Ok(key.into()),
-            Item::Pkcs8Key(key) => return Ok(key.into()),
-            Item::Sec1Key(key) => return Ok(key.into()),
-            Item::X509Certificate(_) => found = Found::Certificate,
-            Item::Csr(_) => found = Found::Request,
+    for (block, item) in items(pem, path, Role::Key)? {
+        match item {
+            Some(Item::Pkcs1Key(key)) => return Ok(key.into()),
+            Some(Item::Pkcs8Key(key)) => return Ok(key.into()),
+            Some(Item::Sec1Key(key)) => return Ok(key.into()),
+            None if block.is_encrypted_key() => found = Found::EncryptedKey,
+            // What explains it best.
+            _ if found == Found::EncryptedKey => {}
+            Some(Item::X509Certificate(_)) => found = Found::Certificate,
+            Some(Item::Csr(_)) => found = Found::Request,
             _ => {}
         }
+    }
+    if found == Found::EncryptedKey {
+        return Err(TlsError::EncryptedKey { path: path.into() });
     }
     Err(TlsError::NoKey { path: path.into(), found })
 }

@@ -26,6 +26,53 @@ fn every_form_of_key_is_accepted() {
 }
 
 #[test]
+fn pem_is_read_as_people_make_it() {
+    let dir = TempDir::new().unwrap();
+    let (authority, key) = (authority(), KeyPair::generate().unwrap());
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = params.signed_by(&key, &authority).unwrap().pem();
+    let (ca, key) = (authority.pem(), key.serialize_pem());
+    let leaf_file = files(&dir, &leaf, &key).cert_file;
+    let trusted = Command::new("openssl")
+        .args(["x509", "-trustout", "-addtrust", "serverAuth", "-in"])
+        .arg(&leaf_file)
+        .output();
+    let trusted = String::from_utf8(trusted.unwrap().stdout).unwrap();
+    assert!(trusted.contains("BEGIN TRUSTED CERTIFICATE"), "{trusted}");
+    let indented = |pem: &str| pem.replace('\n', "\n    ");
+    for (form, cert) in [
+        ("no newline between", format!("{}{ca}", leaf.trim_end())),
+        ("text", format!("subject=CN = x\nissuer=CN = y\n{leaf}\ntext: z\n{ca}")),
+        ("CRLF", format!("{leaf}{ca}").replace('\n', "\r\n")),
+        ("indented", indented(&format!("    {leaf}{ca}"))),
+        ("byte order mark", format!("\u{feff}{leaf}{ca}")),
+        ("trusted", format!("{trusted}{ca}")),
+        ("key before", format!("{key}{leaf}{ca}")),
+        ("key after", format!("{leaf}{ca}{key}")),
+        ("X509", format!("{}{ca}", leaf.replace("CERTIFICATE", "X509 CERTIFICATE"))),
+    ] {
+        let tls = files(&dir, &cert, &key);
+        let loaded = load(&tls).unwrap_or_else(|error| panic!("{form}: {error}"));
+        assert_eq!(loaded.certificate.unwrap().chain().len(), 2, "{form}");
+        let key = [&indented(&key), "\u{feff}", &key.replace('\n', "\r\n"), &cert].concat();
+        load(&files(&dir, &cert, &key)).unwrap_or_else(|error| panic!("{form}, key: {error}"));
+    }
+    // Never skipped, and named by file and line.
+    let (good, lines) = (leaf.clone(), leaf.lines().count());
+    for (damaged, line) in [
+        (format!("{good}{}", ca.replace("-----BEGIN", "----BEGIN")), lines + 1),
+        (format!("{good}{}", ca.replace("-----END", "-----EMD")), lines + 1),
+        (format!("{good}-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n"), lines + 1),
+        (format!("{good}-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n"), lines + 1),
+    ] {
+        let error = load(&files(&dir, &damaged, &key)).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains(&format!("cert.pem:{line}: ")), "{said}");
+        assert_eq!(error.role(), Some(Role::Certificate));
+    }
+}
+
+#[test]
 fn the_whole_chain_is_offered_and_its_leaf_s_expiry_known() {
     let dir = TempDir::new().unwrap();
     let authority = authority();
@@ -102,7 +149,7 @@ fn errors_name_the_file_and_the_remedy() {
         (&csr, &pem, &["cert.pem", "signing request"]),
         (&cert, &sealed, &["key.pem", "encrypted", "openssl pkey"]),
         (&cert, &other, &["the private key in ", "key.pem", "does not belong", "cert.pem"]),
-        (&broken, &pem, &["cert.pem", "PEM"]),
+        (&broken, &pem, &["cert.pem:2: a character in the block CERTIFICATE"]),
         ("\u{30}\u{2}binary", &pem, &["cert.pem", "DER", "openssl x509"]),
     ];
     for (cert, key, expected) in cases {
