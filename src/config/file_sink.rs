@@ -29,6 +29,25 @@ pub struct FileOptions {
     pub compress: Compress,
     /// Which time the path is filled in with.
     pub time: RecordTime,
+    /// Which times of records are taken, with [`RecordTime::Event`].
+    pub event_window: EventWindow,
+}
+
+/// `event_window`: records outside of it go by the time of receipt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EventWindow {
+    /// How long before the receipt; [`Duration::MAX`] is `"all"`.
+    pub past: Duration,
+    /// How long after it: clocks differ.
+    pub future: Duration,
+}
+
+impl Default for EventWindow {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 60 * 60);
+        // Long enough for what comes back out of quarantine.
+        Self { past: 31 * day, future: day }
+    }
 }
 
 /// `time`

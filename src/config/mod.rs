@@ -36,7 +36,9 @@ pub use self::{
     diagnostic::{Diagnostic, Problems, Severity},
     document::Document,
     domain::check_domain,
-    file_sink::{Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate},
+    file_sink::{
+        Compress, EventWindow, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate,
+    },
     files::{Secret, read_secrets},
     hec::{HEC_PATHS, HecPath},
     host_port::HostPort,

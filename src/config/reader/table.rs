@@ -201,6 +201,15 @@ impl<'i> Table<'i> {
         self.take(key)?.size(cx)
     }
 
+    /// Takes a duration or `"all"`, which is [`Duration::MAX`].
+    pub(in crate::config) fn duration_or_all(
+        &mut self,
+        key: &'static str,
+        cx: &mut Context,
+    ) -> Option<Duration> {
+        self.take(key)?.duration_or_all(cx)
+    }
+
     /// Takes a duration: `"24h"`.
     pub(in crate::config) fn duration(
         &mut self,

@@ -172,6 +172,14 @@ impl<'i> Value<'i> {
         }
     }
 
+    /// A duration, or `"all"`, which is [`Duration::MAX`].
+    pub(super) fn duration_or_all(&self, cx: &mut Context) -> Option<Duration> {
+        if self.value.get_ref().as_str() == Some("all") {
+            return Some(Duration::MAX);
+        }
+        self.duration(cx)
+    }
+
     /// One of a closed list of words.
     pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)], cx: &mut Context) -> Option<T> {
         let text = self.string(cx)?;

@@ -101,6 +101,21 @@ pub(super) const TABLES: &[Table] = &[
                        into; one without a usable time goes by the receipt.",
             },
             Key {
+                name: "event_window.past",
+                takes: Duration,
+                without: Default("\"31d\""),
+                text: "With `time = \"event\"`: a record that is older than this at its receipt is filed by \
+                       the time of receipt. `\"all\"` files every old record by its own time, as for \
+                       an import of history.",
+            },
+            Key {
+                name: "event_window.future",
+                takes: Duration,
+                without: Default("\"1d\""),
+                text: "With `time = \"event\"`: a record whose time is further ahead of its receipt is \
+                       filed by the time of receipt.",
+            },
+            Key {
                 name: "mode",
                 takes: String("octal permissions"),
                 without: Default("\"0640\""),

@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::more_than_zero;
 use crate::{
     config::{
-        Compress, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate,
+        Compress, EventWindow, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate,
         context::Context, diagnostic::Diagnostic, reader::Table,
     },
     sink::template::{self, PathTemplate},
@@ -112,7 +112,9 @@ fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
     let compress = table.choice("compress", &choices, cx).unwrap_or_default();
     let choices = [("received", RecordTime::Received), ("event", RecordTime::Event)];
     let time = table.choice("time", &choices, cx).unwrap_or_default();
-    FileOptions { owner: Owner { user, group }, fsync, rotate, retain, compress, time }
+    let event_window = event_window(table, time, cx);
+    let owner = Owner { user, group };
+    FileOptions { owner, fsync, rotate, retain, compress, time, event_window }
 }
 
 fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
@@ -127,6 +129,31 @@ fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
     let max_age = more_than_zero(&mut table, "max_age", HOW_LONG, cx);
     table.finish(cx);
     Rotate { max_bytes, max_age }
+}
+
+fn event_window(table: &mut Table<'_>, time: RecordTime, cx: &mut Context) -> EventWindow {
+    let is_there = table.contains("event_window");
+    let mut table = table.table("event_window", cx);
+    if is_there && table.is_empty() {
+        cx.push(
+            table
+                .problem("`event_window` is empty")
+                .hint("write `past`, `future` or both, as { past = \"all\", future = \"1d\" }"),
+        );
+    }
+    let default = EventWindow::default();
+    let past = table.duration_or_all("past", cx).unwrap_or(default.past);
+    let future = table.duration("future", cx).unwrap_or(default.future);
+    let window = EventWindow { past, future };
+    if window != default && time != RecordTime::Event {
+        cx.push_incomplete(
+            table
+                .problem("`event_window` has no effect without `time = \"event\"`")
+                .hint("add `time = \"event\"`, or remove `event_window`"),
+        );
+    }
+    table.finish(cx);
+    window
 }
 
 fn retain(table: &mut Table<'_>, cx: &mut Context) -> Retain {

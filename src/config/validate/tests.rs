@@ -13,9 +13,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{
-    Auth, Choice, Comparison, Compress, Condition, Fields, FileOptions, FileSink, Fsync, Owner,
-    PathPattern, Protocol, RecordTime, Retain, Rotate, Scalar, SinkKind, StdoutForm, Test,
-    TlsVersion, load,
+    Auth, Choice, Comparison, Compress, Condition, EventWindow, Fields, FileOptions, FileSink,
+    Fsync, Owner, PathPattern, Protocol, RecordTime, Retain, Rotate, Scalar, SinkKind, StdoutForm,
+    Test, TlsVersion, load,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.

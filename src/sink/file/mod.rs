@@ -33,7 +33,7 @@ use self::{
 };
 use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
 use crate::{
-    config::{self, Compress, FileOptions, Fsync, RecordTime, Retain},
+    config::{self, Compress, EventWindow, FileOptions, Fsync, RecordTime, Retain},
     decode::Block,
     spool::Batch,
 };
@@ -64,6 +64,7 @@ pub struct FileSink {
     current: Vec<PathBuf>,
     /// Which time paths are filled in with.
     time: RecordTime,
+    window: EventWindow,
     /// Where the records of the batch under way go, if each goes by its own time.
     router: Option<Router>,
     /// Numbers uses, to know what was not used for long.
@@ -112,6 +113,7 @@ impl FileSink {
             targets: targets.collect(),
             current: Vec::new(),
             time: config.options.time,
+            window: config.options.event_window,
             router: None,
             clock: 0,
             stream: String::new(),
@@ -142,7 +144,7 @@ impl Sink for FileSink {
         }
         self.current.clear();
         if self.time == RecordTime::Event {
-            self.router = Some(Router::new(header));
+            self.router = Some(Router::new(header, self.window));
             return Ok(Begin::Ready);
         }
         let path = self.template.render(&header.endpoint, &header.dataset, header.received);

@@ -3,22 +3,15 @@
 //! A function of the batch alone, so that every attempt gives each file the same bytes: the record's
 //! own time, the time of receipt, and the order of the records. No clock, no file.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf};
+use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{record, sink::template::PathTemplate, spool::Header};
+use crate::{config::EventWindow, record, sink::template::PathTemplate, spool::Header};
 
 /// So many files take the records of one batch. What would begin one more goes by the time of
 /// receipt: records of a month, in files by the minute, must not open them all.
 const MAX_FILES: usize = 32;
-
-/// A record from before that (1970, say) goes by the time of receipt. Long enough for what comes back
-/// out of quarantine.
-const LATEST: SignedDuration = SignedDuration::from_hours(31 * 24);
-
-/// So does one from the future: clocks are not that far apart.
-const EARLIEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// How many seconds are remembered. One batch spans minutes, as a rule.
 const MAX_SECONDS: usize = 4096;
@@ -26,6 +19,7 @@ const MAX_SECONDS: usize = 4096;
 /// The way of one batch.
 pub(super) struct Router {
     header: Header,
+    window: EventWindow,
     paths: Vec<PathBuf>,
     /// The place in `paths` that a second leads to.
     seconds: HashMap<i64, usize>,
@@ -34,8 +28,9 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(header: &Header) -> Self {
-        Self { header: header.clone(), paths: Vec::new(), seconds: HashMap::new(), runs: None }
+    pub(super) fn new(header: &Header, window: EventWindow) -> Self {
+        let (paths, seconds) = (Vec::new(), HashMap::new());
+        Self { header: header.clone(), window, paths, seconds, runs: None }
     }
 
     /// The files of the batch so far, in the order in which it came to them.
@@ -78,10 +73,8 @@ impl Router {
 
     fn place(&mut self, line: &[u8], template: &PathTemplate) -> usize {
         let received = self.header.received;
-        let time = record::time_of(&self.header.dataset, line).filter(|time| {
-            let age = received.duration_since(*time);
-            age <= LATEST && age >= -EARLIEST
-        });
+        let time = record::time_of(&self.header.dataset, line);
+        let time = time.filter(|time| self.is_within(received.duration_since(*time)));
         let second = time.unwrap_or(received).as_second();
         if let Some(place) = self.seconds.get(&second) {
             return *place;
@@ -102,6 +95,15 @@ impl Router {
         }
         self.seconds.insert(second, place);
         place
+    }
+
+    /// Whether a record that is so much older than its receipt is filed by its own time.
+    fn is_within(&self, age: SignedDuration) -> bool {
+        let EventWindow { past, future } = self.window;
+        match Duration::try_from(age) {
+            Ok(age) => age <= past,
+            Err(_) => age.unsigned_abs() <= future,
+        }
     }
 
     fn path(&self, template: &PathTemplate, time: Timestamp) -> PathBuf {
@@ -136,9 +138,17 @@ mod tests {
 
     /// The names of the files, with what they get.
     fn routed(template: &str, lines: &[String]) -> Vec<(String, String)> {
+        routed_within(EventWindow::default(), template, lines)
+    }
+
+    fn routed_within(
+        window: EventWindow,
+        template: &str,
+        lines: &[String],
+    ) -> Vec<(String, String)> {
         let template = PathTemplate::parse(template).unwrap();
         let text = lines.concat();
-        let mut whole = Router::new(&header());
+        let mut whole = Router::new(&header(), window);
         whole.route(text.as_bytes(), &template);
         let parts = whole.take(text.as_bytes()).unwrap();
         let mut all: Vec<(String, String)> = Vec::new();
@@ -148,7 +158,7 @@ mod tests {
         }
         // In pieces it is the same.
         let mut pieces: Vec<String> = vec![String::new(); all.len()];
-        let mut router = Router::new(&header());
+        let mut router = Router::new(&header(), window);
         for line in lines {
             router.route(line.as_bytes(), &template);
             for (place, part) in router.take(line.as_bytes()).unwrap() {
@@ -190,6 +200,26 @@ mod tests {
         let near = [line("2026-10-22T00:00:00Z", 0), line("2026-11-22T00:00:00Z", 1)];
         let names = routed("/%F", &near).into_iter().map(|(name, _)| name);
         assert_eq!(names.collect::<Vec<_>>(), ["/2026-10-22", "/2026-11-22"]);
+    }
+
+    #[test]
+    fn the_window_says_which_times_are_taken() {
+        let times = ["1970-01-02", "2020-02-29", "2026-11-14", "2026-11-22", "2026-11-23"];
+        let lines: Vec<_> = times.iter().map(|day| line(&format!("{day}T00:00:00Z"), 0)).collect();
+        let days = |window: EventWindow| {
+            let names = routed_within(window, "/%F", &lines).into_iter().map(|(name, _)| name);
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            names
+        };
+        let day = Duration::from_secs(24 * 3600);
+        let all = EventWindow { past: Duration::MAX, future: day };
+        let want = ["/1970-01-02", "/2020-02-29", "/2026-11-14", "/2026-11-21", "/2026-11-22"];
+        assert_eq!(days(all), want);
+        let narrow = EventWindow { past: 7 * day, future: Duration::ZERO };
+        assert_eq!(days(narrow), ["/2026-11-21"]);
+        let late = EventWindow { past: 8 * day, future: 3 * day };
+        assert_eq!(days(late), ["/2026-11-14", "/2026-11-21", "/2026-11-22", "/2026-11-23"]);
     }
 
     #[test]

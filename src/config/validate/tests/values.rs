@@ -38,6 +38,7 @@ fn reads_what_is_not_the_default() {
             rotate = { max_bytes = "1MiB", max_age = "1d" }
             retain = { files = 3, age = "30d", bytes = "1GiB" }
             compress = "zstd"
+            event_window = { past = "all", future = "2h" }
             [sink.x.stdout]
             [limits]
             max_body_bytes = "1MiB"
@@ -90,6 +91,7 @@ fn reads_what_is_not_the_default() {
         },
         compress: Compress::Zstd,
         time: RecordTime::Event,
+        event_window: EventWindow { past: Duration::MAX, future: Duration::from_secs(7200) },
     };
     assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600, options }));
     assert_eq!(config.spool.dir, folder.path("spool"));
