@@ -40,19 +40,21 @@ const MISDIRECTED: &str = "the request's Host is neither localhost nor a loopbac
 /// Answers on `listener` until `stop` is cancelled and the requests then under way are answered.
 ///
 /// `allowed_hosts` are further hosts that a request may name: `admin.allowed_hosts`.
-/// `ready` says why not, in words for whoever reads the probe's answer; `metrics` writes the
-/// exposition. Both are called on each request and must not block.
-pub async fn serve<R, M>(
+/// `find_out` is given the path before it is answered, and may take a moment to bring what the others
+/// tell up to date. `ready` says why not, in words for whoever reads the probe's answer; `metrics`
+/// writes the exposition. All are called on each request and must not block.
+pub async fn serve<F, R, M>(
     listener: TcpListener,
     stop: CancellationToken,
     allowed_hosts: Vec<String>,
-    ready: R,
-    metrics: M,
+    find_out: impl Fn(&str) -> F + Send + Sync + 'static,
+    (ready, metrics): (R, M),
 ) where
+    F: Future<Output = ()> + Send,
     R: Fn() -> Result<(), String> + Send + Sync + 'static,
     M: Fn() -> String + Send + Sync + 'static,
 {
-    let probes = Arc::new((AllowedHosts::new(allowed_hosts), ready, metrics));
+    let probes = Arc::new((AllowedHosts::new(allowed_hosts), find_out, ready, metrics));
     let connections = TaskTracker::new();
     let places = Places::new(MAX_CONNECTIONS);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS + CLOSING_CONNECTIONS));
@@ -63,9 +65,12 @@ pub async fn serve<R, M>(
         connections.spawn(async move {
             let service = |request: Request<_>, _: Client| {
                 place.has_asked();
-                let (hosts, ready, metrics) = &*probes;
-                let response = answer(&request, hosts, ready, metrics);
-                async { response }
+                let probes = Arc::clone(&probes);
+                async move {
+                    let (hosts, find_out, ready, metrics) = &*probes;
+                    find_out(request.uri().path()).await;
+                    answer(&request, hosts, ready, metrics)
+                }
             };
             tokio::select! {
                 _ = serve::plain_connection(stream, peer, service, stop) => {}
@@ -199,7 +204,8 @@ mod tests {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, stop.clone(), Vec::new(), || Ok(()), String::new));
+        let probes = (|| Ok(()), String::new);
+        tokio::spawn(serve(listener, stop.clone(), Vec::new(), |_| async {}, probes));
         (address, stop)
     }
 
@@ -256,7 +262,8 @@ mod tests {
         let server = tokio::spawn({
             let (stop, ended) = (stop.clone(), Arc::clone(&ended));
             async move {
-                serve(listener, stop, Vec::new(), ready, || "metric 1\n".to_owned()).await;
+                let probes = (ready, || "metric 1\n".to_owned());
+                serve(listener, stop, Vec::new(), |_| async {}, probes).await;
                 ended.notify_one();
             }
         });

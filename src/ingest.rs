@@ -223,7 +223,7 @@ fn store(
     if summary.records + summary.rejected == 0 {
         return Ok(Receipt::Empty);
     }
-    spool.room(0).map_err(IngestError::NoRoom)?;
+    spool.make_room(staging.bytes()).map_err(IngestError::NoRoom)?;
     let header = Header {
         received: origin.received,
         endpoint: origin.endpoint,

@@ -15,10 +15,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use self::{
@@ -26,6 +23,7 @@ use self::{
     schedule::{Backoff, Spread},
 };
 use crate::{
+    blocking,
     config::Acme,
     logging::list,
     metrics::Metrics,
@@ -170,7 +168,7 @@ async fn in_cache(
     run: impl FnOnce(&Acme) -> Result<(), TlsError> + Send + 'static,
 ) -> Result<(), Failure> {
     let acme = acme.clone();
-    let outcome = spawn_blocking(move || run(&acme)).await;
+    let outcome = blocking::run(move || run(&acme)).await;
     outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
 }
 

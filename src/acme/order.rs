@@ -6,10 +6,7 @@ use instant_acme::{
     AccountBuilder, AuthorizationStatus, ChallengeType, Error, Identifier, NewAccount, NewOrder,
     Order, OrderStatus, RetryPolicy,
 };
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use super::{
     cache::{Account, Issued},
@@ -17,6 +14,7 @@ use super::{
     http::Http,
 };
 use crate::{
+    blocking,
     config::Acme,
     tls::{self, Acceptor},
 };
@@ -184,7 +182,7 @@ async fn on_disk<T: Send + 'static>(
     run: impl FnOnce(&Acme) -> io::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     let acme = Arc::new(acme.clone());
-    let outcome = spawn_blocking(move || run(&acme)).await;
+    let outcome = blocking::run(move || run(&acme)).await;
     outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
 }
 

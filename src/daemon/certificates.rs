@@ -4,13 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use crate::tls::{Acceptor, Change, Expiry, Reminder, Watch};
+use crate::{
+    blocking,
+    tls::{Acceptor, Change, Expiry, Reminder, Watch},
+};
 
 /// Soon enough for whoever tries it out, and no work to speak of.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ pub(super) async fn run(acceptor: Arc<Acceptor>) {
     loop {
         ticks.tick().await;
         let acceptor = Arc::clone(&acceptor);
-        let round = spawn_blocking(move || {
+        let round = blocking::run(move || {
             look(&acceptor, &mut watch, &mut reminder);
             (watch, reminder)
         });

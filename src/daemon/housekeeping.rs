@@ -7,12 +7,11 @@ use std::{
 
 use tokio::{
     sync::watch,
-    task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
 use tracing::{error, warn};
 
-use crate::{config::Quarantine, metrics::Metrics, quarantine};
+use crate::{blocking, config::Quarantine, metrics::Metrics, quarantine};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -26,7 +25,7 @@ pub(super) async fn run(mut config: watch::Receiver<Quarantine>, metrics: Arc<Me
             Ok(()) = config.changed() => {}
         }
         let config = config.borrow_and_update().clone();
-        let round = spawn_blocking(move || quarantine::enforce(&config, SystemTime::now()));
+        let round = blocking::run(move || quarantine::enforce(&config, SystemTime::now()));
         match round.await {
             Ok(Ok(outcome)) => metrics.quarantine(outcome.bytes, outcome.removed_bytes),
             Ok(Err(error)) => warn!(%error, "cannot look after the quarantine's bounds"),

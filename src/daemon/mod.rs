@@ -10,6 +10,7 @@ mod current;
 mod door;
 mod housekeeping;
 mod parts;
+mod probes;
 mod reload;
 mod signals;
 mod sinks;
@@ -23,12 +24,11 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
     sync::{Semaphore, mpsc, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -43,12 +43,13 @@ use self::{
     systemd::ServiceManager,
 };
 use crate::{
-    acme, admin,
+    acme,
     admission::{Connections, Room},
     config::{Auth, Config, Endpoint, Quarantine, SinkConfig},
     delivery::Delivery,
+    durable,
     fatal::Fatal,
-    http::Intake,
+    http::{Intake, MAX_UPLOADS},
     listen,
     logging::{LogHandle, list},
     metrics::Metrics,
@@ -67,6 +68,12 @@ const DRAIN_REQUESTS: Duration = Duration::from_secs(15);
 /// What is being committed when the drain is over gets this long to end.
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether the spool is at rest.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Threads that may block, beside those that uploads take.
+const OTHER_BLOCKING_THREADS: usize = 32;
+
 /// Connections beyond the limit that are told so; those beyond them wait to be accepted.
 const OVERFLOW_CONNECTIONS: usize = 64;
 
@@ -79,6 +86,9 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .thread_name("logpushd")
+        // Uploads that wait for a disk must not keep everything else from a thread.
+        .max_blocking_threads(MAX_UPLOADS + OTHER_BLOCKING_THREADS)
+        .on_thread_start(durable::forbid)
         .build()
         .map_err(|error| Fatal::Unavailable(format!("cannot start threads: {error}")))?;
     let _context = runtime.enter();
@@ -189,6 +199,7 @@ impl Daemon {
         announce(&self.config, |_| true);
         announce_sinks(&self.config, |_| true);
         let manager = Arc::clone(&self.manager);
+        durable::forbid();
         runtime.block_on(async {
             tokio::select! {
                 outcome = self.watch((signals, stops), ended, &requests) => outcome,
@@ -246,53 +257,6 @@ impl Daemon {
         self.supervise(name, tell_end, async move {
             stop.run_until_cancelled(task).await;
         });
-    }
-
-    fn serve_admin(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
-        let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
-        let (acceptor, log) = (Arc::clone(&self.acceptor), self.log.clone());
-        let readiness = self.readiness();
-        let render = move || {
-            metrics.log_lines_dropped(log.dropped_lines());
-            match readiness() {
-                Ok(()) => metrics.ready(),
-                Err(_) => metrics.not_ready(),
-            }
-            let (batches, bytes) = spool.size();
-            metrics.spool(bytes, batches as u64, spool.room_bytes());
-            if let Some((validity, _)) = acceptor.validity() {
-                metrics.certificate_expiry(validity.not_after);
-            }
-            for lag in spool.lags() {
-                let sink = metrics.sink(&lag.name);
-                let oldest = lag.oldest.map_or(0, Timestamp::as_microsecond);
-                metrics.sink_oldest_waiting(sink, u64::try_from(oldest).unwrap_or(0));
-                metrics.sink_dropped(sink, lag.dropped);
-            }
-            metrics.render()
-        };
-        // It goes on while the daemon drains, to say so, and ends with the runtime.
-        let hosts = self.config.admin.allowed_hosts.clone();
-        admin::serve(listener, CancellationToken::new(), hosts, self.readiness(), render)
-    }
-
-    /// Why batches are refused now, if they are.
-    fn readiness(&self) -> impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static {
-        let (intake, permits) = (Arc::clone(&self.intake), Arc::clone(&self.permits));
-        let acceptor = Arc::clone(&self.acceptor);
-        move || match permits.available_permits() {
-            ..OVERFLOW_CONNECTIONS => Err(String::from("limits.max_connections is reached")),
-            _ => acceptor.readiness().and_then(|()| intake.take().readiness()),
-        }
-    }
-
-    /// The line for `systemctl status`.
-    fn status(&self) -> impl Fn() -> String + Clone + Send + 'static {
-        let (spool, readiness) = (Arc::clone(&self.spool), self.readiness());
-        move || match readiness() {
-            Ok(()) => format!("receiving; batches that wait in the spool: {}", spool.size().0),
-            Err(why) => format!("refusing: {why}"),
-        }
     }
 
     fn accept(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
@@ -383,6 +347,13 @@ impl Daemon {
         if timeout_at(begun + DRAIN, self.threads.wait()).await.is_err() {
             warn!(sinks = self.threads.len(), "sinks did not come to an end");
         }
+        let at_rest = async {
+            while !self.spool.is_at_rest() {
+                sleep(PAUSE).await;
+            }
+        };
+        // A disk that hangs is not waited for.
+        timeout_at(begun + DRAIN, at_rest).await.ok();
         let (waiting, bytes) = self.spool.size();
         info!(waiting, bytes, "stopped");
     }

@@ -7,10 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::{
-    sync::{Notify, Semaphore, watch},
-    task::spawn_blocking,
-};
+use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, info, warn};
 
 use super::{
@@ -21,7 +18,7 @@ use super::{
     systemd::ServiceManager,
 };
 use crate::{
-    check,
+    blocking, check,
     config::{self, Acme, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
     delivery::{self, Delivery},
     http::Intake,
@@ -113,7 +110,7 @@ impl Reloader {
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
         let (intake, lingering) = (self.intake.take(), self.sinks.lingering());
         let path = self.path.clone();
-        let prepared = spawn_blocking(move || {
+        let prepared = blocking::run(move || {
             if path == Path::new(config::STDIN) {
                 return Err("it was read from standard input: restart the daemon".to_owned());
             }

@@ -11,7 +11,6 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::spawn_blocking,
     time::{Instant, timeout_at},
 };
 use tokio_util::task::TaskTracker;
@@ -19,6 +18,7 @@ use tracing::{error, warn};
 
 use super::Ended;
 use crate::{
+    blocking,
     config::{Config, SinkConfig},
     delivery::{self, Delivery, Reopen},
     select::Selection,
@@ -216,7 +216,7 @@ impl Sinks {
             Some((id, Then::Leaves)) => {
                 self.by_name.remove(&name);
                 // It may have a thread of its own, which is waited for.
-                spawn_blocking(move || drop(delivery)).await.ok();
+                blocking::run(move || drop(delivery)).await.ok();
                 self.leave(id).await;
             }
             Some((_, Then::Stays)) | None => self.defect(&name, &"it was not told to end"),
@@ -226,7 +226,7 @@ impl Sinks {
     /// What it alone lacks goes from the spool.
     async fn leave(&self, id: ConsumerId) {
         let spool = Arc::clone(&self.spool);
-        if let Ok(Err(error)) = spawn_blocking(move || spool.leave(id)).await {
+        if let Ok(Err(error)) = blocking::run(move || spool.leave(id)).await {
             error!(%error, "what a sink that is gone had not delivered stays in the spool for now");
         }
     }

@@ -17,10 +17,7 @@ use std::{
 };
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::{
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 /// Nobody waits longer for a service manager that does not read.
@@ -101,11 +98,8 @@ impl ServiceManager {
         }
     }
 
-    /// Keeps the line for `systemctl status`. `line` may wait for a disk.
-    pub(super) async fn keep_status(
-        self: Arc<Self>,
-        line: impl Fn() -> String + Clone + Send + 'static,
-    ) {
+    /// Keeps the line for `systemctl status`.
+    pub(super) async fn keep_status(self: Arc<Self>, line: impl Fn() -> String + Send + 'static) {
         if self.socket.is_none() {
             return std::future::pending().await;
         }
@@ -114,7 +108,7 @@ impl ServiceManager {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Ok(status) = spawn_blocking(line.clone()).await else { continue };
+            let status = line();
             if status != last {
                 self.send(&format!("STATUS={}", status.replace('\n', " ")));
                 last = status;
@@ -155,6 +149,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::blocking;
 
     fn received(socket: &UnixDatagram) -> String {
         let mut bytes = [0; 4096];
@@ -217,7 +212,7 @@ mod tests {
         let asked = Duration::from_millis(100);
         let begun = Instant::now();
         let manager = ServiceManager::at(path.as_os_str(), Some(asked));
-        let heard = spawn_blocking(move || [(); 5].map(|()| received(&socket)));
+        let heard = blocking::run(move || [(); 5].map(|()| received(&socket)));
         tokio::select! {
             () = manager.keep_alive() => {}
             heard = heard => assert_eq!(heard.unwrap(), ["WATCHDOG=1"; 5]),

@@ -1,11 +1,13 @@
 //! The file operations that promises rest on: every one of them goes through here, so that each can
 //! be made to fail, or to be the last thing that the process does (see `fault.rs`).
 //!
-//! Errors say the step and the path.
+//! Errors say the step and the path. In debug builds an operation panics on a thread that must not
+//! wait for a disk ([`forbid`]).
 
 mod directory;
 #[cfg(debug_assertions)]
 mod fault;
+mod thread;
 
 use std::{
     ffi::OsString,
@@ -19,6 +21,8 @@ use std::{
 
 pub use self::directory::{Directory, MakeDirectory, Private};
 
+pub use self::thread::{forbid, is_forbidden, permit};
+
 /// The operations, by the names that faults are asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
@@ -31,6 +35,7 @@ enum Step {
     Truncate,
     Link,
     Remove,
+    Space,
 }
 
 impl Step {
@@ -46,6 +51,7 @@ impl Step {
             Self::Truncate => "cutting off",
             Self::Link => "linking",
             Self::Remove => "removing",
+            Self::Space => "asking for the free space of",
         }
     }
 }
@@ -104,6 +110,15 @@ pub fn remove(path: &Path) -> io::Result<()> {
     step(Step::Remove, path, || match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome,
+    })
+}
+
+/// The bytes that are free on the disk of a directory, and all of them.
+pub fn space(dir: &Path) -> io::Result<(u64, u64)> {
+    step(Step::Space, dir, || {
+        let disk = rustix::fs::statvfs(dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok((bytes(disk.f_bavail), bytes(disk.f_blocks)))
     })
 }
 
@@ -205,6 +220,7 @@ pub fn cause(error: &io::Error) -> String {
 }
 
 fn step<T>(step: Step, path: &Path, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    debug_assert!(!is_forbidden(), "{} {}: from async code", step.gerund(), path.display());
     #[cfg(debug_assertions)]
     fault::before(step, path)?;
     let outcome = run();

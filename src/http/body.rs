@@ -13,16 +13,18 @@ use http_body_util::BodyExt as _;
 use hyper::{Version, body::Incoming, header::EXPECT, http::request};
 use tokio::{
     sync::Semaphore,
-    task::spawn_blocking,
+    task::JoinError,
     time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
 
 use super::{Intake, answer::Accepted, in_flight::Reservation, refusal::Refusal};
 use crate::{
+    blocking,
     config::Protocol,
     decode::RejectReason,
     ingest::{Ingest, IngestError, Origin, Receipt},
+    spool::NoRoom,
 };
 
 /// How long a body may stand still. Cloudflare gives up on its own after 10 s without progress.
@@ -30,6 +32,9 @@ const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// How long a whole body may take: the largest at 300 kB/s. One that trickles is not Cloudflare's.
 const BODY_WHOLE: Duration = Duration::from_secs(15 * 60);
+
+/// How long a sender waits for a disk. Longer than a large batch takes on a slow one.
+const DISK: Duration = Duration::from_secs(30);
 
 /// How much of a body is gathered for one trip to a blocking thread: enough to make the trip cheap,
 /// little enough that reading hardly waits for it.
@@ -66,6 +71,8 @@ pub(super) struct Upload {
     pub(super) protocol: Protocol,
     pub(super) peer: SocketAddr,
     pub(super) started: Instant,
+    /// How many bytes the disk must have, if it had fewer when it was last asked.
+    pub(super) wanted: Option<u64>,
     pub(super) reservation: Reservation,
 }
 
@@ -106,18 +113,17 @@ impl Upload {
             pieces.add(data);
             if pieces.bytes >= HOP_BYTES || pieces.pieces.len() >= HOP_PIECES {
                 let gathered = std::mem::take(&mut pieces);
-                let hop = spawn_blocking(move || gathered.push(ingest)).await;
-                ingest =
-                    hop.map_err(|error| panicked(&error))?.map_err(|error| self.refusal(error))?;
+                let hop = in_time(blocking::run(move || gathered.push(ingest))).await?;
+                ingest = hop.map_err(|error| self.refusal(error))?;
             }
         }
         // From here on it no longer matters whether the sender waits: the task is on its own.
-        let commit = spawn_blocking(move || {
+        let commit = blocking::run(move || {
             let committing = Instant::now();
             let outcome = pieces.push(ingest).and_then(Ingest::finish);
             self.account(outcome, wire_bytes, committing)
         });
-        commit.await.map_err(|error| panicked(&error))?
+        in_time(commit).await?
     }
 
     /// Counts and logs what became of the body.
@@ -176,10 +182,19 @@ impl Upload {
             IngestError::TooLarge { limit, excess } => Refusal::inflates_too_large(limit, excess),
             IngestError::NoRoom(reason) => Refusal::unavailable(&reason),
             IngestError::Store(error) => {
-                self.intake.spool.failed(&error);
+                self.intake.room.failed(&error);
                 Refusal::cannot_store(&error)
             }
         }
+    }
+}
+
+/// Waits for work on a disk, but not for a disk that hangs: the sender needs an answer. The work goes on,
+/// and if it ends well the same batch is a duplicate when it comes again.
+async fn in_time<T>(work: impl Future<Output = Result<T, JoinError>>) -> Result<T, Refusal> {
+    match timeout(DISK, work).await {
+        Ok(outcome) => outcome.map_err(|error| panicked(&error)),
+        Err(_) => Err(Refusal::unavailable(&NoRoom::Hangs)),
     }
 }
 
@@ -258,7 +273,7 @@ fn interrupted(error: &hyper::Error) -> Refusal {
 }
 
 /// A defect of ours: the sender keeps the batch and may try again.
-pub(super) fn panicked(error: &tokio::task::JoinError) -> Refusal {
+pub(super) fn panicked(error: &JoinError) -> Refusal {
     error!(%error, "a batch was given up");
     Refusal::Unavailable { why: String::from("internal error; the receiver's log has more") }
 }

@@ -125,6 +125,11 @@ impl Intake {
         mut incoming: Incoming,
         ingest: Ingest,
     ) -> Response<Body> {
+        if let Some(wanted) = upload.wanted
+            && let Err(refusal) = self.check_disk(wanted).await
+        {
+            return self.refuse(&asked, &refusal, Some((incoming, asked.waits)));
+        }
         match upload.receive(&mut incoming, ingest).await {
             Ok(accepted) => answer::accepted(asked.protocol, &accepted),
             Err(refusal) => self.refuse(&asked, &refusal, Some((incoming, false))),

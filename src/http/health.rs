@@ -1,12 +1,15 @@
 //! Whether batches are taken, for anybody who asks: a failure makes the answer try the disk, so the
 //! asking is bounded.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
-use tokio::{sync::Mutex, task::spawn_blocking};
+use tokio::sync::Mutex;
 
 use super::Intake;
 
@@ -37,8 +40,9 @@ impl Health {
             return self.was_healthy.load(Relaxed);
         }
         let _one = self.probing.lock().await;
-        let asked = spawn_blocking(move || intake.readiness().is_ok());
-        let is_healthy = asked.await.unwrap_or(false);
+        // Only after a failure.
+        intake.ask_disk(Duration::MAX).await;
+        let is_healthy = intake.readiness().is_ok();
         self.was_healthy.store(is_healthy, Relaxed);
         is_healthy
     }

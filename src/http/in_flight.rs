@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 /// How many bodies may be under way, however few bytes they send: each needs about half a megabyte of
-/// memory.
-pub(super) const MAX_UPLOADS: usize = 512;
+/// memory, and a thread while it waits for a disk.
+pub const MAX_UPLOADS: usize = 512;
 
 #[derive(Debug)]
 pub(super) struct InFlight {

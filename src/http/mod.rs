@@ -24,7 +24,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::{Request, Response, body::Incoming};
@@ -32,7 +32,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-pub use self::answer::Body;
+pub use self::{answer::Body, in_flight::MAX_UPLOADS};
 use self::{
     body::Upload,
     exchange::{Step, without_body},
@@ -49,10 +49,13 @@ use crate::{
     metrics::Metrics,
     quarantine::Bodies,
     serve::Client,
-    spool::Spool,
+    spool::{NoRoom, Room, Spool},
 };
 
 const DRAINING: &str = "the receiver is shutting down; send again";
+
+/// How often it is looked whether the disk has answered.
+const ANSWER_PAUSE: Duration = Duration::from_millis(5);
 
 /// Above this, a body on the wire is no destination check.
 const MAX_CHECK_BYTES: u64 = 1024;
@@ -66,6 +69,8 @@ pub struct Intake {
     limits: Limits,
     proxies: Vec<IpNet>,
     in_flight: InFlight,
+    /// What may be asked here; the spool itself is for threads that may wait for its disk.
+    room: Room,
     spool: Arc<Spool>,
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
@@ -89,6 +94,7 @@ impl Intake {
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
             in_flight: InFlight::new(config.limits.max_in_flight_bytes),
+            room: Room::of(&spool),
             spool,
             bodies,
             metrics,
@@ -108,6 +114,7 @@ impl Intake {
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
             in_flight: self.in_flight.limited_to(config.limits.max_in_flight_bytes),
+            room: self.room.clone(),
             spool: Arc::clone(&self.spool),
             bodies: Arc::clone(&self.bodies),
             metrics: Arc::clone(&self.metrics),
@@ -128,18 +135,28 @@ impl Intake {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Why batches are refused now, if they are.
+    /// Brings [`Intake::readiness`] up to date: asks the disk if it fails or has taken nothing for `age`.
+    /// Takes a few seconds at the most, when the disk hangs.
+    pub async fn ask_disk(&self, age: Duration) {
+        if let Some(question) = self.room.ask(age) {
+            while !self.room.is_answered(question) {
+                sleep(ANSWER_PAUSE).await;
+            }
+        }
+    }
+
+    /// Why batches are refused now, if they are, as far as is known without asking the disk.
     pub fn readiness(&self) -> Result<(), String> {
         if self.is_draining() {
             return Err(DRAINING.to_owned());
         }
         // Whoever asks how the daemon is must not cost a sink batches.
         let wanted = self.in_flight.used().saturating_add(1);
-        self.spool.may_have_room(wanted).map_err(|reason| reason.to_string())?;
+        self.room.may_have_room(wanted).map_err(|reason| reason.to_string())?;
         if self.in_flight.is_full() {
             return Err(self.too_much_in_flight_text());
         }
-        self.spool.writable().map_err(|reason| reason.to_string())
+        self.room.writable().map_err(|reason| reason.to_string())
     }
 
     /// `limits.max_connections_per_address`
@@ -192,33 +209,40 @@ impl Intake {
         }
     }
 
-    /// What can be said before a byte of the body is read.
-    fn check_length(&self, declared: Option<u64>) -> Result<(), Refusal> {
+    /// What can be said before a byte of the body is read. `Some` if that depends on whether the disk
+    /// has so many bytes by now: see [`Intake::check_disk`].
+    fn check_length(&self, declared: Option<u64>) -> Result<Option<u64>, Refusal> {
         let bytes = declared.unwrap_or(0);
         if bytes > self.limits.max_body_bytes {
             return Err(Refusal::body_too_large(self.limits.max_body_bytes, declared));
         }
-        if bytes > self.spool.max_bytes() {
-            return Err(Refusal::larger_than_spool(self.spool.max_bytes(), bytes));
+        if bytes > self.room.max_bytes() {
+            return Err(Refusal::larger_than_spool(self.room.max_bytes(), bytes));
         }
         // A destination check is answered also while nothing can be stored; what turns out to be a
         // batch is refused then when it is to be committed.
         if (1..=MAX_CHECK_BYTES).contains(&bytes) && !self.is_draining() {
-            return Ok(());
+            return Ok(None);
         }
-        self.unavailable(bytes).map_or(Ok(()), Err)
+        if self.is_draining() {
+            return Err(Refusal::unavailable(&DRAINING));
+        }
+        let wanted = self.in_flight.used().saturating_add(bytes.max(1));
+        match self.room.may_have_room(wanted) {
+            Ok(()) => Ok(None),
+            Err(NoRoom::DiskFull { .. }) => Ok(Some(wanted)),
+            Err(reason) => Err(Refusal::unavailable(&reason)),
+        }
+    }
+
+    /// Whether a disk that was full when it was last asked has room by now.
+    async fn check_disk(&self, wanted: u64) -> Result<(), Refusal> {
+        self.ask_disk(Duration::ZERO).await;
+        self.room.may_have_room(wanted).map_err(|reason| Refusal::unavailable(&reason))
     }
 
     fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
-    }
-
-    fn unavailable(&self, bytes: u64) -> Option<Refusal> {
-        if self.is_draining() {
-            return Some(Refusal::unavailable(&DRAINING));
-        }
-        let wanted = self.in_flight.used().saturating_add(bytes.max(1));
-        self.spool.room(wanted).err().map(|reason| Refusal::unavailable(&reason))
     }
 
     fn prepare(
@@ -227,7 +251,7 @@ impl Intake {
         declared: Option<u64>,
         peer: SocketAddr,
     ) -> Result<(Upload, Ingest), Refusal> {
-        self.check_length(declared)?;
+        let wanted = self.check_length(declared)?;
         let Some(reservation) = self.in_flight.reserve(declared.unwrap_or(0)) else {
             return Err(self.too_much_in_flight());
         };
@@ -251,6 +275,7 @@ impl Intake {
             protocol: admitted.protocol,
             peer,
             started: Instant::now(),
+            wanted,
             reservation,
         };
         Ok((upload, ingest))
@@ -262,7 +287,7 @@ impl Intake {
 
     fn too_much_in_flight_text(&self) -> String {
         let limit = format_bytes(self.limits.max_in_flight_bytes);
-        let most = in_flight::MAX_UPLOADS;
+        let most = MAX_UPLOADS;
         format!(
             "too many uploads at once (limits.max_in_flight_bytes = {limit}, or {most} uploads); \
              send again"

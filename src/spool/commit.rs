@@ -17,6 +17,7 @@ use std::{
 use super::{
     Batch, Blocks, Entry, Header, Spool,
     dedup::Key,
+    disk::Disk,
     leftovers::{Leftover, Leftovers},
 };
 use crate::durable;
@@ -36,6 +37,7 @@ pub struct Staging {
     buffer: Vec<u8>,
     bytes: u64,
     leftovers: Arc<Leftovers>,
+    disk: Arc<Disk>,
 }
 
 /// The queue of those who wait for the last step.
@@ -73,8 +75,8 @@ impl Spool {
     pub fn stage(&self) -> Staging {
         let number = self.commits.staged.fetch_add(1, Ordering::Relaxed);
         let path = self.batches.join(format!("{UNFINISHED_PREFIX}{number}"));
-        let leftovers = Arc::clone(&self.leftovers);
-        Staging { path, file: None, buffer: Vec::new(), bytes: 0, leftovers }
+        let (leftovers, disk) = (Arc::clone(&self.leftovers), Arc::clone(&self.disk));
+        Staging { path, file: None, buffer: Vec::new(), bytes: 0, leftovers, disk }
     }
 
     /// Commits a batch. When this returns its place, it survives a power cut. `None` if the same
@@ -90,6 +92,7 @@ impl Spool {
     ) -> io::Result<Option<Arc<Batch>>> {
         let key = Key::of(&header);
         let Some(_claim) = self.dedup.claim(key) else { return Ok(None) };
+        let _busy = self.disk.busy();
         // Behind the claim: an attempt at the same batch that failed until now may have left it.
         self.leftovers.tidy()?;
         staging.sync()?;
@@ -121,7 +124,7 @@ impl Spool {
             Some(Ok(batch)) => {
                 // Its file bears another name now.
                 staging.file = None;
-                self.works();
+                self.disk.works();
                 Ok(Some(batch))
             }
             Some(Err((kind, text))) => Err(io::Error::new(kind, text)),
@@ -177,6 +180,11 @@ impl Ticket {
 }
 
 impl Staging {
+    /// How many bytes there are.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Adds bytes as they came.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes += bytes.len() as u64;
@@ -194,6 +202,7 @@ impl Staging {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let _busy = self.disk.busy();
         let file = match &mut self.file {
             Some(file) => file,
             none => {
@@ -210,7 +219,14 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
+        if self.file.take().is_none() {
+            return;
+        }
+        // A body that is given up, because its sender is gone or too slow.
+        if durable::is_forbidden() {
+            self.leftovers.add(&self.path, Leftover::Idle);
+            self.disk.tidy();
+        } else {
             self.leftovers.remove(&self.path, Leftover::Idle);
         }
     }

@@ -36,6 +36,11 @@ impl Leftovers {
     pub(super) fn remove(&self, path: &Path, what: Leftover) {
         let Err(error) = durable::remove(path) else { return };
         warn!(%error, "cannot remove a file of the spool: tried again later");
+        self.add(path, what);
+    }
+
+    /// Has a file removed later.
+    pub(super) fn add(&self, path: &Path, what: Leftover) {
         let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match what {
             Leftover::Refused => paths.refused.push(path.to_owned()),

@@ -8,6 +8,7 @@ mod batch;
 mod commit;
 mod consumer;
 mod dedup;
+mod disk;
 mod file;
 mod leftovers;
 mod memory;
@@ -33,15 +34,17 @@ pub use self::{
     batch::{Batch, Header},
     commit::Staging,
     consumer::{Consumer, ConsumerId, End, Lag, Wants},
+    disk::Question,
     file::{ReadError, decode_file},
     memory::Blocks,
-    room::NoRoom,
+    room::{NoRoom, Room},
     survey::{Condition, Contents, Survey},
 };
 use self::{
     commit::Commits,
     consumer::Cursor,
     dedup::Dedup,
+    disk::Disk,
     leftovers::{Leftover, Leftovers},
     memory::Memory,
 };
@@ -61,10 +64,7 @@ pub struct Spool {
     commits: Commits,
     dedup: Dedup,
     leftovers: Arc<Leftovers>,
-    /// Why the last commit failed, until one works.
-    failing: Mutex<Option<String>>,
-    /// Held while it is tried whether the disk takes anything: all who try use the same names.
-    trying: Mutex<()>,
+    disk: Arc<Disk>,
     queue: Mutex<Queue>,
     /// Told when a batch is added, and when the spool closes.
     changed: Condvar,
@@ -158,8 +158,13 @@ impl Spool {
     pub fn close(&self) {
         self.queue().closed = true;
         self.changed.notify_all();
-        // What still lies there then is removed at the next start.
-        self.leftovers.tidy().ok();
+        self.disk.close();
+    }
+
+    /// Whether nothing is done with the disk any more, after [`Spool::close`] and the end of all
+    /// consumers.
+    pub fn is_at_rest(&self) -> bool {
+        self.disk.is_closed()
     }
 
     /// How many batches wait, and the bytes of their files.
@@ -264,5 +269,7 @@ impl std::fmt::Debug for Spool {
 
 #[cfg(test)]
 mod consumer_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::OFlags;
 use tracing::{info, warn};
 
-use super::{Batch, Entry, Queue, Spool, commit, dedup::Dedup, memory::Memory};
+use super::{Batch, Entry, Queue, Spool, commit, dedup::Dedup, disk::Disk, memory::Memory};
 use crate::durable;
 
 /// Files of batches.
@@ -65,6 +65,8 @@ impl Spool {
         for entry in queue.waiting.values() {
             dedup.seed(&entry.batch.header);
         }
+        let leftovers = Arc::default();
+        let disk = Arc::new(Disk::watch(&batches, Arc::clone(&leftovers))?);
         Ok(Self {
             dir: dir.to_owned(),
             batches,
@@ -73,9 +75,8 @@ impl Spool {
             memory: Memory::default(),
             commits: commit::Commits::default(),
             dedup,
-            leftovers: Arc::default(),
-            failing: Mutex::new(None),
-            trying: Mutex::new(()),
+            leftovers,
+            disk,
             queue: Mutex::new(queue),
             changed: Condvar::new(),
         })

@@ -1,10 +1,7 @@
 use std::{
     convert::Infallible,
     fs, io,
-    sync::{
-        Barrier,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Instant,
 };
@@ -14,8 +11,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::{config::WhenFull, decode::Encoding};
 
-const ROOM: u64 = 1 << 30;
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const ROOM: u64 = 1 << 30;
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A header that no other has.
 pub(super) fn header(records: u64) -> Header {
@@ -326,56 +323,6 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
     let mut staging = spool.stage();
     staging.write(b"{}\n").unwrap();
     assert!(spool.commit(staging, other, None).unwrap().is_some(), "another dataset");
-}
-
-#[test]
-fn a_full_spool_costs_only_those_who_may_lose() {
-    let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), 100, DAY).unwrap();
-    let lossy = Consumer { name: "siem".into(), ..consumer(WhenFull::Drop) };
-    let (keeps, loses) = (register(&spool, 0), spool.register(lossy, 0));
-    for number in 0..5 {
-        commit(&spool, &format!("{{\"a\":\"{number:010}\"}}\n"));
-    }
-    assert_eq!((spool.size(), spool.room_bytes()), ((5, 95), 5));
-    assert_eq!(spool.room(5), Ok(()));
-    let full = |behind: &str| Err(NoRoom::SpoolFull { max_bytes: 100, behind: behind.into() });
-    assert_eq!(spool.room(20), full("archive"), "all of them are lacked by one who may not lose");
-    assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 1));
-    spool.advance(keeps, 4);
-    assert_eq!(spool.may_have_room(20), full("siem"));
-    spool.release(keeps, 4).unwrap();
-    assert_eq!(spool.may_have_room(20), Ok(()));
-    assert_eq!(spool.size().0, 5, "who only asks makes nobody lose any");
-    assert_eq!(spool.room(20), Ok(()));
-    let waiting: Vec<_> = spool.queue().waiting.keys().copied().collect();
-    assert_eq!(waiting, [1, 4, 5], "not the one that is begun, and no more than needed");
-    assert_eq!(spool.lags().iter().map(|lag| lag.dropped).collect::<Vec<_>>(), [0, 2]);
-    assert_eq!(names(spool.batches()).len(), 3);
-    spool.advance(loses, 1);
-    assert!(matches!(spool.next(loses, None), Next::Entry(entry) if entry.batch.sequence == 4));
-}
-
-#[test]
-fn who_try_a_disk_at_the_same_time_agree_that_it_works() {
-    let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    let together = Barrier::new(4);
-    let ask = || {
-        spool.failed(&io::Error::other("no"));
-        together.wait();
-        let found = spool.writable();
-        together.wait();
-        found
-    };
-    let ask_often = || (0..50).map(|_| ask()).collect::<Vec<_>>();
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask_often)).collect();
-        for thread in threads {
-            assert_eq!(thread.join().unwrap(), vec![Ok(()); 50]);
-        }
-    });
-    assert_eq!(names(spool.batches()), Vec::<String>::new());
 }
 
 #[test]

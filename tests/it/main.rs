@@ -101,6 +101,8 @@ mod service;
 mod signals;
 /// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
 mod spool_cli;
+/// Disks, readers and pipes that stall keep no sender from an answer, and the daemon from no end.
+mod stalls;
 mod support;
 /// What is sent to a syslog server arrives, also when the server dies.
 mod syslog;

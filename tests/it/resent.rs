@@ -52,7 +52,7 @@ fn a_batch_stays_in_the_spool_until_it_is_logged_as_committed() {
             daemon.commit(records);
             wait_checkpoints(&daemon, batch);
         }
-        let stays = "what was delivered stays in the spool";
+        let stays = "delivered batches stay in the spool";
         wait_until("it is let go of, or not", || {
             names_in(&daemon.path("spool/batches")).is_empty() || !daemon.logged(stays).is_empty()
         });

@@ -162,6 +162,18 @@ impl Disk {
         ReadOnly(root)
     }
 
+    /// Freezes it: a call that would write does not return for as long as the result lives. `None`, and
+    /// says so, where that cannot be done.
+    pub(crate) fn freeze(&self) -> Option<Frozen> {
+        match run(Command::new("fsfreeze").arg("--freeze").arg(self.root())) {
+            Ok(()) => Some(Frozen(self.root())),
+            Err(why) => {
+                skipped(&format!("a filesystem cannot be frozen: {why}"));
+                None
+            }
+        }
+    }
+
     /// Shows the filesystem an error of its own, so that it makes itself read-only for whoever has
     /// something open, and forgets what was not synced. `false`, and says so, where that cannot be
     /// done.
@@ -212,6 +224,15 @@ pub(crate) struct ReadOnly(PathBuf);
 impl Drop for ReadOnly {
     fn drop(&mut self) {
         unmount(&self.0);
+    }
+}
+
+/// A disk does not answer for as long as this lives.
+pub(crate) struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0)).ok();
     }
 }
 

@@ -2,7 +2,7 @@
 //! stays, and service resumes by itself. These tests mount small ones, which takes root.
 
 mod behind;
-mod disk;
+pub(crate) mod disk;
 
 use std::{
     fs,

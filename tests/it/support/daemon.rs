@@ -67,6 +67,11 @@ impl Daemon {
         self.process.pid()
     }
 
+    /// Stops reading its log until it has ended.
+    pub(crate) fn stop_reading_log(&self) {
+        self.process.stop_reading_log();
+    }
+
     pub(crate) fn setup(&self) -> &Setup {
         &self.setup
     }

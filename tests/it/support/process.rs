@@ -6,7 +6,10 @@ use std::{
     os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -41,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) stdout: Captured,
     pub(crate) stderr: Captured,
     readers: Vec<JoinHandle<()>>,
+    /// Nobody reads standard error for as long as this is set.
+    log_is_unread: Arc<AtomicBool>,
     /// Standard output, if it is open and nobody reads it.
     _unread: Option<PipeReader>,
 }
@@ -125,13 +130,20 @@ impl Process {
             Output::Stalled => unread = Some(pipe),
             Output::NonBlocking => readers.push(gather(Slow(pipe), stdout.clone())),
         }
-        readers.push(gather_lines(child.stderr.take().unwrap(), stderr.clone()));
-        Self { child, stdout, stderr, readers, _unread: unread }
+        let log_is_unread = Arc::new(AtomicBool::new(false));
+        let pausing = Arc::clone(&log_is_unread);
+        readers.push(gather_lines(child.stderr.take().unwrap(), stderr.clone(), pausing));
+        Self { child, stdout, stderr, readers, log_is_unread, _unread: unread }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Stops reading standard error until the process has ended.
+    pub(crate) fn stop_reading_log(&self) {
+        self.log_is_unread.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -154,6 +166,7 @@ impl Process {
             assert!(begun.elapsed() < DEADLINE, "it does not stop");
             thread::sleep(Duration::from_millis(2));
         };
+        self.log_is_unread.store(false, Ordering::Relaxed);
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }
@@ -192,13 +205,20 @@ fn gather(mut pipe: impl Read + Send + 'static, into: Captured) -> JoinHandle<()
     })
 }
 
-fn gather_lines(pipe: impl Read + Send + 'static, into: Captured) -> JoinHandle<()> {
+fn gather_lines(
+    pipe: impl Read + Send + 'static,
+    into: Captured,
+    pausing: Arc<AtomicBool>,
+) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
         while let Ok(1..) = pipe.read_until(b'\n', &mut line) {
             into.add(&line);
             line.clear();
+            while pausing.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
         }
     })
 }

@@ -1,0 +1,77 @@
+//! What the daemon says of itself: on the admin listener, and to a service manager.
+//!
+//! Nothing here waits for a disk, nor takes a thread that may: both are asked about disks that hang.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Daemon, OVERFLOW_CONNECTIONS};
+use crate::{admin, spool::Room};
+
+/// A probe of readiness has the disk take something if it has taken nothing for so long: a disk may
+/// hang while nothing comes.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Anything else does so only after a failure.
+const IDLE: Duration = Duration::MAX;
+
+impl Daemon {
+    pub(super) fn serve_admin(
+        &self,
+        listener: TcpListener,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (room, metrics) = (Room::of(&self.spool), Arc::clone(&self.metrics));
+        let (acceptor, log) = (Arc::clone(&self.acceptor), self.log.clone());
+        let readiness = self.readiness();
+        let render = move || {
+            metrics.log_lines_dropped(log.dropped_lines());
+            match readiness() {
+                Ok(()) => metrics.ready(),
+                Err(_) => metrics.not_ready(),
+            }
+            let (batches, bytes) = room.size();
+            metrics.spool(bytes, batches as u64, room.bytes());
+            if let Some((validity, _)) = acceptor.validity() {
+                metrics.certificate_expiry(validity.not_after);
+            }
+            for lag in room.lags() {
+                let sink = metrics.sink(&lag.name);
+                let oldest = lag.oldest.map_or(0, Timestamp::as_microsecond);
+                metrics.sink_oldest_waiting(sink, u64::try_from(oldest).unwrap_or(0));
+                metrics.sink_dropped(sink, lag.dropped);
+            }
+            metrics.render()
+        };
+        let intake = Arc::clone(&self.intake);
+        let find_out = move |path: &str| {
+            let (intake, is_probe) = (intake.take(), path == "/readyz");
+            async move { intake.ask_disk(if is_probe { FRESH } else { IDLE }).await }
+        };
+        // It goes on while the daemon drains, to say so, and ends with the runtime.
+        let hosts = self.config.admin.allowed_hosts.clone();
+        let probes = (self.readiness(), render);
+        admin::serve(listener, CancellationToken::new(), hosts, find_out, probes)
+    }
+
+    /// Why batches are refused now, if they are, as far as is known.
+    fn readiness(&self) -> impl Fn() -> Result<(), String> + Clone + Send + Sync + 'static {
+        let (intake, permits) = (Arc::clone(&self.intake), Arc::clone(&self.permits));
+        let acceptor = Arc::clone(&self.acceptor);
+        move || match permits.available_permits() {
+            ..OVERFLOW_CONNECTIONS => Err(String::from("limits.max_connections is reached")),
+            _ => acceptor.readiness().and_then(|()| intake.take().readiness()),
+        }
+    }
+
+    /// The line for `systemctl status`.
+    pub(super) fn status(&self) -> impl Fn() -> String + Clone + Send + 'static {
+        let (room, readiness) = (Room::of(&self.spool), self.readiness());
+        move || match readiness() {
+            Ok(()) => format!("receiving; batches that wait in the spool: {}", room.size().0),
+            Err(why) => format!("refusing: {why}"),
+        }
+    }
+}
