@@ -1,7 +1,5 @@
 //! The `logpushd` command: the only file that prints errors and decides on exit codes.
 
-#![expect(clippy::print_stderr, reason = "this is the place for it")]
-
 use std::{
     io::{self, IsTerminal as _, Write},
     process::ExitCode,
@@ -16,6 +14,7 @@ use logpushd::{
     daemon,
     fatal::Fatal,
     logging,
+    printable::Writer,
 };
 
 /// From sysexits.h.
@@ -51,9 +50,9 @@ fn main() -> ExitCode {
         }),
         Command::Job(command) => to_stdout(|out| commands::job::run(&command, out)),
         Command::Completions(which) => {
-            to_stdout(|out| Ok(manual::write_completions(which.shell, out)?))
+            own_text(|out| Ok(manual::write_completions(which.shell, out)?))
         }
-        Command::Man(which) => to_stdout(|out| match &which.dir {
+        Command::Man(which) => own_text(|out| match &which.dir {
             Some(dir) => manual::write_all(dir, out),
             None => manual::write_page(&which.page, out),
         }),
@@ -68,7 +67,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { text, code }) => {
             if !text.is_empty() {
-                eprintln!("{text}");
+                writeln!(Writer::new(io::stderr()), "{text}").ok();
             }
             code.into()
         }
@@ -160,7 +159,14 @@ fn on_files(
     to_stdout(|out| command(&config, out))
 }
 
+/// A command whose output may have text of others in it: nothing of it steers a terminal.
 fn to_stdout(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), Failure> {
+    command(&mut Writer::new(Stdout { open: Some(io::stdout().lock()) }))?;
+    Ok(())
+}
+
+/// A command that writes nothing but text of its own, as it is.
+fn own_text(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), Failure> {
     command(&mut Stdout { open: Some(io::stdout().lock()) })?;
     Ok(())
 }
@@ -172,7 +178,7 @@ fn validate(options: &Validate) -> Result<(), Failure> {
         if !found.is_valid {
             return Err(Failure::config(&found.problems));
         }
-        eprintln!("{}\n", found.problems);
+        writeln!(Writer::new(io::stderr()), "{}\n", found.problems).ok();
     }
     to_stdout(|out| Ok(commands::validate::summarize(&document, &found.problems, out)?))
 }

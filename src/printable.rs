@@ -4,7 +4,10 @@
 //! Every part of the project that shows text of a client, a server or a record uses this module, so
 //! that one list of characters holds everywhere. It knows nothing of where the text goes.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    io,
+};
 
 /// Whether `c` can steer a terminal, change the order in which text is shown, end a line for some
 /// readers, or be invisible: all of the Unicode categories Cc (controls), Cf (format characters, among
@@ -110,6 +113,62 @@ impl Write for Clipped {
     }
 }
 
+/// Writes text without hidden characters: they come out as `\u009b`, so that JSON stays what it means. Line ends
+/// and tabs stay; bytes that are no UTF-8 become U+FFFD.
+#[derive(Debug)]
+pub struct Writer<W: io::Write> {
+    to: W,
+    /// The start of a character whose end has not been written yet.
+    begun: Vec<u8>,
+}
+
+impl<W: io::Write> Writer<W> {
+    /// Writes to `to`.
+    pub fn new(to: W) -> Self {
+        Self { to, begun: Vec::new() }
+    }
+}
+
+impl<W: io::Write> io::Write for Writer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let begun = std::mem::take(&mut self.begun);
+        let joined = [&begun, bytes].concat();
+        let mut text = String::with_capacity(joined.len());
+        let mut seen = 0;
+        for chunk in joined.utf8_chunks() {
+            shown(chunk.valid(), &mut text);
+            let rest = chunk.invalid();
+            seen += chunk.valid().len() + rest.len();
+            if seen == joined.len() && may_go_on(rest) {
+                self.begun = rest.to_vec();
+            } else if !rest.is_empty() {
+                text.push(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        self.to.write_all(text.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Whether these bytes can be the start of a character.
+fn may_go_on(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}
+
+fn shown(text: &str, out: &mut String) {
+    for c in text.chars() {
+        if is_hidden(c) && !matches!(c, '\n' | '\t') {
+            unit_escapes(c, out);
+        } else {
+            out.push(c);
+        }
+    }
+}
+
 /// Appends JSON to `out` with the hidden characters of its strings as `\u009b`, so that it means the
 /// same. Line ends and tabs, which valid JSON has between tokens only, stay.
 pub fn json(text: &str, out: &mut String) {
@@ -185,6 +244,31 @@ mod tests {
         assert_eq!(clipped(format_args!("ä{}{}", "öü", '!'), 3), "äöü…");
         assert_eq!(clipped(format_args!("{}{}", "abc", "d"), 3), "abc…");
         assert_eq!(clipped("x".repeat(1 << 20), 2), "xx…");
+    }
+
+    fn written(pieces: &[&[u8]]) -> String {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out);
+        for piece in pieces {
+            io::Write::write_all(&mut writer, piece).unwrap();
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn nothing_hidden_is_written_in_whatever_pieces_it_comes() {
+        let hidden: String = ('\0'..=char::MAX).filter(|c| is_hidden(*c)).collect();
+        let text = format!("\u{e9}{hidden}\u{1f600}");
+        let whole = written(&[text.as_bytes()]);
+        assert!(whole.starts_with("\u{e9}\\u0000\\u0001") && whole.ends_with('\u{1f600}'));
+        assert!(!whole.contains(|c| is_hidden(c) && !matches!(c, '\n' | '\t')), "{whole}");
+        let pieces: Vec<_> = text.as_bytes().chunks(1).collect();
+        assert_eq!(written(&pieces), whole);
+        let value = serde_json::json!({ "a": text, (text.clone()): [text] });
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&written(&[pretty.as_bytes()])).unwrap();
+        assert_eq!(read, value);
+        assert_eq!(written(&[b"a\xff", b"\xe2\x80", b"b\xf0"]), "a\u{fffd}\u{fffd}b");
     }
 
     proptest! {

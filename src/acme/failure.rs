@@ -42,7 +42,7 @@ pub(super) struct Refusal {
 impl Failure {
     fn new(kind: Kind, text: &str, retry_after: Duration) -> Self {
         // It stands in one line of a log; a directory's words may not.
-        let text = text.replace(|c: char| c.is_control(), " ");
+        let text = text.replace(crate::printable::is_hidden, " ");
         Self { kind, text, retry_after: retry_after.min(LONGEST_WAIT) }
     }
 

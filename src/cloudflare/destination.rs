@@ -165,17 +165,9 @@ fn decoded(value: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The same text with control characters written out.
+/// The same text with control and format characters written out.
 pub fn printable(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            plain.extend(letter.escape_default());
-        } else {
-            plain.push(letter);
-        }
-    }
-    plain
+    crate::printable::printable(text).to_string()
 }
 
 /// Scheme and host, for a table.

@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::printable::is_hidden;
+
 /// What a [`Diagnostic`] means for the configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Severity {
@@ -211,7 +213,7 @@ fn shown(text: &str) -> String {
 
 /// What is shown goes to terminals and journals: nothing in it may steer them.
 fn printable(c: char) -> char {
-    if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }
+    if is_hidden(c) && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::printable::printable;
+
 /// What is done to a destination, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,11 +108,7 @@ impl Finding {
 /// Servers choose the text of answers and certificates: nothing of it may steer a terminal, or look
 /// like a line of ours.
 fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
+    printable(text).to_string()
 }
 
 /// What was found so far.

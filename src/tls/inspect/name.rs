@@ -3,6 +3,7 @@
 use yasna::tags::TAG_BMPSTRING;
 
 use super::der;
+use crate::printable::printable;
 
 /// A distinguished name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -69,11 +70,7 @@ fn label(oid: &str) -> &str {
 
 /// Whoever made the certificate chose the text: no escape sequence of it may reach a terminal.
 pub(super) fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
+    printable(text).to_string()
 }
 
 fn text(is_wide: bool, value: &[u8]) -> String {

@@ -9,6 +9,31 @@ use crate::support::{
     finish, logpushd,
 };
 
+/// Whoever may name a job, or answers in the API's place, does not steer the terminal of an operator.
+#[test]
+fn what_the_api_answers_steers_no_terminal() {
+    let hidden = "\u{9b}2J\u{202e}\u{2028}\u{200b}\u{e0041}\u{7f}";
+    let desk = Desk::new(None);
+    let job = serde_json::json!({
+        "id": 1, "dataset": "dns_logs", "name": hidden, "destination_conf": "https://h/p",
+        "error_message": hidden, "output_options": { "batch_prefix": hidden },
+    });
+    let answer = serde_json::json!({ "success": true, "result": job }).to_string();
+    for (words, is_json) in [(&["show", "1"][..], false), (&["show", "1", "--json"], true)] {
+        desk.api.answer_next(200, &[], &answer);
+        let shown = desk.ok(words);
+        let hides = |c: char| logpushd::printable::is_hidden(c) && c != '\n';
+        assert!(!shown.contains(hides), "{shown:?}");
+        if is_json {
+            let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(read["name"], hidden);
+        }
+    }
+    desk.api.answer_next(502, &[], hidden);
+    let said = desk.fails(&["list"], 69, &[r"\u{9b}2J\u{202e}"]);
+    assert!(!said.contains('\u{2028}'), "{said:?}");
+}
+
 #[test]
 fn refusals_come_with_their_words_and_with_advice() {
     let desk = Desk::new(None);
