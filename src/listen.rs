@@ -66,8 +66,9 @@ pub async fn accept_loop<A: Accept>(
     on_connection: impl Fn(A::Stream, SocketAddr, OwnedSemaphorePermit) + Send,
 ) {
     let complaints = Throttle::new(1, LOG_INTERVAL);
+    let crowded = Throttle::new(1, LOG_INTERVAL);
     let accept_all = async {
-        while let Some(permit) = next_permit(&permits).await {
+        while let Some(permit) = next_permit(&permits, &crowded).await {
             let (stream, peer) = next_connection(&mut listener, &complaints).await;
             on_connection(stream, peer, permit);
         }
@@ -78,13 +79,25 @@ pub async fn accept_loop<A: Accept>(
     }
 }
 
-async fn next_permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+async fn next_permit(
+    permits: &Arc<Semaphore>,
+    complaints: &Throttle,
+) -> Option<OwnedSemaphorePermit> {
     if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
         return Some(permit);
     }
-    warn!("this listener has all the connections it may have: new ones wait until one ends");
+    // Whoever opens and closes connections at the limit causes this over and over.
+    let admitted = complaints.admit(Instant::now());
+    if let Some(withheld) = admitted {
+        warn!(
+            withheld,
+            "this listener has all the connections it may have: new ones wait until one ends"
+        );
+    }
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-    info!("a connection is free again");
+    if admitted.is_some() {
+        info!("a connection is free again");
+    }
     Some(permit)
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    time::Instant,
 };
 
 use crate::support::{DEADLINE, Exit, Setup, finish, free_port, logpushd, skip};
@@ -54,5 +55,23 @@ fn plain_http_on_the_tls_port_is_answered_and_logged() {
     let error = daemon.wait_log("tls handshake failed")["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("plain HTTP arrived"), "{error}");
     daemon.wait_count("logpushd_refused_total{reason=\"tls_handshake\"}", |count| count == 1);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn silent_clients_of_the_admin_listener_delay_no_probe_and_fill_no_log() {
+    let daemon = Setup::new().start();
+    let begun = Instant::now();
+    let held: Vec<_> = (0..400)
+        .map(|_| {
+            let mut tcp = TcpStream::connect(daemon.admin).unwrap();
+            tcp.write_all(b"GET /readyz HTTP/1.1\r\nhost: loc").unwrap();
+            tcp
+        })
+        .collect();
+    assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()));
+    let lines = daemon.logged("this listener has all the connections it may have").len() as u64;
+    assert!(lines <= 1 + begun.elapsed().as_secs() / 10, "{lines}");
+    drop(held);
     daemon.stop().in_order();
 }

@@ -9,7 +9,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::{
+    net::{AddressFamily, SocketType, bind, connect, socket},
+    process::Signal,
+};
 
 use crate::support::{
     DEADLINE, Daemon, Exit, SECRET, Setup, finish, free_port, logpushd, skip, wait_until,
@@ -116,6 +119,14 @@ fn nobody_else_can_claim_an_address() {
     let line = daemon.wait_log("tls handshake failed");
     let error = line["error"].as_str().unwrap();
     assert!(error.contains("server.proxy_protocol_from"), "{error}");
+
+    // A reload makes it a proxy.
+    let server = "address = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.0/8\"]";
+    daemon.setup().write_config_with(&[("server", Some(server))]);
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reloaded");
+    assert_eq!(status(&daemon, b"PROXY TCP4 192.0.2.1 127.0.0.1 1 443\r\n"), Some(200));
+    assert_eq!(status(&daemon, b""), None);
     daemon.stop().in_order();
 }
 
@@ -169,7 +180,7 @@ fn a_replay_beside_a_proxy_on_the_same_machine_is_taken() {
     });
     // The limit is raised, and the record is good.
     daemon.setup().write_config_with(&[("limits", None)]);
-    daemon.signal(rustix::process::Signal::HUP);
+    daemon.signal(Signal::HUP);
     daemon.wait_log("reloaded");
     let replay =
         finish(logpushd().args(["quarantine", "replay", "-c"]).arg(daemon.setup().config()));
