@@ -24,6 +24,14 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
         }
     }
     for endpoint in &config.endpoints {
+        for (index, dataset) in endpoint.datasets.iter().enumerate() {
+            if !datasets::is_known(dataset) {
+                let key = format!("endpoint.{}.datasets.{index}", endpoint.name);
+                let message = format!("Cloudflare has no dataset `{dataset}`");
+                let hint = suggestion(dataset, &DATASETS, "the datasets are");
+                warnings.push(document.warning(&key, message).hint(hint));
+            }
+        }
         let (PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. }) =
             &endpoint.path
         else {
@@ -42,6 +50,7 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
 /// Cloudflare has it, or an endpoint gives it to what it receives.
 fn is_expected(config: &Config, dataset: &str) -> bool {
     let is_given = config.endpoints.iter().any(|endpoint| match &endpoint.path {
+        _ if endpoint.datasets.iter().any(|listed| listed == dataset) => true,
         PathPattern::Fixed { dataset: given, .. } | PathPattern::Prefix { dataset: given, .. } => {
             given == dataset
         }

@@ -31,20 +31,20 @@ fn a_dataset_that_cloudflare_does_not_have_is_a_warning() {
     let said = said(
         dir.path(),
         "[spool]\ndir = \"spool\"\n[endpoint.e]\npath = \"/{dataset}\"\nauth = \"none\"\n\
-         [endpoint.f]\npath = \"/f\"\ndataset = \"firewall_event\"\nauth = \"none\"\n\
+         datasets = [\"dns_log\"]\n[endpoint.f]\npath = \"/f\"\ndataset = \"firewall_event\"\nauth = \"none\"\n\
          [endpoint.g]\npath = \"/g\"\ndataset = \"my_own\"\nauth = \"none\"\n\
          [sink.s.file]\npath = \"out/x\"\ndatasets = [\"http_requests\", \"http_request\", \"my_own\"]\n",
     );
     assert!(
-        said.contains("logpushd.toml:12:11: warning: Cloudflare has no dataset `firewall_event`"),
+        said.contains("logpushd.toml:13:11: warning: Cloudflare has no dataset `firewall_event`"),
         "{said}"
     );
     assert!(
-        said.contains("logpushd.toml:20:30: warning: Cloudflare has no dataset `http_request`"),
+        said.contains("logpushd.toml:21:30: warning: Cloudflare has no dataset `http_request`"),
         "{said}"
     );
     assert!(said.contains("did you mean `http_requests`?"), "{said}");
-    assert_eq!(said.matches("warning").count(), 2, "{said}");
+    assert_eq!(said.matches("warning").count(), 3, "{said}");
 }
 
 #[test]

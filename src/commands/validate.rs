@@ -79,7 +79,7 @@ fn certificate(config: &Config) -> String {
 }
 
 fn endpoint(endpoint: &Endpoint) -> String {
-    let Endpoint { protocol, path, format, auth, allow_from, sinks, .. } = endpoint;
+    let Endpoint { protocol, path, format, auth, allow_from, datasets, sinks, .. } = endpoint;
     let mut parts = vec![path.to_string()];
     if let PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } = path {
         parts.push(format!("dataset {dataset}"));
@@ -95,6 +95,9 @@ fn endpoint(endpoint: &Endpoint) -> String {
         Auth::Token { file } => format!("token from {}", file.display()),
         Auth::None => "no secret".to_owned(),
     });
+    if !datasets.is_empty() {
+        parts.push(format!("only {}", datasets.join(" ")));
+    }
     if !allow_from.is_empty() {
         let networks: Vec<_> = allow_from.iter().map(ToString::to_string).collect();
         parts.push(format!("from {}", networks.join(" ")));

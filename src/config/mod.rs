@@ -126,6 +126,8 @@ pub struct Endpoint {
     pub auth: Auth,
     /// Source networks; empty means any.
     pub allow_from: Vec<IpNet>,
+    /// With a dataset in the path: those that are taken; empty means any.
+    pub datasets: Vec<String>,
     /// Names of the sinks that get this endpoint's batches; at least one, each exists.
     pub sinks: Vec<String>,
 }

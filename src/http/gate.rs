@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, sync::Arc};
 
 use hyper::{HeaderMap, Method, header::CONTENT_ENCODING, http::request};
 
-use super::{refusal::Refusal, secrets::Secrets};
+use super::{datasets::Datasets, refusal::Refusal, secrets::Secrets};
 use crate::{
     config::{self, Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol},
     decode::{Encoding, Format},
@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Gate {
     doors: Vec<Door>,
+    /// The same over reloads.
+    datasets: Arc<Datasets>,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,12 @@ impl Gate {
                 })?;
             Ok(Door { endpoint: endpoint.clone(), secrets })
         });
-        Ok(Self { doors: doors.collect::<io::Result<_>>()? })
+        Ok(Self { doors: doors.collect::<io::Result<_>>()?, datasets: Arc::default() })
+    }
+
+    /// Counts the datasets of endpoints together with `other`, which it replaces.
+    pub(super) fn continuing(self, other: &Self) -> Self {
+        Self { datasets: Arc::clone(&other.datasets), ..self }
     }
 
     /// The endpoint that the path names, if one does, and whether the request may go on there.
@@ -84,7 +91,7 @@ impl Gate {
         let Some(found) = self.find(path) else { return self.lost(path) };
         let Endpoint { name, protocol, .. } = &found.door.endpoint;
         let (endpoint, protocol) = (name.as_str(), *protocol);
-        Visit { endpoint, protocol, asks: found.admit(head, peer) }
+        Visit { endpoint, protocol, asks: found.admit(head, peer, &self.datasets) }
     }
 
     /// A whole path wins over a pattern; no two patterns fit one path, as validation has made sure.
@@ -136,7 +143,12 @@ impl Gate {
 }
 
 impl Found<'_> {
-    fn admit(self, head: &request::Parts, peer: IpAddr) -> Result<Asks, Refusal> {
+    fn admit(
+        self,
+        head: &request::Parts,
+        peer: IpAddr,
+        datasets: &Datasets,
+    ) -> Result<Asks, Refusal> {
         let allow = self.methods();
         if !allow.split(", ").any(|method| method == head.method.as_str()) {
             return Err(Refusal::MethodNotAllowed { allow });
@@ -154,6 +166,9 @@ impl Found<'_> {
             return Ok(Asks::Health);
         }
         self.door.secrets.check(&endpoint.auth, head)?;
+        if matches!(endpoint.path, PathPattern::Dataset { .. }) {
+            datasets.admit(endpoint, &self.dataset)?;
+        }
         if self.hec == Some(HecPath::Ack) {
             return Err(Refusal::AckDisabled);
         }

@@ -73,6 +73,8 @@ pub(super) fn refused(refusal: &Refusal) -> Bytes {
         Refusal::Forbidden
         | Refusal::MethodNotAllowed { .. }
         | Refusal::BodyTimeout { .. }
+        | Refusal::DatasetNotListed
+        | Refusal::TooManyDatasets { .. }
         | Refusal::TooLarge { .. }
         | Refusal::UnsupportedEncoding => {
             body(status.canonical_reason().unwrap_or_default(), status.as_u16(), detail)

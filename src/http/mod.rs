@@ -7,6 +7,7 @@
 
 mod answer;
 mod body;
+mod datasets;
 mod exchange;
 mod gate;
 mod guesses;
@@ -109,7 +110,7 @@ impl Intake {
     /// the same time.
     pub fn renewed(&self, config: &Config) -> io::Result<Self> {
         Ok(Self {
-            gate: Gate::open(&config.endpoints, &self.metrics)?,
+            gate: Gate::open(&config.endpoints, &self.metrics)?.continuing(&self.gate),
             places: places(config, &self.metrics),
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),

@@ -18,6 +18,11 @@ pub(super) enum Refusal {
     Unauthorized(Shown),
     Forbidden,
     NotFound,
+    /// `endpoint.NAME.datasets` does not have the one in the path.
+    DatasetNotListed,
+    TooManyDatasets {
+        limit: usize,
+    },
     MethodNotAllowed {
         allow: &'static str,
     },
@@ -89,10 +94,10 @@ impl Refusal {
             | Self::AckDisabled => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::DatasetNotListed => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge { .. } | Self::TooManyDatasets { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -110,6 +115,14 @@ impl Refusal {
             Self::NotFound => String::from(
                 "no endpoint has this path: compare destination_conf with endpoint.NAME.path; a \
                  {dataset} is 1 to 64 of a-z, 0-9 and _\n",
+            ),
+            Self::DatasetNotListed => String::from(
+                "this endpoint does not take the dataset in the path: add it to \
+                 endpoint.NAME.datasets, or correct destination_conf\n",
+            ),
+            Self::TooManyDatasets { limit } => format!(
+                "this endpoint took {limit} datasets that Cloudflare does not have, and takes no \
+                 more: list the names in endpoint.NAME.datasets\n"
             ),
             Self::MethodNotAllowed { allow } if allow.starts_with("POST") => {
                 String::from("send batches by POST or PUT\n")
@@ -140,10 +153,10 @@ impl Refusal {
             Self::Disconnected { .. } => Refused::Disconnected,
             Self::Unauthorized(_) => Refused::Unauthorized,
             Self::Forbidden => Refused::Forbidden,
-            Self::NotFound => Refused::NotFound,
+            Self::NotFound | Self::DatasetNotListed => Refused::NotFound,
             Self::MethodNotAllowed { .. } => Refused::MethodNotAllowed,
             Self::BodyTimeout { .. } => Refused::BodyTimeout,
-            Self::TooLarge { .. } => Refused::TooLarge,
+            Self::TooLarge { .. } | Self::TooManyDatasets { .. } => Refused::TooLarge,
             Self::UnsupportedEncoding => Refused::UnsupportedEncoding,
             Self::Unavailable { .. } => Refused::Unavailable,
         }
@@ -169,6 +182,8 @@ mod tests {
             Refusal::Unauthorized(Shown::Wrong),
             Refusal::Forbidden,
             Refusal::NotFound,
+            Refusal::DatasetNotListed,
+            Refusal::TooManyDatasets { limit: 256 },
             Refusal::MethodNotAllowed { allow: "POST, PUT" },
             Refusal::MethodNotAllowed { allow: "GET" },
             Refusal::NoData,
@@ -193,6 +208,8 @@ mod tests {
                 | Refusal::Unauthorized(_)
                 | Refusal::Forbidden
                 | Refusal::NotFound
+                | Refusal::DatasetNotListed
+                | Refusal::TooManyDatasets { .. }
                 | Refusal::MethodNotAllowed { .. }
                 | Refusal::NoData
                 | Refusal::AckDisabled

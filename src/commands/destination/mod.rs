@@ -104,7 +104,9 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
             PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } => {
                 vec![dataset.clone()]
             }
-            PathPattern::Dataset { .. } if options.dataset.is_empty() => vec![EXAMPLE.to_owned()],
+            PathPattern::Dataset { .. } if options.dataset.is_empty() => {
+                vec![endpoint.datasets.first().map_or(EXAMPLE, String::as_str).to_owned()]
+            }
             PathPattern::Dataset { .. } => options.dataset.clone(),
         };
         for dataset in datasets {
@@ -122,6 +124,12 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
             warnings.splice(0..0, place.warnings.clone());
             if matches!(endpoint.path, PathPattern::Dataset { .. }) {
                 warnings.extend(datasets::doubt(&dataset));
+                if !endpoint.datasets.is_empty() && !endpoint.datasets.contains(&dataset) {
+                    warnings.push(format!(
+                        "endpoint {} answers 404: {dataset} is not in its `datasets`",
+                        endpoint.name
+                    ));
+                }
             }
             entries.push(Entry {
                 endpoint: endpoint.name.clone(),

@@ -89,6 +89,7 @@ mod tests {
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
             auth: Auth::None,
             allow_from: Vec::new(),
+            datasets: Vec::new(),
             sinks: Vec::new(),
         }
     }

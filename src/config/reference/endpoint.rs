@@ -32,6 +32,18 @@ pub(super) const TABLES: &[Table] = &[Table {
                    It names the files and the series of metrics.",
         },
         Key {
+            name: "datasets",
+            takes: List("name of a dataset"),
+            without: Means {
+                text: "all of Cloudflare, and 256 others",
+                example: "[\"http_requests\", \"firewall_events\"]",
+            },
+            text: "With `{dataset}` in `path`: the datasets that may be written through this \
+                   endpoint. Any other gets 404, once the secret is verified. Without the list, an \
+                   endpoint takes every dataset that Cloudflare has and the first 256 other names \
+                   of a run of the daemon, since each may become a directory; more get 413.",
+        },
+        Key {
             name: "protocol",
             takes: OneOf(&["logpush", "splunk_hec"]),
             without: Default("\"logpush\""),

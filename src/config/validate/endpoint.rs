@@ -38,17 +38,28 @@ pub(super) fn endpoints(
         let auth = auth(&name, protocol, &mut table, demands_client_cert, cx);
         let empty = "leave it out to allow every address";
         let allow_from = networks(&mut table, "allow_from", empty, cx);
+        let datasets = choice::names("datasets", &mut table, cx);
         let sinks = sinks(&mut table, sink_names, cx);
         table.finish(cx);
 
         let Some(path) = path else { continue };
         check_overlap(&path, &paths, cx);
         let path = path.into_inner();
+        let datasets = listed(datasets, &path, cx);
         let name = name.into_inner();
         paths.push((name.clone(), path.clone()));
         if let Some(auth) = auth {
-            let endpoint =
-                Endpoint { name, protocol, path, format, columns, auth, allow_from, sinks };
+            let endpoint = Endpoint {
+                name,
+                protocol,
+                path,
+                format,
+                columns,
+                auth,
+                allow_from,
+                datasets,
+                sinks,
+            };
             endpoints.push(endpoint);
         }
     }
@@ -198,6 +209,24 @@ pub(super) fn path_fault(path: &str) -> Option<(String, &'static str)> {
         "use printable ASCII; a sender writes the rest percent-encoded, as `%20`"
     };
     Some((format!("`{}` cannot stand in a path", stray.escape_debug()), hint))
+}
+
+/// `datasets`, which means something only where the sender names the dataset.
+fn listed(
+    datasets: Option<Vec<Spanned<String>>>,
+    path: &PathPattern,
+    cx: &mut Context,
+) -> Vec<String> {
+    let datasets = datasets.unwrap_or_default();
+    for dataset in &datasets {
+        check_dataset(dataset, cx);
+    }
+    if let (Some(first), false) = (datasets.first(), matches!(path, PathPattern::Dataset { .. })) {
+        let message = format!("`datasets` does nothing: `{path}` is for one dataset");
+        let hint = "leave it out, or write `{dataset}` into the path in place of `dataset`";
+        cx.push_incomplete(Diagnostic::at(first.span(), message).hint(hint));
+    }
+    choice::plain(&datasets)
 }
 
 fn check_overlap(path: &Spanned<PathPattern>, others: &[(String, PathPattern)], cx: &mut Context) {

@@ -3,7 +3,7 @@ use std::{fs, path::PathBuf};
 use hyper::{Request, http::request::Builder};
 
 use super::*;
-use crate::{config::Auth, metrics::Names};
+use crate::{config::Auth, http::datasets::MAX_UNKNOWN_DATASETS, metrics::Names};
 
 fn endpoint(name: &str, path: PathPattern, auth: Auth) -> Endpoint {
     Endpoint {
@@ -17,6 +17,7 @@ fn endpoint(name: &str, path: PathPattern, auth: Auth) -> Endpoint {
         columns: vec![],
         auth,
         allow_from: vec![],
+        datasets: vec![],
         sinks: vec!["s".into()],
     }
 }
@@ -195,5 +196,51 @@ fn only_the_encoding_can_be_unsupported() {
     }
     for values in [&["br"][..], &["zstd"], &["gzip, gzip"], &["gzip", "gzip"], &["gzip,br"]] {
         assert!(matches!(with(values), Err(Refusal::UnsupportedEncoding)), "{values:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_takes_the_datasets_that_it_lists_and_says_so_only_to_who_has_the_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secrets.txt");
+    fs::write(&file, "correct horse battery\n").unwrap();
+    let auth = Auth::Secret { header: "x-secret".into(), file };
+    let mut listing = endpoint("e", pattern("/", ""), auth);
+    listing.datasets = vec!["dns_logs".into(), "my_own".into()];
+    let gate = open(&[listing]).unwrap();
+    let ask = |path: &str, secret: &str| {
+        admit(&gate, Request::post(path).header("x-secret", secret))
+            .map(|admitted| admitted.dataset)
+    };
+    for dataset in ["dns_logs", "my_own"] {
+        assert_eq!(ask(&format!("/{dataset}"), "correct horse battery").unwrap(), dataset);
+    }
+    let refused = ask("/http_requests", "correct horse battery").unwrap_err();
+    assert!(matches!(refused, Refusal::DatasetNotListed), "{refused:?}");
+    assert_eq!(refused.status(), 404);
+    let stranger = ask("/http_requests", "wrong").unwrap_err();
+    assert!(matches!(stranger, Refusal::Unauthorized(_)), "{stranger:?}");
+}
+
+#[test]
+fn names_that_cloudflare_does_not_have_are_bounded_also_over_reloads() {
+    let endpoints = [
+        endpoint("e", pattern("/", ""), Auth::None),
+        endpoint("f", pattern("/f/", ""), Auth::None),
+    ];
+    let mut gate = open(&endpoints).unwrap();
+    let ask = |gate: &Gate, path: &str| admit(gate, Request::post(path)).map(drop);
+    for number in 0..MAX_UNKNOWN_DATASETS {
+        ask(&gate, &format!("/own_{number}")).unwrap();
+    }
+    for _ in 0..2 {
+        let refused = ask(&gate, "/another").unwrap_err();
+        assert!(matches!(refused, Refusal::TooManyDatasets { .. }), "{refused:?}");
+        assert_eq!(refused.status(), 413);
+        // Those that were taken, those of Cloudflare, and those of another endpoint are none the worse.
+        for path in ["/own_0", "/http_requests", "/zaraz_events", "/f/another"] {
+            ask(&gate, path).unwrap();
+        }
+        gate = open(&endpoints).unwrap().continuing(&gate);
     }
 }
