@@ -8,7 +8,7 @@
 //! - `tear PATH COUNT`: at the COUNT-th write to such a file, half of it is written, then SIGKILL;
 //! - `exchange STEP PATH TARGET`: the first time that STEP was done to such a file, the file gets the
 //!   name `NAME.away`, and a symbolic link to TARGET takes its place, as another user may do it;
-//! - `fail ERROR STEP PATH`: the step fails, every time. ERROR is `ENOSPC`, `EIO`, `EROFS` or `EMFILE`;
+//! - `fail ERROR STEP PATH`: the step fails, every time. ERROR is one of those in [`before`];
 //! - `hang STEP PATH`: the step does not return for as long as the line is in the file.
 
 use std::{
@@ -82,6 +82,11 @@ pub(super) fn before(step: Step, path: &Path) -> io::Result<()> {
                 "ENOSPC" => Errno::NOSPC,
                 "EROFS" => Errno::ROFS,
                 "EMFILE" => Errno::MFILE,
+                "EMLINK" => Errno::MLINK,
+                "ENOSYS" => Errno::NOSYS,
+                "ENOTSUP" => Errno::OPNOTSUPP,
+                "EPERM" => Errno::PERM,
+                "EXDEV" => Errno::XDEV,
                 _ => Errno::IO,
             };
             return Err(super::at(step.gerund(), path)(errno.into()));

@@ -175,26 +175,43 @@ fn replace_by_way_of(beside: &Path, path: &Path, bytes: &[u8], mode: u32) -> io:
     sync_dir(folder(path))
 }
 
-/// Puts a second name to `from`, or a copy where the two folders are on different filesystems, and
-/// makes it last. It is no error if `to` is there already.
+/// Puts a second name to `from`, or a copy where the filesystem cannot do that: the two directories are
+/// on different ones, it has no hard links, or the file has as many names as it can have. Makes it
+/// durable. It is no error if `to` is there already.
 pub fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     /// One copy at a time: two may go by the same temporary name.
     static COPYING: Mutex<()> = Mutex::new(());
 
-    let linked = step(Step::Link, to, || match fs::hard_link(from, to) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => Ok(false),
-        Err(error) => Err(error),
-    })?;
-    if !linked {
-        let _alone = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
-        let beside = to.with_extension("new");
-        fs::copy(from, &beside).map_err(at("copying to", &beside))?;
-        sync(&File::open(&beside)?, &beside)?;
-        rename(&beside, to)?;
+    match step(Step::Link, to, || fs::hard_link(from, to)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if is_without_links(error.kind()) => {
+            let _alone = COPYING.lock().unwrap_or_else(PoisonError::into_inner);
+            let beside = to.with_extension("new");
+            // An earlier life may have left one.
+            remove(&beside)?;
+            let mut options = OpenOptions::new();
+            let file = open(options.write(true).create_new(true).mode(0o640), &beside)?;
+            io::copy(&mut File::open(from).map_err(at("opening", from))?, &mut &file)
+                .map_err(at("copying to", &beside))?;
+            sync(&file, &beside)?;
+            rename(&beside, to)?;
+        }
+        Err(error) => return Err(error),
     }
     sync_dir(folder(to))
+}
+
+/// Whether a hard link that failed so may be a copy instead.
+fn is_without_links(error: io::ErrorKind) -> bool {
+    matches!(
+        error,
+        io::ErrorKind::CrossesDevices
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::TooManyLinks
+            | io::ErrorKind::Unsupported
+    )
 }
 
 /// The folder that a path's name stands in.

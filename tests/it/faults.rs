@@ -346,3 +346,29 @@ fn a_sink_that_may_lose_batches_never_fills_the_spool() {
     let there = whole_batches(&stopped.file("loses/http_requests.ndjson")).len() as u64;
     assert_eq!(there * 1000 + dropped, 40_000);
 }
+
+#[test]
+fn quarantine_needs_no_hard_links() {
+    let keys = "max_record_bytes = \"1KiB\"";
+    let daemon = Setup::new().table("limits", keys).start();
+    let errors = ["EXDEV", "EPERM", "ENOTSUP", "ENOSYS", "EMLINK", "EROFS"];
+    for (number, error) in errors.iter().enumerate() {
+        daemon.setup().faults(&format!("fail {error} link /quarantine/\n"));
+        let unreadable = [&[0x1f, 0x8b, 8, 0][..], &vec![0xff; 2000 + number]].concat();
+        let answer = daemon.send(Http::Two, Upload::of(&unreadable));
+        assert_eq!(answer.status, 200, "{error}: {}", answer.text);
+        let too_long = format!("{{\"a\":\"{}\"}}\n", "x".repeat(2000 + number));
+        daemon.send(Http::Two, Upload::of(&too_long)).ok();
+        let delivered = r#"logpushd_sink_delivered_records_total{sink="@quarantine"}"#;
+        daemon.wait_count(delivered, |records| records == number as u64 + 1);
+        let bodies = names_in(&daemon.path("quarantine/bodies"));
+        assert_eq!(bodies.len(), 2 * (number + 1), "{error}: {bodies:?}");
+        let kept = bodies
+            .iter()
+            .map(|name| fs::read(daemon.path(&format!("quarantine/bodies/{name}"))).unwrap());
+        let kept: Vec<_> = kept.collect();
+        assert!(kept.contains(&unreadable) && kept.contains(&too_long.into_bytes()), "{error}");
+    }
+    wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
+    daemon.stop().in_order();
+}
