@@ -243,6 +243,7 @@ impl Sink for FileSink {
             {
                 target.open = None;
             }
+            Rotation::correct(target);
             if !self.rotation.is_due(target, now) {
                 continue;
             }

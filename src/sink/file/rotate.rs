@@ -50,6 +50,11 @@ impl Rotation {
             && target.not_before.is_none_or(|at| at <= now)
     }
 
+    /// Takes notice of the clock: a file cannot have begun later than now.
+    pub(super) fn correct(target: &mut Target) {
+        target.born = target.born.min(unix_now());
+    }
+
     /// How long until it may be due though nothing more comes.
     pub(super) fn due_in(&self, target: &Target, now: Instant) -> Option<Duration> {
         if target.finished == 0 {

@@ -279,3 +279,22 @@ fn only_so_many_ended_files_stay_and_nothing_that_was_there_before() {
     let theirs = texts.iter().filter(|text| text.starts_with("theirs\n")).count();
     assert_eq!(theirs, 2, "{texts:?}");
 }
+
+#[test]
+fn a_file_that_was_begun_while_the_clock_was_ahead_ends_when_it_is_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let marks = {
+        let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![]);
+        deliver(&mut sink, &batch(1, "a"), LINE);
+        // The clock was a year ahead, and is right again.
+        let path = file(dir.path(), "a");
+        sink.targets.get_mut(&path).unwrap().born += 365 * 24 * 3600;
+        tend(&mut sink);
+        assert!(sink.targets[&path].born <= unix_now(), "in the same life");
+        checkpoint(&mut sink)
+    };
+    let ahead = Mark { born: Some(unix_now() + 365 * 24 * 3600), ..marks[0].clone() };
+    let sink = sink_with(dir.path(), options(None, Some(hour)), vec![ahead]);
+    assert!(sink.targets.values().all(|target| target.born <= unix_now()), "in the next one");
+}

@@ -42,7 +42,8 @@ impl Target {
             finished: mark.length,
             reached: mark.length,
             saved: Some(mark.length),
-            born: mark.born.unwrap_or_else(unix_now),
+            // A clock that was ahead must not put off the rotation until that time.
+            born: mark.born.map_or_else(unix_now, |born| born.min(unix_now())),
             open: None,
             used: 0,
             used_at: now,
