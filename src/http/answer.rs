@@ -10,7 +10,7 @@ use hyper::{
 use serde::Serialize;
 
 use super::{hec, refusal::Refusal};
-use crate::{config::Protocol, ingest::Receipt, metrics::Outcome};
+use crate::{config::Protocol, decode::Format, ingest::Receipt, metrics::Outcome};
 
 /// The body of an answer.
 pub type Body = Full<Bytes>;
@@ -20,6 +20,10 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("10");
 
 /// With HEC, whose answer is Splunk's: what a 200 would say otherwise.
 const RESULT: HeaderName = HeaderName::from_static("x-logpushd-result");
+
+/// With the answer to a destination check, if the endpoint takes CSV: `logpushd doctor` then sends no
+/// record, which would go to quarantine.
+const FORMAT: HeaderName = HeaderName::from_static("x-logpushd-format");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -53,7 +57,7 @@ impl From<&Receipt> for Accepted {
     }
 }
 
-pub(super) fn accepted(protocol: Protocol, accepted: &Accepted) -> Response<Body> {
+pub(super) fn accepted(protocol: Protocol, accepted: &Accepted, format: Format) -> Response<Body> {
     #[derive(Serialize)]
     struct Answer {
         status: &'static str,
@@ -63,7 +67,7 @@ pub(super) fn accepted(protocol: Protocol, accepted: &Accepted) -> Response<Body
     let Accepted { outcome, records, quarantined } = *accepted;
     let answer = Answer { status: outcome.label(), records, quarantined };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
-    match protocol {
+    let mut response = match protocol {
         Protocol::Logpush => {
             text.push(b'\n');
             response(StatusCode::OK, text.into(), JSON)
@@ -75,7 +79,11 @@ pub(super) fn accepted(protocol: Protocol, accepted: &Accepted) -> Response<Body
             }
             response
         }
+    };
+    if let (Outcome::DestinationCheck, Format::Csv(_)) = (outcome, format) {
+        response.headers_mut().insert(FORMAT, HeaderValue::from_static("csv"));
     }
+    response
 }
 
 /// Whether batches are taken, in the words of HEC.

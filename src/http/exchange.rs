@@ -13,7 +13,7 @@ use super::{
     log,
     refusal::Refusal,
 };
-use crate::{config::Protocol, ingest::Ingest, serve::Client};
+use crate::{config::Protocol, decode::Format, ingest::Ingest, serve::Client};
 
 /// Wrong secrets on a connection with a verified sender, after which it is closed.
 const MAX_FAILURES: u32 = 8;
@@ -102,16 +102,17 @@ impl Intake {
             Ok(Asks::Methods(allow)) => return Step::Answer(answer::methods(allow)),
             Ok(Asks::Upload(admitted)) => {
                 client.verify();
-                self.prepare(admitted, declared, asked.peer)
+                let format = admitted.form.format;
+                self.prepare(admitted, declared, asked.peer).map(|prepared| (prepared, format))
             }
         };
         match prepared {
             Err(refusal) => {
                 Step::Answer(self.refuse(&asked, &refusal, Some((incoming, asked.waits))))
             }
-            Ok((upload, ingest)) => {
-                let taken =
-                    Arc::clone(self).take(asked.without_headers(), upload, incoming, ingest);
+            Ok(((upload, ingest), format)) => {
+                let asked = asked.without_headers();
+                let taken = Arc::clone(self).take(asked, upload, incoming, ingest, format);
                 Step::Upload(tokio::spawn(taken))
             }
         }
@@ -124,6 +125,7 @@ impl Intake {
         upload: Upload,
         mut incoming: Incoming,
         ingest: Ingest,
+        format: Format,
     ) -> Response<Body> {
         if let Some(wanted) = upload.wanted
             && let Err(refusal) = self.check_disk(wanted).await
@@ -131,7 +133,7 @@ impl Intake {
             return self.refuse(&asked, &refusal, Some((incoming, asked.waits)));
         }
         match upload.receive(&mut incoming, ingest).await {
-            Ok(accepted) => answer::accepted(asked.protocol, &accepted),
+            Ok(accepted) => answer::accepted(asked.protocol, &accepted, format),
             Err(refusal) => self.refuse(&asked, &refusal, Some((incoming, false))),
         }
     }

@@ -130,6 +130,12 @@ fn the_destination_may_come_from_standard_input() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let words = finding(&report, "destination")["cloudflare"].as_str().unwrap();
     assert!(words.starts_with("invalid destination_conf: config string must match"), "{words}");
+    // And from a file.
+    let setup = Setup::new();
+    setup.write("url", "http://localhost/a b\n");
+    let from_file = finish(logpushd().args(["doctor", "@url"]).current_dir(setup.folder()));
+    assert_eq!(from_file.exit, Exit::Code(64), "{from_file:?}");
+    assert!(from_file.stdout.contains("invalid destination_conf"), "{from_file:?}");
 }
 
 #[test]
@@ -139,4 +145,22 @@ fn an_authority_that_cannot_be_read_is_said() {
     let finished = finish(&mut Call::trusting(&path).command("https://127.0.0.1:1/"));
     assert_eq!(finished.exit, Exit::Code(74), "{}", finished.stderr);
     assert!(finished.stderr.contains("gone.pem"), "{}", finished.stderr);
+}
+
+#[test]
+fn an_endpoint_of_rows_gets_no_record_that_it_would_reject() {
+    let rows = "path = \"/rows/{dataset}\"\nformat = \"csv\"\ncolumns = [\"a\"]\nsecret_file = \"secrets.txt\"";
+    let daemon = Setup::new().table("endpoint.rows", rows).start();
+    let url = format!("https://{}/rows/dns_logs?{HEADER}", daemon.address);
+    let (report, exit) = Call::trusting(&daemon.path("fullchain.pem")).run(&url);
+    assert_eq!(exit, Exit::Code(0), "{report:#}");
+    let batch = finding(&report, "batch");
+    assert_eq!(batch["outcome"], "pass", "{report:#}");
+    assert!(batch["ours"].as_str().unwrap().contains("the endpoint takes CSV"), "{batch}");
+    for outcome in ["committed", "quarantined"] {
+        let batches = format!("logpushd_batches_total{{endpoint=\"rows\",outcome=\"{outcome}\"}}");
+        assert_eq!(daemon.count(&batches), 0, "{outcome}");
+    }
+    let stopped = daemon.stop().in_order();
+    assert!(!stopped.log.contains("records are in quarantine"), "{}", stopped.log);
 }
