@@ -90,9 +90,9 @@ pub enum Command {
 /// What to look at.
 #[derive(Debug, clap::Args)]
 pub struct Doctor {
-    /// What stands in a job as destination, or a URL; - reads it from standard input, where no other
-    /// user of the machine sees its secret
-    #[arg(value_name = "URL")]
+    /// The destination of a job, or a URL; @FILE reads it from a file, - from standard input, so that no
+    /// other user of the machine sees its secret
+    #[arg(value_name = "URL|@FILE|-")]
     pub destination: String,
     /// Trust the authorities of this file in place of the public ones
     #[arg(long, value_name = "FILE")]
@@ -130,9 +130,20 @@ pub struct Destinations {
 #[derive(Debug, Subcommand)]
 pub enum SpoolCommand {
     /// List the batches that wait, and for which sinks
-    List(ConfigFile),
+    List(Spool),
     /// Read every file, and compare it with what its name says
-    Verify(ConfigFile),
+    Verify(Spool),
+}
+
+/// Which spool.
+#[derive(Debug, clap::Args)]
+pub struct Spool {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which completions.

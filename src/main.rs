@@ -43,8 +43,12 @@ fn main() -> ExitCode {
             commands::destination::run(config, &options, out)
         }),
         Command::Doctor(options) => to_stdout(|out| commands::doctor::run(&options, out)),
-        Command::Spool(SpoolCommand::List(file)) => on_files(&file, commands::spool::list),
-        Command::Spool(SpoolCommand::Verify(file)) => on_files(&file, commands::spool::verify),
+        Command::Spool(SpoolCommand::List(spool)) => {
+            on_files(&spool.config, |config, out| commands::spool::list(config, spool.json, out))
+        }
+        Command::Spool(SpoolCommand::Verify(spool)) => {
+            on_files(&spool.config, |config, out| commands::spool::verify(config, spool.json, out))
+        }
         Command::Quarantine(command) => on_files(command.config(), |config, out| {
             commands::quarantine::run(config, &command, out)
         }),

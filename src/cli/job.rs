@@ -49,7 +49,7 @@ pub struct Api {
     /// Whose jobs.
     #[command(flatten)]
     scope: ScopeIds,
-    /// A file that holds the API token [default: the environment's CLOUDFLARE_API_TOKEN]
+    /// A file that holds the API token, - for standard input [default: the environment's CLOUDFLARE_API_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Where the API is
@@ -72,7 +72,7 @@ pub struct Api {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct ScopeIds {
-    /// The ID of the zone, for its datasets: http_requests, firewall_events, dns_logs and others
+    /// The ID of the zone, for its datasets: http_requests, dns_logs, firewall_events and others
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     zone: Option<String>,
     /// The ID of the account, for its datasets: audit_logs_v2, gateway_dns, workers_trace_events and others
@@ -174,8 +174,8 @@ pub struct Validate {
     /// The dataset of the job, for --endpoint
     #[arg(long, value_name = "NAME", value_parser = parse_dataset, requires = "endpoint")]
     pub dataset: Option<String>,
-    /// A filter to check as well, by the rules that Cloudflare documents: JSON, or @FILE
-    #[arg(long, value_name = "JSON")]
+    /// A filter to check as well, by the rules that Cloudflare documents: JSON, @FILE, or -
+    #[arg(long, value_name = "JSON|@FILE|-")]
     pub filter: Option<String>,
 }
 
@@ -197,14 +197,15 @@ pub struct Destination {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub struct Named {
-    /// The destination, as in `https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET`
+    /// The destination, as in `https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET`;
+    /// @FILE reads it from a file, - from standard input
     ///
-    /// Other users of this machine see it while the command runs: --destination-file keeps it
-    /// from them.
-    #[arg(long = "destination", value_name = "URL")]
+    /// Other users of this machine see the command line while the command runs, and the shell remembers it:
+    /// a file or standard input keeps the secret from both.
+    #[arg(long = "destination", value_name = "URL|@FILE|-")]
     pub text: Option<String>,
-    /// A file that holds the destination, - for standard input
-    #[arg(long = "destination-file", value_name = "FILE")]
+    /// The former spelling of --destination @FILE.
+    #[arg(long = "destination-file", value_name = "FILE", hide = true)]
     pub file: Option<PathBuf>,
     /// An endpoint of the configuration: the destination is what logpushd destination prints for it
     #[arg(long, value_name = "NAME")]
@@ -214,8 +215,8 @@ pub struct Named {
 /// What to send.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// A name for people
-    #[arg(long)]
+    /// A name for people: letters, digits, `.`, `-` and `_`
+    #[arg(long, value_parser = limits::job_name)]
     pub name: Option<String>,
     /// Fields, in the order that they are to come in, as in ClientIP,RayID
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
@@ -223,8 +224,8 @@ pub struct Settings {
     /// All fields that the dataset has today
     #[arg(long, conflicts_with = "fields")]
     pub all_fields: bool,
-    /// Which records to send: JSON as in {"where":{...}}, or @FILE; empty for all
-    #[arg(long, value_name = "JSON")]
+    /// Which records to send: JSON as in {"where":{...}}, @FILE, or - for standard input; empty for all
+    #[arg(long, value_name = "JSON|@FILE|-")]
     pub filter: Option<String>,
     /// `ndjson` or `csv`; Cloudflare's default is ndjson
     #[arg(long, value_name = "TYPE")]

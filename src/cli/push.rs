@@ -19,15 +19,22 @@ const MAX_BATCH_BYTES: u64 = 1_000_000_000;
 
 /// What to send.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = AFTER)]
 pub struct Push {
-    /// Where to, as a Logpush job has it: a URL whose header_NAME=VALUE parameters become headers
+    /// Where to, as a Logpush job has it: a URL whose header_NAME=VALUE parameters become headers; @FILE reads
+    /// it from a file, - from standard input
+    #[arg(value_name = "URL|@FILE|-")]
     pub url: String,
     /// Files of one record a line, plain, gzip or zstd; all files in a folder; - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// More headers, a line each as in "X-Logpush-Secret: SECRET", which no other user then sees
-    #[arg(long, value_name = "FILE")]
+    /// One more header, as in "X-Logpush-Secret: SECRET"; @FILE reads headers from a file, a line each, - from
+    /// standard input; no other user of the machine sees those; can be given several times
+    #[arg(long, value_name = "HEADER|@FILE|-")]
+    pub header: Vec<String>,
+    /// The former spelling of --header @FILE.
+    #[arg(long, value_name = "FILE", hide = true)]
     pub header_file: Option<PathBuf>,
     /// The largest batch, inflated; only a record that is larger by itself makes a larger one
     #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = batch_bytes)]
@@ -56,9 +63,12 @@ pub struct Push {
     /// Trust the authorities in this PEM file rather than the public ones
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// Read everything, say what would be sent, and send nothing
+    /// Read everything, print what would be sent, and send nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn batch_bytes(text: &str) -> Result<u64, String> {

@@ -103,6 +103,12 @@ impl Refusal {
         if self.says("Bot Management fields") {
             return Some("the plan has no Bot Management: leave its fields out of --fields".into());
         }
+        if self.says("bad predicate") {
+            return Some("the filter compares a field with a value of another type; `in` and `!in` take an array".into());
+        }
+        if self.says("reading job for product") {
+            return Some("the token lacks the permission \"Zero Trust: PII Read\"".into());
+        }
         if self.says("config string must match") {
             return Some("URL-encode what is not allowed in a destination, a space as %20".into());
         }
@@ -197,6 +203,18 @@ mod tests {
                 1004,
                 "creating a new job is not allowed: Bot Management fields are not allowed",
                 "leave its fields out",
+            ),
+            (
+                400,
+                1004,
+                "bad predicate: failed to decode value: supported kinds: []uint64",
+                "take an array",
+            ),
+            (
+                403,
+                1004,
+                "reading job for product 'gateway_dns' is not allowed",
+                "Zero Trust: PII Read",
             ),
             (403, 1, "forbidden", "Logs: Edit"),
             (404, 1, "no such job", "no such job, zone or account"),

@@ -59,6 +59,31 @@ pub fn sample_rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// The name of a job.
+///
+/// # Errors
+/// Cloudflare refuses it.
+pub fn job_name(text: &str) -> Result<String, String> {
+    const MAX_CHARS: usize = 512;
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if let Some(c) = text.chars().find(|c| !is_allowed(*c)) {
+        return Err(format!(
+            "Cloudflare takes letters, digits, `.`, `-` and `_` in the name of a job, and no {c:?}"
+        ));
+    }
+    match text.len() {
+        ..=MAX_CHARS => Ok(text.to_owned()),
+        length => Err(format!("it has {length} characters, Cloudflare takes {MAX_CHARS}")),
+    }
+}
+
+/// What is doubtful about the name of a job: some versions of Cloudflare's schema have no underscore.
+pub fn job_name_doubt(name: &str) -> Option<String> {
+    name.contains('_').then(|| {
+        "the name has a `_`, which some versions of Cloudflare's API refuse: use `-`".to_owned()
+    })
+}
+
 /// A part of the output as it is typed: `\n`, `\r`, `\t` and `\\` stand for what they do in most
 /// languages, since a shell makes it hard to type a line end.
 ///
@@ -108,6 +133,23 @@ mod tests {
         }
         for text in ["29", "301s", "30500ms", "6m"] {
             assert!(upload_interval(text).unwrap_err().contains("30s to 5m"), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_jobs_are_those_that_cloudflare_takes() {
+        for name in ["", "http-requests.v2", "A_b", &"x".repeat(512)] {
+            assert_eq!(job_name(name), Ok(name.to_owned()));
+            assert_eq!(job_name_doubt(name).is_some(), name.contains('_'));
+        }
+        for (name, want) in [
+            ("my job", "no ' '"),
+            ("caf\u{e9}", "no '\u{e9}'"),
+            ("a/b", "no '/'"),
+            (&"x".repeat(513), "513"),
+        ] {
+            let error = job_name(name).unwrap_err();
+            assert!(error.contains(want), "{error}");
         }
     }
 

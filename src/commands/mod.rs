@@ -4,6 +4,7 @@
 //! They write to what they are given and say how it ended; printing errors and exit codes are the
 //! business of `main.rs`.
 
+mod argument;
 pub mod cert;
 pub mod destination;
 pub mod doctor;

@@ -1,7 +1,9 @@
 //! `logpushd spool list` and `logpushd spool verify`: what waits, for which sink, and whether it is
 //! whole.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
+
+use serde_json::json;
 
 use super::{
     Count, seconds,
@@ -30,7 +32,7 @@ impl Reader {
 }
 
 /// Lists the batches that wait, then the totals and how far each sink is.
-pub fn list(config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
+pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
     let survey = Survey::new(&config.spool.dir);
     // The cursors after the batches: what a sink takes meanwhile shows as taken.
     let contents = contents(&survey)?;
@@ -38,6 +40,7 @@ pub fn list(config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
     let mut out = BufWriter::new(out);
     let mut lacking = vec![0_u64; readers.len()];
     let mut rows = Vec::with_capacity(contents.waiting.len());
+    let mut batches = Vec::new();
     for entry in &contents.waiting {
         let batch = &entry.batch;
         let mut waits_for = Vec::new();
@@ -48,6 +51,19 @@ pub fn list(config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
             }
         }
         let header = &batch.header;
+        if is_json {
+            batches.push(json!({
+                "sequence": batch.sequence,
+                "received": header.received.to_string(),
+                "endpoint": header.endpoint,
+                "dataset": header.dataset,
+                "records": header.records,
+                "rejected": header.rejected,
+                "bytes": entry.bytes(),
+                "waits_for": waits_for,
+            }));
+            continue;
+        }
         rows.push([
             batch.sequence.to_string(),
             seconds(header.received).to_string(),
@@ -69,10 +85,26 @@ pub fn list(config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
         ("BYTES", Align::Right),
         ("WAITS FOR", Align::Left),
     ];
-    table::write(&mut out, columns, &rows)?;
-
-    let sum = |what: fn(&Batch) -> u64| contents.waiting.iter().map(|e| what(&e.batch)).sum();
+    let sum = |what: fn(&Batch) -> u64| -> u64 {
+        contents.waiting.iter().map(|entry| what(&entry.batch)).sum()
+    };
     let bytes: u64 = contents.waiting.iter().map(crate::spool::Entry::bytes).sum();
+    if is_json {
+        let sinks = readers.iter().zip(&lacking).map(|(reader, lacking)| {
+            json!({ "name": reader.name, "behind": lacking, "checkpoint": reader.checkpoint })
+        });
+        let whole = json!({
+            "records": sum(|batch| batch.header.records),
+            "rejected": sum(|batch| batch.header.rejected),
+            "bytes": bytes,
+            "max_bytes": config.spool.max_bytes,
+            "sinks": sinks.collect::<Vec<_>>(),
+            "batches": batches,
+        });
+        super::json::write(&mut out, &whole)?;
+        return Ok(out.flush()?);
+    }
+    table::write(&mut out, columns, &rows)?;
     writeln!(
         out,
         "\n{}, {}, {} rejected, {} of {}",
@@ -97,16 +129,20 @@ pub fn list(config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
 ///
 /// # Errors
 /// Also if a file is not whole.
-pub fn verify(config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
+pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
     let survey = Survey::new(&config.spool.dir);
     let contents = contents(&survey)?;
     let (mut whole, mut inflated, mut gone) = (0_u64, 0_u64, 0_u64);
-    let mut bad = contents.foreign.len() as u64;
+    let mut problems = Vec::new();
     for (name, why) in &contents.foreign {
-        writeln!(out, "{name}: {why}: the daemon sets it aside when it starts")?;
+        problems.push((name.clone(), format!("{why}: the daemon sets it aside when it starts")));
+    }
+    let text = if is_json { &mut io::sink() } else { &mut *out };
+    for (name, problem) in &problems {
+        writeln!(text, "{name}: {problem}")?;
     }
     for name in &contents.unfinished {
-        writeln!(out, "{name}: unfinished: an upload under way, or cut off; not acknowledged")?;
+        writeln!(text, "{name}: unfinished: an upload under way, or cut off; not acknowledged")?;
     }
     for entry in &contents.waiting {
         match survey.verify(&entry.batch) {
@@ -116,18 +152,33 @@ pub fn verify(config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
             }
             Condition::Gone => gone += 1,
             Condition::Damaged(what) => {
-                bad += 1;
-                writeln!(out, "{}: damaged: {what}", entry.batch.file_name())?;
+                let (name, problem) = (entry.batch.file_name(), format!("damaged: {what}"));
+                writeln!(text, "{name}: {problem}")?;
+                problems.push((name, problem));
             }
         }
     }
-    write!(out, "{} whole ({} inflated)", Count(whole, "file"), format_bytes(inflated))?;
-    write!(out, ", {bad} not whole, {} unfinished", contents.unfinished.len())?;
-    writeln!(out, "{}", delivered(gone))?;
+    let bad = problems.len() as u64;
+    write!(text, "{} whole ({} inflated)", Count(whole, "file"), format_bytes(inflated))?;
+    write!(text, ", {bad} not whole, {} unfinished", contents.unfinished.len())?;
+    writeln!(text, "{}", delivered(gone))?;
     let set_aside = std::fs::read_dir(survey.set_aside()).map_or(0, Iterator::count) as u64;
     if set_aside > 0 {
         let folder = survey.set_aside();
-        writeln!(out, "{} in {}", Count(set_aside, "file"), folder.display())?;
+        writeln!(text, "{} in {}", Count(set_aside, "file"), folder.display())?;
+    }
+    if is_json {
+        let problems =
+            problems.iter().map(|(file, problem)| json!({ "file": file, "problem": problem }));
+        let whole = json!({
+            "whole": whole,
+            "inflated_bytes": inflated,
+            "delivered_meanwhile": gone,
+            "unfinished": contents.unfinished,
+            "set_aside": set_aside,
+            "problems": problems.collect::<Vec<_>>(),
+        });
+        super::json::write(out, &whole)?;
     }
     out.flush()?;
     if bad > 0 {
@@ -149,10 +200,10 @@ fn delivered(gone: u64) -> String {
 
 fn contents(survey: &Survey) -> Result<Contents, Fatal> {
     survey.contents().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Fatal::Io(format!(
+        io::ErrorKind::NotFound => Fatal::Io(format!(
             "{error}: no daemon has run yet with this spool.dir, or the file names another one"
         )),
-        std::io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::PermissionDenied => {
             Fatal::Io(format!("{error}: run this as the daemon's user"))
         }
         _ => error.into(),

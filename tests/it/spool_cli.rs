@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path};
 
+use serde_json::{Value, json};
+
 use crate::support::{
     Exit, Finished, Http, Setup, Upload, finish, logpushd, names_in, wait_for, wait_until,
 };
@@ -55,6 +57,17 @@ fn what_waits_is_listed_beside_a_daemon_and_without_one() {
         let is_there = list.stdout.lines().any(|it| it.starts_with(line));
         assert!(is_there, "{line:?} is not in\n{}", list.stdout);
     }
+    let json = |what: &str| -> Value {
+        let mut command = logpushd();
+        command.args(["spool", what, "--json", "-c"]).arg(daemon.setup().config());
+        serde_json::from_str(&finish(&mut command).stdout).unwrap()
+    };
+    let listed = json("list");
+    assert_eq!(listed["records"], 3, "{listed:#}");
+    assert_eq!(listed["batches"][0]["waits_for"], json!(["broken"]), "{listed:#}");
+    assert_eq!(listed["sinks"][1], json!({"name": "broken", "behind": 2, "checkpoint": null}));
+    let checked = json("verify");
+    assert_eq!((&checked["whole"], &checked["problems"]), (&json!(2), &json!([])), "{checked:#}");
     let verified = spool("verify", daemon.setup());
     assert_eq!(verified.exit, Exit::Code(0), "{}", verified.stderr);
     assert!(verified.stdout.starts_with("2 files whole ("), "{}", verified.stdout);

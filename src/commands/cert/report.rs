@@ -95,7 +95,7 @@ impl Report {
             "name_matches": self.name.as_ref().map(|(_, fits)| fits),
             "key_matches": self.key.as_ref().map(|(_, belongs)| belongs),
         });
-        writeln!(out, "{report:#}")
+        crate::commands::json::write(out, &report)
     }
 }
 

@@ -10,7 +10,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use self::place::Place;
-use super::secret;
+use super::{json, secret};
 use crate::{
     cli::Destinations,
     cloudflare::datasets,
@@ -53,9 +53,7 @@ pub fn run(config: &Config, options: &Destinations, out: &mut dyn Write) -> Resu
             destinations: &'a [Entry],
         }
         let whole = Whole { destinations: &entries };
-        serde_json::to_writer_pretty(&mut *out, &whole).map_err(std::io::Error::from)?;
-        writeln!(out)?;
-        return Ok(());
+        return Ok(json::write(out, &whole)?);
     }
     let mut separator = "";
     for entry in &entries {

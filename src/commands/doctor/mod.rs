@@ -11,11 +11,7 @@ mod status;
 mod upload;
 mod words;
 
-use std::{
-    io::{self, Read as _, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::{io::Write, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::ClientConfig;
@@ -27,8 +23,9 @@ use self::{
 };
 use crate::{
     cli::Doctor,
+    commands::argument,
     config::HostPort,
-    destination::{Destination, MAX_CHARS, Parsed, Problem, Problems, Severity, Verification},
+    destination::{Destination, Parsed, Problem, Problems, Severity, Verification},
     fatal::Fatal,
     tls,
 };
@@ -38,10 +35,7 @@ use crate::{
 /// # Errors
 /// Also if a step fails, or the destination cannot be read.
 pub fn run(options: &Doctor, out: &mut dyn Write) -> Result<(), Fatal> {
-    let text = match options.destination.as_str() {
-        "-" => read_stdin()?,
-        text => text.to_owned(),
-    };
+    let text = argument::text(&options.destination)?;
     let mut report = Report::default();
     let destination = read(&text, &mut report);
     if let Some(destination) = &destination {
@@ -65,14 +59,6 @@ pub fn run(options: &Doctor, out: &mut dyn Write) -> Result<(), Fatal> {
             Err(Fatal::Unavailable(format!("{}: {}", failure.step.text(), failure.ours)))
         }
     }
-}
-
-fn read_stdin() -> io::Result<String> {
-    let mut text = String::new();
-    // Four bytes are the longest character.
-    let limit = 4 * MAX_CHARS as u64 + 1024;
-    io::stdin().take(limit).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// What stands in the text.

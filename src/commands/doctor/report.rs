@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::printable::printable;
+use crate::{commands::json, printable::printable};
 
 /// What is done to a destination, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -134,8 +134,7 @@ impl Report {
             steps: &'a [Finding],
         }
         let whole = Whole { ok: self.failure().is_none(), steps: &self.findings };
-        serde_json::to_writer_pretty(&mut *out, &whole)?;
-        writeln!(out)
+        json::write(out, &whole)
     }
 
     pub(super) fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {

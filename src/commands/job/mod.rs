@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use self::{
     session::Session,
-    settings::{changes, destination, filter},
+    settings::{Doubts, changes, destination, filter},
 };
 use super::table::{self, Align};
 use crate::{
@@ -114,7 +114,7 @@ fn create(options: &Create, out: &mut dyn Write) -> Result<(), Fatal> {
     let sent = destination(&options.destination, Some(dataset), &mut problems)?;
     if sent.is_none() && problems.is_empty() {
         problems.push(
-            "say where to send it: --endpoint, --destination-file or --destination".to_owned(),
+            "say where to send it: --endpoint, or --destination with a URL, @FILE or -".to_owned(),
         );
     }
     if options.settings.fields.is_none() && !options.settings.all_fields {
@@ -135,12 +135,14 @@ fn create(options: &Create, out: &mut dyn Write) -> Result<(), Fatal> {
     if let Some(endpoint) = &endpoint {
         problems.extend(endpoint::differences(endpoint, &output, options.settings.all_fields));
     }
-    let mut job = changes(&options.settings, &mut problems)?;
+    let mut job = changes(&options.settings, Some(dataset), &mut problems)?;
     refuse(&problems)?;
 
     let session = Session::new(&options.api)?;
+    let doubts = Doubts::of(Some(dataset), Some(&options.settings), &session.scope);
     if options.settings.all_fields {
-        output.field_names = Some(all_fields(&session, dataset, out)?);
+        let fields = all_fields(&session, dataset, out).map_err(|fatal| doubts.explain(fatal))?;
+        output.field_names = Some(fields);
         // Now they are known.
         if let Some(endpoint) = endpoint.filter(|_| !options.api.dry_run) {
             refuse(&endpoint::differences(&endpoint, &output, false))?;
@@ -154,7 +156,8 @@ fn create(options: &Create, out: &mut dyn Write) -> Result<(), Fatal> {
         job.insert("kind".into(), kind.as_str().into());
     }
     let call = Call::create(&session.scope, job.into());
-    let Some(result) = session.call(&call, out)? else { return Ok(()) };
+    let called = session.call(&call, out).map_err(|fatal| doubts.explain(fatal))?;
+    let Some(result) = called else { return Ok(doubts.write(out)?) };
     if options.api.json {
         return Ok(session.print_json(result, out)?);
     }
@@ -190,7 +193,7 @@ fn update(options: &Update, out: &mut dyn Write) -> Result<(), Fatal> {
     let sent = destination(&options.destination, options.dataset.as_deref(), &mut problems)?;
     let mut output = settings.output();
     problems.extend(output.problems(None));
-    let mut job = changes(settings, &mut problems)?;
+    let mut job = changes(settings, options.dataset.as_deref(), &mut problems)?;
     if let Some(sent) = sent {
         job.insert("destination_conf".into(), sent.into());
     }
@@ -217,7 +220,9 @@ fn update(options: &Update, out: &mut dyn Write) -> Result<(), Fatal> {
         }
     }
     let call = Call::update(&session.scope, target.id, job.into());
-    let Some(result) = session.call_about(&call, &known, out)? else { return Ok(()) };
+    let doubts = Doubts::of(None, Some(settings), &session.scope);
+    let called = session.call_about(&call, &known, out).map_err(|fatal| doubts.explain(fatal))?;
+    let Some(result) = called else { return Ok(doubts.write(out)?) };
     if target.api.json {
         return Ok(session.print_json(result, out)?);
     }
@@ -277,7 +282,9 @@ fn delete(options: &Delete, out: &mut dyn Write) -> Result<(), Fatal> {
 fn fields(options: &Fields, out: &mut dyn Write) -> Result<(), Fatal> {
     let session = Session::new(&options.api)?;
     let call = Call::fields(&session.scope, &options.dataset);
-    let Some(result) = session.call(&call, out)? else { return Ok(()) };
+    let doubts = Doubts::of(Some(&options.dataset), None, &session.scope);
+    let called = session.call(&call, out).map_err(|fatal| doubts.explain(fatal))?;
+    let Some(result) = called else { return Ok(doubts.write(out)?) };
     if options.api.json {
         return Ok(session.print_json(result, out)?);
     }
@@ -312,10 +319,10 @@ fn validate(options: &Validate, out: &mut dyn Write) -> Result<(), Fatal> {
     let mut problems = Vec::new();
     let sent = destination(&options.destination, options.dataset.as_deref(), &mut problems)?;
     if let Some(text) = &options.filter {
-        filter(text, &mut problems)?;
+        filter(text, options.dataset.as_deref(), &mut problems)?;
     }
     if sent.is_none() && problems.is_empty() {
-        problems.push("say which: --endpoint, --destination-file or --destination".to_owned());
+        problems.push("say which: --endpoint, or --destination with a URL, @FILE or -".to_owned());
     }
     refuse(&problems)?;
     let sent = sent.unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Sends requests to the API, or prints them.
 
 use std::{
-    env, fs,
-    io::{self, Read as _, Write},
+    env,
+    io::{self, Write},
     path::Path,
 };
 
@@ -17,8 +17,8 @@ use crate::{
     cli::job::Api,
     client::{Client, Request},
     cloudflare::{Call, Scope, answer, destination, mask::Mask},
+    commands::{argument, json},
     config::HostPort,
-    durable,
     fatal::Fatal,
     tls,
 };
@@ -136,7 +136,7 @@ impl<'a> Session<'a> {
         if !self.api.show_secrets {
             hide_secrets(&mut value, known);
         }
-        writeln!(out, "{value:#}")
+        json::write(out, &value)
     }
 
     /// A destination as it may be shown.
@@ -203,10 +203,7 @@ fn parse_url(url: &str) -> Result<(HostPort, String), Fatal> {
 /// The header's value.
 fn token(file: Option<&Path>) -> Result<HeaderValue, Fatal> {
     let (text, from) = match file {
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(durable::at("reading", path))?;
-            (text, path.display().to_string())
-        }
+        Some(path) => (argument::from_file(path)?, path.display().to_string()),
         None => match env::var(TOKEN_VARIABLE) {
             Ok(text) => (text, TOKEN_VARIABLE.to_owned()),
             Err(_) => {
@@ -226,19 +223,10 @@ fn token(file: Option<&Path>) -> Result<HeaderValue, Fatal> {
         .map_err(|error| Fatal::Usage(format!("{from} holds no API token: {error}")))
 }
 
-/// A file's text, or standard input's for `-`.
-pub(super) fn read_text(path: &Path) -> Result<String, Fatal> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        let read = io::stdin().lock().read_to_string(&mut text);
-        read.map_err(|error| Fatal::Io(format!("reading standard input: {error}")))?;
-        return Ok(text);
-    }
-    Ok(fs::read_to_string(path).map_err(durable::at("reading", path))?)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;

@@ -1,14 +1,14 @@
 //! From options to members of a job.
 
-use std::path::Path;
+use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
-use super::session::read_text;
 use crate::{
     cli::job::{Destination, Named, Settings},
-    cloudflare::{destination, filter as filters},
-    commands, config,
+    cloudflare::{Scope, datasets, destination, filter as filters, limits},
+    commands::{self, argument},
+    config,
     fatal::Fatal,
 };
 
@@ -19,8 +19,8 @@ pub(super) fn destination(
     problems: &mut Vec<String>,
 ) -> Result<Option<String>, Fatal> {
     let text = match &options.named {
-        Named { text: Some(text), .. } => text.clone(),
-        Named { file: Some(file), .. } => read_text(file)?,
+        Named { text: Some(text), .. } => argument::text(text)?,
+        Named { file: Some(file), .. } => argument::from_file(file)?,
         Named { endpoint: Some(endpoint), .. } => {
             let Some(dataset) = dataset else {
                 problems.push("--endpoint: say --dataset, which is a part of its path".to_owned());
@@ -39,13 +39,15 @@ pub(super) fn destination(
     Ok(Some(text))
 }
 
-/// A filter as it is sent: from the command line, or from a file behind `@`.
-pub(super) fn filter(text: &str, problems: &mut Vec<String>) -> Result<Option<String>, Fatal> {
-    let (text, from) = match text.strip_prefix('@') {
-        Some(file) => (read_text(Path::new(file))?, file),
-        None => (text.to_owned(), "--filter"),
-    };
-    match filters::parse(&text) {
+/// A filter as it is sent.
+pub(super) fn filter(
+    text: &str,
+    dataset: Option<&str>,
+    problems: &mut Vec<String>,
+) -> Result<Option<String>, Fatal> {
+    let from = text.strip_prefix('@').unwrap_or("--filter");
+    let text = argument::text(text)?;
+    match filters::parse(&text, dataset) {
         Ok(filter) => Ok(Some(filter)),
         Err(problem) => {
             problems.push(format!("{from}: {problem}"));
@@ -57,6 +59,7 @@ pub(super) fn filter(text: &str, problems: &mut Vec<String>) -> Result<Option<St
 /// Everything but the destination and `output_options`.
 pub(super) fn changes(
     settings: &Settings,
+    dataset: Option<&str>,
     problems: &mut Vec<String>,
 ) -> Result<Map<String, Value>, Fatal> {
     let mut job = Map::new();
@@ -64,7 +67,7 @@ pub(super) fn changes(
         job.insert("name".into(), name.as_str().into());
     }
     if let Some(text) = &settings.filter
-        && let Some(filter) = filter(text, problems)?
+        && let Some(filter) = filter(text, dataset, problems)?
     {
         job.insert("filter".into(), filter.into());
     }
@@ -78,4 +81,32 @@ pub(super) fn changes(
         }
     }
     Ok(job)
+}
+
+/// What Cloudflare may refuse.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(Vec<String>);
+
+impl Doubts {
+    pub(super) fn of(dataset: Option<&str>, settings: Option<&Settings>, scope: &Scope) -> Self {
+        let dataset = dataset.and_then(|dataset| datasets::doubt_in(dataset, scope));
+        let name = settings.and_then(|settings| settings.name.as_deref());
+        Self(dataset.into_iter().chain(name.and_then(limits::job_name_doubt)).collect())
+    }
+
+    /// In a dry run nobody else says it.
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.iter().try_for_each(|doubt| writeln!(out, "warning: {doubt}"))
+    }
+
+    /// A refusal of the API with what may be its cause.
+    pub(super) fn explain(&self, fatal: Fatal) -> Fatal {
+        match fatal {
+            Fatal::Unavailable(text) => {
+                let doubts = self.0.iter().map(|doubt| format!("\n  {doubt}"));
+                Fatal::Unavailable(doubts.fold(text, |text, doubt| text + &doubt))
+            }
+            fatal => fatal,
+        }
+    }
 }

@@ -9,13 +9,13 @@ mod compressed;
 mod courier;
 mod cut;
 mod files;
+mod report;
 mod tally;
 
 use std::{
     fmt,
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -41,17 +41,14 @@ use self::{
     files::Source,
     tally::{Counted, Tally},
 };
-use super::Count;
-use crate::{cli::push::Push, destination::Destination, durable, fatal::Fatal, tls};
+use super::argument;
+use crate::{cli::push::Push, destination::Destination, fatal::Fatal, tls};
 
 /// How often the line is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
 /// What may wait for the main thread, which does nothing but wait.
 const EVENTS: usize = 16;
-
-/// How many files that are not done are named.
-const NAMED_FILES: usize = 20;
 
 /// Why a file was not sent.
 #[derive(Debug)]
@@ -114,9 +111,6 @@ pub fn run(
     if sources.is_empty() {
         return Err(Fatal::Usage("there is no file in what was named".to_owned()));
     }
-    if sources.iter().filter(|source| source.is_stdin()).count() > 1 {
-        return Err(Fatal::Usage("standard input (-) can be read once".to_owned()));
-    }
     let has_stdin = sources.iter().any(Source::is_stdin);
     let total = if has_stdin { 0 } else { sources.iter().map(|source| source.bytes).sum() };
     let cut = Cut {
@@ -137,7 +131,7 @@ pub fn run(
         stop: Arc::default(),
     };
     if options.dry_run {
-        return describe(&shared, &route, out);
+        return report::describe(&shared, &route, options.json, out);
     }
     let mut couriers = Vec::new();
     for _ in 0..shared.sources.len().min(options.parallel.into()) {
@@ -158,40 +152,50 @@ pub fn run(
     }
     drop(events);
     let outcomes = wait(&shared, &heard, connections, terminal)?;
-    report(&shared, &outcomes, out)
+    report::write(&shared, &outcomes, options.json, out)
 }
 
 fn route(options: &Push) -> Result<Route, Fatal> {
-    let parsed = Destination::parse(&options.url)
+    let files = options.files.iter().filter_map(|path| path.to_str());
+    let file = options.header_file.iter().filter_map(|path| path.to_str());
+    let values = options.header.iter().map(String::as_str).chain([options.url.as_str()]);
+    if values.chain(files).chain(file).filter(|value| argument::is_stdin(value)).count() > 1 {
+        return Err(Fatal::Usage("standard input (-) can be read once".to_owned()));
+    }
+    let parsed = Destination::parse(&argument::text(&options.url)?)
         .map_err(|problems| Fatal::Usage(format!("the URL cannot be used:\n{problems}")))?;
-    let more = match &options.header_file {
-        Some(path) => headers(path)?,
-        None => HeaderMap::new(),
-    };
+    let mut more = HeaderMap::new();
+    if let Some(path) = &options.header_file {
+        let text = argument::from_file(path)?;
+        headers(&path.display().to_string(), &text, &mut more)?;
+    }
+    for header in &options.header {
+        let from = header.strip_prefix('@').unwrap_or("--header");
+        headers(from, &argument::text(header)?, &mut more)?;
+    }
     let tls =
         tls::public(options.ca.as_deref()).map_err(|error| Fatal::Io(format!("--ca: {error}")))?;
     Ok(Route::new(parsed.destination, more, tls, options.give_up_after))
 }
 
 /// `Name: value`, a line each.
-fn headers(path: &Path) -> Result<HeaderMap, Fatal> {
-    let text = fs::read_to_string(path).map_err(durable::at("reading", path))?;
-    let mut headers = HeaderMap::new();
+fn headers(from: &str, text: &str, headers: &mut HeaderMap) -> Result<(), Fatal> {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let header = line.split_once(':').and_then(|(name, value)| {
             let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value.trim()).ok()?))
         });
         let Some((name, mut value)) = header else {
-            let (path, number) = (path.display(), number + 1);
+            // Not the line itself, which may hold a secret.
             return Err(Fatal::Usage(format!(
-                "{path}:{number}: no header: write it as in \"X-Logpush-Secret: SECRET\""
+                "{from}:{}: no header: write it as in \"X-Logpush-Secret: SECRET\"",
+                number + 1
             )));
         };
         value.set_sensitive(true);
         headers.append(name, value);
     }
-    Ok(headers)
+    Ok(())
 }
 
 /// Tells of SIGINT and SIGTERM, as often as they come.
@@ -313,94 +317,4 @@ fn wait(
         terminal.flush()?;
     }
     Ok(outcomes)
-}
-
-/// Says what is done, and if that is not all, how to go on.
-fn report(shared: &Shared, outcomes: &[Option<Outcome>], out: &mut dyn Write) -> Result<(), Fatal> {
-    shared.tally.summary(out)?;
-    let (mut named, mut left, mut worst) = (0, 0_u64, None);
-    for (source, outcome) in shared.sources.iter().zip(outcomes) {
-        let why = match outcome {
-            Some((_, Ok(()))) => continue,
-            Some((records, Err(failure))) => {
-                format!("{} taken, then: {failure}", Count(*records, "record"))
-            }
-            None => "not begun, or cut off".to_owned(),
-        };
-        left += 1;
-        named += 1;
-        if named <= NAMED_FILES {
-            writeln!(out, "{}: {why}", source.path.display())?;
-        }
-        if let Some((_, Err(failure))) = outcome {
-            worst = Some(worse(worst, failure));
-        }
-    }
-    if left == 0 {
-        return match shared.tally.bad() {
-            None => Ok(()),
-            Some(bad) => Err(Fatal::Data(format!(
-                "everything was sent, but {bad} went to the server's quarantine: see `logpushd quarantine list` there"
-            ))),
-        };
-    }
-    if named > NAMED_FILES {
-        writeln!(out, "and {} more", named - NAMED_FILES)?;
-    }
-    writeln!(
-        out,
-        "To go on, send the same again with the same limits: logpushd knows the batches that it has, within its \
-         spool.dedup_window, and does not deliver them twice. For another server name only what is left."
-    )?;
-    let text = format!("{} of {} not sent", left, Count(shared.sources.len() as u64, "file"));
-    Err(match worst {
-        Some(Failure::Flaw(what)) => Fatal::Io(format!("{text}: {what}")),
-        Some(failure) => Fatal::Unavailable(format!("{text}: {failure}")),
-        None => Fatal::Unavailable(format!("{text}: interrupted")),
-    })
-}
-
-/// What the server said counts for more than what is wrong with a file, and that it was interrupted only
-/// follows.
-fn worse<'a>(worst: Option<&'a Failure>, failure: &'a Failure) -> &'a Failure {
-    let weight = |failure: &Failure| match failure {
-        Failure::Refused(_) | Failure::Unreachable(_) => 2,
-        Failure::Interrupted => 1,
-        Failure::Flaw(_) => 0,
-    };
-    worst.filter(|worst| weight(worst) >= weight(failure)).unwrap_or(failure)
-}
-
-/// Says what would be sent.
-fn describe(shared: &Shared, route: &Route, out: &mut dyn Write) -> Result<(), Fatal> {
-    writeln!(out, "POST {route} with {}", route.header_names())?;
-    let mut flaws = 0;
-    for source in &shared.sources {
-        let (mut batches, mut records, mut wire) = (0, 0, 0);
-        let outcome = each_batch(shared, source, &mut |body| {
-            batches += 1;
-            records += body.records;
-            wire += body.gzip.len() as u64;
-            shared.tally.sent(&body);
-            Ok(())
-        });
-        let path = source.path.display();
-        match outcome {
-            Ok(()) => {
-                shared.tally.file_done();
-                let (batches, records) = (Count(batches, "batch"), Count(records, "record"));
-                writeln!(out, "{path}: {records} in {batches}, {wire} bytes gzipped")?;
-            }
-            Err(failure) => {
-                flaws += 1;
-                writeln!(out, "{path}: {failure}")?;
-            }
-        }
-    }
-    shared.tally.summary(out)?;
-    if flaws == 0 {
-        Ok(())
-    } else {
-        Err(Fatal::Io(format!("{} cannot be sent", Count(flaws, "file"))))
-    }
 }

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::{Map, Value, json};
+
 use super::batch::Body;
 use crate::{cloudflare::destination::printable, commands::Count, config::format_bytes};
 
@@ -86,6 +88,27 @@ impl Tally {
         if let Some((word, _)) = TOLD.iter().find(|(word, _)| *word == status) {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner).entry(word).or_default() += 1;
         }
+    }
+
+    /// The summary as JSON.
+    pub(super) fn json(&self) -> Value {
+        let of = |count: &AtomicU64| count.load(Relaxed);
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = TOLD
+            .map(|(word, _)| (word.to_owned(), told.get(word).copied().unwrap_or_default().into()));
+        json!({
+            "sent": {
+                "files": of(&self.files),
+                "records": of(&self.records),
+                "bytes": of(&self.bytes),
+                "batches": of(&self.batches),
+                "wire_bytes": of(&self.wire_bytes),
+            },
+            "retries": of(&self.retries),
+            "milliseconds": u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "answers": answers.into_iter().collect::<Map<String, Value>>(),
+            "quarantined": of(&self.quarantined),
+        })
     }
 
     /// What the server put into quarantine, in words; `None` if that is nothing. A batch that could not

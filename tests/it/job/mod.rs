@@ -128,7 +128,7 @@ fn a_job_is_created_shown_changed_and_deleted() {
         "--fields",
         "RayID,ClientIP",
         "--name",
-        "first of all",
+        "first-of-all",
     ]);
     assert!(created.contains("job 146 for http_requests: created"), "{created}");
     assert!(created.contains(&format!("logpushd job show 146 --zone {ZONE}")), "{created}");
@@ -144,9 +144,9 @@ fn a_job_is_created_shown_changed_and_deleted() {
     let lines: Vec<_> = listed.lines().collect();
     assert_eq!(lines.len(), 2, "{listed}");
     assert!(lines[1].starts_with("146  http_requests  new "), "{listed}");
-    assert!(lines[1].ends_with("  first of all"), "{listed}");
+    assert!(lines[1].ends_with("  first-of-all"), "{listed}");
     let shown = desk.ok(&["show", "146"]);
-    assert!(shown.starts_with("job 146 \"first of all\": new\n"), "{shown}");
+    assert!(shown.starts_with("job 146 \"first-of-all\": new\n"), "{shown}");
     let masked = destination_of(&daemon, "***");
     assert!(shown.contains(&format!("  destination       {masked}\n")), "{shown}");
     assert!(shown.contains("  field_names       2: RayID,ClientIP\n"), "{shown}");
@@ -161,7 +161,7 @@ fn a_job_is_created_shown_changed_and_deleted() {
     let update = r#"{"max_upload_bytes":16000000,"output_options":{"field_names":["RayID","ClientIP"],"timestamp_format":"unix"}}"#;
     let path = format!("{BASE}/{SCOPE}/logpush/jobs/146");
     assert_eq!(desk.api.take_requests(), [format!("GET {path}"), format!("PUT {path} {update}")]);
-    assert_eq!(desk.api.job(SCOPE, 146)["name"], "first of all");
+    assert_eq!(desk.api.job(SCOPE, 146)["name"], "first-of-all");
     let shown = desk.ok(&["show", "146"]);
     assert!(shown.contains("  batches           at most 16000000 bytes inflated\n"), "{shown}");
 

@@ -1,11 +1,13 @@
 //! Every option of a job arrives under Cloudflare's name, and what Cloudflare would refuse is not sent.
 
+use std::{io::Write as _, process::Stdio};
+
 use serde_json::{Value, json};
 
 use super::{Desk, SCOPE, destination_of};
 use crate::support::{
     Exit, SECRET, Setup,
-    cloudflare::{ACCOUNT, ZONE},
+    cloudflare::{ACCOUNT, TOKEN, ZONE},
     finish,
 };
 
@@ -183,6 +185,58 @@ fn fields_are_those_of_the_dataset() {
 }
 
 #[test]
+fn a_dataset_that_is_unknown_or_of_another_scope_is_doubted() {
+    let desk = Desk::new(None);
+    let words = |dataset: &'static str| {
+        [
+            "create",
+            "--dataset",
+            dataset,
+            "--destination",
+            "https://h.example/x",
+            "--fields",
+            "A",
+            "--dry-run",
+        ]
+    };
+    for (dataset, says) in [
+        ("http_request", Some("warning: Cloudflare has no dataset `http_request`: did you mean")),
+        ("audit_logs_v2", Some("warning: `audit_logs_v2` is a dataset of accounts: use --account")),
+        ("http_requests", None),
+        ("websocket_analytics", None),
+    ] {
+        let printed = desk.ok(&words(dataset));
+        assert_eq!(printed.contains("warning"), says.is_some(), "{printed}");
+        assert!(printed.contains(says.unwrap_or_default()), "{printed}");
+    }
+    let named = desk.ok(&[&words("dns_logs")[..], &["--name", "a_b"]].concat());
+    assert!(named.contains("warning: the name has a `_`"), "{named}");
+    // Cloudflare has the last word, with the same explanation.
+    let fields = ["fields", "--dataset", "audit_logs_v2"];
+    desk.fails(&fields, 69, &["unknown dataset", "is a dataset of accounts: use --account"]);
+}
+
+#[test]
+fn a_destination_and_a_token_may_come_from_standard_input() {
+    let desk = Desk::new(None);
+    let url = format!("https://logs.example.com/x?header_X-Logpush-Secret={SECRET}\n");
+    let dry =
+        ["create", "--dataset", "dns_logs", "--fields", "A", "--destination", "-", "--dry-run"];
+    for (words, input, says) in [
+        (&dry[..], url.as_str(), "header_X-Logpush-Secret=***"),
+        (&["list", "--token-file", "-"], TOKEN, "there is no job"),
+    ] {
+        let mut command = desk.command(words);
+        command.args(["--zone", ZONE]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains(says), "{text}");
+    }
+}
+
+#[test]
 fn what_cloudflare_would_refuse_is_not_sent() {
     let desk = Desk::new(None);
     let good = [
@@ -201,6 +255,8 @@ fn what_cloudflare_would_refuse_is_not_sent() {
         (&["--sample-rate", "0"], "above 0 and up to 1"),
         (&["--filter", "{}"], "--filter: a filter is an object with the one key \"where\""),
         (&["--filter", "@/nowhere"], "/nowhere"),
+        (&["--filter", r#"{"where":{"key":"A","operator":"in","value":"x"}}"#], "takes an array"),
+        (&["--name", "a job"], "no ' '"),
         (&["--kind", "edge"], "edge is for http_requests only"),
         (&["--merge-subrequests"], "is for http_requests only"),
         (&["--record-template", "{{.Other}}"], "names Other"),
@@ -226,10 +282,14 @@ fn what_cloudflare_would_refuse_is_not_sent() {
         ],
     );
     assert_eq!(said.matches("logpushd: ").count(), 3, "{said}");
-    desk.fails(&["create", "--dataset", "dns_logs", "--fields", "A"], 64, &["--destination-file"]);
+    desk.fails(
+        &["create", "--dataset", "dns_logs", "--fields", "A"],
+        64,
+        &["--destination with a URL, @FILE or -"],
+    );
     desk.fails(&["create", "--dataset", "a/b"], 64, &["a-z, 0-9 and _"]);
     desk.fails(&["update", "7"], 64, &["say what to change"]);
-    desk.fails(&["validate"], 64, &["--destination-file"]);
+    desk.fails(&["validate"], 64, &["--destination with a URL, @FILE or -"]);
     for scope in [&["--zone", "example.com"][..], &[]] {
         let finished = finish(desk.command(&["list"]).args(scope));
         assert_eq!(finished.exit, Exit::Code(64), "{finished:?}");

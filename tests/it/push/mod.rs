@@ -9,6 +9,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use serde_json::Value;
+
 use crate::support::{
     Daemon, Exit, Finished, SECRET, Setup, finish, free_port, gzip, logpushd, numbered, wait_for,
 };
@@ -19,7 +21,7 @@ fn push(daemon: &Daemon, words: &[&str]) -> Command {
     daemon.setup().write("headers", format!("X-Logpush-Secret: {SECRET}\n"));
     let mut command = logpushd();
     command.args(["push", &url]).arg("--ca").arg(daemon.path("fullchain.pem"));
-    command.arg("--header-file").arg(daemon.path("headers")).args(words);
+    command.arg("--header").arg(format!("@{}", daemon.path("headers").display())).args(words);
     command.current_dir(daemon.setup().folder());
     command
 }
@@ -285,5 +287,59 @@ fn a_file_that_a_sink_compressed_is_read_and_other_forms_are_refused() {
     daemon.wait_file("out/http_requests.ndjson", &[&records[..], b"{\"a\":1}\n"].concat());
     let bad = r#"logpushd_batches_total{endpoint="main",outcome="quarantined"}"#;
     assert_eq!(daemon.count(bad), 0);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn the_destination_and_headers_may_come_from_files_and_standard_input() {
+    let daemon = remembering().start();
+    let url = format!("https://{}/logpush/http_requests", daemon.address);
+    let (setup, header) = (daemon.setup(), format!("X-Logpush-Secret: {SECRET}"));
+    setup.write("url", format!("{url}\n"));
+    setup.write("whole-url", format!("{url}?header_X-Logpush-Secret={SECRET}\n"));
+    setup.write("headers", format!("{header}\n\n"));
+    setup.write("records", "{\"a\":1}\n");
+    for (words, input) in [
+        (&["@whole-url", "records"][..], ""),
+        (&["@url", "records", "--header", &header], ""),
+        (&["@url", "records", "--header", "@headers"], ""),
+        (&["@url", "records", "--header-file", "headers"], ""),
+        (&["@url", "records", "--header", "-"], &header),
+        (&["-", "records", "--header", "@headers"], &url),
+    ] {
+        let mut command = logpushd();
+        command.arg("push").args(words).args(["--ca", "fullchain.pem", "--json"]);
+        command.current_dir(setup.folder()).stdin(Stdio::piped());
+        let mut running = Running::start(&mut command);
+        running.0.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let (code, text) = running.end();
+        assert_eq!(code, Some(0), "{words:?}: {text}");
+        let summary: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(summary["sent"]["records"], 1, "{summary:#}");
+    }
+    let twice = ["push", "-", "-", "--ca", "fullchain.pem"];
+    let twice = finish(logpushd().args(twice).current_dir(setup.folder()));
+    fails(&twice, 64, &["can be read once"]);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_summary_is_one_object() {
+    let daemon = remembering().start();
+    daemon.setup().write("good", "{\"a\":1}\nnonsense\n");
+    daemon.setup().write("bad", "BZh91AY&SY");
+    let sent = finish(&mut push(&daemon, &["good", "bad", "--json"]));
+    assert_eq!(sent.exit, Exit::Code(74), "{sent:?}");
+    let summary: Value = serde_json::from_str(&sent.stdout).unwrap();
+    assert_eq!(summary["sent"]["records"], 2, "{summary:#}");
+    assert_eq!(summary["quarantined"], 1, "{summary:#}");
+    assert_eq!(summary["not_sent"][0]["path"], "bad", "{summary:#}");
+    let dry = finish(&mut push(&daemon, &["good", "--json", "--dry-run"]));
+    let summary: Value = serde_json::from_str(&dry.stdout).unwrap();
+    assert_eq!((&summary["dry_run"], &summary["sent"]["batches"]), (&true.into(), &1.into()));
+    let again = finish(&mut push(&daemon, &["good", "--json"]));
+    assert_eq!(again.exit, Exit::Code(65), "{again:?}");
+    let summary: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(summary["answers"]["duplicate"], 1, "{summary:#}");
     daemon.stop().in_order();
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Refusal;
 
-/// Datasets of a zone; all others are an account's, and two are both.
+/// Datasets of a zone; all others are an account's, and three are both.
 const ZONE: [&str; 9] = [
     "http_requests",
     "firewall_events",
@@ -16,7 +16,8 @@ const ZONE: [&str; 9] = [
     "websocket_analytics",
     "account_abuse_protection_events",
 ];
-const BOTH: [&str; 2] = ["firewall_events", "websocket_analytics"];
+const BOTH: [&str; 3] =
+    ["account_abuse_protection_events", "firewall_events", "websocket_analytics"];
 
 /// Members that may be sent, for a new job.
 const MEMBERS: [&str; 12] = [
@@ -111,6 +112,7 @@ fn check_members(dataset: &str, job: &Value) -> Result<(), Refusal> {
                 value.is_object()
             }
             "filter" => value.as_str().is_some_and(is_filter),
+            "name" => value.as_str().is_some_and(is_name),
             name => MEMBERS.contains(&name) && value.is_string(),
         };
         if !is_right {
@@ -123,6 +125,11 @@ fn check_members(dataset: &str, job: &Value) -> Result<(), Refusal> {
 /// 0 is "not set".
 fn is_in(value: &Value, least: u64, most: u64) -> bool {
     value.as_u64().is_some_and(|value| value == 0 || (least..=most).contains(&value))
+}
+
+fn is_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    text.len() <= 512 && text.chars().all(is_allowed)
 }
 
 fn is_filter(text: &str) -> bool {
