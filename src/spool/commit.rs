@@ -154,7 +154,7 @@ impl Spool {
         match synced {
             Ok(()) => {
                 for (ticket, batch) in renamed {
-                    self.dedup.committed(ticket.key, batch.header.received);
+                    self.dedup.committed(ticket.key);
                     let blocks = lock(&ticket.blocks).take().map(Arc::new);
                     queue.add(Entry { batch: Arc::clone(&batch), bytes: ticket.bytes, blocks });
                     *lock(&ticket.outcome) = Some(Ok(batch));

@@ -10,16 +10,19 @@ use std::{
 
 use tracing::warn;
 
-use super::{Key, MAX_ENTRIES};
+use super::{
+    Key, MAX_ENTRIES,
+    clock::{Moment, Now},
+};
 use crate::durable;
 
 pub(super) const CURRENT: &str = "current";
 pub(super) const PREVIOUS: &str = "previous";
 
-/// When a batch was received, in microseconds, and what it is known by.
-pub(super) type Entry = (i64, Key);
+/// When a batch was committed, and what it is known by.
+pub(super) type Entry = (Moment, Key);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Log {
     dir: PathBuf,
     file: Option<File>,
@@ -28,7 +31,7 @@ pub(super) struct Log {
     /// How many it holds.
     entries: usize,
     /// When the first of them was made.
-    begun: i64,
+    begun: Moment,
     /// An earlier life wrote to it, and may not have synced it.
     in_doubt: bool,
 }
@@ -36,13 +39,14 @@ pub(super) struct Log {
 impl Log {
     /// Reads what an earlier life wrote, entry by entry: a list of them would cost more than what
     /// is remembered. What cannot be read is left out.
-    pub(super) fn open(dir: PathBuf, each: &mut dyn FnMut(Entry)) -> Self {
-        let mut log = Self { dir, ..Self::default() };
+    pub(super) fn open(dir: PathBuf, now: Now, each: &mut dyn FnMut(Entry)) -> Self {
+        let mut log = Self::of(dir);
         for name in [PREVIOUS, CURRENT] {
             // What is counted is that of the last one.
-            (log.bytes, log.entries, log.begun) = (0, 0, 0);
+            (log.bytes, log.entries) = (0, 0);
             let path = log.dir.join(name);
-            let read = read(&path, &mut |entry| {
+            let read = read(&path, &mut |(wall, key)| {
+                let entry = (now.moment_of(wall), key);
                 if log.entries == 0 {
                     log.begun = entry.0;
                 }
@@ -68,18 +72,18 @@ impl Log {
     /// # Errors
     /// All that was owed still is: a file that could not be synced may have lost it, whatever the
     /// next sync says.
-    pub(super) fn add(&mut self, owed: &[Entry], window_micros: i64) -> io::Result<()> {
+    pub(super) fn add(&mut self, owed: &[Entry], window_micros: i64, now: Now) -> io::Result<()> {
         if owed.is_empty() && !self.in_doubt {
             return Ok(());
         }
         let current = self.dir.join(CURRENT);
         let newest = owed.last().map_or(self.begun, |(at, _)| *at);
         let is_full = self.entries + owed.len() > MAX_ENTRIES;
-        if self.entries > 0 && (is_full || newest.saturating_sub(self.begun) > window_micros) {
+        if self.entries > 0 && (is_full || newest.minus(window_micros) > self.begun) {
             durable::sync(self.file()?, &current)?;
             // What is in `previous` then is older than the window, or one of too many.
             durable::rename(&current, &self.dir.join(PREVIOUS))?;
-            *self = Self { dir: std::mem::take(&mut self.dir), ..Self::default() };
+            *self = Self::of(std::mem::take(&mut self.dir));
         }
         let counts = self.bytes;
         let file = self.file()?;
@@ -88,8 +92,9 @@ impl Log {
             durable::truncate(file, counts, &current)?;
         }
         // A line that a crash tore must not take the first of these with it.
-        let lines =
-            owed.iter().map(|(at, key)| format!("{at} {:032x}\n", u128::from_be_bytes(key.0)));
+        let lines = owed
+            .iter()
+            .map(|(at, key)| format!("{} {:032x}\n", now.wall_of(*at), u128::from_be_bytes(key.0)));
         let text: String = iter::once("\n".to_owned()).chain(lines).collect();
         durable::write_all(file, text.as_bytes(), &current)?;
         durable::sync(file, &current)?;
@@ -100,6 +105,10 @@ impl Log {
         self.entries += owed.len();
         self.in_doubt = false;
         Ok(())
+    }
+
+    fn of(dir: PathBuf) -> Self {
+        Self { dir, file: None, bytes: 0, entries: 0, begun: Moment(0), in_doubt: false }
     }
 
     fn file(&mut self) -> io::Result<&File> {
@@ -118,7 +127,7 @@ impl Log {
 
 /// Hands over the entries of a file in order, and gives back its length. A line that is not whole was
 /// never synced, and is passed over.
-fn read(path: &Path, each: &mut dyn FnMut(Entry)) -> io::Result<u64> {
+fn read(path: &Path, each: &mut dyn FnMut((i64, Key))) -> io::Result<u64> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     for line in BufReader::new(file).split(b'\n').take(2 * MAX_ENTRIES) {

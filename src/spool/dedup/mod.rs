@@ -7,6 +7,7 @@
 //! and synced before its batch can leave the spool, and a batch whose entry cannot be written stays;
 //! until then the name of the batch's own file says the same. So the two are never both lost.
 
+mod clock;
 mod log;
 
 use std::{
@@ -22,7 +23,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::log::{Entry, Log};
+use self::{
+    clock::{Clock, Moment},
+    log::{Entry, Log},
+};
 use super::Header;
 
 /// How many batches are remembered at most: 14 MB of memory and, in two files, 20 MB of disk, both
@@ -54,6 +58,7 @@ impl From<u128> for Key {
 
 #[derive(Debug)]
 pub(super) struct Dedup {
+    clock: Clock,
     window_micros: AtomicI64,
     known: Mutex<Known>,
     /// Locked while it is written to, which holds up no claim.
@@ -91,16 +96,24 @@ impl Dedup {
     /// Reads what an earlier life remembered. What cannot be read is forgotten: that costs
     /// duplicates, not records.
     pub(super) fn open(dir: PathBuf, window: Duration) -> Self {
+        Self::open_at(dir, window, Clock::system())
+    }
+
+    fn open_at(dir: PathBuf, window: Duration, clock: Clock) -> Self {
         let window_micros = whole_micros(window);
-        let oldest = micros(Timestamp::now()).saturating_sub(window_micros);
+        let now = clock.now();
+        let oldest = now.moment().minus(window_micros);
         let mut known = Known::new();
-        let log = Log::open(dir, &mut |(at, key)| {
+        let log = Log::open(dir, now, &mut |(at, key)| {
             if at >= oldest {
                 known.remember(at, key);
             }
         });
+        // A clock that was put back has written later entries with earlier times.
+        known.order.make_contiguous().sort_unstable_by_key(|(at, _)| *at);
         known.logged = known.end();
         Self {
+            clock,
             window_micros: window_micros.into(),
             known: Mutex::new(known),
             log: Mutex::new(log),
@@ -110,14 +123,21 @@ impl Dedup {
 
     /// Remembers a batch that waits in the spool: an earlier life may not have logged it.
     pub(super) fn seed(&self, header: &Header) {
-        self.committed(Key::of(header), header.received);
+        self.seed_key(Key::of(header), header.received);
+    }
+
+    fn seed_key(&self, key: Key, received: Timestamp) {
+        if self.window_micros() > 0 {
+            let at = self.clock.now().moment_of(received.as_microsecond());
+            self.known().remember(at, key);
+        }
     }
 
     /// Asks to commit a batch. `None` if that was done within the window; waits while somebody else
     /// is at it.
     pub(super) fn claim(&self, key: Key) -> Option<Claim<'_>> {
         let mut known = self.known();
-        known.forget(micros(Timestamp::now()).saturating_sub(self.window_micros()));
+        known.forget(self.clock.now().moment().minus(self.window_micros()));
         loop {
             match known.states.get(&key) {
                 None => break,
@@ -132,9 +152,10 @@ impl Dedup {
     }
 
     /// Remembers that a batch is committed: before anybody can deliver it.
-    pub(super) fn committed(&self, key: Key, received: Timestamp) {
+    pub(super) fn committed(&self, key: Key) {
         if self.window_micros() > 0 {
-            self.known().remember(micros(received), key);
+            let now = self.clock.now().moment();
+            self.known().remember(now, key);
         }
     }
 
@@ -148,7 +169,7 @@ impl Dedup {
             let known = self.known();
             (known.unlogged(), known.end())
         };
-        log.add(&owed, self.window_micros())?;
+        log.add(&owed, self.window_micros(), self.clock.now())?;
         self.known().logged = end;
         Ok(())
     }
@@ -189,7 +210,7 @@ impl Known {
         self.order.iter().skip(logged.unwrap_or(usize::MAX)).copied().collect()
     }
 
-    fn remember(&mut self, at: i64, key: Key) {
+    fn remember(&mut self, at: Moment, key: Key) {
         if self.states.insert(key, State::Committed) != Some(State::Committed) {
             self.order.push_back((at, key));
         }
@@ -198,7 +219,7 @@ impl Known {
         }
     }
 
-    fn forget(&mut self, oldest: i64) {
+    fn forget(&mut self, oldest: Moment) {
         while self.order.front().is_some_and(|(at, _)| *at < oldest) {
             self.forget_first();
         }
@@ -225,10 +246,6 @@ impl Drop for Claim<'_> {
 
 fn whole_micros(window: Duration) -> i64 {
     i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
-}
-
-fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

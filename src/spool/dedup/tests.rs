@@ -1,12 +1,13 @@
 use std::{
     fs::{self, File},
     path::Path,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Instant,
 };
 
 use super::{
+    clock::Now,
     log::{CURRENT, PREVIOUS},
     *,
 };
@@ -19,7 +20,7 @@ fn open(dir: &Path, window: Duration) -> Dedup {
 
 fn commit(dedup: &Dedup, key: u128) -> bool {
     let Some(_claim) = dedup.claim(Key::from(key)) else { return false };
-    dedup.committed(Key::from(key), Timestamp::now());
+    dedup.committed(Key::from(key));
     true
 }
 
@@ -60,7 +61,7 @@ fn whoever_brings_the_same_batch_waits_for_the_outcome() {
             });
             told.recv().unwrap();
             if commits {
-                dedup.committed(key, Timestamp::now());
+                dedup.committed(key);
             }
             drop(claim);
             assert_eq!(second.join().unwrap(), commits);
@@ -73,8 +74,8 @@ fn what_is_older_than_the_window_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
     let now = Timestamp::now();
-    dedup.committed(Key::from(1), now - Duration::from_secs(25 * 3600));
-    dedup.committed(Key::from(2), now - Duration::from_secs(23 * 3600));
+    dedup.seed_key(Key::from(1), now - Duration::from_secs(25 * 3600));
+    dedup.seed_key(Key::from(2), now - Duration::from_secs(23 * 3600));
     assert!(dedup.claim(Key::from(1)).is_some() && dedup.claim(Key::from(2)).is_none());
     dedup.sync().unwrap();
     let dedup = open(dir.path(), DAY);
@@ -88,7 +89,7 @@ fn memory_and_disk_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
     for key in 0..MAX_ENTRIES * 2 + 10 {
-        dedup.committed(Key::from(key as u128), Timestamp::now());
+        dedup.committed(Key::from(key as u128));
         if key % 30_000 == 0 {
             dedup.sync().unwrap();
         }
@@ -172,7 +173,7 @@ fn what_a_full_memory_costs() {
     for round in 0..ROUNDS {
         let begun = Instant::now();
         for number in round * ALL..(round + 1) * ALL {
-            dedup.committed(key(number), Timestamp::now());
+            dedup.committed(key(number));
             if number % 1000 == 0 {
                 dedup.sync().unwrap();
                 most_on_disk = most_on_disk.max(disk());
@@ -200,4 +201,88 @@ fn what_a_full_memory_costs() {
     assert!(dedup.claim(key(ROUNDS * ALL - 1)).is_none(), "the latest");
     assert!(dedup.claim(key((ROUNDS - 1) * ALL)).is_none(), "the oldest that there is room for");
     assert!(dedup.claim(key((ROUNDS - 1) * ALL - 1)).is_some(), "the one before");
+}
+
+/// Clocks that a test sets, in seconds.
+#[derive(Clone, Debug, Default)]
+struct Hands {
+    steady: Arc<AtomicI64>,
+    wall: Arc<AtomicI64>,
+}
+
+impl Hands {
+    fn clock(&self) -> Clock {
+        let Self { steady, wall } = self.clone();
+        let micros = |hand: &AtomicI64| hand.load(Ordering::Relaxed) * 1_000_000;
+        Clock::from(move || Now { steady: micros(&steady), wall: micros(&wall) })
+    }
+
+    fn wait(&self, seconds: i64) {
+        self.steady.fetch_add(seconds, Ordering::Relaxed);
+        self.step(seconds);
+    }
+
+    fn step(&self, seconds: i64) {
+        self.wall.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+const YEAR: i64 = 365 * 24 * 3600;
+
+#[test]
+fn a_step_of_the_wall_clock_neither_forgets_nor_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands { wall: Arc::new(1_790_000_000.into()), ..Hands::default() };
+    let dedup = Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), hands.clock());
+    assert!(commit(&dedup, 1));
+    hands.step(YEAR);
+    assert!(commit(&dedup, 2));
+    hands.step(-YEAR);
+    assert!(!commit(&dedup, 1) && !commit(&dedup, 2), "forgotten too early");
+    hands.step(YEAR);
+    assert!(commit(&dedup, 3));
+    hands.step(-YEAR);
+    assert!(commit(&dedup, 4));
+    hands.wait(11);
+    assert!([1, 2, 3, 4].iter().all(|key| commit(&dedup, *key)), "kept too long");
+}
+
+#[test]
+fn an_entry_from_the_future_ages_from_the_start_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands { wall: Arc::new(1_790_000_000.into()), ..Hands::default() };
+    let open = || Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), hands.clock());
+    hands.step(YEAR);
+    let dedup = open();
+    assert!(commit(&dedup, 1));
+    dedup.sync().unwrap();
+    hands.step(-YEAR);
+    let dedup = open();
+    assert!(!commit(&dedup, 1) && commit(&dedup, 2));
+    dedup.sync().unwrap();
+    hands.wait(5);
+    // The entries that this life reads are not in the order of their times.
+    let dedup = open();
+    assert!(!commit(&dedup, 1) && !commit(&dedup, 2));
+    hands.wait(6);
+    assert!(commit(&dedup, 2), "kept for longer than the window");
+    hands.wait(5);
+    assert!(commit(&dedup, 1), "kept for ever");
+}
+
+#[test]
+fn the_log_changes_files_by_the_window_whatever_the_wall_clock_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let hands = Hands { wall: Arc::new(1_790_000_000.into()), ..Hands::default() };
+    let open = || Dedup::open_at(dir.path().to_owned(), DAY, hands.clock());
+    let dedup = open();
+    for key in [1, 2, 3] {
+        assert!(commit(&dedup, key));
+        dedup.sync().unwrap();
+        hands.step(YEAR);
+    }
+    hands.step(-3 * YEAR);
+    assert!(!dir.path().join(PREVIOUS).exists());
+    let dedup = open();
+    assert!([1, 2, 3].iter().all(|key| !commit(&dedup, *key)));
 }
