@@ -10,14 +10,21 @@ mod datasets;
 mod directories;
 mod patterns;
 mod secrets;
+mod syslog;
 
 use tracing::warn;
 
-use crate::config::{Diagnostic, Document};
+use crate::{
+    config::{Diagnostic, Document},
+    sink,
+};
 
-/// Files of certificates and keys that cannot be used; the daemon would not start.
+/// Files of certificates and keys that cannot be used, so that the daemon would not start, and what
+/// sinks lack to work at all.
 pub fn errors(document: &Document) -> Vec<Diagnostic> {
-    certificate::errors(document)
+    let mut errors = certificate::errors(document);
+    errors.extend(syslog::errors(document, &sink::check_acknowledgements()));
+    errors
 }
 
 /// What the operator should know before the daemon runs.

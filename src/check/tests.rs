@@ -143,3 +143,19 @@ fn a_certificate_that_cloudflare_refuses_is_a_warning() {
     let said = said_of_certificate(dir.path(), "127.0.0.1:0");
     assert!(said.contains("logpushd.toml:4:13: warning: the certificate has expired"), "{said}");
 }
+
+#[test]
+fn a_syslog_sink_over_tcp_needs_the_list_of_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logpushd.toml");
+    let sink =
+        |name: &str, address: &str| format!("[sink.{name}.syslog]\naddress = \"{address}\"\n");
+    let sinks = [sink("t", "tcp://a:601"), sink("u", "udp://a:514"), sink("l", "tls://a:6514")];
+    let tls = "[server.tls]\nself_signed = true\n";
+    fs::write(&path, format!("{tls}{SOUND}{}", sinks.concat())).unwrap();
+    let document = config::read(&path).unwrap();
+    let missing = || Err(std::io::Error::other("cannot read /proc/self/net/tcp"));
+    let said = document.problems(syslog::errors(&document, &missing())).to_string();
+    assert_eq!(said.matches("cannot read /proc/self/net/tcp").count(), 2, "{said}");
+    assert!(syslog::errors(&document, &Ok(())).is_empty());
+}

@@ -16,6 +16,7 @@ use std::{io, path::Path, time::Instant};
 use serde::{Deserialize, Serialize};
 
 pub use self::file::FileSink;
+pub(crate) use self::syslog::check_acknowledgements;
 use crate::{
     config::{SinkConfig, SinkKind},
     decode::Block,

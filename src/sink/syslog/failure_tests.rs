@@ -82,7 +82,7 @@ fn nothing_is_certain_before_it_is_acknowledged_and_the_window_is_over() {
     let mut sequence = 0;
     let waits = |sink: &SyslogSink| {
         let link = sink.link.as_ref().unwrap();
-        link.connection.acknowledged() < link.connection.written()
+        link.connection.acknowledged().unwrap() < link.connection.written()
     };
     // Twice: an acknowledgement may be on its way.
     while stream.is_none() || !waits(&sink) || {

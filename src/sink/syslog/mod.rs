@@ -15,6 +15,7 @@ use std::{io, mem, time::Instant};
 use rustix::system::uname;
 use tracing::{info, warn};
 
+pub(crate) use self::unacknowledged::check_readable as check_acknowledgements;
 use self::{
     doubt::Doubt,
     frame::{Fit, fit, frame},
@@ -293,10 +294,14 @@ impl Sink for SyslogSink {
         {
             // In this order: a connection that breaks in between takes nothing with it.
             let (acknowledged, now) = (link.connection.acknowledged(), Instant::now());
-            if let Err(error) = link.connection.check() {
-                let error = self.named(error);
-                return Err(self.broken(error));
-            }
+            let checked = link.connection.check().and(acknowledged);
+            let acknowledged = match checked {
+                Ok(acknowledged) => acknowledged,
+                Err(error) => {
+                    let error = self.named(error);
+                    return Err(self.broken(error));
+                }
+            };
             self.doubt.settle(acknowledged, self.config.resend_window, now);
         }
         Ok(Vec::new())

@@ -82,7 +82,10 @@ impl Connection {
             }
             SyslogTarget::Unix(path) => unix(path, timeout)?,
         };
-        Ok(Self { socket, timeout, written: 0 })
+        let connection = Self { socket, timeout, written: 0 };
+        // Else what the network drops would be lost without a word.
+        connection.acknowledged()?;
+        Ok(connection)
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -117,13 +120,16 @@ impl Connection {
     }
 
     /// How many of them the other side's kernel has acknowledged. All, where nobody can know.
-    pub(super) fn acknowledged(&self) -> u64 {
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub(super) fn acknowledged(&self) -> io::Result<u64> {
         let waits = match &self.socket {
-            Socket::Tcp(stream) => unacknowledged(stream),
-            Socket::Tls(stream) => unacknowledged(&stream.sock.stream),
+            Socket::Tcp(stream) => unacknowledged(stream)?,
+            Socket::Tls(stream) => unacknowledged(&stream.sock.stream)?,
             Socket::Udp(_) | Socket::UnixDatagram(_) | Socket::UnixStream(_) => None,
         };
-        self.written().saturating_sub(waits.unwrap_or(0))
+        Ok(self.written().saturating_sub(waits.unwrap_or(0)))
     }
 
     /// Looks, without waiting, whether the other side is still there. What it says is passed over:

@@ -4,17 +4,61 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
     os::fd::AsFd,
+    path::Path,
 };
 
-/// The bytes that were written and not yet acknowledged. `None` if the kernel does not say.
-pub(super) fn unacknowledged(socket: impl AsFd) -> Option<u64> {
-    let inode = rustix::fs::fstat(socket).ok()?.st_ino.to_string();
-    ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().find_map(|table| {
-        let lines = BufReader::new(File::open(table).ok()?).lines();
-        lines.map_while(Result::ok).find_map(|line| send_queue(&line, &inode))
-    })
+/// The list of IPv4, and that of IPv6, which is missing where the kernel has no IPv6.
+const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+
+/// The bytes that were written and not yet acknowledged. `None` if the kernel no longer lists the
+/// connection, because it is closed.
+///
+/// # Errors
+/// The list cannot be read, so nothing is known: neither may anything count as acknowledged.
+pub(super) fn unacknowledged(socket: impl AsFd) -> io::Result<Option<u64>> {
+    listed(TABLES.map(Path::new), socket)
+}
+
+/// Whether [`unacknowledged`] works here.
+///
+/// # Errors
+/// As there.
+pub(crate) fn check_readable() -> io::Result<()> {
+    open(Path::new(TABLES[0])).map(drop)
+}
+
+fn listed(tables: [&Path; 2], socket: impl AsFd) -> io::Result<Option<u64>> {
+    let inode = rustix::fs::fstat(socket)?.st_ino.to_string();
+    for (number, table) in tables.into_iter().enumerate() {
+        let file = match open(table) {
+            Err(_) if number > 0 => continue,
+            file => file?,
+        };
+        for line in BufReader::new(file).lines() {
+            if let Some(bytes) =
+                send_queue(&line.map_err(|error| unreadable(table, error))?, &inode)
+            {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn open(table: &Path) -> io::Result<File> {
+    File::open(table).map_err(|error| unreadable(table, error))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "so that map_err takes it")]
+fn unreadable(table: &Path, error: io::Error) -> io::Error {
+    let table = table.display();
+    let text = format!(
+        "cannot read {table}, which tells what the server has acknowledged: {error}; mount /proc, \
+         or use unix:// or udp://"
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// From a line of the table, if it is that socket's:
@@ -55,15 +99,28 @@ mod tests {
             while let Ok(more) = client.write(&[0; 4096]) {
                 written += more as u64;
             }
-            let waits = unacknowledged(&client).expect("a line");
+            let waits = unacknowledged(&client).unwrap().expect("a line");
             assert!(waits > 0 && waits <= written, "{waits} of {written}");
             let mut left = written;
             while left > 0 {
                 left -= server.read(&mut [0; 4096]).unwrap() as u64;
             }
-            while unacknowledged(&client) != Some(0) {
+            while unacknowledged(&client).unwrap() != Some(0) {
                 std::thread::yield_now();
             }
         }
+    }
+
+    #[test]
+    fn without_proc_nothing_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let missing = dir.path().join("tcp");
+        let error = listed([&missing, &missing], &client).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read ") && error.contains("mount /proc"), "{error}");
+        // No IPv6 is no failure.
+        assert_eq!(listed([Path::new(TABLES[0]), &missing], &client).unwrap(), Some(0));
+        check_readable().unwrap();
     }
 }
