@@ -3,6 +3,7 @@
 
 mod behind;
 pub(crate) mod disk;
+mod exchanged;
 
 use std::{
     fs,
