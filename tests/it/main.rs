@@ -13,6 +13,8 @@
 
 /// A certificate is got from a directory, renewed and kept.
 mod acme;
+/// Clients without a secret cost little memory for a short time, and keep out no sender.
+mod attack;
 /// A sink that was away for a life takes nobody's records for its own.
 mod away;
 /// A body that stops coming is refused in time. First, since it takes the longest.

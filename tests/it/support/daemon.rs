@@ -86,6 +86,11 @@ impl Daemon {
         Connection::open(self.address, self.trust(), http).expect("a connection")
     }
 
+    /// The same, for when there may be no room for it.
+    pub(crate) fn try_connect(&self, http: Http) -> Result<Connection, String> {
+        Connection::open(self.address, self.trust(), http)
+    }
+
     /// How to trust the certificate that it has now.
     pub(crate) fn trust(&self) -> tls::Client {
         tls::Client::trusting(&self.path("fullchain.pem"))

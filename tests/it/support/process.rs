@@ -4,7 +4,7 @@
 use std::{
     io::{self, BufRead as _, BufReader, PipeReader, Read},
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex,
@@ -79,6 +79,8 @@ impl From<ExitStatus> for Exit {
 #[derive(Default)]
 pub(crate) struct Service {
     pub(crate) env: Vec<(&'static str, String)>,
+    /// Another program than that of this tree.
+    pub(crate) program: Option<PathBuf>,
     /// A socket that listens already, and its name.
     pub(crate) socket: Option<(OwnedFd, &'static str)>,
 }
@@ -87,7 +89,10 @@ impl Service {
     /// A descriptor has a number of our choice only in a shell: it becomes the third, and the shell
     /// becomes the daemon.
     fn command(&self) -> Command {
-        let daemon = logpushd();
+        let daemon = match &self.program {
+            Some(program) => Command::new(program),
+            None => logpushd(),
+        };
         let mut command = match &self.socket {
             None => daemon,
             Some((socket, name)) => {
