@@ -205,17 +205,6 @@ impl Place {
         }
     }
 
-    /// The sender is not known any more.
-    pub fn doubt(&self) {
-        let mut state = self.connections.state();
-        if let Some(entry) = state.entry(self.network, self.number)
-            && matches!(entry.kind, Kind::Verified)
-        {
-            entry.kind = Kind::Unverified(self.evicted.clone());
-            state.unverified += 1;
-        }
-    }
-
     /// Occupies the place also after the connection has ended, for as long as it is young.
     pub fn hold(&self) {
         let mut state = self.connections.state();
@@ -321,15 +310,5 @@ mod tests {
         assert!(matches!(connections.admit(address(1), ROOM, start), Admission::Refused));
         drop(open(&connections, 1, start + GRACE));
         assert_eq!(connections.state().networks.len(), 0);
-    }
-
-    #[test]
-    fn a_sender_that_is_no_longer_known_may_be_evicted() {
-        let (connections, start) = (Arc::new(Connections::default()), Instant::now());
-        let places: Vec<_> = (0..4).map(|_| open(&connections, 1, start)).collect();
-        places.iter().for_each(Place::verify);
-        places[2].doubt();
-        drop(open(&connections, 1, start + GRACE));
-        assert!(places[2].evicted.is_cancelled());
     }
 }

@@ -3,15 +3,16 @@
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming};
-use rustls::server::ClientHello;
-use tokio::time::timeout;
+use rustls::{ServerConfig, pki_types::CertificateDer, server::ClientHello};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::current::Current;
+use super::{Daemon, OVERFLOW_CONNECTIONS, current::Current};
 use crate::{
-    admission::{Admission, Place},
+    admission::{Admission, Place, Room},
     http::Intake,
+    listen,
     metrics::{Metrics, Refusal},
     serve::{self, Arrival, Client, ConnectionEnd},
     tls::Acceptor,
@@ -30,12 +31,70 @@ pub(super) struct Door {
     pub(super) stop: CancellationToken,
 }
 
+impl Daemon {
+    /// Accepts until the daemon stops.
+    pub(super) fn accept(
+        &self,
+        listener: TcpListener,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let intake = Arc::clone(&self.intake);
+        let door = Door {
+            intake: Arc::clone(&intake),
+            acceptor: Arc::clone(&self.acceptor),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
+        let (permits, free) = (Arc::clone(&self.permits), Arc::clone(&self.permits));
+        let (open, tasks) = (Arc::clone(&self.open), self.connections.clone());
+        let admit = {
+            let intake = Arc::clone(&intake);
+            move |address| {
+                let is_full = free.available_permits() < OVERFLOW_CONNECTIONS;
+                let per_address = intake.take().max_connections_per_address();
+                open.admit(address, Room { per_address, is_full }, std::time::Instant::now())
+            }
+        };
+        listen::accept_loop(listener, permits, self.stop.clone(), move |stream, peer, permit| {
+            let arrival = Arrival::new(stream, peer);
+            let address = arrival.client().ip();
+            if intake.take().is_proxy(address) {
+                let (door, admit) = (door.clone(), admit.clone());
+                tasks.spawn(async move {
+                    // The client is known only now: a proxy itself has no limit.
+                    if let Some(arrival) = door.behind_proxy(arrival).await {
+                        let admission = admit(arrival.client().ip());
+                        if let Some(serving) = door.serve(arrival, admission, true) {
+                            serving.await;
+                        }
+                    }
+                    drop(permit);
+                });
+                return;
+            }
+            let is_allowed = intake.take().may_connect(address);
+            if !is_allowed && !door.acceptor.expects_challenges() {
+                debug!(%peer, "no endpoint allows this address: closed");
+                door.metrics.refused(Refusal::AddressNotAllowed);
+                return;
+            }
+            let Some(serving) = door.clone().serve(arrival, admit(address), is_allowed) else {
+                return;
+            };
+            tasks.spawn(async move {
+                serving.await;
+                drop(permit);
+            });
+        })
+    }
+}
+
 impl Door {
     /// Serves a connection until its end. `None` if it is closed at once.
     pub(super) fn serve(
         self,
         arrival: Arrival,
         admission: Admission,
+        is_allowed: bool,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let client = arrival.client();
         let (place, is_refused) = match admission {
@@ -47,13 +106,14 @@ impl Door {
                 return None;
             }
         };
+        let tls = ServerTls { acceptor: Arc::clone(&self.acceptor), is_allowed };
         Some(async move {
             let _open = self.metrics.connection();
             let end = if is_refused {
-                let refusing = self.connection(arrival, place, is_refused);
+                let refusing = self.connection(arrival, place, &tls, is_refused);
                 timeout(REFUSED_CONNECTION, refusing).await.unwrap_or(ConnectionEnd::Idle)
             } else {
-                self.connection(arrival, place, is_refused).await
+                self.connection(arrival, place, &tls, is_refused).await
             };
             self.ended(client, end);
         })
@@ -73,8 +133,13 @@ impl Door {
         }
     }
 
-    async fn connection(&self, arrival: Arrival, place: Place, is_refused: bool) -> ConnectionEnd {
-        let tls = |hello: &ClientHello<'_>| self.acceptor.choose(hello);
+    async fn connection(
+        &self,
+        arrival: Arrival,
+        place: Place,
+        tls: &ServerTls,
+        is_refused: bool,
+    ) -> ConnectionEnd {
         let service = |request: Request<Incoming>, client: Client| {
             let intake = self.intake.take();
             let answer = if is_refused {
@@ -90,6 +155,31 @@ impl Door {
             }
         };
         serve::connection(arrival, place, tls, service, self.stop.clone()).await
+    }
+}
+
+/// What a connection is accepted with.
+struct ServerTls {
+    acceptor: Arc<Acceptor>,
+    /// Whether its address may connect. If not, it may still be an ACME directory.
+    is_allowed: bool,
+}
+
+impl serve::Tls for ServerTls {
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        if self.is_allowed {
+            Some(self.acceptor.choose(hello))
+        } else {
+            self.acceptor.choose_challenge(hello)
+        }
+    }
+
+    fn replaced(&self) -> watch::Receiver<()> {
+        self.acceptor.replaced()
+    }
+
+    fn accepts_client(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.acceptor.accepts_client(chain)
     }
 }
 

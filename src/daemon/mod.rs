@@ -25,7 +25,6 @@ use std::{
 };
 
 use tokio::{
-    net::TcpListener,
     runtime::{Builder, Runtime},
     sync::{Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout_at},
@@ -35,7 +34,6 @@ use tracing::{error, info, warn};
 
 use self::{
     current::Current,
-    door::Door,
     reload::{Reloader, Requests, Writers, with_writers},
     signals::{Asked, Signals, Stops},
     sinks::Sinks,
@@ -44,17 +42,15 @@ use self::{
 };
 use crate::{
     acme,
-    admission::{Connections, Room},
+    admission::Connections,
     config::{Auth, Config, Endpoint, Quarantine, SinkConfig},
     delivery::Delivery,
     durable,
     fatal::Fatal,
     http::{Intake, MAX_UPLOADS},
-    listen,
     logging::{LogHandle, list},
     metrics::Metrics,
     quarantine::Bodies,
-    serve::Arrival,
     spool::Spool,
     tls::Acceptor,
 };
@@ -257,49 +253,6 @@ impl Daemon {
         self.supervise(name, tell_end, async move {
             stop.run_until_cancelled(task).await;
         });
-    }
-
-    fn accept(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + 'static {
-        let intake = Arc::clone(&self.intake);
-        let door = Door {
-            intake: Arc::clone(&intake),
-            acceptor: Arc::clone(&self.acceptor),
-            metrics: Arc::clone(&self.metrics),
-            stop: self.stop.clone(),
-        };
-        let (permits, free) = (Arc::clone(&self.permits), Arc::clone(&self.permits));
-        let (open, tasks) = (Arc::clone(&self.open), self.connections.clone());
-        let admit = {
-            let intake = Arc::clone(&intake);
-            move |address| {
-                let is_full = free.available_permits() < OVERFLOW_CONNECTIONS;
-                let per_address = intake.take().max_connections_per_address();
-                open.admit(address, Room { per_address, is_full }, std::time::Instant::now())
-            }
-        };
-        listen::accept_loop(listener, permits, self.stop.clone(), move |stream, peer, permit| {
-            let arrival = Arrival::new(stream, peer);
-            let address = arrival.client().ip();
-            if intake.take().is_proxy(address) {
-                let (door, admit) = (door.clone(), admit.clone());
-                tasks.spawn(async move {
-                    // The client is known only now: a proxy itself has no limit.
-                    if let Some(arrival) = door.behind_proxy(arrival).await {
-                        let admission = admit(arrival.client().ip());
-                        if let Some(serving) = door.serve(arrival, admission) {
-                            serving.await;
-                        }
-                    }
-                    drop(permit);
-                });
-                return;
-            }
-            let Some(serving) = door.clone().serve(arrival, admit(address)) else { return };
-            tasks.spawn(async move {
-                serving.await;
-                drop(permit);
-            });
-        })
     }
 
     async fn watch(

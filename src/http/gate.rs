@@ -85,6 +85,13 @@ impl Gate {
         Self { datasets: Arc::clone(&other.datasets), ..self }
     }
 
+    /// Whether there is an endpoint that a request from this address could be for.
+    pub(super) fn may_connect(&self, address: IpAddr) -> bool {
+        let mut lists = self.doors.iter().map(|door| &door.endpoint.allow_from);
+        self.doors.is_empty()
+            || lists.any(|list| list.is_empty() || list.iter().any(|net| net.contains(&address)))
+    }
+
     /// The endpoint that the path names, if one does, and whether the request may go on there.
     pub(super) fn admit(&self, head: &request::Parts, peer: IpAddr) -> Visit<'_> {
         let path = head.uri.path();

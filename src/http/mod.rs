@@ -20,7 +20,7 @@ mod secrets;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -158,6 +158,14 @@ impl Intake {
             return Err(self.too_much_in_flight_text());
         }
         self.room.writable().map_err(|reason| reason.to_string())
+    }
+
+    /// Whether a connection from this address is of any use, by the `allow_from` of all endpoints.
+    /// From the machine itself it is: an operator who tries gets a 403, which says why.
+    pub fn may_connect(&self, address: IpAddr) -> bool {
+        address == Ipv4Addr::LOCALHOST
+            || address == Ipv6Addr::LOCALHOST
+            || self.gate.may_connect(address)
     }
 
     /// `limits.max_connections_per_address`

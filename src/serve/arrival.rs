@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{
-    ConnectionEnd, DEADLINES,
+    ConnectionEnd,
+    deadlines::DEADLINES,
     proxy_protocol::{self, HeaderError},
 };
 use crate::throttle::{ClientLimits, ClientThrottle};

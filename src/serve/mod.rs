@@ -5,13 +5,21 @@
 
 mod activity;
 mod arrival;
+mod deadlines;
 mod first_bytes;
 mod limits;
 mod proxy_protocol;
 
 use std::{
-    convert::Infallible, error::Error, fmt::Display, future::Future, io, net::SocketAddr, pin::pin,
-    sync::Arc, time::Duration,
+    convert::Infallible,
+    error::Error,
+    fmt::Display,
+    future::{Future, pending},
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,10 +29,11 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use rustls::{ServerConfig, server::ClientHello};
+use rustls::{ServerConfig, pki_types::CertificateDer, server::ClientHello};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
+    sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
@@ -33,7 +42,8 @@ use tracing::{debug, info};
 
 pub use self::{activity::Client, arrival::Arrival};
 use self::{
-    activity::{Activity, Counted, Doing, Fate},
+    activity::{Activity, Counted, Fate},
+    deadlines::{ADMIN_DEADLINES, DEADLINES, Deadlines, LOOK},
     first_bytes::FirstBytes,
     limits::Protocol,
 };
@@ -42,52 +52,6 @@ use crate::{
     throttle::{ClientLimits, ClientThrottle},
     tls::{Advice, explain_io},
 };
-
-/// How often a connection is looked at: the most that a deadline is missed by.
-const LOOK: Duration = Duration::from_secs(5);
-
-const DEADLINES: Deadlines = Deadlines {
-    handshake: Duration::from_secs(10),
-    head: Duration::from_secs(30),
-    first_request: Duration::from_secs(30),
-    unverified: Some(Duration::from_secs(50)),
-    idle: Duration::from_secs(90),
-    answer: Duration::from_secs(20),
-    close: Duration::from_secs(5),
-};
-
-/// On the admin listener: every client is local, and sends its request at once.
-const ADMIN_DEADLINES: Deadlines = Deadlines {
-    handshake: Duration::ZERO,
-    head: Duration::from_secs(2),
-    first_request: Duration::from_secs(2),
-    unverified: None,
-    idle: Duration::from_secs(2),
-    answer: Duration::from_secs(10),
-    close: Duration::from_secs(1),
-};
-
-/// How long a connection may take for what.
-#[derive(Clone, Copy, Debug)]
-struct Deadlines {
-    /// From the TCP connection to the end of the TLS handshake. Cloudflare itself gives up after 5
-    /// s.
-    handshake: Duration,
-    /// HTTP/1.1: for the head of a request, from the end of the one before: there it is the idle
-    /// time, too.
-    head: Duration,
-    /// A connection that asks for nothing holds a permit for nothing.
-    first_request: Duration,
-    /// For all of a connection on which no sender is verified, whatever it does.
-    unverified: Option<Duration>,
-    /// What Go's client, and so Cloudflare, keeps an idle connection for: earlier, and requests
-    /// would meet connections that are just being closed.
-    idle: Duration,
-    /// For the client to take an answer, or a part of its answers.
-    answer: Duration,
-    /// From the announcement that the connection ends to its end, unless requests are under way.
-    close: Duration,
-}
 
 /// Answers requests: a closure that takes a request and its connection, and returns a future.
 ///
@@ -123,6 +87,18 @@ where
     ) -> impl Future<Output = Response<B>> + Send + 'static {
         self(request, client)
     }
+}
+
+/// What connections are accepted with.
+pub trait Tls {
+    /// For a connection that begins like this. `None`: it is closed.
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>>;
+
+    /// Changes when connections are accepted with something else.
+    fn replaced(&self) -> watch::Receiver<()>;
+
+    /// Whether a client that has shown these certificates could still connect.
+    fn accepts_client(&self, chain: &[CertificateDer<'_>]) -> bool;
 }
 
 /// How a connection ended.
@@ -162,7 +138,7 @@ pub enum ConnectionEnd {
 pub async fn connection(
     arrival: Arrival,
     place: Place,
-    tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+    tls: &impl Tls,
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
@@ -180,18 +156,19 @@ pub(crate) async fn plain_connection(
     stop: CancellationToken,
 ) -> ConnectionEnd {
     let activity = Activity::new(arrival::canonical(peer), None);
-    http(stream, activity, Protocol::Http1, service, stop, ADMIN_DEADLINES).await
+    http(stream, activity, Protocol::Http1, service, (stop, pending()), ADMIN_DEADLINES).await
 }
 
 async fn encrypted(
     (stream, handshake_end): (TcpStream, Instant),
     activity: Arc<Activity>,
-    tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+    tls: &impl Tls,
     service: impl Service,
     stop: CancellationToken,
     deadlines: Deadlines,
 ) -> ConnectionEnd {
     let peer = activity.peer();
+    let mut replaced = tls.replaced();
     let handshake = timeout_at(handshake_end, handshake(stream, tls));
     let mut stream = tokio::select! {
         () = stop.cancelled() => return ConnectionEnd::Stopped,
@@ -217,13 +194,19 @@ async fn encrypted(
             return ConnectionEnd::Closed;
         }
     };
-    http(stream, activity, protocol, service, stop, deadlines).await
+    let shown = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
+    let revoked = async {
+        while replaced.changed().await.is_ok() {
+            if !tls.accepts_client(&shown) {
+                return;
+            }
+        }
+        pending::<()>().await;
+    };
+    http(stream, activity, protocol, service, (stop, revoked), deadlines).await
 }
 
-async fn handshake(
-    stream: TcpStream,
-    tls: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
-) -> io::Result<TlsStream<TcpStream>> {
+async fn handshake(stream: TcpStream, tls: &impl Tls) -> io::Result<TlsStream<TcpStream>> {
     match FirstBytes::peek(&stream).await? {
         FirstBytes::Http => {
             first_bytes::answer_http(stream).await;
@@ -238,7 +221,9 @@ async fn handshake(
         FirstBytes::Other => {}
     }
     let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
-    let config = tls(&begun.client_hello());
+    let config = tls
+        .choose(&begun.client_hello())
+        .ok_or_else(|| io::Error::other("no endpoint allows this address: compare allow_from"))?;
     begun.into_stream(config).await
 }
 
@@ -258,7 +243,7 @@ async fn http(
     activity: Arc<Activity>,
     protocol: Protocol,
     service: impl Service,
-    stop: CancellationToken,
+    (stop, revoked): (CancellationToken, impl Future<Output = ()>),
     deadlines: Deadlines,
 ) -> ConnectionEnd {
     let peer = activity.peer();
@@ -275,6 +260,7 @@ async fn http(
     let builder = limits::builder(protocol, deadlines.head);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), counted));
     let mut timer = pin!(sleep(Duration::ZERO));
+    let mut revoked = pin!(revoked);
     let mut closing: Option<(ConnectionEnd, Instant)> = None;
 
     loop {
@@ -287,6 +273,11 @@ async fn http(
                 _ => ConnectionEnd::Dismissed,
             },
             () = stop.cancelled(), if closing.is_none() => ConnectionEnd::Stopped,
+            () = revoked.as_mut(), if closing.is_none() => {
+                info!(%peer, "closing a connection: its client certificate is no longer accepted");
+                Client(Arc::clone(&activity)).take_no_more();
+                ConnectionEnd::Dismissed
+            }
             result = connection.as_mut() => {
                 return match (result, closing) {
                     (_, Some((reason, _))) => reason,
@@ -314,53 +305,6 @@ async fn http(
         closing = Some((reason, now));
         connection.as_mut().graceful_shutdown();
         timer.as_mut().reset(now);
-    }
-}
-
-impl Deadlines {
-    /// When the time of a connection is up as it is now. `closing`: since when its end
-    /// is announced.
-    fn next(&self, activity: &Activity, closing: Option<Instant>) -> Instant {
-        let now = Instant::now();
-        let is_verified = self.unverified.is_none() || activity.is_verified();
-        let Some(begun) = closing else {
-            let due = match activity.doing() {
-                Doing::Requests => now + self.idle.min(self.answer),
-                Doing::Answers(since) => since + self.answer,
-                Doing::NothingYet(since) => since + self.first_request,
-                Doing::NothingSince(since) => since + self.idle,
-            };
-            let waiting = activity.answers_wait_since().map(|since| since + self.answer);
-            let unverified = self.unverified.filter(|_| !is_verified);
-            let unverified = unverified.map(|after| activity.begun() + after);
-            return [waiting, unverified].into_iter().flatten().fold(due, Instant::min);
-        };
-        match activity.doing() {
-            // Whoever closes it bounds the wait.
-            Doing::Requests if is_verified => now + self.close,
-            Doing::Requests => begun + self.close,
-            Doing::Answers(since) | Doing::NothingYet(since) | Doing::NothingSince(since) => {
-                if is_verified {
-                    since.max(begun) + self.close
-                } else {
-                    begun + self.close
-                }
-            }
-        }
-    }
-
-    /// Which deadline it was.
-    fn missed(&self, activity: &Activity, now: Instant) -> ConnectionEnd {
-        let is_over = |since: Instant, after: Duration| since + after <= now;
-        if activity.answers_wait_since().is_some_and(|since| is_over(since, self.answer)) {
-            return ConnectionEnd::AnswerTimeout;
-        }
-        match self.unverified {
-            Some(after) if !activity.is_verified() && is_over(activity.begun(), after) => {
-                ConnectionEnd::Unverified
-            }
-            _ => ConnectionEnd::Idle,
-        }
     }
 }
 

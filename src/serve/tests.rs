@@ -21,7 +21,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
 use crate::{
-    config::{Tls, TlsVersion},
+    config::{Tls as TlsConfig, TlsVersion},
     tls,
 };
 
@@ -242,6 +242,23 @@ fn mapped_addresses_become_ipv4() {
     }
 }
 
+/// Always the same.
+struct Fixed(Arc<ServerConfig>, watch::Sender<()>);
+
+impl Tls for Fixed {
+    fn choose(&self, _hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn replaced(&self) -> watch::Receiver<()> {
+        self.1.subscribe()
+    }
+
+    fn accepts_client(&self, _chain: &[CertificateDer<'_>]) -> bool {
+        true
+    }
+}
+
 /// Accepts, serves each connection in a task, reports how each ended.
 struct Server {
     address: SocketAddr,
@@ -287,7 +304,7 @@ impl Server {
                 let (config, service) = (Arc::clone(&config), service.clone());
                 let (stop, ended) = (stop.clone(), ended.clone());
                 tokio::spawn(async move {
-                    let tls = |_: &ClientHello<'_>| config;
+                    let tls = &Fixed(config, watch::Sender::new(()));
                     let activity = Activity::new(peer, None);
                     let end = encrypted(
                         (stream, Instant::now() + deadlines.handshake),
@@ -344,7 +361,7 @@ fn server_config(client_ca: Option<&str>) -> (Arc<ServerConfig>, CertificateDer<
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    let tls = Tls {
+    let tls = TlsConfig {
         cert_file: dir.path().join("cert.pem"),
         key_file: dir.path().join("key.pem"),
         self_signed: false,

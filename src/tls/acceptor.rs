@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use rustls::{ServerConfig, server::ClientHello};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, UnixTime},
+    server::ClientHello,
+};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -23,6 +27,8 @@ pub struct Acceptor {
     challenges: Challenges,
     /// Told of each [`Acceptor::adopt`].
     reloads: watch::Sender<()>,
+    /// Told of everything that new connections are accepted with.
+    replaced: watch::Sender<()>,
     /// Why there is no certificate yet.
     awaiting: Mutex<String>,
 }
@@ -57,6 +63,7 @@ impl Acceptor {
             loading: Mutex::default(),
             challenges: Challenges::default(),
             reloads: watch::Sender::new(()),
+            replaced: watch::Sender::new(()),
             awaiting: Mutex::new("it is about to be asked for".to_owned()),
         })
     }
@@ -99,11 +106,35 @@ impl Acceptor {
             state.origin = Origin::Before;
         }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.replaced.send_replace(());
     }
 
     /// What to accept a connection with that begins like this.
     pub fn choose(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
         self.challenges.find(hello).unwrap_or_else(|| self.current())
+    }
+
+    /// What to accept a connection with that begins like this, if it is a challenge.
+    pub fn choose_challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        self.challenges.find(hello)
+    }
+
+    /// Whether an ACME directory may connect, from whatever address.
+    pub fn expects_challenges(&self) -> bool {
+        self.get(|state| state.tls.acme.is_some())
+    }
+
+    /// Whether a client that has shown these certificates could still connect.
+    pub fn accepts_client(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some(clients) = self.get(|state| state.loaded.clients.clone()) else { return true };
+        chain.split_first().is_some_and(|(certificate, intermediates)| {
+            clients.verify_client_cert(certificate, intermediates, UnixTime::now()).is_ok()
+        })
+    }
+
+    /// Changes with everything that connections are accepted with, after this call.
+    pub fn replaced(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 
     /// What the next connection is to be accepted with, if it is no challenge.

@@ -61,6 +61,8 @@ pub struct Loaded {
     pub config: Arc<ServerConfig>,
     /// What is shown to clients. With ACME there may be none yet: every handshake fails then.
     pub certificate: Option<Identity>,
+    /// Who may connect, if clients have to show a certificate.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Loaded {
@@ -68,7 +70,7 @@ impl Loaded {
     fn showing(self, certificate: Identity) -> Self {
         let mut config = (*self.config).clone();
         config.cert_resolver = Arc::new(Shown(Some(Arc::clone(&certificate.certified))));
-        Self { config: Arc::new(config), certificate: Some(certificate) }
+        Self { config: Arc::new(config), certificate: Some(certificate), clients: self.clients }
     }
 }
 
@@ -163,8 +165,9 @@ pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
         }
         Err(error) => return Err(error),
     };
-    let config = server_config(tls, certificate.as_ref())?;
-    Ok(Loaded { config, certificate })
+    let clients = tls.client_ca_file.as_deref().map(client_verifier).transpose()?;
+    let config = server_config(tls, certificate.as_ref(), clients.clone())?;
+    Ok(Loaded { config, certificate, clients })
 }
 
 /// Checks PEM that is to be written to `path`: a chain, and the key of its first certificate.
@@ -207,17 +210,18 @@ pub fn check_key(
 fn server_config(
     tls: &config::Tls,
     certificate: Option<&Identity>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let versions: &[_] = match tls.min_version {
         TlsVersion::V1_2 => &[&TLS13, &TLS12],
         TlsVersion::V1_3 => &[&TLS13],
     };
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(TlsError::Setup)?;
-    let builder = match &tls.client_ca_file {
-        Some(path) => builder.with_client_cert_verifier(client_verifier(path, provider)?),
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
         None => builder.with_no_client_auth(),
     };
     let shown = Shown(certificate.map(|certificate| Arc::clone(&certificate.certified)));
@@ -267,10 +271,8 @@ fn certify(
     }
 }
 
-fn client_verifier(
-    path: &Path,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     for authority in read_certificates(path, Role::ClientCa)? {
         roots.add(authority).map_err(|source| TlsError::UnusableCertificate {

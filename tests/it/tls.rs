@@ -1,7 +1,11 @@
 //! Who may connect, with which version of TLS and which certificate.
 
-use std::io::{Read as _, Write as _};
+use std::{
+    io::{Read as _, Write as _},
+    thread,
+};
 
+use rustix::process::Signal;
 use rustls::{
     ProtocolVersion, SupportedProtocolVersion,
     version::{TLS12, TLS13},
@@ -10,6 +14,7 @@ use rustls::{
 use crate::support::{
     Connection, Daemon, Http, SECRET, Setup, Upload,
     tls::{Authority, Client, Pair},
+    wait_until,
 };
 
 /// Does a handshake and one request by hand: with TLS 1.3 a server refuses a client's certificate
@@ -101,4 +106,63 @@ fn with_client_ca_file_only_its_clients_are_served() {
         assert_eq!(connection.send(Upload::of("{\"a\":1}\n").without_secret()).committed(), 1);
     }
     daemon.wait_count("logpushd_refused_total{reason=\"tls_handshake\"}", |count| count == 6);
+}
+
+#[test]
+fn a_connection_ends_when_the_authority_of_its_client_is_removed() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let setup = Setup::new()
+        .table("server.tls", "self_signed = true\nclient_ca_file = \"ca.pem\"")
+        .table("endpoint.main", "path = \"/logpush/{dataset}\"");
+    setup.write("ca.pem", old.pem() + &new.pem());
+    let daemon = setup.start();
+    let open = |authority: &Authority, http| {
+        let client = daemon.trust().showing(&authority.sign());
+        Connection::open(daemon.address, client, http).unwrap()
+    };
+    let batch = || Upload::of("{\"a\":1}\n").without_secret();
+    let removed: Vec<_> = Http::BOTH.map(|http| open(&old, http)).into();
+    let kept: Vec<_> = Http::BOTH.map(|http| open(&new, http)).into();
+    for connection in removed.iter().chain(&kept) {
+        assert_eq!(connection.send(batch()).committed(), 1);
+    }
+    // One has a request under way.
+    let busy = open(&old, Http::Two);
+    let (upload, feed) = Upload::fed(None);
+    thread::scope(|scope| {
+        let under_way = scope.spawn(|| busy.send(upload.without_secret()).committed());
+        assert!(feed.push(b"{\"b\":1}\n"));
+        daemon.wait_count("logpushd_received_bytes_total", |bytes| bytes >= 40);
+
+        daemon.setup().write("ca.pem", new.pem());
+        daemon.signal(Signal::HUP);
+        daemon.wait_logs("closing a connection: its client certificate is no longer accepted", 3);
+        for connection in &removed {
+            wait_until("the end of a connection", || {
+                connection.try_send(batch()).map_or(true, |answer| answer.status == 503)
+            });
+        }
+        for connection in &kept {
+            assert_eq!(connection.send(batch()).committed(), 1);
+        }
+        drop(feed);
+        assert_eq!(under_way.join().unwrap(), 1);
+    });
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_secret_that_is_removed_opens_nothing_on_a_connection_that_is_kept() {
+    let daemon = Setup::new().start();
+    let kept: Vec<_> = Http::BOTH.map(|http| daemon.connect(http)).into();
+    for connection in &kept {
+        assert_eq!(connection.send(Upload::of("{\"a\":1}\n")).committed(), 1);
+    }
+    daemon.setup().write("secrets.txt", "another-secret-of-the-tests");
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reloaded");
+    for connection in &kept {
+        assert_eq!(connection.send(Upload::of("{\"a\":2}\n")).status, 401);
+    }
+    daemon.stop().in_order();
 }

@@ -11,7 +11,12 @@ mod enemy;
 mod frames;
 mod watch;
 
-use std::{net::Ipv4Addr, thread, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use self::{
     enemy::Enemy,
@@ -216,4 +221,50 @@ fn handshakes_that_stall() {
         })
     };
     Watch::start("stalled handshakes", Setup::new()).bears(attack, 2);
+}
+
+#[test]
+fn an_address_that_no_endpoint_allows_is_closed_at_once() {
+    let keys = "path = \"/logpush/{dataset}\"\nsecret_file = \"secrets.txt\"";
+    let allowed = format!("{keys}\nallow_from = [\"127.0.0.2\"]");
+    let daemon = Setup::new().table("endpoint.main", &allowed).start();
+    let connect = |host: u8| {
+        let from = Ipv4Addr::new(127, 0, 0, host);
+        Enemy::tls(daemon.address, from, &daemon.trust(), b"h2").is_ok()
+    };
+    assert!(connect(1), "the machine itself is told why it is refused");
+    assert!(connect(2));
+    assert!(!connect(3));
+    daemon.wait_count("logpushd_refused_total{reason=\"address_not_allowed\"}", |n| n == 1);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_stop_does_not_wait_for_clients_that_take_no_answer() {
+    let daemon = Setup::new().start();
+    let mut enemies: Vec<_> = (0..8)
+        .map(|_| {
+            let trust = daemon.trust();
+            let mut enemy = Enemy::tls(daemon.address, HOME, &trust, b"h2").unwrap();
+            enemy.send(&hello(0), DEADLINE);
+            let head = head("/none", "guess");
+            enemy.send(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head), DEADLINE);
+            enemy
+        })
+        .collect();
+    daemon.wait_count("logpushd_refused_total{reason=\"not_found\"}", |n| n == 8);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                enemies.iter_mut().for_each(Enemy::listen);
+                thread::sleep(MOMENT);
+            }
+        });
+        let stopped = daemon.stop().in_order();
+        is_over.store(true, Relaxed);
+        // It would be said that connections were cut off.
+        assert!(!stopped.log.contains("unfinished uploads"), "{}", stopped.log);
+        assert!(!stopped.log.contains("cut off"), "{}", stopped.log);
+    });
 }
