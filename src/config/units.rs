@@ -64,6 +64,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         if number.is_empty() {
             return Err("is not a duration: write one as \"30s\" or \"24h\"".into());
         }
+        let behind = behind.trim_start();
         let unit_len = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
         let (unit, behind) = behind.split_at(unit_len);
         if unit.is_empty() {
@@ -74,7 +75,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
             return Err(if DURATIONS.iter().any(|(name, _)| *name == unit) {
                 "must name each unit once, the longest first, as \"1h30m\" does".into()
             } else {
-                format!("has the unknown unit `{unit}`: use ms, s, m, h or d")
+                match short(unit) {
+                    Some(short) => {
+                        format!("has the unknown unit `{unit}`: write `{number}{short}`")
+                    }
+                    None => format!("has the unknown unit `{unit}`: use ms, s, m, h or d"),
+                }
             });
         };
         let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
@@ -82,6 +88,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = behind;
     }
     millis.map(Duration::from_millis).ok_or_else(|| "is too long a duration".into())
+}
+
+/// The unit that somebody wrote out.
+fn short(unit: &str) -> Option<&'static str> {
+    let words = [
+        ("ms", &["msec", "millis", "milliseconds"][..]),
+        ("s", &["S", "sec", "secs", "second", "seconds"]),
+        ("m", &["M", "min", "mins", "minute", "minutes"]),
+        ("h", &["H", "hr", "hrs", "hour", "hours"]),
+        ("d", &["D", "day", "days"]),
+    ];
+    words.iter().find(|(_, words)| words.contains(&unit)).map(|(short, _)| *short)
 }
 
 /// Writes a size for people: `256 MiB`, `1.5 GiB`, `1000 bytes`.
@@ -160,7 +178,8 @@ mod tests {
     #[test]
     fn reads_durations() {
         let cases = [
-            ("0s", 0),
+            ("30s", 30_000),
+            ("30 s", 30_000),
             ("500ms", 500),
             ("30s", 30_000),
             ("5m", 300_000),
@@ -182,7 +201,6 @@ mod tests {
             ("-1s", "is not a duration"),
             ("30", "without a unit"),
             ("1.5h", "without a unit"),
-            ("30 s", "without a unit"),
             ("1w", "unknown unit `w`"),
             ("30m1h", "the longest first"),
             ("1h1h", "the longest first"),

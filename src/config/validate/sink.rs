@@ -38,6 +38,8 @@ pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> Sinks {
     Sinks { valid: sinks, names, chosen: seen.chosen, paths: seen.paths }
 }
 
+const KINDS: [&str; 3] = ["file", "stdout", "syslog"];
+
 /// What two sinks cannot share.
 #[derive(Default)]
 struct Seen {
@@ -62,24 +64,39 @@ fn kind(
 ) -> Option<(SinkKind, Common)> {
     let name = name.get_ref();
     let problem = table.problem(format!("sink `{name}` has no kind"));
-    let kinds = ["file", "stdout", "syslog"].into_iter().filter(|kind| table.contains(kind));
+    let kinds = KINDS.into_iter().filter(|kind| table.contains(kind));
     let kinds: Vec<_> = kinds.collect();
     let none = table.is_empty();
     let file = table.optional_table("file", cx);
     let stdout = table.optional_table("stdout", cx);
     let syslog = table.optional_table("syslog", cx);
     if let [one, other, ..] = kinds.as_slice() {
-        let place = syslog.as_ref().or(stdout.as_ref()).or(file.as_ref()).unwrap_or(&table);
-        cx.push(
-            place
-                .problem(format!("sink `{name}` has two kinds, `{one}` and `{other}`"))
-                .hint("give one of them a name of its own"),
-        );
+        let message = format!("sink `{name}` has two kinds, `{one}` and `{other}`");
+        let tables = [&file, &stdout, &syslog].into_iter().flatten();
+        // The one that comes second in the file is the one too many.
+        let second = tables
+            .map(|table| table.problem(&*message))
+            .max_by_key(|problem| problem.span.as_ref().map(|span| span.start));
+        let second = second.unwrap_or_else(|| table.problem(message));
+        cx.push(second.hint("give one of them a name of its own"));
     }
     if none {
         cx.push_incomplete(problem.hint(format!(
             "write [sink.{name}.file], [sink.{name}.stdout] or [sink.{name}.syslog]"
         )));
+    } else if kinds.is_empty() && KINDS.iter().all(|kind| table.lacks(kind)) {
+        // Its keys are those of the kind that is missing: one mistake, not one for each key.
+        let kind = if table.contains("path") {
+            "file"
+        } else if table.contains("address") {
+            "syslog"
+        } else {
+            "stdout"
+        };
+        cx.push(problem.hint(format!(
+            "write [sink.{name}.{kind}] in place of [sink.{name}]; the kinds are `file`, `stdout` and `syslog`"
+        )));
+        return None;
     }
     let stdout = stdout.map(|mut stdout| {
         if let Some(other) = seen.stdout.replace(name.clone()) {
