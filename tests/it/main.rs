@@ -47,6 +47,8 @@ mod docs;
 mod doctor;
 /// What documents and alert rules say of metrics is what the daemon gives.
 mod documentation;
+/// fail2ban finds the right addresses in the log, and no forged one.
+mod fail2ban;
 /// Every fault has an honest answer, and is got over without a hand.
 mod faults;
 /// What others do to the files costs nothing that was acknowledged.
