@@ -89,6 +89,8 @@ mod proxy_protocol;
 mod push;
 /// What cannot be accepted is kept beside the reason, and holds up nothing.
 mod quarantine;
+/// The recipes of the documentation work as printed, with the real programs.
+mod recipes;
 /// Every refusal of the contract: its status, its words, and that it leaves nothing behind.
 mod refusals;
 /// SIGHUP takes over all that can change under load, at the cost of nobody.

@@ -1,0 +1,56 @@
+//! The recipes of `docs/recipes` work as printed: their commands and configurations are taken from the
+//! pages and run with the real programs.
+
+mod analyzers;
+mod supervisors;
+
+use std::{fs, path::Path, process::Command};
+
+use crate::support::{Exit, Finished, finish, repository};
+
+/// Where the pages find the records.
+const LOGS: &str = "/var/log/logpushd";
+
+/// Where the pages find what a package of logpushd installs from `pkg/`.
+const EXAMPLES: &str = "/usr/share/doc/logpushd/examples";
+
+/// The code blocks of a page in one language, in their order.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository("docs/recipes").join(page)).unwrap();
+    let fence = format!("```{language}");
+    let mut lines = text.lines();
+    let mut blocks = Vec::new();
+    while lines.by_ref().any(|line| line == fence) {
+        let block = lines.by_ref().take_while(|line| *line != "```");
+        blocks.push(block.fold(String::new(), |block, line| block + line + "\n"));
+    }
+    assert!(!blocks.is_empty(), "{page} has no block of {language}");
+    blocks
+}
+
+/// A block with the paths of this test in place of those of an installation.
+fn located(block: &str, logs: &Path) -> String {
+    block
+        .replace(LOGS, logs.to_str().unwrap())
+        .replace(EXAMPLES, repository("pkg").to_str().unwrap())
+}
+
+/// Runs a block of shell in a directory and returns what it printed.
+#[track_caller]
+fn shell(block: &str, directory: &Path) -> String {
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c", block]).current_dir(directory);
+    command.env("HOME", directory);
+    let Finished { exit, stdout, stderr } = finish(&mut command);
+    assert_eq!(exit, Exit::Code(0), "{block}\n{stdout}{stderr}");
+    stdout
+}
+
+/// The first of these programs that is not installed.
+fn missing<'a>(programs: &[&'a str]) -> Option<&'a str> {
+    let found = |program: &str| {
+        let which = format!("command -v {program}");
+        matches!(finish(Command::new("sh").args(["-c", &which])).exit, Exit::Code(0))
+    };
+    programs.iter().copied().find(|program| !found(program))
+}
