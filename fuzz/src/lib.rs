@@ -7,6 +7,7 @@
 mod body;
 mod destination;
 mod message;
+mod plain;
 mod text;
 
 pub use self::{
