@@ -43,8 +43,9 @@ pub enum Command {
     /// configuration that is valid but probably does not do what you expect. Without errors, prints a
     /// summary: endpoints, sinks and the paths in full.
     ///
-    /// Permissions are tested for the user that runs the command. As root, for the user of the systemd
-    /// unit logpushd.service, if it is installed and uses this configuration.
+    /// Permissions are tested for the user that runs the command. Root may write anywhere, so as root
+    /// only read-only file systems are found: run it as the daemon's user. Under systemd the unit runs
+    /// it by itself at each start, as the daemon's user and inside its sandbox.
     ///
     /// Exit codes: 0 valid, also with warnings; 78 errors, or warnings with --strict.
     Validate(Validate),

@@ -59,8 +59,14 @@ pub fn log_warnings(document: &Document) {
 }
 
 /// For which user the permissions were tested.
-pub fn tested_as(_document: &Document) -> String {
-    directories::user()
+pub fn tested_as() -> String {
+    match directories::user() {
+        user if user == "root" => {
+            "root, which may write anywhere: permissions of the daemon's user were not tested"
+                .to_owned()
+        }
+        user => user,
+    }
 }
 
 #[cfg(test)]
