@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Connection, Exit, Finished, Http, Setup, finish, free_port, logpushd, names_in,
+    Connection, Exit, Finished, Http, Setup, finish, free_port, logpushd, names_in, require,
     tls::{Authority, Client, Pair},
 };
 
@@ -49,6 +49,9 @@ fn holds(text: &str, parts: &[&str]) {
 
 #[test]
 fn a_request_can_be_read_and_signed_and_what_comes_back_is_served() {
+    if !require::has(&[&require::OPENSSL]) {
+        return;
+    }
     let setup = Setup::new()
         .table("server.tls", "cert_file = \"fullchain.pem\"\nkey_file = \"logs.example.com.key\"");
     let dir = setup.folder();
@@ -136,6 +139,9 @@ fn a_request_can_be_read_and_signed_and_what_comes_back_is_served() {
 
 #[test]
 fn a_key_that_is_there_is_used_and_never_overwritten() {
+    if !require::has(&[&require::OPENSSL]) {
+        return;
+    }
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
     good(cert(dir, &["csr", "--name", "a.example.com", "--rsa", "3072"]));

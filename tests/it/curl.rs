@@ -3,18 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::support::{
-    DEADLINE, Daemon, Exit, Finished, SECRET, Setup, finish, gzip, http_requests, names_in, skip,
-    small_records,
+    DEADLINE, Daemon, Exit, Finished, SECRET, Setup, finish, gzip, http_requests, names_in,
+    require, small_records,
 };
-
-/// Whether a program is there; says so if it is not.
-fn is_there(program: &str, version: &str) -> bool {
-    let is_there = Command::new(program).arg(version).output().is_ok();
-    if !is_there {
-        skip(&format!("there is no {program}"));
-    }
-    is_there
-}
 
 /// Runs curl against the daemon, with its secret.
 fn curl(daemon: &Daemon, arguments: &[&str]) -> Finished {
@@ -27,7 +18,7 @@ const PROTOCOLS: [&str; 2] = ["--http1.1", "--http2"];
 
 #[test]
 fn what_curl_sends_arrives() {
-    if !is_there("curl", "--version") {
+    if !require::has(&[&require::CURL]) {
         return;
     }
     let daemon = Setup::new().start();
@@ -59,7 +50,7 @@ fn what_curl_sends_arrives() {
 
 #[test]
 fn curl_sees_why_an_upload_is_refused() {
-    if !is_there("curl", "--version") {
+    if !require::has(&[&require::CURL]) {
         return;
     }
     let limits = "max_body_bytes = \"64KiB\"\nmax_record_bytes = \"64KiB\"";
@@ -125,7 +116,7 @@ fn without_secret(daemon: &Daemon, arguments: &[&str]) -> Finished {
 fn what_h2load_sends_arrives() {
     const RECORDS: usize = 100;
 
-    if !is_there("h2load", "--version") {
+    if !require::has(&[&require::H2LOAD]) {
         return;
     }
     let daemon = Setup::new().start();

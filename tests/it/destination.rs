@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Daemon, Exit, Setup, finish, logpushd, skip};
+use crate::support::{Daemon, Exit, Setup, finish, logpushd, require};
 
 /// What a query, a header or a shell could take for something else.
 const ODD: &str = "it's $HOME + 100% \"good\"/=&é~";
@@ -49,10 +49,8 @@ fn what_is_printed_passes_every_step_of_doctor() {
 
 #[test]
 fn the_call_of_curl_works() {
-    for (program, argument) in [("curl", "--version"), ("gzip", "--version")] {
-        if Command::new(program).arg(argument).output().is_err() {
-            return skip(&format!("there is no {program}"));
-        }
+    if !require::has(&[&require::CURL, &require::GZIP]) {
+        return;
     }
     let daemon = start();
     let entry = destination(&daemon);

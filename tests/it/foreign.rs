@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    Daemon, Exit, Http, Random, Setup, Stopped, Upload, finish, names_in, numbered, skip,
+    Daemon, Exit, Http, Random, Setup, Stopped, Upload, finish, names_in, numbered, require,
     wait_until,
 };
 
@@ -168,8 +168,7 @@ fn meddling_between_a_crash_and_the_restart_loses_nothing() {
 
 #[test]
 fn logrotate_loses_nothing() {
-    if Command::new("logrotate").arg("--version").output().is_err() {
-        skip("there is no logrotate");
+    if !require::has(&[&require::LOGROTATE]) {
         return;
     }
     for mode in ["create", "copytruncate"] {
@@ -192,7 +191,7 @@ fn logrotate_loses_nothing() {
                 batches += 1;
             }
             wait_delivered(&daemon, batches * 30);
-            let mut rotate = Command::new("logrotate");
+            let mut rotate = Command::new(require::program("logrotate").unwrap());
             rotate.current_dir(daemon.setup().folder());
             let rotated =
                 finish(rotate.args(["--force", "--state", "logrotate.state", "logrotate.conf"]));

@@ -2,16 +2,16 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::Instant,
 };
 
-use crate::support::{DEADLINE, Exit, Setup, finish, free_port, logpushd, skip};
+use crate::support::{DEADLINE, Exit, Setup, finish, free_port, logpushd, require};
 
 #[test]
 fn ipv4_and_ipv6_wildcards_share_a_port() {
-    if let Err(error) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) {
-        return skip(&format!("there is no IPv6 here: {error}"));
+    if !require::has(&[&require::IPV6]) {
+        return;
     }
     for list in ["[\"0.0.0.0:PORT\", \"[::]:PORT\"]", "[\"[::]:PORT\", \"127.0.0.1:PORT\"]"] {
         let port = free_port();

@@ -8,7 +8,7 @@ use std::{
 
 use clap::CommandFactory as _;
 
-use crate::support::{Exit, Finished, finish, logpushd, names_in, skip, skipped};
+use crate::support::{Exit, Finished, finish, logpushd, names_in, require, skipped};
 
 fn run(words: &[&str]) -> Finished {
     finish(logpushd().args(words))
@@ -46,8 +46,8 @@ fn groff_has_nothing_against_any_page() {
         let printed = run(&["man", name]);
         assert_eq!((printed.exit, printed.stdout), (Exit::Code(0), text), "{name}");
     }
-    if is_missing("groff") {
-        return skip("there is no groff");
+    if !require::has(&[&require::GROFF]) {
+        return;
     }
     for name in &names {
         let text = fs::read_to_string(dir.join(name)).unwrap();

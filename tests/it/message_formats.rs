@@ -9,7 +9,7 @@ use std::{
 use logpushd::sink::message::{Message, render};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::support::{names_in, repository, skip};
+use crate::support::{names_in, repository, require};
 
 /// Numbers as they stand in the record.
 type Members = BTreeMap<String, Box<RawValue>>;
@@ -116,11 +116,7 @@ fn check(format: Message, line: &str, members: &Members, read: &Map<String, Valu
 }
 
 fn there_is_no_lognormalizer() -> bool {
-    let missing = Command::new("lognormalizer").arg("-V").output().is_err();
-    if missing {
-        skip("there is no lognormalizer");
-    }
-    missing
+    !require::has(&[&require::LOGNORMALIZER])
 }
 
 #[test]

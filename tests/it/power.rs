@@ -8,7 +8,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{Daemon, Http, Setup, Upload, names_in, numbered, skip, wait_for, wait_until};
+use crate::support::{
+    Daemon, Http, Setup, Upload, names_in, numbered, require, skip, wait_for, wait_until,
+};
 
 const CALLS: &str = "trace=write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,sendto,sendmsg,writev";
 
@@ -164,8 +166,7 @@ impl Drop for Strace {
 
 impl Trace {
     fn start(setup: Setup) -> Option<Self> {
-        if Command::new("strace").arg("-V").output().is_err() {
-            skip("there is no strace");
+        if !require::has(&[&require::STRACE]) {
             return None;
         }
         let daemon = setup.start();

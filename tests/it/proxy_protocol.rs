@@ -15,7 +15,7 @@ use rustix::{
 };
 
 use crate::support::{
-    DEADLINE, Daemon, Exit, SECRET, Setup, finish, free_port, logpushd, skip, wait_until,
+    DEADLINE, Daemon, Exit, SECRET, Setup, finish, free_port, logpushd, require, wait_until,
 };
 
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -209,12 +209,10 @@ fn haproxy(folder: &Path, port: u16, daemon: SocketAddr, option: &str) -> Option
          backend logpushd\n server logpushd {daemon} {option}\n"
     );
     fs::write(&config, text).unwrap();
-    let program = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"];
-    let Some(program) = program.into_iter().find(|program| Path::new(program).exists()) else {
-        skip("there is no HAProxy (package haproxy)");
+    if !require::has(&[&require::HAPROXY]) {
         return None;
-    };
-    let mut command = Command::new(program);
+    }
+    let mut command = Command::new(require::program("haproxy")?);
     command.args(["-db", "-f"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
     let proxy = Proxy(command.spawn().unwrap());
     wait_until("HAProxy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());

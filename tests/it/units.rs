@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
-use crate::support::{Exit, Finished, finish, names_in, repository, skip};
+use crate::support::{Exit, Finished, finish, names_in, repository, require};
 
 /// What systemd calls the most exposure that is allowed, in tenths.
 const MOST_EXPOSURE: &str = "13";
@@ -16,8 +16,7 @@ const STOP_SECONDS: u64 = 25;
 /// Runs systemd-analyze in a folder; says so if it is not there.
 fn analyze(arguments: &[&str], folder: &Path) -> Option<Finished> {
     let program = "systemd-analyze";
-    if Command::new(program).arg("--version").output().is_err() {
-        skip("there is no systemd-analyze");
+    if !require::has(&[&require::SYSTEMD]) {
         return None;
     }
     Some(finish(Command::new(program).args(arguments).current_dir(folder)))

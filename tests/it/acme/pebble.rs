@@ -5,7 +5,7 @@ use std::{
     io::Read as _,
     net::{TcpStream, UdpSocket},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use logpushd::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{free_port, skip, tls::Authority, wait_for, wait_until};
+use crate::support::{free_port, require, tls::Authority, wait_for, wait_until};
 
 /// How a Pebble is to be.
 #[derive(Clone, Copy)]
@@ -49,11 +49,8 @@ pub(super) struct Pebble {
 impl Pebble {
     /// One that does not run yet; `None` if there is no such program.
     pub(super) fn new() -> Option<Self> {
-        for program in ["pebble", "pebble-challtestsrv"] {
-            if Command::new(program).arg("-h").stderr(Stdio::null()).status().is_err() {
-                skip(&format!("there is no {program}: install the Debian package pebble"));
-                return None;
-            }
+        if !require::has(&[&require::PEBBLE]) {
+            return None;
         }
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new();

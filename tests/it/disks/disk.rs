@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Setup, skipped};
+use crate::support::{Setup, require, skipped};
 
 /// What the disk is of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,8 +37,10 @@ impl Disk {
     /// `None`, and says so, where such a filesystem cannot be mounted. That is no failure even where
     /// all other programs are required: what a container forbids, nobody can install.
     pub(crate) fn new(filesystem: Filesystem, mebibytes: u32) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            skipped("only root can mount a small filesystem");
+        if !require::happens_to_have(&[&require::ROOT])
+            || !require::has(&[&require::MOUNT])
+            || filesystem == Filesystem::Ext4 && !require::has(&[&require::E2FSPROGS])
+        {
             return None;
         }
         let disk = Self { dir: tempfile::tempdir().unwrap(), filesystem };
@@ -165,6 +167,9 @@ impl Disk {
     /// Freezes it: a call that would write does not return for as long as the result lives. `None`, and
     /// says so, where that cannot be done.
     pub(crate) fn freeze(&self) -> Option<Frozen> {
+        if !require::has(&[&require::FSFREEZE]) {
+            return None;
+        }
         match run(Command::new("fsfreeze").arg("--freeze").arg(self.root())) {
             Ok(()) => Some(Frozen(self.root())),
             Err(why) => {

@@ -5,7 +5,7 @@ use std::{env, path::Path, process::Command};
 use super::{PREFIX, SUCCESS, TOKEN, events, setup};
 use crate::{
     curl,
-    support::{Daemon, Exit, Finished, finish, gzip, skip, wait_until},
+    support::{Daemon, Exit, Finished, finish, gzip, require, skip, wait_until},
 };
 
 /// As Splunk's documentation does.
@@ -15,8 +15,7 @@ fn curl(daemon: &Daemon, path: &str, arguments: &[&str]) -> Finished {
 
 #[test]
 fn what_curl_sends_as_splunk_shows_it_arrives() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        skip("there is no curl");
+    if !require::has(&[&require::CURL]) {
         return;
     }
     let daemon = setup().start();

@@ -5,6 +5,7 @@ pub(crate) mod cloudflare;
 mod daemon;
 mod process;
 mod records;
+pub(crate) mod require;
 mod setup;
 pub(crate) mod tls;
 mod wait;
@@ -14,13 +15,13 @@ pub(crate) use self::{
     daemon::{Daemon, Stopped},
     process::{Exit, Finished, Output, finish, logpushd},
     records::{Random, count_lines, gunzip, gzip, http_requests, numbered, small_records},
+    require::{skip, skipped},
     setup::{SECRET, Setup},
     wait::{DEADLINE, same_bytes, wait_for, wait_until},
 };
 
 use std::{
-    env, fs,
-    io::{self, Write as _},
+    fs,
     net::{SocketAddr, TcpListener, UdpSocket},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -65,18 +66,4 @@ pub(crate) fn closed_port() -> (OwnedFd, SocketAddr) {
 /// A folder of this repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Says that there is nothing to test with. Fails instead when the environment demands the tests
-/// with other programs.
-pub(crate) fn skip(what: &str) {
-    let required = env::var("LOGPUSHD_INTEROP").is_ok_and(|value| value == "required");
-    assert!(!required, "LOGPUSHD_INTEROP=required, but {what}");
-    skipped(what);
-}
-
-/// Says what was not tested. Past the capture of the test's output: else nobody would see it.
-#[expect(clippy::explicit_write, reason = "eprintln! is what is captured")]
-pub(crate) fn skipped(what: &str) {
-    writeln!(io::stderr(), "skipped: {what}").unwrap();
 }

@@ -12,7 +12,7 @@ use std::{
 use logpushd::sink::message::Message;
 use tempfile::TempDir;
 
-use crate::support::{free_port, tls::Authority, wait_until};
+use crate::support::{free_port, require, tls::Authority, wait_until};
 
 /// A way to send, and the sink that does.
 #[derive(Clone, Debug)]
@@ -102,10 +102,7 @@ impl Kind {
     /// folder where its packages were unpacked.
     pub(super) fn command(self) -> Option<Command> {
         match self {
-            Self::Rsyslog => {
-                let command = Command::new("/usr/sbin/rsyslogd");
-                Path::new(command.get_program()).exists().then_some(command)
-            }
+            Self::Rsyslog => Some(Command::new(require::program("rsyslogd")?)),
             Self::SyslogNg => {
                 let unpacked = env::var_os("LOGPUSHD_SYSLOG_NG").map(PathBuf::from);
                 let Some(root) = unpacked else {

@@ -1,0 +1,173 @@
+//! What tests need of the machine beside the daemon, and the skipping of those that do not find it.
+//!
+//! Each [`Part`] names the Debian package that has it: add a part here, not a check to a test. A part
+//! is there when all of it is: a program that can be run, a module that is not empty.
+
+use std::{
+    env, fs,
+    io::{self, Write as _},
+    net::{Ipv6Addr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use self::Need::{File, Ipv6, Program, Root};
+
+/// Something that a test may need.
+pub(crate) struct Part {
+    /// The Debian package, or what else to do about it.
+    remedy: &'static str,
+    needs: &'static [Need],
+}
+
+enum Need {
+    /// A program, by its name.
+    Program(&'static str),
+    /// A file in one of these directories; `*` stands for any name.
+    File(&'static [&'static str], &'static str),
+    Root,
+    Ipv6,
+}
+
+/// Where rsyslog has its modules: Debian, Fedora, others.
+const RSYSLOG: &[&str] = &["/usr/lib/*/rsyslog", "/usr/lib64/rsyslog", "/usr/lib/rsyslog"];
+
+pub(crate) const CURL: Part = package("curl", &[Program("curl")]);
+pub(crate) const GZIP: Part = package("gzip", &[Program("gzip")]);
+pub(crate) const H2LOAD: Part = package("nghttp2-client", &[Program("h2load")]);
+pub(crate) const OPENSSL: Part = package("openssl", &[Program("openssl")]);
+pub(crate) const STRACE: Part = package("strace", &[Program("strace")]);
+pub(crate) const LOGROTATE: Part = package("logrotate", &[Program("logrotate")]);
+pub(crate) const GROFF: Part = package("groff-base", &[Program("groff")]);
+pub(crate) const PEBBLE: Part =
+    package("pebble", &[Program("pebble"), Program("pebble-challtestsrv")]);
+pub(crate) const LOGNORMALIZER: Part = package("liblognorm-utils", &[Program("lognormalizer")]);
+pub(crate) const E2FSPROGS: Part = package("e2fsprogs", &[Program("mkfs.ext4"), Program("e2fsck")]);
+pub(crate) const MOUNT: Part =
+    package("mount and util-linux", &[Program("mount"), Program("umount"), Program("findmnt")]);
+pub(crate) const FSFREEZE: Part = package("util-linux", &[Program("fsfreeze")]);
+pub(crate) const SYSTEMD: Part = package("systemd", &[Program("systemd-analyze")]);
+pub(crate) const HAPROXY: Part = package("haproxy", &[Program("haproxy")]);
+pub(crate) const RSYSLOGD: Part = package(
+    "rsyslog",
+    &[
+        Program("rsyslogd"),
+        File(RSYSLOG, "imudp.so"),
+        File(RSYSLOG, "imtcp.so"),
+        File(RSYSLOG, "imptcp.so"),
+        File(RSYSLOG, "imuxsock.so"),
+    ],
+);
+pub(crate) const RSYSLOG_OPENSSL: Part =
+    package("rsyslog-openssl", &[File(RSYSLOG, "lmnsd_ossl.so")]);
+pub(crate) const ROOT: Part = package("sudo", &[Root]);
+pub(crate) const IPV6: Part = package("a kernel with IPv6", &[Ipv6]);
+
+const fn package(remedy: &'static str, needs: &'static [Need]) -> Part {
+    Part { remedy, needs }
+}
+
+/// Whether all parts are there. If not, the test is skipped, or fails where the environment demands
+/// the tests with other programs.
+#[must_use]
+pub(crate) fn has(parts: &[&Part]) -> bool {
+    let missing = missing(parts);
+    for what in &missing {
+        skip(what);
+    }
+    missing.is_empty()
+}
+
+/// The same for parts that nobody can be asked to install: the test is skipped in any case.
+#[must_use]
+pub(crate) fn happens_to_have(parts: &[&Part]) -> bool {
+    let missing = missing(parts);
+    for what in &missing {
+        skipped(what);
+    }
+    missing.is_empty()
+}
+
+fn missing(parts: &[&Part]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for part in parts {
+        for need in part.needs {
+            let remedy = part.remedy;
+            match need {
+                Program(name) if program(name).is_none() => {
+                    missing.push(format!("there is no {name}: install the package {remedy}"));
+                }
+                File(folders, name) if !is_file_in(folders, name) => {
+                    missing.push(format!("there is no {name}: install the package {remedy}"));
+                }
+                Root if !rustix::process::geteuid().is_root() => {
+                    missing.push("only root can do this".to_owned());
+                }
+                Ipv6 if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() => {
+                    missing.push("there is no IPv6 here".to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+    missing
+}
+
+/// The path of a program that can be run. Daemons are not in everyone's `PATH`.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders =
+        env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|path| {
+        let file = fs::metadata(path);
+        file.is_ok_and(|file| {
+            file.is_file() && file.len() > 0 && file.permissions().mode() & 0o111 != 0
+        })
+    })
+}
+
+fn is_file_in(folders: &[&str], name: &str) -> bool {
+    let is_whole = |path: PathBuf| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    folders.iter().any(|folder| match folder.split_once("/*/") {
+        None => is_whole(Path::new(folder).join(name)),
+        Some((above, below)) => fs::read_dir(above).is_ok_and(|mut entries| {
+            entries
+                .any(|entry| entry.is_ok_and(|entry| is_whole(entry.path().join(below).join(name))))
+        }),
+    })
+}
+
+/// Says that there is nothing to test with. Fails instead when the environment demands the tests
+/// with other programs.
+pub(crate) fn skip(what: &str) {
+    let required = env::var("LOGPUSHD_INTEROP").is_ok_and(|value| value == "required");
+    assert!(!required, "LOGPUSHD_INTEROP=required, but {what}");
+    skipped(what);
+}
+
+/// Says what was not tested: at once, past the capture of the test's output, and in a file that is left
+/// for whoever wants all of it at the end (`.ci/run` does).
+#[expect(clippy::explicit_write, reason = "eprintln! is what is captured")]
+pub(crate) fn skipped(what: &str) {
+    let thread = std::thread::current();
+    let line = format!("skipped: {}: {what}\n", thread.name().unwrap_or("a test"));
+    write!(io::stderr(), "{line}").unwrap();
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped.txt");
+    // One write, so that lines of several tests stay whole.
+    let file = fs::File::options().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(line.as_bytes())).ok();
+}
+
+#[test]
+fn a_part_that_cannot_be_used_is_missing() {
+    const ABSENT: Part = package("absent", &[Program("no-such-program-here")]);
+    const EMPTY: Part = package("empty", &[File(&["/proc"], "no-such-module.so")]);
+    assert_eq!(
+        missing(&[&ABSENT]),
+        ["there is no no-such-program-here: install the package absent"]
+    );
+    assert_eq!(missing(&[&EMPTY]).len(), 1);
+    assert!(program("sh").is_some() && missing(&[]).is_empty());
+    // What can be found and not be run is missing as well.
+    assert_eq!(program("../../etc/passwd"), None);
+}
