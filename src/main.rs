@@ -144,11 +144,11 @@ fn run(file: &ConfigFile) -> Result<(), Failure> {
         let text = if is_journal { problems.in_one_line() } else { problems.to_string() };
         Failure::config(&if is_journal { format!("<3>{text}") } else { text })
     })?;
-    let config = document.config.clone();
-    let log = logging::init(config.log.format, config.log.level)
+    let config::Log { format, level, .. } = document.config.log;
+    let log = logging::init(format, level)
         .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
     check::log_warnings(&document);
-    let outcome = daemon::run(config, &file.path, &log).map_err(Failure::from);
+    let outcome = daemon::run(document, &file.path, &log).map_err(Failure::from);
     log.finish(outcome.as_ref().err().map(|failure| &*failure.text));
     // Written, or nobody reads it: to write it here as well might never end.
     outcome.map_err(|failure| Failure { text: String::new(), ..failure })

@@ -23,6 +23,7 @@ use self::{
     schedule::{Backoff, Spread},
 };
 use crate::{
+    audit::{self, Event},
     blocking,
     config::Acme,
     logging::list,
@@ -159,6 +160,7 @@ async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
     })
     .await?;
     info!(domains = list(&acme.domains), "a new certificate is in use");
+    audit::record(Event::CertificateChanged { source: "acme" });
     Ok(())
 }
 

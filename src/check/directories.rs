@@ -52,6 +52,10 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
     if let Some(acme) = &config.server.tls.acme {
         targets.push(directory("server.tls.acme.cache_dir", &acme.cache_dir));
     }
+    if let Some(path) = &config.log.audit_file {
+        let (key, path) = ("log.audit_file".to_owned(), path.clone());
+        targets.push(Target { key, path, kind: Kind::File });
+    }
     for sink in &config.sinks {
         let SinkKind::File(file) = &sink.kind else { continue };
         let Ok(template) = PathTemplate::parse(&file.path) else { continue };

@@ -40,6 +40,23 @@ impl Document {
         self.places.find(key)
     }
 
+    /// The text of each value, by the full name of its key; lists as a whole.
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        let Places(places) = &self.places;
+        let is_item = |key: &str| {
+            let last = key.rsplit('.').next().unwrap_or_default();
+            last.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let is_table = |key: &str| {
+            let below = format!("{key}.");
+            let mut inner = places.keys().filter(|other| other.starts_with(&below));
+            inner.any(|other| !is_item(other))
+        };
+        let leaves = places.iter().filter(|(key, _)| !is_item(key) && !is_table(key));
+        let text = |span: &Range<usize>| self.source.get(span.clone()).unwrap_or_default();
+        leaves.map(|(key, span)| (key.clone(), text(span).to_owned())).collect()
+    }
+
     /// Whether the file names the key.
     pub fn has(&self, key: &str) -> bool {
         self.places.0.contains_key(key)

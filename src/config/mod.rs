@@ -317,12 +317,14 @@ pub struct Admin {
 }
 
 /// `[log]`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// The least that is logged.
     pub level: LogLevel,
     /// The form of a line.
     pub format: LogFormat,
+    /// Where events of the audit log are appended.
+    pub audit_file: Option<PathBuf>,
 }
 
 /// `log.level`

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::{
+    audit::{self, Event},
     blocking,
     tls::{Acceptor, Change, Expiry, Reminder, Watch},
 };
@@ -40,7 +41,10 @@ pub(super) async fn run(acceptor: Arc<Acceptor>) {
 fn look(acceptor: &Acceptor, watch: &mut Watch, reminder: &mut Reminder) {
     match watch.look(acceptor) {
         Change::None => {}
-        Change::Taken => info!("the certificate's files have changed: taken over"),
+        Change::Taken => {
+            info!("the certificate's files have changed: taken over");
+            audit::record(Event::CertificateChanged { source: "files" });
+        }
         Change::Refused(error) => {
             error!(%error, "the certificate's files have changed: the old certificate stays");
         }

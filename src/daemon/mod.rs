@@ -18,6 +18,7 @@ mod sockets;
 mod systemd;
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,7 +44,8 @@ use self::{
 use crate::{
     acme,
     admission::Connections,
-    config::{Auth, Config, Endpoint, Quarantine, SinkConfig},
+    audit::{self, Event},
+    config::{Auth, Config, Document, Endpoint, Quarantine, SinkConfig},
     delivery::Delivery,
     durable,
     fatal::Fatal,
@@ -73,8 +75,10 @@ const OTHER_BLOCKING_THREADS: usize = 32;
 /// Connections beyond the limit that are told so; those beyond them wait to be accepted.
 const OVERFLOW_CONNECTIONS: usize = 64;
 
-/// Runs until a signal says to stop. `path` is where `config` came from: SIGHUP reads it again.
-pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
+/// Runs until a signal says to stop. `path` is where `document` came from: SIGHUP reads it again.
+pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
+    let texts = document.texts();
+    let config = document.config;
     let io = |key: &'static str| move |error: io::Error| Fatal::Io(format!("{key}: {error}"));
     // Before there is a second thread; that of the log reads no environment.
     let sockets = Sockets::from_env(config.admin.address)
@@ -102,11 +106,17 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let intake = Intake::new(&config, Arc::clone(&spool), bodies, Arc::clone(&metrics))
         .map_err(|error| Fatal::Config(error.to_string()))?;
 
+    if let Some(path) = &config.log.audit_file {
+        audit::start(path).map_err(io("log.audit_file"))?;
+    }
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    audit::record(Event::Start { version, pid });
     let permits = config.limits.max_connections + OVERFLOW_CONNECTIONS;
     let (waiting, bytes) = spool.size();
     info!(version = env!("CARGO_PKG_VERSION"), waiting, bytes, "starting");
     let daemon = Daemon {
         config,
+        texts,
         path: path.to_owned(),
         log: log.clone(),
         manager: Arc::new(manager),
@@ -123,11 +133,14 @@ pub fn run(config: Config, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let outcome = daemon.run(&runtime, signals, deliveries, sockets);
     // What still writes to a disk that hangs is not waited for.
     runtime.shutdown_timeout(LAST_WRITES);
+    audit::finish();
     outcome
 }
 
 struct Daemon {
     config: Config,
+    /// Of the keys of the configuration.
+    texts: BTreeMap<String, String>,
     path: PathBuf,
     log: LogHandle,
     manager: Arc<ServiceManager>,
@@ -208,6 +221,7 @@ impl Daemon {
         Reloader {
             path: self.path.clone(),
             config: self.config.clone(),
+            texts: self.texts.clone(),
             departed: Vec::new(),
             // Validation has seen that no two of them have the same files.
             writers: with_writers(Writers::new(), &self.config).unwrap_or_default(),
@@ -268,11 +282,13 @@ impl Daemon {
                     Asked::Reopen => requests.reopen.notify_one(),
                     Asked::Stop(signal) => {
                         info!(signal, "stopping");
+                        audit::record(Event::Stop { reason: signal.to_owned() });
                         break Ok(());
                     }
                 },
                 Some((name, how)) = ended.recv() => {
                     error!(name, "a part {how} that must not end: stopping");
+                    audit::record(Event::Stop { reason: format!("{name} {how}") });
                     break Err(Fatal::Bug(format!("{name} {how}")));
                 }
             }

@@ -2,7 +2,7 @@
 //! those who use it. If anything cannot be prepared, nothing changes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,6 +18,7 @@ use super::{
     systemd::ServiceManager,
 };
 use crate::{
+    audit::{self, Event},
     blocking, check,
     config::{self, Acme, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
     delivery::{self, Delivery},
@@ -34,6 +35,8 @@ pub(super) struct Reloader {
     pub(super) path: PathBuf,
     /// What is in force.
     pub(super) config: Config,
+    /// The text of each of its keys.
+    pub(super) texts: BTreeMap<String, String>,
     /// Endpoints that are gone: what came in by them goes where it was to go.
     pub(super) departed: Vec<Endpoint>,
     pub(super) writers: Writers,
@@ -63,6 +66,7 @@ pub(super) type Writers = Vec<(String, SinkFiles)>;
 /// What is to be exchanged.
 struct Prepared {
     config: Config,
+    texts: BTreeMap<String, String>,
     writers: Writers,
     departed: Vec<Endpoint>,
     /// Keys that have changed, and are not taken over.
@@ -91,15 +95,20 @@ impl Reloader {
 
     fn reopen(&self) {
         self.sinks.reopen();
+        audit::reopen();
         info!("reopening files");
     }
 
     async fn reload(&mut self) {
         // Whatever becomes of the rest.
         self.sinks.reopen();
+        audit::reopen();
         match self.prepare().await {
             Ok(prepared) => self.exchange(prepared).await,
-            Err(problem) => error!("reload: the configuration stays as it was: {problem}"),
+            Err(problem) => {
+                error!("reload: the configuration stays as it was: {problem}");
+                audit::record(Event::ReloadRefused { problem });
+            }
         }
     }
 
@@ -116,6 +125,7 @@ impl Reloader {
             }
             let document = config::read(&path).map_err(|problems| problems.in_one_line())?;
             check::log_warnings(&document);
+            let texts = document.texts();
             let new = document.config;
             let (config, need_restart) = without_restart(&old, new);
             check_sinks(&path, &old, &config, &lingering)?;
@@ -131,15 +141,26 @@ impl Reloader {
             let plans = plans(&before, &after);
             // Last: from here on the spool keeps what they are to have.
             let added = added(&before, &after, &spool, &metrics)?;
-            Ok(Prepared { config, writers, departed, need_restart, tls, intake, plans, added })
+            Ok(Prepared {
+                config,
+                texts,
+                writers,
+                departed,
+                need_restart,
+                tls,
+                intake,
+                plans,
+                added,
+            })
         });
         prepared.await.unwrap_or_else(|error| Err(format!("a defect: {error}")))
     }
 
     async fn exchange(&mut self, prepared: Prepared) {
-        let Prepared { config, writers, departed, need_restart, tls, intake, plans, added } =
+        let Prepared { config, texts, writers, departed, need_restart, tls, intake, plans, added } =
             prepared;
         let old = std::mem::replace(&mut self.config, config);
+        let changed_keys = differences(&std::mem::replace(&mut self.texts, texts), &self.texts);
         self.departed = departed;
         self.writers = writers;
         let config = &self.config;
@@ -154,17 +175,23 @@ impl Reloader {
         let awaited = names(|_| true);
         let new: Vec<_> = added.iter().map(|delivery| delivery.name().to_owned()).collect();
         let committed = self.sinks.end(plans);
+        intake.audit_changes(&self.intake.take());
         self.intake.put(intake);
+        let before = self.acceptor.chain();
         self.acceptor.adopt(tls);
+        if self.acceptor.chain() != before {
+            audit::record(Event::CertificateChanged { source: "reload" });
+        }
         self.log.set_level(config.log.level);
         self.spool.reconfigure(config.spool.max_bytes, config.spool.dedup_window);
         self.bounds.send_replace(config.quarantine.clone());
         resize(&self.permits, old.limits.max_connections, config.limits.max_connections);
 
         let late = self.sinks.settle(added, &awaited, committed).await;
-        for key in need_restart {
+        for key in &need_restart {
             warn!("reload: needs a restart: {key}");
         }
+        audit::record(Event::Reload { changed: changed_keys, need_restart });
         announce(&self.config, |endpoint| !old.endpoints.contains(endpoint));
         announce_sinks(&self.config, |sink| !old.sinks.contains(sink));
         let gone =
@@ -182,6 +209,12 @@ impl Reloader {
     }
 }
 
+/// The keys whose text is different, was added or is gone.
+fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
+    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
+}
+
 /// The new configuration with what cannot change under a running daemon as it was, and which keys
 /// those are.
 fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
@@ -197,12 +230,14 @@ fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>)
     keep("spool.dir", new.spool.dir != old.spool.dir);
     keep("quarantine.dir", new.quarantine.dir != old.quarantine.dir);
     keep("log.format", new.log.format != old.log.format);
+    keep("log.audit_file", new.log.audit_file != old.log.audit_file);
     new.server.addresses.clone_from(&old.server.addresses);
     new.admin.clone_from(&old.admin);
     keep_cache(&mut new, &old.spool.dir);
     new.spool.dir.clone_from(&old.spool.dir);
     new.quarantine.dir.clone_from(&old.quarantine.dir);
     new.log.format = old.log.format;
+    new.log.audit_file.clone_from(&old.log.audit_file);
     (new, keys)
 }
 

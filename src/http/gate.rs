@@ -92,6 +92,16 @@ impl Gate {
             || lists.any(|list| list.is_empty() || list.iter().any(|net| net.contains(&address)))
     }
 
+    /// Records in the audit log whose secrets are different from `before`.
+    pub(super) fn audit_changes(&self, before: &Self) {
+        for door in &self.doors {
+            let same = |other: &&Door| other.endpoint.name == door.endpoint.name;
+            if let Some(other) = before.doors.iter().find(same) {
+                door.secrets.audit_changes(&other.secrets);
+            }
+        }
+    }
+
     /// The endpoint that the path names, if one does, and whether the request may go on there.
     pub(super) fn admit(&self, head: &request::Parts, peer: IpAddr) -> Visit<'_> {
         let path = head.uri.path();

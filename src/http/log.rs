@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::{answer, hec, refusal::Refusal};
 use crate::{
+    audit,
     config::Protocol,
     metrics,
     printable::clipped,
@@ -45,6 +46,9 @@ pub(super) fn refused(
     (endpoint, protocol): (&str, Protocol),
     declared: Option<u64>,
 ) {
+    if matches!(refusal, Refusal::Unauthorized(_)) {
+        audit::authentication_failed(peer.ip(), endpoint);
+    }
     let label = refusal.label();
     let admitted = withholding.admit(label as usize, peer.ip(), Instant::now());
     let (Some(withheld), reason) = (admitted, label.label()) else { return };

@@ -126,6 +126,11 @@ impl Intake {
         })
     }
 
+    /// Records in the audit log whose secrets are different from `before`.
+    pub fn audit_changes(&self, before: &Self) {
+        self.gate.audit_changes(&before.gate);
+    }
+
     /// Why something may go to quarantine: the labels that [`Metrics`] needs, in their order.
     pub fn quarantine_reasons() -> Vec<&'static str> {
         body::quarantine_reasons()

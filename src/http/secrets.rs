@@ -19,6 +19,7 @@ use super::{
     refusal::{Refusal, Shown},
 };
 use crate::{
+    audit::{self, Event},
     config::{self, Auth},
     metrics::Metrics,
 };
@@ -61,6 +62,20 @@ impl Secrets {
             Auth::None => Vec::new(),
         };
         Ok(Self { endpoint: name.to_owned(), live, metrics: Arc::clone(metrics) })
+    }
+
+    /// Records in the audit log what is different from `before`.
+    pub(super) fn audit_changes(&self, before: &Self) {
+        let missing_in = |other: &Self, these: &Self| {
+            let those = other.live.iter().map(|live| &live.whole_line).collect::<Vec<_>>();
+            let missing = these.live.iter().filter(|live| !those.contains(&&live.whole_line));
+            missing.map(|live| live.label.clone()).collect::<Vec<_>>()
+        };
+        let (added, removed) = (missing_in(before, self), missing_in(self, before));
+        if !added.is_empty() || !removed.is_empty() {
+            let endpoint = self.endpoint.clone();
+            audit::record(Event::SecretsChanged { endpoint, added, removed });
+        }
     }
 
     /// Whether the request shows one of them where `auth` demands it.
@@ -114,6 +129,8 @@ impl Secrets {
         if !secret.was_used.swap(true, Ordering::Relaxed) {
             let Self { endpoint, .. } = self;
             info!(endpoint, secret = secret.label, "first use of a secret since it was loaded");
+            let (endpoint, secret) = (endpoint.clone(), secret.label.clone());
+            audit::record(Event::SecretUsed { endpoint, secret });
         }
     }
 }

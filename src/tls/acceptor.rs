@@ -150,6 +150,11 @@ impl Acceptor {
         })
     }
 
+    /// The certificate in use and its intermediates, to see whether they change.
+    pub fn chain(&self) -> Option<Vec<CertificateDer<'static>>> {
+        self.get(|state| Some(state.loaded.certificate.as_ref()?.chain().to_vec()))
+    }
+
     /// How to get a certificate, and the validity of the one that was got that way.
     pub fn acme(&self) -> Option<(config::Acme, Option<Validity>)> {
         self.get(|state| {

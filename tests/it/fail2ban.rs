@@ -43,7 +43,7 @@ fn log(form: Form) -> (Setup, PathBuf) {
         let (_, rest) =
             text.split_once("ready").map(|(before, _)| before)?.split_once("listening")?;
         let start = rest.find("127.0.0.1:")?;
-        let address = rest[start..].split(['"', ' ', '\n']).next()?;
+        let address = rest.get(start..)?.split(['"', ' ', '\n']).next()?;
         address.parse().ok()
     });
     let trust = || tls::Client::trusting(&setup.path("fullchain.pem"));
@@ -73,7 +73,10 @@ fn log(form: Form) -> (Setup, PathBuf) {
     if form == Form::Journal {
         // As fail2ban gets them from the journal.
         let text = fs::read_to_string(&path).unwrap();
-        let line = |line: &str| format!("Nov 30 02:09:20 host logpushd[7]: {}\n", &line[3..]);
+        let line = |line: &str| {
+            let (_, message) = line.split_once('>').unwrap();
+            format!("Nov 30 02:09:20 host logpushd[7]: {message}\n")
+        };
         fs::write(&path, text.lines().map(line).collect::<String>()).unwrap();
     }
     (setup, path)

@@ -15,6 +15,8 @@
 mod acme;
 /// Clients without a secret cost little memory for a short time, and keep out no sender.
 mod attack;
+/// The audit log tells who did what to the daemon, and has no secret.
+mod audit;
 /// A sink that was away for a life takes nobody's records for its own.
 mod away;
 /// A body that stops coming is refused in time. First, since it takes the longest.

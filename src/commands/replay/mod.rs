@@ -23,6 +23,7 @@ use self::{
 };
 use super::quarantine::settle;
 use crate::{
+    audit::{self, Event},
     cli::quarantine::Replay,
     config::{Config, Endpoint},
     decode::Format,
@@ -93,6 +94,10 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
     }
     if targets.is_empty() {
         return report.finish(config, out);
+    }
+    if let Some(audit_file) = &config.log.audit_file {
+        let files = targets.iter().map(|target| target.path.clone()).collect();
+        audit::record_of_command(audit_file, &Event::Replay { files })?;
     }
     let mut daemon = Daemon::connect(config).map_err(|failure| fatal(&failure))?;
     let originals = target::originals(config, &targets, &keys)?;

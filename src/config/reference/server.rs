@@ -308,6 +308,18 @@ pub(super) const REST: &[Table] = &[
                 without: Default("\"text\""),
                 text: "`\"json\"` is one object a line, for a log collector.",
             },
+            Key {
+                name: "audit_file",
+                takes: String("path"),
+                without: Means {
+                    text: "there is no audit log",
+                    example: "\"/var/log/logpushd/audit.ndjson\"",
+                },
+                text: "A file to which the daemon appends events of security as lines of JSON: \
+                       starts and stops, reloads with the changed keys, changes of secrets and \
+                       certificates, replays, and failed authentications by network. Mode 0600; \
+                       opened again at SIGHUP and SIGUSR1. See docs/audit.md.",
+            },
         ],
     },
 ];

@@ -208,8 +208,13 @@ fn log(mut table: Table<'_>, cx: &mut Context) -> Log {
     let level = table.choice("level", &levels, cx);
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = table.choice("format", &formats, cx);
+    let audit_file = table.path("audit_file", cx).map(Spanned::into_inner);
     table.finish(cx);
-    Log { level: level.unwrap_or(LogLevel::Info), format: format.unwrap_or(LogFormat::Text) }
+    Log {
+        level: level.unwrap_or(LogLevel::Info),
+        format: format.unwrap_or(LogFormat::Text),
+        audit_file,
+    }
 }
 
 /// What `[endpoint.NAME]` and `[sink.NAME]` may be called.

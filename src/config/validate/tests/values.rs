@@ -102,7 +102,8 @@ fn reads_what_is_not_the_default() {
     assert_eq!(config.limits.max_connections, 7);
     assert_eq!(config.limits.max_connections_per_address, 5);
     assert!(config.admin.asked_for);
-    assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
+    let Log { level, format, .. } = config.log;
+    assert_eq!((level, format), (LogLevel::Trace, LogFormat::Json));
 }
 
 #[test]
