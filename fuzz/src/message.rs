@@ -9,7 +9,11 @@ use logpushd::{
 pub fn message(data: &[u8]) {
     for record in data.split(|byte| *byte == b'\n') {
         for dataset in ["http_requests", "audit_logs", "any|thing"] {
-            for (message, beginning) in [(Message::Cef, "CEF:0|"), (Message::Leef, "LEEF:2.0|")] {
+            for (message, beginning) in [
+                (Message::Cef, "CEF:0|"),
+                (Message::Leef, "LEEF:2.0|"),
+                (Message::Leef1, "LEEF:1.0|"),
+            ] {
                 let mut out = Vec::new();
                 render(message, dataset, record, &mut out);
                 let line = std::str::from_utf8(&out).expect("a message is text");
@@ -31,7 +35,8 @@ pub fn message(data: &[u8]) {
 /// A strict reader: all that follows the header is pairs, and what is escaped may be.
 fn check(message: Message, line: &str) {
     let keys = match message {
-        Message::Leef => leef_keys(line),
+        Message::Leef => leef_keys(line, 7),
+        Message::Leef1 => leef_keys(line, 6),
         Message::Cef | Message::Json => cef_keys(line),
     };
     for key in &keys {
@@ -42,8 +47,9 @@ fn check(message: Message, line: &str) {
     assert_eq!(unique.len(), keys.len(), "a key stands twice in {line:?}");
 }
 
-fn leef_keys(line: &str) -> Vec<&str> {
-    let attributes = line.splitn(7, '|').nth(6).expect("there are attributes");
+/// The header of LEEF 1.0 has one field fewer.
+fn leef_keys(line: &str, parts: usize) -> Vec<&str> {
+    let attributes = line.splitn(parts, '|').nth(parts - 1).expect("there are attributes");
     attributes.split('\t').map(|pair| pair.split_once('=').expect("it is a pair").0).collect()
 }
 

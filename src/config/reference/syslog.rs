@@ -45,6 +45,14 @@ pub(super) const TABLES: &[Table] = &[
                        and QRadar. See docs/message-formats.md.",
             },
             Key {
+                name: "leef_version",
+                takes: OneOf(&["2.0", "1.0"]),
+                without: Default("\"2.0\""),
+                text: "The version of LEEF that `message = \"leef\"` writes. In both, tabs separate \
+                       the attributes. The header of 2.0 names the tab as `x09`; use `\"1.0\"` for \
+                       parsers that take `x09` literally.",
+            },
+            Key {
                 name: "max_message_bytes",
                 takes: Size,
                 without: Default("\"64KiB\""),

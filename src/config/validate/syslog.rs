@@ -66,6 +66,7 @@ pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSi
     let framing = table.choice("framing", &framings, cx);
     let messages = [("json", Message::Json), ("cef", Message::Cef), ("leef", Message::Leef)];
     let message = table.choice("message", &messages, cx).unwrap_or_default();
+    let message = leef_version(table, message, cx);
     let facility = table.choice("facility", &FACILITIES, cx).unwrap_or(16);
     let severity = table.choice("severity", &SEVERITIES, cx).unwrap_or(6);
     let severity_by = severity_by(table, cx);
@@ -116,6 +117,18 @@ pub(super) fn syslog(table: &mut Table<'_>, cx: &mut Context) -> Option<SyslogSi
         failback,
         tls,
     })
+}
+
+/// `leef_version` chooses between the two LEEF messages; any other message has no such version.
+fn leef_version(table: &mut Table<'_>, message: Message, cx: &mut Context) -> Message {
+    if message != Message::Leef && table.contains("leef_version") {
+        let problem =
+            format!("`{}` has no use: the message is not LEEF", table.full("leef_version"));
+        cx.push(table.problem(problem).hint("add message = \"leef\", or leave it out"));
+    }
+    let versions = [("2.0", Message::Leef), ("1.0", Message::Leef1)];
+    let version = table.choice("leef_version", &versions, cx).unwrap_or(Message::Leef);
+    if message == Message::Leef { version } else { message }
 }
 
 fn targets(table: &mut Table<'_>, cx: &mut Context) -> Option<Vec<SyslogTarget>> {

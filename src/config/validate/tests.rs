@@ -198,9 +198,10 @@ fn the_documented_settings_of_syslog_are_the_defaults() {
     let (section, _) = section.split_once("\n\n").unwrap();
     // Those that every sink has are shown together, and do not go together.
     let of_all = ["datasets", "endpoints", "where", "keep_fields", "drop_fields", "rename"];
+    let of_leef = "leef_version";
     let is_setting = |line: &&str| {
         let key = line.split_once(" = ").map(|(key, _)| key).filter(|key| !key.contains(' '));
-        line.starts_with('[') || key.is_some_and(|key| !of_all.contains(&key))
+        line.starts_with('[') || key.is_some_and(|key| !of_all.contains(&key) && key != of_leef)
     };
     let settings = section.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting);
     // The rest is for TLS, and refused without.

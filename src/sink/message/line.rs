@@ -1,4 +1,4 @@
-//! The two syntaxes: headers, keys, values, and what is escaped in them.
+//! The syntaxes: headers, keys, values, and what is escaped in them.
 
 use std::{net::IpAddr, num::NonZeroU16};
 
@@ -15,14 +15,17 @@ const EVENT_ID_LENGTH: usize = 255;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Syntax {
     Cef,
+    /// LEEF 2.0.
     Leef,
+    /// LEEF 1.0: only its header differs.
+    Leef1,
 }
 
 impl Syntax {
     pub(super) fn pick<T>(self, cef: T, leef: T) -> T {
         match self {
             Self::Cef => cef,
-            Self::Leef => leef,
+            Self::Leef | Self::Leef1 => leef,
         }
     }
 }
@@ -118,7 +121,11 @@ impl<'o> Line<'o> {
 
     /// `kind` tells the events of a dataset apart. Only CEF has a name and a severity here.
     pub(super) fn header(&mut self, dataset: &str, kind: Option<&str>, name: &str, severity: u8) {
-        let version = self.syntax.pick("CEF:0", "LEEF:2.0");
+        let version = match self.syntax {
+            Syntax::Cef => "CEF:0",
+            Syntax::Leef => "LEEF:2.0",
+            Syntax::Leef1 => "LEEF:1.0",
+        };
         self.put(&format!("{version}|{VENDOR}|{PRODUCT}|{VERSION}|"));
         let separator = if kind.is_some() { ":" } else { "" };
         let parts = [dataset, separator, kind.unwrap_or_default()];
@@ -132,6 +139,7 @@ impl<'o> Line<'o> {
                 self.put(&format!("|{severity}| "));
             }
             Syntax::Leef => self.put("|x09|"),
+            Syntax::Leef1 => self.put("|"),
         }
     }
 
@@ -257,7 +265,7 @@ impl<'o> Line<'o> {
                     printable::unit_escapes(c, &mut written);
                     let written = match self.syntax {
                         Syntax::Cef => written.replace('\\', "\\\\"),
-                        Syntax::Leef => written,
+                        Syntax::Leef | Syntax::Leef1 => written,
                     };
                     self.put(&written);
                 }

@@ -27,6 +27,8 @@ pub enum Message {
     Cef,
     /// Log Event Extended Format, version 2.0.
     Leef,
+    /// Log Event Extended Format, version 1.0: attributes are always separated by tabs.
+    Leef1,
 }
 
 /// Appends to `out` the message for `record`, a JSON object of `dataset`: one line, without an end of
@@ -36,6 +38,7 @@ pub fn render(message: Message, dataset: &str, record: &[u8], out: &mut Vec<u8>)
         Message::Json => out.extend_from_slice(record),
         Message::Cef => event(Syntax::Cef, dataset, record, out),
         Message::Leef => event(Syntax::Leef, dataset, record, out),
+        Message::Leef1 => event(Syntax::Leef1, dataset, record, out),
     }
 }
 
@@ -52,6 +55,7 @@ pub fn render_within(
         Message::Json => return false,
         Message::Cef => Syntax::Cef,
         Message::Leef => Syntax::Leef,
+        Message::Leef1 => Syntax::Leef1,
     };
     let start = out.len();
     let mut line = Line::measured(syntax, out);
@@ -81,7 +85,7 @@ fn fields(line: &mut Line<'_>, dataset: &str, record: &[u8]) {
     if let Some(time) = members.time() {
         line.number(syntax.pick("rt", "devTime"), time.as_millisecond());
     }
-    if matches!(syntax, Syntax::Leef) {
+    if syntax != Syntax::Cef {
         line.number("sev", severity.into());
     }
     line.keep();

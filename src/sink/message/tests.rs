@@ -77,8 +77,12 @@ fn read_cef(line: &str) -> Read {
     Read { header, pairs: keys.into_iter().zip(values).collect() }
 }
 
-/// Reads LEEF 2.0. There is nothing to unescape.
+/// Reads LEEF 2.0, or 1.0 if its header says so. There is nothing to unescape.
 fn read_leef(line: &str) -> Read {
+    if let Some(rest) = line.strip_prefix("LEEF:1.0|") {
+        let fields: Vec<_> = rest.splitn(5, '|').collect();
+        return read_leef(&format!("LEEF:2.0|{}|x09|{}", fields[..4].join("|"), fields[4]));
+    }
     let rest = line.strip_prefix("LEEF:2.0|").expect(line);
     let mut header: Vec<_> = rest.splitn(6, '|').map(str::to_owned).collect();
     let attributes = header.pop().unwrap();
@@ -93,7 +97,7 @@ fn read_leef(line: &str) -> Read {
 fn read(format: Message, line: &str) -> Read {
     match format {
         Message::Cef => read_cef(line),
-        Message::Leef => read_leef(line),
+        Message::Leef | Message::Leef1 => read_leef(line),
         Message::Json => panic!("JSON has no header"),
     }
 }
@@ -153,6 +157,18 @@ fn what_the_syntax_needs_is_escaped() {
         message(Message::Leef, "one|two", record),
         "LEEF:2.0|Cloudflare|Logpush|1|one_two:a_b\\c d|x09|cat=one|two\tsev=1\tAction=a|b\\c\\nd\tText==\\|\\n\\r\\t\\u0000\\u007f \tNumber=-1.50"
     );
+}
+
+/// A parser that takes `x09` for three characters still splits LEEF 1.0 at its tabs.
+#[test]
+fn leef_1_differs_in_its_header_only() {
+    let record = br#"{"ClientIP":"192.0.2.7","Action":"block","Text":"a|x09|b"}"#;
+    let one = message(Message::Leef1, "firewall_events", record);
+    let two = message(Message::Leef, "firewall_events", record);
+    let attributes = two.strip_prefix("LEEF:2.0|Cloudflare|Logpush|1|firewall_events:block|x09|");
+    let header = "LEEF:1.0|Cloudflare|Logpush|1|firewall_events:block|";
+    assert_eq!(one, format!("{header}{}", attributes.unwrap()));
+    assert!(one.strip_prefix(header).unwrap().contains("\tsrc=192.0.2.7\t"));
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
-use crate::config::{SyslogFormat, SyslogSink};
+use crate::{
+    config::{SyslogFormat, SyslogSink},
+    sink::message::Message,
+};
 
 /// The longest of each field, from RFC 5424; that of a tag from RFC 3164.
 const MAX_HOSTNAME: usize = 255;
@@ -19,8 +22,18 @@ const MAX_TAG: usize = 32;
 pub(super) struct Header {
     format: SyslogFormat,
     facility: u8,
+    /// The digits of a second's fraction in a time of RFC 5424.
+    precision: Precision,
     /// From behind the time to the record.
     rest: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Precision {
+    /// The form that IBM documents for LEEF: QRadar reads `yyyy-MM-ddTHH:mm:ss.SSSZ`.
+    Milliseconds,
+    /// The most that RFC 5424 allows.
+    Microseconds,
 }
 
 impl Header {
@@ -67,7 +80,11 @@ impl Header {
                 rest.extend_from_slice(b": ");
             }
         }
-        Self { format: config.format, facility: config.facility, rest }
+        let precision = match config.message {
+            Message::Leef | Message::Leef1 => Precision::Milliseconds,
+            Message::Json | Message::Cef => Precision::Microseconds,
+        };
+        Self { format: config.format, facility: config.facility, precision, rest }
     }
 
     /// Appends the header of one message. `time` is from [`Header::time`].
@@ -84,10 +101,12 @@ impl Header {
 
     /// A time as the header has it, in UTC: RFC 3164 has no zone and no year.
     pub(super) fn time(&self, time: Timestamp) -> String {
-        match self.format {
-            SyslogFormat::Rfc5424 => time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
-            SyslogFormat::Rfc3164 => time.strftime("%b %e %H:%M:%S").to_string(),
-        }
+        let form = match (self.format, self.precision) {
+            (SyslogFormat::Rfc5424, Precision::Milliseconds) => "%Y-%m-%dT%H:%M:%S.%3fZ",
+            (SyslogFormat::Rfc5424, Precision::Microseconds) => "%Y-%m-%dT%H:%M:%S.%6fZ",
+            (SyslogFormat::Rfc3164, _) => "%b %e %H:%M:%S",
+        };
+        time.strftime(form).to_string()
     }
 }
 
@@ -131,6 +150,38 @@ mod tests {
             header(&config, 6),
             "<134>1 2026-03-04T05:06:07.123456Z host.example logpushd - http_requests - "
         );
+    }
+
+    /// Whether `text` has the form of `pattern`, in which `9` is any digit, `A` any ASCII letter,
+    /// and any other character itself.
+    fn has_form(text: &str, pattern: &str) -> bool {
+        text.len() == pattern.len()
+            && text.bytes().zip(pattern.bytes()).all(|(byte, form)| match form {
+                b'9' => byte.is_ascii_digit(),
+                b'A' => byte.is_ascii_alphabetic(),
+                form => byte == form,
+            })
+    }
+
+    /// "LEEF event components" in IBM's DSM guide: `<PRI>1 TIMESTAMP HOST` with milliseconds, or
+    /// `<PRI>TIMESTAMP HOST`, and a space before the header of LEEF.
+    #[test]
+    fn leef_has_the_syslog_header_that_ibm_documents() {
+        for message in [Message::Leef, Message::Leef1] {
+            let mut config = config();
+            config.message = message;
+            let new = header(&config, 6);
+            let (time, rest) = new.strip_prefix("<134>1 ").unwrap().split_once(' ').unwrap();
+            assert!(has_form(time, "9999-99-99T99:99:99.999Z"), "{time}");
+            assert_eq!(time, "2026-03-04T05:06:07.123Z");
+            assert!(rest.starts_with("host.example ") && rest.ends_with(' '), "{rest}");
+
+            config.format = SyslogFormat::Rfc3164;
+            let old = header(&config, 6);
+            let (time, rest) = old.strip_prefix("<134>").unwrap().split_at(15);
+            assert!(has_form(&time.replace(' ', "0"), "AAA099099:99:99"), "{time}");
+            assert!(rest.starts_with(" host.example ") && rest.ends_with(' '), "{rest}");
+        }
     }
 
     #[test]

@@ -234,7 +234,7 @@ fn fit_to(
         return Fit::Whole;
     }
     match (config.oversize, config.message) {
-        (Oversize::Truncate, form @ (message::Message::Cef | message::Message::Leef)) => {
+        (Oversize::Truncate, form) if form != message::Message::Json => {
             message.truncate(header);
             let room = max.saturating_sub(header);
             let fits = message::render_within(form, dataset, record, room, message);

@@ -205,6 +205,7 @@ fn a_body_may_be_cef_or_leef() {
     for (message, expected) in [
         (Message::Cef, " - CEF:0|Cloudflare|Logpush|1|dns_logs|"),
         (Message::Leef, " - LEEF:2.0|Cloudflare|Logpush|1|dns_logs|"),
+        (Message::Leef1, " - LEEF:1.0|Cloudflare|Logpush|1|dns_logs|"),
     ] {
         let (listener, target) = listen();
         let mut sink = sink(vec![target], |config| config.message = message);
@@ -264,7 +265,7 @@ fn what_is_too_long_is_cut_or_left_out_and_counted() {
 /// Cut anywhere else, no reader would take it.
 #[test]
 fn a_long_message_of_cef_or_leef_loses_whole_fields() {
-    for form in [Message::Cef, Message::Leef] {
+    for form in [Message::Cef, Message::Leef, Message::Leef1] {
         let (listener, target) = listen();
         let mut sink = sink(vec![target], |config| {
             config.framing = Some(Framing::Newline);

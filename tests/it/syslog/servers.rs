@@ -160,7 +160,7 @@ impl Server {
         let message = match way.message() {
             Message::Json => "json",
             Message::Cef => "cef",
-            Message::Leef => "leef",
+            Message::Leef | Message::Leef1 => "leef",
         };
         let address = match *transport {
             "datagram" | "stream" => format!("unix://{dir}/{name}"),

@@ -42,6 +42,7 @@ const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("endpoint.NAME.columns", "format", Some("\"csv\"")),
     ("endpoint.NAME.header", "format", Some("\"csv\"")),
     ("endpoint.NAME.header", "columns", Some("[\"ClientIP\"]")),
+    ("sink.NAME.syslog.leef_version", "message", Some("\"leef\"")),
     ("sink.NAME.syslog.severity_field", "severity_values", Some("{ block = \"err\" }")),
     ("sink.NAME.syslog.severity_values", "severity_field", Some("\"Action\"")),
     ("sink.NAME.syslog.tls.cert_file", "key_file", Some("\"client.key\"")),
