@@ -4,7 +4,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,8 +38,7 @@ impl Daemon {
             }
             for lag in room.lags() {
                 let sink = metrics.sink(&lag.name);
-                let oldest = lag.oldest.map_or(0, Timestamp::as_microsecond);
-                metrics.sink_oldest_waiting(sink, u64::try_from(oldest).unwrap_or(0));
+                metrics.sink_lag(sink, lag.oldest.unwrap_or_default());
                 metrics.sink_dropped(sink, lag.dropped);
             }
             metrics.render()

@@ -24,6 +24,7 @@ use crate::{
     config::Protocol,
     decode::RejectReason,
     ingest::{Ingest, IngestError, Origin, Receipt},
+    metrics::Arrival,
     spool::NoRoom,
 };
 
@@ -145,7 +146,8 @@ impl Upload {
         match &receipt {
             Receipt::Committed { batch, inflated_bytes, rejects } => {
                 let received = u64::try_from(received.as_microsecond()).unwrap_or(0);
-                metrics.records(self.endpoint, dataset, batch.header.records, received);
+                let arrival = Arrival { at: self.started, wall_micros: received };
+                metrics.records(self.endpoint, dataset, batch.header.records, arrival);
                 metrics.inflated_bytes(*inflated_bytes);
                 metrics.commit(committing.elapsed());
                 for (reason, records) in rejects.iter().enumerate() {

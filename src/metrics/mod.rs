@@ -5,6 +5,7 @@
 //! values are names from the configuration or from closed lists, never what a client sent: else a
 //! client could make as many series as it likes.
 
+mod arrival;
 mod exposition;
 mod labels;
 mod render;
@@ -20,6 +21,7 @@ use std::{
 
 use self::table::Table;
 pub use self::{
+    arrival::Arrival,
     labels::{Outcome, Refusal},
     table::Names,
 };
@@ -143,8 +145,8 @@ impl Metrics {
         }
     }
 
-    /// Records of a batch were committed; `received_at` in microseconds since 1970.
-    pub fn records(&self, endpoint: usize, dataset: &str, records: u64, received_at: u64) {
+    /// Records of a batch were committed.
+    pub fn records(&self, endpoint: usize, dataset: &str, records: u64, arrival: Arrival) {
         let table = self.table();
         let place = table.datasets.iter().position(|known| known.name == dataset);
         let place = place.unwrap_or(table.datasets.len().saturating_sub(1));
@@ -152,8 +154,11 @@ impl Metrics {
             add(endpoint.records.get(place), records);
         }
         if let Some(dataset) = table.datasets.get(place) {
+            let mut last = dataset.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
             // Commits may end in another order than their batches came in.
-            dataset.last_batch.fetch_max(received_at, Relaxed);
+            if last.is_none_or(|last| last.at <= arrival.at) {
+                *last = Some(arrival);
+            }
         }
     }
 
@@ -247,11 +252,11 @@ impl Metrics {
         }
     }
 
-    /// When the oldest batch that the sink does not have yet was received, in microseconds since
-    /// 1970; 0 if it has all.
-    pub fn sink_oldest_waiting(&self, sink: usize, received_at: u64) {
+    /// The age of the oldest batch that the sink does not have yet; nothing if it has all.
+    pub fn sink_lag(&self, sink: usize, lag: Duration) {
         if let Some(sink) = self.table().sinks.get(sink) {
-            sink.oldest_waiting.store(received_at, Relaxed);
+            let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+            sink.lag.store(micros, Relaxed);
         }
     }
 

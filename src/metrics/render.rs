@@ -2,12 +2,12 @@
 
 use std::{
     iter,
-    sync::atomic::Ordering::Relaxed,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{PoisonError, atomic::Ordering::Relaxed},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
-    COMMIT_BUCKETS, Metrics,
+    Arrival, COMMIT_BUCKETS, Metrics,
     exposition::{Exposition, Kind, seconds},
     labels::{Outcome, Refusal},
     value,
@@ -17,10 +17,11 @@ impl Metrics {
     /// Everything, as Prometheus reads it.
     pub fn render(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.render_at(u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
+        let wall_micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        self.render_at(Arrival { at: Instant::now(), wall_micros })
     }
 
-    pub(super) fn render_at(&self, now_micros: u64) -> String {
+    pub(super) fn render_at(&self, now: Arrival) -> String {
         let mut text = Exposition::default();
         text.family(
             "logpushd_ready",
@@ -30,7 +31,7 @@ impl Metrics {
         text.sample(&[], value(&self.ready));
         self.render_requests(&mut text);
         self.render_commits(&mut text);
-        self.render_sinks(&mut text, now_micros);
+        self.render_sinks(&mut text);
 
         text.family(
             "logpushd_last_batch_timestamp_seconds",
@@ -38,9 +39,9 @@ impl Metrics {
             "When the newest batch of a dataset was received.",
         );
         for dataset in &self.table().datasets {
-            let at = dataset.last_batch.load(Relaxed);
-            if at > 0 {
-                text.sample(&[("dataset", &dataset.name)], seconds(at));
+            let last = *dataset.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(last) = last {
+                text.sample(&[("dataset", &dataset.name)], seconds(last.wall_micros_at(now)));
             }
         }
         text.family(
@@ -181,7 +182,7 @@ impl Metrics {
         text.sample(&[], value(&self.spool_room_bytes));
     }
 
-    fn render_sinks(&self, text: &mut Exposition, now_micros: u64) {
+    fn render_sinks(&self, text: &mut Exposition) {
         let table = self.table();
         let shown = || table.sinks.iter().filter(|sink| sink.shown);
         text.family(
@@ -234,11 +235,7 @@ impl Metrics {
             "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
         );
         for sink in shown() {
-            let lag = match value(&sink.oldest_waiting) {
-                0 => 0,
-                oldest => now_micros.saturating_sub(oldest),
-            };
-            text.sample(&[("sink", &sink.name)], seconds(lag));
+            text.sample(&[("sink", &sink.name)], seconds(value(&sink.lag)));
         }
     }
 }

@@ -1,9 +1,15 @@
 //! The endpoints, sinks and datasets that have series of their own: they come and go with the
 //! configuration.
 
-use std::{collections::BTreeSet, sync::atomic::AtomicU64};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, atomic::AtomicU64},
+};
 
-use super::labels::{OTHER, Outcome, Refusal};
+use super::{
+    arrival::Arrival,
+    labels::{OTHER, Outcome, Refusal},
+};
 use crate::cloudflare::datasets::DATASETS;
 
 /// Names that have series of their own.
@@ -55,22 +61,22 @@ pub(super) struct SinkMetrics {
     pub(super) oversize_records: AtomicU64,
     pub(super) errors: AtomicU64,
     pub(super) dropped_records: AtomicU64,
-    /// Microseconds since 1970; 0: everything is delivered.
-    pub(super) oldest_waiting: AtomicU64,
+    /// In microseconds.
+    pub(super) lag: AtomicU64,
 }
 
 #[derive(Debug)]
 pub(super) struct DatasetMetrics {
     pub(super) name: String,
-    /// Microseconds since 1970; 0: none yet.
-    pub(super) last_batch: AtomicU64,
+    pub(super) last_batch: Mutex<Option<Arrival>>,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
         // Last: whatever is not found ends there.
         let names = DATASETS.into_iter().chain([OTHER]);
-        let dataset = |name: &str| DatasetMetrics { name: name.into(), last_batch: 0.into() };
+        let dataset =
+            |name: &str| DatasetMetrics { name: name.into(), last_batch: Mutex::default() };
         Self {
             endpoints: Vec::new(),
             sinks: Vec::new(),
@@ -108,7 +114,7 @@ impl Table {
         let others = self.datasets.len() - 1;
         let place = self.datasets.iter().take(others).position(|known| *known.name > *name);
         let place = place.unwrap_or(others);
-        let dataset = DatasetMetrics { name: name.to_owned(), last_batch: 0.into() };
+        let dataset = DatasetMetrics { name: name.to_owned(), last_batch: Mutex::default() };
         self.datasets.insert(place, dataset);
         for endpoint in &mut self.endpoints {
             endpoint.records.insert(place, 0.into());

@@ -1,6 +1,6 @@
 //! The exposition as a whole: its names are a promise to dashboards and alarms.
 
-use std::iter;
+use std::{iter, sync::LazyLock, time::Instant};
 
 use super::*;
 
@@ -13,9 +13,9 @@ fn the_exposition_is_as_promised() {
     metrics.batch(0, Outcome::Committed);
     metrics.batch(0, Outcome::Committed);
     metrics.batch(1, Outcome::Empty);
-    metrics.records(0, "http_requests", 1_000, NOW - 2_000_000);
-    metrics.records(0, "http_requests", 500, NOW - 3_000_000);
-    metrics.records(1, "our_own", 7, NOW);
+    metrics.records(0, "http_requests", 1_000, at(NOW - 2_000_000));
+    metrics.records(0, "http_requests", 500, at(NOW - 3_000_000));
+    metrics.records(1, "our_own", 7, at(NOW));
     metrics.received_bytes(4_096);
     metrics.inflated_bytes(49_152);
     metrics.refused(Refusal::Unauthorized);
@@ -34,7 +34,7 @@ fn the_exposition_is_as_promised() {
     metrics.sink_oversize(0, 3);
     metrics.sink_error(1);
     metrics.sink_dropped(0, 7);
-    metrics.sink_oldest_waiting(1, NOW - 1_250_000);
+    metrics.sink_lag(1, Duration::from_millis(1250));
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
     metrics.log_lines_dropped(4);
@@ -44,7 +44,7 @@ fn the_exposition_is_as_promised() {
     drop(metrics.connection());
 
     let golden = include_str!("golden.txt").replace("VERSION", env!("CARGO_PKG_VERSION"));
-    let text = metrics.render_at(NOW);
+    let text = metrics.render_at(at(NOW));
     for (number, (got, expected)) in iter::zip(text.lines(), golden.lines()).enumerate() {
         assert_eq!(got, expected, "line {} of\n{text}", number + 1);
     }
@@ -60,9 +60,9 @@ fn the_exposition_is_as_promised() {
 fn a_client_cannot_make_series() {
     let metrics = metrics();
     for hostile in ["evil\"} 1\nfake_total 2", "evil", "", "HTTP_REQUESTS", "http_requests "] {
-        metrics.records(0, hostile, 1, NOW);
+        metrics.records(0, hostile, 1, at(NOW));
     }
-    let text = metrics.render_at(NOW);
+    let text = metrics.render_at(at(NOW));
     assert!(!text.contains("evil") && !text.contains("fake"), "{text}");
     let line = "logpushd_records_total{endpoint=\"main\",dataset=\"other\"} 5\n";
     assert!(text.contains(line), "{text}");
@@ -73,13 +73,13 @@ fn a_client_cannot_make_series() {
 #[test]
 fn a_place_beyond_the_lists_counts_nothing() {
     let metrics = metrics();
-    let before = metrics.render_at(NOW);
+    let before = metrics.render_at(at(NOW));
     metrics.batch(2, Outcome::Committed);
     metrics.quarantined(2, 1);
     metrics.sink_delivered(2, 1);
     metrics.sink_error(2);
-    metrics.sink_oldest_waiting(2, 1);
-    assert_eq!(metrics.render_at(NOW), before);
+    metrics.sink_lag(2, Duration::from_secs(1));
+    assert_eq!(metrics.render_at(at(NOW)), before);
 }
 
 #[test]
@@ -91,24 +91,24 @@ fn who_goes_is_not_shown_and_counts_on_when_it_comes_back() {
         Names { endpoints, sinks, datasets }
     };
     let delivered = |sink: &str| {
-        let text = metrics.render_at(NOW);
+        let text = metrics.render_at(at(NOW));
         let series = format!("\nlogpushd_sink_delivered_records_total{{sink=\"{sink}\"}} ");
         text.split(&series).nth(1).map(|rest| rest.split('\n').next().unwrap().to_owned())
     };
     metrics.sink_delivered(1, 5);
-    metrics.records(1, "our_own", 3, NOW);
+    metrics.records(1, "our_own", 3, at(NOW));
     metrics.show(&names(&["main", "added"], &["added", "archive"], &["another"]));
     assert_eq!((delivered("siem"), delivered("added")), (None, Some("0".to_owned())));
-    assert!(!metrics.render_at(NOW).contains("\"second\""));
+    assert!(!metrics.render_at(at(NOW)).contains("\"second\""));
     metrics.sink_delivered(1, 5);
     metrics.sink_delivered(metrics.sink("added"), 2);
     assert_eq!(delivered("added"), Some("2".to_owned()));
-    metrics.records(metrics.endpoint("added"), "another", 4, NOW);
-    metrics.records(1, "our_own", 3, NOW);
+    metrics.records(metrics.endpoint("added"), "another", 4, at(NOW));
+    metrics.records(1, "our_own", 3, at(NOW));
 
     metrics.show(&names(&["second", "added"], &["siem"], &[]));
     assert_eq!((delivered("siem"), delivered("added")), (Some("10".to_owned()), None));
-    let text = metrics.render_at(NOW);
+    let text = metrics.render_at(at(NOW));
     for (endpoint, dataset, records) in [("second", "our_own", 6), ("added", "another", 4)] {
         let line = format!("{{endpoint=\"{endpoint}\",dataset=\"{dataset}\"}} {records}\n");
         assert!(text.contains(&line), "{line} not in {text}");
@@ -116,11 +116,30 @@ fn who_goes_is_not_shown_and_counts_on_when_it_comes_back() {
 }
 
 #[test]
-fn a_clock_that_went_back_makes_no_lag() {
+fn the_last_batch_of_a_dataset_is_right_after_the_clock_was_set() {
+    const YEAR: u64 = 365 * 24 * 3600 * 1_000_000;
+
+    let shown = |metrics: &Metrics, now| {
+        let text = metrics.render_at(now);
+        let line = text.lines().find(|line| line.contains("_seconds{dataset=\"our_own\"}"));
+        line.unwrap().rsplit_once(' ').unwrap().1.to_owned()
+    };
     let metrics = metrics();
-    metrics.sink_oldest_waiting(0, NOW + 1);
-    let text = metrics.render_at(NOW);
-    assert!(text.contains("logpushd_sink_lag_seconds{sink=\"archive\"} 0.000000\n"), "{text}");
+    // Steps are what the clocks differ by: the first arrives while the wall clock is a year ahead.
+    let ahead = |arrival: Arrival| Arrival { wall_micros: arrival.wall_micros + YEAR, ..arrival };
+    metrics.records(0, "our_own", 1, ahead(at(NOW)));
+    assert_eq!(shown(&metrics, ahead(at(NOW + 1))), "1821536000.500000");
+    assert_eq!(shown(&metrics, at(NOW + 5_000_000)), "1790000000.500000", "a second, corrected");
+    metrics.records(0, "our_own", 1, at(NOW + 7_000_000));
+    assert_eq!(shown(&metrics, at(NOW + 9_000_000)), "1790000007.500000");
+    assert_eq!(shown(&metrics, ahead(at(NOW + 9_000_000))), "1821536007.500000");
+}
+
+/// A moment when both clocks agree.
+fn at(wall_micros: u64) -> Arrival {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = Duration::from_micros(wall_micros + 3_600_000_000 - NOW);
+    Arrival { at: *BEGIN + since, wall_micros }
 }
 
 fn metrics() -> Metrics {

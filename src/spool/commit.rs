@@ -16,6 +16,7 @@ use std::{
 
 use super::{
     Batch, Blocks, Entry, Header, Spool,
+    age::Age,
     dedup::Key,
     disk::Disk,
     leftovers::{Leftover, Leftovers},
@@ -156,7 +157,8 @@ impl Spool {
                 for (ticket, batch) in renamed {
                     self.dedup.committed(ticket.key);
                     let blocks = lock(&ticket.blocks).take().map(Arc::new);
-                    queue.add(Entry { batch: Arc::clone(&batch), bytes: ticket.bytes, blocks });
+                    let (bytes, age) = (ticket.bytes, Age::new());
+                    queue.add(Entry { batch: Arc::clone(&batch), bytes, age, blocks });
                     *lock(&ticket.outcome) = Some(Ok(batch));
                 }
                 drop(queue);

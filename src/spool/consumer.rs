@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
-
 use super::{Batch, Entry, Next, Queue, Spool};
 use crate::config::WhenFull;
 
@@ -56,8 +54,8 @@ pub enum End {
 pub struct Lag {
     /// Its name.
     pub name: String,
-    /// When the oldest batch arrived that it has not handled.
-    pub oldest: Option<Timestamp>,
+    /// The age of the oldest batch that it has not handled.
+    pub oldest: Option<Duration>,
     /// How many records it, or another of its name, has lost to a full spool.
     pub dropped: u64,
 }
@@ -232,14 +230,14 @@ impl Spool {
 
     /// What each consumer lacks.
     pub fn lags(&self) -> Vec<Lag> {
-        let queue = self.queue();
+        let (queue, now) = (self.queue(), Instant::now());
         let lag = |cursor: &Cursor| Lag {
             name: cursor.consumer.name.clone(),
             oldest: queue
                 .waiting
                 .range(cursor.handled + 1..)
                 .next()
-                .map(|(_, entry)| entry.batch.header.received),
+                .map(|(_, entry)| entry.age.at(now)),
             dropped: queue.dropped.get(&cursor.consumer.name).copied().unwrap_or(0),
         };
         queue.cursors.values().map(lag).collect()

@@ -4,6 +4,7 @@
 //! Consumers read batches in the order of their commits, each at its own pace; a batch leaves when
 //! the last of them says that it needs it no more. Knows nothing of HTTP, nor of what sinks do.
 
+mod age;
 mod batch;
 mod commit;
 mod consumer;
@@ -28,8 +29,18 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tracing::error;
 
+use self::{
+    age::Age,
+    commit::Commits,
+    consumer::Cursor,
+    dedup::Dedup,
+    disk::Disk,
+    leftovers::{Leftover, Leftovers},
+    memory::Memory,
+};
 pub use self::{
     batch::{Batch, Header},
     commit::Staging,
@@ -39,14 +50,6 @@ pub use self::{
     memory::Blocks,
     room::{NoRoom, Room},
     survey::{Condition, Contents, Survey},
-};
-use self::{
-    commit::Commits,
-    consumer::Cursor,
-    dedup::Dedup,
-    disk::Disk,
-    leftovers::{Leftover, Leftovers},
-    memory::Memory,
 };
 use crate::{
     decode::{Block, Decoder},
@@ -95,13 +98,15 @@ pub struct Entry {
     pub batch: Arc<Batch>,
     /// Size of its file.
     bytes: u64,
+    age: Age,
     blocks: Option<Arc<Blocks>>,
 }
 
 impl Entry {
     /// A batch of whose blocks none is in memory.
     fn on_disk(batch: Batch, bytes: u64) -> Self {
-        Self { batch: Arc::new(batch), bytes, blocks: None }
+        let age = Age::since(batch.header.received, Timestamp::now());
+        Self { batch: Arc::new(batch), bytes, age, blocks: None }
     }
 
     /// Size of its file.

@@ -9,7 +9,7 @@ use std::{
 
 use logpushd::{
     http::Intake,
-    metrics::{Metrics, Names, Outcome, Refusal},
+    metrics::{Arrival, Metrics, Names, Outcome, Refusal},
 };
 
 use crate::support::{Exit, finish, repository, skipped};
@@ -34,7 +34,8 @@ fn families() -> Vec<Family> {
     let metrics = Metrics::new(&names, &Intake::quarantine_reasons());
     metrics.batch(0, Outcome::Committed);
     metrics.refused(Refusal::Malformed);
-    metrics.records(0, "http_requests", 1, 1);
+    let arrival = Arrival { at: std::time::Instant::now(), wall_micros: 1 };
+    metrics.records(0, "http_requests", 1, arrival);
     metrics.certificate_expiry(1);
     metrics.secret_used(metrics.secret("main", "new"), 1);
     let mut families: Vec<Family> = Vec::new();
