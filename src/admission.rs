@@ -19,9 +19,8 @@ use crate::network::network;
 /// two to become verified.
 const MAX_UNVERIFIED: usize = 256;
 
-/// How long a new connection is safe from newer ones of its own address: enough for the handshake
-/// and the first request of a sender that is 300 ms away. A connection that showed a wrong secret
-/// occupies its place for as long, even if it ends earlier, which bounds the guesses of an address.
+/// How long a new connection is spared while there are older ones: enough for the handshake and the
+/// first request of a sender that is 300 ms away.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The open connections.
@@ -33,7 +32,6 @@ struct State {
     networks: HashMap<IpAddr, Vec<Entry>>,
     unverified: usize,
     next: u64,
-    purged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -45,15 +43,13 @@ struct Entry {
 
 #[derive(Debug)]
 enum Kind {
-    Unverified(CancellationToken),
+    Unverified { evicted: CancellationToken, has_handshake: bool },
     Verified,
-    /// The connection has ended after a wrong secret.
-    Ended,
 }
 
 impl Kind {
     fn is_unverified(&self) -> bool {
-        matches!(self, Self::Unverified(_))
+        matches!(self, Self::Unverified { .. })
     }
 }
 
@@ -73,7 +69,7 @@ pub enum Admission {
     Open(Place),
     /// It may only be told that `limits.max_connections` is reached.
     Full(Place),
-    /// Its address has all the connections that it may have, or there are too many new ones.
+    /// Its address has all the connections that it may have, and all of them are verified.
     Refused,
 }
 
@@ -82,27 +78,21 @@ impl Connections {
     pub fn admit(self: &Arc<Self>, address: IpAddr, room: Room, now: Instant) -> Admission {
         let network = network(address);
         let mut state = self.state();
-        state.purge(now);
         let open = state.networks.get(&network).map_or(0, Vec::len);
         let mut is_full = room.is_full;
-        let is_crowded = state.unverified >= MAX_UNVERIFIED;
         if open >= room.per_address {
-            if !state.evict(network, Some(now)) {
+            if !state.evict(network, now) {
                 return Admission::Refused;
             }
             is_full = false;
-        } else if is_full || is_crowded {
-            if state.make_room(network, now) {
-                is_full = false;
-            } else if is_crowded {
-                return Admission::Refused;
-            }
+        } else if is_full || state.unverified >= MAX_UNVERIFIED {
+            is_full &= !state.make_room(network, now);
         }
         let number = state.next;
         state.next += 1;
         state.unverified += 1;
         let evicted = CancellationToken::new();
-        let kind = Kind::Unverified(evicted.clone());
+        let kind = Kind::Unverified { evicted: evicted.clone(), has_handshake: false };
         state.networks.entry(network).or_default().push(Entry { number, accepted: now, kind });
         drop(state);
         let place = Place { connections: Arc::clone(self), network, number, evicted };
@@ -115,21 +105,8 @@ impl Connections {
 }
 
 impl State {
-    /// Frees the places of ended connections, not more than once a tenth of a second.
-    fn purge(&mut self, now: Instant) {
-        let is_recent = |purged| now.saturating_duration_since(purged) < GRACE / 20;
-        if self.purged.is_some_and(is_recent) {
-            return;
-        }
-        self.purged = Some(now);
-        self.networks.retain(|_, entries| {
-            entries.retain(|entry| !matches!(entry.kind, Kind::Ended) || entry.is_young(now));
-            !entries.is_empty()
-        });
-    }
-
-    /// Closes an unverified connection of the address that has the most of them: also a young one,
-    /// if `own` has fewer. Else closes the oldest one of any address that is not young.
+    /// Closes an unverified connection: of the address that has the most of them, if `own` has fewer;
+    /// else of any address.
     fn make_room(&mut self, own: IpAddr, now: Instant) -> bool {
         let count = |entries: &Vec<Entry>| entries.iter().filter(|e| e.is_unverified()).count();
         let own_count = self.networks.get(&own).map_or(0, count);
@@ -137,29 +114,35 @@ impl State {
         if let Some((count, most)) = most
             && count > own_count + 1
         {
-            return self.evict(most, None);
+            return self.evict(most, now);
         }
-        let oldest = self.networks.iter().filter_map(|(network, entries)| {
-            Some((entries.iter().find(|entry| entry.is_unverified())?.accepted, *network))
+        let all = self.networks.iter().flat_map(|(network, entries)| {
+            entries.iter().filter_map(|entry| Some((entry.candidate()?, (*network, entry.number))))
         });
-        oldest.min().is_some_and(|(_, network)| self.evict(network, Some(now)))
+        victim(all, now).is_some_and(|(network, number)| self.remove(network, number))
     }
 
-    /// Closes the oldest unverified connection of `network`: with `now`, only if it is not young.
-    fn evict(&mut self, network: IpAddr, now: Option<Instant>) -> bool {
+    /// Closes an unverified connection of `network`.
+    fn evict(&mut self, network: IpAddr, now: Instant) -> bool {
+        let Some(entries) = self.networks.get(&network) else { return false };
+        let all = entries.iter().filter_map(|entry| Some((entry.candidate()?, entry.number)));
+        let victim = victim(all, now);
+        victim.is_some_and(|number| self.remove(network, number))
+    }
+
+    fn remove(&mut self, network: IpAddr, number: u64) -> bool {
         let Some(entries) = self.networks.get_mut(&network) else { return false };
-        // They are in the order in which they were accepted.
-        let oldest = entries.iter().position(Entry::is_unverified);
-        let Some(place) = oldest.filter(|place| {
-            let entry = entries.get(*place);
-            entry.is_some_and(|entry| now.is_none_or(|now| !entry.is_young(now)))
-        }) else {
+        let Some(place) = entries.iter().position(|entry| entry.number == number) else {
             return false;
         };
-        if let Kind::Unverified(evicted) = entries.remove(place).kind {
-            evicted.cancel();
+        let kind = entries.remove(place).kind;
+        if entries.is_empty() {
+            self.networks.remove(&network);
         }
-        self.unverified = self.unverified.saturating_sub(1);
+        if let Kind::Unverified { evicted, .. } = kind {
+            evicted.cancel();
+            self.unverified = self.unverified.saturating_sub(1);
+        }
         true
     }
 
@@ -170,13 +153,48 @@ impl State {
 }
 
 impl Entry {
+    fn candidate(&self) -> Option<Candidate> {
+        let Kind::Unverified { has_handshake, .. } = self.kind else { return None };
+        Some(Candidate { accepted: self.accepted, has_handshake })
+    }
+
     fn is_unverified(&self) -> bool {
         self.kind.is_unverified()
     }
+}
 
-    fn is_young(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.accepted) < GRACE
+/// An unverified connection.
+struct Candidate {
+    accepted: Instant,
+    has_handshake: bool,
+}
+
+/// The unverified connection to close: the oldest, if it had its time. Else the oldest of those with a
+/// handshake or of those without one, whichever are more: a flood of one kind closes its own.
+fn victim<T>(candidates: impl Iterator<Item = (Candidate, T)>, now: Instant) -> Option<T> {
+    let mut count = [0_usize; 2];
+    let mut oldest: [Option<(Instant, T)>; 2] = [None, None];
+    for (Candidate { accepted, has_handshake }, which) in candidates {
+        let class = usize::from(has_handshake);
+        if let (Some(count), Some(oldest)) = (count.get_mut(class), oldest.get_mut(class)) {
+            *count += 1;
+            if oldest.as_ref().is_none_or(|(before, _)| accepted < *before) {
+                *oldest = Some((accepted, which));
+            }
+        }
     }
+    let [silent_count, done_count] = count;
+    let [silent, done] = oldest;
+    let (silent, done) = match (silent, done) {
+        (Some(silent), Some(done)) => (silent, done),
+        (one, other) => return one.or(other).map(|(_, which)| which),
+    };
+    let is_old = |accepted: Instant| now.saturating_duration_since(accepted) >= GRACE;
+    let takes_silent = match (is_old(silent.0), is_old(done.0)) {
+        (false, false) => silent_count >= done_count,
+        _ => silent.0 <= done.0,
+    };
+    Some(if takes_silent { silent.1 } else { done.1 })
 }
 
 /// The place of an open connection, given back when dropped.
@@ -194,6 +212,16 @@ impl Place {
         self.evicted.cancelled().await;
     }
 
+    /// The client has done its part of the handshake.
+    pub fn handshake_done(&self) {
+        let mut state = self.connections.state();
+        if let Some(entry) = state.entry(self.network, self.number)
+            && let Kind::Unverified { has_handshake, .. } = &mut entry.kind
+        {
+            *has_handshake = true;
+        }
+    }
+
     /// The sender is known: the connection stays open whoever else connects.
     pub fn verify(&self) {
         let mut state = self.connections.state();
@@ -204,23 +232,13 @@ impl Place {
             state.unverified = state.unverified.saturating_sub(1);
         }
     }
-
-    /// Occupies the place also after the connection has ended, for as long as it is young.
-    pub fn hold(&self) {
-        let mut state = self.connections.state();
-        let Some(entry) = state.entry(self.network, self.number) else { return };
-        if std::mem::replace(&mut entry.kind, Kind::Ended).is_unverified() {
-            state.unverified = state.unverified.saturating_sub(1);
-        }
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.connections.state();
         let Some(entries) = state.networks.get_mut(&self.network) else { return };
-        let is_ours =
-            |entry: &Entry| entry.number == self.number && !matches!(entry.kind, Kind::Ended);
+        let is_ours = |entry: &Entry| entry.number == self.number;
         let Some(place) = entries.iter().position(is_ours) else { return };
         let was = entries.remove(place);
         if entries.is_empty() {
@@ -251,23 +269,32 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_replaces_the_oldest_unverified_one_of_its_address() {
+    fn a_new_connection_replaces_an_unverified_one_of_its_address() {
         let (connections, start) = (Arc::new(Connections::default()), Instant::now());
-        let places: Vec<_> = (0..4).map(|_| open(&connections, 1, start)).collect();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let places: Vec<_> = (0..4).map(|host| open(&connections, 1, at(host))).collect();
+        let is_evicted = |place: usize| places[place].evicted.is_cancelled();
         places[0].verify();
-        let admit = |at| connections.admit(address(1), ROOM, at);
-        assert!(matches!(admit(start), Admission::Refused), "all are young");
-        let later = start + GRACE;
-        let new = open(&connections, 1, later);
-        assert!(!places[0].evicted.is_cancelled(), "it is verified");
-        assert!(places[1].evicted.is_cancelled());
+        places[1].handshake_done();
+        let new = open(&connections, 1, at(10));
+        assert!(!is_evicted(0), "it is verified");
+        assert!(!is_evicted(1), "it has done its handshake, and most have not");
+        assert!(is_evicted(2), "the oldest that has not");
+        new.handshake_done();
+        let next = open(&connections, 1, at(20));
+        assert!(is_evicted(1), "now most have");
+        assert!(!is_evicted(3));
+        next.handshake_done();
+        let last = open(&connections, 1, at(3 + 2000));
+        assert!(is_evicted(3), "it is old by now");
         new.verify();
-        places[2].verify();
-        places[3].verify();
-        assert!(matches!(admit(later + GRACE), Admission::Refused), "all are verified");
+        next.verify();
+        last.verify();
+        let admit = |at| connections.admit(address(1), ROOM, at);
+        assert!(matches!(admit(at(9000)), Admission::Refused), "all are verified");
         drop(places);
-        drop(open(&connections, 1, later));
-        drop(new);
+        drop(open(&connections, 1, at(9000)));
+        drop((new, next, last));
         let state = connections.state();
         assert_eq!((state.unverified, state.networks.len()), (0, 0));
     }
@@ -294,21 +321,8 @@ mod tests {
         let (connections, now) = (Arc::new(Connections::default()), Instant::now());
         let places: Vec<_> = (0..=255).map(|host| open(&connections, host, now)).collect();
         let v6 = "2001:db8::1".parse().unwrap();
-        assert!(matches!(connections.admit(v6, ROOM, now), Admission::Refused));
-        let Admission::Open(_new) = connections.admit(v6, ROOM, now + GRACE) else { panic!() };
+        let Admission::Open(_new) = connections.admit(v6, ROOM, now) else { panic!() };
         assert_eq!(places.iter().filter(|place| place.evicted.is_cancelled()).count(), 1);
         assert_eq!(connections.state().unverified, MAX_UNVERIFIED);
-    }
-
-    #[test]
-    fn a_guess_occupies_its_place_until_it_is_no_longer_young() {
-        let (connections, start) = (Arc::new(Connections::default()), Instant::now());
-        for _ in 0..4 {
-            open(&connections, 1, start).hold();
-        }
-        assert_eq!(connections.state().unverified, 0);
-        assert!(matches!(connections.admit(address(1), ROOM, start), Admission::Refused));
-        drop(open(&connections, 1, start + GRACE));
-        assert_eq!(connections.state().networks.len(), 0);
     }
 }

@@ -166,9 +166,6 @@ impl Intake {
             Some(delay) if client.is_verified() => delay.closes && client.fail() > MAX_FAILURES,
             Some(delay) => delay.closes,
         };
-        if closes {
-            client.fail();
-        }
         let closing = closes.then(|| Closing::of(client));
         let response = self.refuse(asked, refusal, None);
         let response = if closes { answer::last(response) } else { response };

@@ -3,8 +3,8 @@
 //! Only the answer to a wrong secret is delayed: a right one from the same address is answered at once,
 //! since Cloudflare's addresses are shared with everybody who runs code there. An answer that comes
 //! late therefore means "wrong", so the delay alone bounds nothing: an address that has failed more
-//! than [`BEFORE_CLOSE`] times also loses the connection with each wrong secret, and `admission` bounds
-//! the connections of an address.
+//! than [`BEFORE_CLOSE`] times also loses the connection with each wrong secret: each further guess costs
+//! a handshake.
 
 use std::{
     collections::HashMap,

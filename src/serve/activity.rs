@@ -143,6 +143,12 @@ impl Activity {
         }
     }
 
+    pub(super) fn handshake_done(&self) {
+        if let Some(place) = &self.place {
+            place.handshake_done();
+        }
+    }
+
     /// Waits until the connection has to make room for another.
     pub(super) async fn evicted(&self) {
         match &self.place {
@@ -153,17 +159,6 @@ impl Activity {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Activity {
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if state.failures > 0
-            && let Some(place) = &self.place
-        {
-            place.hold();
-        }
     }
 }
 

@@ -185,6 +185,7 @@ async fn encrypted(
             }
         },
     };
+    activity.handshake_done();
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         Some(b"http/1.1") | None => Protocol::Http1,

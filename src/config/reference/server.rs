@@ -225,9 +225,9 @@ pub(super) const REST: &[Table] = &[
                 takes: Count,
                 without: Default("256"),
                 text: "Open connections of one address, or of one /64 of IPv6. A new connection \
-                       beyond it takes the place of one that has not shown a right secret for two \
-                       seconds; if there is none, it is closed. Cloudflare uses few addresses, and \
-                       behind a proxy all senders share one: keep it generous.",
+                       beyond it takes the place of one that has not shown a right secret; if all \
+                       have, it is closed. Cloudflare uses few addresses, and behind a proxy all \
+                       senders share one: keep it generous.",
             },
         ],
     },

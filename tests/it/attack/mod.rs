@@ -202,6 +202,13 @@ fn floods_of_guesses() {
 }
 
 #[test]
+fn floods_of_silent_connections_from_the_address_of_a_sender() {
+    let attack =
+        |watch: &Watch| crowd(watch, 2000, |_| Enemy::bare(watch.daemon.address, HOME).ok());
+    Watch::start("silent connections", Setup::new()).bears(attack, 2);
+}
+
+#[test]
 fn handshakes_that_stall() {
     let attack = |watch: &Watch| {
         crowd(watch, 600, |number| {
