@@ -29,7 +29,7 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Bytes of the source; `None` if the problem has no place in it.
     pub span: Option<Range<usize>>,
-    /// Lower case, no full stop; names the object and the expectation.
+    /// Lower case, no full stop, one line; names the object and the expectation.
     pub message: String,
     /// What to change.
     pub hint: Option<String>,
@@ -38,21 +38,22 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A problem with a place in the file.
     pub fn at(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, Some(span), message.into())
+        Self::new(Severity::Error, Some(span), &message.into())
     }
 
     /// A problem of the file as a whole.
     pub fn general(message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, None, message.into())
+        Self::new(Severity::Error, None, &message.into())
     }
 
     /// A warning about a key; [`Document::span`](super::Document::span) finds the span.
     pub fn warning(span: Option<Range<usize>>, message: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, span, message.into())
+        Self::new(Severity::Warning, span, &message.into())
     }
 
-    fn new(severity: Severity, span: Option<Range<usize>>, message: String) -> Self {
-        Self { severity, span, message, hint: None }
+    fn new(severity: Severity, span: Option<Range<usize>>, message: &str) -> Self {
+        // Names in it may be any text, and every reader of a message relies on one line.
+        Self { severity, span, message: shown(message), hint: None }
     }
 
     /// Adds what to change.
@@ -254,6 +255,7 @@ mod tests {
     #[test]
     fn no_escape_sequence_reaches_the_terminal() {
         let problem = Diagnostic::at(0..1, "a\u{1b}[2J").hint("b\u{9b}c");
+        assert_eq!(Diagnostic::general("a\nb").message, "a\u{fffd}b", "a message is one line");
         let shown = Problems::new("x.toml", "a", vec![problem]).to_string();
         assert_eq!(shown, "x.toml:1:1: a\u{fffd}[2J\n  a\n  ^\n  = help: b\u{fffd}c");
     }
