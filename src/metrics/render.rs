@@ -49,9 +49,13 @@ impl Metrics {
             Kind::Gauge,
             "When a sender last showed a secret.",
         );
-        for secret in &self.table().secrets {
+        let table = self.table();
+        let is_shown = |name: &str| {
+            table.endpoints.iter().any(|endpoint| endpoint.shown && *endpoint.name == *name)
+        };
+        for secret in &table.secrets {
             let at = secret.last_used.load(Relaxed);
-            if at > 0 {
+            if at > 0 && is_shown(&secret.endpoint) {
                 let labels = [("endpoint", &*secret.endpoint), ("secret", &*secret.label)];
                 text.sample(&labels, seconds(at));
             }

@@ -30,7 +30,7 @@ pub(super) struct Header {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Precision {
-    /// The form that IBM documents for LEEF: QRadar reads `yyyy-MM-ddTHH:mm:ss.SSSZ`.
+    /// The form that IBM documents for LEEF: `QRadar` reads `yyyy-MM-ddTHH:mm:ss.SSSZ`.
     Milliseconds,
     /// The most that RFC 5424 allows.
     Microseconds,
