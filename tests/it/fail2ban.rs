@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    Connection, Exit, Http, Setup, Upload, finish, logpushd, repository, skip, tls, wait_for,
+    Connection, Exit, Http, Setup, Upload, finish, logpushd, repository, require, tls, wait_for,
 };
 
 /// What reads the log.
@@ -94,8 +94,8 @@ fn found(log: &PathBuf, mode: &str) -> Vec<String> {
 
 #[test]
 fn only_senders_with_a_wrong_secret_are_found() {
-    if Command::new("fail2ban-regex").arg("--version").output().is_err() {
-        return skip("there is no fail2ban-regex (Debian: fail2ban)");
+    if !require::has(&[&require::FAIL2BAN]) {
+        return;
     }
     for form in [Form::Text, Form::Json, Form::Journal] {
         let (_setup, log) = log(form);
@@ -110,8 +110,8 @@ fn only_senders_with_a_wrong_secret_are_found() {
 
 #[test]
 fn an_address_of_ipv6_is_found() {
-    if Command::new("fail2ban-regex").arg("--version").output().is_err() {
-        return skip("there is no fail2ban-regex (Debian: fail2ban)");
+    if !require::has(&[&require::FAIL2BAN]) {
+        return;
     }
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");

@@ -2,8 +2,8 @@
 
 use std::{env, ffi::OsString, fs, path::Path, process::Command};
 
-use super::{blocks, located, missing, shell};
-use crate::support::{Exit, Finished, Setup, Stopped, finish, gzip, skip};
+use super::{blocks, located, shell};
+use crate::support::{Exit, Finished, Setup, Stopped, finish, gzip, require, skip};
 
 /// Records of each file.
 const RECORDS: usize = 60;
@@ -69,8 +69,8 @@ fn run_python(python: &OsString, program: &str, argument: &str, directory: &Path
 
 #[test]
 fn jq_filters_and_counts() {
-    if let Some(program) = missing(&["jq", "zstd"]) {
-        return skip(&format!("there is no {program}"));
+    if !require::has(&[&require::JQ, &require::ZSTD]) {
+        return;
     }
     let archive = archive();
     let logs = archive.setup.path("logs");
@@ -85,8 +85,8 @@ fn jq_filters_and_counts() {
 
 #[test]
 fn lnav_knows_the_fields_in_both_forms_of_time() {
-    if let Some(program) = missing(&["lnav"]) {
-        return skip(&format!("there is no {program}"));
+    if !require::has(&[&require::LNAV]) {
+        return;
     }
     let archive = archive();
     let logs = archive.setup.path("logs");
@@ -132,8 +132,8 @@ fn polars_reads_plain_and_compressed_files_together() {
 
 #[test]
 fn goaccess_makes_a_report_of_every_form_of_time() {
-    if let Some(program) = missing(&["goaccess", "jq", "zstd"]) {
-        return skip(&format!("there is no {program}"));
+    if !require::has(&[&require::GOACCESS, &require::JQ, &require::ZSTD]) {
+        return;
     }
     let archive = archive();
     let logs = archive.setup.path("logs");

@@ -45,12 +45,3 @@ fn shell(block: &str, directory: &Path) -> String {
     assert_eq!(exit, Exit::Code(0), "{block}\n{stdout}{stderr}");
     stdout
 }
-
-/// The first of these programs that is not installed.
-fn missing<'a>(programs: &[&'a str]) -> Option<&'a str> {
-    let found = |program: &str| {
-        let which = format!("command -v {program}");
-        matches!(finish(Command::new("sh").args(["-c", &which])).exit, Exit::Code(0))
-    };
-    programs.iter().copied().find(|program| !found(program))
-}

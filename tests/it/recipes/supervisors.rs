@@ -10,8 +10,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{blocks, missing};
-use crate::support::{Setup, finish, skip, wait_for, wait_until};
+use super::blocks;
+use crate::support::{Setup, finish, require, wait_for, wait_until};
 
 /// A supervisor that runs the daemon of a directory. Ended, with the daemon, when dropped.
 struct Supervisor {
@@ -120,8 +120,8 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 #[test]
 fn supervisord_restarts_after_a_crash_and_not_after_a_configuration_error() {
-    if let Some(program) = missing(&["supervisord", "supervisorctl", "pgrep"]) {
-        return skip(&format!("there is no {program}"));
+    if !require::has(&[&require::SUPERVISOR, &require::PROCPS]) {
+        return;
     }
     let start = |setup: &Setup| {
         let directory = setup.path("").display().to_string();
@@ -146,8 +146,8 @@ fn supervisord_restarts_after_a_crash_and_not_after_a_configuration_error() {
 
 #[test]
 fn runit_restarts_after_a_crash_and_not_after_a_configuration_error() {
-    if let Some(program) = missing(&["runsv", "sv", "pgrep"]) {
-        return skip(&format!("there is no {program}"));
+    if !require::has(&[&require::RUNIT, &require::PROCPS]) {
+        return;
     }
     let setup = good();
     let directory = service("runit.md", &setup);
@@ -165,8 +165,8 @@ fn runit_restarts_after_a_crash_and_not_after_a_configuration_error() {
 
 #[test]
 fn s6_restarts_after_a_crash_and_not_after_a_configuration_error() {
-    if let Some(program) = missing(&["s6-supervise", "s6-svstat", "pgrep"]) {
-        return skip(&format!("there is no {program}"));
+    if !require::has(&[&require::S6, &require::PROCPS]) {
+        return;
     }
     let start = |setup: &Setup, directory: &Path| {
         fs::write(directory.join("timeout-kill"), &blocks("s6.md", "text")[0]).unwrap();

@@ -47,6 +47,16 @@ pub(crate) const MOUNT: Part =
     package("mount and util-linux", &[Program("mount"), Program("umount"), Program("findmnt")]);
 pub(crate) const FSFREEZE: Part = package("util-linux", &[Program("fsfreeze")]);
 pub(crate) const SYSTEMD: Part = package("systemd", &[Program("systemd-analyze")]);
+pub(crate) const FAIL2BAN: Part = package("fail2ban", &[Program("fail2ban-regex")]);
+pub(crate) const JQ: Part = package("jq", &[Program("jq")]);
+pub(crate) const ZSTD: Part = package("zstd", &[Program("zstd")]);
+pub(crate) const LNAV: Part = package("lnav", &[Program("lnav")]);
+pub(crate) const GOACCESS: Part = package("goaccess", &[Program("goaccess")]);
+pub(crate) const PROCPS: Part = package("procps", &[Program("pgrep")]);
+pub(crate) const SUPERVISOR: Part =
+    package("supervisor", &[Program("supervisord"), Program("supervisorctl")]);
+pub(crate) const RUNIT: Part = package("runit", &[Program("runsv"), Program("sv")]);
+pub(crate) const S6: Part = package("s6", &[Program("s6-supervise"), Program("s6-svstat")]);
 pub(crate) const HAPROXY: Part = package("haproxy", &[Program("haproxy")]);
 pub(crate) const RSYSLOGD: Part = package(
     "rsyslog",
