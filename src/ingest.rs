@@ -26,6 +26,8 @@ pub struct Origin {
     pub dataset: String,
     /// When the request arrived.
     pub received: Timestamp,
+    /// Name of the only sink that may take it, if the sender has named one.
+    pub sink: Option<String>,
 }
 
 /// A body that arrives.
@@ -235,6 +237,7 @@ fn store(
         encoding: summary.encoding,
         format,
         edition: summary.edition,
+        sink: origin.sink,
     };
     let Some(batch) = spool.commit(staging, header, gathered.blocks)? else {
         let Summary { records, rejected, .. } = *summary;

@@ -23,11 +23,11 @@ pub enum QuarantineCommand {
     ///
     /// The daemon answers how many are still bad: those come back to the quarantine. Lines that cannot be
     /// replayed (a row of CSV, a line that is damaged, an endpoint that was removed) are reported and stay,
-    /// and hold up no others. A file whose records were all taken is renamed to NAME.replayed-SECONDS,
+    /// and hold up no others. All sinks of the endpoint get the records, or the one that --sink names. A file whose records were all taken is renamed to NAME.replayed-SECONDS,
     /// and is removed in time by the bounds of the quarantine. After the replay of an edited copy, the
     /// lines that it was made from are in such a file too.
     ///
-    /// Exit codes: 0 everything was taken; 65 something is still bad or was left out; 69 the daemon does
+    /// Exit codes: 0 everything was taken; 64 there is no such sink; 65 something is still bad or was left out; 69 the daemon does
     /// not answer or refuses; 74 a file cannot be read.
     Replay(Replay),
     /// Delete records, bodies and whole files; works beside the running daemon
@@ -118,6 +118,9 @@ pub struct Replay {
     /// Which records.
     #[command(flatten)]
     pub choice: Choice,
+    /// Deliver to this sink alone [default: to all sinks of the endpoint]
+    #[arg(long, value_name = "NAME")]
+    pub sink: Option<String>,
     /// Print what would be sent, and send nothing
     #[arg(long)]
     pub dry_run: bool,

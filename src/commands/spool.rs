@@ -57,6 +57,7 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
                 "received": header.received.to_string(),
                 "endpoint": header.endpoint,
                 "dataset": header.dataset,
+                "sink": header.sink,
                 "records": header.records,
                 "rejected": header.rejected,
                 "bytes": entry.bytes(),

@@ -1,5 +1,7 @@
 //! What a sink takes of the batches, and of their records: the keys that every kind of sink has.
 
+use super::SinkConfig;
+
 /// The batches and records that a sink takes, and what is changed in them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Choice {
@@ -13,6 +15,16 @@ pub struct Choice {
     pub fields: Fields,
     /// `rename`: names of fields and what they are called instead. No two become the same.
     pub rename: Vec<(String, String)>,
+}
+
+impl SinkConfig {
+    /// Whether it takes this dataset of this endpoint, if the endpoint has the sink.
+    pub fn takes(&self, endpoint: &str, dataset: &str) -> bool {
+        let has = |list: &[String], name: &str| {
+            list.is_empty() || list.iter().any(|listed| listed == name)
+        };
+        has(&self.choice.datasets, dataset) && has(&self.choice.endpoints, endpoint)
+    }
 }
 
 /// One condition on a field of a record.

@@ -132,6 +132,9 @@ pub struct Endpoint {
     pub sinks: Vec<String>,
 }
 
+/// The request header by which a sender names the only sink that gets its batch.
+pub const SINK_HEADER: &str = "x-logpushd-sink";
+
 /// `endpoint.NAME.protocol`
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {

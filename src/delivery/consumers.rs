@@ -12,19 +12,19 @@ use crate::{
 pub const QUARANTINE: &str = "@quarantine";
 
 /// A sink takes the batches of the endpoints that name it, and of those that the config no longer has;
-/// of these it takes what its own `datasets` and `endpoints` name, if they are set.
+/// of these it takes what its own `datasets` and `endpoints` name, if they are set. A batch that names a
+/// sink is for that one alone.
 pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
     let without: BTreeSet<_> = endpoints_without(config, &sink.name).into_iter().cloned().collect();
-    let (datasets, endpoints) = (sink.choice.datasets.clone(), sink.choice.endpoints.clone());
-    let has = |list: &[String], name: &String| list.is_empty() || list.contains(name);
+    let taker = sink.clone();
     Consumer {
         name: sink.name.clone(),
         wants: Arc::new(move |batch: &Batch| {
             let header = &batch.header;
             header.records > 0
                 && !without.contains(&header.endpoint)
-                && has(&datasets, &header.dataset)
-                && has(&endpoints, &header.endpoint)
+                && header.sink.as_ref().is_none_or(|only| *only == taker.name)
+                && taker.takes(&header.endpoint, &header.dataset)
         }),
         when_full: sink.when_full,
     }

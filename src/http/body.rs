@@ -139,7 +139,8 @@ impl Upload {
             return Err(Refusal::NoData);
         }
         let accepted = Accepted::from(&receipt);
-        let Origin { endpoint, dataset, received } = &self.origin;
+        let Origin { endpoint, dataset, received, sink } = &self.origin;
+        let sink = sink.as_deref();
         let metrics = &self.intake.metrics;
         metrics.batch(self.endpoint, accepted.outcome);
         let peer = self.peer;
@@ -154,7 +155,7 @@ impl Upload {
                     metrics.quarantined(reason, *records);
                 }
                 info!(
-                    endpoint, dataset, batch = batch.sequence, records = batch.header.records,
+                    endpoint, dataset, sink, batch = batch.sequence, records = batch.header.records,
                     quarantined = batch.header.rejected, wire_bytes, inflated_bytes,
                     milliseconds = self.started.elapsed().as_millis(), %peer, "committed"
                 );

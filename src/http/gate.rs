@@ -5,9 +5,9 @@ use std::{io, net::IpAddr, sync::Arc};
 
 use hyper::{HeaderMap, Method, header::CONTENT_ENCODING, http::request};
 
-use super::{datasets::Datasets, refusal::Refusal, secrets::Secrets};
+use super::{addressee::Addressees, datasets::Datasets, refusal::Refusal, secrets::Secrets};
 use crate::{
-    config::{self, Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol},
+    config::{self, Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol, SinkConfig},
     decode::{Encoding, Format},
     ingest::Form,
     metrics::Metrics,
@@ -25,6 +25,7 @@ pub(super) struct Gate {
 struct Door {
     endpoint: Endpoint,
     secrets: Secrets,
+    sinks: Addressees,
 }
 
 /// Where a request came in, and what it may do there.
@@ -56,6 +57,8 @@ pub(super) struct Admitted {
     pub(super) endpoint: String,
     pub(super) protocol: Protocol,
     pub(super) dataset: String,
+    /// The only sink that is to have it, if the sender names one.
+    pub(super) sink: Option<String>,
     pub(super) form: Form,
 }
 
@@ -69,13 +72,18 @@ struct Found<'a> {
 }
 
 impl Gate {
-    pub(super) fn open(endpoints: &[Endpoint], metrics: &Arc<Metrics>) -> io::Result<Self> {
+    pub(super) fn open(
+        endpoints: &[Endpoint],
+        sinks: &[SinkConfig],
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
         let doors = endpoints.iter().map(|endpoint| {
             let secrets =
                 Secrets::open(&endpoint.name, &endpoint.auth, metrics).map_err(|error| {
                     io::Error::new(error.kind(), format!("endpoint.{}: {error}", endpoint.name))
                 })?;
-            Ok(Door { endpoint: endpoint.clone(), secrets })
+            let sinks = Addressees::of(endpoint, sinks);
+            Ok(Door { endpoint: endpoint.clone(), secrets, sinks })
         });
         Ok(Self { doors: doors.collect::<io::Result<_>>()?, datasets: Arc::default() })
     }
@@ -186,13 +194,14 @@ impl Found<'_> {
         if matches!(endpoint.path, PathPattern::Dataset { .. }) {
             datasets.admit(endpoint, &self.dataset)?;
         }
+        let sink = self.door.sinks.named(&head.headers, &endpoint.name, &self.dataset)?;
         if self.hec == Some(HecPath::Ack) {
             return Err(Refusal::AckDisabled);
         }
         let form = self.form(encoding(&head.headers)?);
         let (endpoint, protocol) = (endpoint.name.clone(), endpoint.protocol);
         let Self { place, dataset, .. } = self;
-        Ok(Asks::Upload(Admitted { place, endpoint, protocol, dataset, form }))
+        Ok(Asks::Upload(Admitted { place, endpoint, protocol, dataset, sink, form }))
     }
 
     fn methods(&self) -> &'static str {

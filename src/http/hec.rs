@@ -61,7 +61,7 @@ pub(super) fn refused(refusal: &Refusal) -> Bytes {
         }
         Refusal::NoData => body("No data", 5, None),
         Refusal::AckDisabled => body("ACK is disabled", 14, None),
-        Refusal::Malformed { .. } | Refusal::Disconnected { .. } => {
+        Refusal::Malformed { .. } | Refusal::Disconnected { .. } | Refusal::SinkNotTaken(_) => {
             body("Invalid data format", 6, detail)
         }
         Refusal::Unavailable { .. } => body("Server is busy", 9, detail),

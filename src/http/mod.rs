@@ -5,6 +5,7 @@
 //! Nothing is held for a request whose sender is not verified: `handle` decides before it returns, and
 //! only an upload that has passed the gate gets a task and keeps its body.
 
+mod addressee;
 mod answer;
 mod body;
 mod datasets;
@@ -33,7 +34,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-pub use self::{answer::Body, in_flight::MAX_UPLOADS};
+pub use self::{addressee::SINK, answer::Body, in_flight::MAX_UPLOADS};
 use self::{
     body::Upload,
     exchange::{Step, without_body},
@@ -90,7 +91,7 @@ impl Intake {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         Ok(Self {
-            gate: Gate::open(&config.endpoints, &metrics)?,
+            gate: Gate::open(&config.endpoints, &config.sinks, &metrics)?,
             places: places(config, &metrics),
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
@@ -110,7 +111,8 @@ impl Intake {
     /// the same time.
     pub fn renewed(&self, config: &Config) -> io::Result<Self> {
         Ok(Self {
-            gate: Gate::open(&config.endpoints, &self.metrics)?.continuing(&self.gate),
+            gate: Gate::open(&config.endpoints, &config.sinks, &self.metrics)?
+                .continuing(&self.gate),
             places: places(config, &self.metrics),
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
@@ -273,8 +275,8 @@ impl Intake {
             inflated_bytes: self.limits.max_inflated_bytes,
             record_bytes: usize::try_from(self.limits.max_record_bytes).unwrap_or(usize::MAX),
         };
-        let origin =
-            Origin { endpoint: admitted.endpoint, dataset: admitted.dataset, received: now() };
+        let Admitted { endpoint, dataset, sink, .. } = admitted;
+        let origin = Origin { endpoint, dataset, received: now(), sink };
         let ingest = Ingest::new(
             Arc::clone(&self.spool),
             Arc::clone(&self.bodies),

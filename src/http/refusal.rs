@@ -7,6 +7,7 @@ use std::{io, time::Duration};
 
 use hyper::StatusCode;
 
+use super::addressee::UnusableSink;
 use crate::{config::format_bytes, decode::Excess, durable, metrics::Refusal as Refused};
 
 /// Why a request was refused.
@@ -39,6 +40,8 @@ pub(super) enum Refusal {
         found: String,
     },
     UnsupportedEncoding,
+    /// The header that names a sink does not name one that takes this batch.
+    SinkNotTaken(UnusableSink),
     /// Cannot store now; the sender keeps the batch and tries again.
     Unavailable {
         why: String,
@@ -91,6 +94,7 @@ impl Refusal {
             Self::Malformed { .. }
             | Self::Disconnected { .. }
             | Self::NoData
+            | Self::SinkNotTaken(_)
             | Self::AckDisabled => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
@@ -143,13 +147,23 @@ impl Refusal {
             Self::UnsupportedEncoding => {
                 String::from("Content-Encoding must be gzip or identity\n")
             }
+            Self::SinkNotTaken(UnusableSink::Unknown { sink }) => format!(
+                "X-Logpushd-Sink names {sink}, which is no sink of this endpoint and dataset: name one of \
+                 endpoint.NAME.sinks, or remove the header\n"
+            ),
+            Self::SinkNotTaken(UnusableSink::TooLong { limit }) => format!(
+                "with X-Logpushd-Sink, the names of endpoint, dataset and sink have at most {limit} bytes \
+                 together: shorten one, or remove the header\n"
+            ),
             Self::Unavailable { why } => format!("{why}\n"),
         }
     }
 
     pub(super) fn label(&self) -> Refused {
         match self {
-            Self::Malformed { .. } | Self::NoData | Self::AckDisabled => Refused::Malformed,
+            Self::Malformed { .. } | Self::NoData | Self::SinkNotTaken(_) | Self::AckDisabled => {
+                Refused::Malformed
+            }
             Self::Disconnected { .. } => Refused::Disconnected,
             Self::Unauthorized(_) => Refused::Unauthorized,
             Self::Forbidden => Refused::Forbidden,
@@ -195,6 +209,8 @@ mod tests {
             Refusal::inflates_too_large(1 << 20, Excess::Body),
             Refusal::inflates_too_large(1 << 20, Excess::Records),
             Refusal::UnsupportedEncoding,
+            Refusal::SinkNotTaken(UnusableSink::Unknown { sink: sink() }),
+            Refusal::SinkNotTaken(UnusableSink::TooLong { limit: 128 }),
             Refusal::cannot_store(&io::Error::other("no")),
             Refusal::unavailable(&full),
             Refusal::unavailable(&disk),
@@ -216,6 +232,7 @@ mod tests {
                 | Refusal::BodyTimeout { .. }
                 | Refusal::TooLarge { .. }
                 | Refusal::UnsupportedEncoding
+                | Refusal::SinkNotTaken(_)
                 | Refusal::Unavailable { .. } => {}
             }
         }

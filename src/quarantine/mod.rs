@@ -75,6 +75,7 @@ mod tests {
             endpoint: "push".to_owned(),
             dataset: "dns_logs".to_owned(),
             received: jiff::Timestamp::UNIX_EPOCH,
+            sink: None,
         };
         thread::scope(|scope| {
             for sender in 0..8_u8 {

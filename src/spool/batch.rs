@@ -1,11 +1,12 @@
 //! What is known of a batch, and the file name that says all of it.
 //!
-//! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.FORMAT[.gz]`, for example
+//! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.FORMAT[@SINK][.gz]`, for example
 //! `0000000000000042.1763755200123456.push.http_requests.5000.0.8388608.HEX.json.gz`. No field can
 //! hold a dot. The limit on a record stands in it because it decides which records are rejected:
 //! the batch must read the same after the config has changed. So does the format; the columns of CSV
 //! stand in the file's first row. A batch that the first edition of the rules would read otherwise has the
-//! number of its edition behind the format, as in `json2`.
+//! number of its edition behind the format, as in `json2`. A batch for one sink alone has the name of that
+//! sink behind it, as in `json@archive`. Versions that do not know it set such a file aside.
 
 use jiff::Timestamp;
 
@@ -24,6 +25,10 @@ const ENDINGS: [(Format, &str); 7] = [
 
 /// What follows the ending, by the edition of the rules.
 const EDITIONS: [(Edition, &str); 2] = [(Edition::First, ""), (Edition::Second, "2")];
+
+/// The most that the names of endpoint, dataset and sink have together, in bytes, in a batch for one sink:
+/// a file name has at most 255.
+pub const MAX_JOINT_NAMES_BYTES: usize = 128;
 
 /// One upload that was accepted. The order of batches is the order of their commits.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,6 +62,8 @@ pub struct Header {
     pub format: Format,
     /// The edition of the rules that it is read under.
     pub edition: Edition,
+    /// Name of the only sink that may take it. `None`: all sinks that take its endpoint and dataset.
+    pub sink: Option<String>,
 }
 
 impl Batch {
@@ -73,17 +80,19 @@ impl Batch {
             encoding,
             format,
             edition,
+            sink,
         } = &self.header;
         let edition = EDITIONS.iter().find(|(named, _)| named == edition);
         let edition = edition.map_or("", |(_, digit)| digit);
         let ending = ENDINGS.iter().find(|(named, _)| named == format);
         let ending = ending.map_or("json", |(_, ending)| ending);
+        let sink = sink.as_ref().map(|sink| format!("@{sink}")).unwrap_or_default();
         let gz = match encoding {
             Encoding::Gzip => ".gz",
             Encoding::Identity => "",
         };
         format!(
-            "{:016}.{}.{endpoint}.{dataset}.{records}.{rejected}.{record_limit}.{digest:032x}.{ending}{edition}{gz}",
+            "{:016}.{}.{endpoint}.{dataset}.{records}.{rejected}.{record_limit}.{digest:032x}.{ending}{edition}{sink}{gz}",
             self.sequence,
             received.as_microsecond(),
         )
@@ -98,10 +107,17 @@ impl Batch {
                 Some(ending) => (ending, Encoding::Gzip),
                 None => (ending, Encoding::Identity),
             };
+            let (ending, sink) = match ending.split_once('@') {
+                Some((ending, sink)) => (ending, Some(sink)),
+                None => (ending, None),
+            };
+            if sink.is_some_and(|sink| !is_name(sink)) {
+                return None;
+            }
             EDITIONS.iter().find_map(|(edition, digit)| {
                 let ending = ending.strip_suffix(digit)?;
                 let (format, _) = ENDINGS.iter().find(|(_, known)| *known == ending)?;
-                Some((encoding, *format, *edition))
+                Some((encoding, *format, *edition, sink.map(str::to_owned)))
             })
         };
         let sequence = next()?.parse().ok()?;
@@ -110,7 +126,7 @@ impl Batch {
         let (records, rejected) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let record_limit = next()?.parse().ok()?;
         let digest = u128::from_str_radix(next()?, 16).ok()?;
-        let (encoding, format, edition) = read_ending(next()?)?;
+        let (encoding, format, edition, sink) = read_ending(next()?)?;
         let header = Header {
             received,
             endpoint,
@@ -122,11 +138,18 @@ impl Batch {
             encoding,
             format,
             edition,
+            sink,
         };
         let batch = Self { sequence, header };
         // One spelling a batch: "+1" and "01" are somebody else's files.
         (batch.file_name() == name).then_some(batch)
     }
+}
+
+/// Whether the configuration could have a sink of this name.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 impl Header {
@@ -156,7 +179,10 @@ mod tests {
             gzip in any::<bool>(),
             format in prop::sample::select(ENDINGS.map(|(format, _)| format).to_vec()),
             edition in prop::sample::select(EDITIONS.map(|(edition, _)| edition).to_vec()),
+            sink in prop::option::of("[A-Za-z0-9_-]{1,64}"),
         ) {
+            let names = endpoint.len() + dataset.len() + sink.as_ref().map_or(0, String::len);
+            let fits = sink.is_none() || names <= MAX_JOINT_NAMES_BYTES;
             let batch = Batch {
                 sequence,
                 header: Header {
@@ -170,10 +196,11 @@ mod tests {
                     encoding: if gzip { Encoding::Gzip } else { Encoding::Identity },
                     format,
                     edition,
+                    sink,
                 },
             };
             let name = batch.file_name();
-            prop_assert!(name.len() <= 255 || records > 1 << 40 || rejected > 1 << 40);
+            prop_assert!(name.len() <= 255 || !fits || records > 1 << 40 || rejected > 1 << 40);
             prop_assert_eq!(Batch::from_file_name(&name), Some(batch));
         }
 
@@ -197,10 +224,35 @@ mod tests {
                 encoding: Encoding::Gzip,
                 format: Format::Json,
                 edition: Edition::First,
+                sink: None,
             };
             Batch { sequence, header }.file_name()
         };
         assert!(name(9) < name(10));
         assert_eq!(name(9), format!("0000000000000009.0.e.d.1.0.8.{:032x}.json.gz", 0xab));
+    }
+
+    #[test]
+    fn the_only_sink_is_behind_the_format_where_earlier_versions_read_no_name() {
+        let name = |ending: &str| format!("0000000000000009.0.e.d.1.0.8.{:032x}.{ending}", 0xab);
+        for (ending, want) in [
+            ("json.gz", Some(None)),
+            ("json@archive.gz", Some(Some("archive"))),
+            ("json2@a-B_9", Some(Some("a-B_9"))),
+            ("csv@json", Some(Some("json"))),
+            ("json@", None),
+            ("json@.gz", None),
+            ("json@a@b", None),
+            ("json@a.b", None),
+            ("json@../a", None),
+            ("@a", None),
+        ] {
+            let batch = Batch::from_file_name(&name(ending));
+            let sink = batch.map(|batch| {
+                assert_eq!(batch.header.endpoint, "e");
+                batch.header.sink
+            });
+            assert_eq!(sink, want.map(|sink| sink.map(str::to_owned)), "{ending}");
+        }
     }
 }

@@ -42,7 +42,7 @@ use self::{
     memory::Memory,
 };
 pub use self::{
-    batch::{Batch, Header},
+    batch::{Batch, Header, MAX_JOINT_NAMES_BYTES},
     commit::Staging,
     consumer::{Consumer, ConsumerId, End, Lag, Wants},
     disk::Question,

@@ -154,6 +154,7 @@ mod tests {
             encoding,
             format: crate::decode::Format::Json,
             edition: crate::decode::Edition::First,
+            sink: None,
         }
     }
 

@@ -29,6 +29,7 @@ pub(super) fn header(records: u64) -> Header {
         encoding: Encoding::Identity,
         format: crate::decode::Format::Json,
         edition: crate::decode::Edition::First,
+        sink: None,
     }
 }
 

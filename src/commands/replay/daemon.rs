@@ -13,6 +13,7 @@ use hyper::{
 use serde::Deserialize;
 
 use super::{Failure, What};
+use crate::http::SINK;
 use crate::{
     client::{Client, Request},
     cloudflare::mask::Mask,
@@ -23,15 +24,19 @@ use crate::{
 };
 
 /// Headers that hold no secret.
-const PLAIN: [HeaderName; 2] = [CONTENT_TYPE, CONTENT_ENCODING];
+const PLAIN: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, SINK];
 
 const WRONG_SECRET: &str = "no or wrong secret: the daemon has other ones than the file; SIGHUP \
     makes it read them, or a restart if systemd's LoadCredential= copied them";
+
+const OTHER_SINKS: &str = "the daemon has another configuration than the file: reload it";
 
 /// A connection to the daemon of a configuration.
 pub(super) struct Daemon<'a> {
     config: &'a Config,
     client: Client,
+    /// The only sink that is to get what is sent.
+    sink: Option<HeaderValue>,
 }
 
 /// What the daemon says of a batch that it took.
@@ -44,7 +49,9 @@ pub(super) struct Taken {
 
 impl<'a> Daemon<'a> {
     /// Connects.
-    pub(super) fn connect(config: &'a Config) -> Result<Self, Failure> {
+    pub(super) fn connect(config: &'a Config, sink: Option<&str>) -> Result<Self, Failure> {
+        let sink = sink.map(HeaderValue::from_str).transpose();
+        let sink = sink.map_err(|error| Failure::Flaw(format!("--sink: {error}")))?;
         let address = local(config).map_err(Failure::Unreachable)?;
         let tls = &config.server.tls;
         let unusable = |error: tls::TlsError| Failure::Unreachable(error.to_string());
@@ -61,7 +68,7 @@ impl<'a> Daemon<'a> {
             }
             Failure::Unreachable(format!("{error}: {hint}"))
         })?;
-        Ok(Self { config, client })
+        Ok(Self { config, client, sink })
     }
 
     /// Sends a body as a sender of this endpoint would.
@@ -74,7 +81,10 @@ impl<'a> Daemon<'a> {
     ) -> Result<Taken, Failure> {
         let (path, endpoint) =
             super::path_of(self.config, endpoint, dataset, what).map_err(Failure::Flaw)?;
-        let headers = headers(endpoint, body)?;
+        let mut headers = headers(endpoint, body)?;
+        if let Some(sink) = &self.sink {
+            headers.insert(SINK, sink.clone());
+        }
         let mask = Mask::default().with_headers(&headers, &PLAIN);
         let body = body.clone();
         let request = Request { method: Method::POST, path: path.clone(), headers, body };
@@ -84,6 +94,7 @@ impl<'a> Daemon<'a> {
             let hint = match answer.status {
                 StatusCode::UNAUTHORIZED => WRONG_SECRET,
                 StatusCode::FORBIDDEN if answer.text.contains("Invalid token") => WRONG_SECRET,
+                StatusCode::BAD_REQUEST if answer.text.contains("X-Logpushd-Sink") => OTHER_SINKS,
                 StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
                 _ => "",
             };

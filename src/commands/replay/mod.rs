@@ -75,11 +75,12 @@ enum What {
 /// # Errors
 /// Also if any file was not replayed, or something is still bad or was left out.
 pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Result<(), Fatal> {
+    check_sink(config, options.sink.as_deref())?;
     let mut report = Report::new(options);
     let mut targets = Vec::new();
     let mut keys = HashSet::<Key>::new();
     for mut target in target::find(config, options)? {
-        let planned = target.plan(config, &options.choice, Written::Still, &mut keys);
+        let planned = target.plan(config, options, Written::Still, &mut keys);
         match planned {
             Ok(()) if target.sends() => targets.push(target),
             Ok(()) => report.idle(&target, out)?,
@@ -99,7 +100,8 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
         let files = targets.iter().map(|target| target.path.clone()).collect();
         audit::record_of_command(audit_file, &Event::Replay { files })?;
     }
-    let mut daemon = Daemon::connect(config).map_err(|failure| fatal(&failure))?;
+    let mut daemon =
+        Daemon::connect(config, options.sink.as_deref()).map_err(|failure| fatal(&failure))?;
     let originals = target::originals(config, &targets, &keys)?;
     let originals: Vec<_> =
         originals.iter().map(|path| set_aside(path)).collect::<Result<_, _>>()?;
@@ -112,7 +114,7 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
         // Once more: now it is whole.
         let mut taken = HashSet::new();
         let replayed = target
-            .plan(config, &options.choice, Written::Finished, &mut taken)
+            .plan(config, options, Written::Finished, &mut taken)
             .and_then(|()| target.replay(config, &mut daemon, &mut report))
             .and_then(|()| target.done(config));
         match replayed {
@@ -142,6 +144,37 @@ fn fatal(failure: &Failure) -> Fatal {
         Failure::Bad(_) => Fatal::Data(text),
         Failure::Refused(_) | Failure::Unreachable(_) => Fatal::Unavailable(text),
     }
+}
+
+/// Whether there is the sink that the command names.
+fn check_sink(config: &Config, sink: Option<&str>) -> Result<(), Fatal> {
+    let Some(sink) = sink else { return Ok(()) };
+    if config.sinks.iter().any(|known| known.name == sink) {
+        return Ok(());
+    }
+    let known: Vec<_> = config.sinks.iter().map(|known| known.name.as_str()).collect();
+    Err(Fatal::Usage(format!(
+        "the configuration has no sink `{}`; it has {}",
+        sink.escape_debug(),
+        known.join(", ")
+    )))
+}
+
+/// Whether the sink that the command names, if it names one, takes this endpoint and dataset.
+fn check_destination(
+    config: &Config,
+    sink: Option<&str>,
+    (endpoint, dataset): (&str, &str),
+) -> Result<(), String> {
+    let Some(name) = sink else { return Ok(()) };
+    let has = |known: &&Endpoint| known.name == endpoint && known.sinks.iter().any(|of| of == name);
+    let sink = config.sinks.iter().find(|known| known.name == name);
+    let is_destination = config.endpoints.iter().any(|known| has(&known))
+        && sink.is_some_and(|sink| sink.takes(endpoint, dataset));
+    if is_destination {
+        return Ok(());
+    }
+    Err(format!("sink {name} does not take dataset {dataset} of endpoint {endpoint}"))
 }
 
 /// The path that it is posted to, and the endpoint.

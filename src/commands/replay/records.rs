@@ -8,11 +8,11 @@ use std::{
 };
 
 use super::{
-    Failure, What,
+    Failure, What, check_destination,
     parcels::{Parcel, Parcels, Place},
 };
 use crate::{
-    cli::quarantine::Choice,
+    cli::quarantine::Replay,
     commands::quarantine::each_line,
     config::Config,
     decode::{Block, Decoder},
@@ -144,10 +144,11 @@ pub(super) enum Written {
 pub(super) fn plan(
     config: &Config,
     path: &Path,
-    choice: &Choice,
+    options: &Replay,
     written: Written,
     keys: Option<&mut HashSet<Key>>,
 ) -> Result<Plan, Failure> {
+    let Replay { choice, sink, .. } = options;
     let mut plan = Plan::default();
     let mut found = Vec::new();
     let mut cut = Cut::new();
@@ -160,7 +161,8 @@ pub(super) fn plan(
         }
         let fate = match serde_json::from_slice::<Line<'_>>(bytes) {
             Ok(line) if !choice.takes(&line.endpoint, &line.reason) => Ok(Fate::Left),
-            Ok(line) => destined(config, &line).map(|(place, contents)| {
+            Ok(line) => destined(config, &line).and_then(|(place, contents)| {
+                check_destination(config, sink.as_deref(), (&place.0, &place.1))?;
                 if let Contents::In(body) = contents {
                     let whole = Whole { place: place.clone(), length: line.length, line: number };
                     cut.entry(body).or_default().entry(line.position).or_default().push(whole);
@@ -169,7 +171,7 @@ pub(super) fn plan(
                 if keys.is_some() {
                     found.push((number, key(&line)));
                 }
-                Fate::Sent
+                Ok(Fate::Sent)
             }),
             // Whose line it is cannot be told.
             Err(_) if !choice.is_everything() => Ok(Fate::Left),

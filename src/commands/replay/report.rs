@@ -52,6 +52,8 @@ struct FileReport {
 #[derive(Debug, Serialize)]
 struct Whole<'a> {
     dry_run: bool,
+    /// The only sink that gets the records; else all that take them.
+    sink: Option<&'a str>,
     taken: u64,
     still_bad: u64,
     skipped: u64,
@@ -63,6 +65,7 @@ struct Whole<'a> {
 pub(super) struct Report {
     is_json: bool,
     is_dry_run: bool,
+    sink: Option<String>,
     files: Vec<FileReport>,
     failures: Vec<Failure>,
     /// What was sent of the file that is being sent.
@@ -74,6 +77,7 @@ impl Report {
         Self {
             is_json: options.json,
             is_dry_run: options.dry_run,
+            sink: options.sink.clone(),
             files: Vec::new(),
             failures: Vec::new(),
             sending: BTreeMap::new(),
@@ -103,12 +107,14 @@ impl Report {
     pub(super) fn planned(&mut self, target: &Target, out: &mut dyn Write) -> io::Result<()> {
         let path = target.path.display();
         if !self.is_json {
+            let only = self.sink.as_ref().map(|sink| format!(", for sink {sink} alone"));
+            let only = only.unwrap_or_default();
             for ((endpoint, dataset), records) in &target.plan.places {
                 if target.is_body() {
-                    writeln!(out, "{path}: the body would go to {endpoint}/{dataset}")?;
+                    writeln!(out, "{path}: the body would go to {endpoint}/{dataset}{only}")?;
                 } else {
                     let records = Count(*records, "record");
-                    writeln!(out, "{path}: {records} would go to {endpoint}/{dataset}")?;
+                    writeln!(out, "{path}: {records} would go to {endpoint}/{dataset}{only}")?;
                 }
             }
         }
@@ -193,6 +199,7 @@ impl Report {
             self.failures.iter().filter(|failure| matches!(failure, Failure::Bad(_))).count();
         let whole = Whole {
             dry_run: self.is_dry_run,
+            sink: self.sink.as_deref(),
             taken: sum(|sent| sent.taken),
             still_bad: sum(|sent| sent.still_bad) + bodies as u64,
             skipped,

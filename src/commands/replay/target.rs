@@ -10,14 +10,14 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Daemon, Failure, What, head,
+    Daemon, Failure, What, check_destination, head,
     parcels::{Parcel, Place},
     path_of,
     records::{self, Key, Plan, Written},
     report::Report,
 };
 use crate::{
-    cli::quarantine::{Choice, Replay},
+    cli::quarantine::Replay,
     commands::quarantine::{Gone, UNDECODABLE, divide, each_line, is_own},
     config::Config,
     durable,
@@ -143,20 +143,23 @@ impl Target {
     pub(super) fn plan(
         &mut self,
         config: &Config,
-        choice: &Choice,
+        options: &Replay,
         written: Written,
         keys: &mut HashSet<Key>,
     ) -> Result<(), Failure> {
         let keys = (self.home == Home::Elsewhere).then_some(keys);
         match &self.contents {
             Contents::Records => {
-                self.plan = records::plan(config, &self.path, choice, written, keys)?;
+                self.plan = records::plan(config, &self.path, options, written, keys)?;
             }
             Contents::Body((endpoint, dataset)) => {
                 self.plan = Plan::default();
-                if choice.takes(endpoint, UNDECODABLE) {
-                    match path_of(config, endpoint, dataset, What::Body) {
-                        Ok(_) => self.plan = Plan::of_body((endpoint.clone(), dataset.clone())),
+                if options.choice.takes(endpoint, UNDECODABLE) {
+                    let sink = options.sink.as_deref();
+                    let usable = path_of(config, endpoint, dataset, What::Body)
+                        .and_then(|_| check_destination(config, sink, (endpoint, dataset)));
+                    match usable {
+                        Ok(()) => self.plan = Plan::of_body((endpoint.clone(), dataset.clone())),
                         Err(why) => self.plan = Plan::of_skipped_body(&why),
                     }
                 }

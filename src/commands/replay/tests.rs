@@ -59,7 +59,7 @@ impl Folder {
     fn run(&self, dry_run: bool, paths: &[PathBuf]) -> (Result<(), Fatal>, String) {
         let config = crate::cli::ConfigFile { path: self.path("logpushd.toml") };
         let (choice, paths) = (Choice::default(), paths.to_vec());
-        let replay = Replay { config, choice, dry_run, json: false, paths };
+        let replay = Replay { config, choice, sink: None, dry_run, json: false, paths };
         let mut out = Vec::new();
         let outcome = run(&self.config, &replay, &mut out);
         (outcome, String::from_utf8(out).unwrap())
@@ -148,4 +148,15 @@ fn every_attempt_has_a_head_of_its_own_that_says_nothing() {
     let summary = decoder.finish(&mut drop).unwrap();
     assert!(!summary.destination_check);
     assert_eq!((summary.records, summary.rejected), (0, 1));
+}
+
+#[test]
+fn a_sink_that_does_not_exist_is_refused_with_the_names_of_those_that_do() {
+    let folder = Folder::new();
+    check_sink(&folder.config, None).unwrap();
+    check_sink(&folder.config, Some("archive")).unwrap();
+    let Err(Fatal::Usage(text)) = check_sink(&folder.config, Some("archiv")) else {
+        panic!("no refusal")
+    };
+    assert_eq!(text, "the configuration has no sink `archiv`; it has archive");
 }

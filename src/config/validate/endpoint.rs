@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::{advice, check_dataset, check_name, choice, hec, network::networks, overlap};
 use crate::config::{
-    Auth, Endpoint, PathPattern, Protocol,
+    Auth, Endpoint, PathPattern, Protocol, SINK_HEADER,
     context::Context,
     diagnostic::Diagnostic,
     files::read_secrets,
@@ -324,6 +324,13 @@ fn check_header(header: &Spanned<String>, lacks_secret: bool, cx: &mut Context) 
         let message = format!("`{}` is not the name of an HTTP header", text.escape_debug());
         let hint = "write the name alone, as \"X-Logpush-Secret\"; the secret is in `secret_file`";
         cx.push(Diagnostic::at(header.span(), message).hint(hint));
+        return false;
+    }
+    if text.eq_ignore_ascii_case(SINK_HEADER) {
+        let message = "`secret_header` cannot be X-Logpushd-Sink, which names a sink";
+        cx.push(
+            Diagnostic::at(header.span(), message).hint("use the default, \"X-Logpush-Secret\""),
+        );
         return false;
     }
     if lacks_secret {

@@ -31,7 +31,7 @@ fn fixed(path: &str, dataset: &str) -> PathPattern {
 }
 
 fn open(endpoints: &[Endpoint]) -> io::Result<Gate> {
-    Gate::open(endpoints, &Arc::new(Metrics::new(&Names::default(), &[])))
+    Gate::open(endpoints, &[], &Arc::new(Metrics::new(&Names::default(), &[])))
 }
 
 fn admit(gate: &Gate, request: Builder) -> Result<Admitted, Refusal> {
@@ -243,4 +243,18 @@ fn names_that_cloudflare_does_not_have_are_bounded_also_over_reloads() {
         }
         gate = open(&endpoints).unwrap().continuing(&gate);
     }
+}
+
+#[test]
+fn a_named_sink_is_looked_at_only_after_the_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secrets.txt");
+    fs::write(&file, "0123456789abcdef\n").unwrap();
+    let auth = Auth::Secret { header: "x-logpush-secret".into(), file };
+    let gate = open(&[endpoint("all", pattern("/logpush/", ""), auth)]).unwrap();
+    let request = || Request::post("/logpush/dns_logs").header("X-Logpushd-Sink", "gone");
+    let stranger = admit(&gate, request()).unwrap_err();
+    assert!(matches!(stranger, Refusal::Unauthorized(_)), "{stranger:?}");
+    let known = admit(&gate, request().header("X-Logpush-Secret", "0123456789abcdef")).unwrap_err();
+    assert!(matches!(known, Refusal::SinkNotTaken(_)), "{known:?}");
 }

@@ -133,6 +133,7 @@ mod tests {
             encoding: Encoding::Gzip,
             format: Format::Json,
             edition: crate::decode::Edition::First,
+            sink: None,
         }
     }
 

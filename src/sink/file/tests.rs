@@ -22,6 +22,7 @@ pub(super) fn batch(sequence: u64, dataset: &str) -> Batch {
         encoding: Encoding::Gzip,
         format: crate::decode::Format::Json,
         edition: crate::decode::Edition::First,
+        sink: None,
     };
     Batch { sequence, header }
 }

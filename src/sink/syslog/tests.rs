@@ -62,6 +62,7 @@ pub(super) fn batch(sequence: u64) -> Batch {
         encoding: Encoding::Identity,
         format: Format::Json,
         edition: crate::decode::Edition::First,
+        sink: None,
     };
     Batch { sequence, header }
 }

@@ -46,6 +46,10 @@ impl Key {
             hasher.update(part);
         }
         hasher.update(&header.digest.to_le_bytes());
+        // For one sink alone it is another batch than for all.
+        if let Some(sink) = &header.sink {
+            hasher.update(sink.as_bytes());
+        }
         Header::short_digest(hasher.finalize().as_bytes()).into()
     }
 }

@@ -2,6 +2,7 @@
 
 mod choice;
 mod killed;
+mod one_sink;
 
 use std::{fs, process::Command};
 

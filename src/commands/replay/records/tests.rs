@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::{
+    cli::{ConfigFile, quarantine::Choice},
     commands::replay::tests::Folder,
     decode::{Edition, Encoding, Format},
     spool::Header,
@@ -16,11 +17,22 @@ fn line(position: u64, rest: &str) -> String {
     )
 }
 
+fn replay(choice: &Choice, sink: Option<&str>) -> Replay {
+    Replay {
+        config: ConfigFile { path: "logpushd.toml".into() },
+        choice: choice.clone(),
+        sink: sink.map(str::to_owned),
+        dry_run: false,
+        json: false,
+        paths: Vec::new(),
+    }
+}
+
 /// What is sent of a file, and the lines that are left out.
 fn sent(folder: &Folder, text: &str, choice: &Choice, written: Written) -> (String, Vec<Skip>) {
     let path = folder.path("records-2026-01-02.ndjson");
     fs::write(&path, text).unwrap();
-    let plan = plan(&folder.config, &path, choice, written, None).unwrap();
+    let plan = plan(&folder.config, &path, &replay(choice, None), written, None).unwrap();
     let mut all = Vec::new();
     let mut records = 0;
     let read = read(&folder.config, &path, &plan, &mut |_, parcel| {
@@ -66,6 +78,7 @@ fn what_was_cut_comes_whole_out_of_its_batch() {
         encoding: Encoding::Identity,
         format: Format::Json,
         edition: Edition::First,
+        sink: None,
     };
     let body = Batch { sequence: 1, header }.file_name();
     let long = |c: &str| format!("{{\"a\":\"{}\"}}", c.repeat(100_000));
@@ -128,4 +141,29 @@ fn what_is_not_chosen_is_left() {
     let endpoint = Choice { endpoint: vec!["gone".to_owned()], ..Choice::default() };
     let (bodies, skips) = sent(&folder, &text, &endpoint, Written::Finished);
     assert_eq!((bodies.as_str(), skips[0].first_line), ("", 4));
+}
+
+#[test]
+fn a_record_that_the_named_sink_does_not_take_is_left_out() {
+    let mut folder = Folder::new();
+    let path = folder.path("records-2026-01-02.ndjson");
+    fs::write(&path, line(1, "\"record\":\"{}\"")).unwrap();
+    let everything = Choice::default();
+    let skips = |folder: &Folder| {
+        let options = replay(&everything, Some("archive"));
+        plan(&folder.config, &path, &options, Written::Finished, None).unwrap().skips
+    };
+    assert_eq!(skips(&folder), []);
+    for sink in &mut folder.config.sinks {
+        sink.choice.datasets = vec!["http_requests".to_owned()];
+    }
+    let [skip] = &skips(&folder)[..] else { panic!("one reason") };
+    assert_eq!(skip.reason, "sink archive does not take dataset dns_logs of endpoint main");
+    for sink in &mut folder.config.sinks {
+        sink.choice.datasets.clear();
+    }
+    for endpoint in &mut folder.config.endpoints {
+        endpoint.sinks.clear();
+    }
+    assert_eq!(skips(&folder).len(), 1);
 }

@@ -1,0 +1,138 @@
+//! The one sink that a request may name, for `logpushd quarantine replay --sink`: its records then go to no
+//! other sink.
+
+use hyper::{HeaderMap, header::HeaderName};
+
+use super::refusal::Refusal;
+use crate::{
+    config::{Endpoint, SINK_HEADER, SinkConfig},
+    printable::clipped,
+    spool::MAX_JOINT_NAMES_BYTES,
+};
+
+/// The header that names it.
+pub const SINK: HeaderName = HeaderName::from_static(SINK_HEADER);
+
+/// The longest name of a sink has 64.
+const NAME_CHARS: usize = 64;
+
+/// The sinks that an endpoint has.
+#[derive(Debug)]
+pub(super) struct Addressees(Vec<SinkConfig>);
+
+/// Why a batch cannot be for the sink that its sender names.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum UnusableSink {
+    /// It is none that takes this endpoint and dataset.
+    Unknown {
+        /// What the sender calls it.
+        sink: String,
+    },
+    /// The batch's file name would be too long.
+    TooLong {
+        /// What the names may have together, in bytes.
+        limit: usize,
+    },
+}
+
+impl Addressees {
+    pub(super) fn of(endpoint: &Endpoint, sinks: &[SinkConfig]) -> Self {
+        let named = sinks.iter().filter(|sink| endpoint.sinks.contains(&sink.name));
+        Self(named.cloned().collect())
+    }
+
+    /// The sink that the request names, if it names one. To be asked once the secret is verified: a
+    /// stranger learns nothing.
+    pub(super) fn named(
+        &self,
+        headers: &HeaderMap,
+        endpoint: &str,
+        dataset: &str,
+    ) -> Result<Option<String>, Refusal> {
+        let mut values = headers.get_all(SINK).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        let takes = |sink: &&SinkConfig| {
+            sink.name.as_bytes() == value.as_bytes() && sink.takes(endpoint, dataset)
+        };
+        let Some(sink) = self.0.iter().find(takes).filter(|_| values.next().is_none()) else {
+            let sink = String::from_utf8_lossy(value.as_bytes());
+            let sink = clipped(&sink, NAME_CHARS);
+            return Err(Refusal::SinkNotTaken(UnusableSink::Unknown { sink }));
+        };
+        if endpoint.len() + dataset.len() + sink.name.len() > MAX_JOINT_NAMES_BYTES {
+            return Err(Refusal::SinkNotTaken(UnusableSink::TooLong {
+                limit: MAX_JOINT_NAMES_BYTES,
+            }));
+        }
+        Ok(Some(sink.name.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hyper::header::HeaderValue;
+
+    use super::*;
+    use crate::config::{self, Config};
+
+    fn config(endpoint: &str) -> Config {
+        let text = format!(
+            "[server.tls]\nself_signed = true\n[spool]\ndir = \"/s\"\n[endpoint.{endpoint}]\n\
+             path = \"/l/{{dataset}}\"\nauth = \"none\"\nsinks = [\"a\", \"some\"]\n\
+             [endpoint.other]\npath = \"/o\"\ndataset = \"x\"\nauth = \"none\"\n\
+             [sink.a.stdout]\n[sink.some.file]\npath = \"/some\"\ndatasets = [\"dns_logs\"]\n\
+             [sink.c.file]\npath = \"/c\"\n"
+        );
+        config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
+    }
+
+    /// What becomes of a request to the endpoint, with these values of the header.
+    fn named(endpoint: &str, dataset: &str, values: &[&str]) -> Result<Option<String>, String> {
+        let config = config(endpoint);
+        let found = config.endpoints.iter().find(|known| known.name == endpoint).unwrap();
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(SINK, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let named = Addressees::of(found, &config.sinks).named(&headers, endpoint, dataset);
+        named.map_err(|refusal| {
+            assert_eq!(refusal.status(), 400);
+            refusal.text()
+        })
+    }
+
+    #[test]
+    fn a_sink_is_named_only_where_it_takes_the_batch() {
+        let main = |dataset: &str, values: &[&str]| named("main", dataset, values);
+        assert_eq!(main("dns_logs", &[]), Ok(None));
+        assert_eq!(main("dns_logs", &["a"]), Ok(Some("a".to_owned())));
+        assert_eq!(main("dns_logs", &["some"]), Ok(Some("some".to_owned())));
+        for (dataset, values) in [
+            ("http_requests", &["some"][..]),
+            ("dns_logs", &["c"]),
+            ("dns_logs", &["gone"]),
+            ("dns_logs", &[""]),
+            ("dns_logs", &["A"]),
+            ("dns_logs", &["a", "some"]),
+            ("dns_logs", &["a", "a"]),
+            ("dns_logs", &["a, some"]),
+            ("dns_logs", &["\u{e9}"]),
+        ] {
+            let text = main(dataset, values).unwrap_err();
+            assert!(text.contains("no sink of this endpoint and dataset"), "{values:?} {text}");
+        }
+        let long = main("dns_logs", &[&"x".repeat(5000)]).unwrap_err();
+        assert!(long.len() < 300, "{long}");
+    }
+
+    #[test]
+    fn names_that_no_file_name_can_hold_are_refused() {
+        let endpoint = "e".repeat(64);
+        let fits = "d".repeat(MAX_JOINT_NAMES_BYTES - 64 - 1);
+        assert_eq!(named(&endpoint, &fits, &["a"]), Ok(Some("a".to_owned())));
+        let text = named(&endpoint, &format!("{fits}d"), &["a"]).unwrap_err();
+        assert!(text.contains("at most 128 bytes together"), "{text}");
+    }
+}
