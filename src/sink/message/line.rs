@@ -55,17 +55,23 @@ enum Kind {
 impl Kind {
     fn of(key: &str) -> Self {
         match key {
-            "src" | "dst" | "srcPreNAT" | "dstPostNAT" | "destinationTranslatedAddress" => {
-                Self::Address
-            }
+            "src"
+            | "dst"
+            | "srcPreNAT"
+            | "srcPostNAT"
+            | "dstPostNAT"
+            | "sourceTranslatedAddress"
+            | "destinationTranslatedAddress" => Self::Address,
             "spt"
             | "dpt"
             | "srcPort"
             | "dstPort"
+            | "sourceTranslatedPort"
             | "destinationTranslatedPort"
+            | "srcPostNATPort"
             | "dstPostNATPort" => Self::Port,
             "in" | "out" | "fsize" => Self::Short,
-            "cn1" | "cn2" | "cn3" | "srcBytes" | "dstBytes" => Self::Integer,
+            "cn1" | "cn2" | "cn3" | "srcBytes" | "dstBytes" | "srcPackets" => Self::Integer,
             "cfp1" => Self::Float,
             "outcome" => Self::Outcome,
             _ => Self::Text,

@@ -76,6 +76,19 @@ impl<'a> Members<'a> {
         (!text.is_empty() && !super::says_nothing(&text)).then_some(text)
     }
 
+    /// The value of a member as a time.
+    pub(super) fn time_of(&self, name: &str) -> Option<Timestamp> {
+        self.find(name)?.time()
+    }
+
+    /// The strings of an array, joined with commas. `None` for anything else.
+    pub(super) fn list(&self, name: &str) -> Option<String> {
+        let Value::Composite(text) = self.find(name)? else { return None };
+        let strings: Vec<Cow<'_, str>> = serde_json::from_str(text).ok()?;
+        let list = strings.join(",");
+        (!list.is_empty()).then_some(list)
+    }
+
     /// Notes that a member is in the message.
     pub(super) fn mark(&mut self, name: &str) {
         let place = self.places.get(name);

@@ -3,6 +3,8 @@
 //! Pure: no clock, no sockets. The rules are told to people in `docs/message-formats.md`; what goes
 //! where stands in the tables of `mapping`, and nothing of a record is left out but empty values.
 
+use std::borrow::Cow;
+
 mod line;
 mod mapping;
 mod members;
@@ -13,7 +15,7 @@ mod tests;
 
 use self::{
     line::{Line, Syntax},
-    mapping::{Field, Mapping, Source},
+    mapping::{Field, IdForm, IdPart, Mapping, Source},
     members::Members,
 };
 
@@ -77,7 +79,7 @@ fn fields(line: &mut Line<'_>, dataset: &str, record: &[u8]) {
     let mapping = Mapping::of(dataset);
     let mut members = Members::of(dataset, record);
     let severity = severity::of(mapping, &members);
-    let kind = mapping.event.iter().find_map(|name| members.word(name));
+    let kind = kind(mapping, &members);
     let name = if mapping.name.is_empty() { dataset } else { mapping.name };
 
     line.header(dataset, kind.as_deref(), name, severity);
@@ -105,6 +107,33 @@ fn fields(line: &mut Line<'_>, dataset: &str, record: &[u8]) {
     }
 }
 
+/// What tells the dataset's events apart, for the event's ID.
+fn kind(mapping: &Mapping, members: &Members<'_>) -> Option<String> {
+    let parts: Vec<_> = mapping
+        .event
+        .iter()
+        .filter_map(|alternatives| alternatives.iter().find_map(|part| id_part(part, members)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(":"))
+}
+
+fn id_part<'m>(part: &IdPart, members: &'m Members<'_>) -> Option<Cow<'m, str>> {
+    let word = members.word(part.member)?;
+    match part.form {
+        IdForm::Word => Some(word),
+        IdForm::StatusClass => match word.parse::<i64>() {
+            Ok(status @ 100..=599) => Some(format!("{}xx", status / 100).into()),
+            Ok(_) => None,
+            Err(_) => Some(word),
+        },
+        IdForm::Truth { yes, no } => Some(match word.as_ref() {
+            "true" => yes.into(),
+            "false" => no.into(),
+            _ => word,
+        }),
+    }
+}
+
 /// What Cloudflare has where there is nothing to say.
 fn says_nothing(word: &str) -> bool {
     word.eq_ignore_ascii_case("unknown")
@@ -122,6 +151,20 @@ fn write(line: &mut Line<'_>, members: &mut Members<'_>, field: &Field, key: &st
                 members.mark(name);
             }
             fits
+        }
+        Source::Time(name) => {
+            let time = members.time_of(name);
+            if let Some(time) = time {
+                line.number(key, time.as_millisecond());
+            }
+            time.is_some()
+        }
+        Source::List(name) => {
+            let list = members.list(name);
+            if let Some(list) = &list {
+                line.typed(key, name, list);
+            }
+            list.is_some()
         }
         Source::Url { scheme, host, path, query } => {
             let parts = [scheme, host, path].map(|name| members.text(name));

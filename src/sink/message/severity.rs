@@ -13,6 +13,14 @@ pub(super) enum Scale {
     DnsCode,
     /// By whether it succeeded.
     Success,
+    /// By the word for how it ended: see [`FAILURES`].
+    Failure,
+    /// By what Email Security takes a message for.
+    Disposition,
+    /// By how grave or risky Cloudflare calls it.
+    Level,
+    /// By whether there is anything, such as an error.
+    Presence,
 }
 
 /// The first that is part of the word, in lower case, decides.
@@ -38,6 +46,25 @@ pub(super) const WORDS: &[(&str, u8)] = &[
 
 /// What a job that only logs says: nothing that merely has these letters, such as `login`.
 const LOGGED: (&str, u8) = ("log", 3);
+
+/// The words that are a failure if one of them is part of the word, in lower case.
+pub(super) const FAILURES: &[&str] = &[
+    "fail",
+    "error",
+    "refused",
+    "unreachable",
+    "unroutable",
+    "too_many",
+    "mismatched",
+    "exhausted",
+    "timedout",
+    "violation",
+    "ratelimited",
+    "stale",
+];
+
+/// A part of a word that says the opposite, such as `peerNoError`.
+const NO_FAILURE: &str = "noerror";
 
 /// The gravest that one of its members tells, and never less than its dataset has by itself.
 pub(super) fn of(mapping: &Mapping, members: &Members<'_>) -> u8 {
@@ -70,6 +97,26 @@ impl Scale {
                 "3" => 2,
                 _ => 4,
             },
+            Self::Failure => {
+                let word = word.to_ascii_lowercase();
+                let is_failure = FAILURES.iter().any(|part| word.contains(part));
+                if is_failure && !word.contains(NO_FAILURE) { 5 } else { 1 }
+            }
+            Self::Disposition => match word.to_ascii_lowercase().as_str() {
+                "malicious" => 9,
+                "suspicious" | "spoof" => 7,
+                "spam" => 4,
+                "bulk" => 2,
+                _ => 1,
+            },
+            Self::Level => match word.to_ascii_lowercase().as_str() {
+                "critical" => 10,
+                "high" => 8,
+                "medium" => 5,
+                "low" => 3,
+                _ => 1,
+            },
+            Self::Presence => 5,
             Self::Success => match word {
                 "false" | "failure" => 6,
                 _ => 1,

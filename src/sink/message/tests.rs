@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use super::{
     mapping::{ALL, Mapping},
-    severity::{Scale, WORDS},
     *,
 };
 use crate::printable;
 
+mod documentation;
 mod hidden;
 mod limits;
+mod mappings;
 
 fn repository(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -135,7 +136,7 @@ fn messages_read_as_recorded() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let mapped = ALL.iter().map(|mapping| mapping.dataset).filter(|dataset| !dataset.is_empty());
-    for dataset in mapped.chain(["workers_trace_events"]) {
+    for dataset in mapped {
         assert!(datasets.contains(dataset), "{dataset} has no example");
     }
 }
@@ -284,7 +285,7 @@ fn plain(format: Message, value: &Value) -> Option<String> {
 
 fn names(mapping: &Mapping) -> Vec<String> {
     let named = mapping.fields.iter().flat_map(|field| match field.from {
-        Source::Member(name) => vec![name],
+        Source::Member(name) | Source::Time(name) | Source::List(name) => vec![name],
         Source::Url { scheme, host, path, query } => {
             vec![scheme, host, path, query.unwrap_or(host)]
         }
@@ -362,64 +363,4 @@ proptest! {
             }
         }
     }
-}
-
-/// The tables of `docs/message-formats.md`.
-fn documentation() -> String {
-    let mut text = String::new();
-    let quoted = |names: &[&str]| {
-        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-        names.join(", ")
-    };
-    for Mapping { dataset, name, event, base, severity, fields } in ALL {
-        let title = if dataset.is_empty() { "All other datasets" } else { dataset };
-        write!(text, "### {title}\n\n").unwrap();
-        let name = if name.is_empty() { "that of the dataset" } else { name };
-        writeln!(text, "- Name: {name}").unwrap();
-        writeln!(text, "- Told apart by: {}", quoted(event)).unwrap();
-        write!(text, "- Severity: at least {base}").unwrap();
-        for (member, scale) in *severity {
-            let scale = match scale {
-                Scale::Action => "action",
-                Scale::HttpStatus => "HTTP status",
-                Scale::DnsCode => "DNS code",
-                Scale::Success => "success",
-            };
-            write!(text, "; `{member}` ({scale})").unwrap();
-        }
-        write!(text, "\n\n| member | CEF | LEEF |\n|---|---|---|\n").unwrap();
-        for field in *fields {
-            let member = match &field.from {
-                Source::Member(name) => format!("`{name}`"),
-                Source::Url { scheme, host, path, query } => {
-                    let query = query.map(|query| format!(" `{query}`")).unwrap_or_default();
-                    format!("`{scheme}`://`{host}` `{path}`{query}")
-                }
-            };
-            let key = |key: &str| if key.is_empty() { String::new() } else { format!("`{key}`") };
-            writeln!(text, "| {member} | {} | {} |", key(field.cef), key(field.leef)).unwrap();
-        }
-        text.push('\n');
-    }
-    text.push_str("### Words for actions\n\n| contains | severity |\n|---|---|\n");
-    for (word, severity) in WORDS {
-        writeln!(text, "| `{word}` | {severity} |").unwrap();
-    }
-    text
-}
-
-/// `LOGPUSHD_BLESS=1 cargo test` writes them anew.
-#[test]
-fn the_documentation_shows_the_tables() {
-    const MARKS: [&str; 2] = ["<!-- from the code -->\n\n", "\n<!-- from here on by hand -->\n"];
-    let path = repository("docs/message-formats.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(MARKS[0]).unwrap();
-    let (tables, after) = rest.split_once(MARKS[1]).unwrap();
-    let expected = documentation();
-    if env::var_os("LOGPUSHD_BLESS").is_some() {
-        fs::write(&path, [before, MARKS[0], &expected, MARKS[1], after].concat()).unwrap();
-        return;
-    }
-    assert_eq!(tables, expected);
 }

@@ -1,12 +1,12 @@
 //! Who changed what in an account.
 
-use super::{Mapping, field};
+use super::{Mapping, field, word};
 use crate::sink::message::severity::Scale;
 
 pub(super) static AUDIT_LOGS: Mapping = Mapping {
     dataset: "audit_logs",
     name: "Account change",
-    event: &["ActionType"],
+    event: &[&[word("ActionType")]],
     base: 3,
     severity: &[("ActionResult", Scale::Success)],
     fields: &[
@@ -29,7 +29,7 @@ pub(super) static AUDIT_LOGS: Mapping = Mapping {
 pub(super) static AUDIT_LOGS_V2: Mapping = Mapping {
     dataset: "audit_logs_v2",
     name: "Account change",
-    event: &["ActionType"],
+    event: &[&[word("ActionType")]],
     base: 3,
     severity: &[("ActionResult", Scale::Success)],
     fields: &[

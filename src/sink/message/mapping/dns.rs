@@ -1,12 +1,12 @@
 //! Queries of names.
 
-use super::{Mapping, field};
+use super::{Mapping, field, word};
 use crate::sink::message::severity::Scale;
 
 pub(super) static DNS_LOGS: Mapping = Mapping {
     dataset: "dns_logs",
     name: "DNS query",
-    event: &["ResponseCode"],
+    event: &[&[word("ResponseCode")]],
     base: 1,
     severity: &[("ResponseCode", Scale::DnsCode)],
     fields: &[
@@ -21,10 +21,34 @@ pub(super) static DNS_LOGS: Mapping = Mapping {
     ],
 };
 
+pub(super) static DNS_FIREWALL_LOGS: Mapping = Mapping {
+    dataset: "dns_firewall_logs",
+    name: "DNS Firewall query",
+    event: &[&[word("ClientResponseCode"), word("ResponseCode")]],
+    base: 1,
+    severity: &[("ClientResponseCode", Scale::DnsCode), ("ResponseCode", Scale::DnsCode)],
+    fields: &[
+        field("SourceIP", "src", "src"),
+        field("UpstreamIP", "dst", "dst"),
+        field("QueryName", "destinationDnsDomain", ""),
+        field("QuerySize", "in", "srcBytes"),
+        field("ResponseReason", "reason", ""),
+        field("ColoCode", "deviceExternalId", ""),
+        field("ResponseCached", "cs1", ""),
+        field("EDNSSubnet", "cs2", ""),
+        field("ClusterID", "cs3", ""),
+        field("UpstreamResponseCode", "cs4", ""),
+        field("ClientResponseCode", "cn1", ""),
+        field("ResponseCode", "cn1", ""),
+        field("QueryType", "cn2", ""),
+        field("EDNSSubnetLength", "cn3", ""),
+    ],
+};
+
 pub(super) static GATEWAY_DNS: Mapping = Mapping {
     dataset: "gateway_dns",
     name: "Gateway DNS query",
-    event: &["ResolverDecision"],
+    event: &[&[word("ResolverDecision")]],
     base: 1,
     severity: &[("ResolverDecision", Scale::Action), ("RCode", Scale::DnsCode)],
     fields: &[

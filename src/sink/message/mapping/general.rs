@@ -1,12 +1,20 @@
 //! All other datasets: names that many of them share.
 
-use super::{Mapping, field};
+use super::{Mapping, class, field, word};
 use crate::sink::message::severity::Scale;
 
 pub(super) static GENERAL: Mapping = Mapping {
     dataset: "",
     name: "",
-    event: &["Action", "Outcome", "ActionType", "EventType", "Event", "Type", "Status"],
+    event: &[&[
+        word("Action"),
+        word("Outcome"),
+        word("ActionType"),
+        word("EventType"),
+        word("Event"),
+        word("Type"),
+        class("Status"),
+    ]],
     base: 1,
     severity: &[("Action", Scale::Action), ("Outcome", Scale::Action), ("Allowed", Scale::Success)],
     fields: &[

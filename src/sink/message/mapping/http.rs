@@ -1,12 +1,12 @@
 //! Requests over HTTP, and what was done with them.
 
-use super::{Field, Mapping, Source, field};
+use super::{Field, Mapping, Source, class, field, time, word};
 use crate::sink::message::severity::Scale;
 
 pub(super) static HTTP_REQUESTS: Mapping = Mapping {
     dataset: "http_requests",
     name: "HTTP request",
-    event: &["SecurityAction", "WAFAction", "EdgeResponseStatus"],
+    event: &[&[word("SecurityAction"), word("WAFAction"), class("EdgeResponseStatus")]],
     base: 1,
     severity: &[
         ("SecurityAction", Scale::Action),
@@ -14,6 +14,8 @@ pub(super) static HTTP_REQUESTS: Mapping = Mapping {
         ("EdgeResponseStatus", Scale::HttpStatus),
     ],
     fields: &[
+        time("EdgeStartTimestamp", "start"),
+        time("EdgeEndTimestamp", "end"),
         field("ClientIP", "src", "src"),
         field("ClientSrcPort", "spt", "srcPort"),
         field("OriginIP", "dst", "dst"),
@@ -70,7 +72,7 @@ pub(super) static HTTP_REQUESTS: Mapping = Mapping {
 pub(super) static FIREWALL_EVENTS: Mapping = Mapping {
     dataset: "firewall_events",
     name: "Firewall event",
-    event: &["Action"],
+    event: &[&[word("Action")]],
     base: 1,
     severity: &[("Action", Scale::Action)],
     fields: &[
@@ -119,7 +121,7 @@ pub(super) static FIREWALL_EVENTS: Mapping = Mapping {
 pub(super) static GATEWAY_HTTP: Mapping = Mapping {
     dataset: "gateway_http",
     name: "Gateway HTTP request",
-    event: &["Action"],
+    event: &[&[word("Action")]],
     base: 1,
     severity: &[("Action", Scale::Action), ("HTTPStatusCode", Scale::HttpStatus)],
     fields: &[

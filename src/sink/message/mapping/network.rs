@@ -1,15 +1,17 @@
 //! Connections, packets, and what a browser says of them.
 
-use super::{Mapping, field};
+use super::{Mapping, field, time, word};
 use crate::sink::message::severity::Scale;
 
 pub(super) static SPECTRUM_EVENTS: Mapping = Mapping {
     dataset: "spectrum_events",
     name: "Spectrum event",
-    event: &["Event"],
+    event: &[&[word("Event")]],
     base: 1,
     severity: &[("Event", Scale::Action), ("ClientMatchedIpFirewall", Scale::Action)],
     fields: &[
+        time("ConnectTimestamp", "start"),
+        time("DisconnectTimestamp", "end"),
         field("ClientIP", "src", "src"),
         field("ClientPort", "spt", "srcPort"),
         field("OriginIP", "dst", "dst"),
@@ -33,7 +35,7 @@ pub(super) static SPECTRUM_EVENTS: Mapping = Mapping {
 pub(super) static NEL_REPORTS: Mapping = Mapping {
     dataset: "nel_reports",
     name: "Network error report",
-    event: &["Type"],
+    event: &[&[word("Type")]],
     // Each of them tells that somebody could not connect.
     base: 4,
     severity: &[],
@@ -50,7 +52,7 @@ pub(super) static NEL_REPORTS: Mapping = Mapping {
 pub(super) static GATEWAY_NETWORK: Mapping = Mapping {
     dataset: "gateway_network",
     name: "Gateway network session",
-    event: &["Action"],
+    event: &[&[word("Action")]],
     base: 1,
     severity: &[("Action", Scale::Action)],
     fields: &[
@@ -81,7 +83,7 @@ pub(super) static GATEWAY_NETWORK: Mapping = Mapping {
 pub(super) static NETWORK_ANALYTICS_LOGS: Mapping = Mapping {
     dataset: "network_analytics_logs",
     name: "Network packet sample",
-    event: &["Outcome"],
+    event: &[&[word("Outcome")]],
     base: 1,
     severity: &[("Outcome", Scale::Action)],
     fields: &[
