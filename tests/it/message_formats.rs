@@ -72,8 +72,10 @@ fn cef_keys(line: &str) -> Vec<String> {
     parts.iter().map(|part| part.rsplit(' ').next().unwrap().to_owned()).collect()
 }
 
+/// The header of LEEF 1.0 has one field fewer.
 fn leef_keys(line: &str) -> Vec<String> {
-    let attributes = line.splitn(7, '|').nth(6).unwrap().split('\t');
+    let parts = if line.starts_with("LEEF:1.0|") { 6 } else { 7 };
+    let attributes = line.splitn(parts, '|').nth(parts - 1).unwrap().split('\t');
     attributes.map(|pair| pair.split_once('=').unwrap().0.to_owned()).collect()
 }
 
@@ -149,10 +151,24 @@ fn leef_is_read_by_liblognorm() {
     if there_is_no_lognormalizer() {
         return;
     }
-    let examples = examples(Message::Leef);
+    leef_is_read(Message::Leef, RULES_LEEF);
+}
+
+/// Its rules know tabs only, and no `x09`.
+#[test]
+fn leef_1_is_read_by_liblognorm() {
+    if there_is_no_lognormalizer() {
+        return;
+    }
+    let rules = RULES_LEEF.replace("LEEF:2.0|", "LEEF:1.0|").replace("|x09|", "|");
+    leef_is_read(Message::Leef1, &rules);
+}
+
+fn leef_is_read(format: Message, rules: &str) {
+    let examples = examples(format);
     assert!(examples.len() > 20);
     let lines: String = examples.iter().map(|(_, _, line)| line.clone() + "\n").collect();
-    let read = normalized(RULES_LEEF, &lines);
+    let read = normalized(rules, &lines);
     assert_eq!(read.len(), examples.len());
     for ((dataset, members, line), read) in examples.iter().zip(read) {
         assert_eq!(read["vendor"], "Cloudflare", "{line}");
@@ -166,6 +182,6 @@ fn leef_is_read_by_liblognorm() {
         check_keys(leef_keys(line), line, &attributes);
         assert_eq!(attributes["cat"], dataset.as_str());
         assert!(attributes["devTime"].as_str().unwrap().starts_with("1763766522"), "{line}");
-        check(Message::Leef, line, members, &attributes);
+        check(format, line, members, &attributes);
     }
 }
