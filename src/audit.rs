@@ -104,6 +104,15 @@ pub enum Event {
         /// The files.
         files: Vec<PathBuf>,
     },
+    /// Records and bodies are about to be deleted from quarantine.
+    QuarantineDelete {
+        /// The files that lose records or are removed.
+        files: Vec<PathBuf>,
+        /// How many records.
+        records: u64,
+        /// How many bodies that could not be decoded.
+        bodies: u64,
+    },
     /// Events were dropped, since the file could not be written fast enough.
     Dropped {
         /// How many.

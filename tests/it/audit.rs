@@ -5,7 +5,9 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Daemon, Exit, Http, Setup, Upload, finish, logpushd, tls::Pair, wait_for};
+use crate::support::{
+    Daemon, Exit, Http, Setup, Upload, finish, logpushd, tls::Pair, wait_for, wait_until,
+};
 
 fn setup() -> Setup {
     let setup = Setup::new().table("log", "format = \"json\"\naudit_file = \"audit.ndjson\"\n");
@@ -72,6 +74,75 @@ fn what_an_operator_and_strangers_did_is_in_the_audit_log() {
         let text = line.to_string();
         assert!(!["0123456789abcdef", "fedcba98", "wrong-"].iter().any(|part| text.contains(part)));
     }
+}
+
+#[test]
+fn what_a_command_does_to_the_quarantine_is_in_the_audit_log() {
+    let daemon = setup().start();
+    let path = daemon.path("audit.ndjson");
+    let bad = |text: &str| {
+        daemon.send(Http::Two, Upload::of(text).secret("0123456789abcdef")).ok();
+    };
+    let quarantine = |words: &[&str]| {
+        let text = fs::read_to_string(daemon.setup().config()).unwrap();
+        let address = format!("address = \"{}\"", daemon.address);
+        let text = text.replacen("address = \"127.0.0.1:0\"", &address, 2);
+        daemon.setup().write("commands.toml", text);
+        let mut command = logpushd();
+        let command = command.arg("quarantine").args(words);
+        finish(command.arg("-c").arg(daemon.path("commands.toml")))
+    };
+    let records = || {
+        let list = quarantine(&["list", "--json"]).stdout;
+        serde_json::from_str::<Value>(&list).unwrap()["records"].as_u64().unwrap()
+    };
+    let told = |event: &str| {
+        let lines = events(&path);
+        lines.into_iter().filter(|line| line["event"] == event).collect::<Vec<_>>()
+    };
+
+    bad("nonsense of a sender\n");
+    wait_until("a record in quarantine", || records() == 1);
+    assert_eq!(quarantine(&["replay", "--dry-run"]).exit, Exit::Code(0));
+    assert_eq!(told("replay"), [Value::Null; 0], "nothing was sent");
+    let replayed = quarantine(&["replay"]);
+    assert_eq!(replayed.exit, Exit::Code(65), "{}", replayed.stderr);
+    let replay = told("replay");
+    assert_eq!(replay.len(), 1, "{replay:?}");
+    let files = replay[0]["files"].as_array().unwrap();
+    let is_ours =
+        |file: &Value| Path::new(file.as_str().unwrap()).starts_with(daemon.path("quarantine"));
+    assert!(files.len() == 1 && files.iter().all(is_ours), "{replay:?}");
+
+    wait_until("the record that is still bad", || records() == 1);
+    let words = ["delete", "--reason", "not_json"];
+    let call = |more: &str| quarantine(&[&words[..], &[more]].concat());
+    assert_eq!(call("--dry-run").exit, Exit::Code(0));
+    assert_eq!(quarantine(&words).exit, Exit::Code(64), "no --yes");
+    assert_eq!(told("quarantine_delete"), [Value::Null; 0], "nothing was deleted");
+    let deleted = call("--yes");
+    assert_eq!(deleted.exit, Exit::Code(0), "{}", deleted.stderr);
+    let delete = told("quarantine_delete");
+    assert_eq!(delete.len(), 1, "{delete:?}");
+    assert!(delete[0]["records"].as_u64() >= Some(1) && delete[0]["bodies"] == 0, "{delete:?}");
+    let files = delete[0]["files"].as_array().unwrap();
+    assert!(!files.is_empty() && files.iter().all(is_ours), "{delete:?}");
+    assert_eq!(call("--yes").exit, Exit::Code(0));
+    assert_eq!(told("quarantine_delete").len(), 1, "nothing was left to delete");
+    assert!(!fs::read_to_string(&path).unwrap().contains("nonsense"), "no record is in it");
+
+    // What cannot be audited is not done.
+    bad("other nonsense\n");
+    wait_until("a record in quarantine", || records() == 1);
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(daemon.path("elsewhere"), &path).unwrap();
+    for words in [&["replay"][..], &["delete", "--all", "--yes"]] {
+        let refused = quarantine(words);
+        assert_eq!(refused.exit, Exit::Code(74), "{}", refused.stderr);
+        assert!(refused.stderr.contains("audit.ndjson"), "{}", refused.stderr);
+    }
+    assert_eq!(records(), 1);
+    daemon.stop().in_order();
 }
 
 #[test]

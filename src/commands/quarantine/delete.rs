@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::{Gone, UNDECODABLE, divide, each_line, is_own, settle};
 use crate::{
+    audit::{self, Event},
     cli::quarantine::Delete,
     commands::{Count, json},
     config::{Config, format_bytes},
@@ -61,6 +62,7 @@ pub(super) fn run(config: &Config, options: &Delete, out: &mut dyn Write) -> Res
         )));
     }
     if !options.dry_run {
+        deleted.audit(config, &chosen)?;
         delete(config, options, chosen)?;
         for kept in files.iter().filter(|kept| is_body(kept, options)) {
             durable::remove(&kept.path)?;
@@ -196,6 +198,19 @@ fn unneeded(config: &Config, files: &[Kept], options: &Delete) -> io::Result<Vec
 }
 
 impl Deleted {
+    /// Records what is about to be deleted, if that is anything. `changed` are the files that lose
+    /// records, which may be all of them.
+    fn audit(&self, config: &Config, changed: &[PathBuf]) -> io::Result<()> {
+        let Some(audit_file) = &config.log.audit_file else { return Ok(()) };
+        let bodies = self.files.iter().filter(|path| !changed.contains(path));
+        let files: Vec<_> = changed.iter().chain(bodies).cloned().collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let (records, bodies) = (self.records, self.bodies);
+        audit::record_of_command(audit_file, &Event::QuarantineDelete { files, records, bodies })
+    }
+
     fn summary(&self) -> String {
         let (records, bodies) = (Count(self.records, "record"), Count(self.bodies, "body"));
         format!("{records} and {bodies} ({})", format_bytes(self.bytes))
