@@ -14,6 +14,7 @@ mod text;
 use std::{io, path::Path, time::Instant};
 
 use serde::{Deserialize, Serialize};
+use tracing::error_span;
 
 pub use self::file::FileSink;
 pub(crate) use self::syslog::check_acknowledgements;
@@ -167,7 +168,9 @@ pub fn open(config: &SinkConfig, state: &Path, marks: Vec<Mark>) -> Result<Box<d
     Ok(match &config.kind {
         SinkKind::File(file) => {
             let list = state.join(format!("{}.files.json", config.name));
-            Box::new(FileSink::new(file, Some(&list), marks)?)
+            // What the sink's own thread logs names it, too.
+            let named = error_span!("sink", sink = config.name);
+            Box::new(named.in_scope(|| FileSink::new(file, Some(&list), marks))?)
         }
         SinkKind::Stdout(form) => Box::new(stdout::Stdout::new(*form)),
         SinkKind::Syslog(config) => Box::new(syslog::SyslogSink::new((**config).clone())),

@@ -19,7 +19,7 @@ use std::{
 use tracing::{error, info};
 
 use super::{commit, leftovers::Leftovers};
-use crate::durable;
+use crate::{durable, throttle::Failures};
 
 /// How often the disk is asked for its free space, and tried while it fails.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -50,8 +50,10 @@ struct Shared {
 struct State {
     /// The space on the disk: free, and in all.
     space: Option<(u64, u64)>,
-    /// Why the last operation failed, until one works: in full, and without the path.
-    failing: Option<(String, String)>,
+    /// Why the last operation failed, until one works.
+    failing: Option<Failing>,
+    /// Which batches that could not be stored are logged.
+    batches: Failures,
     /// When the disk last took something durably.
     worked: Instant,
     /// What the thread that asks is to do next.
@@ -68,6 +70,16 @@ struct State {
     round: u64,
     is_counting: bool,
     hangs: bool,
+}
+
+/// An operation that failed.
+#[derive(Debug)]
+struct Failing {
+    error: String,
+    /// The same without the path.
+    cause: String,
+    /// Whether it is in the log, so that the recovery has to be, too.
+    is_logged: bool,
 }
 
 /// What to ask the disk.
@@ -100,6 +112,7 @@ impl Disk {
         let state = State {
             space: space(batches),
             failing: None,
+            batches: Failures::default(),
             worked: Instant::now(),
             next: Next::Space,
             begun: 0,
@@ -141,7 +154,7 @@ impl Disk {
 
     /// Why the disk takes nothing, in words without a path.
     pub(super) fn failure(&self) -> Option<String> {
-        self.state().failing.as_ref().map(|(_, cause)| cause.clone())
+        self.state().failing.as_ref().map(|failing| failing.cause.clone())
     }
 
     /// Asks the disk to take something, unless it has done so for `age` or it is known to hang.
@@ -181,15 +194,22 @@ impl Disk {
 
     /// Takes note that a batch could not be stored.
     pub(super) fn failed(&self, error: &io::Error) {
+        let cause = durable::cause(error);
         let mut state = self.state();
-        if state.failing.is_none() {
-            state.failing = Some((error.to_string(), durable::cause(error)));
+        let report = state.batches.failed(&cause, Instant::now());
+        if let Some(repeated) = report {
+            error!(%error, repeated, "cannot store a batch");
         }
+        let failing = Failing { error: error.to_string(), cause, is_logged: report.is_some() };
+        state.failing.get_or_insert(failing).is_logged |= report.is_some();
     }
 
     /// Takes note that a batch could be stored.
     pub(super) fn works(&self) {
-        self.state().works();
+        let mut state = self.state();
+        // Not with a trial: a disk may take that, and no batch.
+        state.batches.recovered();
+        state.works();
     }
 
     /// Has the thread that may wait remove what it can of the leftovers.
@@ -282,10 +302,11 @@ impl Shared {
                 None => {}
                 Some(Ok(())) => state.works(),
                 Some(Err(error)) => {
-                    if state.failing.is_none() {
+                    if state.failing.as_ref().is_none_or(|failing| !failing.is_logged) {
                         error!(%error, "the spool cannot be written to");
                     }
-                    state.failing = Some((error.to_string(), durable::cause(&error)));
+                    let (error, cause) = (error.to_string(), durable::cause(&error));
+                    state.failing = Some(Failing { error, cause, is_logged: true });
                 }
             }
         }
@@ -329,7 +350,7 @@ impl State {
 
     fn works(&mut self) {
         self.worked = Instant::now();
-        if let Some((error, _)) = self.failing.take() {
+        if let Some(Failing { error, is_logged: true, .. }) = self.failing.take() {
             info!(error, "the spool can be written to again");
         }
     }

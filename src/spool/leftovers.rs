@@ -4,12 +4,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tracing::warn;
 
-use crate::durable;
+use crate::{durable, throttle::Failures};
 
 /// What could not be removed. Each list is as long as the disk has room for names.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Leftovers(Mutex<Paths>);
 struct Paths {
     refused: Vec<PathBuf>,
     idle: Vec<PathBuf>,
+    /// Which failures are logged.
+    failures: Failures,
 }
 
 /// What a file is that has to go.
@@ -35,13 +38,16 @@ impl Leftovers {
     /// Removes a file, now or later.
     pub(super) fn remove(&self, path: &Path, what: Leftover) {
         let Err(error) = durable::remove(path) else { return };
-        warn!(%error, "cannot remove a file of the spool: tried again later");
+        let report = self.paths().failures.failed(&durable::cause(&error), Instant::now());
+        if let Some(repeated) = report {
+            warn!(%error, repeated, "cannot remove a file of the spool: tried again later");
+        }
         self.add(path, what);
     }
 
     /// Has a file removed later.
     pub(super) fn add(&self, path: &Path, what: Leftover) {
-        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = self.paths();
         match what {
             Leftover::Refused => paths.refused.push(path.to_owned()),
             Leftover::Idle => paths.idle.push(path.to_owned()),
@@ -53,7 +59,7 @@ impl Leftovers {
     /// # Errors
     /// Nothing may be committed now: it could be what lies there already.
     pub(super) fn tidy(&self) -> io::Result<()> {
-        let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paths = self.paths();
         while let Some(path) = paths.refused.last() {
             durable::remove(path)?;
             paths.refused.pop();
@@ -61,6 +67,13 @@ impl Leftovers {
         while paths.idle.last().is_some_and(|path| durable::remove(path).is_ok()) {
             paths.idle.pop();
         }
+        if paths.idle.is_empty() {
+            paths.failures.recovered();
+        }
         Ok(())
+    }
+
+    fn paths(&self) -> MutexGuard<'_, Paths> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -54,6 +54,7 @@ pub use self::{
 use crate::{
     decode::{Block, Decoder},
     durable,
+    throttle::Failures,
 };
 
 /// The spool of a running daemon, which alone may use the folder.
@@ -68,6 +69,8 @@ pub struct Spool {
     dedup: Dedup,
     leftovers: Arc<Leftovers>,
     disk: Arc<Disk>,
+    /// Which failures to drop batches are logged.
+    shedding: Mutex<Failures>,
     queue: Mutex<Queue>,
     /// Told when a batch is added, and when the spool closes.
     changed: Condvar,

@@ -77,6 +77,7 @@ impl Spool {
             dedup,
             leftovers,
             disk,
+            shedding: Mutex::default(),
             queue: Mutex::new(queue),
             changed: Condvar::new(),
         })

@@ -6,8 +6,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use tracing::error;
-
 use super::{Lag, Question, Spool};
 use crate::config::format_bytes;
 
@@ -101,7 +99,6 @@ impl Room {
 
     /// Takes note that a batch could not be stored.
     pub fn failed(&self, error: &io::Error) {
-        error!(%error, "cannot store a batch");
         self.0.disk.failed(error);
     }
 

@@ -1,9 +1,11 @@
 //! Makes room in a full spool at the cost of consumers that said they may lose batches.
 
-use tracing::warn;
+use std::{sync::PoisonError, time::Instant};
+
+use tracing::{info, warn};
 
 use super::{Entry, Queue, Spool};
-use crate::config::WhenFull;
+use crate::{config::WhenFull, durable};
 
 /// More than is needed is freed, so that not every batch has to: this part of the spool.
 const SLACK_PART: u64 = 20;
@@ -19,8 +21,7 @@ impl Spool {
         let committed_below = queue.next_sequence;
         drop(queue);
         // As before any other removal.
-        if let Err(error) = self.dedup.sync() {
-            warn!(%error, "the spool is full, and no batch can be dropped from it");
+        if !self.may_remove() {
             return false;
         }
         let mut queue = self.queue();
@@ -53,6 +54,26 @@ impl Spool {
         drop(queue);
         self.remove(&gone);
         !gone.is_empty()
+    }
+
+    /// Makes durable what must be before batches are removed. Every request to a full spool comes
+    /// here.
+    fn may_remove(&self) -> bool {
+        let synced = self.dedup.sync();
+        let mut failures = self.shedding.lock().unwrap_or_else(PoisonError::into_inner);
+        match &synced {
+            Ok(()) => {
+                if failures.recovered() {
+                    info!("batches can be dropped from the full spool again");
+                }
+            }
+            Err(error) => {
+                if let Some(repeated) = failures.failed(&durable::cause(error), Instant::now()) {
+                    warn!(%error, repeated, "the spool is full, and no batch can be dropped from it");
+                }
+            }
+        }
+        synced.is_ok()
     }
 
     /// Whether there is a batch that could be dropped.

@@ -14,13 +14,14 @@ use std::{
 };
 
 use rustix::process::nice;
-use tracing::{debug, warn};
+use tracing::{Span, debug, info, warn};
 
 use super::{
     inventory::{Inventory, Stage},
     pack::pack,
     place::Place,
     retain,
+    trouble::{Report, Trouble},
 };
 use crate::config::{Compress, FileOptions, Retain};
 
@@ -43,6 +44,13 @@ struct Shared {
     asked: Mutex<bool>,
     wake: Condvar,
     stop: AtomicBool,
+}
+
+/// Which failures are logged.
+#[derive(Default)]
+struct Troubles {
+    pack: Trouble,
+    retain: retain::Troubles,
 }
 
 /// The files that the sink may write to.
@@ -97,7 +105,11 @@ impl Keeper {
             stop: AtomicBool::new(false),
         });
         let its = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("keeper".into()).spawn(move || its.run())?;
+        // What the thread logs names the sink, too.
+        let sink = Span::current();
+        let thread = thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || sink.in_scope(|| its.run()))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -132,8 +144,9 @@ impl Shared {
     fn run(&self) {
         // Compressing may take what others leave. If that cannot be said, it takes its share.
         nice(10).ok();
+        let mut troubles = Troubles::default();
         while self.wait() {
-            self.round();
+            self.round(&mut troubles);
         }
     }
 
@@ -145,7 +158,7 @@ impl Shared {
         !self.stop.load(Ordering::Acquire)
     }
 
-    fn round(&self) {
+    fn round(&self, troubles: &mut Troubles) {
         let how = self.options.compress;
         let ended =
             self.inventory.files().into_iter().filter(|(_, kept)| kept.stage == Stage::Ended);
@@ -153,15 +166,23 @@ impl Shared {
             match pack((&path, &kept), how, (&self.place, &self.inventory), &self.stop) {
                 Ok(true) => debug!(path = %path.display(), "compressed"),
                 Ok(false) => {}
-                Err(error) => warn!(%error, "cannot compress a file: it stays as it is"),
+                Err(error) => troubles.pack.failed(error),
             }
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
         }
+        match troubles.pack.end_round(Instant::now()) {
+            Report::Nothing => {}
+            Report::Failed { error, files, repeated } => {
+                warn!(%error, files, repeated, "cannot compress a file: it stays as it is");
+            }
+            Report::Recovered => info!("files can be compressed again"),
+        }
         if self.options.retain != Retain::default() {
             let (retain, now) = (&self.options.retain, SystemTime::now());
-            retain::enforce((&self.place, &self.inventory), &self.held, retain, now);
+            let files = (&self.place, &self.inventory);
+            retain::enforce(files, &self.held, retain, now, &mut troubles.retain);
         }
     }
 }

@@ -17,6 +17,7 @@ mod retain;
 mod rotate;
 mod route;
 mod target;
+mod trouble;
 
 use std::{
     collections::HashMap,
@@ -36,6 +37,7 @@ use crate::{
     config::{self, Compress, EventWindow, FileOptions, Fsync, RecordTime, Retain},
     decode::Block,
     spool::Batch,
+    throttle::Failures,
 };
 
 /// How many files are kept open. One a dataset is written at a time.
@@ -59,6 +61,8 @@ pub struct FileSink {
     claimant: Claimant,
     fsync: Fsync,
     rotation: Rotation,
+    /// Which failed rotations are logged.
+    rotations: Failures,
     targets: HashMap<PathBuf, Target>,
     /// The files of the batch under way.
     current: Vec<PathBuf>,
@@ -110,6 +114,7 @@ impl FileSink {
             template,
             fsync: config.options.fsync,
             rotation: Rotation::new(config.options.rotate),
+            rotations: Failures::default(),
             targets: targets.collect(),
             current: Vec::new(),
             time: config.options.time,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     FileSink, IDLE, MAX_OPEN_FILES,
@@ -13,7 +13,10 @@ use super::{
     rotate,
     target::{Target, unix_now},
 };
-use crate::sink::{Begin, SinkError};
+use crate::{
+    durable,
+    sink::{Begin, SinkError},
+};
 
 impl FileSink {
     /// Opens the file at `path`, or notices that another one has its name now.
@@ -140,12 +143,21 @@ impl FileSink {
                 debug!(path = %path.display(), to = %to.display(), "rotated");
                 self.targets.remove(path);
                 self.rotated = true;
+                // Another file may still wait for its next attempt.
+                let fails = self.targets.values().any(|target| target.not_before.is_some());
+                if !fails && self.rotations.recovered() {
+                    info!("files can be rotated again");
+                }
                 directory.sync()?;
                 Ok(true)
             }
             Err(error) => {
-                warn!(%error, "a file cannot be rotated: it goes on as it is");
-                target.not_before = Some(Instant::now() + rotate::RETRY);
+                let now = Instant::now();
+                target.not_before = Some(now + rotate::RETRY);
+                // Each file has its own path in the error, and all of them may fail.
+                if let Some(repeated) = self.rotations.failed(&durable::cause(&error), now) {
+                    warn!(%error, repeated, "a file cannot be rotated: it goes on as it is");
+                }
                 Ok(false)
             }
         }

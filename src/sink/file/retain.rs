@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use rustix::fs::OFlags;
@@ -14,11 +14,19 @@ use super::{
     inventory::{Identity, Inventory, Stage},
     keeper::Held,
     place::{Place, file_name},
+    trouble::{Report, Trouble},
 };
 use crate::{
     config::{Retain, format_bytes},
     durable,
 };
+
+/// Which failures are logged.
+#[derive(Default)]
+pub(super) struct Troubles {
+    remove: Trouble,
+    list: Trouble,
+}
 
 /// A file as it is now.
 #[derive(Clone, Debug)]
@@ -37,6 +45,7 @@ pub(super) fn enforce(
     held: &Held,
     rules: &Retain,
     now: SystemTime,
+    troubles: &mut Troubles,
 ) {
     let mut files = Vec::new();
     for (path, kept) in inventory.files() {
@@ -53,7 +62,7 @@ pub(super) fn enforce(
             }
             _ => {
                 if let Err(error) = inventory.forget_if_gone(&path) {
-                    warn!(%error, "cannot note that a file is gone");
+                    troubles.list.failed(error);
                 }
             }
         }
@@ -64,11 +73,32 @@ pub(super) fn enforce(
             Ok(true) => {
                 info!(%path, size = format_bytes(file.bytes), why, "removed an old file");
                 if let Err(error) = inventory.note(&file.path, None) {
-                    warn!(%error, "cannot note that a file is gone");
+                    troubles.list.failed(error);
                 }
             }
             Ok(false) => {}
-            Err(error) => warn!(%error, why, "cannot remove an old file"),
+            Err(error) => troubles.remove.failed(error),
+        }
+    }
+    troubles.log(Instant::now());
+}
+
+impl Troubles {
+    /// Ends a round.
+    fn log(&mut self, now: Instant) {
+        match self.remove.end_round(now) {
+            Report::Nothing => {}
+            Report::Failed { error, files, repeated } => {
+                warn!(%error, files, repeated, "cannot remove an old file");
+            }
+            Report::Recovered => info!("old files can be removed again"),
+        }
+        match self.list.end_round(now) {
+            Report::Nothing => {}
+            Report::Failed { error, files, repeated } => {
+                warn!(%error, files, repeated, "cannot note that a file is gone");
+            }
+            Report::Recovered => info!("the sink's list of its files can be written again"),
         }
     }
 }
@@ -175,7 +205,8 @@ mod tests {
 
         fn enforce(&self, rules: Retain) -> Vec<String> {
             let place = Place::new(0o640, Owner::default(), None);
-            enforce((&place, &self.inventory), &self.held, &rules, self.now);
+            let files = (&place, &self.inventory);
+            enforce(files, &self.held, &rules, self.now, &mut Troubles::default());
             self.names()
         }
 

@@ -1,0 +1,132 @@
+//! A failure that repeats is logged once for all requests and files that it concerns, and its end is
+//! logged as well.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::support::{Daemon, Http, Setup, Upload, numbered, wait_until};
+
+/// The first line with this event. Another one may follow after a minute, if the host was paused.
+#[track_caller]
+fn only(daemon: &Daemon, event: &str) -> Value {
+    let lines = daemon.wait_logs(event, 1);
+    let time = |line: &Value| line["timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    let soon = |pair: &[Value]| time(&pair[1]).duration_since(time(&pair[0])).as_secs() < 59;
+    assert!(!lines.windows(2).any(soon), "{lines:?}");
+    lines.into_iter().next().unwrap()
+}
+
+#[test]
+fn batches_that_cannot_be_stored_are_one_line() {
+    let daemon = Setup::new().start();
+    // What the daemon writes to try the disk is not concerned: it is ready again after each failure.
+    daemon.setup().faults("fail EIO rename /batches/0\n");
+    let connection = daemon.connect(Http::Two);
+    for number in 0..5 {
+        wait_until("a daemon that is ready", || daemon.ask("/readyz").0 == 200);
+        let answer = connection.send(Upload::of(numbered(number, 10)));
+        assert_eq!(answer.status, 503, "{}", answer.text);
+    }
+    wait_until("a daemon that is ready", || daemon.ask("/readyz").0 == 200);
+    let failed = only(&daemon, "cannot store a batch");
+    assert_eq!(failed["repeated"], 0, "{failed}");
+    let count = |event: &str| daemon.logged(event).len();
+    assert!(count("the spool can be written to again") <= count("cannot store a batch"));
+
+    daemon.setup().faults("");
+    daemon.commit(&numbered(9, 10));
+    daemon.setup().faults("fail EIO rename /batches/0\n");
+    assert_eq!(connection.send(Upload::of(numbered(10, 10))).status, 503);
+    wait_until("a line after the success", || count("cannot store a batch") >= 2);
+    daemon.setup().faults("");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_full_spool_that_cannot_drop_is_one_line() {
+    let setup = Setup::new()
+        .table("spool", "dir = \"spool\"\nmax_bytes = \"64KiB\"\ndedup_window = \"1h\"")
+        .table("sink.archive.file", "path = \"out/{dataset}.ndjson\"\nwhen_full = \"drop\"");
+    let daemon = setup.start();
+    daemon.setup().faults("fail EIO open /out/\n");
+    let connection = daemon.connect(Http::Two);
+    let mut number = 0;
+    let mut is_taken = || {
+        number += 1;
+        connection.send(Upload::of(numbered(number, 20))).status == 200
+    };
+    wait_until("a full spool", || !is_taken());
+    // The quarantine is done with the first batches by then.
+    wait_until("a batch that was dropped for another", &mut is_taken);
+    daemon.setup().faults("fail EIO open /out/\nfail EIO sync /dedup\n");
+    wait_until("a full spool", || !is_taken());
+    for _ in 0..5 {
+        assert!(!is_taken());
+    }
+    daemon.setup().faults("fail EIO open /out/\n");
+    wait_until("a batch that was dropped for another", &mut is_taken);
+    daemon.wait_log("batches can be dropped from the full spool again");
+    let failed = only(&daemon, "the spool is full, and no batch can be dropped from it");
+    assert_eq!(failed["repeated"], 0, "{failed}");
+    daemon.setup().faults("");
+    daemon.stop().in_order();
+}
+
+fn file_sink(keys: &str) -> Daemon {
+    let keys =
+        format!("path = \"out/{{dataset}}.ndjson\"\nrotate = {{ max_bytes = \"8KiB\" }}\n{keys}");
+    Setup::new().table("sink.archive.file", &keys).start()
+}
+
+/// Commits batches, each with the delivery of the one before it: each ends a file.
+fn end_files(daemon: &Daemon, datasets: &[&str], from: u64, count: u64) {
+    let series = r#"logpushd_sink_delivered_records_total{sink="archive"}"#;
+    for number in from..from + count {
+        for dataset in datasets {
+            let before = daemon.count(series);
+            let upload = Upload::of(numbered(number, 200)).to(&format!("/logpush/{dataset}"));
+            daemon.send(Http::Two, upload).committed();
+            daemon.wait_count(series, |delivered| delivered >= before + 200);
+        }
+    }
+}
+
+#[test]
+fn files_that_cannot_be_compressed_are_one_line_that_names_the_sink() {
+    let daemon = file_sink("compress = \"gzip\"");
+    daemon.setup().faults("fail EIO write .gz\n");
+    end_files(&daemon, &["dns_logs"], 0, 6);
+    let failed = only(&daemon, "cannot compress a file: it stays as it is");
+    assert_eq!(failed["sink"], "archive", "{failed}");
+    assert!(failed["files"].as_u64() >= Some(1), "{failed}");
+    assert_eq!(failed["repeated"], 0, "{failed}");
+    daemon.setup().faults("");
+    end_files(&daemon, &["dns_logs"], 6, 2);
+    let again = only(&daemon, "files can be compressed again");
+    assert_eq!(again["sink"], "archive", "{again}");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn files_that_cannot_be_removed_are_one_line_that_names_the_sink() {
+    let daemon = file_sink("retain = { files = 1 }");
+    daemon.setup().faults("fail EIO remove /out/\n");
+    end_files(&daemon, &["dns_logs"], 0, 8);
+    let failed = only(&daemon, "cannot remove an old file");
+    assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");
+    daemon.setup().faults("");
+    end_files(&daemon, &["dns_logs"], 8, 2);
+    let again = only(&daemon, "old files can be removed again");
+    assert_eq!(again["sink"], "archive", "{again}");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn files_that_cannot_be_rotated_are_one_line() {
+    let daemon = file_sink("");
+    daemon.setup().faults("fail EIO rename /out/\n");
+    end_files(&daemon, &["dns_logs", "http_requests", "firewall_events"], 0, 3);
+    let failed = only(&daemon, "a file cannot be rotated: it goes on as it is");
+    assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");
+    daemon.stop().in_order();
+}
