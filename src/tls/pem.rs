@@ -209,7 +209,7 @@ fn marker(text: &[u8]) -> Option<(usize, bool)> {
         memmem::find_iter(text, word).find(|at| {
             text.get(..*at).is_some_and(|before| {
                 let before = before.strip_suffix(b" ").unwrap_or(before);
-                before.ends_with(b"--")
+                before.ends_with(b"--") || ends_with_typographic_dash(before)
             })
         })
     });
@@ -220,6 +220,11 @@ fn marker(text: &[u8]) -> Option<(usize, bool)> {
     let at = word - dashes;
     let here = text.get(at..).unwrap_or_default();
     Some((at, here.starts_with(BEGIN)))
+}
+
+/// Whether a word processor made a dash of hyphens here: U+2010 to U+2015, or the minus sign U+2212.
+fn ends_with_typographic_dash(text: &[u8]) -> bool {
+    matches!(text, [.., 0xe2, 0x80, 0x90..=0x95] | [.., 0xe2, 0x88, 0x92])
 }
 
 /// RFC 1421 headers, which end at an empty line, and what follows them.
@@ -255,6 +260,8 @@ mod tests {
     fn what_is_damaged_is_reported_with_its_line() {
         for (text, expected) in [
             ("x\n-----BEGIN A-----\nAAAA\n", "2: the block A has no END"),
+            ("x\n—–BEGIN A—–\nAAAA\n—–END A—–\n", "2: a damaged BEGIN or END line"),
+            ("-----BEGIN A-----\nAAAA\n−−END A-----\n", "3: a damaged BEGIN or END line"),
             (
                 "-----BEGIN A-----\nAAAA\n-----BEGIN A-----\nAAAA\n-----END A-----",
                 "1: the block A has no END",
@@ -269,7 +276,7 @@ mod tests {
             ("-----BEGIN A-----\n> AAAA\n-----END A-----", "2: a character in the block A"),
             ("-----BEGIN A-----\\nAAAA\\n-----END A-----", "1: a character in the block A"),
             ("-----BEGIN A-----\n\n-----END A-----", "1: the block A is empty"),
-            ("\u{2014}BEGIN A-----", ""),
+            ("\u{2014}BEGIN A-----", "1: a damaged BEGIN or END line"),
         ] {
             let said = labels(text).map_or_else(|said| said, |_| String::new());
             assert!(
