@@ -310,13 +310,38 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
     None
 }
 
+/// The text of an error. That of rustls for a connection that was cut off is a link to its manual, and is
+/// replaced.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    if text.contains("without sending TLS close_notify") {
+        return "the other side closed it without an answer (no TLS close_notify)".to_owned();
+    }
+    text
+}
+
 /// An error and what is behind it: hyper's own text stops short of the cause.
 fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let mut text = in_words(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        text = format!("{text}: {}", in_words(error));
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_cut_off_is_no_link_to_a_manual() {
+        let cut = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls";
+        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, cut);
+        assert_eq!(
+            causes(&cut),
+            "the other side closed it without an answer (no TLS close_notify)"
+        );
+    }
 }

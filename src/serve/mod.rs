@@ -176,7 +176,7 @@ async fn encrypted(
         result = handshake => match result {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                log_handshake(peer, &explain_io(&error, Advice::Given));
+                log_handshake(peer, &explain_io(&error, Advice::OnClient));
                 return ConnectionEnd::HandshakeFailed;
             }
             Err(_) => {

@@ -21,6 +21,7 @@ fn in_plain_words(error: &Error) -> String {
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => "the other side does not speak TLS on this port".into(),
+        Error::InvalidMessage(_) => "the other side sent a message that is not valid TLS".into(),
         Error::NoApplicationProtocol => "the two sides have no protocol in common (ALPN)".into(),
         Error::DecryptError => "a TLS record was damaged on its way".into(),
         other => other.to_string(),
@@ -30,8 +31,10 @@ fn in_plain_words(error: &Error) -> String {
 /// Whether [`explain_io`] adds what to do, which names keys of the configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Advice {
-    /// For the daemon's log.
+    /// For the daemon's log, on a server that it connects to.
     Given,
+    /// For the daemon's log, on a client that connects to it.
+    OnClient,
     /// For commands that know better what was asked of them.
     None,
 }
@@ -40,9 +43,22 @@ pub enum Advice {
 pub fn explain_io(error: &io::Error, wanted: Advice) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let Some(tls) = tls else { return error.to_string() };
-    match advice(tls) {
-        Some(advice) if wanted == Advice::Given => format!("{}: {advice}", explain(tls)),
-        _ => explain(tls),
+    let advice = match wanted {
+        Advice::Given => advice(tls),
+        Advice::OnClient => advice_on_client(tls).or_else(|| advice(tls)),
+        Advice::None => None,
+    };
+    advice.map_or_else(|| explain(tls), |advice| format!("{}: {advice}", explain(tls)))
+}
+
+/// What to do where the other side is a client, if that is not what [`advice`] has.
+fn advice_on_client(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::InvalidMessage(_) => Some("the client must use TLS, as in https://"),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+            "name the authority of the client's certificate in client_ca_file; or let the client send its intermediates",
+        ),
+        _ => None,
     }
 }
 
@@ -69,11 +85,14 @@ fn of_certificate(error: &CertificateError) -> String {
         // The context has times and names for people.
         Of::ExpiredContext { .. } | Of::NotValidYetContext { .. } => error.to_string(),
         Of::NotValidForNameContext { expected, presented } => format!(
-            "the certificate is not for {}, only for {}",
+            "the certificate is not for {}, {}",
             expected.to_str(),
             match presented.as_slice() {
-                [] => "no name at all".to_owned(),
-                names => names.join(", "),
+                [] => "nor for any other name (it has no subjectAltName)".to_owned(),
+                names => format!(
+                    "only for {}",
+                    names.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
+                ),
             }
         ),
         Of::Expired => "the certificate has expired".into(),
@@ -90,6 +109,11 @@ fn of_certificate(error: &CertificateError) -> String {
         Of::Other(other) => of_other(other),
         other => other.to_string(),
     }
+}
+
+/// The host name in what webpki prints, `DnsName("host.example")`; another kind of name as it is.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")")).unwrap_or(name)
 }
 
 /// What webpki says, and rustls has no variant for, is known by its text only.
@@ -200,7 +224,42 @@ mod tests {
             let plain = explain_io(&error, Advice::None);
             assert!(given.starts_with(&plain) && plain.ends_with(')'), "{plain}");
         }
+        let inbound = [
+            (
+                Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge),
+                "the other side sent a message that is not valid TLS (received corrupt message of type HandshakePayloadTooLarge): the client must use TLS",
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::InvalidContentType),
+                "the other side does not speak TLS on this port (received corrupt message of type InvalidContentType): the client must use TLS",
+            ),
+            (
+                Error::from(CertificateError::UnknownIssuer),
+                "no trusted authority vouches for the certificate (invalid peer certificate: UnknownIssuer): name the authority of the client's certificate in client_ca_file",
+            ),
+        ];
+        for (error, expected) in inbound {
+            let given = explain_io(&io::Error::other(error), Advice::OnClient);
+            assert!(given.starts_with(expected), "{given}");
+        }
         let other = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert_eq!(explain_io(&other, Advice::Given), other.to_string());
+    }
+    #[test]
+    fn the_names_of_a_certificate_are_listed_without_decoration() {
+        let of = |presented: &[&str]| {
+            in_plain_words(&Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                expected: "localhost".try_into().unwrap(),
+                presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+            }))
+        };
+        assert_eq!(
+            of(&["DnsName(\"a.example\")", "DnsName(\"b.example\")"]),
+            "the certificate is not for localhost, only for a.example, b.example"
+        );
+        assert_eq!(
+            of(&[]),
+            "the certificate is not for localhost, nor for any other name (it has no subjectAltName)"
+        );
     }
 }
