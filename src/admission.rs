@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::network::network;
 
-/// Unverified connections in all. Each may cost about 200 KB, and a sender needs only a second or
-/// two to become verified.
-const MAX_UNVERIFIED: usize = 256;
+/// Unverified connections in all. Each may cost about 100 KB, which the allocator may keep after an
+/// attack, and a sender needs only some milliseconds to become verified.
+const MAX_UNVERIFIED: usize = 64;
 
 /// How long a new connection is spared while there are older ones: enough for the handshake and the
 /// first request of a sender that is 300 ms away.
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn unverified_connections_are_bounded_in_all() {
         let (connections, now) = (Arc::new(Connections::default()), Instant::now());
-        let places: Vec<_> = (0..=255).map(|host| open(&connections, host, now)).collect();
+        let places: Vec<_> = (0..64).map(|host| open(&connections, host, now)).collect();
         let v6 = "2001:db8::1".parse().unwrap();
         let Admission::Open(_new) = connections.admit(v6, ROOM, now) else { panic!() };
         assert_eq!(places.iter().filter(|place| place.evicted.is_cancelled()).count(), 1);

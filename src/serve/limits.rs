@@ -9,7 +9,7 @@ use hyper_util::{
 
 /// What hyper reads ahead of an HTTP/1.1 connection, and with it the most that a request's head may
 /// be.
-const H1_BUFFER_BYTES: usize = 64 << 10;
+const H1_BUFFER_BYTES: usize = 32 << 10;
 
 /// All headers of one HTTP/2 request. Cloudflare's are below 1 KiB.
 const H2_HEADER_BYTES: u32 = 16 << 10;
