@@ -103,6 +103,8 @@ pub enum Event {
     Replay {
         /// The files.
         files: Vec<PathBuf>,
+        /// The only sink that gets the records; `None`: all that take them.
+        sink: Option<String>,
     },
     /// Records and bodies are about to be deleted from quarantine.
     QuarantineDelete {
