@@ -9,6 +9,10 @@ const DAY: i64 = 24 * 60 * 60;
 /// From here on it is worth a word: what a company's own authority takes to issue one, and then some.
 const SOON: i64 = 21 * DAY;
 
+/// How to renew a certificate that the daemon made.
+const SELF_SIGNED: &str = "delete the files cert_file and key_file and reload (SIGHUP), which makes new \
+    ones, then copy the new cert_file to the clients that verify it";
+
 /// When a certificate may be used, in seconds since 1970.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Validity {
@@ -32,11 +36,17 @@ pub enum Renewal {
     Outside,
     /// The daemon, when a third of its life is left.
     Acme,
+    /// The daemon made it for development (`self_signed`) and makes another one if the files are missing.
+    SelfSigned,
 }
 
 impl From<&config::Tls> for Renewal {
     fn from(tls: &config::Tls) -> Self {
-        if tls.acme.is_some() { Self::Acme } else { Self::Outside }
+        match tls {
+            _ if tls.acme.is_some() => Self::Acme,
+            _ if tls.self_signed => Self::SelfSigned,
+            _ => Self::Outside,
+        }
     }
 }
 
@@ -56,7 +66,7 @@ impl Expiry {
     /// `None` if it is far away. `now` is in seconds since 1970.
     pub fn of(validity: Validity, renewal: Renewal, now: i64) -> Option<Self> {
         let soon = match renewal {
-            Renewal::Outside => SOON,
+            Renewal::Outside | Renewal::SelfSigned => SOON,
             // Some authorities issue for six days. What should long have been renewed is news.
             Renewal::Acme => SOON.min(validity.lifetime() / 4),
         };
@@ -74,6 +84,17 @@ impl Expiry {
         let remedy = match renewal {
             Renewal::Outside => "renew it",
             Renewal::Acme => "the log says why it is not renewed",
+            Renewal::SelfSigned => {
+                return match self {
+                    Self::Soon { .. } => {
+                        format!("the development certificate expires soon{at}: {SELF_SIGNED}")
+                    }
+                    Self::Over => format!(
+                        "the development certificate has expired{at}, so clients that verify it do not \
+                         connect: {SELF_SIGNED}"
+                    ),
+                };
+            }
         };
         match self {
             Self::Soon { days: 0 } => format!("the certificate expires within a day{at}: {remedy}"),
@@ -132,9 +153,17 @@ mod tests {
         for (now, expected) in cases {
             assert_eq!(Expiry::of(YEAR, Renewal::Outside, now), expected, "{now}");
             assert_eq!(Expiry::of(YEAR, Renewal::Acme, now), expected, "{now}");
+            assert_eq!(Expiry::of(YEAR, Renewal::SelfSigned, now), expected, "{now}");
         }
         let text = Expiry::Soon { days: 3 }.text(YEAR, Renewal::Outside);
         assert!(text.contains("in 3 days, at 2027-01-15T08:00:00Z: renew it"), "{text}");
+        let text = Expiry::Soon { days: 3 }.text(YEAR, Renewal::SelfSigned);
+        let begin =
+            "the development certificate expires soon, at 2027-01-15T08:00:00Z: delete the files";
+        assert!(text.starts_with(begin), "{text}");
+        let text = Expiry::Over.text(YEAR, Renewal::SelfSigned);
+        assert!(text.starts_with("the development certificate has expired, at 2027"), "{text}");
+        assert!(!text.contains("cloudflare"), "{text}");
         let never = Validity { not_before: 0, not_after: i64::MAX };
         assert!(Expiry::Over.text(never, Renewal::Outside).contains("has expired, so"));
 

@@ -63,7 +63,7 @@ pub(super) const LISTENER: &[Table] = &[
                 takes: Flag,
                 without: Default("false"),
                 text: "For development: makes the two files above for localhost and 127.0.0.1, if \
-                       both are missing. Cloudflare refuses such a certificate.",
+                       both are missing. Valid for ten years. Cloudflare refuses such a certificate.",
             },
             Key {
                 name: "client_ca_file",
