@@ -85,6 +85,8 @@ mod odd_inputs;
 mod pass_through;
 /// No answer goes out, and nothing leaves the spool, before what must last is synced.
 mod power;
+/// The configurations of proxies in the documentation work, and keep the secret.
+mod proxies;
 /// A proxy tells the client's address by the PROXY protocol, and nobody else can.
 mod proxy_protocol;
 /// Files arrive as Logpush would send them: once, in order, whatever happens meanwhile.

@@ -58,6 +58,8 @@ pub(crate) const SUPERVISOR: Part =
 pub(crate) const RUNIT: Part = package("runit", &[Program("runsv"), Program("sv")]);
 pub(crate) const S6: Part = package("s6", &[Program("s6-supervise"), Program("s6-svstat")]);
 pub(crate) const HAPROXY: Part = package("haproxy", &[Program("haproxy")]);
+pub(crate) const CADDY: Part = package("caddy", &[Program("caddy")]);
+pub(crate) const NGINX: Part = package("nginx", &[Program("nginx")]);
 pub(crate) const RSYSLOGD: Part = package(
     "rsyslog",
     &[

@@ -1,0 +1,144 @@
+//! The printed configurations of proxies that end TLS, run as they are printed but for ports and paths.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::support::{DEADLINE, Daemon, SECRET, Setup, free_port, repository, require, wait_until};
+
+/// Ends with the test.
+struct Proxy(Child);
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A block of code of the documentation: the one with this text in it.
+fn printed(text: &str) -> String {
+    let page = fs::read_to_string(repository("docs/guide/proxy.md")).unwrap();
+    let blocks: Vec<_> = page.split("```").skip(1).step_by(2).collect();
+    let block = blocks.iter().find(|block| block.contains(text)).unwrap();
+    block.split_once('\n').unwrap().1.to_owned()
+}
+
+/// Puts in what the test has in place of what is printed.
+fn fitted(printed: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(printed.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        text.replace(from, to)
+    })
+}
+
+fn start(command: &mut Command, output: &Path, port: u16) -> Proxy {
+    let output = File::create(output).unwrap();
+    command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+    let proxy = Proxy(command.spawn().unwrap());
+    wait_until("the proxy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    proxy
+}
+
+fn connect(port: u16) -> TcpStream {
+    let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+    tcp
+}
+
+/// Sends a record, and returns the status.
+fn post(mut stream: impl Read + Write) -> u16 {
+    let request = format!(
+        "POST /logpush/dns_logs HTTP/1.1\r\nhost: localhost\r\nx-logpush-secret: {SECRET}\r\n\
+         content-length: 8\r\n\r\n{{\"a\":1}}\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).unwrap();
+    str::from_utf8(&start[9..]).unwrap().parse().unwrap()
+}
+
+fn path(daemon: &Daemon, name: &str) -> String {
+    daemon.path(name).display().to_string()
+}
+
+#[test]
+fn caddy_passes_records_on_and_keeps_the_secret_out_of_its_log() {
+    if !require::has(&[&require::CADDY]) {
+        return;
+    }
+    let daemon = Setup::new().start();
+    let port = free_port();
+    let address = format!("https://{}", daemon.address);
+    let text = fitted(
+        &printed("tls_trusted_ca_certs"),
+        &[
+            // Not part of what is tried: its port, and its own certificates.
+            ("    log {", "    admin off\n    auto_https off\n    log {"),
+            ("logs.example.com", &format!("http://localhost:{port}")),
+            ("https://127.0.0.1:8443", &address),
+            ("/etc/caddy/logpushd.pem", &path(&daemon, "fullchain.pem")),
+        ],
+    );
+    daemon.setup().write("Caddyfile", text);
+    let output = daemon.path("caddy.log");
+    let mut command = Command::new(require::program("caddy").unwrap());
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(daemon.path("Caddyfile"));
+    command.env("HOME", daemon.path("")).env("XDG_DATA_HOME", daemon.path(""));
+    command.env("XDG_CONFIG_HOME", daemon.path(""));
+    let _proxy = start(&mut command, &output, port);
+    assert_eq!(post(connect(port)), 200);
+    daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
+    let _stopped = daemon.stop().in_order();
+    assert_eq!(post(connect(port)), 502);
+    let log = || fs::read_to_string(&output).unwrap();
+    wait_until("the failure is in the log of the proxy", || log().contains("\"status\":502"));
+    assert!(!log().contains(SECRET), "{}", log());
+    // It would be there without the filter.
+    assert!(log().contains("\"headers\":{"), "{}", log());
+}
+
+#[test]
+fn nginx_passes_records_on() {
+    if !require::has(&[&require::NGINX]) {
+        return;
+    }
+    let daemon = Setup::new().start();
+    let port = free_port();
+    let server = fitted(
+        &printed("proxy_ssl_trusted_certificate"),
+        &[
+            ("listen 443 ", &format!("listen 127.0.0.1:{port} ")),
+            (
+                "/etc/letsencrypt/live/logs.example.com/fullchain.pem",
+                &path(&daemon, "fullchain.pem"),
+            ),
+            ("/etc/letsencrypt/live/logs.example.com/privkey.pem", &path(&daemon, "privkey.pem")),
+            ("https://127.0.0.1:8443", &format!("https://{}", daemon.address)),
+            ("/etc/nginx/logpushd.pem", &path(&daemon, "fullchain.pem")),
+        ],
+    );
+    let folder = path(&daemon, "");
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {folder}/nginx-{kind};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\n\
+         http {{\naccess_log off;\n{temporary}{server}}}\n"
+    );
+    daemon.setup().write("nginx.conf", text);
+    let mut command = Command::new(require::program("nginx").unwrap());
+    command.arg("-c").arg(daemon.path("nginx.conf"));
+    let output = daemon.path("nginx.log");
+    let _proxy = start(&mut command, &output, port);
+    let trust = daemon.trust();
+    assert_eq!(post(trust.over(connect(port)).unwrap()), 200);
+    daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
+    let _stopped = daemon.stop().in_order();
+    assert_eq!(post(trust.over(connect(port)).unwrap()), 502);
+    assert!(!fs::read_to_string(&output).unwrap().contains(SECRET));
+}
