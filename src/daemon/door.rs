@@ -61,9 +61,11 @@ impl Daemon {
                 let (door, admit) = (door.clone(), admit.clone());
                 tasks.spawn(async move {
                     // The client is known only now: a proxy itself has no limit.
-                    if let Some(arrival) = door.behind_proxy(arrival).await {
+                    if let Some(arrival) = door.behind_proxy(arrival).await
+                        && let Some(is_allowed) = door.is_allowed(arrival.client())
+                    {
                         let admission = admit(arrival.client().ip());
-                        if let Some(serving) = door.serve(arrival, admission, true) {
+                        if let Some(serving) = door.serve(arrival, admission, is_allowed) {
                             serving.await;
                         }
                     }
@@ -71,12 +73,7 @@ impl Daemon {
                 });
                 return;
             }
-            let is_allowed = intake.take().may_connect(address);
-            if !is_allowed && !door.acceptor.expects_challenges() {
-                debug!(%peer, "no endpoint allows this address: closed");
-                door.metrics.refused(Refusal::AddressNotAllowed);
-                return;
-            }
+            let Some(is_allowed) = door.is_allowed(peer) else { return };
             let Some(serving) = door.clone().serve(arrival, admit(address), is_allowed) else {
                 return;
             };
@@ -117,6 +114,18 @@ impl Door {
             };
             self.ended(client, end);
         })
+    }
+
+    /// Whether any endpoint allows the address of this client. `None` if it is to be closed: no endpoint
+    /// does, and no ACME directory is expected.
+    fn is_allowed(&self, client: SocketAddr) -> Option<bool> {
+        let is_allowed = self.intake.take().may_connect(client.ip());
+        if is_allowed || self.acceptor.expects_challenges() {
+            return Some(is_allowed);
+        }
+        debug!(%client, "no endpoint allows this address: closed");
+        self.metrics.refused(Refusal::AddressNotAllowed);
+        None
     }
 
     /// Waits for the header of a connection from a proxy. `None` if it has ended.
