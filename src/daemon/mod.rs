@@ -6,6 +6,7 @@
 //! its supervisor starts a whole one.
 
 mod certificates;
+mod changes;
 mod current;
 mod door;
 mod housekeeping;
@@ -34,8 +35,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use self::{
+    changes::{Writers, with_writers},
     current::Current,
-    reload::{Reloader, Requests, Writers, with_writers},
+    reload::{Reloader, Requests},
     signals::{Asked, Signals, Stops},
     sinks::Sinks,
     sockets::Sockets,

@@ -2,7 +2,7 @@
 //! those who use it. If anything cannot be prepared, nothing changes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,6 +12,10 @@ use tracing::{error, info, warn};
 
 use super::{
     announce, announce_sinks,
+    changes::{
+        Writers, added, check_sinks, differences, plans, still_departed, with_departed,
+        with_writers, without_restart,
+    },
     current::Current,
     parts,
     sinks::{Plan, Sinks},
@@ -20,12 +24,11 @@ use super::{
 use crate::{
     audit::{self, Event},
     blocking, check,
-    config::{self, Acme, Config, Endpoint, Quarantine, SinkConfig, SinkKind, SyslogTarget},
-    delivery::{self, Delivery},
+    config::{self, Config, Endpoint, Quarantine},
+    delivery::Delivery,
     http::Intake,
     logging::{LogHandle, list},
     metrics::Metrics,
-    sink::paths::{self, SinkFiles},
     spool::Spool,
     tls::{self, Acceptor},
 };
@@ -59,9 +62,6 @@ pub(super) struct Requests {
     /// Let the sinks close their files and open them again.
     pub(super) reopen: Notify,
 }
-
-/// Which sink has had which files since the start.
-pub(super) type Writers = Vec<(String, SinkFiles)>;
 
 /// What is to be exchanged.
 struct Prepared {
@@ -209,163 +209,6 @@ impl Reloader {
     }
 }
 
-/// The keys whose text is different, was added or is gone.
-fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
-    let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
-}
-
-/// The new configuration with what cannot change under a running daemon as it was, and which keys
-/// those are.
-fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
-    let mut keys = Vec::new();
-    let mut keep = |key, differs: bool| {
-        if differs {
-            keys.push(key);
-        }
-    };
-    keep("server.address", new.server.addresses != old.server.addresses);
-    keep("admin.address", new.admin.address != old.admin.address);
-    keep("admin.allowed_hosts", new.admin.allowed_hosts != old.admin.allowed_hosts);
-    keep("spool.dir", new.spool.dir != old.spool.dir);
-    keep("quarantine.dir", new.quarantine.dir != old.quarantine.dir);
-    keep("log.format", new.log.format != old.log.format);
-    keep("log.audit_file", new.log.audit_file != old.log.audit_file);
-    new.server.addresses.clone_from(&old.server.addresses);
-    new.admin.clone_from(&old.admin);
-    keep_cache(&mut new, &old.spool.dir);
-    new.spool.dir.clone_from(&old.spool.dir);
-    new.quarantine.dir.clone_from(&old.quarantine.dir);
-    new.log.format = old.log.format;
-    new.log.audit_file.clone_from(&old.log.audit_file);
-    (new, keys)
-}
-
-/// The cache of ACME, where it is in the spool's folder by default, stays with that: another one would
-/// be ordered a certificate for before it is used.
-fn keep_cache(new: &mut Config, old_spool: &Path) {
-    let tls = &mut new.server.tls;
-    let Some(acme) = &mut tls.acme else { return };
-    if acme.cache_dir == Acme::default_cache_dir(&new.spool.dir) {
-        acme.cache_dir = Acme::default_cache_dir(old_spool);
-        tls.cert_file = acme.certificate_file();
-        tls.key_file = acme.certificate_file();
-    }
-}
-
-/// What would fail only when a sink has ended already.
-fn check_sinks(
-    path: &Path,
-    old: &Config,
-    new: &Config,
-    lingering: &BTreeSet<String>,
-) -> Result<(), String> {
-    let path = path.display();
-    for sink in new.sinks.iter().filter(|sink| !old.sinks.contains(sink)) {
-        let name = &sink.name;
-        if lingering.contains(name) {
-            return Err(format!(
-                "{path}: sink.{name}: what it was before an earlier reload has not ended yet: try \
-                 again later, take another name, or restart"
-            ));
-        }
-        if let SinkKind::Syslog(syslog) = &sink.kind
-            && syslog.targets.iter().any(|target| matches!(target, SyslogTarget::Tls(_)))
-            && let Err(error) = tls::client(&syslog.tls)
-        {
-            return Err(format!("{path}: sink.{name}.syslog.tls: {error}"));
-        }
-    }
-    Ok(())
-}
-
-/// Adds the file sinks of a configuration. What a sink finds behind the length that it remembers of a
-/// file, it takes for its own: had another one written there meanwhile, records that are the same
-/// would be passed over. And one that is late may still be writing.
-///
-/// # Errors
-/// One of them has the files of another one.
-pub(super) fn with_writers(mut writers: Writers, config: &Config) -> Result<Writers, String> {
-    let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-    for sink in &config.sinks {
-        let Some(files) = SinkFiles::of(sink, &endpoints, &paths::resolve)? else { continue };
-        let mut of_others = writers.iter().filter(|(name, _)| *name != sink.name);
-        let shared = of_others.find_map(|(name, other)| Some((name, files.common(other)?)));
-        if let Some((other, path)) = shared {
-            return Err(format!(
-                "sink.{}.file.path: sink {other} has written to these files since the start: take \
-                 another path, or restart; both can write to {}",
-                sink.name,
-                path.display()
-            ));
-        }
-        if !writers.iter().any(|(name, known)| *name == sink.name && known.is_same(&files)) {
-            writers.push((sink.name.clone(), files));
-        }
-    }
-    Ok(writers)
-}
-
-/// With endpoints that are gone, for those who ask where a batch is to go.
-fn with_departed(config: &Config, departed: &[Endpoint]) -> Config {
-    let mut config = config.clone();
-    config.endpoints.extend(departed.iter().cloned());
-    config
-}
-
-/// The endpoints of `before` that are gone, as long as a sink is left that they named.
-fn still_departed(before: &Config, config: &Config) -> Vec<Endpoint> {
-    let is_there = |name: &String| config.sinks.iter().any(|sink| sink.name == *name);
-    let gone = before.endpoints.iter().filter(|endpoint| {
-        config.endpoints.iter().all(|there| there.name != endpoint.name)
-            && endpoint.sinks.iter().any(is_there)
-    });
-    gone.cloned().collect()
-}
-
-fn find<'a>(config: &'a Config, name: &str) -> Option<&'a SinkConfig> {
-    config.sinks.iter().find(|sink| sink.name == name)
-}
-
-/// What is to become of the sinks that do not stay as they are.
-fn plans(before: &Config, after: &Config) -> Vec<(String, Option<Plan>)> {
-    let mut plans = Vec::new();
-    for sink in &before.sinks {
-        let name = &sink.name;
-        let route = |config| delivery::endpoints_without(config, name);
-        match find(after, name) {
-            None => plans.push((name.clone(), None)),
-            Some(next) if next != sink || route(before) != route(after) => {
-                plans.push((name.clone(), Some(Plan::new(after, next))));
-            }
-            Some(_) => {}
-        }
-    }
-    plans
-}
-
-fn added(
-    before: &Config,
-    after: &Config,
-    spool: &Arc<Spool>,
-    metrics: &Arc<Metrics>,
-) -> Result<Vec<Delivery>, String> {
-    let mut added = Vec::new();
-    for sink in after.sinks.iter().filter(|sink| find(before, &sink.name).is_none()) {
-        match parts::delivery(after, sink, spool, metrics) {
-            Ok(delivery) => added.push(delivery),
-            Err(error) => {
-                for delivery in added {
-                    // What could not be let go of now is with the next release.
-                    spool.leave(delivery.id()).ok();
-                }
-                return Err(format!("sink.{}: {error}", sink.name));
-            }
-        }
-    }
-    Ok(added)
-}
-
 /// Connections that are open stay so: if there are too many, none is accepted until enough have
 /// ended.
 fn resize(permits: &Arc<Semaphore>, old: usize, new: usize) {
@@ -379,52 +222,5 @@ fn resize(permits: &Arc<Semaphore>, old: usize, new: usize) {
                 taken.forget();
             }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(spool: &str, more: &str) -> Config {
-        let text = format!(
-            "[server.tls.acme]\ndomains = \"a.example\"\n{more}\n[spool]\ndir = \"{spool}\"\n\
-             [endpoint.main]\npath = \"/l/{{dataset}}\"\nauth = \"none\"\n[sink.out.stdout]\n"
-        );
-        config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
-    }
-
-    #[test]
-    fn the_cache_stays_in_the_spool_s_folder_that_is_in_use() {
-        let old = config("/old", "");
-        let (kept, keys) = without_restart(&old, config("/new", ""));
-        assert_eq!(keys, ["spool.dir", "quarantine.dir"]);
-        assert_eq!(kept.server.tls, old.server.tls);
-        assert!(kept.server.tls.cert_file.starts_with("/old/acme"));
-
-        let (kept, _) = without_restart(&old, config("/new", "cache_dir = \"/elsewhere\""));
-        assert!(kept.server.tls.cert_file.starts_with("/elsewhere"));
-    }
-
-    #[test]
-    fn files_that_another_sink_may_have_written_since_the_start_are_refused() {
-        let config = |name: &str, path: &str| {
-            let text = format!(
-                "[server.tls]\nself_signed = true\n[spool]\ndir = \"/s\"\n\
-                 [endpoint.main]\npath = \"/l/{{dataset}}\"\nauth = \"none\"\n\
-                 [sink.{name}.file]\npath = \"{path}\"\n"
-            );
-            config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
-        };
-        let writers = with_writers(Writers::new(), &config("a", "/nowhere/{dataset}/%F")).unwrap();
-        let next = |name: &str, path: &str| with_writers(writers.clone(), &config(name, path));
-        let refused = next("b", "/nowhere/dns_logs/%Y-%m-%d").err().unwrap();
-        assert!(refused.contains("sink a has written to these files"), "{refused}");
-        assert!(refused.contains("/nowhere/dns_logs/"), "{refused}");
-        next("b", "/nowhere/{dataset}/%H").unwrap();
-        let mut writers = next("a", "/nowhere/dns_logs/%Y-%m-%d").unwrap();
-        assert_eq!(writers.len(), 2);
-        writers = with_writers(writers, &config("a", "/nowhere/{dataset}/%F")).unwrap();
-        assert_eq!(writers.len(), 2);
     }
 }

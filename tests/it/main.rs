@@ -99,10 +99,11 @@ mod recipes;
 mod refusals;
 /// SIGHUP takes over all that can change under load, at the cost of nobody.
 mod reload;
-/// What is sent again is delivered once, whatever failed or was killed meanwhile.
+/// A failure that repeats is one line of the log.
 mod repeating;
 /// What was in quarantine comes back once after a mend, whatever is killed meanwhile.
 mod replay;
+/// What is sent again is delivered once, whatever failed or was killed meanwhile.
 mod resent;
 /// Files are ended and renamed by the daemon, and by others, at no cost.
 mod rotation;
