@@ -15,7 +15,7 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
             if !is_expected(config, dataset) {
                 let message = format!("Cloudflare has no dataset `{dataset}`");
                 let hint = format!(
-                    "{}; records of other datasets do not reach this sink",
+                    "records of other datasets do not reach this sink; {}",
                     suggestion(dataset, &DATASETS, "the datasets are")
                 );
                 let place = format!("{key}.{index}");
