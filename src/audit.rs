@@ -243,7 +243,9 @@ fn open(path: &Path, missing: Missing) -> io::Result<File> {
 }
 
 fn line(time: Timestamp, event: &Event) -> Vec<u8> {
-    let text = serde_json::to_string(&Line { time: time.to_string(), event }).unwrap_or_default();
+    // Always six digits, so that lines sort by time as text.
+    let time = format!("{time:.6}");
+    let text = serde_json::to_string(&Line { time, event }).unwrap_or_default();
     let mut line = String::with_capacity(text.len() + 1);
     crate::printable::json(&text, &mut line);
     line.push('\n');
