@@ -47,6 +47,8 @@ pub enum Command {
     /// only read-only file systems are found: run it as the daemon's user. Under systemd the unit runs
     /// it by itself at each start, as the daemon's user and inside its sandbox.
     ///
+    /// With --json, problems and summary are one object on standard output; standard error is empty.
+    ///
     /// Exit codes: 0 valid, also with warnings; 78 errors, or warnings with --strict.
     Validate(Validate),
     /// Do to a destination what Cloudflare does to it, and name what fails
@@ -177,6 +179,9 @@ pub struct Validate {
     /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Validate {

@@ -10,7 +10,7 @@ use logpushd::{
     check,
     cli::{Cli, Command, ConfigFile, SpoolCommand, Validate},
     commands::{self, manual},
-    config::{self, Config},
+    config::{self, Config, Problems},
     daemon,
     fatal::Fatal,
     logging,
@@ -176,13 +176,31 @@ fn own_text(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result
 }
 
 fn validate(options: &Validate) -> Result<(), Failure> {
-    let document = config::read(options.path()).map_err(|problems| Failure::config(&problems))?;
-    let found = commands::validate::check(&document, options.strict);
+    use commands::validate::{check, summarize, write_json};
+
+    let document = match config::read(options.path()) {
+        Ok(document) => document,
+        Err(problems) => return Err(invalid(options, &problems)?),
+    };
+    let found = check(&document, options.strict);
+    if !found.is_valid {
+        return Err(invalid(options, &found.problems)?);
+    }
+    if options.json {
+        return to_stdout(|out| Ok(write_json(Some(&document), &found.problems, out)?));
+    }
     if !found.problems.is_empty() {
-        if !found.is_valid {
-            return Err(Failure::config(&found.problems));
-        }
         writeln!(Writer::new(io::stderr()), "{}\n", found.problems).ok();
     }
-    to_stdout(|out| Ok(commands::validate::summarize(&document, &found.problems, out)?))
+    to_stdout(|out| Ok(summarize(&document, &found.problems, out)?))
+}
+
+/// Reports the problems of a configuration that cannot be used.
+fn invalid(options: &Validate, problems: &Problems) -> Result<Failure, Failure> {
+    let failure = Failure::config(problems);
+    if !options.json {
+        return Ok(failure);
+    }
+    to_stdout(|out| Ok(commands::validate::write_json(None, problems, out)?))?;
+    Ok(Failure { text: String::new(), ..failure })
 }

@@ -51,6 +51,9 @@ pub struct Csr {
     /// City
     #[arg(long, value_name = "NAME", value_parser = text)]
     pub locality: Option<String>,
+    /// Print one JSON object that names the two files
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The size of an RSA key.

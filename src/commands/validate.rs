@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use serde_json::{Value, json};
+
 use crate::{
     check,
     config::{
@@ -66,6 +68,90 @@ pub fn summarize(document: &Document, warnings: &Problems, out: &mut dyn Write) 
     row(out, "checked as", &check::tested_as())
 }
 
+/// Prints problems and summary as one JSON object. `document` is `None` if the configuration cannot
+/// be used: then there is no summary.
+///
+/// # Errors
+/// Writing fails.
+pub fn write_json(
+    document: Option<&Document>,
+    problems: &Problems,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let path = problems.path().display().to_string();
+    let problem = |problem: &Diagnostic| {
+        let (line, column) = problems.position(problem).unzip();
+        json!({
+            "severity": match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            "path": path,
+            "line": line,
+            "column": column,
+            "message": problem.message,
+            "help": problem.hint,
+        })
+    };
+    let report = json!({
+        "ok": document.is_some(),
+        "path": path,
+        "problems": problems.diagnostics().iter().map(problem).collect::<Vec<_>>(),
+        "summary": document.map(|document| summary_json(&document.config)),
+    });
+    super::json::write(out, &report)
+}
+
+fn summary_json(config: &Config) -> Value {
+    let Config { server, spool, quarantine, admin, .. } = config;
+    let addresses = server.addresses.iter().map(|address| format!("https://{address}"));
+    let (cert_file, acme_domains) = match &server.tls.acme {
+        Some(acme) => (None, acme.domains.as_slice()),
+        None => (Some(server.tls.cert_file.display().to_string()), &[][..]),
+    };
+    let sink = |sink: &SinkConfig| {
+        json!({
+            "name": sink.name,
+            "target": target(sink),
+            "datasets": sink.choice.datasets,
+        })
+    };
+    json!({
+        "listen": addresses.collect::<Vec<_>>(),
+        "cert_file": cert_file,
+        "acme_domains": acme_domains,
+        "endpoints": config.endpoints.iter().map(endpoint_json).collect::<Vec<_>>(),
+        "sinks": config.sinks.iter().map(sink).collect::<Vec<_>>(),
+        "spool": { "dir": spool.dir.display().to_string(), "max_bytes": spool.max_bytes },
+        "quarantine": {
+            "dir": quarantine.dir.display().to_string(),
+            "max_bytes": quarantine.max_bytes,
+        },
+        "admin": format!("http://{}", admin.address),
+        "checked_as": check::tested_as(),
+    })
+}
+
+fn endpoint_json(endpoint: &Endpoint) -> Value {
+    let (auth, header, file) = match &endpoint.auth {
+        Auth::Secret { header, file } => ("secret", Some(header), Some(file)),
+        Auth::Token { file } => ("token", None, Some(file)),
+        Auth::None => ("none", None, None),
+    };
+    json!({
+        "name": endpoint.name,
+        "path": endpoint.path.to_string(),
+        "dataset": fixed_dataset(endpoint),
+        "format": format_name(endpoint),
+        "auth": auth,
+        "secret_header": header,
+        "secret_file": file.map(|file| file.display().to_string()),
+        "datasets": endpoint.datasets,
+        "allow_from": endpoint.allow_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "sinks": endpoint.sinks,
+    })
+}
+
 fn row(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
     writeln!(out, "  {label:<18} {text}")
 }
@@ -79,17 +165,12 @@ fn certificate(config: &Config) -> String {
 }
 
 fn endpoint(endpoint: &Endpoint) -> String {
-    let Endpoint { protocol, path, format, auth, allow_from, datasets, sinks, .. } = endpoint;
+    let Endpoint { path, auth, allow_from, datasets, sinks, .. } = endpoint;
     let mut parts = vec![path.to_string()];
-    if let PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } = path {
+    if let Some(dataset) = fixed_dataset(endpoint) {
         parts.push(format!("dataset {dataset}"));
     }
-    parts.push(match (protocol, format) {
-        (Protocol::SplunkHec, _) => "Splunk HEC".to_owned(),
-        (Protocol::Logpush, Format::Csv(_)) => "CSV".to_owned(),
-        (Protocol::Logpush, Format::Text) => "text".to_owned(),
-        (Protocol::Logpush, _) => "JSON".to_owned(),
-    });
+    parts.push(format_name(endpoint).to_owned());
     parts.push(match auth {
         Auth::Secret { header, file } => format!("{header} from {}", file.display()),
         Auth::Token { file } => format!("token from {}", file.display()),
@@ -105,11 +186,31 @@ fn endpoint(endpoint: &Endpoint) -> String {
     format!("{} -> {}", parts.join(", "), sinks.join(", "))
 }
 
-fn sink(sink: &SinkConfig) -> String {
-    let target = match &sink.kind {
+fn fixed_dataset(endpoint: &Endpoint) -> Option<&str> {
+    match &endpoint.path {
+        PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } => Some(dataset),
+        PathPattern::Dataset { .. } => None,
+    }
+}
+
+fn format_name(endpoint: &Endpoint) -> &'static str {
+    match (&endpoint.protocol, &endpoint.format) {
+        (Protocol::SplunkHec, _) => "Splunk HEC",
+        (Protocol::Logpush, Format::Csv(_)) => "CSV",
+        (Protocol::Logpush, Format::Text) => "text",
+        (Protocol::Logpush, _) => "JSON",
+    }
+}
+
+fn target(sink: &SinkConfig) -> String {
+    match &sink.kind {
         SinkKind::Syslog(_) => format!("syslog {}", sink.kind.target()),
         kind => kind.target(),
-    };
+    }
+}
+
+fn sink(sink: &SinkConfig) -> String {
+    let target = target(sink);
     match sink.choice.datasets.as_slice() {
         [] => target,
         datasets => format!("{target}, only {}", datasets.join(", ")),

@@ -110,14 +110,19 @@ impl Problems {
     /// unless the file could not be read.
     pub fn place(&self, problem: &Diagnostic) -> String {
         let path = shown(&self.path.to_string_lossy());
-        match &problem.span {
-            None if self.source.is_none() => path,
-            None => format!("{path}:1:1"),
-            Some(span) => {
-                let cited = self.cited(span);
-                format!("{path}:{}:{}", cited.line, cited.column)
-            }
+        match self.position(problem) {
+            None => path,
+            Some((line, column)) => format!("{path}:{line}:{column}"),
         }
+    }
+
+    /// The line and the column of a problem, as [`place`](Self::place) prints them; `None` if the
+    /// file could not be read.
+    pub fn position(&self, problem: &Diagnostic) -> Option<(usize, usize)> {
+        let source = self.source.as_deref()?;
+        let Some(span) = &problem.span else { return Some((1, 1)) };
+        let cited = Cited::new(source, span);
+        Some((cited.line, cited.column))
     }
 
     /// The same text in one line, without the cited lines: for a log.

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -158,6 +158,14 @@ fn a_key_that_is_there_is_used_and_never_overwritten() {
         &openssl(dir, "req -in request.pem -verify -noout -text"),
         &["verify OK", "(3072 bit)", "CN = b.example.com"],
     );
+    fails(&cert(dir, &[&again[..], &["--out", "-", "--json"]].concat()), 64, &["leave out --json"]);
+    let json = good(cert(dir, &[&again[..], &["--json"]].concat()));
+    let files = json!({
+        "csr_file": "b.example.com.csr",
+        "key_file": "a.example.com.key",
+        "key_created": false,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), files);
     holds(&good(cert(dir, &again)), &["was there, and is used"]);
     assert_eq!(fs::read(dir.join("a.example.com.key")).unwrap(), key);
 

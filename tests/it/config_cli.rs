@@ -2,6 +2,8 @@
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
+use serde_json::{Value, json};
+
 use crate::support::{
     Exit, Finished, Http, Setup, Upload, finish, logpushd, names_in, repository,
     tls::{Authority, Pair},
@@ -102,6 +104,53 @@ fn strict_fails_on_warnings() {
     let line = daemon.wait_log("configuration: this path changes every second");
     assert!(line.to_string().contains("logpushd.toml:"), "{line:?}");
     daemon.stop().in_order();
+}
+
+#[test]
+fn validate_reports_in_json() {
+    fn report(config: &Path, words: &[&str], code: i32) -> Value {
+        let finished = finish(logpushd().args(["validate", "--json"]).args(words).arg(config));
+        assert_eq!(finished.exit, Exit::Code(code), "{finished:?}");
+        assert_eq!(finished.stderr, "", "everything is in the object");
+        serde_json::from_str(&finished.stdout).unwrap()
+    }
+
+    let setup = Setup::new();
+    let good = report(&setup.write_config(), &[], 0);
+    assert_eq!((&good["ok"], &good["problems"]), (&json!(true), &json!([])), "{good}");
+    let summary = &good["summary"];
+    assert_eq!(summary["endpoints"][0]["name"], "main", "{good}");
+    assert_eq!(summary["endpoints"][0]["format"], "JSON", "{good}");
+    assert_eq!(summary["sinks"][0]["name"], "archive", "{good}");
+    let target = summary["sinks"][0]["target"].as_str().unwrap();
+    assert!(target.ends_with("out/{dataset}.ndjson"), "{good}");
+    assert!(summary["listen"][0].as_str().unwrap().starts_with("https://"), "{good}");
+    assert!(summary["spool"]["max_bytes"].is_u64(), "{good}");
+
+    let setup = Setup::new()
+        .table("sink.archive.file", "path = \"out/%s\"\ndatasets = [\"http_requests\"]");
+    let config = setup.write_config();
+    let warned = report(&config, &[], 0);
+    assert_eq!(warned["ok"], true, "{warned}");
+    assert!(warned["summary"].is_object(), "{warned}");
+    let problem = &warned["problems"][0];
+    assert_eq!(problem["severity"], "warning", "{warned}");
+    assert_eq!(problem["path"], config.to_str().unwrap(), "{warned}");
+    assert!(problem["message"].as_str().unwrap().starts_with("this path changes"), "{warned}");
+    let strict = report(&config, &["--strict"], 78);
+    assert_eq!((&strict["ok"], &strict["summary"]), (&json!(false), &Value::Null), "{strict}");
+    assert_eq!(strict["problems"][0]["severity"], "error", "{strict}");
+
+    setup.write("logpushd.toml", BAD);
+    let bad = report(&config, &[], 78);
+    assert_eq!((&bad["ok"], &bad["summary"]), (&json!(false), &Value::Null), "{bad}");
+    let problem = &bad["problems"][0];
+    assert_eq!((&problem["line"], &problem["column"]), (&json!(2), &json!(1)), "{bad}");
+    assert_eq!(problem["severity"], "error", "{bad}");
+    assert!(problem["help"].as_str().unwrap().contains("address"), "{bad}");
+
+    let missing = report(&setup.path("missing.toml"), &[], 78);
+    assert_eq!(missing["problems"][0]["line"], Value::Null, "{missing}");
 }
 
 #[test]

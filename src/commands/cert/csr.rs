@@ -8,6 +8,7 @@ use std::{
 };
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+use serde_json::json;
 
 use crate::{
     cli::cert::{Csr, RsaBits},
@@ -25,6 +26,10 @@ const CSR_MODE: u32 = 0o644;
 pub(super) fn run(csr: &Csr, out: &mut dyn Write) -> Result<(), Fatal> {
     let key_file = csr.key.clone().unwrap_or_else(|| PathBuf::from(format!("{}.key", stem(csr))));
     let csr_file = csr.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.csr", stem(csr))));
+    if csr.json && csr_file == Path::new("-") {
+        let text = "--out - prints the request itself, not JSON: leave out --json, or name a file";
+        return Err(Fatal::Usage(text.to_owned()));
+    }
     check_room(&csr_file, &key_file)?;
     let (key, is_new) = key(csr, &key_file)?;
     let request = request(csr, &key).map_err(|error| {
@@ -35,6 +40,14 @@ pub(super) fn run(csr: &Csr, out: &mut dyn Write) -> Result<(), Fatal> {
         return Ok(());
     }
     durable::replace_with_mode(&csr_file, request.as_bytes(), CSR_MODE)?;
+    if csr.json {
+        let report = json!({
+            "csr_file": csr_file.display().to_string(),
+            "key_file": key_file.display().to_string(),
+            "key_created": is_new,
+        });
+        return Ok(crate::commands::json::write(out, &report)?);
+    }
     let made =
         if is_new { "made; nobody but the daemon needs it" } else { "was there, and is used" };
     let (key_file, csr_file) = (key_file.display(), csr_file.display());
