@@ -60,6 +60,13 @@ pub struct Push {
     /// The first row of each CSV file names its columns: repeat it at the head of each batch
     #[arg(long, conflicts_with = "whole")]
     pub csv_header: bool,
+    /// The files are CSV, and no row names the columns: cut after any row
+    #[arg(long, conflicts_with_all = ["whole", "csv_header"])]
+    pub no_csv_header: bool,
+    /// Each line is a record, whatever it contains: cut after any line. Without this option or one of those
+    /// for CSV, a file that does not begin with a JSON object is sent only if it fits into one batch
+    #[arg(long, conflicts_with_all = ["whole", "csv_header", "no_csv_header"])]
+    pub lines: bool,
     /// Trust the authorities in this PEM file rather than the public ones
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,

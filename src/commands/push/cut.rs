@@ -1,7 +1,7 @@
 //! Reads a source and cuts it into batches. Memory does not grow with the source, nor with a batch but
 //! for what that is when it is gzipped.
 
-use std::io::{self, Read};
+use std::io::Read;
 
 use memchr::memchr_iter;
 
@@ -9,15 +9,18 @@ use super::{
     Failure,
     batch::{Batch, Body},
     compressed,
+    pieces::{PIECE_BYTES, Pieces},
 };
 use crate::decode::{self, Inflate};
 
-/// How much is read at a time, and how much is inflated.
-const PIECE_BYTES: usize = 128 * 1024;
-const INFLATED_BYTES: usize = 256 * 1024;
-
 /// What has no line end for so long is no line: Logpush's records end at 1 MB.
 const MAX_RECORD_BYTES: usize = 64 << 20;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Nothing of the file was sent: this is found when its first batch is full.
+const NOT_JSON: &str = "it does not begin with a JSON object and needs more than one batch, so push must know what its first line is: \
+    --csv-header if it names the columns of CSV, --no-csv-header if it is a row of CSV like the others, --lines if each line is a record";
 
 /// How a source becomes batches.
 #[derive(Clone, Copy, Debug)]
@@ -31,77 +34,17 @@ pub(super) struct Cut {
 /// Where batches end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum How {
-    /// Behind a record.
+    /// After a record. Only JSON is split: in anything else the first line may name the columns of
+    /// CSV, and each batch would need it.
+    Records,
+    /// After a line, whatever it holds.
     Lines,
-    /// Behind a row of CSV. The first row names the columns, and begins each batch.
+    /// After a row of CSV. No row names the columns.
     Rows,
+    /// After a row of CSV. The first row names the columns and begins each batch.
+    NamedRows,
     /// At the end of the file.
     Whole,
-}
-
-/// The bytes of a source, inflated if they are gzip.
-struct Pieces<R> {
-    from: R,
-    inflate: Option<Inflate>,
-    input: Vec<u8>,
-    /// Of the input, what was read, and what of that was taken.
-    filled: usize,
-    taken: usize,
-    output: Vec<u8>,
-}
-
-impl<R: Read> Pieces<R> {
-    fn new(from: R) -> Self {
-        Self {
-            from,
-            inflate: None,
-            input: vec![0; PIECE_BYTES],
-            filled: 0,
-            taken: 0,
-            output: Vec::with_capacity(INFLATED_BYTES),
-        }
-    }
-
-    /// Replaces the input, which was taken, by what is there, for a pipe may be slow; says whether there
-    /// is any more.
-    fn refill(&mut self) -> io::Result<bool> {
-        (self.filled, self.taken) = (0, 0);
-        loop {
-            let room = self.input.get_mut(self.filled..).unwrap_or_default();
-            match self.from.read(room) {
-                Ok(0) => break,
-                Ok(read) => self.filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-            // Of one byte it cannot be told whether it is gzip.
-            if self.inflate.is_some() || self.filled > 1 {
-                break;
-            }
-        }
-        Ok(self.filled > 0)
-    }
-
-    /// The next bytes; none at the end.
-    fn next(&mut self) -> io::Result<Option<&[u8]>> {
-        let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        self.output.clear();
-        loop {
-            let rest = self.input.get(self.taken..self.filled).unwrap_or_default();
-            if let Some(inflate) = &mut self.inflate {
-                self.taken += inflate.inflate(rest, &mut self.output).map_err(damaged)?;
-                if !self.output.is_empty() {
-                    return Ok(Some(&self.output));
-                }
-            }
-            if !self.refill()? {
-                let end = self.inflate.as_ref().map_or(Ok(()), Inflate::finish);
-                return end.map(|()| None).map_err(damaged);
-            }
-            let start = self.input.get(..self.filled).unwrap_or_default();
-            self.inflate.get_or_insert_with(|| Inflate::of(start));
-        }
-    }
 }
 
 /// Cuts `from` into batches, and hands each over.
@@ -111,7 +54,7 @@ pub(super) fn cut(
     take: &mut dyn FnMut(Body) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     match options.how {
-        How::Lines | How::Rows => lines(from, options, take),
+        How::Records | How::Lines | How::Rows | How::NamedRows => lines(from, options, take),
         How::Whole => whole(from, options, take),
     }
 }
@@ -123,12 +66,13 @@ fn lines(
 ) -> Result<(), Failure> {
     let mut pieces = Pieces::new(from);
     let batch = Batch::new(options.level);
-    let mut filling = Filling { options, batch, is_first: true, header: Vec::new() };
+    let mut filling =
+        Filling { options, batch, is_first: true, is_json: false, header: Vec::new() };
     // A record that began in an earlier piece, or a row that began in an earlier line.
     let mut begun = Vec::new();
     let mut in_quotes = false;
-    let is_odd =
-        |bytes: &[u8]| options.how == How::Rows && memchr_iter(b'"', bytes).count() % 2 == 1;
+    let has_cells = matches!(options.how, How::Rows | How::NamedRows);
+    let is_odd = |bytes: &[u8]| has_cells && memchr_iter(b'"', bytes).count() % 2 == 1;
     let mut is_start = true;
     while let Some(piece) = pieces.next()? {
         if std::mem::take(&mut is_start) {
@@ -175,6 +119,8 @@ struct Filling {
     batch: Batch,
     /// There was no record yet.
     is_first: bool,
+    /// The first record begins like a JSON object.
+    is_json: bool,
     /// The row that begins each batch, if one does.
     header: Vec<u8>,
 }
@@ -189,18 +135,25 @@ impl Filling {
             return Ok(());
         }
         let is_first = std::mem::take(&mut self.is_first);
-        if is_first && self.options.how == How::Rows {
+        if is_first && self.options.how == How::NamedRows {
             self.header = line.to_vec();
             return Ok(());
         }
-        if is_first && !decode::opens_as_lines(line) {
+        if is_first && self.options.how == How::Records && !decode::opens_as_lines(line) {
             return Err(Failure::Flaw(String::from(
                 "it begins like an array of records, or an object around one, which cannot be cut into batches: --whole sends it as it is",
             )));
         }
+        if is_first {
+            let text = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+            self.is_json = text.trim_ascii_start().starts_with(b"{");
+        }
         let is_full = self.batch.records >= self.options.max_records
             || self.batch.bytes + line.len() as u64 > self.options.max_bytes;
         if is_full && self.batch.records > 0 {
+            if self.options.how == How::Records && !self.is_json {
+                return Err(Failure::Flaw(NOT_JSON.to_owned()));
+            }
             let full = std::mem::replace(&mut self.batch, Batch::new(self.options.level));
             take(full.finish()?)?;
         }
@@ -234,9 +187,11 @@ fn whole(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use bytes::Bytes;
 
-    use super::*;
+    use super::{super::pieces::INFLATED_BYTES, *};
 
     /// The batches of `from`: records and inflated text.
     fn batches(from: &[u8], options: Cut) -> Result<Vec<(u64, String)>, String> {
@@ -273,7 +228,7 @@ mod tests {
         batch.finish().unwrap().gzip
     }
 
-    const LINES: Cut = Cut { max_bytes: 8, max_records: 3, level: 6, how: How::Lines };
+    const LINES: Cut = Cut { max_bytes: 8, max_records: 3, level: 6, how: How::Records };
 
     #[test]
     fn a_batch_ends_behind_a_record_within_its_limits() {
@@ -309,7 +264,7 @@ mod tests {
         let text = b"\na,b\r\n1,\"x\n\"\"y\"\n2,z\n\n3,\"\n\n\"\n4,last";
         let want = [(2, "a,b\r\n1,\"x\n\"\"y\"\n2,z\n"), (2, "a,b\r\n3,\"\n\n\"\n4,last\n")];
         let want: Vec<_> = want.map(|(records, text)| (records, text.to_owned())).into();
-        let rows = Cut { max_bytes: 1000, max_records: 2, level: 6, how: How::Rows };
+        let rows = Cut { max_bytes: 1000, max_records: 2, level: 6, how: How::NamedRows };
         assert_eq!(batches(text, rows).unwrap(), want);
         assert_eq!(batches(&gzip(text), rows).unwrap(), want);
         let mut slow = Vec::new();
@@ -324,6 +279,35 @@ mod tests {
         let small = Cut { max_bytes: 9, ..rows };
         let found = batches(b"a,b\n1,2\n3,4\n", small).unwrap();
         assert_eq!(found, [(1, "a,b\n1,2\n".to_owned()), (1, "a,b\n3,4\n".to_owned())]);
+    }
+
+    #[test]
+    fn only_json_is_split_unless_the_first_line_is_known() {
+        let text = b"n,x\n1,\"\n\"\n2,b\n3,c\n";
+        let two = Cut { max_bytes: 1000, max_records: 2, ..LINES };
+        for bytes in [&text[..], &gzip(text), b"\xef\xbb\xbfa\nb\nc\n", b"\n\na\nb\nc\n"] {
+            let mut sent = 0;
+            let outcome = cut(bytes, two, &mut |_| {
+                sent += 1;
+                Ok(())
+            });
+            let error = outcome.unwrap_err().to_string();
+            for option in ["--csv-header", "--no-csv-header", "--lines"] {
+                assert!(error.contains(option), "{error}");
+            }
+            assert_eq!(sent, 0);
+        }
+        let one = Cut { max_records: 5, ..two };
+        assert_eq!(batches(text, one).unwrap().len(), 1);
+        let json = b"\xef\xbb\xbf {\"a\":1}\nb\nc\n";
+        assert_eq!(batches(json, two).unwrap().len(), 2);
+        let split = |how| {
+            let found = batches(text, Cut { how, ..two }).unwrap();
+            found.into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        assert_eq!(split(How::Rows), ["n,x\n1,\"\n\"\n", "2,b\n3,c\n"]);
+        assert_eq!(split(How::Lines), ["n,x\n1,\"\n", "\"\n2,b\n", "3,c\n"]);
+        assert_eq!(split(How::NamedRows), ["n,x\n1,\"\n\"\n2,b\n", "n,x\n3,c\n"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod compressed;
 mod courier;
 mod cut;
 mod files;
+mod pieces;
 mod report;
 mod tally;
 
@@ -117,11 +118,7 @@ pub fn run(
         max_bytes: options.max_bytes,
         max_records: options.max_records,
         level: options.gzip,
-        how: match (options.whole, options.csv_header) {
-            (true, _) => How::Whole,
-            (false, true) => How::Rows,
-            (false, false) => How::Lines,
-        },
+        how: how(options),
     };
     let shared = Shared {
         sources,
@@ -153,6 +150,21 @@ pub fn run(
     drop(events);
     let outcomes = wait(&shared, &heard, connections, terminal)?;
     report::write(&shared, &outcomes, options.json, out)
+}
+
+/// The options exclude each other.
+const fn how(options: &Push) -> How {
+    if options.whole {
+        How::Whole
+    } else if options.csv_header {
+        How::NamedRows
+    } else if options.no_csv_header {
+        How::Rows
+    } else if options.lines {
+        How::Lines
+    } else {
+        How::Records
+    }
 }
 
 fn route(options: &Push) -> Result<Route, Fatal> {

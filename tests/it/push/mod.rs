@@ -1,5 +1,6 @@
 //! `logpushd push`, to a real daemon and to servers that refuse.
 
+mod csv;
 mod refused;
 
 use std::{
