@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::enemy::Enemy;
-use crate::support::{Daemon, Http, Setup, Upload, skipped};
+use crate::support::{Daemon, Http, Setup, Upload};
 
 /// What an attack may add to the memory of an idle daemon, and what may be left of that: 10 MB of a
 /// release build. A debug build's tasks are larger.
@@ -84,7 +84,7 @@ impl Watch {
         let mut latencies = self.latencies.into_inner().unwrap();
         latencies.sort_unstable();
         let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
-        skipped(&format!(
+        eprintln!(
             "attack {}: idle {} KiB, peak +{} KiB, after +{left} KiB, {} uploads p50 {:?} p99 {:?}, {} failed, last connection {:.1} s",
             self.name,
             self.idle,
@@ -94,7 +94,7 @@ impl Watch {
             at(99),
             self.failures.load(Relaxed),
             held.as_secs_f64(),
-        ));
+        );
         let stopped = self.daemon.stop();
         if observes_only() {
             return;
