@@ -16,8 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::network::network;
 
 /// Unverified connections in all. Each may cost about 100 KB, which the allocator may keep after an
-/// attack, and a sender needs only some milliseconds to become verified.
-const MAX_UNVERIFIED: usize = 64;
+/// attack. As many as one address may have by default, so that a sender that opens all of them at once
+/// loses none.
+const MAX_UNVERIFIED: usize = 256;
+
+/// Beyond so many, a new connection ends an unverified one that is older than [`GRACE`]: a sender needs
+/// only some milliseconds to become verified.
+const MAX_LINGERING: usize = 64;
 
 /// How long a new connection is spared while there are older ones: enough for the handshake and the
 /// first request of a sender that is 300 ms away.
@@ -87,6 +92,8 @@ impl Connections {
             is_full = false;
         } else if is_full || state.unverified >= MAX_UNVERIFIED {
             is_full &= !state.make_room(network, now);
+        } else if state.unverified >= MAX_LINGERING {
+            state.evict_lingering(now);
         }
         let number = state.next;
         state.next += 1;
@@ -120,6 +127,19 @@ impl State {
             entries.iter().filter_map(|entry| Some((entry.candidate()?, (*network, entry.number))))
         });
         victim(all, now).is_some_and(|(network, number)| self.remove(network, number))
+    }
+
+    /// Closes the oldest unverified connection, if it had its time.
+    fn evict_lingering(&mut self, now: Instant) {
+        let all = self.networks.iter().flat_map(|(network, entries)| {
+            let unverified = entries.iter().filter(|entry| entry.is_unverified());
+            unverified.map(|entry| (entry.accepted, *network, entry.number))
+        });
+        if let Some((accepted, network, number)) = all.min()
+            && now.saturating_duration_since(accepted) >= GRACE
+        {
+            self.remove(network, number);
+        }
     }
 
     /// Closes an unverified connection of `network`.
@@ -319,10 +339,23 @@ mod tests {
     #[test]
     fn unverified_connections_are_bounded_in_all() {
         let (connections, now) = (Arc::new(Connections::default()), Instant::now());
-        let places: Vec<_> = (0..64).map(|host| open(&connections, host, now)).collect();
+        let places: Vec<_> = (0..=255).map(|host| open(&connections, host, now)).collect();
         let v6 = "2001:db8::1".parse().unwrap();
         let Admission::Open(_new) = connections.admit(v6, ROOM, now) else { panic!() };
         assert_eq!(places.iter().filter(|place| place.evicted.is_cancelled()).count(), 1);
         assert_eq!(connections.state().unverified, MAX_UNVERIFIED);
+    }
+
+    #[test]
+    fn a_sender_may_open_many_connections_at_once_and_none_for_long() {
+        let (connections, now) = (Arc::new(Connections::default()), Instant::now());
+        let places: Vec<_> = (0..200).map(|host| open(&connections, host, now)).collect();
+        let evicted = || places.iter().filter(|place| place.evicted.is_cancelled()).count();
+        assert_eq!(evicted(), 0, "all are young");
+        let _late = open(&connections, 200, now + GRACE);
+        assert_eq!(evicted(), 1);
+        places.iter().for_each(Place::verify);
+        let _later = open(&connections, 201, now + 2 * GRACE);
+        assert_eq!(evicted(), 1, "few are unverified");
     }
 }
