@@ -2,7 +2,7 @@
 //! `logpushd validate` reports beyond the configuration's own errors, and what `run` logs at its start.
 //!
 //! A check is a function from a [`Document`] to diagnostics that point into it. To add one, write the
-//! function and name it in [`at_start`], or in [`certificate::of_validate`] if the daemon already logs
+//! function and name it in `at_start`, or in `certificate::of_validate` if the daemon already logs
 //! the same by itself. Checks only read: no check makes a file or opens a connection.
 
 mod certificate;
