@@ -4,11 +4,15 @@ use std::{
     future::poll_fn,
     io,
     ops::RangeInclusive,
+    os::unix::net,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    net::UnixStream,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tracing::warn;
 
 use crate::throttle::Throttle;
@@ -41,8 +45,11 @@ const IGNORED: [(&str, i32); 9] = [
     ("SIGPWR", 30),
 ];
 
-/// Realtime signals. The C library keeps those below, and musl the first; tokio does not know 64.
+/// Realtime signals. The C library keeps those below, and musl the first.
 const REALTIME: RangeInclusive<i32> = 34..=63;
+
+/// `SIGRTMAX`, the one signal that tokio (1.54) does not accept.
+const LAST: i32 = 64;
 
 /// A signal that comes all the time is logged once in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -52,11 +59,18 @@ pub(super) struct Signals {
     hangup: Signal,
     reopen: Signal,
     ignored: Vec<Ignored>,
+    last: Last,
 }
 
 struct Ignored {
     name: String,
     signal: Signal,
+    throttle: Throttle,
+}
+
+/// [`LAST`], of which each arrival writes a byte to a socket.
+struct Last {
+    bytes: UnixStream,
     throttle: Throttle,
 }
 
@@ -80,6 +94,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             reopen: signal(SignalKind::user_defined1())?,
             ignored: ignored.collect(),
+            last: Last::new()?,
         })
     }
 
@@ -98,13 +113,12 @@ impl Signals {
     }
 
     fn poll_next(&mut self, stops: &mut Stops, context: &mut Context<'_>) -> Poll<Asked> {
+        self.last.poll(context);
         let mut came = |signal: &mut Signal| signal.poll_recv(context).is_ready();
         for Ignored { name, signal, throttle } in &mut self.ignored {
             // Only a poll that finds none arranges for a wake-up by the next.
             while came(signal) {
-                if throttle.admit(Instant::now()).is_some() {
-                    warn!(signal = name, "signal ignored");
-                }
+                log_ignored(name, throttle);
             }
         }
         let asked = [
@@ -119,6 +133,34 @@ impl Signals {
             }
         }
         Poll::Pending
+    }
+}
+
+impl Last {
+    fn new() -> io::Result<Self> {
+        let (bytes, of_handler) = net::UnixStream::pair()?;
+        bytes.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(LAST, of_handler)?;
+        let bytes = UnixStream::from_std(bytes)?;
+        Ok(Self { bytes, throttle: Throttle::new(1, LOG_INTERVAL) })
+    }
+
+    /// Logs it if it came, and arranges for a wake-up by the next.
+    fn poll(&mut self, context: &mut Context<'_>) {
+        // The end of the stream would be ready for ever; the handler never closes its side.
+        while let Poll::Ready(Ok(())) = self.bytes.poll_read_ready(context) {
+            match self.bytes.try_read(&mut [0; 64]) {
+                Ok(1..) => log_ignored(&format!("realtime {LAST}"), &mut self.throttle),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+    }
+}
+
+fn log_ignored(name: &str, throttle: &mut Throttle) {
+    if throttle.admit(Instant::now()).is_some() {
+        warn!(signal = name, "signal ignored");
     }
 }
 
