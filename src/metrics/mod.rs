@@ -235,7 +235,7 @@ impl Metrics {
         add(self.table().sinks.get(sink).map(|sink| &sink.resent_records), records);
     }
 
-    /// A sink has cut or left out that many records for their length.
+    /// A sink has shortened or left out that many records for their length.
     pub fn sink_oversize(&self, sink: usize, records: u64) {
         add(self.table().sinks.get(sink).map(|sink| &sink.oversize_records), records);
     }

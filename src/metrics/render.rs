@@ -216,7 +216,7 @@ impl Metrics {
         text.family(
             "logpushd_sink_oversize_records_total",
             Kind::Counter,
-            "Records that a sink has cut or left out, since they are longer than it may pass on.",
+            "Records that a sink has shortened or left out, since they are longer than it may pass on.",
         );
         for sink in shown() {
             text.sample(&[("sink", &sink.name)], value(&sink.oversize_records));

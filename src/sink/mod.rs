@@ -78,7 +78,7 @@ pub trait Sink: Send {
         batch.header.records
     }
 
-    /// How many records were cut or left out, for being longer than it may pass on, since this was
+    /// How many records were shortened or left out, for being longer than it may pass on, since this was
     /// last asked.
     fn oversize(&mut self) -> u64 {
         0

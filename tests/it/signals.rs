@@ -68,7 +68,8 @@ fn no_signal_that_means_nothing_to_the_daemon_ends_it() {
             continue;
         }
         let name = NAMES.iter().find(|(named, _)| *named == number);
-        let name = name.map_or_else(|| format!("realtime {number}"), |(_, name)| (*name).to_owned());
+        let name =
+            name.map_or_else(|| format!("realtime {number}"), |(_, name)| (*name).to_owned());
         wait_until(&name, || {
             daemon.logged("signal ignored").iter().any(|line| line["signal"] == name)
         });

@@ -64,8 +64,8 @@ pub(super) const TABLES: &[Table] = &[
                 name: "oversize",
                 takes: OneOf(&["truncate", "drop"]),
                 without: Default("\"truncate\""),
-                text: "A longer message is cut and says so, or is left out. CEF and LEEF lose whole \
-                       fields, the longest first, so that they stay readable. Both are counted in \
+                text: "A longer message loses whole fields, the longest first, and names them in \
+                       the field `LogpushdDropped`; or it is left out. Both are counted in \
                        `logpushd_sink_oversize_records_total`.",
             },
             Key {

@@ -10,6 +10,7 @@ mod mapping;
 mod members;
 mod severity;
 mod shorten;
+mod shorten_json;
 #[cfg(test)]
 mod tests;
 
@@ -45,7 +46,7 @@ pub fn render(message: Message, dataset: &str, record: &[u8], out: &mut Vec<u8>)
 }
 
 /// The same in at most `max` bytes: the longest fields are left out and named in a field. Returns whether there
-/// is such a message; if not, nothing is appended. A record has no fields as JSON, so there is none then.
+/// is such a message; if not, nothing is appended.
 pub fn render_within(
     message: Message,
     dataset: &str,
@@ -54,7 +55,7 @@ pub fn render_within(
     out: &mut Vec<u8>,
 ) -> bool {
     let syntax = match message {
-        Message::Json => return false,
+        Message::Json => return shorten_json::shorten(record, max, out),
         Message::Cef => Syntax::Cef,
         Message::Leef => Syntax::Leef,
         Message::Leef1 => Syntax::Leef1,

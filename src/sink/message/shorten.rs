@@ -6,10 +6,10 @@ use super::line::Line;
 
 /// The key of the field that names what was left out. It begins as those of members do, which no
 /// dictionary has.
-const NOTE: &str = "LogpushdDropped";
+pub(super) const NOTE: &str = "LogpushdDropped";
 
 /// How long the names in it may be together. They may be any text, and a record may have very many.
-const NAMES_BYTES: usize = 200;
+pub(super) const NAMES_BYTES: usize = 200;
 
 /// Where a field is in a message: what leads it in, its key, its value, and its label if it has one.
 #[derive(Clone, Copy, Debug)]

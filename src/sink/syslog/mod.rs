@@ -18,7 +18,7 @@ use tracing::{info, warn};
 pub(crate) use self::unacknowledged::check_readable as check_acknowledgements;
 use self::{
     doubt::Doubt,
-    frame::{Fit, fit, frame},
+    frame::frame,
     header::Header,
     targets::Targets,
     transport::{Connection, Kind},
@@ -184,9 +184,9 @@ impl SyslogSink {
         batch.header.write(&mut self.message, severity, event.as_ref().unwrap_or(&batch.received));
         let header = self.message.len();
         message::render(self.config.message, &batch.dataset, record, &mut self.message);
-        match fit_to(&self.config, &batch.dataset, record, &mut self.message, header) {
+        match fit(&self.config, &batch.dataset, record, &mut self.message, header) {
             Fit::Whole => {}
-            Fit::Truncated => batch.oversize += 1,
+            Fit::Shortened => batch.oversize += 1,
             Fit::Dropped => {
                 batch.oversize += 1;
                 return Ok(());
@@ -221,27 +221,29 @@ impl SyslogSink {
     }
 }
 
-/// Brings a message to its limit. One of CEF or LEEF loses whole fields: cut anywhere else, no reader would take it.
-fn fit_to(
-    config: &Config,
-    dataset: &str,
-    record: &[u8],
-    message: &mut Vec<u8>,
-    header: usize,
-) -> Fit {
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fit {
+    Whole,
+    Shortened,
+    /// It is to be left out.
+    Dropped,
+}
+
+/// Brings a message, of which the first `header` bytes are the header, to its limit. It loses whole fields:
+/// cut anywhere else, no reader would take it.
+fn fit(config: &Config, dataset: &str, record: &[u8], message: &mut Vec<u8>, header: usize) -> Fit {
     let max = config.max_message_bytes;
     if message.len() <= max {
         return Fit::Whole;
     }
-    match (config.oversize, config.message) {
-        (Oversize::Truncate, form) if form != message::Message::Json => {
-            message.truncate(header);
-            let room = max.saturating_sub(header);
-            let fits = message::render_within(form, dataset, record, room, message);
-            if fits { Fit::Truncated } else { Fit::Dropped }
-        }
-        (oversize, _) => fit(message, header, max, oversize),
+    if config.oversize == Oversize::Drop {
+        return Fit::Dropped;
     }
+    message.truncate(header);
+    let room = max.saturating_sub(header);
+    let fits = message::render_within(config.message, dataset, record, room, message);
+    if fits { Fit::Shortened } else { Fit::Dropped }
 }
 
 impl Sink for SyslogSink {
@@ -277,8 +279,8 @@ impl Sink for SyslogSink {
         if batch.oversize > 0 {
             let Current { sequence, oversize, .. } = batch;
             let action = match self.config.oversize {
-                Oversize::Truncate => "truncated",
-                Oversize::Drop => "left out",
+                Oversize::Truncate => "longest fields left out",
+                Oversize::Drop => "message left out",
             };
             warn!(batch = sequence, records = oversize, action, "longer than max_message_bytes");
             self.oversize += oversize;

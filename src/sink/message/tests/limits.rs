@@ -32,7 +32,34 @@ fn a_message_that_is_too_long_loses_its_longest_fields_and_says_so() {
         assert_eq!((read.value("src"), read.value("Odd")), (Some("192.0.2.7"), Some("6f0a")));
         assert_eq!(shortened(format, "http_requests", &record, 60), None);
     }
-    assert_eq!(shortened(Message::Json, "http_requests", &record, 1000), None);
+}
+
+#[test]
+fn json_that_is_too_long_loses_its_longest_members_and_lists_them() {
+    let shortened = |record: &str, max| shortened(Message::Json, "x", record, max);
+    let pad = "p".repeat(300);
+    let record = format!(
+        r#" {{ "Id" : 1669761187123456789, "a\"\u0062":["{pad}"], "\ud800":"{pad}ppppppppppppppp", "n":1e400, "LogpushdDropped":0}}"#
+    );
+    let kept = r#"{"Id":1669761187123456789,"n":1e400,"LogpushdDropped":0,"LogpushdDropped2":["#;
+    let both = format!(r#"{kept}"\ud800","a\"\u0062"]}}"#);
+    assert_eq!(shortened(&record, 300).as_deref(), Some(&*both));
+    assert_eq!(shortened(&record, both.len()).as_deref(), Some(&*both));
+    assert!(shortened(&record, both.len() - 1).unwrap().contains(r#","Id"]"#));
+    let one = shortened(&record, 500).unwrap();
+    assert!(one.contains(&pad) && one.ends_with(r#""LogpushdDropped2":["\ud800"]}"#), "{one}");
+    // Of several members of one name readers take the last: it does not give way to another.
+    let record = format!(r#"{{"a":"mine","b":2,"\u0061":"{pad}"}}"#);
+    let expected = r#"{"b":2,"LogpushdDropped":["a"]}"#;
+    assert_eq!(shortened(&record, 100).as_deref(), Some(expected));
+    assert_eq!(shortened(&record, 30), Some(r#"{"LogpushdDropped":["a","b"]}"#.to_owned()));
+    assert_eq!(shortened(&record, 24), None);
+    // A name may be as long as a value, and there may be very many.
+    let expected = r#"{"b":2,"LogpushdDropped":["..."]}"#;
+    assert_eq!(shortened(&format!(r#"{{"{pad}":1,"b":2}}"#), 100).as_deref(), Some(expected));
+    let members: Vec<_> = (0..5000).map(|n| format!(r#""m{n}":"{n:05}""#)).collect();
+    let line = shortened(&format!("{{{}}}", members.join(",")), 1024).unwrap();
+    assert!(line.len() > 800 && line.ends_with(r#","..."]}"#), "{line}");
 }
 
 /// A label without its value says nothing, and a value without its label neither.
@@ -106,4 +133,38 @@ proptest! {
             prop_assert!(missing(name), "{} in {}", name, line);
         }
     }
+
+    #[test]
+    fn json_of_any_length_parses_and_holds_only_whole_members(
+        members in prop::collection::vec(("\\PC{0,12}|[ab]", json()), 0..12),
+        spaces in "[ \t]{0,2}",
+        max in 30_usize..400,
+    ) {
+        let member = |(name, value): &(String, Value)| {
+            format!("{}{spaces}:{value}{spaces}", Value::from(name.as_str()))
+        };
+        let record = format!("{spaces}{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","));
+        prop_assume!(record.len() > max);
+        let Some(line) = shortened(Message::Json, "x", &record, max) else { return Ok(()) };
+        let whole: serde_json::Map<String, Value> = serde_json::from_str(&record).unwrap();
+        let mut read: serde_json::Map<String, Value> = serde_json::from_str(&line).unwrap();
+        let Some(Value::Array(names)) = read.remove("LogpushdDropped") else { panic!("{line}") };
+        for (name, value) in &read {
+            prop_assert_eq!(Some(value), whole.get(name), "{}", line);
+        }
+        for name in names.iter().map(|name| name.as_str().unwrap()).filter(|name| *name != "...") {
+            prop_assert!(whole.contains_key(name) && !read.contains_key(name), "{} in {}", name, line);
+        }
+        let missing = whole.keys().filter(|name| !read.contains_key(*name)).count();
+        prop_assert!(missing == names.len() || names.last().unwrap() == "...", "{}", line);
+    }
+}
+
+fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,80}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| prop::collection::vec(inner, 0..3).prop_map(Value::from))
 }
