@@ -120,7 +120,7 @@ impl<const REASONS: usize> ClientThrottle<REASONS> {
     }
 }
 
-/// How often a failure that repeats is reported.
+/// How often a failure or a loss that repeats is reported.
 const REPEAT: Duration = Duration::from_secs(60);
 
 /// Which reports of a failure that repeats are logged: the first, each with another cause, and
@@ -161,9 +161,40 @@ impl Failures {
     }
 }
 
+/// Adds up what is lost again and again: the first loss is logged, and then once a minute all that was
+/// lost since.
+#[derive(Debug, Default)]
+pub struct Losses {
+    reported_at: Option<Instant>,
+    unreported: u64,
+}
+
+impl Losses {
+    /// Counts a loss. `Some` if a line is to be logged: with all that no line contains yet.
+    pub fn add(&mut self, amount: u64, now: Instant) -> Option<u64> {
+        self.unreported += amount;
+        if self.reported_at.is_some_and(|at| now.saturating_duration_since(at) < REPEAT) {
+            return None;
+        }
+        self.reported_at = Some(now);
+        Some(std::mem::take(&mut self.unreported))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_are_added_up_for_a_line_a_minute() {
+        let mut losses = Losses::default();
+        let start = Instant::now();
+        let reported = (0..=120).filter_map(|second| {
+            let now = start + Duration::from_secs(second);
+            Some((second, losses.add(2, now)?))
+        });
+        assert_eq!(reported.collect::<Vec<_>>(), [(0, 2), (60, 120), (120, 120)]);
+    }
 
     #[test]
     fn a_flood_is_counted_not_repeated() {

@@ -9,11 +9,11 @@
 //! A body that belongs to a batch in the spool has a second name there: removing it here harms
 //! nothing, and frees nothing until the batch is delivered.
 
-use std::{io, path::Path, time::SystemTime};
+use std::{io, time::SystemTime};
 
 use tracing::{info, warn};
 
-use super::{Kept, Kind, Shelf, shelf::roll};
+use super::{Kind, Shelf, shelf::roll};
 use crate::{
     config::{self, format_bytes},
     durable,
@@ -51,6 +51,7 @@ pub fn enforce(config: &config::Quarantine, now: SystemTime) -> io::Result<Outco
         }
     }
     let mut outcome = Outcome { bytes: shelf.bytes(), removed_bytes: 0 };
+    let mut failures = Vec::new();
     for kept in &shelf.files {
         let age = now.duration_since(kept.modified).unwrap_or_default();
         let why = if age > config.max_age {
@@ -60,27 +61,21 @@ pub fn enforce(config: &config::Quarantine, now: SystemTime) -> io::Result<Outco
         } else {
             continue;
         };
-        if remove(kept, why) {
-            outcome.bytes -= kept.bytes;
-            outcome.removed_bytes += kept.bytes;
+        match durable::remove(&kept.path) {
+            Ok(()) => {
+                let (path, size) = (kept.path.display(), format_bytes(kept.bytes));
+                warn!(%path, size, why, "removed from the quarantine");
+                outcome.bytes -= kept.bytes;
+                outcome.removed_bytes += kept.bytes;
+            }
+            Err(error) => failures.push(error),
         }
+    }
+    // The next round is a minute away: one line stands for all files of this one.
+    if let Some(error) = failures.first() {
+        warn!(%error, files = failures.len(), "cannot remove from the quarantine");
     }
     Ok(outcome)
-}
-
-fn remove(kept: &Kept, why: &str) -> bool {
-    let path: &Path = &kept.path;
-    match durable::remove(path) {
-        Ok(()) => {
-            let size = format_bytes(kept.bytes);
-            warn!(path = %path.display(), size, why, "removed from the quarantine");
-            true
-        }
-        Err(error) => {
-            warn!(%error, why, "cannot remove from the quarantine");
-            false
-        }
-    }
 }
 
 #[cfg(test)]

@@ -238,7 +238,10 @@ impl Spool {
                 .range(cursor.handled + 1..)
                 .next()
                 .map(|(_, entry)| entry.age.at(now)),
-            dropped: queue.dropped.get(&cursor.consumer.name).copied().unwrap_or(0),
+            dropped: queue
+                .dropped
+                .get(&cursor.consumer.name)
+                .map_or(0, super::shed::Dropped::records),
         };
         queue.cursors.values().map(lag).collect()
     }

@@ -88,7 +88,7 @@ struct Queue {
     next_sequence: u64,
     bytes: u64,
     /// Records that were lost, by the name of the consumer: one that comes back counts on.
-    dropped: HashMap<String, u64>,
+    dropped: HashMap<String, shed::Dropped>,
     closed: bool,
     /// Consumers that are to stop waiting once.
     woken: HashSet<ConsumerId>,

@@ -5,10 +5,24 @@ use std::{sync::PoisonError, time::Instant};
 use tracing::{info, warn};
 
 use super::{Entry, Queue, Spool};
-use crate::{config::WhenFull, durable};
+use crate::{config::WhenFull, durable, throttle::Losses};
 
 /// More than is needed is freed, so that not every batch has to: this part of the spool.
 const SLACK_PART: u64 = 20;
+
+/// What a consumer has lost.
+#[derive(Debug, Default)]
+pub(super) struct Dropped {
+    records: u64,
+    /// Which losses are logged.
+    losses: Losses,
+}
+
+impl Dropped {
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+}
 
 impl Spool {
     /// Drops the oldest batches that nobody else lacks and that none has begun, until about `bytes`
@@ -41,14 +55,18 @@ impl Spool {
         for entry in &gone {
             queue.waiting.remove(&entry.batch.sequence);
         }
+        let now = Instant::now();
         let Queue { cursors, dropped, .. } = &mut *queue;
         for cursor in cursors.values() {
             let lost = gone.iter().filter(|entry| cursor.lacks(entry));
             let records: u64 = lost.map(|entry| entry.batch.header.records).sum();
             if records > 0 {
                 let sink = &cursor.consumer.name;
-                *dropped.entry(sink.clone()).or_default() += records;
-                warn!(sink, records, "the spool is full: dropped what this sink had not begun");
+                let dropped = dropped.entry(sink.clone()).or_default();
+                dropped.records += records;
+                if let Some(records) = dropped.losses.add(records, now) {
+                    warn!(sink, records, "the spool is full: dropped what this sink had not begun");
+                }
             }
         }
         drop(queue);

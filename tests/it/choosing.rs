@@ -144,7 +144,7 @@ fn a_choice_that_changes_after_a_crash_costs_a_warning_and_loses_nothing() {
     setup.set("sink.archive.file", r#"path = "even.ndjson""#);
     let daemon = setup.start();
     daemon.wait_file("even.ndjson", format!("{even}{all}").as_bytes());
-    daemon.wait_log("somebody else wrote to a file that is written to");
+    daemon.wait_log("another process wrote to a file that is written to");
     let (next, _) = batch(2, 10);
     daemon.commit(next.as_bytes());
     daemon.wait_file("even.ndjson", format!("{even}{all}{next}").as_bytes());

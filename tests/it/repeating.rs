@@ -130,3 +130,62 @@ fn files_that_cannot_be_rotated_are_one_line() {
     assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");
     daemon.stop().in_order();
 }
+
+#[test]
+fn batches_that_are_dropped_again_and_again_are_one_line() {
+    let setup = Setup::new()
+        .table("spool", "dir = \"spool\"\nmax_bytes = \"64KiB\"\ndedup_window = \"1h\"")
+        .table("sink.archive.file", "path = \"out/{dataset}.ndjson\"\nwhen_full = \"drop\"");
+    let daemon = setup.start();
+    daemon.setup().faults("fail EIO open /out/\n");
+    let connection = daemon.connect(Http::Two);
+    let mut number = 0;
+    let dropped = || daemon.count(r#"logpushd_sink_dropped_records_total{sink="archive"}"#);
+    let mut last = dropped();
+    for _ in 0..4 {
+        wait_until("a batch that is dropped", || {
+            number += 1;
+            connection.send(Upload::of(numbered(number, 20)));
+            dropped() > last
+        });
+        last = dropped();
+    }
+    only(&daemon, "the spool is full: dropped what this sink had not begun");
+    daemon.setup().faults("");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn another_process_that_keeps_writing_to_a_file_is_one_line() {
+    let daemon = Setup::new().start();
+    let mut expected = numbered(0, 5);
+    daemon.commit(&expected);
+    daemon.wait_file("out/http_requests.ndjson", &expected);
+    for number in 1..5 {
+        let path = daemon.path("out/http_requests.ndjson");
+        let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+        std::io::Write::write_all(&mut file, b"{\"by\":\"another process\"}\n").unwrap();
+        expected.extend(b"{\"by\":\"another process\"}\n");
+        let records = numbered(number, 5);
+        daemon.commit(&records);
+        expected.extend(records);
+        daemon.wait_file("out/http_requests.ndjson", &expected);
+    }
+    only(&daemon, "another process wrote to a file that is written to");
+    daemon.stop().in_order();
+}
+
+#[test]
+fn long_messages_are_one_line() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let keys = format!("address = \"udp://{address}\"\nmax_message_bytes = 1024");
+    let daemon = Setup::new().table("sink.siem.syslog", &keys).start();
+    for number in 0..5 {
+        daemon.commit(format!("{{\"n\":{number},\"a\":\"{}\"}}\n", "x".repeat(2000)).as_bytes());
+    }
+    let counter = r#"logpushd_sink_oversize_records_total{sink="siem"}"#;
+    daemon.wait_count(counter, |records| records == 5);
+    only(&daemon, "longer than max_message_bytes");
+    daemon.stop().in_order();
+}

@@ -306,7 +306,10 @@ fn put(target: &mut Target, bytes: &[u8], path: &Path) -> Result<(), SinkError> 
             target.reached += again.len() as u64;
             rest = missing;
         } else {
-            warn!(path = %path.display(), "somebody else wrote to a file that is written to");
+            if let Some(times) = target.interference.add(1, Instant::now()) {
+                let path = path.display();
+                warn!(%path, times, "another process wrote to a file that is written to");
+            }
             open.end_line(path)?;
             target.reached = open.length;
         }

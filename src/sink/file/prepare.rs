@@ -93,10 +93,11 @@ impl FileSink {
         target.pattern = None;
         open.measure(path)?;
         if open.length < target.finished {
-            warn!(
-                path = %path.display(), expected = target.finished, found = open.length,
-                "somebody shortened a file that is written to"
-            );
+            if let Some(times) = target.interference.add(1, now) {
+                let (expected, found) = (target.finished, open.length);
+                let what = "another process shortened a file that is written to";
+                warn!(path = %path.display(), expected, found, times, "{what}");
+            }
             open.end_line(path)?;
             target.finished = open.length;
             // What the checkpoint says of it is no longer so.

@@ -8,7 +8,7 @@ use super::{
     open::{self, Open},
     place::Place,
 };
-use crate::sink::Mark;
+use crate::{sink::Mark, throttle::Losses};
 
 pub(super) struct Target {
     /// The pattern that it was marked under, until it is used under the sink's own.
@@ -31,6 +31,8 @@ pub(super) struct Target {
     pub(super) used_at: Instant,
     /// It could not be rotated: not again before this.
     pub(super) not_before: Option<Instant>,
+    /// Which changes by other processes are logged.
+    pub(super) interference: Losses,
 }
 
 impl Target {
@@ -48,6 +50,7 @@ impl Target {
             used: 0,
             used_at: now,
             not_before: None,
+            interference: Losses::default(),
         }
     }
 
@@ -64,6 +67,7 @@ impl Target {
             used: 0,
             used_at: Instant::now(),
             not_before: None,
+            interference: Losses::default(),
         }
     }
 

@@ -29,6 +29,7 @@ use crate::{
     decode::Block,
     record,
     spool::Batch,
+    throttle::Losses,
 };
 
 /// How much is gathered for one write to a stream.
@@ -51,6 +52,8 @@ pub(super) struct SyslogSink {
     message: Vec<u8>,
     /// Records that were too long, and not yet asked for.
     oversize: u64,
+    /// Which of them are logged.
+    losses: Losses,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,7 @@ impl SyslogSink {
             out: Vec::new(),
             message: Vec::new(),
             oversize: 0,
+            losses: Losses::default(),
         }
     }
 
@@ -282,7 +286,9 @@ impl Sink for SyslogSink {
                 Oversize::Truncate => "longest fields left out",
                 Oversize::Drop => "message left out",
             };
-            warn!(batch = sequence, records = oversize, action, "longer than max_message_bytes");
+            if let Some(records) = self.losses.add(oversize, Instant::now()) {
+                warn!(batch = sequence, records, action, "longer than max_message_bytes");
+            }
             self.oversize += oversize;
         }
         Ok(())
