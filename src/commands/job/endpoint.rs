@@ -1,5 +1,7 @@
 //! Compares a job with the endpoint that it sends to: what the one writes the other must read.
 
+use serde_json::{Map, Value};
+
 use crate::{
     cli::job::Destination,
     cloudflare::output::{OutputOptions, OutputType},
@@ -14,6 +16,25 @@ pub(super) fn of(destination: &Destination) -> Result<Option<Endpoint>, Fatal> {
     let config =
         config::load(&destination.config.path).map_err(|found| Fatal::Config(found.to_string()))?;
     Ok(config.endpoints.into_iter().find(|endpoint| endpoint.name == *name))
+}
+
+/// What [`differences`] looks at in the `output_options` of a job, as the API has them.
+pub(super) fn output_of(options: &Map<String, Value>) -> OutputOptions {
+    let text = |name: &str| {
+        let text = options.get(name).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let names = options.get("field_names").and_then(Value::as_array);
+    let names = names.map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned));
+    let is_csv = text("output_type").is_some_and(|kind| kind == "csv");
+    OutputOptions {
+        field_names: names.map(Iterator::collect),
+        output_type: is_csv.then_some(OutputType::Csv),
+        record_template: text("record_template"),
+        field_delimiter: text("field_delimiter"),
+        batch_prefix: text("batch_prefix"),
+        ..OutputOptions::default()
+    }
 }
 
 /// How the output of a job differs from what `endpoint` reads. With `fields_follow` the names of the fields are
@@ -76,6 +97,8 @@ fn csv(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::config::{Auth, PathPattern, Protocol};
     use crate::decode::Delimiter;
@@ -92,6 +115,32 @@ mod tests {
             datasets: Vec::new(),
             sinks: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_the_api_has_is_compared_like_what_is_asked_for() {
+        let comma = endpoint(Format::Csv(Delimiter::Comma), &["a", "b"]);
+        let found = |options: Value| {
+            let Value::Object(options) = options else { panic!("{options}") };
+            differences(&comma, &output_of(&options), false)
+        };
+        let csv = json!({ "output_type": "csv", "field_names": ["a", "b"], "field_delimiter": null,
+                          "record_template": "", "batch_prefix": "" });
+        assert_eq!(found(csv), Vec::<String>::new());
+        for (options, want) in [
+            (json!({}), "add --output-type csv"),
+            (json!({ "output_type": "ndjson" }), "add --output-type csv"),
+            (json!({ "output_type": "csv", "field_names": null }), "add --fields a,b"),
+            (
+                json!({ "output_type": "csv", "field_names": ["a", "b"], "field_delimiter": ";" }),
+                "add --field-delimiter",
+            ),
+        ] {
+            let found = found(options);
+            assert!(found.len() == 1 && found[0].contains(want), "{want}: {found:?}");
+        }
+        let template = json!({ "output_type": "csv", "record_template": "{{.a}},{{.b}}\n" });
+        assert_eq!(found(template), Vec::<String>::new());
     }
 
     #[test]

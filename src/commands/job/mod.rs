@@ -204,8 +204,10 @@ fn update(options: &Update, out: &mut dyn Write) -> Result<(), Fatal> {
 
     let session = Session::new(&target.api)?;
     let mut known = String::new();
-    if !output.is_empty() || settings.all_fields {
-        // They are replaced as a whole, so what they are is needed.
+    let endpoint = endpoint::of(&options.destination)?;
+    let changes_output = !output.is_empty() || settings.all_fields;
+    if changes_output || endpoint.is_some() {
+        // They are replaced as a whole, and the endpoint must read all of them.
         let before = session.call(&Call::show(&session.scope, target.id), out)?;
         let before = before.map(typed::<Job>).transpose()?;
         let dataset = before.as_ref().map_or("(its dataset)", |job| &job.dataset);
@@ -213,10 +215,19 @@ fn update(options: &Update, out: &mut dyn Write) -> Result<(), Fatal> {
         if settings.all_fields {
             output.field_names = Some(all_fields(&session, dataset, out)?);
         }
-        let merged = merged(before.as_ref(), &output)?;
-        job.insert("output_options".into(), merged.into());
-        if before.is_none() {
-            writeln!(out, "(with what else stands in output_options of the first answer)")?;
+        let merged = match &before {
+            // Nothing of it is replaced.
+            Some(job) if !changes_output => job.output_options.clone(),
+            _ => merged(before.as_ref(), &output)?,
+        };
+        if let Some(endpoint) = endpoint.filter(|_| before.is_some()) {
+            refuse(&endpoint::differences(&endpoint, &endpoint::output_of(&merged), false))?;
+        }
+        if changes_output {
+            job.insert("output_options".into(), merged.into());
+            if before.is_none() {
+                writeln!(out, "(with what else stands in output_options of the first answer)")?;
+            }
         }
     }
     let call = Call::update(&session.scope, target.id, job.into());

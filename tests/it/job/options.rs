@@ -331,4 +331,24 @@ fn a_job_for_an_endpoint_of_csv_sends_its_columns() {
     }
     assert!(desk.api.take_requests().is_empty());
     desk.ok(&[&create[..], &["--fields", "ClientIP,RayID", "--output-type", "csv"]].concat());
+
+    let to_rows =
+        ["--dataset", "http_requests", "--endpoint", "rows", "-c", &config, "--host", &host];
+    desk.api.take_requests();
+    let update = |words: &[&str]| desk.job(&[&["update", "146"], words, &to_rows].concat());
+    let refused = update(&["--fields", "RayID"]);
+    assert_eq!(refused.exit, Exit::Code(64), "{refused:?}");
+    assert!(refused.stderr.contains("add --fields ClientIP,RayID"), "{refused:?}");
+    assert!(desk.api.take_requests().iter().all(|request| request.starts_with("GET ")));
+    for words in [&[][..], &["--timestamp-format", "unix"]] {
+        let updated = update(words);
+        assert_eq!(updated.exit, Exit::Code(0), "{updated:?}");
+    }
+    // A job that sent JSON elsewhere.
+    desk.ok(&["update", "146", "--output-type", "ndjson"]);
+    let refused = update(&[]);
+    assert_eq!(refused.exit, Exit::Code(64), "{refused:?}");
+    assert!(refused.stderr.contains("reads CSV: add --output-type csv"), "{refused:?}");
+    let updated = update(&["--output-type", "csv"]);
+    assert_eq!(updated.exit, Exit::Code(0), "{updated:?}");
 }
