@@ -8,7 +8,7 @@
 //!   and [`quarantine`] keeps what cannot be accepted;
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
-//! Beside the way stand [`record`], [`select`], [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`blocking`] and [`durable`];
+//! Beside the way stand [`record`], [`select`], [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`blocking`], [`clock`], [`ages`] and [`durable`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
 //! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
 //! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
@@ -16,11 +16,13 @@
 pub mod acme;
 pub mod admin;
 pub mod admission;
+pub mod ages;
 pub mod audit;
 pub mod blocking;
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod cloudflare;
 pub mod commands;
 pub mod config;

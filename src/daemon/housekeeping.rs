@@ -1,8 +1,8 @@
 //! Looks after the quarantine's bounds, once at the start and then every minute.
 
 use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
@@ -11,12 +11,17 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use crate::{blocking, config::Quarantine, metrics::Metrics, quarantine};
+use crate::{ages::Ages, blocking, config::Quarantine, metrics::Metrics, quarantine};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Goes on for ever. The bounds are those that `config` has then.
-pub(super) async fn run(mut config: watch::Receiver<Quarantine>, metrics: Arc<Metrics>) {
+pub(super) async fn run(
+    mut config: watch::Receiver<Quarantine>,
+    ages: Ages,
+    metrics: Arc<Metrics>,
+) {
+    let ages = Arc::new(Mutex::new(ages));
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -25,7 +30,12 @@ pub(super) async fn run(mut config: watch::Receiver<Quarantine>, metrics: Arc<Me
             Ok(()) = config.changed() => {}
         }
         let config = config.borrow_and_update().clone();
-        let round = blocking::run(move || quarantine::enforce(&config, SystemTime::now()));
+        let ages = Arc::clone(&ages);
+        let round = blocking::run(move || {
+            // A panic leaves at worst files that are younger.
+            let mut ages = ages.lock().unwrap_or_else(PoisonError::into_inner);
+            quarantine::enforce(&config, &mut ages)
+        });
         match round.await {
             Ok(Ok(outcome)) => metrics.quarantine(outcome.bytes, outcome.removed_bytes),
             Ok(Err(error)) => warn!(%error, "cannot look after the quarantine's bounds"),

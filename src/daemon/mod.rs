@@ -54,7 +54,7 @@ use crate::{
     http::{Intake, MAX_UPLOADS},
     logging::{LogHandle, list},
     metrics::Metrics,
-    quarantine::Bodies,
+    quarantine::{self, Bodies},
     spool::Spool,
     tls::Acceptor,
 };
@@ -185,8 +185,9 @@ impl Daemon {
                 .start(delivery)
                 .map_err(|error| Fatal::Unavailable(format!("cannot start a thread: {error}")))?;
         }
-        let (bounds, quarantine) = watch::channel(self.config.quarantine.clone());
-        let housekeeping = housekeeping::run(quarantine, Arc::clone(&self.metrics));
+        let (bounds, rules) = watch::channel(self.config.quarantine.clone());
+        let ages = quarantine::ages(&self.spool.cursors());
+        let housekeeping = housekeeping::run(rules, ages, Arc::clone(&self.metrics));
         self.supervise_until_stop("housekeeping", &tell_end, housekeeping);
         let certificates = certificates::run(Arc::clone(&self.acceptor));
         self.supervise_until_stop("certificates", &tell_end, certificates);

@@ -1,6 +1,7 @@
 //! Keeps the quarantine within its size and age.
 //!
-//! What goes first is what was not written to for longest. A records file is large when it has an
+//! What goes first is what was not written to for longest, by [`Ages`]: a wall clock that steps neither
+//! makes a file old nor changes the order. A records file is large when it has an
 //! eighth of the bound: it then gets another name, and the daemon begins a new one. So a flood of
 //! rejects costs the oldest eighth at a time, and never all at once because it happened on one day.
 //! Names by the hour would not do that: a flood passes any bound within an hour. Between two looks
@@ -9,12 +10,14 @@
 //! A body that belongs to a batch in the spool has a second name there: removing it here harms
 //! nothing, and frees nothing until the batch is delivered.
 
-use std::{io, time::SystemTime};
+use std::{cmp::Reverse, io, path::Path};
 
 use tracing::{info, warn};
 
-use super::{Kind, Shelf, shelf::roll};
+use super::{Kept, Kind, Shelf, shelf::roll};
 use crate::{
+    ages::{Ages, Sighting},
+    clock::Clock,
     config::{self, format_bytes},
     durable,
 };
@@ -31,11 +34,17 @@ pub struct Outcome {
     pub removed_bytes: u64,
 }
 
+/// Opens the ages of the quarantine's files, whose ledger is in the directory `cursors`.
+pub fn ages(cursors: &Path) -> Ages {
+    // No sink has such a name.
+    Ages::open(&cursors.join("@quarantine.ages.json"), Clock::system())
+}
+
 /// Removes what is too old or too much. What cannot be removed is tried again the next time.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn enforce(config: &config::Quarantine, now: SystemTime) -> io::Result<Outcome> {
+pub fn enforce(config: &config::Quarantine, ages: &mut Ages) -> io::Result<Outcome> {
     let mut shelf = Shelf::read(&config.dir)?;
     for kept in &mut shelf.files {
         let is_large = kept.bytes > config.max_bytes / LARGE_PART;
@@ -50,11 +59,14 @@ pub fn enforce(config: &config::Quarantine, now: SystemTime) -> io::Result<Outco
             }
         }
     }
+    let sighting = |kept: &Kept| Sighting::of(kept.key(), kept.modified, kept.bytes);
+    let round = ages.look(&shelf.files.iter().map(sighting).collect::<Vec<_>>());
+    // They are in the order of their times, which counts among those that were first seen together.
+    shelf.files.sort_by_key(|kept| Reverse(round.age(&kept.key())));
     let mut outcome = Outcome { bytes: shelf.bytes(), removed_bytes: 0 };
     let mut failures = Vec::new();
     for kept in &shelf.files {
-        let age = now.duration_since(kept.modified).unwrap_or_default();
-        let why = if age > config.max_age {
+        let why = if round.is_older(&kept.key(), config.max_age) {
             "older than quarantine.max_age"
         } else if outcome.bytes > config.max_bytes {
             "the quarantine is over quarantine.max_bytes"
@@ -83,49 +95,59 @@ mod tests {
     use std::{
         fs::{self, File},
         path::PathBuf,
-        time::Duration,
+        time::{Duration, UNIX_EPOCH},
     };
 
     use super::*;
+    use crate::clock::test::Hands;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    /// In 2026.
+    const BEGIN: u32 = 1_790_000_000;
 
     struct Folder {
         config: config::Quarantine,
-        now: SystemTime,
+        ages: Ages,
+        hands: Hands,
         _dir: tempfile::TempDir,
     }
 
     impl Folder {
+        /// Of a daemon that has not run before.
         fn new(max_bytes: u64) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            fs::create_dir(dir.path().join("bodies")).unwrap();
-            let config =
-                config::Quarantine { dir: dir.path().to_owned(), max_bytes, max_age: 48 * HOUR };
-            Self { config, now: SystemTime::now(), _dir: dir }
+            let shelf = dir.path().join("quarantine");
+            fs::create_dir_all(shelf.join("bodies")).unwrap();
+            let config = config::Quarantine { dir: shelf, max_bytes, max_age: 48 * HOUR };
+            let hands = Hands::at(BEGIN.into());
+            let ages = Ages::open(&dir.path().join("ages.json"), hands.clock());
+            Self { config, ages, hands, _dir: dir }
         }
 
         fn file(&self, name: &str, bytes: usize, hours: u32) -> PathBuf {
             let path = self.config.dir.join(name);
             fs::write(&path, vec![b'x'; bytes]).unwrap();
             let file = File::options().write(true).open(&path).unwrap();
-            file.set_modified(self.now - hours * HOUR).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_secs(BEGIN.into()) - hours * HOUR)
+                .unwrap();
             path
         }
 
-        fn enforce(&self) -> Outcome {
-            enforce(&self.config, self.now).unwrap()
+        fn enforce(&mut self) -> Outcome {
+            enforce(&self.config, &mut self.ages).unwrap()
         }
     }
 
     #[test]
     fn what_is_too_old_goes() {
-        let folder = Folder::new(1 << 20);
+        let mut folder = Folder::new(1 << 20);
         let old = folder.file("records-2026-01-01.ndjson", 10, 49);
         let replayed = folder.file("records-2026-01-02.ndjson.replayed-1", 20, 50);
         let body = folder.file(&format!("bodies/push.dns_logs.{:032x}", 1), 30, 60);
-        let young = folder.file("records-2026-01-03.ndjson", 40, 47);
+        let young = folder.file("records-2026-01-03.ndjson", 40, 46);
         let not_ours = folder.file("notes.txt", 50, 90);
+        assert_eq!(folder.enforce(), Outcome { bytes: 100, removed_bytes: 0 }, "the first hour");
+        folder.hands.wait(3600);
         assert_eq!(folder.enforce(), Outcome { bytes: 40, removed_bytes: 60 });
         assert_eq!(folder.enforce(), Outcome { bytes: 40, removed_bytes: 0 });
         assert!(young.exists() && not_ours.exists());
@@ -134,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_too_much_goes_oldest_first() {
-        let folder = Folder::new(800);
+        let mut folder = Folder::new(800);
         let oldest = folder.file(&format!("bodies/push.dns_logs.{:032x}", 1), 300, 3);
         let older = folder.file("records-2026-01-02.1.ndjson", 400, 2);
         let newest = folder.file("records-2026-01-02.ndjson", 90, 0);
@@ -146,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_large_file_is_ended_and_goes_only_when_it_alone_is_too_much() {
-        let folder = Folder::new(800);
+        let mut folder = Folder::new(800);
         let live = folder.file("records-2026-01-02.ndjson", 101, 0);
         assert_eq!(folder.enforce(), Outcome { bytes: 101, removed_bytes: 0 });
         assert!(!live.exists(), "it has another name");
@@ -154,5 +176,38 @@ mod tests {
 
         folder.file("records-2026-01-02.ndjson", 801, 0);
         assert_eq!(folder.enforce(), Outcome { bytes: 0, removed_bytes: 902 });
+    }
+
+    #[test]
+    fn a_false_clock_removes_nothing_that_is_young() {
+        let mut folder = Folder::new(800);
+        folder.enforce();
+        folder.hands.wait(3600);
+        folder.enforce();
+        folder.hands.set(0);
+        let first = folder.file("records-1970-01-01.ndjson.replayed-1", 50, 24 * 365 * 50);
+        folder.enforce();
+        // The clock is corrected, but only after it was ahead.
+        folder.hands.set(i64::from(BEGIN) + 365 * 24 * 3600);
+        let second = folder.file("records-2027-01-01.ndjson.replayed-1", 60, 0);
+        let ahead = UNIX_EPOCH + Duration::from_secs(BEGIN.into()) + 365 * 24 * HOUR;
+        File::options().write(true).open(&second).unwrap().set_modified(ahead).unwrap();
+        folder.hands.wait(60);
+        folder.enforce();
+        folder.hands.set(BEGIN.into());
+        folder.hands.wait(60);
+        let third = folder.file("records-2026-09-21.ndjson.replayed-1", 70, 0);
+        for _ in 0..47 {
+            assert_eq!(folder.enforce(), Outcome { bytes: 180, removed_bytes: 0 });
+            folder.hands.wait(3600);
+        }
+        folder.config.max_bytes = 150;
+        assert_eq!(folder.enforce(), Outcome { bytes: 130, removed_bytes: 50 }, "oldest first");
+        assert!(!first.exists());
+        folder.config.max_bytes = 80;
+        assert_eq!(folder.enforce(), Outcome { bytes: 70, removed_bytes: 60 }, "not by its date");
+        assert!(third.exists());
+        folder.hands.wait(2 * 3600);
+        assert_eq!(folder.enforce(), Outcome { bytes: 0, removed_bytes: 70 });
     }
 }

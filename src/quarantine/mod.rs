@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use self::{
-    bounds::{Outcome, enforce},
+    bounds::{Outcome, ages, enforce},
     line::{Line, unhex},
     shelf::{Kept, Kind, Shelf, done_path, original, put_back, set_aside, set_done},
     sink::QuarantineSink,

@@ -6,6 +6,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -36,6 +37,8 @@ pub struct Kept {
     pub bytes: u64,
     /// When it was last written to.
     pub modified: SystemTime,
+    /// Its number in its filesystem.
+    pub inode: u64,
 }
 
 /// What a file is.
@@ -81,7 +84,8 @@ impl Shelf {
             match path.symlink_metadata() {
                 Ok(metadata) if metadata.is_file() => {
                     let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
-                    self.files.push(Kept { path, kind, bytes: metadata.len(), modified });
+                    let (bytes, inode) = (metadata.len(), metadata.ino());
+                    self.files.push(Kept { path, kind, bytes, modified, inode });
                 }
                 _ => {}
             }
@@ -92,6 +96,16 @@ impl Shelf {
     /// The length of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|kept| kept.bytes).sum()
+    }
+}
+
+impl Kept {
+    /// Names the file among the others, whatever it is renamed to. It stays in its directory; the other
+    /// directory may be on another filesystem.
+    pub(super) fn key(&self) -> String {
+        let folder = durable::folder(&self.path).file_name().unwrap_or_default();
+        let is_body = folder == BODIES;
+        format!("{}{}", if is_body { "body-" } else { "" }, self.inode)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufWriter, Write},
     ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -105,6 +106,7 @@ fn file(path: &Path) -> io::Result<Kept> {
         kind: original(path).unwrap_or(Kind::Records { aside: true }),
         bytes: metadata.len(),
         modified: metadata.modified()?,
+        inode: metadata.ino(),
     })
 }
 

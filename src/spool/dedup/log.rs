@@ -10,11 +10,11 @@ use std::{
 
 use tracing::warn;
 
-use super::{
-    Key, MAX_ENTRIES,
+use super::{Key, MAX_ENTRIES};
+use crate::{
     clock::{Moment, Now},
+    durable,
 };
-use crate::durable;
 
 pub(super) const CURRENT: &str = "current";
 pub(super) const PREVIOUS: &str = "previous";

@@ -7,7 +7,6 @@
 //! and synced before its batch can leave the spool, and a batch whose entry cannot be written stays;
 //! until then the name of the batch's own file says the same. So the two are never both lost.
 
-mod clock;
 mod log;
 
 use std::{
@@ -23,11 +22,9 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::{
-    clock::{Clock, Moment},
-    log::{Entry, Log},
-};
+use self::log::{Entry, Log};
 use super::Header;
+use crate::clock::{Clock, Moment};
 
 /// How many batches are remembered at most: 14 MB of memory and, in two files, 20 MB of disk, both
 /// measured (see docs/reliability.md). Beyond that the oldest is forgotten before its time. A day has

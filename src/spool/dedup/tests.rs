@@ -1,16 +1,16 @@
 use std::{
     fs::{self, File},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::mpsc,
     thread,
     time::Instant,
 };
 
 use super::{
-    clock::Now,
     log::{CURRENT, PREVIOUS},
     *,
 };
+use crate::clock::test::Hands;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -203,36 +203,12 @@ fn what_a_full_memory_costs() {
     assert!(dedup.claim(key((ROUNDS - 1) * ALL - 1)).is_some(), "the one before");
 }
 
-/// Clocks that a test sets, in seconds.
-#[derive(Clone, Debug, Default)]
-struct Hands {
-    steady: Arc<AtomicI64>,
-    wall: Arc<AtomicI64>,
-}
-
-impl Hands {
-    fn clock(&self) -> Clock {
-        let Self { steady, wall } = self.clone();
-        let micros = |hand: &AtomicI64| hand.load(Ordering::Relaxed) * 1_000_000;
-        Clock::from(move || Now { steady: micros(&steady), wall: micros(&wall) })
-    }
-
-    fn wait(&self, seconds: i64) {
-        self.steady.fetch_add(seconds, Ordering::Relaxed);
-        self.step(seconds);
-    }
-
-    fn step(&self, seconds: i64) {
-        self.wall.fetch_add(seconds, Ordering::Relaxed);
-    }
-}
-
 const YEAR: i64 = 365 * 24 * 3600;
 
 #[test]
 fn a_step_of_the_wall_clock_neither_forgets_nor_keeps() {
     let dir = tempfile::tempdir().unwrap();
-    let hands = Hands { wall: Arc::new(1_790_000_000.into()), ..Hands::default() };
+    let hands = Hands::at(1_790_000_000);
     let dedup = Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), hands.clock());
     assert!(commit(&dedup, 1));
     hands.step(YEAR);
@@ -250,7 +226,7 @@ fn a_step_of_the_wall_clock_neither_forgets_nor_keeps() {
 #[test]
 fn an_entry_from_the_future_ages_from_the_start_on() {
     let dir = tempfile::tempdir().unwrap();
-    let hands = Hands { wall: Arc::new(1_790_000_000.into()), ..Hands::default() };
+    let hands = Hands::at(1_790_000_000);
     let open = || Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), hands.clock());
     hands.step(YEAR);
     let dedup = open();
@@ -273,7 +249,7 @@ fn an_entry_from_the_future_ages_from_the_start_on() {
 #[test]
 fn the_log_changes_files_by_the_window_whatever_the_wall_clock_does() {
     let dir = tempfile::tempdir().unwrap();
-    let hands = Hands { wall: Arc::new(1_790_000_000.into()), ..Hands::default() };
+    let hands = Hands::at(1_790_000_000);
     let open = || Dedup::open_at(dir.path().to_owned(), DAY, hands.clock());
     let dedup = open();
     for key in [1, 2, 3] {
