@@ -15,8 +15,8 @@ use crate::config::{FileSink, Rotate, SinkConfig, SinkKind};
 /// How long the name of a dataset or an endpoint can be.
 const MAX_NAME: usize = 64;
 
-/// What a rotation adds to a name, before its extension.
-const ROTATED: &str = "-%Y%m%dT%H%M%S%.6fZ";
+/// What a rotation adds to a name: the second file of a second has a number, of three digits.
+const ROTATED: [&str; 2] = [".%Y%m%dT%H%M%SZ", ".%Y%m%dT%H%M%SZ_%3f"];
 
 /// The files of one sink.
 #[derive(Clone, Debug)]
@@ -70,44 +70,25 @@ impl SinkFiles {
     }
 }
 
-/// The names that rotation and compression give.
+/// The names that rotation and compression give, as `file::rotate` makes them.
 fn finished(pieces: &[Piece], file: &FileSink) -> Result<Vec<Vec<Piece>>, String> {
-    if file.options.rotate == Rotate::default() {
-        return Ok(Vec::new());
-    }
-    let rotated = rotated(pieces)?;
-    let with_end = |end: &str| [&rotated[..], &[Piece::Literal(end.to_owned())]].concat();
-    let packed = file.options.compress.extension().map(|end| format!(".{end}"));
-    let packed = packed.iter().flat_map(|end| [with_end(end), with_end(&format!("{end}.tmp"))]);
-    let packed: Vec<_> = packed.collect();
-    Ok([vec![rotated], packed].concat())
-}
-
-/// As `file::rotate` makes the name: before the last dot of the file's name, unless it begins there.
-fn rotated(pieces: &[Piece]) -> Result<Vec<Piece>, String> {
-    let time = PathTemplate::parse(ROTATED)?.into_pieces();
-    let dot = pieces.iter().enumerate().rev().find_map(|(place, piece)| {
-        let Piece::Literal(text) = piece else { return None };
-        let name = text.rfind('/').map_or(0, |slash| slash + 1);
-        let begins_here = name > 0 || place == 0;
-        let dot = text.rfind('.').filter(|dot| *dot > name || *dot == name && !begins_here);
-        // Behind a slash, all that stands before it is directories.
-        dot.map(|dot| Some((place, dot))).or((name > 0).then_some(None))
-    });
-    let Some((place, dot)) = dot.flatten() else { return Ok([pieces, &time].concat()) };
-    let mut out = Vec::new();
-    for (at, piece) in pieces.iter().enumerate() {
-        match piece {
-            Piece::Literal(text) if at == place => {
-                let (stem, extension) = text.split_at(dot);
-                out.push(Piece::Literal(stem.to_owned()));
-                out.extend(time.iter().cloned());
-                out.push(Piece::Literal(extension.to_owned()));
-            }
-            piece => out.push(piece.clone()),
+    let with = |pieces: &[Piece], end: &str| -> Result<Vec<Piece>, String> {
+        Ok([pieces, &PathTemplate::parse(end)?.into_pieces()].concat())
+    };
+    let mut plain = Vec::new();
+    if file.options.rotate != Rotate::default() {
+        for end in ROTATED {
+            plain.push(with(pieces, end)?);
         }
     }
-    Ok(out)
+    let mut packed = Vec::new();
+    if let Some(end) = file.options.compress.extension() {
+        for pieces in &plain {
+            packed.push(with(pieces, &format!(".{end}"))?);
+            packed.push(with(pieces, &format!(".{end}.tmp"))?);
+        }
+    }
+    Ok([plain, packed].concat())
 }
 
 /// Where a directory is when the links in the part of it that exists are followed.

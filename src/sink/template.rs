@@ -121,6 +121,11 @@ impl PathTemplate {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Time(_)))
     }
 
+    /// Whether some names and this time give the path: time has not led to another file yet.
+    pub fn gives(&self, path: &Path, time: Timestamp) -> bool {
+        path.to_str().is_some_and(|path| gives(&self.pieces, path, &BrokenDownTime::from(time)))
+    }
+
     /// Fills in all but the time: what files that follow each other have in common.
     pub fn stream(&self, endpoint: &str, dataset: &str) -> String {
         let text = |piece| match piece {
@@ -156,6 +161,26 @@ impl PathTemplate {
         }
         PathBuf::from(path)
     }
+}
+
+fn gives(pieces: &[Piece], path: &str, time: &BrokenDownTime) -> bool {
+    let Some((piece, pieces)) = pieces.split_first() else { return path.is_empty() };
+    let text = match piece {
+        Piece::Literal(text) => text.clone(),
+        Piece::Time(conversion) => {
+            let mut text = String::new();
+            // Cannot fail: `parse` tried the conversion.
+            time.format(conversion, &mut text).ok();
+            text
+        }
+        Piece::Dataset | Piece::Endpoint => {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+            let most = path.find(|c| !is_name(c)).unwrap_or(path.len());
+            let rest = |length| path.get(length..).unwrap_or_default();
+            return (1..=most).any(|length| gives(pieces, rest(length), time));
+        }
+    };
+    path.strip_prefix(&text).is_some_and(|rest| gives(pieces, rest, time))
 }
 
 /// Writes a path so that [`PathTemplate::parse`] takes all of it literally.
@@ -252,6 +277,26 @@ mod tests {
             let template = PathTemplate::parse(text).unwrap();
             assert_eq!(template.base().as_deref(), base.map(Path::new), "{text}");
         }
+    }
+
+    #[test]
+    fn a_path_is_given_by_its_own_time_alone() {
+        let time = time();
+        let hour = jiff::SignedDuration::from_hours(1);
+        for text in ["/{dataset}/%FT%H.ndjson", "/{endpoint}-{dataset}-%F%H", "/%H/{dataset}_%F"] {
+            let template = PathTemplate::parse(text).unwrap();
+            for (endpoint, dataset) in [("Main-1", "http_requests"), ("a", "b_2026")] {
+                let path = template.render(endpoint, dataset, time);
+                assert!(template.gives(&path, time), "{text}");
+                assert!(!template.gives(&path, time + hour), "{text}");
+                assert!(!template.gives(&path, time - hour), "{text}");
+                assert!(!template.gives(&path.with_extension("gz"), time), "{text}");
+            }
+        }
+        let plain = PathTemplate::parse("/l/{dataset}.ndjson").unwrap();
+        assert!(plain.gives(Path::new("/l/a-b.ndjson"), time));
+        assert!(!plain.gives(Path::new("/l/a/b.ndjson"), time));
+        assert!(!plain.gives(Path::new("/l/.ndjson"), time));
     }
 
     #[test]

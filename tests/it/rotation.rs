@@ -14,9 +14,16 @@ fn setup(keys: &str) -> Setup {
     Setup::new().table("sink.archive.file", &keys)
 }
 
-/// All that stands in the folder, in the order of the names.
+/// All that stands in the folder: what was rotated, in the order of the names, then the live files.
 fn all(folder: &Path) -> Vec<u8> {
-    names_in(folder).iter().flat_map(|name| fs::read(folder.join(name)).unwrap()).collect()
+    let mut names = names_in(folder);
+    names.sort_by_key(|name| name.ends_with(".ndjson"));
+    names.iter().flat_map(|name| fs::read(folder.join(name)).unwrap()).collect()
+}
+
+/// Whether there is a live file that nothing was written to yet.
+fn is_empty(file: &Path) -> bool {
+    file.metadata().is_ok_and(|file| file.len() == 0)
 }
 
 fn wait_delivered(daemon: &Daemon, records: u64) {
@@ -32,7 +39,7 @@ fn files_end_by_size_and_a_quiet_one_by_age() {
     let folder = daemon.path(FOLDER);
     let file = daemon.path(FILE);
     // The last one ends though nothing more comes.
-    wait_until("no file that is written to", || !file.exists());
+    wait_until("an empty live file", || is_empty(&file));
     assert!(names_in(&folder).len() >= 4, "{:?}", names_in(&folder));
     assert_eq!(all(&folder), sent);
     let records = numbered(12, 3);
@@ -110,11 +117,11 @@ fn records_go_to_the_day_of_their_event_across_kills() {
 
 #[test]
 fn what_was_rotated_is_compressed_and_goes_when_it_is_too_much() {
-    for (compress, end) in [("gzip", ".ndjson.gz"), ("zstd", ".ndjson.zst")] {
+    for (compress, end) in [("gzip", ".gz"), ("zstd", ".zst")] {
         let rotate = "rotate = { max_bytes = \"2KiB\" }\nretain = { files = 3 }";
         let daemon = setup(&format!("{rotate}\ncompress = \"{compress}\"")).start();
         fs::create_dir_all(daemon.path(FOLDER)).unwrap();
-        daemon.setup().write("out/http_requests-20200101T000000.000000Z.ndjson", "theirs\n");
+        daemon.setup().write("out/http_requests.ndjson.20200101T000000Z", "theirs\n");
         for batch in 0..9 {
             daemon.commit(&numbered(batch, 40));
             wait_delivered(&daemon, 40 * (batch + 1));
@@ -122,8 +129,80 @@ fn what_was_rotated_is_compressed_and_goes_when_it_is_too_much() {
         let folder = daemon.path(FOLDER);
         let packed = || names_in(&folder).into_iter().filter(|name| name.ends_with(end)).count();
         wait_until("three that are packed", || packed() == 3 && names_in(&folder).len() == 5);
-        let theirs = folder.join("http_requests-20200101T000000.000000Z.ndjson");
+        let theirs = folder.join("http_requests.ndjson.20200101T000000Z");
         assert_eq!(fs::read(theirs).unwrap(), b"theirs\n");
         daemon.stop().in_order();
     }
+}
+
+/// Rotates once, and is killed on the way.
+#[test]
+fn a_kill_at_any_step_of_a_rotation_leaves_the_live_file_and_each_record_once() {
+    let points = [
+        "kill before open ndjson.2 1",
+        "kill after open ndjson.2 1",
+        "kill before exchange ndjson.2 1",
+        "kill after exchange ndjson.2 1",
+        "kill before write archive.files 1",
+        "kill after write archive.files 1",
+        "kill before write archive.files 2",
+        "kill after write archive.files 2",
+        "kill before syncdir /out 1",
+        "kill after syncdir /out 1",
+        "kill before rename archive.json 1",
+        "kill after rename archive.json 1",
+    ];
+    for keys in ["retain = { files = 100 }", ""] {
+        for point in points.iter().filter(|point| !keys.is_empty() || !point.contains("files")) {
+            let setup = setup(&format!("rotate = {{ max_bytes = \"2KiB\" }}\n{keys}"));
+            let daemon = setup.start();
+            let mut sent = numbered(0, 60);
+            daemon.commit(&sent);
+            wait_delivered(&daemon, 60);
+            // A start rotates what is large enough.
+            let setup = daemon.stop().in_order().setup;
+            setup.faults(&format!("{point}\n"));
+            let stopped = match setup.try_start() {
+                Ok(mut daemon) => {
+                    wait_until(point, || daemon.has_ended());
+                    daemon.end()
+                }
+                Err(stopped) => stopped,
+            };
+            let setup = stopped.killed().without_faults().setup;
+            assert!(setup.path(FILE).exists(), "{point}");
+            let daemon = setup.start();
+            let records = numbered(1, 60);
+            daemon.commit(&records);
+            sent.extend(&records);
+            wait_delivered(&daemon, 60);
+            daemon.wait_file(FILE, &records);
+            let stopped = daemon.stop().in_order();
+            let folder = stopped.setup.path(FOLDER);
+            assert_eq!(all(&folder), sent, "{point}");
+            let empty = names_in(&folder).into_iter().filter(|name| is_empty(&folder.join(name)));
+            let empty = empty.count();
+            // Without a list nothing says whose the other one is.
+            let left = usize::from(keys.is_empty() && point.contains("after open"))
+                + usize::from(keys.is_empty() && point.contains("before exchange"));
+            assert_eq!(empty, left, "{point}: {:?}", names_in(&folder));
+            assert!(!stopped.log.contains("somebody"), "{}", stopped.log);
+        }
+    }
+}
+
+#[test]
+fn a_filesystem_that_cannot_exchange_names_has_a_live_file_after_each_rotation() {
+    let daemon = setup("rotate = { max_bytes = \"2KiB\" }\nretain = { files = 100 }").start();
+    daemon.setup().faults("fail ENOSYS exchange /out/\n");
+    let sent = daemon.commit_numbered(0..4, 60);
+    wait_delivered(&daemon, 240);
+    // A start rotates what is large enough.
+    let daemon = daemon.stop().in_order().setup.start();
+    wait_until("an empty live file", || is_empty(&daemon.path(FILE)));
+    let stopped = daemon.stop().in_order();
+    let folder = stopped.setup.path(FOLDER);
+    assert_eq!(all(&folder), sent);
+    assert_eq!(names_in(&folder).len(), 5, "{:?}", names_in(&folder));
+    assert!(!stopped.log.contains("cannot be rotated"), "{}", stopped.log);
 }

@@ -144,8 +144,8 @@ pub(super) const TABLES: &[Table] = &[
                     text: "files end by the time in `path` alone",
                     example: "\"1GiB\"",
                 },
-                text: "A file is renamed to `NAME-20261121T230000.123456Z.ndjson` behind the batch \
-                       that brings it to this size.",
+                text: "A file `NAME.ndjson` is renamed to `NAME.ndjson.20261121T230000Z` after the \
+                       batch that brings it to this size, and an empty `NAME.ndjson` takes its place.",
             },
             Key {
                 name: "rotate.max_age",

@@ -95,7 +95,7 @@ fn a_crash_at_any_step_leaves_each_file_exactly_once() {
                     .map(|entry| entry.unwrap().path())
                     .filter(|path| path.to_str().unwrap().contains(&format!("2025-11-{day}")))
                     .collect();
-                names.sort();
+                names.sort_by_key(|path| (path.extension().unwrap() == "ndjson", path.clone()));
                 let text: String = names.iter().map(|path| read(path)).collect();
                 assert_eq!(text, of_day(&all, day), "{count} steps, {rotate:?}: {names:?}");
             }

@@ -7,7 +7,7 @@
 //! round.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, File, Metadata, OpenOptions},
     io,
     os::unix::fs::MetadataExt as _,
@@ -48,7 +48,7 @@ pub(super) struct Kept {
 }
 
 /// Which file it is, whatever it is called.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub(super) struct Identity {
     pub(super) inode: u64,
     /// When it was made, in nanoseconds, where the filesystem knows: a number is soon used again.
@@ -125,6 +125,17 @@ impl Inventory {
         self.state().files.get(path).is_some_and(is_it)
     }
 
+    /// Files that have ended and whose identity a live one has as well: a kill interrupted their rotation.
+    pub(super) fn interrupted(&self) -> Vec<(PathBuf, Kept)> {
+        let state = self.state();
+        let live = state.files.values().filter(|kept| kept.stage == Stage::Live);
+        let live: HashSet<Identity> = live.map(|kept| kept.identity).collect();
+        let files = state.files.iter();
+        let is_one = |kept: &Kept| kept.stage == Stage::Ended && live.contains(&kept.identity);
+        let interrupted = files.filter(|(_, kept)| is_one(kept));
+        interrupted.map(|(path, kept)| (path.clone(), kept.clone())).collect()
+    }
+
     /// Notes a file, durably, or that it is gone.
     pub(super) fn note(&self, path: &Path, file: Option<Kept>) -> io::Result<()> {
         let mut state = self.state();
@@ -134,21 +145,28 @@ impl Inventory {
         self.write(&mut state, path, file)
     }
 
-    /// Renames a file, which has been noted under its new name by then if it is the sink's.
+    /// Renames a file, which has been noted under its new name by then if it is the sink's. `rename`
+    /// returns the new file that has the old name now, if there is one.
     pub(super) fn rename(
         &self,
         from: &Path,
         to: &Path,
-        rename: impl FnOnce() -> io::Result<()>,
+        rename: impl FnOnce() -> io::Result<Option<Metadata>>,
     ) -> io::Result<()> {
         // Whoever looks for files that are gone waits: between the note and the rename this one is.
         let mut state = self.state();
-        let Some(kept) = state.files.get(from).cloned() else { return rename() };
-        self.write(&mut state, to, Some(Kept { stage: Stage::Ended, ..kept }))?;
-        let renamed = rename();
-        let gone = if renamed.is_ok() { from } else { to };
-        self.write(&mut state, gone, None)?;
-        renamed
+        let Some(kept) = state.files.get(from).cloned() else { return rename().map(drop) };
+        self.write(&mut state, to, Some(Kept { stage: Stage::Ended, ..kept.clone() }))?;
+        match rename() {
+            Ok(new) => {
+                let new = new.map(|new| Kept { identity: Identity::of(&new), ..kept });
+                self.write(&mut state, from, new)
+            }
+            Err(error) => {
+                self.write(&mut state, to, None)?;
+                Err(error)
+            }
+        }
     }
 
     /// Forgets a file that is gone, or whose name another one has.
@@ -221,8 +239,8 @@ mod tests {
         let inventory = Inventory::open(&path);
         inventory.note(Path::new("/a"), Some(kept(1))).unwrap();
         inventory.note(Path::new("/b"), Some(kept(2))).unwrap();
-        inventory.rename(Path::new("/a"), Path::new("/a-1"), || Ok(())).unwrap();
-        inventory.rename(Path::new("/not-ours"), Path::new("/x"), || Ok(())).unwrap();
+        inventory.rename(Path::new("/a"), Path::new("/a-1"), || Ok(None)).unwrap();
+        inventory.rename(Path::new("/not-ours"), Path::new("/x"), || Ok(None)).unwrap();
         let failed = || Err(io::ErrorKind::StorageFull.into());
         inventory.rename(Path::new("/b"), Path::new("/b-1"), failed).unwrap_err();
         let want = [

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
+use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{
@@ -53,10 +54,11 @@ impl FileSink {
         }
         let claim = self.claimant.claim(&metadata, path)?;
         // What it holds from its first byte on is the sink's own, and nothing else is.
+        let identity = Identity::of(&metadata);
         if length == 0
             && let Some(keeper) = &self.keeper
+            && !keeper.inventory().has(path, identity)
         {
-            let identity = Identity::of(&metadata);
             let kept = Kept { identity, stream: self.stream.clone(), stage: Stage::Live };
             keeper.inventory().note(path, Some(kept))?;
         }
@@ -131,10 +133,18 @@ impl FileSink {
                 return Ok(None);
             }
             let to = self.rotation.free_name(path, &directory)?;
-            let rename = || directory.rename_to_free(&directory, name, file_name(&to)?);
+            // No empty file is made for a date that has passed.
+            let goes_on = self.template.gives(path, Timestamp::now());
+            let rename = || {
+                let to = file_name(&to)?;
+                if goes_on {
+                    return self.place.replace(&directory, name, to);
+                }
+                directory.rename_to_free(&directory, name, to).map(|()| None)
+            };
             match &self.keeper {
                 Some(keeper) => keeper.inventory().rename(path, &to, rename)?,
-                None => rename()?,
+                None => drop(rename()?),
             }
             Ok(Some((directory, to)))
         });

@@ -5,9 +5,12 @@
 //! leads to the file of the checkpoint, and what comes next is appended to it; or it does not, and
 //! what comes next begins a new file. Nothing that the old one holds is asked for again, so whether
 //! the rename was done need not be on record.
+//!
+//! The rename is an exchange with a new, empty file (see `Place::replace`), so that a reader who looks for
+//! the live name always finds it. Nothing is written to the new file before a checkpoint names it.
 
 use std::{
-    ffi::OsString,
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -24,21 +27,25 @@ use crate::{
 /// What finished files may end with, beside their name.
 pub(super) const PACKED: [&str; 2] = ["gz", "zst"];
 
-/// How many names are tried. Each is a microsecond later than the one before.
-const TRIES: usize = 1000;
+/// How many files of one path can end within a second.
+const MAX_A_SECOND: u32 = 999;
+
+/// A clock that was set back by less does not put a name before the last one.
+const MAX_SETBACK: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long a file that could not be renamed goes on as it is.
 pub(super) const RETRY: Duration = Duration::from_secs(60);
 
 pub(super) struct Rotation {
     rules: Rotate,
-    /// The time in the last name: names sort in the order of the rotations.
-    last: Timestamp,
+    /// The second in the last name, and how often it was used for each path: names sort in the order of
+    /// the rotations.
+    last: (Timestamp, HashMap<PathBuf, u32>),
 }
 
 impl Rotation {
     pub(super) fn new(rules: Rotate) -> Self {
-        Self { rules, last: Timestamp::MIN }
+        Self { rules, last: (Timestamp::MIN, HashMap::new()) }
     }
 
     /// Whether the file is to be ended before more comes.
@@ -74,12 +81,25 @@ impl Rotation {
     /// A name for the file at `path`, which is in `directory`, that is free, also with what packing
     /// adds to it.
     pub(super) fn free_name(&mut self, path: &Path, directory: &Directory) -> io::Result<PathBuf> {
-        let step = SignedDuration::from_micros(1);
-        for _ in 0..TRIES {
-            let next = self.last.saturating_add(step).unwrap_or(self.last);
-            self.last = Timestamp::now().max(next);
-            let name = name(path, self.last);
-            let is_taken = |path: &Path| path.file_name().is_none_or(|name| directory.has(name));
+        self.free_name_at(Timestamp::now(), path, directory)
+    }
+
+    fn free_name_at(
+        &mut self,
+        now: Timestamp,
+        path: &Path,
+        directory: &Directory,
+    ) -> io::Result<PathBuf> {
+        let (last, uses) = &mut self.last;
+        if now.as_second() > last.as_second() || last.duration_since(now) > MAX_SETBACK {
+            *last = now;
+            uses.clear();
+        }
+        let count = uses.entry(path.to_owned()).or_default();
+        let is_taken = |path: &Path| path.file_name().is_none_or(|name| directory.has(name));
+        while *count < MAX_A_SECOND {
+            *count += 1;
+            let name = name(path, *last, *count);
             if !is_taken(&name) && !PACKED.iter().any(|end| is_taken(&with_end(&name, end))) {
                 return Ok(name);
             }
@@ -94,17 +114,13 @@ fn age(target: &Target) -> Duration {
     Duration::from_secs(u64::try_from(unix_now() - target.born).unwrap_or(0))
 }
 
-/// The time stands before the extension: so the names of a folder sort by age, what is still written
-/// to last, and whoever goes by the extension still knows what is inside.
-fn name(path: &Path, time: Timestamp) -> PathBuf {
-    let time = time.strftime("%Y%m%dT%H%M%S%.6fZ");
-    let mut name = OsString::from(path.file_stem().unwrap_or_default());
-    name.push(format!("-{time}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
+/// The time follows the whole name: a pattern such as `*.ndjson` matches no file that has ended. From the
+/// second file of a second on, a number follows the time. An underscore and three digits, so that names
+/// sort in the order of the rotations, also with what packing adds.
+fn name(path: &Path, time: Timestamp, count: u32) -> PathBuf {
+    let time = time.strftime("%Y%m%dT%H%M%SZ");
+    let end = if count > 1 { format!("{time}_{count:03}") } else { time.to_string() };
+    with_end(path, &end)
 }
 
 /// `path`, a dot, and `end`.
@@ -121,22 +137,25 @@ mod tests {
 
     use super::*;
 
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn names_sort_by_time_before_the_file_that_is_written_to() {
-        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+    fn names_sort_by_time_and_no_pattern_for_live_files_matches_them() {
         let path = Path::new("/l/http_requests.ndjson");
         let names = [
-            name(path, time("2026-11-21T22:59:59.9Z")),
-            name(path, time("2026-11-21T23:00:00Z")),
-            name(path, time("2026-11-21T23:00:00.000001Z")),
-            path.to_owned(),
+            name(path, time("2026-11-21T22:59:59.9Z"), 1),
+            with_end(&name(path, time("2026-11-21T23:00:00Z"), 1), "gz"),
+            name(path, time("2026-11-21T23:00:00Z"), 2),
+            with_end(&name(path, time("2026-11-21T23:00:00Z"), 9), "zst"),
+            name(path, time("2026-11-21T23:00:00Z"), 10),
+            name(path, time("2026-11-21T23:00:01Z"), 1),
         ];
-        assert_eq!(names[1], Path::new("/l/http_requests-20261121T230000.000000Z.ndjson"));
+        assert_eq!(names[0], Path::new("/l/http_requests.ndjson.20261121T225959Z"));
+        assert_eq!(names[2], Path::new("/l/http_requests.ndjson.20261121T230000Z_002"));
         assert!(names.is_sorted_by_key(|name| name.as_os_str()), "{names:?}");
-        assert_eq!(
-            name(Path::new("/l/.hidden"), time("2026-11-21T23:00:00Z")),
-            Path::new("/l/.hidden-20261121T230000.000000Z")
-        );
+        assert!(names.iter().all(|name| name.extension().unwrap() != "ndjson"));
     }
 
     #[test]
@@ -144,16 +163,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ndjson");
         let mut rotation = Rotation::new(Rotate::default());
-        // The clock does not come there before the test is over.
-        let ahead: Timestamp = "2100-01-01T00:00:00Z".parse().unwrap();
-        rotation.last = ahead;
-        for taken in ["01Z.ndjson", "02Z.ndjson.gz", "03Z.ndjson.zst"] {
-            fs::write(dir.path().join(format!("a-21000101T000000.0000{taken}")), "").unwrap();
+        for taken in ["", "_002.gz", "_003.zst"] {
+            fs::write(dir.path().join(format!("a.ndjson.20261121T230000Z{taken}")), "").unwrap();
         }
         let folder = Directory::walk(dir.path(), dir.path(), None).unwrap();
-        let name = rotation.free_name(&path, &folder).unwrap();
-        assert_eq!(name, dir.path().join("a-21000101T000000.000004Z.ndjson"));
-        let next = rotation.free_name(&path, &folder).unwrap();
-        assert!(next > name);
+        let mut next = |now: &str, path: &Path| {
+            let name = rotation.free_name_at(time(now), path, &folder).unwrap();
+            name.file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(next("2026-11-21T23:00:00.5Z", &path), "a.ndjson.20261121T230000Z_004");
+        // The first is free again: a name that comes later is not put before the others.
+        fs::remove_file(dir.path().join("a.ndjson.20261121T230000Z")).unwrap();
+        assert_eq!(next("2026-11-21T23:00:00.6Z", &path), "a.ndjson.20261121T230000Z_005");
+        let other = dir.path().join("b");
+        assert_eq!(next("2026-11-21T23:00:00.7Z", &other), "b.20261121T230000Z");
+        // The clock is set back a little, and then far.
+        assert_eq!(next("2026-11-21T22:59:30Z", &path), "a.ndjson.20261121T230000Z_006");
+        assert_eq!(next("2026-11-21T22:58:30Z", &path), "a.ndjson.20261121T225830Z");
+        assert_eq!(next("2026-11-21T22:58:31Z", &path), "a.ndjson.20261121T225831Z");
     }
 }

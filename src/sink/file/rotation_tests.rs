@@ -1,13 +1,28 @@
 //! Rotation, as the driver and crashes bring it about.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::{
+    inventory::Identity,
     target::unix_now,
-    tests::{batch, begin, deliver, file, read, sink_with, write},
+    tests::{batch, begin, deliver, read, write},
     *,
 };
 use crate::config::{FileOptions, Rotate};
+
+fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
+    sink_at("{dataset}/out.ndjson", dir, options, marks)
+}
+
+fn sink_at(path: &str, dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
+    let path = format!("{}/{path}", dir.display());
+    let list = dir.join("list.json");
+    FileSink::new(&config::FileSink { path, mode: 0o640, options }, Some(&list), marks).unwrap()
+}
+
+fn file(dir: &Path, dataset: &str) -> PathBuf {
+    dir.join(dataset).join("out.ndjson")
+}
 
 const LINE: &str = "{\"n\":1}\n";
 
@@ -15,11 +30,12 @@ fn options(max_bytes: Option<u64>, max_age: Option<Duration>) -> FileOptions {
     FileOptions { rotate: Rotate { max_bytes, max_age }, ..FileOptions::default() }
 }
 
-/// What stands in the files of the folder, in the order of their names; the names themselves.
+/// What stands in the files of the folder, those that have ended first, in the order of their names; the
+/// names themselves.
 fn all(dir: &Path) -> (Vec<String>, Vec<String>) {
     let Ok(entries) = fs::read_dir(dir.join("a")) else { return Default::default() };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
+    paths.sort_by_key(|path| (path.extension().unwrap() == "ndjson", path.clone()));
     let names = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
     (names.collect(), paths.iter().map(|path| read(path)).collect())
 }
@@ -50,8 +66,8 @@ fn a_file_ends_with_the_batch_that_makes_it_large() {
         ["{\"n\":1}\n{\"n\":2}\n", "{\"n\":3}\n{\"n\":4}\n", "{\"n\":5}\n"],
         "in the order of their names"
     );
-    assert!(names[0].starts_with("2025-11-21-2") && names[0].ends_with("Z.ndjson"), "{names:?}");
-    assert_eq!(names[2], "2025-11-21.ndjson");
+    assert!(names[0].starts_with("out.ndjson.2"), "{names:?}");
+    assert_eq!(names[2], "out.ndjson");
 }
 
 #[test]
@@ -62,7 +78,7 @@ fn an_old_file_ends_also_if_nothing_more_comes() {
         let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![]);
         deliver(&mut sink, &batch(1, "a"), LINE);
         tend(&mut sink);
-        assert_eq!(all(dir.path()).0, ["2025-11-21.ndjson"], "it is young");
+        assert_eq!(all(dir.path()).0, ["out.ndjson"], "it is young");
         assert!(sink.due().unwrap() <= Instant::now() + IDLE);
         let mut soon = sink_with(dir.path(), options(None, Some(IDLE / 4)), vec![]);
         tend(&mut soon);
@@ -76,12 +92,61 @@ fn an_old_file_ends_also_if_nothing_more_comes() {
     assert!(sink.due().unwrap() <= Instant::now(), "it is looked at");
     tend(&mut sink);
     let (names, texts) = all(dir.path());
-    assert_eq!(texts, [LINE]);
-    assert!(names[0].contains('Z'), "{names:?}");
+    assert_eq!(texts, [LINE, ""], "and the next one is there");
+    assert!(names[0].ends_with('Z'), "{names:?}");
     assert_eq!(checkpoint(&mut sink), [], "nothing to go on with");
+    tend(&mut sink);
     assert!(deliver(&mut sink, &batch(2, "a"), LINE).is_some(), "a new one, and on record");
     assert_eq!(all(dir.path()).1, [LINE, LINE]);
     assert!(unix_now() - checkpoint(&mut sink)[0].born.unwrap() < 60, "it is young again");
+}
+
+#[test]
+fn the_live_file_is_there_at_any_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a");
+    let retain = Retain { files: Some(1000), ..Retain::default() };
+    let options = FileOptions { retain, ..options(Some(1), None) };
+    let mut sink = sink_with(dir.path(), options, vec![]);
+    deliver(&mut sink, &batch(1, "a"), LINE);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let missing = std::thread::scope(|scope| {
+        let look = scope.spawn(|| {
+            let mut missing = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                missing += u32::from(path.symlink_metadata().is_err());
+            }
+            missing
+        });
+        for number in 2..=300 {
+            deliver(&mut sink, &batch(number, "a"), LINE);
+        }
+        checkpoint(&mut sink);
+        tend(&mut sink);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        look.join().unwrap()
+    });
+    assert_eq!(missing, 0);
+    let live = path.symlink_metadata().unwrap();
+    assert_eq!(live.permissions().mode() & 0o777, 0o640);
+    let inventory = sink.keeper.as_ref().unwrap().inventory();
+    assert!(inventory.has(&path, Identity::of(&live)), "it is the sink's own");
+    let (names, texts) = all(dir.path());
+    assert_eq!(texts, [vec![LINE; 300], vec![""]].concat(), "{names:?}");
+}
+
+#[test]
+fn no_file_is_made_for_a_date_that_has_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(Some(1), None);
+    let mut sink = sink_at("{dataset}/%F.ndjson", dir.path(), options, vec![]);
+    // The batches of these tests arrived long ago.
+    deliver(&mut sink, &batch(1, "a"), LINE);
+    checkpoint(&mut sink);
+    tend(&mut sink);
+    let (names, texts) = all(dir.path());
+    assert_eq!(texts, [LINE]);
+    assert!(names[0].starts_with("2025-11-21.ndjson.2"), "{names:?}");
 }
 
 #[test]
@@ -266,7 +331,7 @@ fn only_so_many_ended_files_stay_and_nothing_that_was_there_before() {
     fs::create_dir(dir.path().join("a")).unwrap();
     // A dataset whose name leads to a file that somebody else has, and to one that looks rotated.
     fs::write(file(dir.path(), "a"), "theirs\n").unwrap();
-    fs::write(dir.path().join("a/2025-11-21-20250101T000000.000000Z.ndjson"), "theirs\n").unwrap();
+    fs::write(dir.path().join("a/out.ndjson.20250101T000000Z"), "theirs\n").unwrap();
     let mut sink = sink_with(dir.path(), options, vec![]);
     for number in 1..=6 {
         deliver(&mut sink, &batch(number, "a"), LINE);

@@ -51,7 +51,9 @@ pub(super) fn check(
 /// then what is written to.
 pub(super) fn datasets_in(sink: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for name in names_in(sink) {
+    let mut names = names_in(sink);
+    names.sort_by_key(|name| name.ends_with(".ndjson"));
+    for name in names {
         let dataset = name.split(['-', '.']).next().unwrap().to_owned();
         let bytes = fs::read(sink.join(&name)).unwrap();
         let text = match name.strip_suffix(".gz") {

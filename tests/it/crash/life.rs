@@ -148,7 +148,7 @@ impl Run {
                 // Neither one that is still plain, or there twice, nor one that is being made.
                 names.iter().all(|name| match name.strip_suffix(".gz") {
                     Some(source) => !names.iter().any(|name| name == source),
-                    None => !name.contains('-'),
+                    None => name.ends_with(".ndjson"),
                 })
             });
             daemon.stop().in_order().setup

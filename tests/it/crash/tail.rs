@@ -32,6 +32,10 @@ struct Followed {
     seen: Vec<u8>,
 }
 
+fn is_plain(name: &str) -> bool {
+    name.contains(".ndjson") && !name.ends_with(".gz") && !name.ends_with(".tmp")
+}
+
 impl Tail {
     pub(super) fn new(folders: Vec<PathBuf>) -> Self {
         Self { folders, followed: HashMap::new(), gone: Vec::new() }
@@ -47,7 +51,7 @@ impl Tail {
 
     fn read(&mut self) {
         for folder in &self.folders {
-            for name in names_in(folder).into_iter().filter(|name| name.ends_with(".ndjson")) {
+            for name in names_in(folder).into_iter().filter(|name| is_plain(name)) {
                 let path = folder.join(&name);
                 let is_new = |file: &fs::Metadata| !self.followed.contains_key(&file.ino());
                 if path.metadata().is_ok_and(|file| is_new(&file))
