@@ -29,7 +29,7 @@ pub(super) fn is_stdin(value: &str) -> bool {
     matches!(value, STDIN | "@-")
 }
 
-/// Reads a file's text, or standard input's for `-`.
+/// Reads a file's text, or standard input's for `-`, without a byte order mark.
 pub(super) fn from_file(path: &Path) -> Result<String, Fatal> {
     let mut text = String::new();
     if path == Path::new(STDIN) {
@@ -38,6 +38,9 @@ pub(super) fn from_file(path: &Path) -> Result<String, Fatal> {
     } else {
         let file = fs::File::open(path).map_err(durable::at("reading", path))?;
         file.take(MAX_BYTES).read_to_string(&mut text).map_err(durable::at("reading", path))?;
+    }
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
     }
     Ok(text)
 }
@@ -50,7 +53,7 @@ mod tests {
     fn a_value_is_itself_or_a_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
-        fs::write(&path, "https://h/p?header_X=y\n").unwrap();
+        fs::write(&path, "\u{feff}https://h/p?header_X=y\n").unwrap();
         let named = format!("@{}", path.display());
         assert_eq!(text(&named).unwrap(), "https://h/p?header_X=y\n");
         assert_eq!(text("https://h/@x").unwrap(), "https://h/@x");

@@ -12,6 +12,8 @@ use std::{
 /// Far above any list of secrets; somebody who names a log file by mistake gets an error.
 const MAX_SECRETS_BYTES: u64 = 1 << 20;
 
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A live secret: a line of a `secret_file`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret {
@@ -61,22 +63,29 @@ impl fmt::Debug for Secret {
 }
 
 /// Reads the live secrets of a `secret_file`: every non-empty line, without the white space around
-/// it. A line `name: value` names its secret.
+/// it. A line `name: value` names its secret. A byte order mark at the beginning is no part of it: some
+/// editors write one.
 ///
 /// # Errors
 /// The file cannot be read, holds no secret, or holds one that no HTTP header can carry. An empty
 /// file is an error so that truncating it can never open an endpoint.
 pub fn read_secrets(path: &Path) -> io::Result<Vec<Secret>> {
-    let mut text = String::new();
-    open(path)?.take(MAX_SECRETS_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_SECRETS_BYTES {
+    let mut bytes = Vec::new();
+    open(path)?.take(MAX_SECRETS_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SECRETS_BYTES {
         return Err(invalid(format!("more than {MAX_SECRETS_BYTES} bytes: not a list of secrets")));
     }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(invalid("is UTF-16: save it as plain text (UTF-8)".to_owned()));
+    }
+    let text = str::from_utf8(&bytes)
+        .map_err(|_| invalid("is not valid UTF-8: save it as plain text (UTF-8)".to_owned()))?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut secrets = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let secret = line.trim();
-        // U+FEFF: some editors begin a file with it, and then the first secret never matches.
-        if secret.contains(|c: char| c.is_control() || c == '\u{feff}') {
+        // A mark within the file comes from joining files, and the secret would never match.
+        if secret.contains(|c: char| c.is_control() || c == BYTE_ORDER_MARK) {
             let line = index + 1;
             return Err(invalid(format!("line {line} holds a character that no header can carry")));
         }
@@ -122,11 +131,13 @@ mod tests {
     fn reads_secrets() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secrets.txt");
-        let good: [(&str, &[&str]); 4] = [
+        let good: [(&str, &[&str]); 6] = [
             ("one", &["one"]),
             ("one\n", &["one"]),
             ("  one \r\n\n\t\n two words\n", &["one", "two words"]),
             ("é", &["é"]),
+            ("\u{feff}one\r\ntwo\r\n", &["one", "two"]),
+            ("\u{feff}\none", &["one"]),
         ];
         for (text, expected) in good {
             fs::write(&path, text).unwrap();
@@ -162,11 +173,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secrets.txt");
         let long = "a\n".repeat(600_000);
-        let bad: [(&[u8], &str); 6] = [
+        let bad: [(&[u8], &str); 8] = [
             (b"", "holds no secret"),
             (b" \n\r\n", "holds no secret"),
             (b"ok\nhidden\x00secret", "line 2 holds"),
-            ("\u{feff}hidden".as_bytes(), "line 1 holds"),
+            ("one\n\u{feff}hidden".as_bytes(), "line 2 holds"),
+            ("\u{feff}".as_bytes(), "holds no secret"),
+            (b"\xff\xfeh\x00i\x00d\x00d\x00e\x00n\x00", "is UTF-16"),
             (b"hidden\xff", "valid UTF-8"),
             (long.as_bytes(), "not a list of secrets"),
         ];

@@ -2,9 +2,7 @@
 
 use std::{error::Error, fmt, io, path::PathBuf};
 
-use memchr::memmem;
-
-use super::pem::PemFault;
+use super::{found::Found, pem::PemFault};
 
 /// Why certificate, key or client authorities cannot be used.
 ///
@@ -131,63 +129,6 @@ impl Role {
             Self::Key => "key_file",
             Self::ClientCa => "client_ca_file",
             Self::ServerCa => "ca_file",
-        }
-    }
-}
-
-/// What is in a file instead of what was looked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Found {
-    /// Nothing that is known.
-    Nothing,
-    /// A certificate.
-    Certificate,
-    /// A private key.
-    Key,
-    /// A private key under a passphrase.
-    EncryptedKey,
-    /// A certificate signing request.
-    Request,
-    /// Binary DER, not PEM.
-    Der,
-}
-
-impl Found {
-    /// What can be told before any section is decoded.
-    pub(super) fn look(file: &[u8]) -> Self {
-        let holds = |needle: &str| memmem::find(file, needle.as_bytes()).is_some();
-        // An ASN.1 SEQUENCE, which no text begins with: "0" followed by a length.
-        let sequence = matches!(file, [0x30, length, ..] if !(0x20..0x80).contains(length));
-        if sequence && !holds("-----BEGIN") { Self::Der } else { Self::Nothing }
-    }
-
-    fn instead_of_certificate(self, role: Role) -> &'static str {
-        match self {
-            Self::Nothing | Self::Certificate => "",
-            Self::Key | Self::EncryptedKey if role != Role::Certificate => {
-                ", but it holds a private key: name the file with the certificates of the authority"
-            }
-            Self::Key | Self::EncryptedKey => {
-                ", but it holds a private key: are cert_file and key_file swapped?"
-            }
-            Self::Request => {
-                ", but it holds a certificate signing request: \
-                 have an authority sign it and name the certificate that comes back"
-            }
-            Self::Der => ", but it looks like DER: convert it with openssl x509 -inform DER",
-        }
-    }
-
-    fn instead_of_key(self) -> &'static str {
-        match self {
-            Self::Nothing | Self::Key | Self::EncryptedKey => "",
-            Self::Certificate => {
-                ", but it holds a certificate: are cert_file and key_file swapped?"
-            }
-            Self::Request => {
-                ", but it holds a certificate signing request: name the key that was made with it"
-            }
-            Self::Der => ", but it looks like DER: convert it with openssl pkey -inform DER",
         }
     }
 }

@@ -11,6 +11,7 @@ mod client;
 mod error;
 mod expiry;
 mod explain;
+mod found;
 pub mod inspect;
 mod observe;
 mod own;
@@ -49,7 +50,7 @@ pub use self::{
     watch::{Change, Watch},
 };
 use self::{
-    error::Found,
+    found::Found,
     inspect::Certificate,
     pem::{Block, PemFault},
 };
