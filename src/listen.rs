@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-pub use self::bind::{bind, bind_all, bind_beside};
+pub use self::bind::{bind, bind_all, bind_beside, excludes};
 use crate::throttle::Throttle;
 
 /// Without a pause an accept that fails for want of a file descriptor fails again at once, and the

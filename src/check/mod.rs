@@ -5,6 +5,7 @@
 //! function and name it in `at_start`, or in `certificate::of_validate` if the daemon already logs
 //! the same by itself. Checks only read: no check makes a file or opens a connection.
 
+mod addresses;
 mod certificate;
 mod datasets;
 mod directories;
@@ -19,10 +20,11 @@ use crate::{
     sink,
 };
 
-/// Files of certificates and keys that cannot be used, so that the daemon would not start, and what
-/// sinks lack to work at all.
+/// What keeps the daemon from starting: certificate and key files that cannot be used, addresses that
+/// exclude each other, and what sinks need to work at all.
 pub fn errors(document: &Document) -> Vec<Diagnostic> {
     let mut errors = certificate::errors(document);
+    errors.extend(addresses::errors(document));
     errors.extend(syslog::errors(document, &sink::check_acknowledgements()));
     errors
 }
@@ -31,16 +33,18 @@ pub fn errors(document: &Document) -> Vec<Diagnostic> {
 pub fn warnings(document: &Document) -> Vec<Diagnostic> {
     let mut warnings = at_start(document);
     warnings.extend(certificate::of_validate(document));
+    warnings.extend(addresses::default_admin(document));
     warnings
 }
 
 /// The warnings that the daemon does not log on another occasion.
 fn at_start(document: &Document) -> Vec<Diagnostic> {
-    let checks: [fn(&Document) -> Vec<Diagnostic>; 7] = [
+    let checks: [fn(&Document) -> Vec<Diagnostic>; 8] = [
         certificate::acme_port,
         certificate::public_chain,
         datasets::unknown,
         directories::writable,
+        patterns::files_for_directories,
         patterns::too_many_files,
         secrets::dubious,
         secrets::readable_by_others,

@@ -1,10 +1,13 @@
-//! File sinks whose path makes more files than anyone wants.
+//! File sinks whose path makes more files than anyone wants, or a file where another sink needs a directory.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     config::{Diagnostic, Document, SinkKind},
-    sink::template::PathTemplate,
+    sink::{
+        paths::{self, SinkFiles},
+        template::PathTemplate,
+    },
 };
 
 /// A path that changes with the second, or faster.
@@ -23,6 +26,32 @@ pub(super) fn too_many_files(document: &Document) -> Vec<Diagnostic> {
             )
         })
         .collect()
+}
+
+/// A file of one sink that is a directory of another: the one that comes second can never write.
+pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
+    let config = &document.config;
+    let endpoints: Vec<_> = config.endpoints.iter().map(|each| each.name.clone()).collect();
+    let files = config.sinks.iter().filter_map(|sink| {
+        let files = SinkFiles::of(sink, &endpoints, &paths::resolve).ok()??;
+        Some((&sink.name, files))
+    });
+    let files: Vec<_> = files.collect();
+    let mut warnings = Vec::new();
+    for (name, needed) in &files {
+        let mut others =
+            files.iter().filter_map(|(other, files)| Some((*other, files.in_the_way_of(needed)?)));
+        if let Some((other, path)) = others.next() {
+            let message = format!(
+                "sink `{other}` writes a file where this sink needs a directory, as `{}`",
+                path.display()
+            );
+            let key = format!("sink.{name}.file.path");
+            let hint = "give the two sinks different directories, or the file an extension";
+            warnings.push(document.warning(&key, message).hint(hint));
+        }
+    }
+    warnings
 }
 
 fn changes_each_second(path: &PathTemplate) -> bool {

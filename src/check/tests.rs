@@ -159,3 +159,41 @@ fn a_syslog_sink_over_tcp_needs_the_list_of_connections() {
     assert_eq!(said.matches("cannot read /proc/self/net/tcp").count(), 2, "{said}");
     assert!(syslog::errors(&document, &Ok(())).is_empty());
 }
+
+#[test]
+fn addresses_that_exclude_each_other_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logpushd.toml");
+    let said = |address: &str, admin: &str| {
+        let tls = "[server.tls]\nself_signed = true\n";
+        fs::write(&path, format!("[server]\naddress = {address}\n{tls}{SOUND}{admin}")).unwrap();
+        let document = config::read(&path).unwrap();
+        let warnings = document.problems(warnings(&document)).to_string();
+        (document.problems(errors(&document)).to_string(), warnings)
+    };
+    let (errors, _) = said(r#"["[::1]:1443", "[::]:1443"]"#, "");
+    assert!(
+        errors.contains("toml:2:26: the daemon cannot listen on both `[::1]:1443` and `[::]:1443`")
+    );
+    let (errors, _) = said(r#"["0.0.0.0:1443", "[::]:1443"]"#, "");
+    assert_eq!(errors, "");
+    let (errors, _) = said(r#""0.0.0.0:1443""#, "[admin]\naddress = \"127.0.0.1:1443\"\n");
+    assert!(errors.contains("toml:13:11: `admin.address` is `127.0.0.1:1443`"), "{errors}");
+    let (errors, warnings) = said(r#""0.0.0.0:9464""#, "");
+    assert_eq!(errors, "");
+    assert!(warnings.contains("toml:2:11: warning: `admin.address` is"), "{warnings}");
+}
+
+#[test]
+fn a_file_where_another_sink_needs_a_directory_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |path: &str| {
+        let sink = format!("[sink.t.file]\npath = \"{path}\"\n");
+        said(dir.path(), &(SOUND.replace("{dataset}.ndjson", "a") + &sink))
+    };
+    let found = said("out/a/%F");
+    let expected =
+        "13:8: warning: sink `s` writes a file where this sink needs a directory, as `out/a`";
+    assert!(found.contains(expected), "{found}");
+    assert_eq!(said("out/a.d/%F"), "");
+}

@@ -1,6 +1,9 @@
 //! Binding, and what to do about an address that cannot be bound.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket};
@@ -96,11 +99,24 @@ fn listen(address: SocketAddr, stack: Stack, own: &[SocketAddr]) -> io::Result<T
     })
 }
 
+/// Whether a process cannot listen on both addresses, of which `one`, or both, are of the list `public` for
+/// [`bind_all`].
+pub fn excludes(one: SocketAddr, other: SocketAddr, public: &[SocketAddr]) -> bool {
+    let (one_ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let covers = |wildcard: SocketAddr, ip: IpAddr| {
+        let takes_all = wildcard.is_ipv6() && stack(wildcard, public) == Stack::SystemDefault;
+        wildcard.ip().is_unspecified() && (wildcard.is_ipv4() == ip.is_ipv4() || takes_all)
+    };
+    one.port() == other.port()
+        && one.port() != 0
+        && (one_ip == other_ip || covers(one, other_ip) || covers(other, one_ip))
+}
+
 /// Whether two sockets with these addresses can be in each other's way. An IPv6 wildcard may take
 /// IPv4, too.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |one: SocketAddr, other: SocketAddr| {
-        one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+        one.ip().is_unspecified() && (one.is_ipv6() || other.ip().to_canonical().is_ipv4())
     };
     one.port() == other.port()
         && (one.ip().to_canonical() == other.ip().to_canonical()
@@ -174,6 +190,49 @@ mod tests {
                 "{one} {other}"
             );
         }
+    }
+
+    /// Whether the system has it so, as well.
+    #[tokio::test]
+    async fn addresses_that_exclude_each_other() {
+        let table = [
+            (&["0.0.0.0:P", "127.0.0.1:P"][..], true),
+            (&["127.0.0.1:P", "0.0.0.0:P"], true),
+            (&["[::]:P", "[::1]:P"], true),
+            (&["[::1]:P", "[::]:P"], true),
+            (&["[::]:P", "0.0.0.0:P"], false),
+            (&["127.0.0.1:P", "[::]:P"], false),
+            (&["0.0.0.0:P", "[::1]:P"], false),
+            (&["127.0.0.1:P", "[::1]:P"], false),
+            (&["127.0.0.1:P", "127.0.0.2:P"], false),
+            (&["127.0.0.1:P", "[::ffff:127.0.0.1]:P"], true),
+            (&["0.0.0.0:P", "[::ffff:127.0.0.1]:P"], true),
+            (&["[::]:P", "[::ffff:127.0.0.1]:P"], true),
+            (&["0.0.0.0:0", "127.0.0.1:0"], false),
+        ];
+        let has_ipv6 = bind((Ipv6Addr::LOCALHOST, 0).into()).is_ok();
+        for (list, expected) in table {
+            let parse = |port: u16| -> Vec<SocketAddr> {
+                let parse = |text: &&str| text.replace('P', &port.to_string()).parse().unwrap();
+                list.iter().map(parse).collect()
+            };
+            let all = parse(1);
+            assert_eq!(excludes(all[0], all[1], &all), expected, "{list:?}");
+            assert_eq!(excludes(all[1], all[0], &all), expected, "{list:?}");
+            let mut ports = 20_000..22_000;
+            if has_ipv6 && !expected {
+                assert!(ports.any(|port| bind_all(&parse(port)).is_ok()), "{list:?}");
+            } else if has_ipv6 {
+                let errors = ports.take(20).map(|port| bind_all(&parse(port)).unwrap_err());
+                let own = |error: io::Error| error.to_string().contains("logpushd itself listens");
+                assert!(errors.map(own).any(|is_own| is_own), "{list:?}");
+            }
+        }
+        // The admin listener is not of the list.
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let public = [at("[::]:1"), at("192.0.2.1:1")];
+        assert!(!excludes(public[0], at("127.0.0.1:1"), &public));
+        assert!(excludes(public[0], at("127.0.0.1:1"), &public[..1]));
     }
 
     #[tokio::test]

@@ -68,6 +68,11 @@ impl SinkFiles {
         path.or_else(|| self.finished.iter().find_map(|paths| paths.common(&other.written)))
             .map(PathBuf::from)
     }
+
+    /// A file of this sink that is a directory for files of the other.
+    pub fn in_the_way_of(&self, other: &Self) -> Option<PathBuf> {
+        self.written.directory_of(&other.written).map(PathBuf::from)
+    }
 }
 
 /// The names that rotation and compression give, as `file::rotate` makes them.
@@ -236,11 +241,25 @@ impl Paths {
 
     /// A path that is in both.
     fn common(&self, other: &Self) -> Option<String> {
+        self.shared(other, &|(one, two)| (one, two) == (self.end, other.end))
+    }
+
+    /// A path that is a directory in the other.
+    fn directory_of(&self, other: &Self) -> Option<String> {
+        let goes_on = |state: usize| {
+            let steps = other.steps.get(state).into_iter().flatten();
+            steps.into_iter().any(|(set, _)| set.common(Set::One('/')).is_some())
+        };
+        self.shared(other, &|(one, two)| one == self.end && goes_on(two))
+    }
+
+    /// The shortest text that leads both to states of which `is_end` holds.
+    fn shared(&self, other: &Self, is_end: &dyn Fn(Pair) -> bool) -> Option<String> {
         let mut from = Ways::new();
         let mut seen = HashSet::from([(0, 0)]);
         let mut todo = VecDeque::from([(0, 0)]);
         while let Some(pair @ (one, two)) = todo.pop_front() {
-            if pair == (self.end, other.end) {
+            if is_end(pair) {
                 return Some(way(&from, pair));
             }
             let none = Vec::new();

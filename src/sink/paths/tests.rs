@@ -67,6 +67,27 @@ fn two_paths_that_can_be_the_same_are_found() {
 }
 
 #[test]
+fn a_file_where_another_sink_needs_a_directory_is_found() {
+    let cases = [
+        ("/o/a", "/o/a/%F", Some("/o/a")),
+        ("/o/a", "/o/a/b/{dataset}/%F", Some("/o/a")),
+        ("/o/a", "/o/{dataset}/%F", Some("/o/a")),
+        ("/o/{dataset}", "/o/http_requests/%F", Some("/o/http_requests")),
+        ("/o/%Y", "/o/2026/{dataset}", Some("/o/2026")),
+        ("/o/a", "/o/a.d/%F", None),
+        ("/o/a", "/o/ab/%F", None),
+        ("/o/a", "/o/a", None),
+        ("/o/a/%F", "/o/a", None),
+        ("/o/{dataset}.ndjson", "/o/{dataset}/%F", None),
+        ("/o/{dataset}", "/o/Archive/%F", None),
+    ];
+    for (one, other, want) in cases {
+        let found = files(one).in_the_way_of(&files(other));
+        assert_eq!(found.as_deref(), want.map(Path::new), "{one} {other}");
+    }
+}
+
+#[test]
 fn sinks_for_other_datasets_write_other_files() {
     let only = |dataset: &str| {
         let choice = Choice { datasets: vec![dataset.to_owned()], ..Choice::default() };
