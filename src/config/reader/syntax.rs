@@ -4,9 +4,21 @@ use std::ops::Range;
 
 use crate::config::{context::line, diagnostic::Diagnostic};
 
+/// What the parser says of a key or a table that is there already.
+const DUPLICATE: &str = "duplicate key";
+
 /// One problem for each line that could not be read.
 pub(super) fn problems(source: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
-    let mut problems: Vec<_> = errors.iter().map(|error| problem(source, error)).collect();
+    let repeated: Vec<_> =
+        errors.iter().filter_map(|error| repeated_table(source, error)).collect();
+    // Each key of the first table would be one that is in the file twice.
+    let is_consequence = |error: &&toml::de::Error| {
+        let within =
+            |table: &Range<usize>| error.span().is_some_and(|at| table.contains(&at.start));
+        error.message() == DUPLICATE && repeated.iter().any(within)
+    };
+    let errors = errors.iter().filter(|error| !is_consequence(error));
+    let mut problems: Vec<_> = errors.map(|error| problem(source, error)).collect();
     // Once it has lost its way in a line, the parser finds more in it that nobody wrote.
     problems.dedup_by_key(|problem| line(source, problem));
     problems
@@ -19,7 +31,7 @@ fn problem(source: &str, error: &toml::de::Error) -> Diagnostic {
     };
     let message = error.message();
     let message = message.strip_suffix(", expected nothing").unwrap_or(message);
-    if message == "duplicate key" {
+    if message == DUPLICATE {
         let key = source.get(span.clone()).unwrap_or_default();
         let first = first_of(source, &span)
             .map_or_else(String::new, |line| format!(": the first is in line {line}"));
@@ -47,14 +59,37 @@ fn problem(source: &str, error: &toml::de::Error) -> Diagnostic {
     }
 }
 
+/// If a table is there twice, where what is in the second is: behind its header, up to the next.
+fn repeated_table(source: &str, error: &toml::de::Error) -> Option<Range<usize>> {
+    let span = error.span().filter(|_| error.message() == DUPLICATE)?;
+    let (before, after) = source.split_at_checked(span.start)?;
+    let header = before.rsplit('\n').next()?;
+    if !header.trim_start().starts_with('[') {
+        return None;
+    }
+    let begin = span.start + after.find('\n')?;
+    let rest = source.get(begin..)?;
+    let next = rest.split_inclusive('\n').scan(begin, |at, line| {
+        let start = *at;
+        *at += line.len();
+        Some((start, line))
+    });
+    let end = next.filter(|(_, line)| line.trim_start().starts_with('[')).map(|(at, _)| at).next();
+    Some(begin..end.unwrap_or(source.len()))
+}
+
 /// The line, from 1, of the key or table that the one at `span` repeats.
 fn first_of(source: &str, span: &Range<usize>) -> Option<usize> {
     let before = source.get(..span.start)?;
     let own_line = source.lines().nth(before.matches('\n').count())?.trim();
     let above = source.lines().take(before.matches('\n').count()).enumerate();
     if own_line.starts_with('[') {
-        let header = own_line.split(']').next();
-        let mut headers = above.filter(|(_, line)| line.trim().split(']').next() == header);
+        let name = |line: &str| {
+            let header = line.trim().trim_start_matches('[').split(']').next();
+            line.trim().starts_with('[').then(|| header.unwrap_or_default().to_owned())
+        };
+        let own = name(own_line);
+        let mut headers = above.filter(|(_, line)| name(line) == own);
         return headers.next().map(|(index, _)| index + 1);
     }
     let key = |line: &str| line.split('=').next().map(|key| key.trim().to_owned());

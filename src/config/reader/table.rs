@@ -21,6 +21,17 @@ pub(in crate::config) struct Table<'i> {
     span: Option<Range<usize>>,
     entries: DeTable<'i>,
     asked: Vec<&'static str>,
+    origin: Origin,
+}
+
+/// What a table stands for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Origin {
+    /// What the file has, if anything.
+    File,
+    /// Something that is no table, or has a misspelled name. That is reported: what is missing here may be
+    /// there.
+    Mistake,
 }
 
 impl<'i> Table<'i> {
@@ -34,7 +45,7 @@ impl<'i> Table<'i> {
         span: Option<Range<usize>>,
         entries: DeTable<'i>,
     ) -> Self {
-        Self { name, pattern, span, entries, asked: Vec::new() }
+        Self { name, pattern, span, entries, asked: Vec::new(), origin: Origin::File }
     }
 
     /// The value as a table, if it is one.
@@ -50,8 +61,10 @@ impl<'i> Table<'i> {
 
     /// Takes a table; one that is absent is empty.
     pub(in crate::config) fn table(&mut self, key: &'static str, cx: &mut Context) -> Self {
-        self.optional_table(key, cx).unwrap_or_else(|| {
-            Self::new(self.full(key), join(&self.pattern, key), None, DeTable::new())
+        let origin = if self.lacks(key) { Origin::File } else { Origin::Mistake };
+        self.optional_table(key, cx).unwrap_or_else(|| Self {
+            origin,
+            ..Self::new(self.full(key), join(&self.pattern, key), None, DeTable::new())
         })
     }
 
@@ -270,7 +283,8 @@ impl<'i> Table<'i> {
     /// Whether none of the keys that were not taken is this one, or looks like a misspelling of it.
     /// That is reported by [`Table::finish`], and "missing" beside it would be noise.
     pub(in crate::config) fn lacks(&self, key: &str) -> bool {
-        !self.entries.keys().any(|found| is_near(found.get_ref(), key))
+        self.origin == Origin::File
+            && !self.entries.keys().any(|found| is_near(found.get_ref(), key))
     }
 
     /// Reports a key that is lacking and has no default.
