@@ -7,7 +7,7 @@
 //! round.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs::{self, File, Metadata, OpenOptions},
     io,
     os::unix::fs::MetadataExt as _,
@@ -125,14 +125,17 @@ impl Inventory {
         self.state().files.get(path).is_some_and(is_it)
     }
 
-    /// Files that have ended and whose identity a live one has as well: a kill interrupted their rotation.
+    /// Files that have ended and whose identity another one has as well: a kill interrupted their rotation.
+    /// The other one is live, or was rotated since then.
     pub(super) fn interrupted(&self) -> Vec<(PathBuf, Kept)> {
         let state = self.state();
-        let live = state.files.values().filter(|kept| kept.stage == Stage::Live);
-        let live: HashSet<Identity> = live.map(|kept| kept.identity).collect();
+        let mut times: HashMap<Identity, usize> = HashMap::new();
+        for kept in state.files.values() {
+            *times.entry(kept.identity).or_default() += 1;
+        }
         let files = state.files.iter();
-        let is_one = |kept: &Kept| kept.stage == Stage::Ended && live.contains(&kept.identity);
-        let interrupted = files.filter(|(_, kept)| is_one(kept));
+        let is_shared = |kept: &Kept| times.get(&kept.identity).is_some_and(|times| *times > 1);
+        let interrupted = files.filter(|(_, kept)| kept.stage == Stage::Ended && is_shared(kept));
         interrupted.map(|(path, kept)| (path.clone(), kept.clone())).collect()
     }
 

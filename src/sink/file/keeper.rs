@@ -239,14 +239,24 @@ mod tests {
         // This one was exchanged before the kill.
         fs::rename(at("b"), at("b.1")).unwrap();
         fs::write(at("b"), "").unwrap();
+        // This one was rotated again before the keeper looked.
+        fs::write(at("d.1"), "").unwrap();
+        fs::write(at("d.2"), "{}\n").unwrap();
+        let identity = Identity::of(&at("d.2").metadata().unwrap());
+        let kept = Kept { identity, stream: "s".into(), stage: Stage::Ended };
+        for name in ["d.1", "d.2"] {
+            inventory.note(&at(name), Some(kept.clone())).unwrap();
+        }
         for (path, kept) in inventory.interrupted() {
             clear_interrupted((&path, &kept), &place, &inventory).unwrap();
         }
         assert!(!at("a.1").exists());
         assert_eq!(fs::read_to_string(at("b.1")).unwrap(), "{}\n");
         assert_eq!(fs::read_to_string(at("c.1")).unwrap(), "theirs\n");
+        assert!(!at("d.1").exists());
+        assert_eq!(fs::read_to_string(at("d.2")).unwrap(), "{}\n");
         let ended = inventory.files().into_iter().filter(|(_, kept)| kept.stage == Stage::Ended);
         let ended: Vec<_> = ended.map(|(path, _)| path).collect();
-        assert_eq!(ended, [at("b.1"), at("c.1")]);
+        assert_eq!(ended, [at("b.1"), at("c.1"), at("d.2")]);
     }
 }
