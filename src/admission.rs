@@ -15,9 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::network::network;
 
-/// Unverified connections in all. Each may cost about 100 KB, which the allocator may keep after an
-/// attack. As many as one address may have by default, so that a sender that opens all of them at once
-/// loses none.
+/// Unverified connections in all. Each may cost about 150 KB. As many as one address may have by
+/// default, so that a sender that opens all of them at once loses none.
 const MAX_UNVERIFIED: usize = 256;
 
 /// Beyond so many, a new connection ends an unverified one that is older than [`GRACE`]: a sender needs
@@ -37,6 +36,7 @@ struct State {
     networks: HashMap<IpAddr, Vec<Entry>>,
     unverified: usize,
     next: u64,
+    closed: u64,
 }
 
 #[derive(Debug)]
@@ -104,6 +104,11 @@ impl Connections {
         drop(state);
         let place = Place { connections: Arc::clone(self), network, number, evicted };
         if is_full { Admission::Full(place) } else { Admission::Open(place) }
+    }
+
+    /// How many connections have ended so far.
+    pub fn closed(&self) -> u64 {
+        self.state().closed
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -257,6 +262,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.connections.state();
+        state.closed += 1;
         let Some(entries) = state.networks.get_mut(&self.network) else { return };
         let is_ours = |entry: &Entry| entry.number == self.number;
         let Some(place) = entries.iter().position(is_ours) else { return };
@@ -317,6 +323,7 @@ mod tests {
         drop((new, next, last));
         let state = connections.state();
         assert_eq!((state.unverified, state.networks.len()), (0, 0));
+        assert_eq!(state.closed, 8, "the evicted ones, too");
     }
 
     #[test]

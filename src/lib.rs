@@ -36,6 +36,7 @@ pub mod http;
 pub mod ingest;
 pub mod listen;
 pub mod logging;
+mod memory;
 pub mod metrics;
 pub mod network;
 pub mod printable;

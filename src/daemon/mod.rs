@@ -53,6 +53,7 @@ use crate::{
     fatal::Fatal,
     http::{Intake, MAX_UPLOADS},
     logging::{LogHandle, list},
+    memory,
     metrics::Metrics,
     quarantine::{self, Bodies},
     spool::Spool,
@@ -191,6 +192,8 @@ impl Daemon {
         self.supervise_until_stop("housekeeping", &tell_end, housekeeping);
         let certificates = certificates::run(Arc::clone(&self.acceptor));
         self.supervise_until_stop("certificates", &tell_end, certificates);
+        let memory = memory::run(Arc::clone(&self.open));
+        self.supervise_until_stop("memory", &tell_end, memory);
         let requests = Arc::new(Requests::default());
         let reloader = self.reloader(bounds, sinks);
         self.supervise_until_stop("reloader", &tell_end, reloader.run(Arc::clone(&requests)));

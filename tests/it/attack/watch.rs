@@ -13,10 +13,9 @@ use std::{
 use super::enemy::Enemy;
 use crate::support::{Daemon, Http, Setup, Upload};
 
-/// What an attack may add to the memory of an idle daemon, and what may be left of that. The allocator
-/// keeps most of what 256 unverified connections took.
+/// What an attack may add to the memory of an idle daemon, and what may be left of that.
 const PEAK_KIB: u64 = 64 << 10;
-const LEFT_KIB: u64 = 40 << 10;
+const LEFT_KIB: u64 = 10 << 10;
 
 /// Longer than anything takes, also on a host that stands still for a while.
 const PATIENCE: Duration = Duration::from_secs(240);
