@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Batch, Entry, Next, Queue, Spool};
+use super::{Backlog, Batch, Entry, Next, Queue, Spool};
 use crate::config::WhenFull;
 
 /// Whoever reads batches.
@@ -34,6 +34,8 @@ pub(super) struct Cursor {
     pub(super) released: u64,
     /// If it is to end: the last batch that it gets.
     until: Option<u64>,
+    /// What waits for it.
+    pub(super) backlog: Backlog,
 }
 
 /// A consumer's place in the spool.
@@ -56,6 +58,10 @@ pub struct Lag {
     pub name: String,
     /// The age of the oldest batch that it has not handled.
     pub oldest: Option<Duration>,
+    /// How many of the batches that wait it takes and has not handled.
+    pub batches: u64,
+    /// Size of their files.
+    pub bytes: u64,
     /// How many records it, or another of its name, has lost to a full spool.
     pub dropped: u64,
 }
@@ -70,7 +76,9 @@ impl Spool {
         queue.registered += 1;
         let id = ConsumerId(queue.registered);
         let (begun, handled) = (released, released);
-        let cursor = Cursor { consumer, begun, handled, released, until: None };
+        let backlog = Backlog::default();
+        let mut cursor = Cursor { consumer, begun, handled, released, until: None, backlog };
+        cursor.count(&queue.waiting);
         queue.cursors.insert(id, cursor);
         id
     }
@@ -109,7 +117,7 @@ impl Spool {
         let begin = lacked.map_or(last, |(sequence, _)| sequence - 1);
         for newcomer in newcomers {
             if let Some(cursor) = queue.cursors.get_mut(newcomer) {
-                cursor.handled = cursor.handled.max(begin);
+                cursor.move_to(cursor.handled.max(begin), &queue.waiting);
             }
         }
         begin
@@ -124,10 +132,13 @@ impl Spool {
 
     /// Lets another take the place of a consumer that has ended, behind the batch `handled`.
     pub fn resume(&self, place: ConsumerId, consumer: Consumer, handled: u64) {
-        if let Some(cursor) = self.queue().cursors.get_mut(&place) {
+        let mut queue = self.queue();
+        let queue = &mut *queue;
+        if let Some(cursor) = queue.cursors.get_mut(&place) {
             // A batch that was begun stays so: what is in a file of it must not be all of it.
             cursor.consumer = consumer;
             cursor.handled = handled;
+            cursor.count(&queue.waiting);
         }
     }
 
@@ -186,8 +197,9 @@ impl Spool {
     /// may go. It may say less than before, down to what it has released: it gets the rest again.
     pub fn advance(&self, consumer: ConsumerId, sequence: u64) {
         let mut queue = self.queue();
+        let queue = &mut *queue;
         if let Some(cursor) = queue.cursors.get_mut(&consumer) {
-            cursor.handled = sequence;
+            cursor.move_to(sequence, &queue.waiting);
         }
         let handled = queue.cursors.values().map(|cursor| cursor.handled).min().unwrap_or(0);
         while let Some(oldest) = queue.resident.front().copied().filter(|at| *at <= handled) {
@@ -223,6 +235,9 @@ impl Spool {
         let kept = queue.waiting.split_off(&(released + 1));
         let gone = std::mem::replace(&mut queue.waiting, kept);
         queue.bytes -= gone.values().map(|entry| entry.bytes).sum::<u64>();
+        for cursor in queue.cursors.values_mut() {
+            cursor.lost(gone.values());
+        }
         drop(queue);
         self.remove(&gone.into_values().collect::<Vec<_>>());
         Ok(())
@@ -238,6 +253,8 @@ impl Spool {
                 .range(cursor.handled + 1..)
                 .next()
                 .map(|(_, entry)| entry.age.at(now)),
+            batches: cursor.backlog.batches,
+            bytes: cursor.backlog.bytes,
             dropped: queue
                 .dropped
                 .get(&cursor.consumer.name)

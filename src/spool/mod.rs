@@ -5,6 +5,7 @@
 //! the last of them says that it needs it no more. Knows nothing of HTTP, nor of what sinks do.
 
 mod age;
+mod backlog;
 mod batch;
 mod commit;
 mod consumer;
@@ -34,6 +35,7 @@ use tracing::error;
 
 use self::{
     age::Age,
+    backlog::Backlog,
     commit::Commits,
     consumer::Cursor,
     dedup::Dedup,
@@ -265,6 +267,9 @@ impl Queue {
             self.resident.push_back(sequence);
         }
         self.bytes += entry.bytes;
+        for cursor in self.cursors.values_mut() {
+            cursor.added(&entry);
+        }
         self.waiting.insert(sequence, entry);
     }
 }

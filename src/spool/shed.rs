@@ -57,7 +57,8 @@ impl Spool {
         }
         let now = Instant::now();
         let Queue { cursors, dropped, .. } = &mut *queue;
-        for cursor in cursors.values() {
+        for cursor in cursors.values_mut() {
+            cursor.lost(&gone);
             let lost = gone.iter().filter(|entry| cursor.lacks(entry));
             let records: u64 = lost.map(|entry| entry.batch.header.records).sum();
             if records > 0 {
