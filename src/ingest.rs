@@ -11,6 +11,7 @@ use crate::{
         self, Block, DecodeError, Decoder, Encoding, Excess, Format, Limits, RejectReason, Summary,
     },
     quarantine::Bodies,
+    record,
     spool::{Batch, Blocks, Header, NoRoom, Spool, Staging},
 };
 
@@ -29,6 +30,9 @@ pub struct Origin {
     /// Name of the only sink that may take it, if the sender has named one.
     pub sink: Option<String>,
 }
+
+/// A first record that is longer than this is not looked into for its time.
+const MAX_TIMED_RECORD: usize = 64 * 1024;
 
 /// A body that arrives.
 pub struct Ingest {
@@ -66,6 +70,13 @@ struct Gathered {
     /// All blocks so far, if there is room for them in memory.
     blocks: Option<Blocks>,
     rejects: RejectCounts,
+    first: First,
+}
+
+/// The first record.
+enum First {
+    Awaited,
+    Seen { time: Option<Timestamp> },
 }
 
 enum Reading {
@@ -85,6 +96,8 @@ pub enum Receipt {
         inflated_bytes: u64,
         /// What quarantine gets of it.
         rejects: RejectCounts,
+        /// The time in its first record, if there is one.
+        first_event: Option<Timestamp>,
     },
     /// The same batch is durable already; this one is not stored.
     Duplicate {
@@ -139,7 +152,11 @@ impl Ingest {
     ) -> Self {
         let Form { encoding, format, header_row } = form;
         let staging = spool.stage();
-        let gathered = Gathered { blocks: Some(spool.gather()), rejects: RejectCounts::default() };
+        let gathered = Gathered {
+            blocks: Some(spool.gather()),
+            rejects: RejectCounts::default(),
+            first: First::Awaited,
+        };
         let decoder = Decoder::new(limits, encoding).of(format).behind(header_row.len());
         let reading = Reading::Decoding(Box::new(decoder));
         let header_row =
@@ -169,7 +186,7 @@ impl Ingest {
     fn take(&mut self, wire: &[u8]) -> Result<(), IngestError> {
         self.staging.write(wire)?;
         if let Reading::Decoding(decoder) = &mut self.reading {
-            let pushed = decoder.push(wire, &mut self.gathered.taker(&self.spool));
+            let pushed = decoder.push(wire, &mut self.gathered.taker(&self.spool, &self.origin));
             match pushed {
                 Ok(()) => {}
                 Err(DecodeError::TooLarge { limit, excess }) => {
@@ -187,7 +204,7 @@ impl Ingest {
         let why = match self.reading {
             Reading::Broken(why) => why,
             Reading::Decoding(decoder) => {
-                let finished = decoder.finish(&mut self.gathered.taker(&self.spool));
+                let finished = decoder.finish(&mut self.gathered.taker(&self.spool, &self.origin));
                 match finished {
                     Ok(summary) => {
                         let Self { spool, limits, origin, format, staging, gathered, .. } = self;
@@ -244,13 +261,25 @@ fn store(
         return Ok(Receipt::Duplicate { records, rejected });
     };
     let inflated_bytes = summary.inflated_bytes;
-    Ok(Receipt::Committed { batch, inflated_bytes, rejects: gathered.rejects })
+    let Gathered { rejects, first, .. } = gathered;
+    let first_event = match first {
+        First::Awaited => None,
+        First::Seen { time } => time,
+    };
+    Ok(Receipt::Committed { batch, inflated_bytes, rejects, first_event })
 }
 
 impl Gathered {
     /// Takes blocks, and keeps them for as long as there is room for all of them.
-    fn taker(&mut self, spool: &Spool) -> impl FnMut(Block) {
+    fn taker(&mut self, spool: &Spool, origin: &Origin) -> impl FnMut(Block) {
         |block| {
+            if matches!(self.first, First::Awaited)
+                && let Some(record) = block.iter().next()
+            {
+                let is_short = record.len() <= MAX_TIMED_RECORD;
+                let time = is_short.then(|| record::time_of(&origin.dataset, record));
+                self.first = First::Seen { time: time.flatten() };
+            }
             for reject in &block.rejects {
                 if let Some(count) = self.rejects.get_mut(reject.reason as usize) {
                     *count += 1;

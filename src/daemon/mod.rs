@@ -10,8 +10,10 @@ mod changes;
 mod current;
 mod door;
 mod housekeeping;
+mod last_batches;
 mod parts;
 mod probes;
+mod process;
 mod reload;
 mod signals;
 mod sinks;
@@ -37,6 +39,7 @@ use tracing::{error, info, warn};
 use self::{
     changes::{Writers, with_writers},
     current::Current,
+    last_batches::LastBatches,
     reload::{Reloader, Requests},
     signals::{Asked, Signals, Stops},
     sinks::Sinks,
@@ -54,7 +57,7 @@ use crate::{
     http::{Intake, MAX_UPLOADS},
     logging::{LogHandle, list},
     memory,
-    metrics::Metrics,
+    metrics::{Arrival, Metrics},
     quarantine::{self, Bodies},
     spool::Spool,
     tls::Acceptor,
@@ -103,6 +106,7 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
     let spool = Arc::new(spool.map_err(io("spool.dir"))?);
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io("quarantine.dir"))?);
     let metrics = Arc::new(parts::metrics(&config));
+    let last_batches = Arc::new(LastBatches::restore(&config, &metrics, Arrival::now()));
     let deliveries = parts::deliveries(&config, &spool, &metrics)?;
     let acceptor = Acceptor::new(&config.server.tls)
         .map_err(|error| Fatal::Config(format!("server.tls: {error}")))?;
@@ -125,6 +129,7 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
         manager: Arc::new(manager),
         spool,
         metrics,
+        last_batches,
         acceptor: Arc::new(acceptor),
         intake: Arc::new(Current::new(intake)),
         stop: CancellationToken::new(),
@@ -149,6 +154,7 @@ struct Daemon {
     manager: Arc<ServiceManager>,
     spool: Arc<Spool>,
     metrics: Arc<Metrics>,
+    last_batches: Arc<LastBatches>,
     acceptor: Arc<Acceptor>,
     intake: Arc<Current<Intake>>,
     stop: CancellationToken,
@@ -190,6 +196,8 @@ impl Daemon {
         let ages = quarantine::ages(&self.spool.cursors());
         let housekeeping = housekeeping::run(rules, ages, Arc::clone(&self.metrics));
         self.supervise_until_stop("housekeeping", &tell_end, housekeeping);
+        let last_batches = Arc::clone(&self.last_batches).run();
+        self.supervise_until_stop("last batches", &tell_end, last_batches);
         let certificates = certificates::run(Arc::clone(&self.acceptor));
         self.supervise_until_stop("certificates", &tell_end, certificates);
         let memory = memory::run(Arc::clone(&self.open));
@@ -200,7 +208,8 @@ impl Daemon {
         let acme = acme::run(Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
         self.supervise("acme", &tell_end, acme);
         if let Some(listener) = admin {
-            self.supervise("admin listener", &tell_end, self.serve_admin(listener));
+            let serve = self.serve_admin(listener).map_err(unavailable)?;
+            self.supervise("admin listener", &tell_end, serve);
         }
         for listener in listeners {
             self.supervise("listener", &tell_end, self.accept(listener));
@@ -322,6 +331,9 @@ impl Daemon {
         if timeout_at(begun + DRAIN, self.threads.wait()).await.is_err() {
             warn!(sinks = self.threads.len(), "sinks did not come to an end");
         }
+        // Nothing more comes.
+        let last_batches = Arc::clone(&self.last_batches).write();
+        timeout_at(begun + DRAIN, last_batches).await.ok();
         let at_rest = async {
             while !self.spool.is_at_rest() {
                 sleep(PAUSE).await;

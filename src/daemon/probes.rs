@@ -2,12 +2,12 @@
 //!
 //! Nothing here waits for a disk, nor takes a thread that may: both are asked about disks that hang.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{Daemon, OVERFLOW_CONNECTIONS};
+use super::{Daemon, OVERFLOW_CONNECTIONS, process::Asker};
 use crate::{admin, spool::Room};
 
 /// A probe of readiness has the disk take something if it has taken nothing for so long: a disk may
@@ -21,7 +21,8 @@ impl Daemon {
     pub(super) fn serve_admin(
         &self,
         listener: TcpListener,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+        let process = Asker::start(Arc::clone(&self.metrics))?;
         let (room, metrics) = (Room::of(&self.spool), Arc::clone(&self.metrics));
         let (acceptor, log) = (Arc::clone(&self.acceptor), self.log.clone());
         let readiness = self.readiness();
@@ -39,6 +40,7 @@ impl Daemon {
             for lag in room.lags() {
                 let sink = metrics.sink(&lag.name);
                 metrics.sink_lag(sink, lag.oldest.unwrap_or_default());
+                metrics.sink_backlog(sink, lag.batches, lag.bytes);
                 metrics.sink_dropped(sink, lag.dropped);
             }
             metrics.render()
@@ -46,12 +48,18 @@ impl Daemon {
         let intake = Arc::clone(&self.intake);
         let find_out = move |path: &str| {
             let (intake, is_probe) = (intake.take(), path == "/readyz");
-            async move { intake.ask_disk(if is_probe { FRESH } else { IDLE }).await }
+            let process = (path == "/metrics").then(|| process.clone());
+            async move {
+                if let Some(process) = process {
+                    process.ask().await;
+                }
+                intake.ask_disk(if is_probe { FRESH } else { IDLE }).await;
+            }
         };
         // It goes on while the daemon drains, to say so, and ends with the runtime.
         let hosts = self.config.admin.allowed_hosts.clone();
         let probes = (self.readiness(), render);
-        admin::serve(listener, CancellationToken::new(), hosts, find_out, probes)
+        Ok(admin::serve(listener, CancellationToken::new(), hosts, find_out, probes))
     }
 
     /// Why batches are refused now, if they are, as far as is known.

@@ -30,9 +30,9 @@ pub use self::{
 };
 use crate::{
     decode::Block,
-    metrics::Metrics,
+    metrics::{Arrival, Metrics},
     select::Selection,
-    sink::{Again, Begin, Mark, Sink, SinkError},
+    sink::{Again, Begin, Mark, Sink, SinkError, Upkeep},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
     throttle::Failures,
 };
@@ -133,6 +133,7 @@ impl Delivery {
         let batch = saved.batch;
         let sink = open(saved.files.clone())?;
         let id = spool.register(consumer, batch);
+        count_upkeep(&metrics, place, &*sink);
         Ok(Self {
             name,
             wants,
@@ -314,6 +315,7 @@ impl Delivery {
         }
         if progress.begun {
             self.sink.finish().map_err(Failure::Sink)?;
+            self.metrics.sink_succeeded(self.place, Arrival::now());
         }
         let records =
             if self.selection.is_some() { progress.passed } else { self.sink.records(batch) };
@@ -390,4 +392,10 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+/// Has the metrics show what the sink counts itself.
+fn count_upkeep(metrics: &Metrics, place: usize, sink: &dyn Sink) {
+    let Upkeep { rotation_failures, compression_failures } = sink.upkeep();
+    metrics.sink_upkeep(place, rotation_failures, compression_failures);
 }

@@ -11,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{Version, body::Incoming, header::EXPECT, http::request};
+use jiff::Timestamp;
 use tokio::{
     sync::Semaphore,
     task::JoinError,
@@ -84,7 +85,12 @@ impl Upload {
         mut ingest: Ingest,
     ) -> Result<Accepted, Refusal> {
         let max_body_bytes = self.intake.limits.max_body_bytes;
-        let mut wire_bytes = 0;
+        let mut received = Received {
+            intake: Arc::clone(&self.intake),
+            endpoint: self.endpoint,
+            dataset: self.origin.dataset.clone(),
+            bytes: 0,
+        };
         let mut pieces = Pieces::default();
         loop {
             let patience = BODY_IDLE.min(BODY_WHOLE.saturating_sub(self.started.elapsed()));
@@ -103,8 +109,8 @@ impl Upload {
                     Err(_) => continue,
                 },
             };
-            wire_bytes += data.len() as u64;
-            self.intake.metrics.received_bytes(data.len() as u64);
+            received.add(data.len() as u64);
+            let wire_bytes = received.bytes;
             if wire_bytes > max_body_bytes {
                 return Err(Refusal::body_too_large(max_body_bytes, None));
             }
@@ -118,6 +124,7 @@ impl Upload {
                 ingest = hop.map_err(|error| self.refusal(error))?;
             }
         }
+        let wire_bytes = received.bytes;
         // From here on it no longer matters whether the sender waits: the task is on its own.
         let commit = blocking::run(move || {
             let committing = Instant::now();
@@ -145,12 +152,18 @@ impl Upload {
         metrics.batch(self.endpoint, accepted.outcome);
         let peer = self.peer;
         match &receipt {
-            Receipt::Committed { batch, inflated_bytes, rejects } => {
+            Receipt::Committed { batch, inflated_bytes, rejects, first_event } => {
                 let received = u64::try_from(received.as_microsecond()).unwrap_or(0);
                 let arrival = Arrival { at: self.started, wall_micros: received };
                 metrics.records(self.endpoint, dataset, batch.header.records, arrival);
-                metrics.inflated_bytes(*inflated_bytes);
+                metrics.inflated_bytes(self.endpoint, dataset, *inflated_bytes);
                 metrics.commit(committing.elapsed());
+                metrics.committed(batch.header.records, wire_bytes, self.started.elapsed());
+                if let Some(time) = first_event {
+                    // An event that is yet to come has no lag.
+                    let lag = Timestamp::now().duration_since(*time);
+                    metrics.event_lag(dataset, Duration::try_from(lag).unwrap_or_default());
+                }
                 for (reason, records) in rejects.iter().enumerate() {
                     metrics.quarantined(reason, *records);
                 }
@@ -198,6 +211,28 @@ async fn in_time<T>(work: impl Future<Output = Result<T, JoinError>>) -> Result<
     match timeout(DISK, work).await {
         Ok(outcome) => outcome.map_err(|error| panicked(&error)),
         Err(_) => Err(Refusal::unavailable(&NoRoom::Hangs)),
+    }
+}
+
+/// How much of a body came in. Counted for its endpoint when there is an end to it, of whatever kind.
+struct Received {
+    intake: Arc<Intake>,
+    endpoint: usize,
+    dataset: String,
+    bytes: u64,
+}
+
+impl Received {
+    fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.intake.metrics.received_bytes(bytes);
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let Self { intake, endpoint, dataset, bytes } = self;
+        intake.metrics.endpoint_received_bytes(*endpoint, dataset, *bytes);
     }
 }
 

@@ -7,42 +7,28 @@
 
 mod arrival;
 mod exposition;
+mod histogram;
 mod labels;
+mod process;
 mod render;
+mod sinks;
 mod table;
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use self::table::Table;
 pub use self::{
     arrival::Arrival,
     labels::{Outcome, Refusal},
+    process::Process,
     table::Names,
 };
-
-/// Upper bounds of `logpushd_commit_seconds`, in microseconds and as the label says them. A commit
-/// is an fsync: 1 ms on flash, seconds on a disk that is dying.
-const COMMIT_BUCKETS: [(u64, &str); 13] = [
-    (1_000, "0.001"),
-    (2_500, "0.0025"),
-    (5_000, "0.005"),
-    (10_000, "0.01"),
-    (25_000, "0.025"),
-    (50_000, "0.05"),
-    (100_000, "0.1"),
-    (250_000, "0.25"),
-    (500_000, "0.5"),
-    (1_000_000, "1"),
-    (2_500_000, "2.5"),
-    (5_000_000, "5"),
-    (10_000_000, "10"),
-];
+use self::{histogram::Histogram, table::Table};
 
 /// All counters and gauges of the daemon.
 ///
@@ -56,9 +42,10 @@ pub struct Metrics {
     refused: [AtomicU64; Refusal::LABELS.len()],
     received_bytes: AtomicU64,
     inflated_bytes: AtomicU64,
-    /// One more than there are bounds: the last takes what is above all of them.
-    commits: [AtomicU64; COMMIT_BUCKETS.len() + 1],
-    commit_micros: AtomicU64,
+    commit_seconds: Histogram,
+    batch_seconds: Histogram,
+    batch_bytes: Histogram,
+    batch_records: Histogram,
     ready: AtomicU64,
     spool_bytes: AtomicU64,
     spool_batches: AtomicU64,
@@ -69,9 +56,14 @@ pub struct Metrics {
     acme_failures: AtomicU64,
     log_lines_dropped: AtomicU64,
     connections: AtomicU64,
+    started: Arrival,
+    process: Mutex<Option<Process>>,
 }
 
 impl Metrics {
+    /// Stands for every dataset that has no series of its own.
+    pub const OTHER_DATASETS: &str = labels::OTHER;
+
     /// What is shown from the start, and the reasons that records are quarantined for.
     pub fn new(names: &Names, quarantine_reasons: &[&'static str]) -> Self {
         let mut table = Table::new();
@@ -85,8 +77,10 @@ impl Metrics {
             refused: Default::default(),
             received_bytes: AtomicU64::new(0),
             inflated_bytes: AtomicU64::new(0),
-            commits: Default::default(),
-            commit_micros: AtomicU64::new(0),
+            commit_seconds: Histogram::new(histogram::COMMIT),
+            batch_seconds: Histogram::new(histogram::BATCH),
+            batch_bytes: Histogram::new(histogram::BYTES),
+            batch_records: Histogram::new(histogram::RECORDS),
             ready: AtomicU64::new(0),
             spool_bytes: AtomicU64::new(0),
             spool_batches: AtomicU64::new(0),
@@ -97,6 +91,8 @@ impl Metrics {
             acme_failures: AtomicU64::new(0),
             log_lines_dropped: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            started: Arrival::now(),
+            process: Mutex::default(),
         }
     }
 
@@ -148,10 +144,9 @@ impl Metrics {
     /// Records of a batch were committed.
     pub fn records(&self, endpoint: usize, dataset: &str, records: u64, arrival: Arrival) {
         let table = self.table();
-        let place = table.datasets.iter().position(|known| known.name == dataset);
-        let place = place.unwrap_or(table.datasets.len().saturating_sub(1));
+        let place = table.dataset(dataset);
         if let Some(endpoint) = table.endpoints.get(endpoint) {
-            add(endpoint.records.get(place), records);
+            add(endpoint.by_dataset.get(place).map(|counts| &counts.records), records);
         }
         if let Some(dataset) = table.datasets.get(place) {
             let mut last = dataset.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,14 +157,65 @@ impl Metrics {
         }
     }
 
+    /// The size of a committed batch, as it was on the wire, and how long it took from the head of its
+    /// request.
+    pub fn committed(&self, records: u64, wire_bytes: u64, took: Duration) {
+        self.batch_records.observe(records);
+        self.batch_bytes.observe(wire_bytes);
+        self.batch_seconds.observe(micros(took));
+    }
+
+    /// How old a record of a batch was at the commit.
+    pub fn event_lag(&self, dataset: &str, lag: Duration) {
+        let table = self.table();
+        if let Some(dataset) = table.datasets.get(table.dataset(dataset)) {
+            dataset.event_lag.observe(micros(lag));
+        }
+    }
+
+    /// When the newest batch of each dataset was received that had one, in microseconds since 1970.
+    pub fn last_batches(&self, now: Arrival) -> Vec<(String, u64)> {
+        let table = self.table();
+        let last = |dataset: &table::DatasetMetrics| {
+            let last = *dataset.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
+            last.map(|last| (dataset.name.clone(), last.wall_micros_at(now)))
+        };
+        table.datasets.iter().filter_map(last).collect()
+    }
+
+    /// What [`Metrics::last_batches`] said in an earlier life. A dataset without series of its own does
+    /// not get one, and a time in the future becomes `now`: some clock was wrong.
+    pub fn restore_last_batch(&self, dataset: &str, wall_micros: u64, now: Arrival) {
+        let table = self.table();
+        let known = table.datasets.iter().find(|known| known.name == dataset);
+        if let Some(known) = known {
+            let mut last = known.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some(last.unwrap_or_else(|| now.earlier(wall_micros)));
+        }
+    }
+
     /// A piece of a body came in, as it was on the wire.
     pub fn received_bytes(&self, bytes: u64) {
         self.received_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// A piece of a body came out of inflation.
-    pub fn inflated_bytes(&self, bytes: u64) {
+    /// So many bytes of a body came in at an endpoint. [`Metrics::received_bytes`] counts them, too.
+    pub fn endpoint_received_bytes(&self, endpoint: usize, dataset: &str, bytes: u64) {
+        let table = self.table();
+        if let Some(endpoint) = table.endpoints.get(endpoint) {
+            let counts = endpoint.by_dataset.get(table.dataset(dataset));
+            add(counts.map(|counts| &counts.received_bytes), bytes);
+        }
+    }
+
+    /// So many bytes were the records of a committed batch, inflated.
+    pub fn inflated_bytes(&self, endpoint: usize, dataset: &str, bytes: u64) {
         self.inflated_bytes.fetch_add(bytes, Relaxed);
+        let table = self.table();
+        if let Some(endpoint) = table.endpoints.get(endpoint) {
+            let counts = endpoint.by_dataset.get(table.dataset(dataset));
+            add(counts.map(|counts| &counts.inflated_bytes), bytes);
+        }
     }
 
     /// A request or a connection was refused.
@@ -191,10 +237,7 @@ impl Metrics {
 
     /// A commit took that long, from the complete body to its place on disk.
     pub fn commit(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = COMMIT_BUCKETS.iter().position(|(bound, _)| micros <= *bound);
-        add(self.commits.get(bucket.unwrap_or(COMMIT_BUCKETS.len())), 1);
-        self.commit_micros.fetch_add(micros, Relaxed);
+        self.commit_seconds.observe(micros(took));
     }
 
     /// Batches are accepted now.
@@ -218,46 +261,6 @@ impl Metrics {
     pub fn quarantine(&self, bytes: u64, removed_bytes: u64) {
         self.quarantine_bytes.store(bytes, Relaxed);
         self.quarantine_removed_bytes.fetch_add(removed_bytes, Relaxed);
-    }
-
-    /// A sink has taken that many records more.
-    pub fn sink_delivered(&self, sink: usize, records: u64) {
-        add(self.table().sinks.get(sink).map(|sink| &sink.delivered_records), records);
-    }
-
-    /// That many records more were not for the sink: its `where` let them out.
-    pub fn sink_filtered(&self, sink: usize, records: u64) {
-        add(self.table().sinks.get(sink).map(|sink| &sink.filtered_records), records);
-    }
-
-    /// A sink has taken that many records once more, since they may have been lost on the way.
-    pub fn sink_resent(&self, sink: usize, records: u64) {
-        add(self.table().sinks.get(sink).map(|sink| &sink.resent_records), records);
-    }
-
-    /// A sink has shortened or left out that many records for their length.
-    pub fn sink_oversize(&self, sink: usize, records: u64) {
-        add(self.table().sinks.get(sink).map(|sink| &sink.oversize_records), records);
-    }
-
-    /// An attempt of a sink failed.
-    pub fn sink_error(&self, sink: usize) {
-        add(self.table().sinks.get(sink).map(|sink| &sink.errors), 1);
-    }
-
-    /// How many records a sink with `when_full = "drop"` has lost.
-    pub fn sink_dropped(&self, sink: usize, records: u64) {
-        if let Some(sink) = self.table().sinks.get(sink) {
-            sink.dropped_records.store(records, Relaxed);
-        }
-    }
-
-    /// The age of the oldest batch that the sink does not have yet; nothing if it has all.
-    pub fn sink_lag(&self, sink: usize, lag: Duration) {
-        if let Some(sink) = self.table().sinks.get(sink) {
-            let micros = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
-            sink.lag.store(micros, Relaxed);
-        }
     }
 
     /// When the certificate in use expires, in seconds since 1970.
@@ -296,6 +299,10 @@ fn add(counter: Option<&AtomicU64>, amount: u64) {
     if let Some(counter) = counter {
         counter.fetch_add(amount, Relaxed);
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn value(counter: &AtomicU64) -> u64 {

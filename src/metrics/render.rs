@@ -2,23 +2,21 @@
 
 use std::{
     iter,
-    sync::{PoisonError, atomic::Ordering::Relaxed},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use super::{
-    Arrival, COMMIT_BUCKETS, Metrics,
+    Arrival, Metrics,
     exposition::{Exposition, Kind, seconds},
     labels::{Outcome, Refusal},
+    table::{Counts, DatasetMetrics, EndpointMetrics},
     value,
 };
 
 impl Metrics {
     /// Everything, as Prometheus reads it.
     pub fn render(&self) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall_micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-        self.render_at(Arrival { at: Instant::now(), wall_micros })
+        self.render_at(Arrival::now())
     }
 
     pub(super) fn render_at(&self, now: Arrival) -> String {
@@ -31,18 +29,15 @@ impl Metrics {
         text.sample(&[], value(&self.ready));
         self.render_requests(&mut text);
         self.render_commits(&mut text);
-        self.render_sinks(&mut text);
+        self.render_sinks(&mut text, now);
 
         text.family(
             "logpushd_last_batch_timestamp_seconds",
             Kind::Gauge,
             "When the newest batch of a dataset was received.",
         );
-        for dataset in &self.table().datasets {
-            let last = *dataset.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(last) = last {
-                text.sample(&[("dataset", &dataset.name)], seconds(last.wall_micros_at(now)));
-            }
+        for (dataset, last) in self.last_batches(now) {
+            text.sample(&[("dataset", &dataset)], seconds(last));
         }
         text.family(
             "logpushd_secret_last_used_timestamp_seconds",
@@ -86,6 +81,7 @@ impl Metrics {
         text.sample(&[], value(&self.connections));
         text.family("logpushd_build_info", Kind::Gauge, "Always 1: see the label.");
         text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.render_process(&mut text, now);
         text.finish()
     }
 
@@ -100,14 +96,7 @@ impl Metrics {
         }
         text.family("logpushd_records_total", Kind::Counter, "Records committed.");
         for endpoint in shown() {
-            for (dataset, count) in iter::zip(&table.datasets, &endpoint.records) {
-                let count = value(count);
-                // Most senders use a few of the many datasets.
-                if count > 0 {
-                    let labels = [("endpoint", &*endpoint.name), ("dataset", &*dataset.name)];
-                    text.sample(&labels, count);
-                }
-            }
+            endpoint.render(text, &table.datasets, |counts| &counts.records);
         }
         text.family(
             "logpushd_received_bytes_total",
@@ -117,6 +106,22 @@ impl Metrics {
         text.sample(&[], value(&self.received_bytes));
         text.family("logpushd_inflated_bytes_total", Kind::Counter, "Bytes of bodies, inflated.");
         text.sample(&[], value(&self.inflated_bytes));
+        text.family(
+            "logpushd_endpoint_received_bytes_total",
+            Kind::Counter,
+            "Bytes of bodies at an endpoint, as they were on the wire.",
+        );
+        for endpoint in shown() {
+            endpoint.render(text, &table.datasets, |counts| &counts.received_bytes);
+        }
+        text.family(
+            "logpushd_endpoint_inflated_bytes_total",
+            Kind::Counter,
+            "Bytes of bodies at an endpoint, inflated.",
+        );
+        for endpoint in shown() {
+            endpoint.render(text, &table.datasets, |counts| &counts.inflated_bytes);
+        }
         text.family(
             "logpushd_refused_total",
             Kind::Counter,
@@ -163,16 +168,33 @@ impl Metrics {
             Kind::Histogram,
             "From a complete body to a batch that survives a power cut.",
         );
-        // Loaded before the buckets: the sum may lag behind the count, never run ahead of it.
-        let sum = value(&self.commit_micros);
-        let bounds = COMMIT_BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
-        let mut count = 0;
-        for (bound, bucket) in iter::zip(bounds, &self.commits) {
-            count += value(bucket);
-            text.sample_of("_bucket", &[("le", bound)], count);
+        self.commit_seconds.render(text, &[], seconds);
+        text.family(
+            "logpushd_batch_seconds",
+            Kind::Histogram,
+            "From the head of a request to the commit of its batch.",
+        );
+        self.batch_seconds.render(text, &[], seconds);
+        text.family(
+            "logpushd_batch_bytes",
+            Kind::Histogram,
+            "Size of a committed batch, as it was on the wire.",
+        );
+        self.batch_bytes.render(text, &[], |sum| sum.to_string());
+        text.family(
+            "logpushd_batch_records",
+            Kind::Histogram,
+            "Records of a committed batch, without those that went to the quarantine.",
+        );
+        self.batch_records.render(text, &[], |sum| sum.to_string());
+        text.family(
+            "logpushd_event_lag_seconds",
+            Kind::Histogram,
+            "From the time in a batch's first record to the commit.",
+        );
+        for dataset in self.table().datasets.iter().filter(|one| !one.event_lag.is_empty()) {
+            dataset.event_lag.render(text, &[("dataset", &dataset.name)], seconds);
         }
-        text.sample_of("_sum", &[], seconds(sum));
-        text.sample_of("_count", &[], count);
 
         text.family("logpushd_spool_bytes", Kind::Gauge, "Size of the batches in the spool.");
         text.sample(&[], value(&self.spool_bytes));
@@ -185,61 +207,21 @@ impl Metrics {
         );
         text.sample(&[], value(&self.spool_room_bytes));
     }
+}
 
-    fn render_sinks(&self, text: &mut Exposition) {
-        let table = self.table();
-        let shown = || table.sinks.iter().filter(|sink| sink.shown);
-        text.family(
-            "logpushd_sink_delivered_records_total",
-            Kind::Counter,
-            "Records that a sink has taken.",
-        );
-        for sink in shown() {
-            text.sample(&[("sink", &sink.name)], value(&sink.delivered_records));
-        }
-        text.family(
-            "logpushd_sink_filtered_records_total",
-            Kind::Counter,
-            "Records that a sink's conditions left out.",
-        );
-        for sink in shown() {
-            text.sample(&[("sink", &sink.name)], value(&sink.filtered_records));
-        }
-        text.family(
-            "logpushd_sink_resent_records_total",
-            Kind::Counter,
-            "Records that a sink has taken again, since a broken connection may have lost them.",
-        );
-        for sink in shown() {
-            text.sample(&[("sink", &sink.name)], value(&sink.resent_records));
-        }
-        text.family(
-            "logpushd_sink_oversize_records_total",
-            Kind::Counter,
-            "Records that a sink has shortened or left out, since they are longer than it may pass on.",
-        );
-        for sink in shown() {
-            text.sample(&[("sink", &sink.name)], value(&sink.oversize_records));
-        }
-        text.family("logpushd_sink_errors_total", Kind::Counter, "Failed attempts of a sink.");
-        for sink in shown() {
-            text.sample(&[("sink", &sink.name)], value(&sink.errors));
-        }
-        text.family(
-            "logpushd_sink_dropped_records_total",
-            Kind::Counter,
-            "Records that a sink lost to a full spool.",
-        );
-        for sink in shown() {
-            text.sample(&[("sink", &sink.name)], value(&sink.dropped_records));
-        }
-        text.family(
-            "logpushd_sink_lag_seconds",
-            Kind::Gauge,
-            "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
-        );
-        for sink in shown() {
-            text.sample(&[("sink", &sink.name)], seconds(value(&sink.lag)));
+impl EndpointMetrics {
+    fn render(
+        &self,
+        text: &mut Exposition,
+        datasets: &[DatasetMetrics],
+        count: fn(&Counts) -> &AtomicU64,
+    ) {
+        for (dataset, counts) in iter::zip(datasets, &self.by_dataset) {
+            let count = value(count(counts));
+            // Most senders use a few of the many datasets.
+            if count > 0 {
+                text.sample(&[("endpoint", &self.name), ("dataset", &dataset.name)], count);
+            }
         }
     }
 }

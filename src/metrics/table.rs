@@ -8,7 +8,9 @@ use std::{
 
 use super::{
     arrival::Arrival,
+    histogram::{EVENT_LAG, Histogram},
     labels::{OTHER, Outcome, Refusal},
+    sinks::Relay,
 };
 use crate::cloudflare::datasets::DATASETS;
 
@@ -48,7 +50,15 @@ pub(super) struct EndpointMetrics {
     pub(super) batches: [AtomicU64; Outcome::LABELS.len()],
     pub(super) refused: [AtomicU64; Refusal::OF_REQUESTS],
     /// In the order of [`Table::datasets`].
-    pub(super) records: Vec<AtomicU64>,
+    pub(super) by_dataset: Vec<Counts>,
+}
+
+/// What is counted of a dataset at an endpoint.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) records: AtomicU64,
+    pub(super) received_bytes: AtomicU64,
+    pub(super) inflated_bytes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -61,26 +71,40 @@ pub(super) struct SinkMetrics {
     pub(super) oversize_records: AtomicU64,
     pub(super) errors: AtomicU64,
     pub(super) dropped_records: AtomicU64,
+    pub(super) rotation_failures: Relay,
+    pub(super) compression_failures: Relay,
     /// In microseconds.
     pub(super) lag: AtomicU64,
+    pub(super) backlog_batches: AtomicU64,
+    pub(super) backlog_bytes: AtomicU64,
+    pub(super) last_success: Mutex<Option<Arrival>>,
 }
 
 #[derive(Debug)]
 pub(super) struct DatasetMetrics {
     pub(super) name: String,
     pub(super) last_batch: Mutex<Option<Arrival>>,
+    pub(super) event_lag: Histogram,
+}
+
+impl DatasetMetrics {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            last_batch: Mutex::default(),
+            event_lag: Histogram::new(EVENT_LAG),
+        }
+    }
 }
 
 impl Table {
     pub(super) fn new() -> Self {
         // Last: whatever is not found ends there.
         let names = DATASETS.into_iter().chain([OTHER]);
-        let dataset =
-            |name: &str| DatasetMetrics { name: name.into(), last_batch: Mutex::default() };
         Self {
             endpoints: Vec::new(),
             sinks: Vec::new(),
-            datasets: names.map(dataset).collect(),
+            datasets: names.map(DatasetMetrics::new).collect(),
             secrets: Vec::new(),
         }
     }
@@ -114,11 +138,16 @@ impl Table {
         let others = self.datasets.len() - 1;
         let place = self.datasets.iter().take(others).position(|known| *known.name > *name);
         let place = place.unwrap_or(others);
-        let dataset = DatasetMetrics { name: name.to_owned(), last_batch: Mutex::default() };
-        self.datasets.insert(place, dataset);
+        self.datasets.insert(place, DatasetMetrics::new(name));
         for endpoint in &mut self.endpoints {
-            endpoint.records.insert(place, 0.into());
+            endpoint.by_dataset.insert(place, Counts::default());
         }
+    }
+
+    /// The place of a dataset, which may be among the others.
+    pub(super) fn dataset(&self, name: &str) -> usize {
+        let place = self.datasets.iter().position(|known| known.name == name);
+        place.unwrap_or(self.datasets.len().saturating_sub(1))
     }
 
     /// The place of an endpoint, which may be new.
@@ -129,7 +158,7 @@ impl Table {
                 shown: false,
                 batches: Default::default(),
                 refused: Default::default(),
-                records: self.datasets.iter().map(|_| AtomicU64::new(0)).collect(),
+                by_dataset: self.datasets.iter().map(|_| Counts::default()).collect(),
             });
             self.endpoints.len() - 1
         })

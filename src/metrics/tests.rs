@@ -9,7 +9,7 @@ const NOW: u64 = 1_790_000_000_500_000;
 
 #[test]
 fn the_exposition_is_as_promised() {
-    let metrics = Arc::new(metrics());
+    let metrics = Arc::new(Metrics { started: at(NOW - 60_000_000), ..metrics() });
     metrics.batch(0, Outcome::Committed);
     metrics.batch(0, Outcome::Committed);
     metrics.batch(1, Outcome::Empty);
@@ -17,7 +17,14 @@ fn the_exposition_is_as_promised() {
     metrics.records(0, "http_requests", 500, at(NOW - 3_000_000));
     metrics.records(1, "our_own", 7, at(NOW));
     metrics.received_bytes(4_096);
-    metrics.inflated_bytes(49_152);
+    metrics.endpoint_received_bytes(0, "http_requests", 3_000);
+    metrics.endpoint_received_bytes(0, "a client's", 1_096);
+    metrics.inflated_bytes(0, "http_requests", 40_000);
+    metrics.inflated_bytes(1, "our_own", 9_152);
+    metrics.committed(1_000, 2_000, Duration::from_millis(31));
+    metrics.committed(500, 1_000, Duration::from_secs(4));
+    metrics.event_lag("http_requests", Duration::from_secs(42));
+    metrics.event_lag("http_requests", Duration::from_secs(100_000));
     metrics.refused(Refusal::Unauthorized);
     metrics.endpoint_refused(0, Refusal::Unauthorized);
     metrics.quarantined(1, 3);
@@ -35,11 +42,22 @@ fn the_exposition_is_as_promised() {
     metrics.sink_error(1);
     metrics.sink_dropped(0, 7);
     metrics.sink_lag(1, Duration::from_millis(1250));
+    metrics.sink_backlog(1, 3, 4_000);
+    metrics.sink_succeeded(0, at(NOW - 1_000_000));
+    metrics.sink_upkeep(0, Arc::new(2.into()), Arc::new(3.into()));
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
     metrics.log_lines_dropped(4);
     metrics.secret("main", "old");
     metrics.secret_used(metrics.secret("main", "new"), 1_790_000_000_500_000);
+    metrics.process(Process {
+        cpu_micros: 7_250_000,
+        resident_bytes: Some(30_000_000),
+        virtual_bytes: Some(900_000_000),
+        threads: Some(12),
+        open_fds: Some(40),
+        max_fds: Some(1_024),
+    });
     let open = metrics.connection();
     drop(metrics.connection());
 
@@ -61,13 +79,24 @@ fn a_client_cannot_make_series() {
     let metrics = metrics();
     for hostile in ["evil\"} 1\nfake_total 2", "evil", "", "HTTP_REQUESTS", "http_requests "] {
         metrics.records(0, hostile, 1, at(NOW));
+        metrics.event_lag(hostile, Duration::from_secs(1));
+        metrics.endpoint_received_bytes(0, hostile, 1);
+        metrics.inflated_bytes(0, hostile, 1);
+        metrics.restore_last_batch(hostile, NOW, at(NOW));
     }
     let text = metrics.render_at(at(NOW));
     assert!(!text.contains("evil") && !text.contains("fake"), "{text}");
     let line = "logpushd_records_total{endpoint=\"main\",dataset=\"other\"} 5\n";
     assert!(text.contains(line), "{text}");
     assert_eq!(text.matches("\nlogpushd_records_total{").count(), 1);
-    assert_eq!(text.matches("\nlogpushd_last_batch_timestamp_seconds{").count(), 1);
+    for name in [
+        "last_batch_timestamp_seconds",
+        "event_lag_seconds_count",
+        "endpoint_received_bytes_total",
+        "endpoint_inflated_bytes_total",
+    ] {
+        assert_eq!(text.matches(&format!("\nlogpushd_{name}{{")).count(), 1, "{name}");
+    }
 }
 
 #[test]
@@ -79,6 +108,10 @@ fn a_place_beyond_the_lists_counts_nothing() {
     metrics.sink_delivered(2, 1);
     metrics.sink_error(2);
     metrics.sink_lag(2, Duration::from_secs(1));
+    metrics.sink_backlog(2, 1, 1);
+    metrics.sink_succeeded(2, at(NOW));
+    metrics.sink_upkeep(2, Arc::new(1.into()), Arc::new(1.into()));
+    metrics.endpoint_received_bytes(2, "http_requests", 1);
     assert_eq!(metrics.render_at(at(NOW)), before);
 }
 
@@ -133,6 +166,35 @@ fn the_last_batch_of_a_dataset_is_right_after_the_clock_was_set() {
     metrics.records(0, "our_own", 1, at(NOW + 7_000_000));
     assert_eq!(shown(&metrics, at(NOW + 9_000_000)), "1790000007.500000");
     assert_eq!(shown(&metrics, ahead(at(NOW + 9_000_000))), "1821536007.500000");
+}
+
+#[test]
+fn what_an_earlier_life_knew_gives_way_to_what_comes() {
+    let metrics = metrics();
+    let last = |now| metrics.last_batches(at(now));
+    let of = |dataset: &str, wall_micros| vec![(dataset.to_owned(), wall_micros)];
+    metrics.restore_last_batch("our_own", NOW - 5_000_000, at(NOW));
+    assert_eq!(last(NOW), of("our_own", NOW - 5_000_000));
+    // Its request began before the start, by a clock that was wrong.
+    metrics.records(0, "our_own", 1, at(NOW + 1));
+    assert_eq!(last(NOW + 2), of("our_own", NOW + 1));
+    metrics.restore_last_batch("our_own", NOW, at(NOW + 2));
+    assert_eq!(last(NOW + 2), of("our_own", NOW + 1), "what came is known better");
+
+    let future = Metrics::new(&Names::default(), &[]);
+    future.restore_last_batch("http_requests", NOW + 1_000_000, at(NOW));
+    assert_eq!(future.last_batches(at(NOW + 9)), of("http_requests", NOW));
+}
+
+#[test]
+fn a_process_of_which_nothing_is_known_has_a_start_only() {
+    let text = Metrics { started: at(NOW), ..metrics() }.render_at(at(NOW + 7));
+    assert!(text.contains("\nprocess_start_time_seconds 1790000000.500000\n"), "{text}");
+    assert_eq!(text.matches("# TYPE process_").count(), 1, "{text}");
+    let metrics = metrics();
+    metrics.process(Process { threads: Some(3), ..Process::default() });
+    let text = metrics.render_at(at(NOW));
+    assert!(text.contains("\nprocess_threads 3\n") && !text.contains("process_open_fds"), "{text}");
 }
 
 /// A moment when both clocks agree.

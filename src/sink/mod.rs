@@ -11,7 +11,12 @@ mod syslog;
 pub mod template;
 mod text;
 
-use std::{io, path::Path, time::Instant};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
+    time::Instant,
+};
 
 use serde::{Deserialize, Serialize};
 use tracing::error_span;
@@ -83,6 +88,20 @@ pub trait Sink: Send {
     fn oversize(&mut self) -> u64 {
         0
     }
+
+    /// Where it counts what fails beside the way of the records.
+    fn upkeep(&self) -> Upkeep {
+        Upkeep::default()
+    }
+}
+
+/// Counts what fails beside the way of the records, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Upkeep {
+    /// Files that could not be rotated.
+    pub rotation_failures: Arc<AtomicU64>,
+    /// Files that could not be compressed.
+    pub compression_failures: Arc<AtomicU64>,
 }
 
 /// What a sink answers to a batch.

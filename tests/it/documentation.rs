@@ -5,14 +5,18 @@ use std::{
     env, fs,
     path::Path,
     process::Command,
+    time::Duration,
 };
 
 use logpushd::{
     http::Intake,
-    metrics::{Arrival, Metrics, Names, Outcome, Refusal},
+    metrics::{Arrival, Metrics, Names, Outcome, Process, Refusal},
 };
 
-use crate::support::{Exit, finish, repository, skipped};
+use crate::support::{
+    Exit, finish, repository,
+    require::{PROMTOOL, has},
+};
 
 /// One metric, as its exposition has it.
 #[derive(Debug, Default)]
@@ -36,6 +40,11 @@ fn families() -> Vec<Family> {
     metrics.refused(Refusal::Malformed);
     let arrival = Arrival { at: std::time::Instant::now(), wall_micros: 1 };
     metrics.records(0, "http_requests", 1, arrival);
+    metrics.endpoint_received_bytes(0, "http_requests", 1);
+    metrics.inflated_bytes(0, "http_requests", 1);
+    metrics.event_lag("http_requests", Duration::from_secs(1));
+    metrics.sink_succeeded(0, arrival);
+    metrics.process(Process::read());
     metrics.certificate_expiry(1);
     metrics.secret_used(metrics.secret("main", "new"), 1);
     let mut families: Vec<Family> = Vec::new();
@@ -119,7 +128,10 @@ fn bless() -> bool {
 /// Whatever begins like a metric.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.split(|c| !is_of_a_name(c)).filter(|word| word.starts_with("logpushd_")).collect()
+    text.split(|c| !is_of_a_name(c))
+        .filter(|word| word.starts_with("logpushd_") || word.starts_with("process_"))
+        .filter(|word| !word.ends_with('_'))
+        .collect()
 }
 
 #[test]
@@ -183,8 +195,8 @@ fn each_alert_says_what_to_do_and_is_tried() {
         }
         assert!(tests.contains(&format!("'{{alertname=\"{name}\"}}'")), "{name} is not tried");
     }
-    if Command::new("promtool").arg("--version").output().is_err() {
-        return skipped("there is no promtool");
+    if !has(&[&PROMTOOL]) {
+        return;
     }
     for (what, file) in [("check", RULES.to_owned()), ("test", RULES.replace(".yml", ".test.yml"))]
     {

@@ -79,6 +79,8 @@ mod log_reader;
 mod manual;
 /// CEF and LEEF are what somebody else reads them as.
 mod message_formats;
+/// What a running daemon measures is right, also after a restart.
+mod metrics;
 /// Inputs that other receivers refuse, lose or change: each as docs/odd-inputs.md has it.
 mod odd_inputs;
 /// Records come out as they went in, byte for byte, however they were framed and sent.

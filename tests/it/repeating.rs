@@ -100,6 +100,8 @@ fn files_that_cannot_be_compressed_are_one_line_that_names_the_sink() {
     assert_eq!(failed["sink"], "archive", "{failed}");
     assert!(failed["files"].as_u64() >= Some(1), "{failed}");
     assert_eq!(failed["repeated"], 0, "{failed}");
+    assert!(daemon.count(r#"logpushd_sink_compression_failures_total{sink="archive"}"#) >= 1);
+    assert_eq!(daemon.count(r#"logpushd_sink_rotation_failures_total{sink="archive"}"#), 0);
     daemon.setup().faults("");
     end_files(&daemon, &["dns_logs"], 6, 2);
     let again = only(&daemon, "files can be compressed again");
@@ -128,6 +130,8 @@ fn files_that_cannot_be_rotated_are_one_line() {
     end_files(&daemon, &["dns_logs", "http_requests", "firewall_events"], 0, 3);
     let failed = only(&daemon, "a file cannot be rotated: it goes on as it is");
     assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");
+    assert!(daemon.count(r#"logpushd_sink_rotation_failures_total{sink="archive"}"#) >= 3);
+    assert_eq!(daemon.count(r#"logpushd_sink_compression_failures_total{sink="archive"}"#), 0);
     daemon.stop().in_order();
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
@@ -41,6 +41,8 @@ struct Shared {
     place: Place,
     held: Held,
     options: FileOptions,
+    /// Counts the files that could not be compressed.
+    pack_failures: Arc<AtomicU64>,
     asked: Mutex<bool>,
     wake: Condvar,
     stop: AtomicBool,
@@ -100,6 +102,7 @@ impl Keeper {
             place,
             held: Held::default(),
             options: options.clone(),
+            pack_failures: Arc::default(),
             asked: Mutex::new(true),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -115,6 +118,10 @@ impl Keeper {
 
     pub(super) fn inventory(&self) -> &Inventory {
         &self.shared.inventory
+    }
+
+    pub(super) fn pack_failures(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.shared.pack_failures)
     }
 
     /// Something comes for this file: it is not to be removed now.
@@ -171,7 +178,10 @@ impl Shared {
             match pack((&path, &kept), how, (&self.place, &self.inventory), &self.stop) {
                 Ok(true) => debug!(path = %path.display(), "compressed"),
                 Ok(false) => {}
-                Err(error) => troubles.pack.failed(error),
+                Err(error) => {
+                    self.pack_failures.fetch_add(1, Ordering::Relaxed);
+                    troubles.pack.failed(error);
+                }
             }
             if self.stop.load(Ordering::Acquire) {
                 return;

@@ -23,6 +23,7 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -32,7 +33,7 @@ use self::{
     claim::Claimant, inventory::Inventory, keeper::Keeper, place::Place, rotate::Rotation,
     route::Router, target::Target,
 };
-use super::{Begin, Mark, Sink, SinkError, template::PathTemplate};
+use super::{Begin, Mark, Sink, SinkError, Upkeep, template::PathTemplate};
 use crate::{
     config::{self, Compress, EventWindow, FileOptions, Fsync, RecordTime, Retain},
     decode::Block,
@@ -63,6 +64,7 @@ pub struct FileSink {
     rotation: Rotation,
     /// Which failed rotations are logged.
     rotations: Failures,
+    upkeep: Upkeep,
     targets: HashMap<PathBuf, Target>,
     /// The files of the batch under way.
     current: Vec<PathBuf>,
@@ -107,6 +109,10 @@ impl FileSink {
                 .map_err(|error| format!("cannot start a thread: {error}"))
         });
         let keeper = keeper.transpose()?;
+        let upkeep = Upkeep {
+            rotation_failures: Arc::default(),
+            compression_failures: keeper.as_ref().map(Keeper::pack_failures).unwrap_or_default(),
+        };
         Ok(Self {
             place,
             claimant: Claimant::new(&config.path),
@@ -115,6 +121,7 @@ impl FileSink {
             fsync: config.options.fsync,
             rotation: Rotation::new(config.options.rotate),
             rotations: Failures::default(),
+            upkeep,
             targets: targets.collect(),
             current: Vec::new(),
             time: config.options.time,
@@ -289,6 +296,10 @@ impl Sink for FileSink {
             target.open = None;
         }
         Ok(())
+    }
+
+    fn upkeep(&self) -> Upkeep {
+        self.upkeep.clone()
     }
 }
 

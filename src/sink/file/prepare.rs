@@ -1,6 +1,6 @@
 //! Makes a file ready for what comes next: opened, measured, and rotated if that is due.
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::atomic::Ordering, time::Instant};
 
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
@@ -164,6 +164,7 @@ impl FileSink {
             }
             Err(error) => {
                 let now = Instant::now();
+                self.upkeep.rotation_failures.fetch_add(1, Ordering::Relaxed);
                 target.not_before = Some(now + rotate::RETRY);
                 // Each file has its own path in the error, and all of them may fail.
                 if let Some(repeated) = self.rotations.failed(&durable::cause(&error), now) {

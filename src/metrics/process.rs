@@ -1,0 +1,149 @@
+//! What the system says of the process, by the names that Prometheus's own clients use.
+
+use std::{fs, io, path::Path, sync::PoisonError};
+
+use rustix::{
+    io::Errno,
+    process::{Resource, getrlimit},
+    time::{ClockId, clock_gettime},
+};
+
+use super::{
+    Arrival, Metrics,
+    exposition::{Exposition, Kind, seconds},
+};
+
+/// What the process uses. What cannot be found out is `None`, and is not shown.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Process {
+    /// In microseconds, of user and system.
+    pub cpu_micros: u64,
+    /// Memory in use.
+    pub resident_bytes: Option<u64>,
+    /// Memory that is mapped.
+    pub virtual_bytes: Option<u64>,
+    /// How many there are.
+    pub threads: Option<u64>,
+    /// Open file descriptors.
+    pub open_fds: Option<u64>,
+    /// How many there may be.
+    pub max_fds: Option<u64>,
+}
+
+impl Process {
+    /// Asks the system. Reads files below `/proc`: not for a thread that runs tasks.
+    pub fn read() -> Self {
+        Self::read_from(Path::new("/proc/self"))
+    }
+
+    fn read_from(dir: &Path) -> Self {
+        let status = fs::read_to_string(dir.join("status")).unwrap_or_default();
+        let field = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value?.split_ascii_whitespace().next()?.parse::<u64>().ok()
+        };
+        let kibibytes = |name| field(name).map(|count| count.saturating_mul(1024));
+        let max_fds = getrlimit(Resource::Nofile).current;
+        let cpu = clock_gettime(ClockId::ProcessCPUTime);
+        let cpu = i128::from(cpu.tv_sec) * 1_000_000 + i128::from(cpu.tv_nsec) / 1_000;
+        Self {
+            cpu_micros: u64::try_from(cpu).unwrap_or(0),
+            resident_bytes: kibibytes("VmRSS"),
+            virtual_bytes: kibibytes("VmSize"),
+            threads: field("Threads"),
+            open_fds: match fs::read_dir(dir.join("fd")) {
+                // One of them is that of the directory.
+                Ok(open) => Some((open.count() as u64).saturating_sub(1)),
+                // When it matters most there is none left to look with.
+                Err(error) if is_out_of_descriptors(&error) => max_fds,
+                Err(_) => None,
+            },
+            max_fds,
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::MFILE)
+}
+
+impl Metrics {
+    /// What the process uses now.
+    pub fn process(&self, process: Process) {
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+    }
+
+    pub(super) fn render_process(&self, text: &mut Exposition, now: Arrival) {
+        let mut family = |name, kind, help, value: Option<String>| {
+            if let Some(value) = value {
+                text.family(name, kind, help);
+                text.sample(&[], value);
+            }
+        };
+        family(
+            "process_start_time_seconds",
+            Kind::Gauge,
+            "When the process started.",
+            Some(seconds(self.started.wall_micros_at(now))),
+        );
+        let Some(process) = *self.process.lock().unwrap_or_else(PoisonError::into_inner) else {
+            return;
+        };
+        family(
+            "process_cpu_seconds_total",
+            Kind::Counter,
+            "Time that the process has spent on processors, its own and the system's for it.",
+            Some(seconds(process.cpu_micros)),
+        );
+        for (name, help, value) in [
+            ("process_resident_memory_bytes", "Memory in use.", process.resident_bytes),
+            ("process_virtual_memory_bytes", "Memory that is mapped.", process.virtual_bytes),
+            ("process_threads", "Threads of the process.", process.threads),
+            ("process_open_fds", "Open file descriptors.", process.open_fds),
+            ("process_max_fds", "How many file descriptors may be open.", process.max_fds),
+        ] {
+            family(name, Kind::Gauge, help, value.map(|value| value.to_string()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_is_asked() {
+        let file = fs::File::open("/dev/null").unwrap();
+        let before = Process::read();
+        let more: Vec<_> = (0..200).map(|_| file.try_clone().unwrap()).collect();
+        let process = Process::read();
+        assert!(process.resident_bytes.unwrap() > 1 << 20, "{process:?}");
+        assert!(process.virtual_bytes >= process.resident_bytes, "{process:?}");
+        assert!(process.threads.unwrap() >= 1, "{process:?}");
+        // Other tests open and close files as well, but not that many.
+        let opened = process.open_fds.unwrap().saturating_sub(before.open_fds.unwrap());
+        assert!(opened > 100, "{before:?} {process:?}");
+        assert!(process.max_fds.unwrap() >= process.open_fds.unwrap(), "{process:?}");
+        assert!(process.cpu_micros > 0, "{process:?}");
+        drop(more);
+    }
+
+    #[test]
+    fn without_proc_the_rest_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let process = Process::read_from(dir.path());
+        assert_eq!((process.resident_bytes, process.virtual_bytes), (None, None));
+        assert_eq!((process.threads, process.open_fds), (None, None));
+        assert!(process.max_fds.is_some() && process.cpu_micros > 0);
+        fs::write(dir.path().join("status"), "Name:\tx\nVmRSS:\t    7 kB\nThreads:\tmany\n")
+            .unwrap();
+        let process = Process::read_from(dir.path());
+        assert_eq!((process.resident_bytes, process.threads), (Some(7 * 1024), None));
+    }
+
+    #[test]
+    fn when_no_descriptor_is_left_all_are_open() {
+        assert!(is_out_of_descriptors(&io::Error::from(Errno::MFILE)));
+        assert!(!is_out_of_descriptors(&io::Error::from(Errno::NOENT)));
+    }
+}
