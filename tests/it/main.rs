@@ -13,6 +13,8 @@
 
 /// A certificate is got from a directory, renewed and kept.
 mod acme;
+/// Each alert of the rules that are shipped fires on a real Prometheus.
+mod alerts;
 /// Clients without a secret cost little memory for a short time, and keep out no sender.
 mod attack;
 /// The audit log tells who did what to the daemon, and has no secret.
