@@ -188,7 +188,7 @@ async fn encrypted(
     activity.handshake_done();
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
-        Some(b"http/1.1") | None => Protocol::Http1,
+        Some(b"http/1.1" | b"http/1.0") | None => Protocol::Http1,
         // One that is all said with the handshake.
         Some(_) => {
             timeout(deadlines.close, stream.shutdown()).await.ok();

@@ -49,16 +49,18 @@ async fn alpn_chooses_the_protocol() {
 
     let (mut h2, _h2_driver) = http2(server.connect(&[b"h2", b"http/1.1"]).await).await;
     let (mut h1, _h1_driver) = http1(server.connect(&[b"http/1.1"]).await).await;
+    let (mut old, _old_driver) = http1(server.connect(&[b"http/1.0"]).await).await;
     let (mut none, _none_driver) = http1(server.connect(&[]).await).await;
     let got = [
         text(h2.send_request(get()).await.unwrap()).await,
         text(h1.send_request(get()).await.unwrap()).await,
+        text(old.send_request(get()).await.unwrap()).await,
         text(none.send_request(get()).await.unwrap()).await,
     ];
-    assert_eq!(got, ["HTTP/2.0", "HTTP/1.1", "HTTP/1.1"]);
+    assert_eq!(got, ["HTTP/2.0", "HTTP/1.1", "HTTP/1.1", "HTTP/1.1"]);
 
-    drop((h2, h1, none));
-    for _ in 0..3 {
+    drop((h2, h1, old, none));
+    for _ in 0..4 {
         assert_eq!(server.end().await, ConnectionEnd::Closed);
     }
 }

@@ -227,7 +227,8 @@ fn server_config(
     };
     let shown = Shown(certificate.map(|certificate| Arc::clone(&certificate.certified)));
     let mut config = builder.with_cert_resolver(Arc::new(shown));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // Some HTTP clients offer nothing but http/1.0; hyper answers them.
+    config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[_]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
 
