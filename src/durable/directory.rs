@@ -23,7 +23,7 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{Step, at, step};
+use super::{Step, at, step, unless_invalid};
 
 /// How many links a path may have, which is the kernel's own limit, and directories to be made.
 const MAX_DETOURS: usize = 40 + 40;
@@ -291,7 +291,7 @@ impl Directory {
 
     /// Makes what happened here (new names, renames) survive a power cut.
     pub fn sync(&self) -> io::Result<()> {
-        step(Step::SyncDir, &self.path, || File::from(self.reopen()?).sync_all())
+        unless_invalid(step(Step::SyncDir, &self.path, || File::from(self.reopen()?).sync_all()))
     }
 
     /// A descriptor for more than looking up names.

@@ -81,6 +81,9 @@ pub(super) fn before(step: Step, path: &Path) -> io::Result<()> {
             let errno = match error {
                 "ENOSPC" => Errno::NOSPC,
                 "EROFS" => Errno::ROFS,
+                "EDQUOT" => Errno::DQUOT,
+                "EINVAL" => Errno::INVAL,
+                "ENAMETOOLONG" => Errno::NAMETOOLONG,
                 "EMFILE" => Errno::MFILE,
                 "EMLINK" => Errno::MLINK,
                 "ENOSYS" => Errno::NOSYS,

@@ -19,6 +19,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use rustix::{fs::FallocateFlags, io::Errno};
+
 pub use self::directory::{Directory, MakeDirectory, Private};
 
 pub use self::thread::{forbid, is_forbidden, permit};
@@ -37,6 +39,8 @@ enum Step {
     Link,
     Remove,
     Space,
+    Allocate,
+    Lock,
 }
 
 impl Step {
@@ -54,6 +58,8 @@ impl Step {
             Self::Link => "linking",
             Self::Remove => "removing",
             Self::Space => "asking for the free space of",
+            Self::Allocate => "allocating space in",
+            Self::Lock => "locking",
         }
     }
 }
@@ -94,7 +100,37 @@ pub fn sync(file: &File, path: &Path) -> io::Result<()> {
 
 /// Makes what happened in the folder `dir` (new names, renames) survive a power cut.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    step(Step::SyncDir, dir, || File::open(dir)?.sync_all())
+    unless_invalid(step(Step::SyncDir, dir, || File::open(dir)?.sync_all()))
+}
+
+/// Takes EINVAL from a directory's fsync for success, as databases do: some filesystems (SMB, old NFS
+/// servers, FUSE) have no such call, and store names by themselves.
+fn unless_invalid(synced: io::Result<()>) -> io::Result<()> {
+    match synced {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Reserves space for `length` bytes of a file, which then has that length. Where the filesystem cannot
+/// do that, nothing is reserved, and that is no error.
+pub fn allocate(file: &File, length: u64, path: &Path) -> io::Result<()> {
+    step(Step::Allocate, path, || {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV) => Ok(()),
+            outcome => Ok(outcome?),
+        }
+    })
+}
+
+/// Locks a file, without waiting for another process that has locked it. `false` if one has. On a network
+/// filesystem the call itself may take long.
+pub fn try_lock(file: &File, path: &Path) -> io::Result<bool> {
+    step(Step::Lock, path, || match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    })
 }
 
 /// Cuts a file off behind `length` bytes.

@@ -31,6 +31,10 @@ const ROUND: Duration = Duration::from_millis(250);
 /// takes as long is a reason to ask: it may be a large one.
 const PATIENCE: u64 = 8;
 
+/// What the disk must have room for in a trial. An exhausted quota does not show in the free space, and
+/// may leave a few blocks that take a short file, but no batch.
+const TRIAL_BYTES: u64 = 1 << 20;
+
 /// What is known of the disk.
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -369,6 +373,7 @@ fn try_out(batches: &Path, leftovers: &Leftovers) -> io::Result<()> {
     options.write(true).create(true).truncate(true).mode(0o600);
     let tried = leftovers.tidy().and_then(|()| {
         let file = durable::open(&options, &path)?;
+        durable::allocate(&file, TRIAL_BYTES, &path)?;
         durable::write_all(&file, b"probe", &path)?;
         durable::sync(&file, &path)?;
         durable::rename(&path, &renamed)?;

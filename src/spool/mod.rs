@@ -13,6 +13,7 @@ mod dedup;
 mod disk;
 mod file;
 mod leftovers;
+mod lock;
 mod memory;
 mod recover;
 mod room;

@@ -2,18 +2,18 @@
 //! can keep the daemon from starting.
 
 use std::{
-    fs::{self, DirEntry, File, OpenOptions, Permissions},
+    fs::{self, DirEntry},
     io,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
-use rustix::fs::OFlags;
 use tracing::{info, warn};
 
-use super::{Batch, Entry, Queue, Spool, commit, dedup::Dedup, disk::Disk, memory::Memory};
+use super::{
+    Batch, Entry, Queue, Spool, commit, dedup::Dedup, disk::Disk, lock::lock, memory::Memory,
+};
 use crate::durable;
 
 /// Files of batches.
@@ -29,8 +29,6 @@ const LOCK: &str = "lock";
 
 /// Batches hold what visitors of a site did: no other user may look.
 const DIR_MODE: u32 = 0o700;
-/// A lock can be taken by whoever can read its file.
-const LOCK_MODE: u32 = 0o600;
 
 impl Spool {
     /// Opens the spool in `dir`, which is made if it is missing.
@@ -136,32 +134,4 @@ fn free_name(dir: &Path, path: &Path) -> PathBuf {
         count += 1;
     }
     to
-}
-
-fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(LOCK_MODE)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
-        .map_err(durable::at("opening", path))?;
-    // One of an earlier version can be read by every user, and so can be locked by every user.
-    let metadata = file.metadata().map_err(durable::at("reading", path))?;
-    if metadata.permissions().mode() & 0o777 != LOCK_MODE {
-        let mode = Permissions::from_mode(LOCK_MODE);
-        file.set_permissions(mode).map_err(durable::at("setting the mode of", path))?;
-    }
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            format!(
-                "{} is locked: another logpushd uses this spool.dir; stop it, or choose another folder",
-                path.display()
-            ),
-        )),
-        Err(fs::TryLockError::Error(error)) => Err(durable::at("locking", path)(error)),
-    }
 }

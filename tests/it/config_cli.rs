@@ -217,7 +217,7 @@ fn a_spool_that_is_in_use_or_unusable_is_74() {
     let keys = format!("dir = \"{}\"", spool.display());
     let second = Setup::new().table("spool", &keys);
     let finished = run("run", &second.write_config());
-    fails(&finished, 74, &["another logpushd uses this spool.dir"]);
+    fails(&finished, 74, &[") uses this spool.dir"]);
     // The first one is none the worse for it.
     first.commit(b"{\"a\":1}\n");
     first.stop().in_order();
