@@ -8,6 +8,7 @@
 mod certificates;
 mod changes;
 mod current;
+mod descriptors;
 mod door;
 mod housekeeping;
 mod last_batches;
@@ -85,6 +86,7 @@ const OVERFLOW_CONNECTIONS: usize = 64;
 pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let texts = document.texts();
     let config = document.config;
+    descriptors::raise(&config);
     let io = |key: &'static str| move |error: io::Error| Fatal::Io(format!("{key}: {error}"));
     // Before there is a second thread; that of the log reads no environment.
     let sockets = Sockets::from_env(config.admin.address)

@@ -21,7 +21,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::error_span;
 
-pub use self::file::FileSink;
+pub use self::file::{FileSink, MAX_OPEN_FILES};
 pub(crate) use self::syslog::check_acknowledgements;
 use crate::{
     config::{SinkConfig, SinkKind},

@@ -71,6 +71,8 @@ mod job;
 mod layers;
 /// Start, reload, drain and stop under load, and what probes and scrapers see of it.
 mod lifecycle;
+/// Limits of the system, and calls that it does not have, are coped with and logged.
+mod limits;
 /// The listeners take the connections that they should take, and explain what is wrong with others.
 mod listeners;
 /// The log tells of clients what an operator needs, and nothing that a client can abuse.

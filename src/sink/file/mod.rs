@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// How many files are kept open. One a dataset is written at a time.
-const MAX_OPEN_FILES: usize = 64;
+pub const MAX_OPEN_FILES: usize = 64;
 
 /// How long a file stays open that nothing comes for: what somebody removed takes up room until then.
 const IDLE: Duration = Duration::from_secs(60);

@@ -1,0 +1,75 @@
+//! The limit of open files: raised as far as it goes, and compared with what the configuration needs.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
+
+use super::OVERFLOW_CONNECTIONS;
+use crate::{
+    config::{Config, SinkKind},
+    http::MAX_UPLOADS,
+    sink::MAX_OPEN_FILES,
+};
+
+/// For standard streams, listeners, the runtime, the spool, checkpoints, certificates and sinks that
+/// are connections.
+const RESERVE: u64 = 128;
+
+/// Raises the soft limit to the hard one, and warns if that is too low.
+pub(super) fn raise(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let (limit, error) = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => (raised, None),
+        Err(error) => (limit, Some(error)),
+    };
+    if let Some(error) = error {
+        warn!(%error, "cannot raise the soft limit of open files (RLIMIT_NOFILE)");
+    }
+    let needed = needed(config);
+    if let Some(limit) = limit.current.filter(|limit| *limit < needed) {
+        warn!(
+            limit,
+            needed,
+            "the limit of open files is lower than limits.max_connections and the sinks may need: \
+             raise LimitNOFILE (systemd) or `ulimit -Hn`, or lower limits.max_connections"
+        );
+    }
+}
+
+/// How many files may be open at once: one for each connection and each body, and those of the sinks.
+fn needed(config: &Config) -> u64 {
+    let is_file = |kind: &SinkKind| matches!(kind, SinkKind::File(_));
+    // Quarantine is one more.
+    let sinks = config.sinks.iter().filter(|sink| is_file(&sink.kind)).count() + 1;
+    let connections = config.limits.max_connections + OVERFLOW_CONNECTIONS;
+    let bodies = MAX_UPLOADS.min(config.limits.max_connections);
+    (connections + bodies + sinks * MAX_OPEN_FILES) as u64 + RESERVE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    fn needed_with(more: &str) -> u64 {
+        let text = format!(
+            "[server.tls]\nself_signed = true\n[spool]\ndir = \"/s\"\n\
+             [endpoint.main]\npath = \"/l/{{dataset}}\"\nauth = \"none\"\n{more}"
+        );
+        let path = Path::new("/etc/logpushd/logpushd.toml");
+        needed(&config::check_text(path, &text).unwrap())
+    }
+
+    #[test]
+    fn each_connection_and_each_file_of_a_sink_needs_one() {
+        let file = |name: &str| format!("[sink.{name}.file]\npath = \"/{name}/{{dataset}}\"\n");
+        let one = needed_with(&file("a"));
+        assert_eq!(one, 1024 + 64 + 512 + 2 * 64 + 128);
+        assert_eq!(needed_with(&(file("a") + &file("b"))), one + 64);
+        assert_eq!(needed_with(&(file("a") + "[sink.out.stdout]\n")), one);
+        let few = "[limits]\nmax_connections = 24\n".to_owned() + &file("a");
+        assert_eq!(needed_with(&few), one - 1000 - (512 - 24));
+    }
+}

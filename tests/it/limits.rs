@@ -1,0 +1,126 @@
+//! What the system limits, and calls that it does not have.
+
+use std::{
+    fs,
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    process::{Child, Stdio},
+    sync::Mutex,
+    thread,
+};
+
+use crate::support::{Daemon, Http, Setup, Upload, logpushd, numbered, same_bytes, wait_until};
+
+/// A daemon that a shell starts behind `ulimit`.
+fn limited(how: &str) -> Daemon {
+    let mut setup = Setup::new();
+    let program = logpushd();
+    let program = program.get_program().to_str().unwrap();
+    setup.write("limited", format!("#!/bin/sh\nulimit {how} && exec '{program}' \"$@\"\n"));
+    let path = setup.path("limited");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    setup.service.program = Some(path);
+    setup.start()
+}
+
+/// The soft and the hard limit of open files of a process.
+fn open_files(daemon: &Daemon) -> (String, String) {
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut words = line.split_whitespace().map(str::to_owned);
+    (words.next().unwrap(), words.next().unwrap())
+}
+
+const TOO_FEW: &str = "the limit of open files is lower than limits.max_connections and the sinks \
+                       may need: raise LimitNOFILE (systemd) or `ulimit -Hn`, or lower \
+                       limits.max_connections";
+
+#[test]
+fn the_soft_limit_of_open_files_becomes_the_hard_one() {
+    let daemon = limited("-Sn 200 && ulimit -Hn 3000");
+    assert_eq!(open_files(&daemon), ("3000".to_owned(), "3000".to_owned()));
+    assert!(daemon.logged(TOO_FEW).is_empty());
+}
+
+#[test]
+fn a_hard_limit_that_is_too_low_is_logged() {
+    let daemon = limited("-Sn 200 && ulimit -Hn 1000");
+    assert_eq!(open_files(&daemon).0, "1000");
+    let line = daemon.wait_log(TOO_FEW);
+    assert_eq!(line["limit"], 1000, "{line}");
+    assert_eq!(line["needed"], 1024 + 64 + 512 + 2 * 64 + 128, "{line}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_synced_is_no_failure() {
+    let setup = Setup::new().table("sink.archive.file", "path = \"out/{dataset}/%Y.ndjson\"");
+    setup.faults("fail EINVAL syncdir *\n");
+    let daemon = setup.start();
+    let records = numbered(0, 10);
+    daemon.send(Http::Two, Upload::of(&records).gzipped()).committed();
+    let folder = daemon.path("out/http_requests");
+    let file = || fs::read_dir(&folder).ok()?.next()?.ok();
+    wait_until("the records", || {
+        file().is_some_and(|file| fs::read(file.path()).unwrap() == records)
+    });
+    assert_eq!(daemon.ask("/readyz").0, 200);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn an_exhausted_quota_is_not_ready() {
+    let daemon = Setup::new().start();
+    let mut all = numbered(0, 10);
+    daemon.commit(&all);
+    // A short file still fits.
+    daemon.setup().faults("fail EDQUOT allocate /batches/\n");
+    wait_until("a daemon that is not ready", || {
+        let (status, text) = daemon.ask("/readyz");
+        assert!(status == 200 || text.contains("quota"), "{text}");
+        status == 503
+    });
+    daemon.setup().faults("");
+    wait_until("a daemon that is ready again", || daemon.ask("/readyz").0 == 200);
+    let records = numbered(1, 10);
+    daemon.commit(&records);
+    all.extend(records);
+    daemon.wait_file("out/http_requests.ndjson", &all);
+    let stopped = daemon.stop().in_order();
+    same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
+}
+
+/// Ends with the test.
+struct Starting(Child);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn a_lock_that_takes_long_is_logged_while_it_does() {
+    let setup = Setup::new();
+    setup.write_config();
+    setup.faults("hang lock /lock\n");
+    let mut command = logpushd();
+    command.args(["run", "-c"]).arg(setup.config()).env("LOGPUSHD_FAULTS", setup.path("faults"));
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = Starting(command.spawn().unwrap());
+    let (log, mut stderr) = (Mutex::new(String::new()), daemon.0.stderr.take().unwrap());
+    let has = |text: &str| log.lock().unwrap().contains(text);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut piece = [0; 4096];
+            while let Ok(read @ 1..) = stderr.read(&mut piece) {
+                log.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..read]));
+            }
+        });
+        // Whatever comes of it, the daemon ends before the reader is waited for.
+        let _daemon = daemon;
+        wait_until("a line about the lock", || has("still waiting for the lock"));
+        setup.faults("");
+        wait_until("a start with the lock", || has("\"ready\""));
+    });
+}
