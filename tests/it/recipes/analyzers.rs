@@ -8,8 +8,9 @@ use crate::support::{Exit, Finished, Setup, Stopped, finish, gzip, require, skip
 /// Records of each file.
 const RECORDS: usize = 60;
 
-/// Three days of records: a live file, a gzip file and a zstd file. Every third request failed, and
-/// the times are RFC 3339 in one file, nanoseconds in the next.
+/// Three days of records: a live file, a gzip file, and the last day in two files that were rotated, one
+/// of them compressed with zstd. Every third request failed, and the times are RFC 3339 in one file,
+/// nanoseconds in the next.
 fn archive() -> Stopped {
     let daemon = Setup::new()
         .table("sink.archive.file", r#"path = "logs/{dataset}/%Y-%m-%d.ndjson""#)
@@ -21,8 +22,11 @@ fn archive() -> Stopped {
     let live = fs::read_dir(&directory).unwrap().next().unwrap().unwrap().path();
     assert_eq!(fs::read(&live).unwrap(), first);
     fs::write(directory.join("2026-11-27.ndjson.gz"), gzip(&second)).unwrap();
-    let third = zstd::encode_all(third.as_slice(), 1).unwrap();
-    fs::write(directory.join("2026-11-28.ndjson.zst"), third).unwrap();
+    let half = third.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(RECORDS / 2 - 1);
+    let (plain, packed) = third.split_at(half.unwrap().0 + 1);
+    fs::write(directory.join("2026-11-28.ndjson.20261128T101112Z_002"), plain).unwrap();
+    let packed = zstd::encode_all(packed, 1).unwrap();
+    fs::write(directory.join("2026-11-28.ndjson.20261128T101112Z.zst"), packed).unwrap();
     stopped
 }
 

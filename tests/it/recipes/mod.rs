@@ -2,7 +2,10 @@
 //! pages and run with the real programs.
 
 mod analyzers;
+mod logtail;
+mod shippers;
 mod supervisors;
+mod wazuh;
 
 use std::{fs, path::Path, process::Command};
 

@@ -54,6 +54,7 @@ pub(crate) const PROMETHEUS: Part = package("prometheus", &[Program("prometheus"
 pub(crate) const ZSTD: Part = package("zstd", &[Program("zstd")]);
 pub(crate) const LNAV: Part = package("lnav", &[Program("lnav")]);
 pub(crate) const GOACCESS: Part = package("goaccess", &[Program("goaccess")]);
+pub(crate) const LOGTAIL: Part = package("logtail", &[Program("logtail2"), Program("perl")]);
 pub(crate) const PROCPS: Part = package("procps", &[Program("pgrep")]);
 pub(crate) const SUPERVISOR: Part =
     package("supervisor", &[Program("supervisord"), Program("supervisorctl")]);
@@ -70,6 +71,7 @@ pub(crate) const RSYSLOGD: Part = package(
         File(RSYSLOG, "imtcp.so"),
         File(RSYSLOG, "imptcp.so"),
         File(RSYSLOG, "imuxsock.so"),
+        File(RSYSLOG, "imfile.so"),
     ],
 );
 pub(crate) const RSYSLOG_OPENSSL: Part =

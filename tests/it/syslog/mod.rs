@@ -10,6 +10,8 @@ use std::{collections::HashSet, fs, os::unix::net::UnixDatagram, thread, time::D
 
 use rustix::process::Signal;
 
+pub(crate) use self::servers::syslog_ng;
+
 use self::receiver::{FRAMING, Receiver, Transport};
 use crate::support::{
     DEADLINE, Daemon, Exit, Setup, finish, logpushd, names_in, numbered, wait_for, wait_until,

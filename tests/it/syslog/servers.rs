@@ -98,29 +98,11 @@ impl Way {
 }
 
 impl Kind {
-    /// How to start it, if it is there. syslog-ng excludes rsyslog on Debian: `LOGPUSHD_SYSLOG_NG` is a
-    /// folder where its packages were unpacked.
+    /// How to start it, if it is there.
     pub(super) fn command(self) -> Option<Command> {
         match self {
             Self::Rsyslog => Some(Command::new(require::program("rsyslogd")?)),
-            Self::SyslogNg => {
-                let unpacked = env::var_os("LOGPUSHD_SYSLOG_NG").map(PathBuf::from);
-                let Some(root) = unpacked else {
-                    let command = Command::new("/usr/sbin/syslog-ng");
-                    return Path::new(command.get_program()).exists().then_some(command);
-                };
-                let mut command = Command::new(root.join("usr/sbin/syslog-ng"));
-                let lib = root.join("usr/lib");
-                let arch = format!("{}-linux-gnu", env::consts::ARCH);
-                let libraries =
-                    [lib.join("syslog-ng"), lib.join(&arch), root.join("lib").join(&arch)];
-                command.env("LD_LIBRARY_PATH", env::join_paths(libraries).unwrap());
-                let modules = fs::read_dir(lib.join("syslog-ng")).ok()?;
-                let modules =
-                    modules.map(|entry| entry.unwrap().path()).find(|path| path.is_dir())?;
-                command.arg("--module-path").arg(modules);
-                Some(command)
-            }
+            Self::SyslogNg => syslog_ng(),
         }
     }
 
@@ -133,6 +115,25 @@ impl Kind {
             })
             .collect()
     }
+}
+
+/// How to start syslog-ng, if it is there. It excludes rsyslog on Debian: `LOGPUSHD_SYSLOG_NG` is a
+/// directory where its packages were unpacked.
+pub(crate) fn syslog_ng() -> Option<Command> {
+    let unpacked = env::var_os("LOGPUSHD_SYSLOG_NG").map(PathBuf::from);
+    let Some(root) = unpacked else {
+        let command = Command::new("/usr/sbin/syslog-ng");
+        return Path::new(command.get_program()).exists().then_some(command);
+    };
+    let mut command = Command::new(root.join("usr/sbin/syslog-ng"));
+    let lib = root.join("usr/lib");
+    let arch = format!("{}-linux-gnu", env::consts::ARCH);
+    let libraries = [lib.join("syslog-ng"), lib.join(&arch), root.join("lib").join(&arch)];
+    command.env("LD_LIBRARY_PATH", env::join_paths(libraries).unwrap());
+    let modules = fs::read_dir(lib.join("syslog-ng")).ok()?;
+    let modules = modules.map(|entry| entry.unwrap().path()).find(|path| path.is_dir())?;
+    command.arg("--module-path").arg(modules);
+    Some(command)
 }
 
 impl Server {
