@@ -135,10 +135,27 @@ impl Reminder {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const END: i64 = 1_800_000_000;
     const YEAR: Validity = Validity { not_before: END - 365 * DAY, not_after: END };
+
+    #[test]
+    fn who_renews_it_depends_on_the_configuration() {
+        for (keys, renewal) in [
+            ("self_signed = true", Renewal::SelfSigned),
+            ("cert_file = \"/c\"\nkey_file = \"/k\"", Renewal::Outside),
+        ] {
+            let text = format!(
+                "[server.tls]\n{keys}\n[spool]\ndir = \"/s\"\n[endpoint.a]\npath = \"/a\"\n\
+                 dataset = \"dns_logs\"\nauth = \"none\"\n[sink.a.stdout]\n"
+            );
+            let config = config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text);
+            assert_eq!(Renewal::from(&config.unwrap().server.tls), renewal);
+        }
+    }
 
     #[test]
     fn from_21_days_on_it_is_soon() {

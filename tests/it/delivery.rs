@@ -78,18 +78,20 @@ fn undelivered_batches_are_delivered_in_order_after_restarts() {
 
 #[test]
 fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
-    let setup = Setup::new().table("sink.broken.stdout", "").with_output(Output::Closed);
-    let daemon = setup.start();
-    let all = daemon.commit_numbered(0..5, 40);
-    daemon.wait_file("out/http_requests.ndjson", &all);
-    daemon.wait_count(ERRORS, |errors| errors >= 2);
-    assert_eq!(daemon.ask("/readyz").0, 200);
-    let stopped = daemon.stop().in_order();
-    assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 5);
+    for output in [Output::Closed, Output::ReadOnly] {
+        let setup = Setup::new().table("sink.broken.stdout", "").with_output(output);
+        let daemon = setup.start();
+        let all = daemon.commit_numbered(0..5, 40);
+        daemon.wait_file("out/http_requests.ndjson", &all);
+        daemon.wait_count(ERRORS, |errors| errors >= 2);
+        assert_eq!(daemon.ask("/readyz").0, 200);
+        let stopped = daemon.stop().in_order();
+        assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 5, "{output:?}");
 
-    let daemon = stopped.setup.with_output(Output::Read).start();
-    wait_until("the records on standard output", || daemon.stdout().len() >= all.len());
-    same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+        let daemon = stopped.setup.with_output(Output::Read).start();
+        wait_until("the records on standard output", || daemon.stdout().len() >= all.len());
+        same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::support::{Daemon, Http, Setup, Upload, numbered, wait_until};
+use crate::support::{Connection, Daemon, Http, Setup, Upload, numbered, wait_until};
 
 /// The first line with this event. Another one may follow after a minute, if the host was paused.
 #[track_caller]
@@ -47,24 +47,26 @@ fn a_full_spool_that_cannot_drop_is_one_line() {
     let setup = Setup::new()
         .table("spool", "dir = \"spool\"\nmax_bytes = \"64KiB\"\ndedup_window = \"1h\"")
         .table("sink.archive.file", "path = \"out/{dataset}.ndjson\"\nwhen_full = \"drop\"");
+    setup.faults("fail EIO open /out/\n");
     let daemon = setup.start();
-    daemon.setup().faults("fail EIO open /out/\n");
-    let connection = daemon.connect(Http::Two);
     let mut number = 0;
-    let mut is_taken = || {
+    let mut is_taken = |connection: &Connection| {
         number += 1;
         connection.send(Upload::of(numbered(number, 20))).status == 200
     };
-    wait_until("a full spool", || !is_taken());
-    // The quarantine is done with the first batches by then.
-    wait_until("a batch that was dropped for another", &mut is_taken);
+    let connection = daemon.connect(Http::Two);
+    wait_until("a full spool", || !is_taken(&connection));
+    // After a restart the quarantine is known to be done with all of them, so that only the sink lacks
+    // them and each request asks for one to be dropped.
+    let daemon = daemon.stop().in_order().start();
+    let connection = daemon.connect(Http::Two);
     daemon.setup().faults("fail EIO open /out/\nfail EIO sync /dedup\n");
-    wait_until("a full spool", || !is_taken());
+    wait_until("a full spool", || !is_taken(&connection));
     for _ in 0..5 {
-        assert!(!is_taken());
+        assert!(!is_taken(&connection));
     }
     daemon.setup().faults("fail EIO open /out/\n");
-    wait_until("a batch that was dropped for another", &mut is_taken);
+    wait_until("a batch that was dropped for another", || is_taken(&connection));
     daemon.wait_log("batches can be dropped from the full spool again");
     let failed = only(&daemon, "the spool is full, and no batch can be dropped from it");
     assert_eq!(failed["repeated"], 0, "{failed}");

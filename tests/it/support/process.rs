@@ -2,6 +2,7 @@
 //! test.
 
 use std::{
+    fs::File,
     io::{self, BufRead as _, BufReader, PipeReader, Read},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -56,6 +57,8 @@ pub(crate) enum Output {
     Read,
     /// The pipe is closed at once.
     Closed,
+    /// It is open for reading alone.
+    ReadOnly,
     /// The pipe is there, and nobody reads it.
     Stalled,
     /// The pipe does not block its writer, and is read slowly.
@@ -122,7 +125,7 @@ impl Process {
             .arg(config)
             // Read by debug builds alone, and only if it is there.
             .env("LOGPUSHD_FAULTS", config.with_file_name(FAULTS))
-            .stdout(writer)
+            .stdout(if output == Output::ReadOnly { read_only() } else { writer.into() })
             .stderr(Stdio::piped())
             .spawn()
             .expect("the daemon starts");
@@ -131,7 +134,7 @@ impl Process {
         let mut unread = None;
         match output {
             Output::Read => readers.push(gather(pipe, stdout.clone())),
-            Output::Closed => drop(pipe),
+            Output::Closed | Output::ReadOnly => drop(pipe),
             Output::Stalled => unread = Some(pipe),
             Output::NonBlocking => readers.push(gather(Slow(pipe), stdout.clone())),
         }
@@ -188,6 +191,11 @@ impl Drop for Process {
             eprintln!("the daemon's log:\n{}", String::from_utf8_lossy(&self.stderr.bytes()));
         }
     }
+}
+
+/// A file that no write succeeds on.
+fn read_only() -> Stdio {
+    File::open("/dev/null").unwrap().into()
 }
 
 /// A reader that keeps its pipe full.
