@@ -1,14 +1,18 @@
-//! The printed configurations of proxies that end TLS, run as they are printed but for ports and paths.
+//! The printed configurations of proxies, run as they are printed but for ports, names and paths.
 
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{DEADLINE, Daemon, SECRET, Setup, free_port, repository, require, wait_until};
+use rustls::ClientConnection;
+
+use crate::support::{
+    DEADLINE, Daemon, SECRET, Setup, free_port, repository, require, wait_for, wait_until,
+};
 
 /// Ends with the test.
 struct Proxy(Child);
@@ -141,4 +145,153 @@ fn nginx_passes_records_on() {
     let _stopped = daemon.stop().in_order();
     assert_eq!(post(trust.over(connect(port)).unwrap()), 502);
     assert!(!fs::read_to_string(&output).unwrap().contains(SECRET));
+}
+
+/// What the daemon is told of a proxy that sends the PROXY protocol.
+const BEHIND: &str = "address = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\"]";
+
+/// Runs HAProxy as it is printed, with this line for the daemon.
+fn haproxy(daemon: &Daemon, server: &str) -> (Proxy, u16, TcpListener) {
+    let port = free_port();
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = fitted(
+        &printed("req.ssl_sni"),
+        &[
+            (":443", &format!("127.0.0.1:{port}")),
+            ("logs.example.com", "localhost"),
+            ("    server logpushd 127.0.0.1:8443\n", &format!("    {server}\n")),
+            ("127.0.0.1:8443", &daemon.address.to_string()),
+        ],
+    );
+    // The rest of a machine's configuration.
+    let others = format!(
+        "\nbackend web\n    mode tcp\n    timeout connect 3s\n    timeout server 2m\n    \
+         server web {}\n",
+        web.local_addr().unwrap()
+    );
+    daemon.setup().write("haproxy.cfg", text + &others);
+    let mut command = Command::new(require::program("haproxy").unwrap());
+    command.arg("-db").arg("-f").arg(daemon.path("haproxy.cfg"));
+    (start(&mut command, &daemon.path("haproxy.log"), port), port, web)
+}
+
+#[test]
+fn haproxy_hands_on_what_is_for_the_daemon_and_nothing_else() {
+    if !require::has(&[&require::HAPROXY]) {
+        return;
+    }
+    let daemon = Setup::new().start();
+    let (_proxy, port, web) = haproxy(&daemon, "server logpushd 127.0.0.1:8443");
+    assert_eq!(post(daemon.trust().over(connect(port)).unwrap()), 200);
+    daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
+    // Another name in the handshake.
+    assert_goes_to(&web, &handshake_for(&daemon, port));
+}
+
+#[test]
+fn haproxy_tells_the_daemon_the_sender_s_address() {
+    if !require::has(&[&require::HAPROXY]) {
+        return;
+    }
+    for line in table("HAProxy") {
+        let daemon = Setup::new().table("server", BEHIND).start();
+        let (_proxy, port, _web) = haproxy(&daemon, &line);
+        assert_eq!(post(daemon.trust().over(connect(port)).unwrap()), 200, "{line}");
+        daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
+        daemon.stop().in_order();
+    }
+}
+
+/// Runs nginx's stream module as it is printed, with this line more in the block of the server.
+fn nginx_stream(daemon: &Daemon, more: &str) -> (Proxy, u16, TcpListener) {
+    let port = free_port();
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = fitted(
+        &printed("ssl_preread"),
+        &[
+            ("listen 443;", &format!("listen 127.0.0.1:{port};\n        {more}")),
+            ("logs.example.com", "localhost"),
+            ("127.0.0.1:8443", &daemon.address.to_string()),
+            ("127.0.0.1:10443", &web.local_addr().unwrap().to_string()),
+        ],
+    );
+    let mut modules =
+        require::NGINX_MODULES.iter().map(|folder| Path::new(folder).join("ngx_stream_module.so"));
+    let module = modules.find(|module| module.exists()).unwrap();
+    let folder = path(daemon, "");
+    let text = format!(
+        "load_module {};\ndaemon off;\nmaster_process off;\npid {folder}/nginx.pid;\n\
+         error_log stderr;\nevents {{}}\n{text}",
+        module.display()
+    );
+    daemon.setup().write("nginx.conf", text);
+    let mut command = Command::new(require::program("nginx").unwrap());
+    command.arg("-c").arg(daemon.path("nginx.conf"));
+    (start(&mut command, &daemon.path("nginx.log"), port), port, web)
+}
+
+#[test]
+fn nginx_hands_on_what_is_for_the_daemon_and_nothing_else() {
+    if !require::has(&[&require::NGINX, &require::NGINX_STREAM]) {
+        return;
+    }
+    let daemon = Setup::new().start();
+    let (_proxy, port, web) = nginx_stream(&daemon, "");
+    assert_eq!(post(daemon.trust().over(connect(port)).unwrap()), 200);
+    daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
+    assert_goes_to(&web, &handshake_for(&daemon, port));
+}
+
+#[test]
+fn nginx_tells_the_daemon_the_sender_s_address() {
+    if !require::has(&[&require::NGINX, &require::NGINX_STREAM]) {
+        return;
+    }
+    for line in table("nginx, stream module") {
+        let daemon = Setup::new().table("server", BEHIND).start();
+        let (_proxy, port, _web) = nginx_stream(&daemon, &line);
+        assert_eq!(post(daemon.trust().over(connect(port)).unwrap()), 200, "{line}");
+        daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
+        daemon.stop().in_order();
+    }
+}
+
+/// The settings that the table of proxies prints for one: also the one in brackets.
+fn table(proxy: &str) -> Vec<String> {
+    let page = fs::read_to_string(repository("docs/guide/proxy.md")).unwrap();
+    let row = page.lines().find_map(|line| line.strip_prefix(&format!("| {proxy} | "))).unwrap();
+    let code: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+    let first = code[0].to_owned();
+    let Some(other) = code.get(1).filter(|other| other.starts_with("send-proxy")) else {
+        return vec![first];
+    };
+    let (begin, _) = first.rsplit_once(' ').unwrap();
+    vec![first.clone(), format!("{begin} {other}")]
+}
+
+/// Begins a handshake with another name.
+fn handshake_for(daemon: &Daemon, port: u16) -> TcpStream {
+    let mut tcp = connect(port);
+    let name = "other.example.com".try_into().unwrap();
+    let mut tls = ClientConnection::new(daemon.trust().config(&[]), name).unwrap();
+    tls.write_tls(&mut tcp).unwrap();
+    tcp
+}
+
+/// Demands that another server gets what this client says.
+#[track_caller]
+fn assert_goes_to(web: &TcpListener, _client: &TcpStream) {
+    web.set_nonblocking(true).unwrap();
+    let mut first = [0];
+    // A connection that only showed that the proxy listens may come before.
+    loop {
+        let (mut got, _) = wait_for("a connection to the other server", || web.accept().ok());
+        got.set_nonblocking(false).unwrap();
+        got.set_read_timeout(Some(DEADLINE)).unwrap();
+        if got.read_exact(&mut first).is_ok() {
+            break;
+        }
+    }
+    // A TLS handshake.
+    assert_eq!(first, [22]);
 }

@@ -32,6 +32,9 @@ enum Need {
 /// Where rsyslog has its modules: Debian, Fedora, others.
 const RSYSLOG: &[&str] = &["/usr/lib/*/rsyslog", "/usr/lib64/rsyslog", "/usr/lib/rsyslog"];
 
+/// Where nginx has its modules.
+pub(crate) const NGINX_MODULES: &[&str] = &["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"];
+
 pub(crate) const CURL: Part = package("curl", &[Program("curl")]);
 pub(crate) const GZIP: Part = package("gzip", &[Program("gzip")]);
 pub(crate) const H2LOAD: Part = package("nghttp2-client", &[Program("h2load")]);
@@ -63,6 +66,8 @@ pub(crate) const S6: Part = package("s6", &[Program("s6-supervise"), Program("s6
 pub(crate) const HAPROXY: Part = package("haproxy", &[Program("haproxy")]);
 pub(crate) const CADDY: Part = package("caddy", &[Program("caddy")]);
 pub(crate) const NGINX: Part = package("nginx", &[Program("nginx")]);
+pub(crate) const NGINX_STREAM: Part =
+    package("libnginx-mod-stream", &[File(NGINX_MODULES, "ngx_stream_module.so")]);
 pub(crate) const RSYSLOGD: Part = package(
     "rsyslog",
     &[
