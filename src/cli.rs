@@ -176,6 +176,10 @@ pub struct Validate {
     /// The configuration file, in place of -c
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Check what this user may read and write; for root, by default the user of logpushd.service, or
+    /// logpushd
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
     /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,

@@ -176,23 +176,25 @@ fn own_text(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result
 }
 
 fn validate(options: &Validate) -> Result<(), Failure> {
-    use commands::validate::{check, summarize, write_json};
+    use commands::validate::{check, service_user, summarize, write_json};
 
     let document = match config::read(options.path()) {
         Ok(document) => document,
         Err(problems) => return Err(invalid(options, &problems)?),
     };
-    let found = check(&document, options.strict);
+    let user = service_user(options.user.as_deref(), options.path())?;
+    let user = user.as_ref();
+    let found = check(&document, user, options.strict);
     if !found.is_valid {
         return Err(invalid(options, &found.problems)?);
     }
     if options.json {
-        return to_stdout(|out| Ok(write_json(Some(&document), &found.problems, out)?));
+        return to_stdout(|out| Ok(write_json(Some(&document), user, &found.problems, out)?));
     }
     if !found.problems.is_empty() {
         writeln!(Writer::new(io::stderr()), "{}\n", found.problems).ok();
     }
-    to_stdout(|out| Ok(summarize(&document, &found.problems, out)?))
+    to_stdout(|out| Ok(summarize(&document, user, &found.problems, out)?))
 }
 
 /// Reports the problems of a configuration that cannot be used.
@@ -201,6 +203,6 @@ fn invalid(options: &Validate, problems: &Problems) -> Result<Failure, Failure> 
     if !options.json {
         return Ok(failure);
     }
-    to_stdout(|out| Ok(commands::validate::write_json(None, problems, out)?))?;
+    to_stdout(|out| Ok(commands::validate::write_json(None, None, problems, out)?))?;
     Ok(Failure { text: String::new(), ..failure })
 }

@@ -106,7 +106,7 @@ fn fault(Target { path, kind, .. }: &Target) -> Option<(String, String)> {
 }
 
 /// The part of a path that exists.
-fn nearest(path: &Path) -> Option<(&Path, std::fs::Metadata)> {
+pub(super) fn nearest(path: &Path) -> Option<(&Path, std::fs::Metadata)> {
     path.ancestors().find_map(|path| match path.metadata() {
         Ok(metadata) => Some((path, metadata)),
         Err(_) => None,

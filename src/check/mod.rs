@@ -10,11 +10,14 @@ mod certificate;
 mod datasets;
 mod directories;
 mod patterns;
+mod permissions;
 mod secrets;
+mod service_user;
 mod syslog;
 
 use tracing::warn;
 
+pub use self::service_user::ServiceUser;
 use crate::{
     config::{Diagnostic, Document},
     sink,
@@ -62,15 +65,31 @@ pub fn log_warnings(document: &Document) {
     }
 }
 
-/// For which user the permissions were tested.
-pub fn tested_as() -> String {
-    match directories::user() {
-        user if user == "root" => {
-            "root, which may write anywhere: permissions of the daemon's user were not tested"
+/// What `user`, who runs the daemon, may not read or write.
+pub fn of_service_user(document: &Document, user: &ServiceUser) -> Vec<Diagnostic> {
+    permissions::of(user, document)
+}
+
+/// For which user the permissions were tested. `user` is who runs the daemon, if that is another.
+pub fn tested_as(user: Option<&ServiceUser>) -> String {
+    match (user, directories::user()) {
+        (Some(ServiceUser::Named(ids)), by) => {
+            format!("{by}, for the user {} by owners and modes", ids.name)
+        }
+        (Some(ServiceUser::Dynamic { .. }), by) => {
+            format!("{by}, for the dynamic user of logpushd.service")
+        }
+        (None, by) if by == "root" => {
+            "root, which may write anywhere: name the daemon's user with --user to test its permissions"
                 .to_owned()
         }
-        user => user,
+        (None, by) => by,
     }
+}
+
+/// Whether permissions are to be tested for another user than this process: this one may all.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 #[cfg(test)]

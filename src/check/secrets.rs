@@ -89,6 +89,23 @@ fn files(config: &Config) -> Vec<(String, &Path)> {
     files
 }
 
+/// All files of secrets, keys and certificates that the daemon reads.
+pub(super) fn inputs(config: &Config) -> Vec<(String, &Path)> {
+    let tls = &config.server.tls;
+    let mut inputs = files(config);
+    inputs.push(("server.tls.cert_file".to_owned(), &tls.cert_file));
+    let client_ca = tls.client_ca_file.as_deref();
+    inputs.extend(client_ca.map(|path| ("server.tls.client_ca_file".to_owned(), path)));
+    for sink in &config.sinks {
+        let SinkKind::Syslog(syslog) = &sink.kind else { continue };
+        let table = format!("sink.{}.syslog.tls", sink.name);
+        inputs.extend(syslog.tls.ca_file.as_deref().map(|path| (format!("{table}.ca_file"), path)));
+        let cert = syslog.tls.client.as_ref().map(|(cert, _)| cert.as_path());
+        inputs.extend(cert.map(|path| (format!("{table}.cert_file"), path)));
+    }
+    inputs
+}
+
 /// Whether the file, and each directory on the way to it, is open to others.
 fn is_exposed(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return false };

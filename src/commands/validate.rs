@@ -1,16 +1,20 @@
 //! `logpushd validate`: checks a configuration, and prints what the daemon would do with it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    check,
+    check::{self, ServiceUser},
     config::{
         Auth, Config, Diagnostic, Document, Endpoint, PathPattern, Problems, Protocol, Severity,
         SinkConfig, SinkKind, format_bytes,
     },
     decode::Format,
+    fatal::Fatal,
 };
 
 /// What the checks found.
@@ -22,11 +26,12 @@ pub struct Verdict {
     pub is_valid: bool,
 }
 
-/// Checks a configuration that could be read.
-pub fn check(document: &Document, strict: bool) -> Verdict {
+/// Checks a configuration that could be read. `user` is who runs the daemon, if not this process's user.
+pub fn check(document: &Document, user: Option<&ServiceUser>, strict: bool) -> Verdict {
     let mut found = check::errors(document);
     let is_usable = found.is_empty();
     found.extend(check::warnings(document));
+    found.extend(user.into_iter().flat_map(|user| check::of_service_user(document, user)));
     if strict {
         for problem in &mut found {
             problem.severity = Severity::Error;
@@ -37,11 +42,28 @@ pub fn check(document: &Document, strict: bool) -> Verdict {
     Verdict { problems: document.problems(found), is_valid }
 }
 
+/// Who runs the daemon, if that can be found out and is another user than that of this process.
+///
+/// # Errors
+/// There is no user called `named`.
+pub fn service_user(named: Option<&str>, config: &Path) -> Result<Option<ServiceUser>, Fatal> {
+    match named {
+        Some(name) => ServiceUser::named(name).map(Some),
+        None if check::is_root() => Ok(ServiceUser::find(Path::new("/"), config)),
+        None => Ok(None),
+    }
+}
+
 /// Prints the addresses, endpoints, sinks and directories of a valid configuration.
 ///
 /// # Errors
 /// Writing fails.
-pub fn summarize(document: &Document, warnings: &Problems, out: &mut dyn Write) -> io::Result<()> {
+pub fn summarize(
+    document: &Document,
+    user: Option<&ServiceUser>,
+    warnings: &Problems,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let config = &document.config;
     let count = match warnings.diagnostics().len() {
         0 => String::new(),
@@ -65,7 +87,7 @@ pub fn summarize(document: &Document, warnings: &Problems, out: &mut dyn Write) 
     let size = format_bytes(quarantine.max_bytes);
     row(out, "quarantine", &format!("{}, up to {size}", quarantine.dir.display()))?;
     row(out, "admin", &format!("http://{}", config.admin.address))?;
-    row(out, "checked as", &check::tested_as())
+    row(out, "checked as", &check::tested_as(user))
 }
 
 /// Prints problems and summary as one JSON object. `document` is `None` if the configuration cannot
@@ -75,6 +97,7 @@ pub fn summarize(document: &Document, warnings: &Problems, out: &mut dyn Write) 
 /// Writing fails.
 pub fn write_json(
     document: Option<&Document>,
+    user: Option<&ServiceUser>,
     problems: &Problems,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -97,12 +120,12 @@ pub fn write_json(
         "ok": document.is_some(),
         "path": path,
         "problems": problems.diagnostics().iter().map(problem).collect::<Vec<_>>(),
-        "summary": document.map(|document| summary_json(&document.config)),
+        "summary": document.map(|document| summary_json(&document.config, user)),
     });
     super::json::write(out, &report)
 }
 
-fn summary_json(config: &Config) -> Value {
+fn summary_json(config: &Config, user: Option<&ServiceUser>) -> Value {
     let Config { server, spool, quarantine, admin, .. } = config;
     let addresses = server.addresses.iter().map(|address| format!("https://{address}"));
     let (cert_file, acme_domains) = match &server.tls.acme {
@@ -128,7 +151,7 @@ fn summary_json(config: &Config) -> Value {
             "max_bytes": quarantine.max_bytes,
         },
         "admin": format!("http://{}", admin.address),
-        "checked_as": check::tested_as(),
+        "checked_as": check::tested_as(user),
     })
 }
 
@@ -234,10 +257,10 @@ mod tests {
         let path = dir.path().join("logpushd.toml");
         fs::write(&path, CONFIG).unwrap();
         let document = config::read(&path).unwrap();
-        let verdict = check(&document, false);
+        let verdict = check(&document, None, false);
         assert!(verdict.is_valid && !verdict.problems.is_empty());
         assert!(verdict.problems.to_string().contains(":11:8: warning: "), "{}", verdict.problems);
-        let verdict = check(&document, true);
+        let verdict = check(&document, None, true);
         assert!(!verdict.is_valid);
         assert!(!verdict.problems.to_string().contains("warning"), "{}", verdict.problems);
     }
@@ -249,7 +272,7 @@ mod tests {
         fs::write(&path, CONFIG).unwrap();
         let document = config::read(&path).unwrap();
         let mut out = Vec::new();
-        summarize(&document, &check(&document, false).problems, &mut out).unwrap();
+        summarize(&document, None, &check(&document, None, false).problems, &mut out).unwrap();
         let folder = dir.path().canonicalize().unwrap();
         let said = String::from_utf8(out).unwrap().replace(folder.to_str().unwrap(), "DIR");
         for line in [

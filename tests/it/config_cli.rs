@@ -106,6 +106,36 @@ fn strict_fails_on_warnings() {
     daemon.stop().in_order();
 }
 
+/// Root may write anywhere, so the question is what the daemon's user may.
+#[test]
+fn validate_judges_for_another_user() {
+    let setup = Setup::new();
+    let config = setup.write_config();
+    let name = config.to_str().unwrap();
+    // Nothing is the user's, and nobody else gets in.
+    let shut = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
+    fs::set_permissions(setup.folder(), shut).unwrap();
+    let judged = finish(logpushd().args(["validate", name, "--user", "nobody"]));
+    assert_eq!(judged.exit, Exit::Code(0), "{judged:?}");
+    let folder = setup.folder().canonicalize().unwrap();
+    for part in [
+        "warning: the daemon's user `nobody` cannot create `".to_owned(),
+        format!(
+            "warning: the daemon's user `nobody` cannot reach `{}/secrets.txt`",
+            folder.display()
+        ),
+    ] {
+        assert!(judged.stderr.contains(&part), "{part:?} not in {}", judged.stderr);
+    }
+    assert!(judged.stdout.contains(", for the user nobody by owners and modes\n"), "{judged:?}");
+    let strict = finish(logpushd().args(["validate", "--strict", name, "--user", "nobody"]));
+    assert_eq!(strict.exit, Exit::Code(78), "{strict:?}");
+    let unknown = finish(logpushd().args(["validate", name, "--user", "no-such-user"]));
+    fails(&unknown, 64, &["--user no-such-user: there is no such user"]);
+    let root = finish(logpushd().args(["validate", name, "--user", "root"]));
+    assert!(!root.stderr.contains("daemon's user"), "{root:?}");
+}
+
 #[test]
 fn validate_reports_in_json() {
     fn report(config: &Path, words: &[&str], code: i32) -> Value {
