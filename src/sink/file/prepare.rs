@@ -144,7 +144,9 @@ impl FileSink {
             };
             match &self.keeper {
                 Some(keeper) => keeper.inventory().rename(path, &to, rename)?,
-                None => drop(rename()?),
+                None => {
+                    rename()?;
+                }
             }
             Ok(Some((directory, to)))
         });

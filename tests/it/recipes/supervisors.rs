@@ -157,6 +157,8 @@ fn runit_restarts_after_a_crash_and_not_after_a_configuration_error() {
     let setup = broken();
     let directory = service("runit.md", &setup);
     let supervisor = Supervisor::start(Command::new("runsv").arg(&directory), &setup, "log");
+    // Before its first start the service is down as well.
+    wait_until("a start", || supervisor.logged("adress = ") > 0);
     wait_until("runit has given up", || {
         // It is down before its first start, too.
         let status = finish(Command::new("sv").arg("status").arg(&directory)).stdout;
