@@ -198,11 +198,13 @@ mod tests {
     fn a_sink_that_is_replaced_counts_on() {
         let relay = Relay::default();
         assert_eq!(relay.value(), 0);
-        let [first, second] = [3, 4].map(|count| Arc::new(AtomicU64::new(count)));
+        let [first, second, third] = [3, 4, 5].map(|count| Arc::new(AtomicU64::new(count)));
         relay.follow(Arc::clone(&first));
         assert_eq!(relay.value(), 3);
         first.fetch_add(2, Relaxed);
         relay.follow(second);
         assert_eq!(relay.value(), 9);
+        relay.follow(third);
+        assert_eq!(relay.value(), 14);
     }
 }
