@@ -42,13 +42,14 @@ pub fn warnings(document: &Document) -> Vec<Diagnostic> {
 
 /// The warnings that the daemon does not log on another occasion.
 fn at_start(document: &Document) -> Vec<Diagnostic> {
-    let checks: [fn(&Document) -> Vec<Diagnostic>; 8] = [
+    let checks: [fn(&Document) -> Vec<Diagnostic>; 9] = [
         certificate::acme_port,
         certificate::public_chain,
         datasets::unknown,
         directories::writable,
         patterns::files_for_directories,
         patterns::too_many_files,
+        patterns::delay_without_compression,
         secrets::dubious,
         secrets::readable_by_others,
     ];

@@ -1,9 +1,10 @@
-//! File sinks whose path makes more files than anyone wants, or a file where another sink needs a directory.
+//! File sinks whose path makes more files than anyone wants, or a file where another sink needs a directory,
+//! or whose keys have no effect.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::{Diagnostic, Document, SinkKind},
+    config::{Compress, Diagnostic, Document, SinkKind},
     sink::{
         paths::{self, SinkFiles},
         template::PathTemplate,
@@ -52,6 +53,24 @@ pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
         }
     }
     warnings
+}
+
+/// `compress_after` where nothing is compressed.
+pub(super) fn delay_without_compression(document: &Document) -> Vec<Diagnostic> {
+    let sinks = document.config.sinks.iter();
+    let keys = sinks.filter_map(|sink| match &sink.kind {
+        SinkKind::File(file) if file.options.compress == Compress::None => {
+            Some(format!("sink.{}.file.compress_after", sink.name))
+        }
+        _ => None,
+    });
+    keys.filter(|key| document.has(key))
+        .map(|key| {
+            document
+                .warning(&key, "`compress_after` has no effect without `compress`")
+                .hint("add `compress = \"gzip\"` or \"zstd\", or remove `compress_after`")
+        })
+        .collect()
 }
 
 fn changes_each_second(path: &PathTemplate) -> bool {

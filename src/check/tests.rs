@@ -50,6 +50,18 @@ fn a_dataset_that_cloudflare_does_not_have_is_a_warning() {
 #[test]
 fn a_path_that_changes_every_second_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
+    for (keys, expected) in [
+        ("compress_after = \"1h\"", true),
+        ("compress_after = \"1h\"\ncompress = \"gzip\"\nrotate.max_age = \"1h\"", false),
+        ("", false),
+    ] {
+        let said = said(
+            dir.path(),
+            &SOUND.replace("{dataset}.ndjson\"", &format!("{{dataset}}.ndjson\"\n{keys}")),
+        );
+        let warned = said.contains("12:18: warning: `compress_after` has no effect");
+        assert_eq!(warned, expected, "{keys}: {said}");
+    }
     for (path, expected) in [
         ("%F", false),
         ("%FT%H", false),

@@ -27,6 +27,8 @@ pub struct FileOptions {
     pub retain: Retain,
     /// What becomes of a file that was rotated.
     pub compress: Compress,
+    /// How long a finished file stays plain before that.
+    pub compress_after: CompressAfter,
     /// Which time the path is filled in with.
     pub time: RecordTime,
     /// Which times of records are taken, with [`RecordTime::Event`].
@@ -80,6 +82,22 @@ impl Compress {
             Self::Gzip => Some("gz"),
             Self::Zstd => Some("zst"),
         }
+    }
+}
+
+/// `compress_after`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CompressAfter {
+    /// `"10m"`: so long after the file has ended.
+    Delay(Duration),
+    /// `"next"`: when the next file of its endpoint and dataset has ended.
+    Next,
+}
+
+impl Default for CompressAfter {
+    fn default() -> Self {
+        // A shipper that restarts still finds the file under its rotated name.
+        Self::Delay(Duration::from_secs(600))
     }
 }
 

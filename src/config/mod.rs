@@ -37,7 +37,8 @@ pub use self::{
     document::Document,
     domain::check_domain,
     file_sink::{
-        Compress, EventWindow, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate,
+        Compress, CompressAfter, EventWindow, FileOptions, FileSink, Fsync, Owner, RecordTime,
+        Retain, Rotate,
     },
     files::{Secret, read_secrets},
     hec::{HEC_PATHS, HecPath},

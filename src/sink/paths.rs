@@ -80,19 +80,20 @@ fn finished(pieces: &[Piece], file: &FileSink) -> Result<Vec<Vec<Piece>>, String
     let with = |pieces: &[Piece], end: &str| -> Result<Vec<Piece>, String> {
         Ok([pieces, &PathTemplate::parse(end)?.into_pieces()].concat())
     };
-    let mut plain = Vec::new();
-    if file.options.rotate != Rotate::default() {
-        for end in ROTATED {
-            plain.push(with(pieces, end)?);
-        }
-    }
+    let has_time = pieces.iter().any(|piece| matches!(piece, Piece::Time(_)));
+    let rotates = file.options.rotate != Rotate::default();
+    let later = ROTATED.iter().map(|end| with(pieces, end)).collect::<Result<Vec<_>, _>>()?;
     let mut packed = Vec::new();
     if let Some(end) = file.options.compress.extension() {
-        for pieces in &plain {
+        // A file whose date has passed keeps its name, unless an earlier one was compressed under it.
+        let in_place = has_time.then_some(pieces);
+        let names = later.iter().map(Vec::as_slice).filter(|_| rotates || has_time);
+        for pieces in in_place.into_iter().chain(names) {
             packed.push(with(pieces, &format!(".{end}"))?);
             packed.push(with(pieces, &format!(".{end}.tmp"))?);
         }
     }
+    let plain = if rotates { later } else { Vec::new() };
     Ok([plain, packed].concat())
 }
 

@@ -123,7 +123,24 @@ impl PathTemplate {
 
     /// Whether some names and this time give the path: time has not led to another file yet.
     pub fn gives(&self, path: &Path, time: Timestamp) -> bool {
-        path.to_str().is_some_and(|path| gives(&self.pieces, path, &BrokenDownTime::from(time)))
+        let time = BrokenDownTime::from(time);
+        let fill_in = |conversion: &str| {
+            let mut text = String::new();
+            // Cannot fail: `parse` tried the conversion.
+            time.format(conversion, &mut text).ok();
+            text
+        };
+        path.to_str().is_some_and(|path| matches_pieces(&self.pieces, path, &fill_in))
+    }
+
+    /// Whether some names give this [`Self::stream`].
+    pub fn has_stream(&self, stream: &str) -> bool {
+        matches_pieces(&self.pieces, stream, &str::to_owned)
+    }
+
+    /// Whether time has led from this path to another one.
+    pub fn has_passed(&self, path: &Path, now: Timestamp) -> bool {
+        self.has_time() && !self.gives(path, now)
     }
 
     /// Fills in all but the time: what files that follow each other have in common.
@@ -163,24 +180,20 @@ impl PathTemplate {
     }
 }
 
-fn gives(pieces: &[Piece], path: &str, time: &BrokenDownTime) -> bool {
-    let Some((piece, pieces)) = pieces.split_first() else { return path.is_empty() };
-    let text = match piece {
-        Piece::Literal(text) => text.clone(),
-        Piece::Time(conversion) => {
-            let mut text = String::new();
-            // Cannot fail: `parse` tried the conversion.
-            time.format(conversion, &mut text).ok();
-            text
-        }
+/// Whether the pieces give `text`, with names of any kind.
+fn matches_pieces(pieces: &[Piece], text: &str, fill_in: &dyn Fn(&str) -> String) -> bool {
+    let Some((piece, pieces)) = pieces.split_first() else { return text.is_empty() };
+    let begin = match piece {
+        Piece::Literal(literal) => literal.clone(),
+        Piece::Time(conversion) => fill_in(conversion),
         Piece::Dataset | Piece::Endpoint => {
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-            let most = path.find(|c| !is_name(c)).unwrap_or(path.len());
-            let rest = |length| path.get(length..).unwrap_or_default();
-            return (1..=most).any(|length| gives(pieces, rest(length), time));
+            let most = text.find(|c| !is_name(c)).unwrap_or(text.len());
+            let rest = |length| text.get(length..).unwrap_or_default();
+            return (1..=most).any(|length| matches_pieces(pieces, rest(length), fill_in));
         }
     };
-    path.strip_prefix(&text).is_some_and(|rest| gives(pieces, rest, time))
+    text.strip_prefix(&begin).is_some_and(|rest| matches_pieces(pieces, rest, fill_in))
 }
 
 /// Writes a path so that [`PathTemplate::parse`] takes all of it literally.
@@ -291,6 +304,9 @@ mod tests {
                 assert!(!template.gives(&path, time + hour), "{text}");
                 assert!(!template.gives(&path, time - hour), "{text}");
                 assert!(!template.gives(&path.with_extension("gz"), time), "{text}");
+                let stream = template.stream(endpoint, dataset);
+                assert!(template.has_stream(&stream), "{text}");
+                assert!(!template.has_stream(path.to_str().unwrap()), "{text}");
             }
         }
         let plain = PathTemplate::parse("/l/{dataset}.ndjson").unwrap();

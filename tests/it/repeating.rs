@@ -95,7 +95,7 @@ fn end_files(daemon: &Daemon, datasets: &[&str], from: u64, count: u64) {
 
 #[test]
 fn files_that_cannot_be_compressed_are_one_line_that_names_the_sink() {
-    let daemon = file_sink("compress = \"gzip\"");
+    let daemon = file_sink("compress = \"gzip\"\ncompress_after = \"0s\"");
     daemon.setup().faults("fail EIO write .gz\n");
     end_files(&daemon, &["dns_logs"], 0, 6);
     let failed = only(&daemon, "cannot compress a file: it stays as it is");

@@ -119,7 +119,9 @@ fn records_go_to_the_day_of_their_event_across_kills() {
 fn what_was_rotated_is_compressed_and_goes_when_it_is_too_much() {
     for (compress, end) in [("gzip", ".gz"), ("zstd", ".zst")] {
         let rotate = "rotate = { max_bytes = \"2KiB\" }\nretain = { files = 3 }";
-        let daemon = setup(&format!("{rotate}\ncompress = \"{compress}\"")).start();
+        let daemon =
+            setup(&format!("{rotate}\ncompress = \"{compress}\"\ncompress_after = \"0s\""));
+        let daemon = daemon.start();
         fs::create_dir_all(daemon.path(FOLDER)).unwrap();
         daemon.setup().write("out/http_requests.ndjson.20200101T000000Z", "theirs\n");
         for batch in 0..9 {
@@ -205,4 +207,30 @@ fn a_filesystem_that_cannot_exchange_names_has_a_live_file_after_each_rotation()
     assert_eq!(all(&folder), sent);
     assert_eq!(names_in(&folder).len(), 5, "{:?}", names_in(&folder));
     assert!(!stopped.log.contains("cannot be rotated"), "{}", stopped.log);
+}
+
+#[test]
+fn a_rotated_file_stays_plain_for_compress_after() {
+    let keys = |after| {
+        let rotate = "rotate = { max_bytes = \"2KiB\" }\ncompress = \"gzip\"\n";
+        format!("path = \"out/{{dataset}}.ndjson\"\n{rotate}{after}")
+    };
+    let mut setup = Setup::new().table("sink.archive.file", &keys(""));
+    let daemon = setup.start();
+    let sent = daemon.commit_numbered(0..3, 60);
+    wait_delivered(&daemon, 180);
+    let stopped = daemon.stop().in_order();
+    setup = stopped.setup;
+    let folder = setup.path(FOLDER);
+    assert_eq!(all(&folder), sent, "{:?}", names_in(&folder));
+    setup = setup
+        .without("sink.archive.file")
+        .table("sink.archive.file", &keys("compress_after = \"0s\""));
+    let daemon = setup.start();
+    let is_packed = |name: &String| name.ends_with(".ndjson") || name.contains(".gz");
+    wait_until("all that was rotated to be compressed", || {
+        let names = names_in(&folder);
+        names.len() == 4 && names.iter().all(is_packed)
+    });
+    daemon.stop().in_order();
 }

@@ -214,13 +214,14 @@ impl<'i> Table<'i> {
         self.take(key)?.size(cx)
     }
 
-    /// Takes a duration or `"all"`, which is [`Duration::MAX`].
-    pub(in crate::config) fn duration_or_all(
+    /// Takes a duration or this word, which is [`Duration::MAX`].
+    pub(in crate::config) fn duration_or(
         &mut self,
         key: &'static str,
+        word: &str,
         cx: &mut Context,
     ) -> Option<Duration> {
-        self.take(key)?.duration_or_all(cx)
+        self.take(key)?.duration_or(word, cx)
     }
 
     /// Takes a duration: `"24h"`.

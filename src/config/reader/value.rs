@@ -172,9 +172,9 @@ impl<'i> Value<'i> {
         }
     }
 
-    /// A duration, or `"all"`, which is [`Duration::MAX`].
-    pub(super) fn duration_or_all(&self, cx: &mut Context) -> Option<Duration> {
-        if self.value.get_ref().as_str() == Some("all") {
+    /// A duration, or this word, which is [`Duration::MAX`].
+    pub(super) fn duration_or(&self, word: &str, cx: &mut Context) -> Option<Duration> {
+        if self.value.get_ref().as_str() == Some(word) {
             return Some(Duration::MAX);
         }
         self.duration(cx)

@@ -161,8 +161,17 @@ pub(super) const TABLES: &[Table] = &[
                 name: "compress",
                 takes: OneOf(&["none", "gzip", "zstd"]),
                 without: Default("\"none\""),
-                text: "What becomes of rotated files, beside the delivery and at a low priority. \
-                       Only with `rotate`.",
+                text: "What becomes of finished files, beside the delivery and at a low priority. \
+                       A file is finished when it was rotated, or when the date in its path has \
+                       passed; a file that was not rotated keeps its name.",
+            },
+            Key {
+                name: "compress_after",
+                takes: Duration,
+                without: Default("\"10m\""),
+                text: "How long a finished file stays plain, so that a program that reads it can \
+                       come to its end. `\"0s\"` compresses at once; `\"next\"` when the next file \
+                       of the same endpoint and dataset is finished.",
             },
             Key {
                 name: "retain.files",

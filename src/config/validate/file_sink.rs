@@ -5,6 +5,7 @@ use std::{
     fs,
     ops::Range,
     path::{Component, Path},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -13,8 +14,8 @@ use toml::Spanned;
 use super::more_than_zero;
 use crate::{
     config::{
-        Compress, EventWindow, FileOptions, FileSink, Fsync, Owner, RecordTime, Retain, Rotate,
-        context::Context, diagnostic::Diagnostic, reader::Table,
+        Compress, CompressAfter, EventWindow, FileOptions, FileSink, Fsync, Owner, RecordTime,
+        Retain, Rotate, context::Context, diagnostic::Diagnostic, reader::Table,
     },
     sink::template::{self, PathTemplate},
 };
@@ -110,11 +111,16 @@ fn options(table: &mut Table<'_>, cx: &mut Context) -> FileOptions {
     let retain = retain(table, cx);
     let choices = [("none", Compress::None), ("gzip", Compress::Gzip), ("zstd", Compress::Zstd)];
     let compress = table.choice("compress", &choices, cx).unwrap_or_default();
+    let compress_after = match table.duration_or("compress_after", "next", cx) {
+        Some(Duration::MAX) => CompressAfter::Next,
+        Some(delay) => CompressAfter::Delay(delay),
+        None => CompressAfter::default(),
+    };
     let choices = [("received", RecordTime::Received), ("event", RecordTime::Event)];
     let time = table.choice("time", &choices, cx).unwrap_or_default();
     let event_window = event_window(table, time, cx);
     let owner = Owner { user, group };
-    FileOptions { owner, fsync, rotate, retain, compress, time, event_window }
+    FileOptions { owner, fsync, rotate, retain, compress, compress_after, time, event_window }
 }
 
 fn rotate(table: &mut Table<'_>, cx: &mut Context) -> Rotate {
@@ -142,7 +148,7 @@ fn event_window(table: &mut Table<'_>, time: RecordTime, cx: &mut Context) -> Ev
         );
     }
     let default = EventWindow::default();
-    let past = table.duration_or_all("past", cx).unwrap_or(default.past);
+    let past = table.duration_or("past", "all", cx).unwrap_or(default.past);
     let future = table.duration("future", cx).unwrap_or(default.future);
     let window = EventWindow { past, future };
     if window != default && time != RecordTime::Event {
@@ -179,14 +185,14 @@ fn check(path: &Spanned<String>, template: &PathTemplate, options: &FileOptions,
             Diagnostic::at(path.span(), message).hint("add one, as %Y-%m-%d, or leave `time` out"),
         );
     }
-    if options.compress != Compress::None && options.rotate == Rotate::default() {
-        let message = "`compress` has nothing to compress: only rotated files are";
+    let ends = options.rotate != Rotate::default() || template.has_time();
+    if options.compress != Compress::None && !ends {
+        let message = "`compress` has nothing to compress: no file of this path is ever finished";
         cx.push_incomplete(
             Diagnostic::at(path.span(), message)
-                .hint("add `rotate = { max_age = \"24h\" }`, which ends a quiet file as well"),
+                .hint("add `rotate = { max_age = \"24h\" }`, or a date to the path, as %Y-%m-%d"),
         );
     }
-    let ends = options.rotate != Rotate::default() || template.has_time();
     if options.retain != Retain::default() && !ends {
         let message = "`retain` has nothing to remove: no file of this path is ever finished";
         cx.push_incomplete(

@@ -16,6 +16,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -32,6 +33,8 @@ pub(super) struct Inventory {
 #[derive(Default)]
 struct State {
     files: BTreeMap<PathBuf, Kept>,
+    /// The highest number of a file.
+    last: u64,
     /// `None` if it is to be written anew before it is added to.
     log: Option<File>,
     lines: usize,
@@ -45,6 +48,21 @@ pub(super) struct Kept {
     /// What it is one of many of: files that differ in nothing but time.
     pub(super) stream: String,
     pub(super) stage: Stage,
+    /// Files are numbered in the order in which they were begun, since no clock tells it. A file keeps its
+    /// number when it is renamed and compressed. None of an earlier version has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) number: Option<u64>,
+    /// When it ended, in Unix seconds, by the clock of that moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ended: Option<i64>,
+}
+
+impl Kept {
+    /// Names the file for as long as it exists, also when it is renamed and compressed.
+    pub(super) fn key(&self) -> String {
+        let Identity { inode, made } = self.identity;
+        self.number.map_or_else(|| format!("{inode}-{made:?}"), |number| number.to_string())
+    }
 }
 
 /// Which file it is, whatever it is called.
@@ -67,7 +85,7 @@ impl Identity {
 pub(super) enum Stage {
     /// It has the name that the sink writes to, now or at some time.
     Live,
-    /// It was rotated.
+    /// Nothing more comes: it was rotated, or its date has passed.
     Ended,
     /// It was compressed.
     Packed,
@@ -148,6 +166,37 @@ impl Inventory {
         self.write(&mut state, path, file)
     }
 
+    /// Notes a file that the sink begins, durably, if that is not known.
+    pub(super) fn begin(&self, path: &Path, identity: Identity, stream: &str) -> io::Result<()> {
+        let mut state = self.state();
+        if state.files.get(path).is_some_and(|kept| kept.identity == identity) {
+            return Ok(());
+        }
+        let number = Some(state.last + 1);
+        let stream = stream.to_owned();
+        let kept = Kept { identity, stream, stage: Stage::Live, number, ended: None };
+        self.write(&mut state, path, Some(kept))
+    }
+
+    /// Notes that nothing more comes for a file that keeps its name; or that something does.
+    pub(super) fn set_ended(&self, path: &Path, ended: Option<i64>) -> io::Result<()> {
+        let mut state = self.state();
+        let Some(kept) = state.files.get(path) else { return Ok(()) };
+        let mut kept = Kept { ended, ..kept.clone() };
+        kept.stage = if ended.is_some() { Stage::Ended } else { Stage::Live };
+        self.write(&mut state, path, Some(kept))
+    }
+
+    /// The compressed files that were made of this one.
+    pub(super) fn packed_of(&self, kept: &Kept) -> Vec<(PathBuf, Kept)> {
+        let is_it = |other: &Kept| {
+            other.stage == Stage::Packed && other.number.is_some() && other.number == kept.number
+        };
+        let state = self.state();
+        let files = state.files.iter().filter(|(_, other)| is_it(other));
+        files.map(|(path, other)| (path.clone(), other.clone())).collect()
+    }
+
     /// Renames a file, which has been noted under its new name by then if it is the sink's. `rename`
     /// returns the new file that has the old name now, if there is one.
     pub(super) fn rename(
@@ -159,10 +208,12 @@ impl Inventory {
         // Whoever looks for files that are gone waits: between the note and the rename this one is.
         let mut state = self.state();
         let Some(kept) = state.files.get(from).cloned() else { return rename().map(drop) };
-        self.write(&mut state, to, Some(Kept { stage: Stage::Ended, ..kept.clone() }))?;
+        let ended = Some(Timestamp::now().as_second());
+        self.write(&mut state, to, Some(Kept { stage: Stage::Ended, ended, ..kept.clone() }))?;
         match rename() {
             Ok(new) => {
-                let new = new.map(|new| Kept { identity: Identity::of(&new), ..kept });
+                let number = Some(state.last + 1);
+                let new = new.map(|new| Kept { identity: Identity::of(&new), number, ..kept });
                 self.write(&mut state, from, new)
             }
             Err(error) => {
@@ -221,7 +272,10 @@ impl Inventory {
 impl State {
     fn put(&mut self, path: PathBuf, file: Option<Kept>) {
         match file {
-            Some(kept) => self.files.insert(path, kept),
+            Some(kept) => {
+                self.last = self.last.max(kept.number.unwrap_or(0));
+                self.files.insert(path, kept)
+            }
             None => self.files.remove(&path),
         };
     }
@@ -232,7 +286,35 @@ mod tests {
     use super::*;
 
     fn kept(inode: u64) -> Kept {
-        Kept { identity: Identity { inode, made: None }, stream: "s".into(), stage: Stage::Live }
+        let identity = Identity { inode, made: None };
+        Kept { identity, stream: "s".into(), stage: Stage::Live, number: None, ended: None }
+    }
+
+    #[test]
+    fn files_are_numbered_in_order_across_restarts_and_a_list_without_numbers_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("archive.files.json");
+        let old = r#"{"path":"/old","file":{"inode":7,"made":null,"stream":"s","stage":"ended"}}"#;
+        fs::write(&list, format!("{old}\n")).unwrap();
+        let identity = |inode| Identity { inode, made: None };
+        let inventory = Inventory::open(&list);
+        let number = |inventory: &Inventory, path: &str| {
+            inventory.state().files.get(Path::new(path)).map(|kept| kept.number)
+        };
+        assert_eq!(number(&inventory, "/old"), Some(None));
+        inventory.begin(Path::new("/a"), identity(1), "s").unwrap();
+        inventory.begin(Path::new("/b"), identity(2), "s").unwrap();
+        inventory.begin(Path::new("/a"), identity(1), "s").unwrap();
+        assert_eq!(number(&inventory, "/a"), Some(Some(1)), "it is known");
+        // A rotated file keeps its number, and the next live one has another.
+        let new = || {
+            fs::write(dir.path().join("new"), "").and_then(|()| dir.path().join("new").metadata())
+        };
+        inventory.rename(Path::new("/a"), Path::new("/a.1"), || new().map(Some)).unwrap();
+        let inventory = Inventory::open(&list);
+        inventory.begin(Path::new("/c"), identity(3), "s").unwrap();
+        let numbers = ["/a.1", "/b", "/a", "/c"].map(|path| number(&inventory, path));
+        assert_eq!(numbers, [1, 2, 3, 4].map(|number| Some(Some(number))));
     }
 
     #[test]
@@ -246,8 +328,10 @@ mod tests {
         inventory.rename(Path::new("/not-ours"), Path::new("/x"), || Ok(None)).unwrap();
         let failed = || Err(io::ErrorKind::StorageFull.into());
         inventory.rename(Path::new("/b"), Path::new("/b-1"), failed).unwrap_err();
+        let ended = inventory.files()[0].1.ended;
+        assert!(ended.is_some());
         let want = [
-            (PathBuf::from("/a-1"), Kept { stage: Stage::Ended, ..kept(1) }),
+            (PathBuf::from("/a-1"), Kept { stage: Stage::Ended, ended, ..kept(1) }),
             (PathBuf::from("/b"), kept(2)),
         ];
         assert_eq!(inventory.files(), want);

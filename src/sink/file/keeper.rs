@@ -17,16 +17,22 @@ use rustix::process::nice;
 use tracing::{Span, debug, info, warn};
 
 use super::{
-    inventory::{Identity, Inventory, Kept, Stage},
+    inventory::{Identity, Inventory, Kept},
     pack::pack,
     place::{Place, file_name},
     retain,
     trouble::{Report, Trouble},
+    waiting::Waiting,
 };
-use crate::config::{Compress, FileOptions, Retain};
+use crate::{
+    ages::Ages,
+    clock::Clock,
+    config::{Compress, FileOptions, Retain},
+    sink::template::PathTemplate,
+};
 
 /// How often it looks without being asked: what is too old is so by time alone.
-const INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 
 /// A file that something came for is not removed for so long. The sink has closed it by then.
 const HOLD: Duration = Duration::from_secs(120);
@@ -39,6 +45,7 @@ pub(super) struct Keeper {
 struct Shared {
     inventory: Inventory,
     place: Place,
+    template: PathTemplate,
     held: Held,
     options: FileOptions,
     /// Counts the files that could not be compressed.
@@ -94,12 +101,14 @@ impl Keeper {
     /// Begins at once: an earlier life may have left something to do.
     pub(super) fn start(
         inventory: Inventory,
-        place: Place,
+        (place, template): (Place, PathTemplate),
         options: &FileOptions,
+        ages: Option<Ages>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             inventory,
             place,
+            template,
             held: Held::default(),
             options: options.clone(),
             pack_failures: Arc::default(),
@@ -112,7 +121,7 @@ impl Keeper {
         let sink = Span::current();
         let thread = thread::Builder::new()
             .name("keeper".into())
-            .spawn(move || sink.in_scope(|| its.run()))?;
+            .spawn(move || sink.in_scope(|| its.run(ages)))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -127,6 +136,12 @@ impl Keeper {
     /// Something comes for this file: it is not to be removed now.
     pub(super) fn hold(&self, path: &Path) {
         self.shared.held.hold(path);
+    }
+
+    #[cfg(test)]
+    pub(super) fn let_go_for_test(&self) {
+        self.shared.held.let_go_for_test();
+        self.ask();
     }
 
     /// There is something to do.
@@ -148,34 +163,54 @@ impl Drop for Keeper {
 }
 
 impl Shared {
-    fn run(&self) {
+    fn run(&self, mut ages: Option<Ages>) {
         // Compressing may take what others leave. If that cannot be said, it takes its share.
         nice(10).ok();
-        let mut troubles = Troubles::default();
-        while self.wait() {
-            self.round(&mut troubles);
+        let (mut troubles, mut waiting) = (Troubles::default(), Waiting::new(Clock::system()));
+        let mut next = Duration::ZERO;
+        while self.wait(next) {
+            next = self.round(&mut troubles, &mut waiting, ages.as_mut()).min(INTERVAL);
         }
     }
 
     /// Says whether to go on.
-    fn wait(&self) -> bool {
+    fn wait(&self, most: Duration) -> bool {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(asked, INTERVAL, |asked| !*asked);
+        let waited = self.wake.wait_timeout_while(asked, most, |asked| !*asked);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
         !self.stop.load(Ordering::Acquire)
     }
 
-    fn round(&self, troubles: &mut Troubles) {
+    /// Returns how long until there is something to do by time alone.
+    fn round(
+        &self,
+        troubles: &mut Troubles,
+        waiting: &mut Waiting,
+        ages: Option<&mut Ages>,
+    ) -> Duration {
         for (path, kept) in self.inventory.interrupted() {
             if let Err(error) = clear_interrupted((&path, &kept), &self.place, &self.inventory) {
                 troubles.pack.failed(error);
             }
         }
+        let next = self.pack_all(troubles, waiting);
+        if self.options.retain != Retain::default() && !self.stop.load(Ordering::Acquire) {
+            let (retain, now) = (&self.options.retain, SystemTime::now());
+            let files = (&self.place, &self.inventory, &self.template);
+            retain::enforce(files, &self.held, (retain, ages), now, &mut troubles.retain);
+        }
+        next
+    }
+
+    fn pack_all(&self, troubles: &mut Troubles, waiting: &mut Waiting) -> Duration {
         let how = self.options.compress;
-        let ended =
-            self.inventory.files().into_iter().filter(|(_, kept)| kept.stage == Stage::Ended);
-        for (path, kept) in ended.filter(|_| how != Compress::None) {
-            match pack((&path, &kept), how, (&self.place, &self.inventory), &self.stop) {
+        if how == Compress::None {
+            return INTERVAL;
+        }
+        let (ripe, next) = waiting.ripe(&self.inventory.files(), self.options.compress_after);
+        for (path, kept) in ripe {
+            let files = (&self.place, &self.inventory, &self.held);
+            match pack((&path, &kept), how, files, &self.stop) {
                 Ok(true) => debug!(path = %path.display(), "compressed"),
                 Ok(false) => {}
                 Err(error) => {
@@ -184,7 +219,7 @@ impl Shared {
                 }
             }
             if self.stop.load(Ordering::Acquire) {
-                return;
+                return next;
             }
         }
         match troubles.pack.end_round(Instant::now()) {
@@ -194,11 +229,7 @@ impl Shared {
             }
             Report::Recovered => info!("files can be compressed again"),
         }
-        if self.options.retain != Retain::default() {
-            let (retain, now) = (&self.options.retain, SystemTime::now());
-            let files = (&self.place, &self.inventory);
-            retain::enforce(files, &self.held, retain, now, &mut troubles.retain);
-        }
+        next
     }
 }
 
@@ -225,7 +256,7 @@ fn clear_interrupted(
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{super::inventory::Stage, *};
     use crate::config::Owner;
 
     #[test]
@@ -239,8 +270,8 @@ mod tests {
         {
             fs::write(at(live), "{}\n").unwrap();
             let identity = Identity::of(&at(live).metadata().unwrap());
-            let kept = Kept { identity, stream: "s".into(), stage: Stage::Live };
-            inventory.note(&at(live), Some(kept.clone())).unwrap();
+            inventory.begin(&at(live), identity, "s").unwrap();
+            let kept = inventory.files().pop().unwrap().1;
             inventory.note(&at(ended), Some(Kept { stage: Stage::Ended, ..kept })).unwrap();
             if let Some(text) = text {
                 fs::write(at(ended), text).unwrap();
@@ -253,7 +284,8 @@ mod tests {
         fs::write(at("d.1"), "").unwrap();
         fs::write(at("d.2"), "{}\n").unwrap();
         let identity = Identity::of(&at("d.2").metadata().unwrap());
-        let kept = Kept { identity, stream: "s".into(), stage: Stage::Ended };
+        let (stream, stage, number) = ("s".into(), Stage::Ended, Some(9));
+        let kept = Kept { identity, stream, stage, number, ended: None };
         for name in ["d.1", "d.2"] {
             inventory.note(&at(name), Some(kept.clone())).unwrap();
         }

@@ -7,6 +7,7 @@
 //! somebody may have seen is taken back.
 
 mod claim;
+mod dates;
 mod inventory;
 mod keeper;
 mod open;
@@ -18,6 +19,7 @@ mod rotate;
 mod route;
 mod target;
 mod trouble;
+mod waiting;
 
 use std::{
     collections::HashMap,
@@ -27,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use tracing::warn;
 
 use self::{
@@ -35,6 +38,8 @@ use self::{
 };
 use super::{Begin, Mark, Sink, SinkError, Upkeep, template::PathTemplate};
 use crate::{
+    ages::Ages,
+    clock::Clock,
     config::{self, Compress, EventWindow, FileOptions, Fsync, RecordTime, Retain},
     decode::Block,
     spool::Batch,
@@ -81,6 +86,8 @@ pub struct FileSink {
     due: Option<Instant>,
     /// If there is something to be done with finished files.
     keeper: Option<Keeper>,
+    /// When to look next for files whose date has passed.
+    next_dates: Option<Instant>,
     /// A file was ended, and no checkpoint says so yet.
     rotated: bool,
 }
@@ -105,7 +112,9 @@ impl FileSink {
         let has_keeper = retain != Retain::default() || compress != Compress::None;
         let place = Place::new(config.mode, config.options.owner, template.base());
         let keeper = list.filter(|_| has_keeper).map(|list| {
-            Keeper::start(Inventory::open(list), place.clone(), &config.options)
+            let ages = ages(list, &config.options);
+            let inventory = Inventory::open(list);
+            Keeper::start(inventory, (place.clone(), template.clone()), &config.options, ages)
                 .map_err(|error| format!("cannot start a thread: {error}"))
         });
         let keeper = keeper.transpose()?;
@@ -113,6 +122,7 @@ impl FileSink {
             rotation_failures: Arc::default(),
             compression_failures: keeper.as_ref().map(Keeper::pack_failures).unwrap_or_default(),
         };
+        let ends_dates = keeper.is_some() && compress != Compress::None && template.has_time();
         Ok(Self {
             place,
             claimant: Claimant::new(&config.path),
@@ -130,6 +140,7 @@ impl FileSink {
             clock: 0,
             stream: String::new(),
             due: Some(now),
+            next_dates: ends_dates.then_some(now),
             keeper,
             rotated: false,
         })
@@ -247,6 +258,8 @@ impl Sink for FileSink {
 
     fn tend(&mut self) -> Result<Begin, SinkError> {
         let now = Instant::now();
+        let time = Timestamp::now();
+        let ended = self.end_dates(now, time);
         let mut due = Vec::new();
         let mut unsaved = false;
         for (path, target) in &mut self.targets {
@@ -256,7 +269,9 @@ impl Sink for FileSink {
                 target.open = None;
             }
             Rotation::correct(target);
-            if !self.rotation.is_due(target, now) {
+            // A finished file keeps its name.
+            let has_passed = self.template.has_passed(path, time);
+            if has_passed || !self.rotation.is_due(target, now, false) {
                 continue;
             }
             // One that is away may come back, and one that was added to awaits its batch.
@@ -276,16 +291,18 @@ impl Sink for FileSink {
             rotated |= self.rotate(&path)?;
         }
         let now = Instant::now();
-        let of = |target: &Target| {
+        let of = |(path, target): (&PathBuf, &Target)| {
             let idle = target.open.as_ref().map(|_| {
                 let idle = IDLE.saturating_sub(now.duration_since(target.used_at));
                 idle.max(MIN_TEND)
             });
             let rotation = self.rotation.due_in(target, now).map(|due| due.max(MIN_TEND));
+            let rotation = rotation.filter(|_| !self.template.has_passed(path, time));
             idle.into_iter().chain(rotation).min()
         };
-        self.due = self.targets.values().filter_map(of).min().map(|wait| now + wait);
-        Ok(if unsaved || rotated { Begin::CheckpointFirst } else { Begin::Ready })
+        let due = self.targets.iter().filter_map(of).min().map(|wait| now + wait);
+        self.due = due.into_iter().chain(self.next_dates).min();
+        Ok(if unsaved || rotated || ended { Begin::CheckpointFirst } else { Begin::Ready })
     }
 
     fn reopen(&mut self) -> Result<(), SinkError> {
@@ -301,6 +318,12 @@ impl Sink for FileSink {
     fn upkeep(&self) -> Upkeep {
         self.upkeep.clone()
     }
+}
+
+/// How old the files are, if that matters. The ledger stands beside the list of the files.
+fn ages(list: &Path, options: &FileOptions) -> Option<Ages> {
+    let ledger = list.with_extension("").with_extension("ages.json");
+    options.retain.age.map(|_| Ages::open(&ledger, Clock::system()))
 }
 
 /// Writes what of these bytes is not there yet.
@@ -343,6 +366,8 @@ fn split(bytes: &[u8], length: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()))
 }
 
+#[cfg(test)]
+mod dates_tests;
 #[cfg(test)]
 mod event_tests;
 #[cfg(test)]

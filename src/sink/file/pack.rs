@@ -9,7 +9,7 @@ use std::{
     fs::{File, Metadata, Permissions},
     io::{self, Read as _, Write},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -18,10 +18,14 @@ use rustix::fs::OFlags;
 
 use super::{
     inventory::{Identity, Inventory, Kept, Stage},
+    keeper::Held,
     place::{Place, file_name},
-    rotate::with_end,
+    rotate::{Rotation, with_end},
 };
-use crate::{config::Compress, durable};
+use crate::{
+    config::{Compress, Rotate},
+    durable::{self, Directory},
+};
 
 /// How much is read at a time; between two pieces it can be stopped.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -34,10 +38,13 @@ const ZSTD_LEVEL: i32 = 3;
 pub(super) fn pack(
     (path, kept): (&Path, &Kept),
     how: Compress,
-    (place, inventory): (&Place, &Inventory),
+    (place, inventory, held): (&Place, &Inventory, &Held),
     stop: &AtomicBool,
 ) -> io::Result<bool> {
     let Some(end) = how.extension() else { return Ok(false) };
+    if !held.unless_held(path, || Ok(()))? {
+        return Ok(false);
+    }
     let name = file_name(path)?;
     // What is no file by now must not make the keeper wait.
     let opened = place.directory(path).and_then(|directory| {
@@ -52,24 +59,25 @@ pub(super) fn pack(
     if Identity::of(&metadata) != kept.identity {
         return Ok(false);
     }
-    let to = with_end(path, end);
-    let to_name = file_name(&to)?;
-    if let Ok(there) = directory.metadata(to_name) {
-        if !inventory.has(&to, Identity::of(&there)) {
-            let error =
-                io::Error::new(io::ErrorKind::AlreadyExists, "somebody else's file is there");
-            return Err(durable::at("compressing to", &to)(error));
-        }
-        // Now, since under its name another one is noted before that is there: a second crash in
-        // between would make this one somebody else's.
-        directory.remove(to_name)?;
+    if metadata.len() == 0 {
+        // The live file of a date that ended with a rotation.
+        let removed = held.unless_held(path, || directory.remove(name))?;
+        return if removed { inventory.note(path, None).map(|()| true) } else { Ok(false) };
     }
+    // Now, since under its name another one is noted before that is there: a second crash in
+    // between would make this one somebody else's.
+    for (half, of) in inventory.packed_of(kept) {
+        remove_if_it_is((&half, &of), place)?;
+        inventory.note(&half, None)?;
+    }
+    let to = free_name(path, end, kept, (&directory, inventory))?;
+    let to_name = file_name(&to)?;
     let beside = with_end(&to, "tmp");
     let beside_name = file_name(&beside)?;
     // An earlier life may have left one.
     directory.remove(beside_name)?;
     let packed = directory.create(beside_name, 0o600)?;
-    let finished = compress(from, (&packed, &beside), how, stop).and_then(|whole| {
+    let finished = compress(&from, (&packed, &beside), how, stop).and_then(|whole| {
         if whole {
             finish(&packed, &metadata, &beside)?;
         }
@@ -85,14 +93,53 @@ pub(super) fn pack(
     inventory.note(&to, Some(Kept { identity, stage: Stage::Packed, ..kept.clone() }))?;
     directory.rename(beside_name, to_name)?;
     directory.sync()?;
-    directory.remove(name)?;
-    inventory.note(path, None)?;
-    Ok(true)
+    // Something may have come for a file whose date has passed: then it is compressed later, as a whole.
+    let mut has_ended = false;
+    held.unless_held(path, || {
+        has_ended = inventory.has_ended(path, kept.identity);
+        if has_ended { directory.remove(name) } else { Ok(()) }
+    })?;
+    let gone = if has_ended { path } else { &to };
+    if !has_ended {
+        directory.remove(to_name)?;
+    }
+    inventory.note(gone, None).map(|()| has_ended)
+}
+
+/// The name of the compressed file: that of the file and `end`. If an earlier file of the same name has it,
+/// with the time in between.
+fn free_name(
+    path: &Path,
+    end: &str,
+    kept: &Kept,
+    (directory, inventory): (&Directory, &Inventory),
+) -> io::Result<PathBuf> {
+    let to = with_end(path, end);
+    let Ok(there) = directory.metadata(file_name(&to)?) else { return Ok(to) };
+    let identity = Identity::of(&there);
+    if !inventory.has(&to, identity) {
+        let error = io::Error::new(io::ErrorKind::AlreadyExists, "somebody else's file is there");
+        return Err(durable::at("compressing to", &to)(error));
+    }
+    if kept.number.is_none() {
+        // Of an earlier version, which gave each file a name of its own: a crash left it.
+        directory.remove(file_name(&to)?)?;
+        return Ok(to);
+    }
+    Rotation::new(Rotate::default()).free_name(path, directory).map(|name| with_end(&name, end))
+}
+
+fn remove_if_it_is((path, kept): (&Path, &Kept), place: &Place) -> io::Result<()> {
+    let (directory, name) = (place.directory(path)?, file_name(path)?);
+    match directory.metadata(name) {
+        Ok(there) if Identity::of(&there) == kept.identity => directory.remove(name),
+        _ => Ok(()),
+    }
 }
 
 /// Says whether it came to the end.
 fn compress(
-    from: File,
+    from: &File,
     (file, path): (&File, &Path),
     how: Compress,
     stop: &AtomicBool,
@@ -113,7 +160,7 @@ fn compress(
     }
 }
 
-fn copy(mut from: File, to: &mut dyn Write, stop: &AtomicBool) -> io::Result<bool> {
+fn copy(mut from: &File, to: &mut dyn Write, stop: &AtomicBool) -> io::Result<bool> {
     let mut piece = vec![0; PIECE_BYTES];
     while !stop.load(Ordering::Acquire) {
         match from.read(&mut piece) {
@@ -158,7 +205,7 @@ impl Write for Packed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::PathBuf, process::Command, time::UNIX_EPOCH};
+    use std::{fs, process::Command, time::UNIX_EPOCH};
 
     use super::*;
     use crate::config::Owner;
@@ -166,6 +213,7 @@ mod tests {
     struct Folder {
         dir: tempfile::TempDir,
         inventory: Inventory,
+        held: Held,
         path: PathBuf,
     }
 
@@ -179,9 +227,10 @@ mod tests {
             let file = File::options().write(true).open(&path).unwrap();
             file.set_modified(UNIX_EPOCH + std::time::Duration::from_secs(1_000_000)).unwrap();
             let identity = Identity::of(&file.metadata().unwrap());
-            let kept = Kept { identity, stream: "a".into(), stage: Stage::Ended };
+            let (stream, stage, number) = ("a".into(), Stage::Ended, Some(1));
+            let kept = Kept { identity, stream, stage, number, ended: None };
             inventory.note(&path, Some(kept)).unwrap();
-            Self { dir, inventory, path }
+            Self { dir, inventory, held: Held::default(), path }
         }
 
         fn pack(&self, how: Compress) -> io::Result<bool> {
@@ -191,7 +240,7 @@ mod tests {
 
         fn pack_until(&self, file: (&Path, &Kept), how: Compress, stop: bool) -> io::Result<bool> {
             let place = Place::new(0o640, Owner::default(), None);
-            pack(file, how, (&place, &self.inventory), &AtomicBool::new(stop))
+            pack(file, how, (&place, &self.inventory, &self.held), &AtomicBool::new(stop))
         }
 
         fn names(&self) -> Vec<String> {
@@ -240,8 +289,8 @@ mod tests {
         // Killed behind the rename; and what is there is not what it should be.
         fs::write(&packed, "half").unwrap();
         let identity = Identity::of(&fs::metadata(&packed).unwrap());
-        let kept = Kept { identity, stream: "a".into(), stage: Stage::Packed };
-        folder.inventory.note(&packed, Some(kept)).unwrap();
+        let half = Kept { identity, stage: Stage::Packed, ..folder.inventory.files()[0].1.clone() };
+        folder.inventory.note(&packed, Some(half)).unwrap();
         // A second crash comes before it is done again.
         let (path, kept) = folder.inventory.files().remove(0);
         assert!(!folder.pack_until((&path, &kept), Compress::Gzip, true).unwrap());
@@ -267,6 +316,42 @@ mod tests {
         fs::rename(folder.dir.path().join("other"), &folder.path).unwrap();
         assert!(!folder.pack(Compress::Gzip).unwrap());
         assert_eq!(folder.names(), ["a-1.ndjson"]);
+    }
+
+    #[test]
+    fn a_later_file_of_the_same_name_is_compressed_beside_the_earlier_one() {
+        let folder = Folder::new(&text());
+        assert!(folder.pack(Compress::Gzip).unwrap());
+        // A late record begins the file of that date again.
+        fs::write(&folder.path, "late\n").unwrap();
+        let identity = Identity::of(&fs::metadata(&folder.path).unwrap());
+        folder.inventory.begin(&folder.path, identity, "a").unwrap();
+        folder.inventory.set_ended(&folder.path, Some(7)).unwrap();
+        // Something came for it a moment ago.
+        folder.held.hold(&folder.path);
+        assert!(!folder.pack(Compress::Gzip).unwrap());
+        assert_eq!(folder.names(), ["a-1.ndjson", "a-1.ndjson.gz"]);
+        folder.held.let_go_for_test();
+        // Something came for it meanwhile: what was made of it is removed again.
+        let (path, kept) = folder.inventory.files().remove(0);
+        folder.inventory.set_ended(&path, None).unwrap();
+        assert!(!folder.pack_until((&path, &kept), Compress::Gzip, false).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"late\n");
+        folder.inventory.set_ended(&path, Some(8)).unwrap();
+        assert!(folder.pack(Compress::Gzip).unwrap());
+        let names = folder.names();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(names[0].starts_with("a-1.ndjson.2") && names[0].ends_with("Z.gz"), "{names:?}");
+        assert_eq!(folder.unpacked(Compress::Gzip), text(), "the earlier one is as it was");
+        assert_eq!(folder.inventory.files().len(), 2);
+    }
+
+    #[test]
+    fn an_empty_file_is_removed() {
+        let folder = Folder::new(b"");
+        assert!(folder.pack(Compress::Gzip).unwrap());
+        assert_eq!(folder.names(), [""; 0]);
+        assert_eq!(folder.inventory.files(), []);
     }
 
     #[test]

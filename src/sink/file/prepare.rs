@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     FileSink, IDLE, MAX_OPEN_FILES,
-    inventory::{Identity, Kept, Stage},
+    inventory::Identity,
     not_open,
     open::Open,
     place::{Found, file_name},
@@ -57,10 +57,14 @@ impl FileSink {
         let identity = Identity::of(&metadata);
         if length == 0
             && let Some(keeper) = &self.keeper
-            && !keeper.inventory().has(path, identity)
         {
-            let kept = Kept { identity, stream: self.stream.clone(), stage: Stage::Live };
-            keeper.inventory().note(path, Some(kept))?;
+            keeper.inventory().begin(path, identity, &self.stream)?;
+        }
+        // Its date has passed, and something comes for it all the same: the keeper leaves it alone.
+        if has_ended(path, identity)
+            && let Some(keeper) = &self.keeper
+        {
+            keeper.inventory().set_ended(path, None)?;
         }
         if let Some(target) = self.targets.get_mut(path) {
             target.open = Some(Open::new((file, &metadata), claim, length, target.finished));
@@ -109,7 +113,8 @@ impl FileSink {
             target.born = unix_now();
         }
         // What is behind the finished batches is a part of this one.
-        if open.length == target.finished && self.rotation.is_due(target, now) {
+        let has_passed = self.template.has_passed(path, Timestamp::now());
+        if open.length == target.finished && self.rotation.is_due(target, now, has_passed) {
             if !target.is_saved() {
                 return Ok(Begin::CheckpointFirst);
             }
@@ -134,7 +139,7 @@ impl FileSink {
             }
             let to = self.rotation.free_name(path, &directory)?;
             // No empty file is made for a date that has passed.
-            let goes_on = self.template.gives(path, Timestamp::now());
+            let goes_on = !self.template.has_passed(path, Timestamp::now());
             let rename = || {
                 let to = file_name(&to)?;
                 if goes_on {

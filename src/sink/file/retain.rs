@@ -7,18 +7,21 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use jiff::Timestamp;
 use rustix::fs::OFlags;
 use tracing::{info, warn};
 
 use super::{
-    inventory::{Identity, Inventory, Stage},
+    inventory::{Identity, Inventory, Kept, Stage},
     keeper::Held,
     place::{Place, file_name},
     trouble::{Report, Trouble},
 };
 use crate::{
+    ages::{Ages, Sighting},
     config::{Retain, format_bytes},
     durable,
+    sink::template::PathTemplate,
 };
 
 /// Which failures are logged.
@@ -32,33 +35,33 @@ pub(super) struct Troubles {
 #[derive(Clone, Debug)]
 struct Finished {
     path: PathBuf,
-    identity: Identity,
-    stream: String,
-    stage: Stage,
+    kept: Kept,
     bytes: u64,
     modified: SystemTime,
+    /// It is older than `retain.age`.
+    is_old: bool,
+    /// Its name is one that the sink writes to at this time.
+    is_now: bool,
 }
 
-/// Removes what the rules do not keep. What cannot be removed is tried again the next time.
+/// Removes what the rules do not keep. What cannot be removed is tried again the next time. Without `ages`,
+/// nothing is too old.
 pub(super) fn enforce(
-    (place, inventory): (&Place, &Inventory),
+    (place, inventory, template): (&Place, &Inventory, &PathTemplate),
     held: &Held,
-    rules: &Retain,
+    (rules, ages): (&Retain, Option<&mut Ages>),
     now: SystemTime,
     troubles: &mut Troubles,
 ) {
+    let time = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut files = Vec::new();
     for (path, kept) in inventory.files() {
         match path.symlink_metadata() {
             Ok(there) if there.is_file() && Identity::of(&there) == kept.identity => {
-                files.push(Finished {
-                    path,
-                    identity: kept.identity,
-                    stream: kept.stream,
-                    stage: kept.stage,
-                    bytes: there.len(),
-                    modified: there.modified().unwrap_or(now),
-                });
+                let is_now = kept.stage == Stage::Live && template.gives(&path, time);
+                let modified = there.modified().unwrap_or(now);
+                let bytes = there.len();
+                files.push(Finished { path, kept, bytes, modified, is_old: false, is_now });
             }
             _ => {
                 if let Err(error) = inventory.forget_if_gone(&path) {
@@ -67,7 +70,15 @@ pub(super) fn enforce(
             }
         }
     }
-    for (file, why) in doomed(files, rules, now) {
+    if let (Some(ages), Some(most)) = (ages, rules.age) {
+        // Compressing changes the length of a file, and not its age.
+        let sighting = |file: &Finished| Sighting::of(file.kept.key(), file.modified, 0);
+        let round = ages.look(&files.iter().map(sighting).collect::<Vec<_>>());
+        for file in &mut files {
+            file.is_old = round.is_older(&file.kept.key(), most);
+        }
+    }
+    for (file, why) in doomed(files, rules) {
         let path = file.path.display();
         match remove(&file, place, held) {
             Ok(true) => {
@@ -104,30 +115,29 @@ impl Troubles {
 }
 
 /// The files to remove, and why: the oldest first.
-fn doomed(
-    mut files: Vec<Finished>,
-    rules: &Retain,
-    now: SystemTime,
-) -> Vec<(Finished, &'static str)> {
-    files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+fn doomed(mut files: Vec<Finished>, rules: &Retain) -> Vec<(Finished, &'static str)> {
+    // By number, since times may be of a false clock. Those of an earlier version have none and come first.
+    files.sort_by(|a, b| {
+        let key = |file: &Finished| (file.kept.number, file.modified, file.path.clone());
+        key(a).cmp(&key(b))
+    });
     // The newest of each stream is the one that is written to: only age can end it.
     let current: HashMap<String, PathBuf> = files
         .iter()
-        .filter(|file| file.stage == Stage::Live)
-        .map(|file| (file.stream.clone(), file.path.clone()))
+        .filter(|file| file.kept.stage == Stage::Live)
+        .map(|file| (file.kept.stream.clone(), file.path.clone()))
         .collect();
-    let is_current = |file: &Finished| current.get(&file.stream) == Some(&file.path);
+    let is_current =
+        |file: &Finished| file.is_now || current.get(&file.kept.stream) == Some(&file.path);
     let mut doomed: HashMap<PathBuf, &'static str> = HashMap::new();
-    for file in &files {
-        let age = now.duration_since(file.modified).unwrap_or_default();
-        if rules.age.is_some_and(|most| age > most) {
-            doomed.insert(file.path.clone(), "older than retain.age");
-        }
+    // The live file is there at any time, also if nothing comes for it.
+    for file in files.iter().filter(|file| file.is_old && !(file.is_now && file.bytes == 0)) {
+        doomed.insert(file.path.clone(), "older than retain.age");
     }
     if let Some(most) = rules.files {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for file in files.iter().rev().filter(|file| !is_current(file)) {
-            let count = counts.entry(&file.stream).or_default();
+            let count = counts.entry(&file.kept.stream).or_default();
             *count += 1;
             if *count > most {
                 doomed.entry(file.path.clone()).or_insert("more than retain.files");
@@ -158,7 +168,7 @@ fn remove(file: &Finished, place: &Place, held: &Held) -> io::Result<bool> {
     // And what is no file by now must not make the keeper wait.
     let open = directory.open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
     let there = open.metadata().map_err(durable::at("reading", path))?;
-    if Identity::of(&there) != file.identity {
+    if Identity::of(&there) != file.kept.identity {
         return Ok(false);
     }
     held.unless_held(path, || directory.remove(name))
@@ -168,8 +178,8 @@ fn remove(file: &Finished, place: &Place, held: &Held) -> io::Result<bool> {
 mod tests {
     use std::{fs, time::Duration};
 
-    use super::{super::inventory::Kept, *};
-    use crate::config::Owner;
+    use super::*;
+    use crate::{clock::test::Hands, config::Owner};
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -177,6 +187,8 @@ mod tests {
         inventory: Inventory,
         held: Held,
         now: SystemTime,
+        hands: Hands,
+        ages: Ages,
         dir: tempfile::TempDir,
     }
 
@@ -184,7 +196,10 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let inventory = Inventory::open(&dir.path().join("list.json"));
-            Self { inventory, held: Held::default(), now: SystemTime::now(), dir }
+            let now = SystemTime::now();
+            let hands = Hands::at(Timestamp::try_from(now).unwrap().as_second());
+            let ages = Ages::open(&dir.path().join("ages.json"), hands.clock());
+            Self { inventory, held: Held::default(), now, hands, ages, dir }
         }
 
         /// Not the sink's until it is noted.
@@ -200,13 +215,32 @@ mod tests {
             let path = self.file(name, bytes, hours);
             let identity = Identity::of(&fs::metadata(&path).unwrap());
             let stream = name.split('-').next().unwrap().to_owned();
-            self.inventory.note(&path, Some(Kept { identity, stream, stage })).unwrap();
+            let kept = Kept { identity, stream, stage, number: None, ended: None };
+            self.inventory.note(&path, Some(kept)).unwrap();
         }
 
-        fn enforce(&self, rules: Retain) -> Vec<String> {
+        /// A file that the sink begins now.
+        fn begin(&self, name: &str) {
+            let path = self.file(name, 1, 0);
+            let identity = Identity::of(&fs::metadata(&path).unwrap());
+            let stream = name.split('-').next().unwrap();
+            self.inventory.begin(&path, identity, stream).unwrap();
+        }
+
+        /// Twice, with more than an hour in between, in which nobody knows whether the clock is right.
+        fn enforce(&mut self, rules: Retain) -> Vec<String> {
+            self.enforce_once(rules);
+            self.hands.wait(3601);
+            self.enforce_once(rules)
+        }
+
+        fn enforce_once(&mut self, rules: Retain) -> Vec<String> {
             let place = Place::new(0o640, Owner::default(), None);
-            let files = (&place, &self.inventory);
-            enforce(files, &self.held, &rules, self.now, &mut Troubles::default());
+            let path = format!("{}/now-%F", self.dir.path().display());
+            let template = PathTemplate::parse(&path).unwrap();
+            let files = (&place, &self.inventory, &template);
+            let ages = Some(&mut self.ages);
+            enforce(files, &self.held, (&rules, ages), self.now, &mut Troubles::default());
             self.names()
         }
 
@@ -214,7 +248,7 @@ mod tests {
             let entries = fs::read_dir(self.dir.path()).unwrap();
             let mut names: Vec<_> =
                 entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-            names.retain(|name| name != "list.json");
+            names.retain(|name| name != "list.json" && name != "ages.json");
             names.sort();
             names
         }
@@ -226,10 +260,10 @@ mod tests {
 
     #[test]
     fn what_is_too_old_goes_whatever_it_is() {
-        let folder = Folder::new();
+        let mut folder = Folder::new();
         folder.note(Stage::Ended, "a-1", 1, 49);
         folder.note(Stage::Packed, "a-2.gz", 1, 50);
-        folder.note(Stage::Packed, "a-3.gz", 1, 47);
+        folder.note(Stage::Packed, "a-3.gz", 1, 45);
         folder.note(Stage::Live, "b", 1, 60);
         folder.note(Stage::Live, "a", 1, 0);
         assert_eq!(folder.enforce(rules()).len(), 5);
@@ -240,7 +274,7 @@ mod tests {
 
     #[test]
     fn each_stream_keeps_so_many_beside_the_one_that_is_written_to() {
-        let folder = Folder::new();
+        let mut folder = Folder::new();
         for hours in 1..=5 {
             folder.note(Stage::Ended, &format!("a-{}", 9 - hours), 1, hours);
         }
@@ -255,7 +289,7 @@ mod tests {
 
     #[test]
     fn all_together_keep_within_the_bytes_oldest_first() {
-        let folder = Folder::new();
+        let mut folder = Folder::new();
         folder.note(Stage::Live, "b", 100, 9);
         folder.note(Stage::Ended, "a-1", 100, 4);
         folder.note(Stage::Packed, "b-2", 100, 3);
@@ -269,7 +303,7 @@ mod tests {
 
     #[test]
     fn nothing_goes_that_the_sink_did_not_make() {
-        let folder = Folder::new();
+        let mut folder = Folder::new();
         folder.file("a-20200101T000000.000000Z.ndjson", 100, 99);
         folder.note(Stage::Ended, "a-2", 1, 99);
         let path = folder.dir.path().join("a-2");
@@ -288,8 +322,67 @@ mod tests {
     }
 
     #[test]
+    fn files_that_a_false_clock_dated_go_in_the_order_in_which_they_were_begun() {
+        let mut folder = Folder::new();
+        // The clock was a year ahead for three of them; before that, an earlier version made two.
+        folder.note(Stage::Live, "a-old-2", 1, 1);
+        folder.note(Stage::Live, "a-old-1", 1, 2);
+        folder.now += HOUR * 24 * 365;
+        for name in ["a-2027-1", "a-2027-2", "a-2027-3"] {
+            folder.begin(name);
+        }
+        folder.now -= HOUR * 24 * 365;
+        for name in ["a-2026-1", "a-2026-2"] {
+            folder.begin(name);
+        }
+        let files = |files| Retain { files: Some(files), ..rules() };
+        let left = folder.enforce(files(5));
+        assert_eq!(left, ["a-2026-1", "a-2026-2", "a-2027-1", "a-2027-2", "a-2027-3", "a-old-2"]);
+        assert_eq!(folder.enforce(files(2)), ["a-2026-1", "a-2026-2", "a-2027-3"]);
+    }
+
+    #[test]
+    fn nothing_goes_by_age_while_the_clock_is_in_doubt_nor_a_file_that_is_young() {
+        let mut folder = Folder::new();
+        folder.note(Stage::Ended, "a-1", 1, 90);
+        let rules = Retain { age: Some(48 * HOUR), ..rules() };
+        assert_eq!(folder.enforce_once(rules), ["a-1"], "the clock may be wrong");
+        assert_eq!(folder.enforce(rules), [""; 0]);
+        // Booted in 1970: the file is of that time, and then the clock is set.
+        folder.begin("a-2");
+        let path = folder.dir.path().join("a-2");
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        folder.enforce_once(rules);
+        folder.hands.step(-30 * 365 * 24 * 3600);
+        assert_eq!(folder.enforce(rules), ["a-2"]);
+        folder.hands.step(30 * 365 * 24 * 3600);
+        assert_eq!(folder.enforce(rules), ["a-2"]);
+        folder.hands.wait(45 * 3600);
+        assert_eq!(folder.enforce_once(rules), ["a-2"]);
+        folder.hands.wait(3600);
+        assert_eq!(folder.enforce_once(rules), [""; 0], "49 hours after it was seen first");
+    }
+
+    #[test]
+    fn the_file_that_the_sink_writes_to_now_is_not_counted_and_stays_while_it_is_empty() {
+        let mut folder = Folder::new();
+        let day = Timestamp::try_from(folder.now).unwrap().strftime("%F");
+        let now = format!("now-{day}");
+        folder.begin(&now);
+        let path = folder.dir.path().join(&now);
+        // A late record has begun the file of an earlier date since.
+        folder.begin("now-2026-01-01");
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(0).unwrap();
+        file.set_modified(folder.now - 90 * HOUR).unwrap();
+        let all = Retain { files: Some(1), age: Some(48 * HOUR), bytes: Some(1) };
+        assert_eq!(folder.enforce(all), ["now-2026-01-01", &now]);
+    }
+
+    #[test]
     fn what_is_written_to_stays_however_old_its_name() {
-        let folder = Folder::new();
+        let mut folder = Folder::new();
         folder.note(Stage::Live, "a-1", 100, 90);
         folder.note(Stage::Live, "a-2", 100, 1);
         let path = folder.dir.path().join("a-1");

@@ -48,12 +48,13 @@ impl Rotation {
         Self { rules, last: (Timestamp::MIN, HashMap::new()) }
     }
 
-    /// Whether the file is to be ended before more comes.
-    pub(super) fn is_due(&self, target: &Target, now: Instant) -> bool {
+    /// Whether the file is to be ended before more comes. A file whose date `has_passed` ends for its size
+    /// alone: what ends it otherwise is that date.
+    pub(super) fn is_due(&self, target: &Target, now: Instant, has_passed: bool) -> bool {
         let Rotate { max_bytes, max_age } = self.rules;
+        let is_old = || max_age.is_some_and(|most| age(target) >= most);
         target.finished > 0
-            && (max_bytes.is_some_and(|most| target.finished >= most)
-                || max_age.is_some_and(|most| age(target) >= most))
+            && (max_bytes.is_some_and(|most| target.finished >= most) || !has_passed && is_old())
             && target.not_before.is_none_or(|at| at <= now)
     }
 
@@ -67,7 +68,7 @@ impl Rotation {
         if target.finished == 0 {
             return self.rules.max_age;
         }
-        if self.is_due(target, now) {
+        if self.is_due(target, now, false) {
             return Some(Duration::ZERO);
         }
         let until =

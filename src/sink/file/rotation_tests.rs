@@ -136,20 +136,6 @@ fn the_live_file_is_there_at_any_time() {
 }
 
 #[test]
-fn no_file_is_made_for_a_date_that_has_passed() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = options(Some(1), None);
-    let mut sink = sink_at("{dataset}/%F.ndjson", dir.path(), options, vec![]);
-    // The batches of these tests arrived long ago.
-    deliver(&mut sink, &batch(1, "a"), LINE);
-    checkpoint(&mut sink);
-    tend(&mut sink);
-    let (names, texts) = all(dir.path());
-    assert_eq!(texts, [LINE]);
-    assert!(names[0].starts_with("2025-11-21.ndjson.2"), "{names:?}");
-}
-
-#[test]
 fn what_is_not_on_record_yet_is_before_the_file_is_renamed() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink_with(dir.path(), options(Some(1), None), vec![]);

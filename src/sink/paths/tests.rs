@@ -120,6 +120,20 @@ fn a_file_that_another_sink_finished_counts() {
     ] {
         assert_eq!(common(&rotated, &files(other)).is_some(), want, "{other}");
     }
+    let without = |path: &str| {
+        let options = FileOptions { compress: Compress::Gzip, ..FileOptions::default() };
+        let file = FileSink { path: path.to_owned(), mode: 0o640, options };
+        files_of(&SinkConfig { kind: SinkKind::File(file), ..sink(path) })
+    };
+    for (other, want) in [
+        ("/o/2026-11-21.ndjson.gz", true),
+        ("/o/2026-11-21.ndjson.gz.tmp", true),
+        ("/o/2026-11-21.ndjson.20261121T230000Z.gz", true),
+        ("/o/2026-11-21.ndjson.20261121T230000Z", false),
+        ("/o/2026-11-21.ndjson.zst", false),
+    ] {
+        assert_eq!(common(&without("/o/%F.ndjson"), &files(other)).is_some(), want, "{other}");
+    }
     // As rotation itself names them.
     let dataset = of("/o.d/.{dataset}", Compress::None);
     assert!(common(&dataset, &files("/o.d/.x.20261121T230000Z")).is_some());

@@ -70,6 +70,7 @@ impl Run {
                 path = "out/first/{dataset}.ndjson"
                 rotate = { max_bytes = "48KiB", max_age = "3s" }
                 compress = "gzip"
+                compress_after = "0s"
                 "#,
             )
             .table("sink.second.file", r#"path = "out/second/{dataset}.ndjson""#)

@@ -33,7 +33,8 @@ struct Followed {
 }
 
 fn is_plain(name: &str) -> bool {
-    name.contains(".ndjson") && !name.ends_with(".gz") && !name.ends_with(".tmp")
+    let ending = name.rsplit('.').next();
+    name.contains(".ndjson") && !matches!(ending, Some("gz" | "tmp"))
 }
 
 impl Tail {

@@ -1,6 +1,7 @@
 //! What a file says that is not the default.
 
 use super::*;
+use crate::config::CompressAfter;
 
 #[test]
 fn reads_what_is_not_the_default() {
@@ -38,6 +39,7 @@ fn reads_what_is_not_the_default() {
             rotate = { max_bytes = "1MiB", max_age = "1d" }
             retain = { files = 3, age = "30d", bytes = "1GiB" }
             compress = "zstd"
+            compress_after = "next"
             event_window = { past = "all", future = "2h" }
             [sink.x.stdout]
             [limits]
@@ -90,17 +92,16 @@ fn reads_what_is_not_the_default() {
             bytes: Some(1 << 30),
         },
         compress: Compress::Zstd,
+        compress_after: CompressAfter::Next,
         time: RecordTime::Event,
         event_window: EventWindow { past: Duration::MAX, future: Duration::from_secs(7200) },
     };
     assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600, options }));
-    assert_eq!(config.spool.dir, folder.path("spool"));
-    assert_eq!(config.spool.max_bytes, 1 << 20);
+    assert_eq!((config.spool.dir, config.spool.max_bytes), (folder.path("spool"), 1 << 20));
     assert_eq!(config.spool.dedup_window, Duration::from_secs(5400));
     assert_eq!(config.quarantine.dir, folder.path("spool/quarantine"));
-    assert_eq!(config.limits.max_in_flight_bytes, 2_000_000);
-    assert_eq!(config.limits.max_connections, 7);
-    assert_eq!(config.limits.max_connections_per_address, 5);
+    let bounds = (config.limits.max_connections, config.limits.max_connections_per_address);
+    assert_eq!((config.limits.max_in_flight_bytes, bounds), (2_000_000, (7, 5)));
     assert!(config.admin.asked_for);
     let Log { level, format, .. } = config.log;
     assert_eq!((level, format), (LogLevel::Trace, LogFormat::Json));
