@@ -29,6 +29,8 @@ mod cert_cli;
 mod certificates;
 /// A sink gets the batches and records that it chooses, and no others.
 mod choosing;
+/// The wall clock steps, and nothing is lost or doubled for it.
+mod clocks;
 /// The command line: exit codes, problems by line and column, configurations that are shipped.
 mod config_cli;
 /// Killed at any place, as often as one likes: nothing acknowledged is lost, doubled or torn.

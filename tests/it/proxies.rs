@@ -215,9 +215,7 @@ fn nginx_stream(daemon: &Daemon, more: &str) -> (Proxy, u16, TcpListener) {
             ("127.0.0.1:10443", &web.local_addr().unwrap().to_string()),
         ],
     );
-    let mut modules =
-        require::NGINX_MODULES.iter().map(|folder| Path::new(folder).join("ngx_stream_module.so"));
-    let module = modules.find(|module| module.exists()).unwrap();
+    let module = require::file_in(require::NGINX_MODULES, "ngx_stream_module.so").unwrap();
     let folder = path(daemon, "");
     let text = format!(
         "load_module {};\ndaemon off;\nmaster_process off;\npid {folder}/nginx.pid;\n\

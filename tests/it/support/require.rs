@@ -35,6 +35,10 @@ const RSYSLOG: &[&str] = &["/usr/lib/*/rsyslog", "/usr/lib64/rsyslog", "/usr/lib
 /// Where nginx has its modules.
 pub(crate) const NGINX_MODULES: &[&str] = &["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"];
 
+/// Where libfaketime is.
+pub(crate) const FAKETIME_FOLDERS: &[&str] =
+    &["/usr/lib/*/faketime", "/usr/lib64/faketime", "/usr/lib/faketime"];
+
 pub(crate) const CURL: Part = package("curl", &[Program("curl")]);
 pub(crate) const GZIP: Part = package("gzip", &[Program("gzip")]);
 pub(crate) const H2LOAD: Part = package("nghttp2-client", &[Program("h2load")]);
@@ -68,6 +72,8 @@ pub(crate) const CADDY: Part = package("caddy", &[Program("caddy")]);
 pub(crate) const NGINX: Part = package("nginx", &[Program("nginx")]);
 pub(crate) const NGINX_STREAM: Part =
     package("libnginx-mod-stream", &[File(NGINX_MODULES, "ngx_stream_module.so")]);
+pub(crate) const LIBFAKETIME: Part =
+    package("libfaketime", &[File(FAKETIME_FOLDERS, "libfaketimeMT.so.1")]);
 pub(crate) const RSYSLOGD: Part = package(
     "rsyslog",
     &[
@@ -118,7 +124,7 @@ fn missing(parts: &[&Part]) -> Vec<String> {
                 Program(name) if program(name).is_none() => {
                     missing.push(format!("there is no {name}: install the package {remedy}"));
                 }
-                File(folders, name) if !is_file_in(folders, name) => {
+                File(folders, name) if file_in(folders, name).is_none() => {
                     missing.push(format!("there is no {name}: install the package {remedy}"));
                 }
                 Root if !rustix::process::geteuid().is_root() => {
@@ -147,14 +153,15 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     })
 }
 
-fn is_file_in(folders: &[&str], name: &str) -> bool {
-    let is_whole = |path: PathBuf| fs::metadata(path).is_ok_and(|file| file.len() > 0);
-    folders.iter().any(|folder| match folder.split_once("/*/") {
-        None => is_whole(Path::new(folder).join(name)),
-        Some((above, below)) => fs::read_dir(above).is_ok_and(|mut entries| {
-            entries
-                .any(|entry| entry.is_ok_and(|entry| is_whole(entry.path().join(below).join(name))))
-        }),
+/// The path of a file that is not empty in one of these directories; `*` stands for any name.
+pub(crate) fn file_in(folders: &[&str], name: &str) -> Option<PathBuf> {
+    let is_whole = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    folders.iter().find_map(|folder| match folder.split_once("/*/") {
+        None => Some(Path::new(folder).join(name)).filter(is_whole),
+        Some((above, below)) => {
+            let entries = fs::read_dir(above).ok()?.flatten();
+            entries.map(|entry| entry.path().join(below).join(name)).find(is_whole)
+        }
     })
 }
 

@@ -1,0 +1,148 @@
+//! A wall clock that steps while the daemon runs, by libfaketime: the monotonic clock stays as it is, and so
+//! do the times that the kernel gives to files.
+
+use std::{fs, path::PathBuf};
+
+use rustix::process::Signal;
+
+use crate::support::{
+    Daemon, Http, Setup, Upload, names_in, numbered, require, wait_for, wait_until,
+};
+
+/// 365 days, in seconds.
+const YEAR: i64 = 365 * 24 * 3600;
+const STEPPED: &str = "the clock stepped by more than a day: removing nothing by age for an hour";
+
+/// A daemon whose wall clock a test sets; `None` without libfaketime.
+fn with_clock(setup: Setup) -> Option<Setup> {
+    if !require::has(&[&require::LIBFAKETIME]) {
+        return None;
+    }
+    let library = require::file_in(require::FAKETIME_FOLDERS, "libfaketimeMT.so.1");
+    let mut setup = setup;
+    let path = setup.path("clock");
+    let text = |path: PathBuf| path.into_os_string().into_string().unwrap();
+    setup.service.env = vec![
+        ("LD_PRELOAD", text(library.unwrap())),
+        ("FAKETIME_TIMESTAMP_FILE", text(path)),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("NO_FAKE_STAT", "1".to_owned()),
+    ];
+    set(&setup, 0);
+    Some(setup)
+}
+
+/// Sets the wall clock so many seconds off.
+fn set(setup: &Setup, seconds: i64) {
+    setup.write("clock.new", format!("{seconds:+}"));
+    fs::rename(setup.path("clock.new"), setup.path("clock")).unwrap();
+}
+
+fn send(daemon: &Daemon, records: &[u8]) -> String {
+    daemon.send(Http::Two, Upload::of(records)).ok().0
+}
+
+/// Has the daemon look after the quarantine.
+fn look(daemon: &Daemon) {
+    let before = daemon.logged("reloaded").len();
+    daemon.signal(Signal::HUP);
+    wait_until("a reload", || daemon.logged("reloaded").len() > before);
+}
+
+#[test]
+fn a_batch_is_known_whatever_the_clock_does() {
+    let setup = Setup::new().table("spool", "dir = \"spool\"\ndedup_window = \"1h\"");
+    let Some(setup) = with_clock(setup) else { return };
+    let daemon = setup.start();
+    let [a, b, c] = [0, 1, 2].map(|number| numbered(number, 10));
+    assert_eq!(send(&daemon, &a), "committed");
+    set(daemon.setup(), YEAR);
+    assert_eq!(send(&daemon, &b), "committed");
+    set(daemon.setup(), 0);
+    assert_eq!([&a, &b].map(|batch| send(&daemon, batch)), ["duplicate", "duplicate"]);
+    set(daemon.setup(), -YEAR);
+    assert_eq!(send(&daemon, &c), "committed");
+    set(daemon.setup(), 0);
+    assert_eq!([&a, &b, &c].map(|batch| send(&daemon, batch)), ["duplicate"; 3]);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_file_that_was_begun_in_the_future_ends_by_its_age() {
+    let setup = Setup::new().table(
+        "sink.archive.file",
+        "path = \"out/{dataset}.ndjson\"\nrotate = { max_age = \"2s\" }",
+    );
+    let Some(setup) = with_clock(setup) else { return };
+    let daemon = setup.start();
+    set(daemon.setup(), YEAR);
+    let records = numbered(0, 10);
+    daemon.commit(&records);
+    daemon.wait_file("out/http_requests.ndjson", &records);
+    set(daemon.setup(), 0);
+    wait_until("a file that has ended", || names_in(&daemon.path("out")).len() > 1);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn metrics_of_the_future_are_corrected() {
+    let Some(setup) = with_clock(Setup::new()) else { return };
+    let daemon = setup.start();
+    set(daemon.setup(), YEAR);
+    daemon.commit(&numbered(0, 10));
+    let last = || daemon.metric("logpushd_last_batch_timestamp_seconds{dataset=\"http_requests\"}");
+    let now = || jiff::Timestamp::now().as_second() as f64;
+    assert!(last() > now() + 1e6, "libfaketime does nothing");
+    set(daemon.setup(), 0);
+    assert!(last() < now() + 10.0, "{}", last());
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_step_removes_nothing_from_the_quarantine() {
+    let setup = Setup::new().table("quarantine", "dir = \"quarantine\"\nmax_age = \"2d\"");
+    let Some(setup) = with_clock(setup) else { return };
+    let daemon = setup.start();
+    let bodies = daemon.path("quarantine/bodies");
+    send(&daemon, b"\x1f\x8bno gzip");
+    wait_until("a quarantined body", || names_in(&bodies).len() == 1);
+    for (steps, offset) in [YEAR, 0, -YEAR, 0, YEAR].into_iter().enumerate() {
+        set(daemon.setup(), offset);
+        look(&daemon);
+        daemon.wait_logs(STEPPED, steps + 1);
+    }
+    assert_eq!(names_in(&bodies).len(), 1);
+    assert!(daemon.logged("removed from the quarantine").is_empty());
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_boot_in_1970_loses_nothing() {
+    let setup = Setup::new()
+        .table("quarantine", "dir = \"quarantine\"\nmax_age = \"2d\"")
+        .table("spool", "dir = \"spool\"\ndedup_window = \"1h\"");
+    let Some(setup) = with_clock(setup) else { return };
+    let stopped = setup.start().stop().in_order();
+    let boot = 1000 - jiff::Timestamp::now().as_second();
+    set(&stopped.setup, boot);
+    let daemon = stopped.start();
+    let bodies = daemon.path("quarantine/bodies");
+    let [a, b] = [0, 1].map(|number| numbered(number, 10));
+    send(&daemon, b"\x1f\x8bno gzip");
+    assert_eq!(send(&daemon, &a), "committed");
+    let times = wait_for("the log", || daemon.log().last().cloned());
+    assert!(times["timestamp"].as_str().unwrap().starts_with("1970"), "{times}");
+    // NTP.
+    set(daemon.setup(), 0);
+    assert_eq!([&a, &b].map(|batch| send(&daemon, batch)), ["duplicate", "committed"]);
+    look(&daemon);
+    daemon.wait_log(STEPPED);
+    look(&daemon);
+    daemon.wait_file("out/http_requests.ndjson", &[a, b].concat());
+    let daemon = daemon.stop().in_order().start();
+    assert_eq!(names_in(&bodies).len(), 1);
+    assert!(daemon.logged("removed from the quarantine").is_empty());
+    daemon.stop().in_order();
+}
