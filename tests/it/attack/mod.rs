@@ -112,7 +112,7 @@ fn bodies_with_a_wrong_secret() {
         let piece = [0; 256];
         let data: Vec<u8> =
             (0..1024).flat_map(|n| frame(DATA, 0, 1 + 2 * (n % 8), &piece)).collect();
-        crowd(watch, 16, |_| {
+        crowd(watch, 48, |_| {
             let mut enemy = h2(watch, HOME, 65_535)?;
             for stream in 0..8 {
                 let head = head(PATH, "guess");
