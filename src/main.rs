@@ -138,12 +138,8 @@ impl Write for Stdout {
 }
 
 fn run(file: &ConfigFile) -> Result<(), Failure> {
-    let document = config::read(&file.path).map_err(|problems| {
-        // The journal takes each line for an event.
-        let is_journal = logging::stderr_is_the_journal();
-        let text = if is_journal { problems.in_one_line() } else { problems.to_string() };
-        Failure::config(&if is_journal { format!("<3>{text}") } else { text })
-    })?;
+    let document =
+        config::read(&file.path).map_err(|problems| Failure::config(&for_stderr(&problems)))?;
     let config::Log { format, level, .. } = document.config.log;
     let log = logging::init(format, level)
         .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
@@ -192,14 +188,20 @@ fn validate(options: &Validate) -> Result<(), Failure> {
         return to_stdout(|out| Ok(write_json(Some(&document), user, &found.problems, out)?));
     }
     if !found.problems.is_empty() {
-        writeln!(Writer::new(io::stderr()), "{}\n", found.problems).ok();
+        let end = if logging::stderr_is_the_journal() { "" } else { "\n" };
+        writeln!(Writer::new(io::stderr()), "{}{end}", for_stderr(&found.problems)).ok();
     }
     to_stdout(|out| Ok(summarize(&document, user, &found.problems, out)?))
 }
 
+/// The problems as a person reads them, or as systemd's journal does.
+fn for_stderr(problems: &Problems) -> String {
+    if logging::stderr_is_the_journal() { problems.for_journal() } else { problems.to_string() }
+}
+
 /// Reports the problems of a configuration that cannot be used.
 fn invalid(options: &Validate, problems: &Problems) -> Result<Failure, Failure> {
-    let failure = Failure::config(problems);
+    let failure = Failure::config(&for_stderr(problems));
     if !options.json {
         return Ok(failure);
     }

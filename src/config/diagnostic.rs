@@ -127,14 +127,29 @@ impl Problems {
 
     /// The same text in one line, without the cited lines: for a log.
     pub fn in_one_line(&self) -> String {
-        let texts = self.diagnostics.iter().map(|problem| {
-            let text = format!("{}: {}", self.place(problem), shown(&problem.message));
-            match &problem.hint {
-                Some(hint) => format!("{text} (help: {})", shown(hint)),
-                None => text,
-            }
-        });
+        let texts = self.diagnostics.iter().map(|problem| self.line(problem));
         texts.collect::<Vec<_>>().join("; ")
+    }
+
+    /// A line for each problem that begins with its priority: for systemd's journal, which takes each line
+    /// for an event. See sd-daemon(3).
+    pub fn for_journal(&self) -> String {
+        let lines = self.diagnostics.iter().map(|problem| {
+            let priority = match problem.severity {
+                Severity::Error => "<3>",
+                Severity::Warning => "<4>",
+            };
+            format!("{priority}{}", self.line(problem))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn line(&self, problem: &Diagnostic) -> String {
+        let text = format!("{}: {}", self.place(problem), shown(&problem.message));
+        match &problem.hint {
+            Some(hint) => format!("{text} (help: {})", shown(hint)),
+            None => text,
+        }
     }
 
     fn cited(&self, span: &Range<usize>) -> Cited {

@@ -117,8 +117,22 @@ fn the_journal_gets_priorities_and_one_event_for_each_problem() {
     assert!(last.starts_with("<3>logpushd: spool.dir: "), "{last}");
 
     let broken = in_the_journal(run(&text().table("limits", "max = 1\nmin = 2")), "never");
-    assert_eq!(broken.lines().count(), 1, "{broken}");
-    assert!(broken.starts_with("<3>") && broken.contains("`max`") && broken.contains("`min`"));
+    let [max, min] = broken.lines().collect::<Vec<_>>()[..] else { panic!("{broken}") };
+    assert!(max.starts_with("<3>") && max.contains("`max`"), "{max}");
+    assert!(min.starts_with("<3>") && min.contains("`min`"), "{min}");
+
+    // What a unit's ExecReload runs.
+    let setup = text().table("sink.out.stdout", "datasets = [\"http_request\"]");
+    let validate = |more: &[&str]| {
+        let mut command = logpushd();
+        command.args(["validate", "-c"]).arg(setup.write_config()).args(more);
+        in_the_journal(command, "never")
+    };
+    let warned = validate(&[]);
+    let every = |text: &str, start: &str| text.lines().all(|line| line.starts_with(start));
+    assert!(!warned.is_empty() && every(&warned, "<4>"), "{warned}");
+    let strict = validate(&["--strict"]);
+    assert!(!strict.is_empty() && every(&strict, "<3>"), "{strict}");
 }
 
 #[test]

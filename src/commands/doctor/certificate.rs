@@ -85,7 +85,7 @@ fn expiry(leaf: &Certificate, now: Timestamp) -> Finding {
     if now > last {
         let ours = format!("expired on {}", time(last));
         let advice = "renew it, and find out why that did not happen by itself; the daemon takes over a renewed \
-                      file at SIGHUP";
+                      file by itself";
         return Finding::fail(Step::Expiry, ours, advice).cloudflare(words("after", last));
     }
     if now < first {
