@@ -34,7 +34,7 @@ impl Layout {
             // The last file ends although nothing follows.
             Self::Rotated => {
                 "path = \"logs/{dataset}.ndjson\"\n\
-                 rotate = { max_bytes = \"16KiB\", max_age = \"2s\" }"
+                 rotate = { max_bytes = \"16KiB\", max_age = \"2s\" }\ncompress = \"gzip\""
             }
         };
         let setup = Setup::new().table("sink.archive.file", keys);
