@@ -150,7 +150,7 @@ fn nginx_passes_records_on() {
 /// What the daemon is told of a proxy that sends the PROXY protocol.
 const BEHIND: &str = "address = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\"]";
 
-/// Runs HAProxy as it is printed, with this line for the daemon.
+/// Runs `HAProxy` as it is printed, with this line for the daemon.
 fn haproxy(daemon: &Daemon, server: &str) -> (Proxy, u16, TcpListener) {
     let port = free_port();
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
