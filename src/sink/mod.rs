@@ -4,6 +4,7 @@
 //! durable belongs to [`crate::delivery`]. Sinks know batches and blocks, nothing of HTTP.
 
 mod file;
+pub mod longest;
 pub mod message;
 pub mod paths;
 mod stdout;

@@ -76,7 +76,7 @@ impl SinkFiles {
 }
 
 /// The names that rotation and compression give, as `file::rotate` makes them.
-fn finished(pieces: &[Piece], file: &FileSink) -> Result<Vec<Vec<Piece>>, String> {
+pub(super) fn finished(pieces: &[Piece], file: &FileSink) -> Result<Vec<Vec<Piece>>, String> {
     let with = |pieces: &[Piece], end: &str| -> Result<Vec<Piece>, String> {
         Ok([pieces, &PathTemplate::parse(end)?.into_pieces()].concat())
     };

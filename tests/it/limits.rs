@@ -124,3 +124,18 @@ fn a_lock_that_takes_long_is_logged_while_it_does() {
         wait_until("a start with the lock", || has("\"ready\""));
     });
 }
+
+#[test]
+fn a_name_that_is_too_long_for_the_disk_is_explained() {
+    let daemon = Setup::new().start();
+    daemon.setup().faults("fail ENAMETOOLONG open /out/dns_logs\n");
+    let records = numbered(0, 10);
+    daemon.send(Http::Two, Upload::of(&records).to("/logpush/dns_logs")).committed();
+    let line = daemon.wait_log("the sink failed");
+    let error = line["error"].as_str().unwrap();
+    assert!(error.contains("/out/dns_logs.ndjson: File name too long"), "{error}");
+    assert!(error.contains("shorten the `path` of the sink"), "{error}");
+    daemon.setup().faults("");
+    daemon.wait_file("out/dns_logs.ndjson", &records);
+    daemon.stop().in_order();
+}

@@ -8,6 +8,7 @@ mod choice;
 mod endpoint;
 mod file_sink;
 mod hec;
+mod long_names;
 mod network;
 mod overlap;
 mod server;
@@ -105,6 +106,7 @@ fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
     shared_files::check(&sinks, &paths, &endpoint_names, cx);
     let endpoints = endpoint::endpoints(&mut root, &sink_names, demands_client_cert, cx);
     choice::check_endpoints(&chosen, &endpoint_names, &endpoints, cx);
+    long_names::check(&sinks, &paths, &endpoints, cx);
     let limits = limits(root.table("limits", cx), cx);
     let quarantine = quarantine(root.table("quarantine", cx), &spool, cx);
     let admin = server::admin(root.table("admin", cx), cx);

@@ -1,6 +1,6 @@
 //! Makes a file ready for what comes next: opened, measured, and rotated if that is due.
 
-use std::{path::Path, sync::atomic::Ordering, time::Instant};
+use std::{io, path::Path, sync::atomic::Ordering, time::Instant};
 
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
@@ -18,6 +18,20 @@ use crate::{
     durable,
     sink::{Begin, SinkError},
 };
+
+/// Says what to do about a name that is too long. Validation finds it where the directory is there, and
+/// not if another filesystem is mounted later.
+fn explain(failure: SinkError) -> SinkError {
+    let SinkError { error, again } = failure;
+    if error.kind() != io::ErrorKind::InvalidFilename {
+        return SinkError { error, again };
+    }
+    let text = format!(
+        "{error}: the filesystem takes no name of this length: shorten the `path` of the sink, or leave \
+         the dataset out by the sink's `datasets`"
+    );
+    SinkError { error: io::Error::new(error.kind(), text), again }
+}
 
 impl FileSink {
     /// Opens the file at `path`, or notices that another one has its name now.
@@ -91,7 +105,7 @@ impl FileSink {
         if let Some(keeper) = &self.keeper {
             keeper.hold(path);
         }
-        self.open(path)?;
+        self.open(path).map_err(explain)?;
         let now = Instant::now();
         let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
         let Some(open) = &mut target.open else { return Err(not_open()) };
