@@ -177,7 +177,12 @@ impl Losses {
             return None;
         }
         self.reported_at = Some(now);
-        Some(std::mem::take(&mut self.unreported))
+        self.rest()
+    }
+
+    /// What no line contains yet, if there is something: for a line after which no loss may come.
+    pub fn rest(&mut self) -> Option<u64> {
+        Some(std::mem::take(&mut self.unreported)).filter(|rest| *rest > 0)
     }
 }
 
@@ -194,6 +199,9 @@ mod tests {
             Some((second, losses.add(2, now)?))
         });
         assert_eq!(reported.collect::<Vec<_>>(), [(0, 2), (60, 120), (120, 120)]);
+        assert_eq!(losses.rest(), None);
+        assert_eq!(losses.add(3, start + Duration::from_secs(121)), None);
+        assert_eq!((losses.rest(), losses.rest()), (Some(3), None));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Looks after the quarantine's bounds, once at the start and then every minute.
+//! Looks after the quarantine's bounds, once at the start and then every minute, and reports what the
+//! spool has dropped.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,7 +12,7 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use crate::{ages::Ages, blocking, config::Quarantine, metrics::Metrics, quarantine};
+use crate::{ages::Ages, blocking, config::Quarantine, metrics::Metrics, quarantine, spool::Spool};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -19,6 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub(super) async fn run(
     mut config: watch::Receiver<Quarantine>,
     ages: Ages,
+    spool: Arc<Spool>,
     metrics: Arc<Metrics>,
 ) {
     let ages = Arc::new(Mutex::new(ages));
@@ -29,6 +31,7 @@ pub(super) async fn run(
             _ = ticks.tick() => {}
             Ok(()) = config.changed() => {}
         }
+        spool.report_dropped();
         let config = config.borrow_and_update().clone();
         let ages = Arc::clone(&ages);
         let round = blocking::run(move || {

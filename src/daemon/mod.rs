@@ -196,7 +196,8 @@ impl Daemon {
         }
         let (bounds, rules) = watch::channel(self.config.quarantine.clone());
         let ages = quarantine::ages(&self.spool.cursors());
-        let housekeeping = housekeeping::run(rules, ages, Arc::clone(&self.metrics));
+        let housekeeping =
+            housekeeping::run(rules, ages, Arc::clone(&self.spool), Arc::clone(&self.metrics));
         self.supervise_until_stop("housekeeping", &tell_end, housekeeping);
         let last_batches = Arc::clone(&self.last_batches).run();
         self.supervise_until_stop("last batches", &tell_end, last_batches);
@@ -336,6 +337,7 @@ impl Daemon {
         // Nothing more comes.
         let last_batches = Arc::clone(&self.last_batches).write();
         timeout_at(begun + DRAIN, last_batches).await.ok();
+        self.spool.report_dropped();
         let at_rest = async {
             while !self.spool.is_at_rest() {
                 sleep(PAUSE).await;

@@ -24,6 +24,10 @@ impl Dropped {
     }
 }
 
+fn log_dropped(sink: &str, records: u64) {
+    warn!(sink, records, "the spool is full: dropped what this sink had not begun");
+}
+
 impl Spool {
     /// Drops the oldest batches that nobody else lacks and that none has begun, until about `bytes`
     /// more have room. Says whether anything was dropped.
@@ -66,13 +70,22 @@ impl Spool {
                 let dropped = dropped.entry(sink.clone()).or_default();
                 dropped.records += records;
                 if let Some(records) = dropped.losses.add(records, now) {
-                    warn!(sink, records, "the spool is full: dropped what this sink had not begun");
+                    log_dropped(sink, records);
                 }
             }
         }
         drop(queue);
         self.remove(&gone);
         !gone.is_empty()
+    }
+
+    /// Logs the drops that no line contains yet.
+    pub fn report_dropped(&self) {
+        for (sink, dropped) in &mut self.queue().dropped {
+            if let Some(records) = dropped.losses.rest() {
+                log_dropped(sink, records);
+            }
+        }
     }
 
     /// Makes durable what must be before batches are removed. Every request to a full spool comes
