@@ -254,14 +254,6 @@ impl Directory {
         })
     }
 
-    /// Exchanges the names of two entries at once, so that neither name is missing at any time. Not every
-    /// filesystem can do it.
-    pub fn exchange(&self, one: &OsStr, other: &OsStr) -> io::Result<()> {
-        step(Step::Exchange, &self.path.join(one), || {
-            Ok(calls::renameat_with(&self.fd, one, &self.fd, other, RenameFlags::EXCHANGE)?)
-        })
-    }
-
     /// Gives an entry of `of` a name here, unless something has that name.
     pub fn rename_to_free(&self, of: &Self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let free = RenameFlags::NOREPLACE;

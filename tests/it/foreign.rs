@@ -129,7 +129,7 @@ fn meddling_while_it_runs_loses_nothing() {
         connection.send(Upload::of(numbered(batches, 30))).committed();
         let stopped = daemon.stop().in_order();
         check(&stopped.setup.path("out"), batches + 1, 30);
-        let warned = stopped.log.contains("somebody");
+        let warned = stopped.log.contains("another process");
         assert_eq!(warned, meddling.is_warned_of(), "{meddling:?}\n{}", stopped.log);
     }
 }

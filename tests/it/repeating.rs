@@ -128,7 +128,7 @@ fn files_that_cannot_be_removed_are_one_line_that_names_the_sink() {
 #[test]
 fn files_that_cannot_be_rotated_are_one_line() {
     let daemon = file_sink("");
-    daemon.setup().faults("fail EIO exchange /out/\n");
+    daemon.setup().faults("fail EIO rename /out/\n");
     end_files(&daemon, &["dns_logs", "http_requests", "firewall_events"], 0, 3);
     let failed = only(&daemon, "a file cannot be rotated: it goes on as it is");
     assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");

@@ -7,7 +7,7 @@
 //! round.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs::{self, File, Metadata, OpenOptions},
     io,
     os::unix::fs::MetadataExt as _,
@@ -141,20 +141,6 @@ impl Inventory {
     pub(super) fn has_ended(&self, path: &Path, identity: Identity) -> bool {
         let is_it = |kept: &Kept| kept.identity == identity && kept.stage != Stage::Live;
         self.state().files.get(path).is_some_and(is_it)
-    }
-
-    /// Files that have ended and whose identity another one has as well: a kill interrupted their rotation.
-    /// The other one is live, or was rotated since then.
-    pub(super) fn interrupted(&self) -> Vec<(PathBuf, Kept)> {
-        let state = self.state();
-        let mut times: HashMap<Identity, usize> = HashMap::new();
-        for kept in state.files.values() {
-            *times.entry(kept.identity).or_default() += 1;
-        }
-        let files = state.files.iter();
-        let is_shared = |kept: &Kept| times.get(&kept.identity).is_some_and(|times| *times > 1);
-        let interrupted = files.filter(|(_, kept)| kept.stage == Stage::Ended && is_shared(kept));
-        interrupted.map(|(path, kept)| (path.clone(), kept.clone())).collect()
     }
 
     /// Notes a file, durably, or that it is gone.

@@ -17,9 +17,9 @@ use rustix::process::nice;
 use tracing::{Span, debug, info, warn};
 
 use super::{
-    inventory::{Identity, Inventory, Kept},
+    inventory::Inventory,
     pack::pack,
-    place::{Place, file_name},
+    place::Place,
     retain,
     trouble::{Report, Trouble},
     waiting::Waiting,
@@ -188,11 +188,6 @@ impl Shared {
         waiting: &mut Waiting,
         ages: Option<&mut Ages>,
     ) -> Duration {
-        for (path, kept) in self.inventory.interrupted() {
-            if let Err(error) = clear_interrupted((&path, &kept), &self.place, &self.inventory) {
-                troubles.pack.failed(error);
-            }
-        }
         let next = self.pack_all(troubles, waiting);
         if self.options.retain != Retain::default() && !self.stop.load(Ordering::Acquire) {
             let (retain, now) = (&self.options.retain, SystemTime::now());
@@ -230,75 +225,5 @@ impl Shared {
             Report::Recovered => info!("files can be compressed again"),
         }
         next
-    }
-}
-
-/// Removes the empty file that a kill left under the name that a live file was to get, before the two were
-/// exchanged. If they were, there is nothing to remove.
-fn clear_interrupted(
-    (path, kept): (&Path, &Kept),
-    place: &Place,
-    inventory: &Inventory,
-) -> io::Result<()> {
-    let (directory, name) = (place.directory(path)?, file_name(path)?);
-    let there = match directory.metadata(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return inventory.note(path, None),
-        there => there?,
-    };
-    if !there.is_file() || there.len() > 0 || Identity::of(&there) == kept.identity {
-        return Ok(());
-    }
-    directory.remove(name)?;
-    inventory.note(path, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::{super::inventory::Stage, *};
-    use crate::config::Owner;
-
-    #[test]
-    fn a_rotation_that_a_kill_interrupted_leaves_no_empty_file_and_none_is_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let inventory = Inventory::open(&at("list.json"));
-        let place = Place::new(0o640, Owner::default(), None);
-        for (live, ended, text) in
-            [("a", "a.1", Some("")), ("b", "b.1", None), ("c", "c.1", Some("theirs\n"))]
-        {
-            fs::write(at(live), "{}\n").unwrap();
-            let identity = Identity::of(&at(live).metadata().unwrap());
-            inventory.begin(&at(live), identity, "s").unwrap();
-            let kept = inventory.files().pop().unwrap().1;
-            inventory.note(&at(ended), Some(Kept { stage: Stage::Ended, ..kept })).unwrap();
-            if let Some(text) = text {
-                fs::write(at(ended), text).unwrap();
-            }
-        }
-        // This one was exchanged before the kill.
-        fs::rename(at("b"), at("b.1")).unwrap();
-        fs::write(at("b"), "").unwrap();
-        // This one was rotated again before the keeper looked.
-        fs::write(at("d.1"), "").unwrap();
-        fs::write(at("d.2"), "{}\n").unwrap();
-        let identity = Identity::of(&at("d.2").metadata().unwrap());
-        let (stream, stage, number) = ("s".into(), Stage::Ended, Some(9));
-        let kept = Kept { identity, stream, stage, number, ended: None };
-        for name in ["d.1", "d.2"] {
-            inventory.note(&at(name), Some(kept.clone())).unwrap();
-        }
-        for (path, kept) in inventory.interrupted() {
-            clear_interrupted((&path, &kept), &place, &inventory).unwrap();
-        }
-        assert!(!at("a.1").exists());
-        assert_eq!(fs::read_to_string(at("b.1")).unwrap(), "{}\n");
-        assert_eq!(fs::read_to_string(at("c.1")).unwrap(), "theirs\n");
-        assert!(!at("d.1").exists());
-        assert_eq!(fs::read_to_string(at("d.2")).unwrap(), "{}\n");
-        let ended = inventory.files().into_iter().filter(|(_, kept)| kept.stage == Stage::Ended);
-        let ended: Vec<_> = ended.map(|(path, _)| path).collect();
-        assert_eq!(ended, [at("b.1"), at("c.1"), at("d.2")]);
     }
 }

@@ -65,32 +65,21 @@ impl Place {
         Directory::walk(durable::folder(path), self.base(path), None)
     }
 
-    /// Gives the file `live` of `directory` the free name `ended`, and puts an empty new file in its place,
-    /// which is returned. Where the filesystem can exchange two names, `live` is there at any time. `None`
-    /// if the file has its name and no new one could be made.
+    /// Gives the file `live` of `directory` the free name `ended`, and begins an empty new file in its place,
+    /// which is returned. `None` if none could be made: the next record makes it.
+    ///
+    /// A rename and then a new file is what every program that follows files expects. If both names are
+    /// exchanged in one step, syslog-ng goes on reading the old file.
     pub(super) fn replace(
         &self,
         directory: &Directory,
         live: &OsStr,
         ended: &OsStr,
     ) -> io::Result<Option<Metadata>> {
-        // A kill before the exchange leaves an empty file: see `Keeper`.
-        let new = self.make_file(directory, ended)?;
-        let exchanged = directory.exchange(ended, live);
-        if exchanged.is_ok() {
-            let path = directory.path().join(live);
-            return new.metadata().map(Some).map_err(durable::at("reading", &path));
-        }
-        directory.remove(ended)?;
-        match exchanged {
-            Err(error) if !is_unsupported(&error) => Err(error),
-            _ => {
-                directory.rename_to_free(directory, live, ended)?;
-                // From here on the file has ended, whatever fails.
-                let new = self.make_file(directory, live);
-                Ok(new.and_then(|new| new.metadata()).ok())
-            }
-        }
+        directory.rename_to_free(directory, live, ended)?;
+        // From here on the file has ended, whatever fails.
+        let new = self.make_file(directory, live);
+        Ok(new.and_then(|new| new.metadata()).ok())
     }
 
     /// A file from before the path was changed may be elsewhere: there, too, links are followed only if
@@ -189,11 +178,6 @@ impl Place {
         );
         durable::at(&step, path)(error)
     }
-}
-
-/// Whether the filesystem cannot exchange names at all: EINVAL, ENOSYS or EOPNOTSUPP.
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// The name of a file in its directory.

@@ -38,7 +38,7 @@ const STEPS: [(&str, &[&str]); 5] = [
     (BATCHES, &["open", "write", "sync", "rename", "syncdir", "remove"]),
     (CURSORS, &["open", "write", "sync", "rename", "syncdir"]),
     (DEDUP, &["open", "write", "sync", "syncdir"]),
-    (OUT, &["open", "write", "sync", "exchange", "rename", "syncdir", "remove"]),
+    (OUT, &["open", "write", "sync", "rename", "syncdir", "remove"]),
     (QUARANTINE, &["open", "write", "sync"]),
 ];
 
@@ -96,7 +96,6 @@ pub(super) fn early(random: &mut Random) -> String {
         ("sync", DEDUP),
         ("open", OUT),
         ("write", OUT),
-        ("exchange", OUT),
         ("rename", OUT),
         ("remove", OUT),
         ("syncdir", "*"),
