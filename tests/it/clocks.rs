@@ -146,3 +146,38 @@ fn a_boot_in_1970_loses_nothing() {
     assert!(daemon.logged("removed from the quarantine").is_empty());
     daemon.stop().in_order();
 }
+
+#[test]
+fn the_newest_files_stay_whatever_their_dates() {
+    let setup = Setup::new().table(
+        "sink.archive.file",
+        "path = \"out/%Y-%m-%dT%H.ndjson\"\nretain = { files = 2, age = \"2d\" }",
+    );
+    let Some(setup) = with_clock(setup) else { return };
+    let daemon = setup.start();
+    let out = daemon.path("out");
+    let mut begun = Vec::new();
+    // Always half past an hour, which does not end before the test does.
+    let half_past = 1800 - jiff::Timestamp::now().as_second() % 3600;
+    // Three hours a year ahead, three after the correction, and one more a year back.
+    let hours = [0, 1, 2].map(|hour| half_past + hour * 3600);
+    let offsets = hours.map(|offset| YEAR + offset).into_iter().chain(hours);
+    for (number, offset) in (0..).zip(offsets.chain([half_past - YEAR])) {
+        set(daemon.setup(), offset);
+        let before = names_in(&out);
+        daemon.commit(&numbered(number, 10));
+        let new = || names_in(&out).into_iter().find(|name| !before.contains(name));
+        begun.push(wait_for("a new file", new));
+    }
+    // A run removes at its start what is too much. By dates, all files would be too old here.
+    set(daemon.setup(), half_past + YEAR);
+    let daemon = daemon.stop().in_order().start();
+    daemon.wait_logs("removed an old file", 3);
+    set(daemon.setup(), half_past);
+    let daemon = daemon.stop().in_order().start();
+    // The first was that of the present hour before. The newest is not counted.
+    let mut want = begun.split_off(begun.len() - 3);
+    want.sort();
+    wait_until("the last three files", || names_in(&out) == want);
+    daemon.stop().in_order();
+}
