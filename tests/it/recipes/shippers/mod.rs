@@ -48,7 +48,8 @@ impl Layout {
         match self {
             Self::Dated => {}
             Self::Rotated => wait_until("a live file that is empty", || {
-                fs::metadata(directory.join("http_requests.ndjson")).unwrap().len() == 0
+                fs::metadata(directory.join("http_requests.ndjson"))
+                    .is_ok_and(|live| live.len() == 0)
             }),
         }
     }
