@@ -1,7 +1,7 @@
 //! Gives memory that connections no longer use back to the system.
 //!
-//! glibc keeps what was freed between two allocations that live on: after a flood of connections that is
-//! most of what they took, for as long as the daemon runs.
+//! glibc keeps freed memory that lies between two live allocations. After a flood of connections that is
+//! most of the memory that they used.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{admission::Connections, blocking};
 
-/// How often it is looked whether connections were closed.
+/// Time between two checks for closed connections.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Connections that must be closed before the search for free pages is worth its time: what so
-/// many of them took is less than a MiB or two.
+/// So many connections must have closed for the search to be worth its time. Fewer held at most 1 to 2
+/// MiB.
 const CLOSED: u64 = 8;
 
-/// Gives memory back for as long as it is polled.
+/// Runs until it is dropped.
 pub(crate) async fn run(connections: Arc<Connections>) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -22,7 +22,7 @@ const READ: u32 = 0o4;
 const WRITE: u32 = 0o2;
 const SEARCH: u32 = 0o1;
 
-/// What the unit hands to the daemon whoever may read it.
+/// Where the unit puts credentials: the daemon may read them, whatever their permissions.
 const CREDENTIALS: [&str; 2] = ["/etc/logpushd/credentials", "/run/credentials"];
 
 /// What `user` cannot write and read.

@@ -47,7 +47,7 @@ impl ServiceUser {
     /// The user called `name`.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such user.
     pub fn named(name: &str) -> Result<Self, Fatal> {
         let none = || Fatal::Usage(format!("--user {name}: there is no such user in /etc/passwd"));
         ids(Path::new("/"), name).map(Self::Named).ok_or_else(none)

@@ -32,7 +32,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// In `spool.dir`.
 const FILE: &str = "last-batches.json";
 
-/// The file, and what stands in it.
+/// The file and its contents.
 pub(super) struct LastBatches {
     path: PathBuf,
     metrics: Arc<Metrics>,

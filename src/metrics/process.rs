@@ -54,7 +54,7 @@ impl Process {
             open_fds: match fs::read_dir(dir.join("fd")) {
                 // One of them is that of the directory.
                 Ok(open) => Some((open.count() as u64).saturating_sub(1)),
-                // When it matters most there is none left to look with.
+                // When all descriptors are in use, none is left to read the directory with.
                 Err(error) if is_out_of_descriptors(&error) => max_fds,
                 Err(_) => None,
             },
