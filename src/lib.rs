@@ -8,7 +8,9 @@
 //!   and [`quarantine`] keeps what cannot be accepted;
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
-//! Beside the way stand [`record`], [`select`], [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`blocking`], [`clock`], [`ages`] and [`durable`];
+//! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are `records`.
+//!
+//! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`blocking`], [`clock`], [`ages`] and [`durable`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
 //! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
 //! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
@@ -27,7 +29,6 @@ pub mod cloudflare;
 pub mod commands;
 pub mod config;
 pub mod daemon;
-pub mod decode;
 pub mod delivery;
 pub mod destination;
 pub mod durable;
@@ -41,10 +42,11 @@ pub mod metrics;
 pub mod network;
 pub mod printable;
 pub mod quarantine;
-pub mod record;
-pub mod select;
 pub mod serve;
 pub mod sink;
 pub mod spool;
 pub mod throttle;
 pub mod tls;
+
+// A crate of their own; named here as the modules beside them are.
+pub use records::{decode, record, select};

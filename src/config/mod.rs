@@ -4,7 +4,6 @@
 //! `Config` or all of them. Nothing below this module sees TOML.
 
 mod acme;
-mod choice;
 mod context;
 mod diagnostic;
 mod document;
@@ -28,11 +27,12 @@ use std::{
 
 use ipnet::IpNet;
 
-use crate::decode::Format;
+use records::is_dataset;
+
+use crate::{decode::Format, select::Choice};
 
 pub use self::{
     acme::Acme,
-    choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
     diagnostic::{Diagnostic, Problems, Severity},
     document::Document,
     domain::check_domain,
@@ -353,12 +353,6 @@ pub enum LogFormat {
     Text,
     /// `"json"`, one object a line
     Json,
-}
-
-/// Whether `text` can be the name of a dataset: `[a-z0-9_]{1,64}`.
-pub fn is_dataset(text: &[u8]) -> bool {
-    (1..=64).contains(&text.len())
-        && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'_')
 }
 
 /// Reads and checks the file at `path`, and what it names (secret files, certificate and key).

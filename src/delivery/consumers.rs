@@ -24,7 +24,7 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
             header.records > 0
                 && !without.contains(&header.endpoint)
                 && header.sink.as_ref().is_none_or(|only| *only == taker.name)
-                && taker.takes(&header.endpoint, &header.dataset)
+                && taker.choice.takes(&header.endpoint, &header.dataset)
         }),
         when_full: sink.when_full,
     }

@@ -52,7 +52,7 @@ impl Addressees {
         let mut values = headers.get_all(SINK).iter();
         let Some(value) = values.next() else { return Ok(None) };
         let takes = |sink: &&SinkConfig| {
-            sink.name.as_bytes() == value.as_bytes() && sink.takes(endpoint, dataset)
+            sink.name.as_bytes() == value.as_bytes() && sink.choice.takes(endpoint, dataset)
         };
         let Some(sink) = self.0.iter().find(takes).filter(|_| values.next().is_none()) else {
             let sink = String::from_utf8_lossy(value.as_bytes());

@@ -4,10 +4,11 @@
 use std::{io, net::IpAddr, sync::Arc};
 
 use hyper::{HeaderMap, Method, header::CONTENT_ENCODING, http::request};
+use records::is_dataset;
 
 use super::{addressee::Addressees, datasets::Datasets, refusal::Refusal, secrets::Secrets};
 use crate::{
-    config::{self, Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol, SinkConfig},
+    config::{Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol, SinkConfig},
     decode::{Encoding, Format},
     ingest::Form,
     metrics::Metrics,
@@ -139,8 +140,7 @@ impl Gate {
                 PathPattern::Dataset { prefix, suffix } => {
                     let rest = path.strip_prefix(prefix.as_str());
                     let dataset = rest.and_then(|rest| rest.strip_suffix(suffix.as_str()));
-                    if let Some(dataset) =
-                        dataset.filter(|dataset| config::is_dataset(dataset.as_bytes()))
+                    if let Some(dataset) = dataset.filter(|dataset| is_dataset(dataset.as_bytes()))
                     {
                         let dataset = dataset.to_owned();
                         by_pattern = Some(Found { place, door, dataset, hec: None });

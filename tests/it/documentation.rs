@@ -224,7 +224,9 @@ fn sources(folder: &Path, text: &mut String) {
 fn what_the_daemon_is_quoted_with_it_says() {
     let document = fs::read_to_string(repository("docs/troubleshooting.md")).unwrap();
     let mut said = String::new();
-    sources(&repository("src"), &mut said);
+    for folder in ["src", "crates"] {
+        sources(&repository(folder), &mut said);
+    }
     let mut seen = 0;
     for section in ["What the daemon answers", "In the log", "When it does not start"] {
         let (_, section) = document.split_once(&format!("\n## {section}\n")).unwrap();

@@ -170,7 +170,7 @@ fn check_destination(
     let has = |known: &&Endpoint| known.name == endpoint && known.sinks.iter().any(|of| of == name);
     let sink = config.sinks.iter().find(|known| known.name == name);
     let is_destination = config.endpoints.iter().any(|known| has(&known))
-        && sink.is_some_and(|sink| sink.takes(endpoint, dataset));
+        && sink.is_some_and(|sink| sink.choice.takes(endpoint, dataset));
     if is_destination {
         return Ok(());
     }

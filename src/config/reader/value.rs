@@ -8,11 +8,13 @@ use toml::{
 };
 
 use super::join;
-use crate::config::{
-    Scalar,
-    context::Context,
-    diagnostic::Diagnostic,
-    units::{parse_bytes, parse_duration},
+use crate::{
+    config::{
+        context::Context,
+        diagnostic::Diagnostic,
+        units::{parse_bytes, parse_duration},
+    },
+    select::Scalar,
 };
 
 /// A value, and the full name of the key that it stands behind. An item of a list has that of the list.

@@ -3,11 +3,14 @@
 use toml::Spanned;
 
 use super::check_dataset;
-use crate::config::{
-    Choice, Comparison, Condition, Endpoint, Fields, Scalar, Test,
-    context::Context,
-    diagnostic::Diagnostic,
-    reader::{Table, Value, pairs, suggestion},
+use crate::{
+    config::{
+        Endpoint,
+        context::Context,
+        diagnostic::Diagnostic,
+        reader::{Table, Value, pairs, suggestion},
+    },
+    select::{Choice, Comparison, Condition, Fields, Scalar, Test},
 };
 
 /// `sink.NAME.KIND.endpoints`, to be compared with the endpoints once those are read.

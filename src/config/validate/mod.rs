@@ -26,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use records::is_dataset;
 use toml::Spanned;
 
 use self::sink::Sinks;
@@ -35,7 +36,6 @@ use super::{
     diagnostic::{Diagnostic, Problems},
     document::Places,
     files::check_readable,
-    is_dataset,
     reader::{self, Table},
     units::format_bytes,
 };

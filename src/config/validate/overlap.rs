@@ -1,6 +1,8 @@
 //! Whether two endpoints could take the same path: then it would be chance which one does.
 
-use crate::config::{HEC_PATHS, PathPattern, is_dataset};
+use records::is_dataset;
+
+use crate::config::{HEC_PATHS, PathPattern};
 
 /// A path that both patterns match, if there is one. A whole path that a pattern with a dataset in it
 /// matches does not count, because there the whole one wins.

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, ops::Range};
 use toml::Spanned;
 
 use super::{check_name, choice, file_sink, syslog};
-use crate::config::{
-    Choice, SinkConfig, SinkKind, StdoutForm, WhenFull, context::Context, diagnostic::Diagnostic,
-    reader::Table,
+use crate::{
+    config::{
+        SinkConfig, SinkKind, StdoutForm, WhenFull, context::Context, diagnostic::Diagnostic,
+        reader::Table,
+    },
+    select::Choice,
 };
 
 /// The sinks, and what is still to be compared with the endpoints.

@@ -12,10 +12,12 @@ use std::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::{
-    Auth, Choice, Comparison, Compress, Condition, EventWindow, Fields, FileOptions, FileSink,
-    Fsync, Owner, PathPattern, Protocol, RecordTime, Retain, Rotate, Scalar, SinkKind, StdoutForm,
-    Test, TlsVersion, load,
+use crate::{
+    config::{
+        Auth, Compress, EventWindow, FileOptions, FileSink, Fsync, Owner, PathPattern, Protocol,
+        RecordTime, Retain, Rotate, SinkKind, StdoutForm, TlsVersion, load,
+    },
+    select::{Choice, Comparison, Condition, Fields, Scalar, Test},
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.

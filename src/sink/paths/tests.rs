@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Choice, Compress, FileOptions, WhenFull};
+use crate::{
+    config::{Compress, FileOptions, WhenFull},
+    select::Choice,
+};
 
 fn sink(path: &str) -> SinkConfig {
     let file = FileSink { path: path.to_owned(), mode: 0o640, options: FileOptions::default() };

@@ -13,8 +13,9 @@ use super::{
     BLOCK_BYTES, Block, Limits,
     edition::Edition,
     format::{Delimiter, MAX_NAMES_BYTES},
-    framing::{BYTE_ORDER_MARK, End, Overlong, Tally},
+    opening::BYTE_ORDER_MARK,
     record::RejectReason,
+    tally::{End, Overlong, Tally},
 };
 
 /// A block with as many rejects is handed over: a row of two bytes costs seventy as a reject.

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::{Step, Unreadable, condition::elements, step};
-use crate::{
-    config::{Choice, Fields},
-    record,
+use super::{
+    Step, Unreadable,
+    choice::{Choice, Fields},
+    condition::elements,
+    step,
 };
+use crate::record;
 
 /// Appends the record as the sink is to see it, without the line's end. `false`, and nothing is
 /// appended, if that is what it is already.

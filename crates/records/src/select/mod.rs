@@ -4,18 +4,16 @@
 //! What is not changed is copied as it came; a block of which nothing is left out or changed is not
 //! even copied.
 
+mod choice;
 mod condition;
 mod fields;
 mod number;
 
 use std::borrow::Cow;
 
+pub use self::choice::{Choice, Comparison, Condition, Fields, Scalar, Test};
 use self::condition::Found;
-use crate::{
-    config::{Choice, Fields},
-    decode::Block,
-    record,
-};
+use crate::{decode::Block, record};
 
 /// What a sink takes of the records of its batches.
 #[derive(Clone, Debug)]

@@ -1,6 +1,4 @@
-//! What a sink takes of the batches, and of their records: the keys that every kind of sink has.
-
-use super::SinkConfig;
+//! What is chosen, as the configuration of a sink says it.
 
 /// The batches and records that a sink takes, and what is changed in them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -17,13 +15,13 @@ pub struct Choice {
     pub rename: Vec<(String, String)>,
 }
 
-impl SinkConfig {
+impl Choice {
     /// Whether it takes this dataset of this endpoint, if the endpoint has the sink.
     pub fn takes(&self, endpoint: &str, dataset: &str) -> bool {
         let has = |list: &[String], name: &str| {
             list.is_empty() || list.iter().any(|listed| listed == name)
         };
-        has(&self.choice.datasets, dataset) && has(&self.choice.endpoints, endpoint)
+        has(&self.datasets, dataset) && has(&self.endpoints, endpoint)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     super::{
         array::{Array, Wrapping},
-        framing::{End, Rules, Tally},
+        tally::{End, Rules, Tally},
     },
     *,
 };

@@ -10,8 +10,8 @@ use memchr::memchr3;
 
 use super::{
     BLOCK_BYTES, Block,
-    framing::{End, Overlong, Rules, Tally},
     record::{self, PREVIEW_BYTES, RejectReason, Trust},
+    tally::{End, Overlong, Rules, Tally},
 };
 
 /// Cuts elements off a buffer.

@@ -13,9 +13,11 @@ mod gunzip;
 mod inflate;
 mod json;
 mod lines;
+mod opening;
 mod probe;
 mod record;
 mod rows;
+mod tally;
 
 pub use self::{
     edition::Edition,
@@ -23,11 +25,7 @@ pub use self::{
     inflate::Inflate,
     record::{Reject, RejectReason},
 };
-use self::{
-    framing::{Framer, Tally},
-    gunzip::Gunzip,
-    record::Trust,
-};
+use self::{framing::Framer, gunzip::Gunzip, record::Trust, tally::Tally};
 
 /// How much is inflated before it is looked at: a block of this size stays in a core's cache.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -311,7 +309,7 @@ fn sniff(declared: Encoding, first: &[u8]) -> Result<Source, DecodeError> {
     // Not a byte more than there always is: the first piece may be of any length.
     let head = first.get(..gunzip::MAGIC.len()).unwrap_or(first);
     let text = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b't'))
-        || framing::BYTE_ORDER_MARK.starts_with(head);
+        || opening::BYTE_ORDER_MARK.starts_with(head);
     match declared {
         Encoding::Gzip if !text => Err(not_gzip()),
         Encoding::Gzip | Encoding::Identity => Ok(Source::Identity),
@@ -325,7 +323,7 @@ fn not_gzip() -> DecodeError {
 /// Whether a body that begins with this record, in a line of its own, is read as lines. Others begin
 /// as an array does.
 pub fn opens_as_lines(record: &[u8]) -> bool {
-    framing::opens_as_lines(record)
+    opening::opens_as_lines(record)
 }
 
 #[cfg(test)]

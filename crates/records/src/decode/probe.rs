@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::framing::BYTE_ORDER_MARK;
+use super::opening::BYTE_ORDER_MARK;
 
 /// A longer body is no check. The longest shape known has 45 bytes.
 pub(super) const MAX_BYTES: usize = 1024;
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn every_known_shape_is_a_check() {
-        let shapes = include_str!("../../tests/data/destination_checks.json");
+        let shapes = include_str!("../../../../tests/data/destination_checks.json");
         let shapes: Vec<String> = serde_json::from_str(shapes).unwrap();
         assert!(shapes.len() >= 9);
         for body in shapes {

@@ -9,7 +9,6 @@ use super::{
     tests::{block, number, rename, rewritten, text},
     *,
 };
-use crate::config::{Comparison, Condition, Scalar, Test};
 
 /// Whether a name may stand in an object twice.
 #[derive(Clone, Copy, Eq, PartialEq)]

@@ -1,10 +1,7 @@
 //! What passes and what is left of it, by example.
 
 use super::*;
-use crate::{
-    config::{Comparison, Condition, Scalar, Test},
-    decode::{Reject, RejectReason},
-};
+use crate::decode::{Reject, RejectReason};
 
 pub(super) fn block(lines: &[&str]) -> Block {
     let bytes = lines.iter().flat_map(|line| [line, "\n"]).collect::<String>().into_bytes();

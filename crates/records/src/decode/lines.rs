@@ -9,9 +9,10 @@ use memchr::{memchr, memchr_iter, memrchr};
 use super::{
     BLOCK_BYTES, Block,
     edition::Edition,
-    framing::{BYTE_ORDER_MARK, End, Overlong, Rules, Tally},
     json::{self, Kind},
+    opening::BYTE_ORDER_MARK,
     record::{self, RejectReason, Trust},
+    tally::{End, Overlong, Rules, Tally},
 };
 
 /// Cuts lines off a buffer.

@@ -4,11 +4,12 @@ use std::cmp::Ordering;
 
 use serde_json::value::RawValue;
 
-use super::{Step, Unreadable, number, step};
-use crate::{
-    config::{Comparison, Condition, Scalar, Test},
-    record::{self, Value},
+use super::{
+    Step, Unreadable,
+    choice::{Comparison, Condition, Scalar, Test},
+    number, step,
 };
+use crate::record::{self, Value};
 
 /// What was found of a condition's field among the members of a record.
 #[derive(Clone, Copy, Default)]
