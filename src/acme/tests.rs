@@ -59,7 +59,7 @@ async fn second_pause(when: When, (old, new): (&config::Tls, &config::Tls)) -> S
         });
         set_default(tracing_subscriber::registry().with(at_the_first_line))
     });
-    let metrics = Metrics::new(&crate::metrics::Names::default(), &[]);
+    let metrics = Metrics::new(&crate::metrics::Names::default());
     let attempts = AtomicUsize::new(0);
     let attempt = |_acme| {
         let number = attempts.fetch_add(1, Ordering::Relaxed) + 1;

@@ -13,7 +13,7 @@ use crate::{
     admission::{Admission, Place, Room},
     http::Intake,
     listen,
-    metrics::{Metrics, Refusal},
+    metrics::{Metrics, RefusalReason},
     serve::{self, Arrival, Client, ConnectionEnd},
     tls::Acceptor,
 };
@@ -99,7 +99,7 @@ impl Door {
             Admission::Full(place) => (place, true),
             Admission::Refused => {
                 debug!(%client, "too many connections: closed");
-                self.metrics.refused(Refusal::TooManyConnections);
+                self.metrics.refused(RefusalReason::TooManyConnections);
                 return None;
             }
         };
@@ -124,7 +124,7 @@ impl Door {
             return Some(is_allowed);
         }
         debug!(%client, "no endpoint allows this address: closed");
-        self.metrics.refused(Refusal::AddressNotAllowed);
+        self.metrics.refused(RefusalReason::AddressNotAllowed);
         None
     }
 
@@ -193,15 +193,15 @@ impl serve::Tls for ServerTls {
 }
 
 /// What is counted of an end.
-fn reason(end: ConnectionEnd) -> Option<Refusal> {
+fn reason(end: ConnectionEnd) -> Option<RefusalReason> {
     match end {
         ConnectionEnd::HandshakeFailed | ConnectionEnd::HandshakeTimeout => {
-            Some(Refusal::TlsHandshake)
+            Some(RefusalReason::TlsHandshake)
         }
-        ConnectionEnd::ProxyHeader => Some(Refusal::ProxyHeader),
-        ConnectionEnd::Evicted => Some(Refusal::Evicted),
-        ConnectionEnd::Flooded => Some(Refusal::Flooded),
-        ConnectionEnd::AnswerTimeout => Some(Refusal::AnswerTimeout),
+        ConnectionEnd::ProxyHeader => Some(RefusalReason::ProxyHeader),
+        ConnectionEnd::Evicted => Some(RefusalReason::Evicted),
+        ConnectionEnd::Flooded => Some(RefusalReason::Flooded),
+        ConnectionEnd::AnswerTimeout => Some(RefusalReason::AnswerTimeout),
         ConnectionEnd::Closed
         | ConnectionEnd::Idle
         | ConnectionEnd::Unverified

@@ -152,7 +152,7 @@ mod tests {
 
     /// What a daemon with this configuration shows after a start at `now`.
     fn shown(config: &Config, now: Arrival) -> (Arc<Metrics>, LastBatches) {
-        let metrics = Arc::new(Metrics::new(&Names::default(), &[]));
+        let metrics = Arc::new(Metrics::new(&Names::default()));
         let last = LastBatches::restore(config, &metrics, now);
         (metrics, last)
     }
@@ -172,8 +172,8 @@ mod tests {
         assert!(!dir.path().join(FILE).exists(), "nothing to say");
 
         let earlier = Arrival { wall_micros: now.wall_micros - 5, ..now };
-        metrics.records(0, "http_requests", 1, now);
-        metrics.records(0, "of a client", 1, earlier);
+        metrics.endpoint("push").records("http_requests", 1, now);
+        metrics.endpoint("push").records("of a client", 1, earlier);
         last.write_now();
         let metadata = fs::metadata(dir.path().join(FILE)).unwrap();
         assert_eq!(metadata.mode() & 0o7777, 0o600);
@@ -229,7 +229,11 @@ mod tests {
         let config = config(dir.path(), "path = \"/{dataset}\"");
         fs::write(dir.path().join(FILE), "{\"datasets\":").unwrap();
         let (metrics, last) = shown(&config, Arrival::now());
-        metrics.records(0, "dns_logs", 1, Arrival { at: Instant::now(), wall_micros: 7 });
+        metrics.endpoint("push").records(
+            "dns_logs",
+            1,
+            Arrival { at: Instant::now(), wall_micros: 7 },
+        );
         last.write_now();
         assert!(
             file(dir.path()).starts_with("{\"datasets\":{\"dns_logs\":"),

@@ -6,7 +6,6 @@ use crate::{
     config::{Config, PathPattern, SinkConfig},
     delivery::{self, Delivery},
     fatal::Fatal,
-    http::Intake,
     metrics::{Metrics, Names},
     quarantine::QuarantineSink,
     select::Selection,
@@ -15,7 +14,7 @@ use crate::{
 };
 
 pub(super) fn metrics(config: &Config) -> Metrics {
-    Metrics::new(&names(config), &Intake::quarantine_reasons())
+    Metrics::new(&names(config))
 }
 
 /// What has series of its own.
@@ -39,7 +38,7 @@ pub(super) fn names(config: &Config) -> Names {
 pub(super) fn deliveries(
     config: &Config,
     spool: &Arc<Spool>,
-    metrics: &Arc<Metrics>,
+    metrics: &Metrics,
 ) -> Result<Vec<Delivery>, Fatal> {
     delivery::forget_files(&spool.cursors(), config)
         .map_err(|error| Fatal::Io(format!("spool.dir: {error}")))?;
@@ -48,12 +47,11 @@ pub(super) fn deliveries(
         deliveries.push(delivery(config, sink, spool, metrics).map_err(Fatal::Config)?);
     }
     let consumer = delivery::quarantine_consumer();
-    let place = metrics.sink(&consumer.name);
-    let delivery =
-        Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
-            let sink = QuarantineSink::open(&config.quarantine.dir, spool.batches(), marks)?;
-            Ok(Box::new(sink) as Box<dyn Sink>)
-        });
+    let metrics = metrics.sink(&consumer.name);
+    let delivery = Delivery::new(consumer, Arc::clone(spool), metrics, |marks| {
+        let sink = QuarantineSink::open(&config.quarantine.dir, spool.batches(), marks)?;
+        Ok(Box::new(sink) as Box<dyn Sink>)
+    });
     deliveries.push(delivery.map_err(Fatal::Config)?);
     deliveries.iter_mut().for_each(Delivery::release_delivered);
     Ok(deliveries)
@@ -64,13 +62,12 @@ pub(super) fn delivery(
     config: &Config,
     sink: &SinkConfig,
     spool: &Arc<Spool>,
-    metrics: &Arc<Metrics>,
+    metrics: &Metrics,
 ) -> Result<Delivery, String> {
     let consumer = delivery::sink_consumer(config, sink);
-    let place = metrics.sink(&sink.name);
-    let delivery =
-        Delivery::new(consumer, Arc::clone(spool), (Arc::clone(metrics), place), |marks| {
-            sink::open(sink, &spool.cursors(), marks)
-        })?;
+    let metrics = metrics.sink(&sink.name);
+    let delivery = Delivery::new(consumer, Arc::clone(spool), metrics, |marks| {
+        sink::open(sink, &spool.cursors(), marks)
+    })?;
     Ok(delivery.selecting(Selection::new(&sink.choice)))
 }

@@ -39,9 +39,9 @@ impl Daemon {
             }
             for lag in room.lags() {
                 let sink = metrics.sink(&lag.name);
-                metrics.sink_lag(sink, lag.oldest.unwrap_or_default());
-                metrics.sink_backlog(sink, lag.batches, lag.bytes);
-                metrics.sink_dropped(sink, lag.dropped);
+                sink.lag(lag.oldest.unwrap_or_default());
+                sink.backlog(lag.batches, lag.bytes);
+                sink.dropped(lag.dropped);
             }
             metrics.render()
         };

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Delivery, backoff::Backoff, count_upkeep};
+use super::{Delivery, backoff::Backoff, follow_upkeep};
 use crate::{
     select::Selection,
     sink::{Mark, Sink},
@@ -58,7 +58,7 @@ impl Delivery {
         let sink = open(self.saved.files.clone())?;
         let (handled, wants) = (self.saved.batch, Arc::clone(&consumer.wants));
         self.spool.resume(self.id, consumer, handled);
-        count_upkeep(&self.metrics, self.place, &*sink);
+        follow_upkeep(&self.metrics, &*sink);
         Ok(Self {
             wants,
             sink,

@@ -30,7 +30,7 @@ pub use self::{
 };
 use crate::{
     decode::Block,
-    metrics::{Arrival, Metrics},
+    metrics::{Arrival, SinkMetrics},
     select::Selection,
     sink::{Again, Begin, Mark, Sink, SinkError, Upkeep},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
@@ -49,9 +49,7 @@ pub struct Delivery {
     /// What it takes of the records; all if there is none.
     selection: Option<Selection>,
     spool: Arc<Spool>,
-    metrics: Arc<Metrics>,
-    /// The sink's place in the metrics.
-    place: usize,
+    metrics: Arc<SinkMetrics>,
     id: ConsumerId,
     file: CheckpointFile,
     /// What the file says.
@@ -120,11 +118,11 @@ struct Stopped;
 
 impl Delivery {
     /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink
-    /// from the checkpoint's marks; `place` is the sink's in the metrics.
+    /// from the checkpoint's marks.
     pub fn new<E>(
         consumer: Consumer,
         spool: Arc<Spool>,
-        (metrics, place): (Arc<Metrics>, usize),
+        metrics: Arc<SinkMetrics>,
         open: impl FnOnce(Vec<Mark>) -> Result<Box<dyn Sink>, E>,
     ) -> Result<Self, E> {
         let (name, wants) = (consumer.name.clone(), Arc::clone(&consumer.wants));
@@ -133,7 +131,7 @@ impl Delivery {
         let batch = saved.batch;
         let sink = open(saved.files.clone())?;
         let id = spool.register(consumer, batch);
-        count_upkeep(&metrics, place, &*sink);
+        follow_upkeep(&metrics, &*sink);
         Ok(Self {
             name,
             wants,
@@ -141,7 +139,6 @@ impl Delivery {
             selection: None,
             spool,
             metrics,
-            place,
             id,
             file,
             saved,
@@ -257,7 +254,7 @@ impl Delivery {
                 }
                 return Ok(Outcome::Done);
             };
-            self.metrics.sink_error(self.place);
+            self.metrics.error();
             let again = failure.again();
             let wait = match again {
                 Again::Batch => backoff.next(),
@@ -315,18 +312,18 @@ impl Delivery {
         }
         if progress.begun {
             self.sink.finish().map_err(Failure::Sink)?;
-            self.metrics.sink_succeeded(self.place, Arrival::now());
+            self.metrics.succeeded(Arrival::now());
         }
         let records =
             if self.selection.is_some() { progress.passed } else { self.sink.records(batch) };
         if batch.sequence > self.counted {
             self.counted = batch.sequence;
-            self.metrics.sink_delivered(self.place, records);
-            self.metrics.sink_filtered(self.place, progress.filtered);
+            self.metrics.delivered(records);
+            self.metrics.filtered(progress.filtered);
         } else {
-            self.metrics.sink_resent(self.place, records);
+            self.metrics.resent(records);
         }
-        self.metrics.sink_oversize(self.place, self.sink.oversize());
+        self.metrics.oversize(self.sink.oversize());
         Ok(())
     }
 
@@ -395,7 +392,7 @@ impl Delivery {
 }
 
 /// Has the metrics show what the sink counts itself.
-fn count_upkeep(metrics: &Metrics, place: usize, sink: &dyn Sink) {
+fn follow_upkeep(metrics: &SinkMetrics, sink: &dyn Sink) {
     let Upkeep { rotation_failures, compression_failures } = sink.upkeep();
-    metrics.sink_upkeep(place, rotation_failures, compression_failures);
+    metrics.follow_upkeep(rotation_failures, compression_failures);
 }

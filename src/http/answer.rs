@@ -10,7 +10,7 @@ use hyper::{
 use serde::Serialize;
 
 use super::{hec, refusal::Refusal};
-use crate::{config::Protocol, decode::Format, ingest::Receipt, metrics::Outcome};
+use crate::{config::Protocol, decode::Format, ingest::Receipt, metrics::BatchOutcome};
 
 /// The body of an answer.
 pub type Body = Full<Bytes>;
@@ -30,7 +30,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What a 200 says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accepted {
-    pub(super) outcome: Outcome,
+    pub(super) outcome: BatchOutcome,
     /// Records that sinks get.
     pub(super) records: u64,
     /// Records in quarantine; a whole body counts as one.
@@ -43,15 +43,17 @@ impl From<&Receipt> for Accepted {
             Receipt::Committed { batch, .. } => {
                 let header = &batch.header;
                 let outcome = match header.records {
-                    0 => Outcome::Quarantined,
-                    _ => Outcome::Committed,
+                    0 => BatchOutcome::Quarantined,
+                    _ => BatchOutcome::Committed,
                 };
                 (outcome, header.records, header.rejected)
             }
-            Receipt::Duplicate { records, rejected } => (Outcome::Duplicate, *records, *rejected),
-            Receipt::Empty => (Outcome::Empty, 0, 0),
-            Receipt::DestinationCheck => (Outcome::DestinationCheck, 0, 0),
-            Receipt::QuarantinedBody { .. } => (Outcome::Quarantined, 0, 1),
+            Receipt::Duplicate { records, rejected } => {
+                (BatchOutcome::Duplicate, *records, *rejected)
+            }
+            Receipt::Empty => (BatchOutcome::Empty, 0, 0),
+            Receipt::DestinationCheck => (BatchOutcome::DestinationCheck, 0, 0),
+            Receipt::QuarantinedBody { .. } => (BatchOutcome::Quarantined, 0, 1),
         };
         Self { outcome, records, quarantined }
     }
@@ -65,7 +67,7 @@ pub(super) fn accepted(protocol: Protocol, accepted: &Accepted, format: Format) 
         quarantined: u64,
     }
     let Accepted { outcome, records, quarantined } = *accepted;
-    let answer = Answer { status: outcome.label(), records, quarantined };
+    let answer = Answer { status: status_word(outcome), records, quarantined };
     let mut text = serde_json::to_vec(&answer).unwrap_or_default();
     let mut response = match protocol {
         Protocol::Logpush => {
@@ -80,10 +82,21 @@ pub(super) fn accepted(protocol: Protocol, accepted: &Accepted, format: Format) 
             response
         }
     };
-    if let (Outcome::DestinationCheck, Format::Csv(_)) = (outcome, format) {
+    if let (BatchOutcome::DestinationCheck, Format::Csv(_)) = (outcome, format) {
         response.headers_mut().insert(FORMAT, HeaderValue::from_static("csv"));
     }
     response
+}
+
+/// The `status` of the JSON answer, which senders read.
+fn status_word(outcome: BatchOutcome) -> &'static str {
+    match outcome {
+        BatchOutcome::Committed => "committed",
+        BatchOutcome::Duplicate => "duplicate",
+        BatchOutcome::DestinationCheck => "destination_check",
+        BatchOutcome::Quarantined => "quarantined",
+        BatchOutcome::Empty => "empty",
+    }
 }
 
 /// Whether batches are taken, in the words of HEC.

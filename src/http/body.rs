@@ -2,7 +2,7 @@
 
 use std::{
     error::Error as _,
-    io,
+    io, iter,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ use crate::{
     config::Protocol,
     decode::RejectReason,
     ingest::{Ingest, IngestError, Origin, Receipt},
-    metrics::Arrival,
+    metrics::{Arrival, EndpointMetrics, QuarantineReason},
     spool::NoRoom,
 };
 
@@ -56,20 +56,11 @@ const ANSWER: Duration = Duration::from_millis(100);
 /// How many refused bodies are read on at a time: beyond that their streams are reset.
 static LINGERING: Semaphore = Semaphore::const_new(64);
 
-/// What quarantine counts: the reasons for records, then whole bodies.
-pub(super) fn quarantine_reasons() -> Vec<&'static str> {
-    RejectReason::ALL.map(RejectReason::label).into_iter().chain(["undecodable_body"]).collect()
-}
-
-/// The place of whole bodies among them.
-const UNDECODABLE_BODY: usize = RejectReason::ALL.len();
-
 /// One body on its way.
 pub(super) struct Upload {
     pub(super) intake: Arc<Intake>,
     pub(super) origin: Origin,
-    /// The endpoint's place in the config.
-    pub(super) endpoint: usize,
+    pub(super) endpoint: Arc<EndpointMetrics>,
     pub(super) protocol: Protocol,
     pub(super) peer: SocketAddr,
     pub(super) started: Instant,
@@ -87,7 +78,7 @@ impl Upload {
         let max_body_bytes = self.intake.limits.max_body_bytes;
         let mut received = Received {
             intake: Arc::clone(&self.intake),
-            endpoint: self.endpoint,
+            endpoint: Arc::clone(&self.endpoint),
             dataset: self.origin.dataset.clone(),
             bytes: 0,
         };
@@ -149,14 +140,14 @@ impl Upload {
         let Origin { endpoint, dataset, received, sink } = &self.origin;
         let sink = sink.as_deref();
         let metrics = &self.intake.metrics;
-        metrics.batch(self.endpoint, accepted.outcome);
+        self.endpoint.batch(accepted.outcome);
         let peer = self.peer;
         match &receipt {
             Receipt::Committed { batch, inflated_bytes, rejects, first_event } => {
                 let received = u64::try_from(received.as_microsecond()).unwrap_or(0);
                 let arrival = Arrival { at: self.started, wall_micros: received };
-                metrics.records(self.endpoint, dataset, batch.header.records, arrival);
-                metrics.inflated_bytes(self.endpoint, dataset, *inflated_bytes);
+                self.endpoint.records(dataset, batch.header.records, arrival);
+                self.endpoint.inflated_bytes(dataset, *inflated_bytes);
                 metrics.commit(committing.elapsed());
                 metrics.committed(batch.header.records, wire_bytes, self.started.elapsed());
                 if let Some(time) = first_event {
@@ -164,8 +155,8 @@ impl Upload {
                     let lag = Timestamp::now().duration_since(*time);
                     metrics.event_lag(dataset, Duration::try_from(lag).unwrap_or_default());
                 }
-                for (reason, records) in rejects.iter().enumerate() {
-                    metrics.quarantined(reason, *records);
+                for (reason, records) in iter::zip(RejectReason::ALL, rejects) {
+                    metrics.quarantined(QuarantineReason::Record(reason), *records);
                 }
                 info!(
                     endpoint, dataset, sink, batch = batch.sequence, records = batch.header.records,
@@ -183,7 +174,7 @@ impl Upload {
             ),
             Receipt::Empty => info!(endpoint, dataset, wire_bytes, %peer, "a body without records"),
             Receipt::QuarantinedBody { why, file_name } => {
-                metrics.quarantined(UNDECODABLE_BODY, 1);
+                metrics.quarantined(QuarantineReason::UndecodableBody, 1);
                 warn!(
                     endpoint, dataset, %received, wire_bytes, why, file_name, %peer,
                     "a body that cannot be read is in quarantine"
@@ -217,7 +208,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, JoinError>>) -> Result<
 /// How much of a body came in. Counted for its endpoint when there is an end to it, of whatever kind.
 struct Received {
     intake: Arc<Intake>,
-    endpoint: usize,
+    endpoint: Arc<EndpointMetrics>,
     dataset: String,
     bytes: u64,
 }
@@ -231,8 +222,7 @@ impl Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        let Self { intake, endpoint, dataset, bytes } = self;
-        intake.metrics.endpoint_received_bytes(*endpoint, dataset, *bytes);
+        self.endpoint.received_bytes(&self.dataset, self.bytes);
     }
 }
 

@@ -13,7 +13,9 @@ use super::{
     log,
     refusal::Refusal,
 };
-use crate::{config::Protocol, decode::Format, ingest::Ingest, serve::Client};
+use crate::{
+    config::Protocol, decode::Format, ingest::Ingest, metrics::EndpointMetrics, serve::Client,
+};
 
 /// Wrong secrets on a connection with a verified sender, after which it is closed.
 const MAX_FAILURES: u32 = 8;
@@ -52,8 +54,8 @@ struct Asked {
     is_head: bool,
     /// Whether the sender waits for leave to send the body.
     waits: bool,
-    /// Name of the endpoint; empty if there is none.
-    endpoint: String,
+    /// `None` if there is none of that path.
+    endpoint: Option<Arc<EndpointMetrics>>,
     protocol: Protocol,
     peer: SocketAddr,
     declared: Option<u64>,
@@ -82,7 +84,7 @@ impl Intake {
         let (head, incoming) = request.into_parts();
         if client.takes_no_more() {
             let refusal = Refusal::unavailable(CLOSING);
-            self.metrics.refused(refusal.label());
+            self.metrics.refused(refusal.reason());
             return Step::Answer(answer::last(answer::refused(Protocol::Logpush, &refusal)));
         }
         let declared = hyper::body::Body::size_hint(&incoming).exact();
@@ -90,7 +92,7 @@ impl Intake {
         let asked = Asked {
             is_head: head.method == Method::HEAD,
             waits: body::waits(&head),
-            endpoint: visit.endpoint.to_owned(),
+            endpoint: visit.endpoint.map(Arc::clone),
             protocol: visit.protocol,
             peer: client.address(),
             declared,
@@ -184,10 +186,11 @@ impl Intake {
         rest: Option<(Incoming, bool)>,
     ) -> Response<Body> {
         let Asked { endpoint, protocol, peer, head, .. } = asked;
-        self.metrics.refused(refusal.label());
-        if !endpoint.is_empty() {
-            self.metrics.endpoint_refused(self.metrics.endpoint(endpoint), refusal.label());
+        self.metrics.refused(refusal.reason());
+        if let Some(endpoint) = endpoint {
+            endpoint.refused(refusal.reason());
         }
+        let endpoint = endpoint.as_ref().map_or("", |endpoint| endpoint.name());
         log::refused(&self.refusals, refusal, head, *peer, (endpoint, *protocol), asked.declared);
         let refused = without_body(asked.is_head, answer::refused(*protocol, refusal));
         let is_last = rest.is_some_and(|(incoming, waits)| body::let_go(incoming, waits));

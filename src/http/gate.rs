@@ -11,7 +11,7 @@ use crate::{
     config::{Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol, SinkConfig},
     decode::{Encoding, Format},
     ingest::Form,
-    metrics::Metrics,
+    metrics::{EndpointMetrics, Metrics},
 };
 
 /// The endpoints.
@@ -27,20 +27,21 @@ struct Door {
     endpoint: Endpoint,
     secrets: Secrets,
     sinks: Addressees,
+    metrics: Arc<EndpointMetrics>,
 }
 
 /// Where a request came in, and what it may do there.
 #[derive(Debug)]
 pub(super) struct Visit<'a> {
-    /// Name of the endpoint; empty if there is none.
-    pub(super) endpoint: &'a str,
+    /// Where the request is counted; `None` if there is no such endpoint.
+    pub(super) endpoint: Option<&'a Arc<EndpointMetrics>>,
     /// In whose words it is answered.
     pub(super) protocol: Protocol,
     pub(super) asks: Result<Asks, Refusal>,
 }
 
 /// What a request is about.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Asks {
     /// To be sent its body.
     Upload(Admitted),
@@ -51,11 +52,9 @@ pub(super) enum Asks {
 }
 
 /// A request that may send its body.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Admitted {
-    /// The endpoint's place in the config.
-    pub(super) place: usize,
-    pub(super) endpoint: String,
+    pub(super) endpoint: Arc<EndpointMetrics>,
     pub(super) protocol: Protocol,
     pub(super) dataset: String,
     /// The only sink that is to have it, if the sender names one.
@@ -65,7 +64,6 @@ pub(super) struct Admitted {
 
 /// An endpoint, by a path of its.
 struct Found<'a> {
-    place: usize,
     door: &'a Door,
     dataset: String,
     /// What the path is for, with HEC.
@@ -76,15 +74,15 @@ impl Gate {
     pub(super) fn open(
         endpoints: &[Endpoint],
         sinks: &[SinkConfig],
-        metrics: &Arc<Metrics>,
+        metrics: &Metrics,
     ) -> io::Result<Self> {
         let doors = endpoints.iter().map(|endpoint| {
-            let secrets =
-                Secrets::open(&endpoint.name, &endpoint.auth, metrics).map_err(|error| {
-                    io::Error::new(error.kind(), format!("endpoint.{}: {error}", endpoint.name))
-                })?;
+            let metrics = metrics.endpoint(&endpoint.name);
+            let secrets = Secrets::open(&endpoint.auth, &metrics).map_err(|error| {
+                io::Error::new(error.kind(), format!("endpoint.{}: {error}", endpoint.name))
+            })?;
             let sinks = Addressees::of(endpoint, sinks);
-            Ok(Door { endpoint: endpoint.clone(), secrets, sinks })
+            Ok(Door { endpoint: endpoint.clone(), secrets, sinks, metrics })
         });
         Ok(Self { doors: doors.collect::<io::Result<_>>()?, datasets: Arc::default() })
     }
@@ -115,18 +113,17 @@ impl Gate {
     pub(super) fn admit(&self, head: &request::Parts, peer: IpAddr) -> Visit<'_> {
         let path = head.uri.path();
         let Some(found) = self.find(path) else { return self.lost(path) };
-        let Endpoint { name, protocol, .. } = &found.door.endpoint;
-        let (endpoint, protocol) = (name.as_str(), *protocol);
+        let (endpoint, protocol) = (Some(&found.door.metrics), found.door.endpoint.protocol);
         Visit { endpoint, protocol, asks: found.admit(head, peer, &self.datasets) }
     }
 
     /// A whole path wins over a pattern; no two patterns fit one path, as validation has made sure.
     fn find(&self, path: &str) -> Option<Found<'_>> {
         let mut by_pattern = None;
-        for (place, door) in self.doors.iter().enumerate() {
+        for door in &self.doors {
             match &door.endpoint.path {
                 PathPattern::Fixed { path: whole, dataset } if whole == path => {
-                    return Some(Found { place, door, dataset: dataset.clone(), hec: None });
+                    return Some(Found { door, dataset: dataset.clone(), hec: None });
                 }
                 PathPattern::Fixed { .. } => {}
                 PathPattern::Prefix { prefix, dataset } => {
@@ -134,7 +131,7 @@ impl Gate {
                     let known = HEC_PATHS.iter().find(|(known, _)| Some(*known) == rest);
                     if let Some((_, hec)) = known {
                         let (dataset, hec) = (dataset.clone(), Some(*hec));
-                        return Some(Found { place, door, dataset, hec });
+                        return Some(Found { door, dataset, hec });
                     }
                 }
                 PathPattern::Dataset { prefix, suffix } => {
@@ -143,7 +140,7 @@ impl Gate {
                     if let Some(dataset) = dataset.filter(|dataset| is_dataset(dataset.as_bytes()))
                     {
                         let dataset = dataset.to_owned();
-                        by_pattern = Some(Found { place, door, dataset, hec: None });
+                        by_pattern = Some(Found { door, dataset, hec: None });
                     }
                 }
             }
@@ -160,8 +157,8 @@ impl Gate {
             matches!(&door.endpoint.path, PathPattern::Prefix { prefix, .. } if behind(prefix))
         });
         let (endpoint, protocol) = match near {
-            Some(door) => (door.endpoint.name.as_str(), door.endpoint.protocol),
-            None => ("", Protocol::Logpush),
+            Some(door) => (Some(&door.metrics), door.endpoint.protocol),
+            None => (None, Protocol::Logpush),
         };
         Visit { endpoint, protocol, asks: Err(Refusal::NotFound) }
     }
@@ -199,9 +196,8 @@ impl Found<'_> {
             return Err(Refusal::AckDisabled);
         }
         let form = self.form(encoding(&head.headers)?);
-        let (endpoint, protocol) = (endpoint.name.clone(), endpoint.protocol);
-        let Self { place, dataset, .. } = self;
-        Ok(Asks::Upload(Admitted { place, endpoint, protocol, dataset, sink, form }))
+        let (protocol, endpoint) = (endpoint.protocol, Arc::clone(&self.door.metrics));
+        Ok(Asks::Upload(Admitted { endpoint, protocol, dataset: self.dataset, sink, form }))
     }
 
     fn methods(&self) -> &'static str {

@@ -12,7 +12,7 @@ use super::{answer, hec, refusal::Refusal};
 use crate::{
     audit,
     config::Protocol,
-    metrics,
+    metrics::RefusalReason,
     printable::clipped,
     throttle::{ClientLimits, ClientThrottle},
 };
@@ -28,7 +28,7 @@ const METHOD_CHARS: usize = 24;
 const LIMITS: ClientLimits = ClientLimits { network: 10, total: 30, per: Duration::from_secs(10) };
 
 /// Withholds lines, by the reason of the refusal and the network of the client.
-pub(super) type Withholding = ClientThrottle<{ metrics::Refusal::COUNT }>;
+pub(super) type Withholding = ClientThrottle<{ RefusalReason::COUNT }>;
 
 pub(super) fn withholding() -> Withholding {
     Withholding::new(LIMITS)
@@ -49,9 +49,9 @@ pub(super) fn refused(
     if matches!(refusal, Refusal::Unauthorized(_)) {
         audit::authentication_failed(peer.ip(), endpoint);
     }
-    let label = refusal.label();
-    let admitted = withholding.admit(label as usize, peer.ip(), Instant::now());
-    let (Some(withheld), reason) = (admitted, label.label()) else { return };
+    let reason = refusal.reason();
+    let admitted = withholding.admit(reason as usize, peer.ip(), Instant::now());
+    let (Some(withheld), reason) = (admitted, reason.label()) else { return };
     if withheld > 0 {
         warn!(reason, withheld, "refusals were not logged: there were too many");
     }

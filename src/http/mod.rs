@@ -66,8 +66,6 @@ const MAX_CHECK_BYTES: u64 = 1024;
 #[derive(Debug)]
 pub struct Intake {
     gate: Gate,
-    /// Of the gate's endpoints in the metrics.
-    places: Vec<usize>,
     limits: Limits,
     proxies: Vec<IpNet>,
     in_flight: InFlight,
@@ -92,7 +90,6 @@ impl Intake {
     ) -> io::Result<Self> {
         Ok(Self {
             gate: Gate::open(&config.endpoints, &config.sinks, &metrics)?,
-            places: places(config, &metrics),
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
             in_flight: InFlight::new(config.limits.max_in_flight_bytes),
@@ -113,7 +110,6 @@ impl Intake {
         Ok(Self {
             gate: Gate::open(&config.endpoints, &config.sinks, &self.metrics)?
                 .continuing(&self.gate),
-            places: places(config, &self.metrics),
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
             in_flight: self.in_flight.limited_to(config.limits.max_in_flight_bytes),
@@ -131,11 +127,6 @@ impl Intake {
     /// Records in the audit log whose secrets are different from `before`.
     pub fn audit_changes(&self, before: &Self) {
         self.gate.audit_changes(&before.gate);
-    }
-
-    /// Why something may go to quarantine: the labels that [`Metrics`] needs, in their order.
-    pub fn quarantine_reasons() -> Vec<&'static str> {
-        body::quarantine_reasons()
     }
 
     /// Refuses batches from now on.
@@ -191,7 +182,7 @@ impl Intake {
         let limit = self.limits.max_connections;
         let why = format!("too many connections (limits.max_connections = {limit}); send again");
         let refusal = Refusal::unavailable(&why);
-        self.metrics.refused(refusal.label());
+        self.metrics.refused(refusal.reason());
         answer::last(answer::refused(Protocol::Logpush, &refusal))
     }
 
@@ -276,7 +267,8 @@ impl Intake {
             record_bytes: usize::try_from(self.limits.max_record_bytes).unwrap_or(usize::MAX),
         };
         let Admitted { endpoint, dataset, sink, .. } = admitted;
-        let origin = Origin { endpoint, dataset, received: now(), sink };
+        let name = endpoint.name().to_owned();
+        let origin = Origin { endpoint: name, dataset, received: now(), sink };
         let ingest = Ingest::new(
             Arc::clone(&self.spool),
             Arc::clone(&self.bodies),
@@ -287,7 +279,7 @@ impl Intake {
         let upload = Upload {
             intake: Arc::clone(self),
             origin,
-            endpoint: self.places.get(admitted.place).copied().unwrap_or(usize::MAX),
+            endpoint,
             protocol: admitted.protocol,
             peer,
             started: Instant::now(),
@@ -309,10 +301,6 @@ impl Intake {
              send again"
         )
     }
-}
-
-fn places(config: &Config, metrics: &Metrics) -> Vec<usize> {
-    config.endpoints.iter().map(|endpoint| metrics.endpoint(&endpoint.name)).collect()
 }
 
 /// Whole microseconds, as a batch's file name holds them.

@@ -8,7 +8,7 @@ use std::{io, time::Duration};
 use hyper::StatusCode;
 
 use super::addressee::UnusableSink;
-use crate::{config::format_bytes, decode::Excess, durable, metrics::Refusal as Refused};
+use crate::{config::format_bytes, decode::Excess, durable, metrics::RefusalReason};
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -159,20 +159,20 @@ impl Refusal {
         }
     }
 
-    pub(super) fn label(&self) -> Refused {
+    pub(super) fn reason(&self) -> RefusalReason {
         match self {
             Self::Malformed { .. } | Self::NoData | Self::SinkNotTaken(_) | Self::AckDisabled => {
-                Refused::Malformed
+                RefusalReason::Malformed
             }
-            Self::Disconnected { .. } => Refused::Disconnected,
-            Self::Unauthorized(_) => Refused::Unauthorized,
-            Self::Forbidden => Refused::Forbidden,
-            Self::NotFound | Self::DatasetNotListed => Refused::NotFound,
-            Self::MethodNotAllowed { .. } => Refused::MethodNotAllowed,
-            Self::BodyTimeout { .. } => Refused::BodyTimeout,
-            Self::TooLarge { .. } | Self::TooManyDatasets { .. } => Refused::TooLarge,
-            Self::UnsupportedEncoding => Refused::UnsupportedEncoding,
-            Self::Unavailable { .. } => Refused::Unavailable,
+            Self::Disconnected { .. } => RefusalReason::Disconnected,
+            Self::Unauthorized(_) => RefusalReason::Unauthorized,
+            Self::Forbidden => RefusalReason::Forbidden,
+            Self::NotFound | Self::DatasetNotListed => RefusalReason::NotFound,
+            Self::MethodNotAllowed { .. } => RefusalReason::MethodNotAllowed,
+            Self::BodyTimeout { .. } => RefusalReason::BodyTimeout,
+            Self::TooLarge { .. } | Self::TooManyDatasets { .. } => RefusalReason::TooLarge,
+            Self::UnsupportedEncoding => RefusalReason::UnsupportedEncoding,
+            Self::Unavailable { .. } => RefusalReason::Unavailable,
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     audit::{self, Event},
     config::{self, Auth},
-    metrics::Metrics,
+    metrics::{EndpointMetrics, SecretMetrics},
 };
 
 /// Digests of the live secrets: all of one length, so that comparing takes one time.
@@ -29,7 +29,6 @@ use crate::{
 pub(super) struct Secrets {
     endpoint: String,
     live: Vec<Live>,
-    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -37,20 +36,19 @@ struct Live {
     label: String,
     value: [u8; 32],
     whole_line: [u8; 32],
-    /// The secret's place in the metrics.
-    place: usize,
+    metrics: Arc<SecretMetrics>,
     was_used: AtomicBool,
 }
 
 impl Secrets {
-    /// Reads the secrets of the endpoint of that name.
-    pub(super) fn open(name: &str, auth: &Auth, metrics: &Arc<Metrics>) -> io::Result<Self> {
+    /// Reads the secrets of the endpoint.
+    pub(super) fn open(auth: &Auth, endpoint: &EndpointMetrics) -> io::Result<Self> {
         let live = |secret: config::Secret| {
             let label = secret.label();
             Live {
                 value: digest(secret.value().as_bytes()),
                 whole_line: digest(secret.whole_line().as_bytes()),
-                place: metrics.secret(name, &label),
+                metrics: endpoint.secret(&label),
                 was_used: AtomicBool::new(false),
                 label,
             }
@@ -61,7 +59,7 @@ impl Secrets {
             }
             Auth::None => Vec::new(),
         };
-        Ok(Self { endpoint: name.to_owned(), live, metrics: Arc::clone(metrics) })
+        Ok(Self { endpoint: endpoint.name().to_owned(), live })
     }
 
     /// Records in the audit log what is different from `before`.
@@ -125,7 +123,7 @@ impl Secrets {
     /// Logs the first use, so that an operator sees when a rotation is complete.
     fn note_use(&self, secret: &Live) {
         let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
-        self.metrics.secret_used(secret.place, now);
+        secret.metrics.used(now);
         if !secret.was_used.swap(true, Ordering::Relaxed) {
             let Self { endpoint, .. } = self;
             info!(endpoint, secret = secret.label, "first use of a secret since it was loaded");
@@ -146,7 +144,7 @@ mod tests {
     use hyper::Request;
 
     use super::*;
-    use crate::metrics::Names;
+    use crate::metrics::{Metrics, Names};
 
     #[test]
     fn a_token_opens_in_the_forms_of_hec_and_in_no_other() {
@@ -154,8 +152,8 @@ mod tests {
         let file = dir.path().join("secrets.txt");
         fs::write(&file, "first\nsecond: one\n").unwrap();
         let auth = Auth::Token { file };
-        let metrics = Arc::new(Metrics::new(&Names::default(), &[]));
-        let secrets = Secrets::open("main", &auth, &metrics).unwrap();
+        let metrics = Metrics::new(&Names::default());
+        let secrets = Secrets::open(&auth, &metrics.endpoint("main")).unwrap();
         let check = |uri: &str, values: &[&str]| {
             let request = values
                 .iter()

@@ -1,6 +1,17 @@
-//! The text format of Prometheus, version 0.0.4.
+//! The text format of Prometheus, version 0.0.4, and tables of what is written in it.
 
-use std::fmt::Display;
+use std::{
+    fmt::{self, Display, Formatter},
+    ops::Deref,
+    sync::atomic::AtomicU64,
+};
+
+use super::{
+    Arrival,
+    histogram::Histogram,
+    labels::{Counters, Label},
+    value,
+};
 
 /// What a family is.
 #[derive(Clone, Copy, Debug)]
@@ -10,16 +21,115 @@ pub(super) enum Kind {
     Histogram,
 }
 
+/// Something that has one sample in each family of its kind.
+pub(super) trait Series {
+    /// Names and values of its labels, in their order.
+    fn labels(&self) -> Vec<(&'static str, &str)>;
+}
+
+/// A counter or a gauge of each `T`.
+pub(super) struct Family<T> {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) help: &'static str,
+    /// The sample, if there is one, at the time of the exposition.
+    pub(super) value: fn(&T, Arrival) -> Option<Value>,
+}
+
+/// A histogram of each `T`.
+pub(super) struct HistogramFamily<T> {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    /// In which unit the sum is counted.
+    pub(super) sum: fn(u64) -> Value,
+    pub(super) histogram: fn(&T) -> &Histogram,
+}
+
+/// The value of a sample.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value {
+    Whole(u64),
+    /// Microseconds, written as seconds with six decimals: exact, where a float would round.
+    Micros(u64),
+}
+
+impl Value {
+    pub(super) fn of(counter: &AtomicU64) -> Self {
+        Self::Whole(value(counter))
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(whole) => whole.fmt(f),
+            Self::Micros(micros) => write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+        }
+    }
+}
+
 /// Text being written, family by family.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Exposition {
     text: String,
     family: &'static str,
+    now: Arrival,
 }
 
 impl Exposition {
+    /// `now`: the time that the samples are of.
+    pub(super) fn at(now: Arrival) -> Self {
+        Self { text: String::new(), family: "", now }
+    }
+
+    /// Writes each family with a sample for each of the `series` that has one.
+    pub(super) fn families<T: Series>(
+        &mut self,
+        families: &[Family<T>],
+        series: &[impl Deref<Target = T>],
+    ) {
+        for Family { name, kind, help, value } in families {
+            self.family(name, *kind, help);
+            for one in series {
+                if let Some(value) = value(one, self.now) {
+                    self.sample(&one.labels(), value);
+                }
+            }
+        }
+    }
+
+    /// Writes each family with a histogram for each of the `series`.
+    pub(super) fn histograms<T: Series>(
+        &mut self,
+        families: &[HistogramFamily<T>],
+        series: &[impl Deref<Target = T>],
+    ) {
+        for HistogramFamily { name, help, sum, histogram } in families {
+            self.family(name, Kind::Histogram, help);
+            for one in series {
+                histogram(one).render(self, &one.labels(), *sum);
+            }
+        }
+    }
+
+    /// Writes a family of counters, one for each of the `series` and value of the label.
+    pub(super) fn breakdown<T: Series, L: Label + 'static>(
+        &mut self,
+        (name, help, label): (&'static str, &str, &'static str),
+        series: &[impl Deref<Target = T>],
+        counters: fn(&T) -> &Counters<L>,
+    ) {
+        self.family(name, Kind::Counter, help);
+        for one in series {
+            for (of_label, count) in counters(one).counts() {
+                let labels = [one.labels(), vec![(label, of_label)]].concat();
+                self.sample(&labels, Value::Whole(count));
+            }
+        }
+    }
+
     /// Begins a family; the samples that follow are its own.
-    pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
+    fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -31,12 +141,12 @@ impl Exposition {
         }
     }
 
-    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+    fn sample(&mut self, labels: &[(&str, &str)], value: Value) {
         self.sample_of("", labels, value);
     }
 
     /// `suffix`: the parts of a histogram have names of their own.
-    pub(super) fn sample_of(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn sample_of(&mut self, suffix: &str, labels: &[(&str, &str)], value: Value) {
         self.text.push_str(self.family);
         self.text.push_str(suffix);
         let mut separator = '{';
@@ -68,21 +178,16 @@ impl Exposition {
     }
 }
 
-/// Seconds with six decimals, out of whole microseconds: exact, where a float would round.
-pub(super) fn seconds(micros: u64) -> String {
-    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn label_values_are_escaped() {
-        let mut exposition = Exposition::default();
+        let mut exposition = Exposition::at(Arrival::now());
         exposition.family("some_total", Kind::Counter, "Some.");
-        exposition.sample(&[("one", "a\\b\"c\nd"), ("two", "é")], 3);
-        exposition.sample(&[], 4);
+        exposition.sample(&[("one", "a\\b\"c\nd"), ("two", "é")], Value::Whole(3));
+        exposition.sample(&[], Value::Whole(4));
         assert_eq!(
             exposition.finish(),
             "# HELP some_total Some.\n# TYPE some_total counter\n\
@@ -98,7 +203,7 @@ mod tests {
             (1_500_000, "1.500000"),
             (1_790_000_000_123_456, "1790000000.123456"),
         ] {
-            assert_eq!(seconds(micros), expected);
+            assert_eq!(Value::Micros(micros).to_string(), expected);
         }
     }
 }

@@ -5,7 +5,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{exposition::Exposition, value};
+use super::{
+    exposition::{Exposition, Value},
+    value,
+};
 
 /// The upper bounds of the buckets: as a whole number in the unit that is counted, and as the label
 /// has it.
@@ -116,12 +119,12 @@ impl Histogram {
         self.buckets.iter().all(|bucket| value(bucket) == 0)
     }
 
-    /// Writes the samples; `labels` are those beside `le`, and `format` writes the sum.
+    /// Writes the samples; `labels` are those beside `le`, and `unit` is that of the sum.
     pub(super) fn render(
         &self,
         text: &mut Exposition,
         labels: &[(&str, &str)],
-        format: fn(u64) -> String,
+        unit: fn(u64) -> Value,
     ) {
         // Loaded before the buckets: the sum may lag behind the count, never run ahead of it.
         let sum = value(&self.sum);
@@ -129,17 +132,26 @@ impl Histogram {
         let mut count = 0;
         for (bound, bucket) in iter::zip(bounds, &self.buckets) {
             count += value(bucket);
-            text.sample_of("_bucket", &[labels, &[("le", bound)]].concat(), count);
+            text.sample_of("_bucket", &[labels, &[("le", bound)]].concat(), Value::Whole(count));
         }
-        text.sample_of("_sum", labels, format(sum));
-        text.sample_of("_count", labels, count);
+        text.sample_of("_sum", labels, unit(sum));
+        text.sample_of("_count", labels, Value::Whole(count));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::exposition::Kind;
+    use crate::metrics::{
+        Arrival,
+        exposition::{HistogramFamily, Series},
+    };
+
+    impl Series for Histogram {
+        fn labels(&self) -> Vec<(&'static str, &str)> {
+            vec![("dataset", "a")]
+        }
+    }
 
     #[test]
     fn a_bound_belongs_to_its_bucket() {
@@ -148,9 +160,14 @@ mod tests {
         for amount in [0, 1, 2, 1_000_000, 1_000_001] {
             histogram.observe(amount);
         }
-        let mut text = Exposition::default();
-        text.family("some_records", Kind::Histogram, "Some.");
-        histogram.render(&mut text, &[("dataset", "a")], |sum| sum.to_string());
+        let family = HistogramFamily {
+            name: "some_records",
+            help: "Some.",
+            sum: Value::Whole,
+            histogram: |histogram| histogram,
+        };
+        let mut text = Exposition::at(Arrival::now());
+        text.histograms(&[family], &[&histogram]);
         let text = text.finish();
         for (bound, count) in [("1", 2), ("10", 3), ("100000", 3), ("1000000", 4), ("+Inf", 5)] {
             let line = format!("some_records_bucket{{dataset=\"a\",le=\"{bound}\"}} {count}\n");

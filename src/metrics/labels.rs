@@ -1,8 +1,40 @@
-//! The closed lists that labels are taken from.
+//! The closed lists that labels are taken from, and a counter for each of their values.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::decode::RejectReason;
+
+/// A value of a label that is taken from a closed list.
+pub(super) trait Label: Copy + Eq {
+    /// As the exposition has it.
+    fn label(self) -> &'static str;
+}
+
+/// A counter for each value of a closed list.
+#[derive(Debug)]
+pub(super) struct Counters<L>(Box<[(L, AtomicU64)]>);
+
+impl<L: Label> Counters<L> {
+    pub(super) fn new(list: impl IntoIterator<Item = L>) -> Self {
+        Self(list.into_iter().map(|label| (label, AtomicU64::new(0))).collect())
+    }
+
+    /// Counts nothing for a value that is not in the list.
+    pub(super) fn add(&self, label: L, amount: u64) {
+        if let Some((_, count)) = self.0.iter().find(|(known, _)| *known == label) {
+            count.fetch_add(amount, Relaxed);
+        }
+    }
+
+    /// The labels in the order of the list, and how often each was counted.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(label, count)| (label.label(), count.load(Relaxed)))
+    }
+}
 
 /// What became of a batch that was answered 200.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
+pub enum BatchOutcome {
     /// Its records are in the spool.
     Committed,
     /// It was committed before.
@@ -15,19 +47,26 @@ pub enum Outcome {
     Empty,
 }
 
-impl Outcome {
-    /// The word for metrics and answers.
-    pub fn label(self) -> &'static str {
-        Self::LABELS.get(self as usize).copied().unwrap_or_default()
-    }
+impl BatchOutcome {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Committed, Self::Duplicate, Self::DestinationCheck, Self::Quarantined, Self::Empty];
+}
 
-    pub(super) const LABELS: [&str; 5] =
-        ["committed", "duplicate", "destination_check", "quarantined", "empty"];
+impl Label for BatchOutcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Duplicate => "duplicate",
+            Self::DestinationCheck => "destination_check",
+            Self::Quarantined => "quarantined",
+            Self::Empty => "empty",
+        }
+    }
 }
 
 /// Why a request or a connection was refused, or came to nothing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
+pub enum RefusalReason {
     /// 400
     Malformed,
     /// 401
@@ -64,52 +103,109 @@ pub enum Refusal {
     ProxyHeader,
 }
 
-impl Refusal {
-    /// The word for metrics and the log.
-    pub fn label(self) -> &'static str {
-        Self::LABELS.get(self as usize).copied().unwrap_or_default()
+impl RefusalReason {
+    /// How many there are.
+    pub const COUNT: usize = Self::OF_REQUESTS.len() + Self::OF_CONNECTIONS.len();
+
+    /// Of requests: only these know an endpoint.
+    pub(super) const OF_REQUESTS: [Self; 10] = [
+        Self::Malformed,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTimeout,
+        Self::TooLarge,
+        Self::UnsupportedEncoding,
+        Self::Unavailable,
+        Self::Disconnected,
+    ];
+
+    const OF_CONNECTIONS: [Self; 7] = [
+        Self::TlsHandshake,
+        Self::TooManyConnections,
+        Self::AddressNotAllowed,
+        Self::Evicted,
+        Self::Flooded,
+        Self::AnswerTimeout,
+        Self::ProxyHeader,
+    ];
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Self::OF_REQUESTS.into_iter().chain(Self::OF_CONNECTIONS)
     }
 
-    /// How many there are.
-    pub const COUNT: usize = Self::LABELS.len();
-
-    /// How many of the labels, from the first, are of requests: only these know an endpoint.
-    pub(super) const OF_REQUESTS: usize = Self::Disconnected as usize + 1;
-
-    pub(super) const LABELS: [&str; 17] = [
-        "malformed",
-        "unauthorized",
-        "forbidden",
-        "not_found",
-        "method_not_allowed",
-        "body_timeout",
-        "too_large",
-        "unsupported_encoding",
-        "unavailable",
-        "disconnected",
-        "tls_handshake",
-        "too_many_connections",
-        "address_not_allowed",
-        "evicted",
-        "flooded",
-        "answer_timeout",
-        "proxy_header",
-    ];
+    /// The word for metrics and the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTimeout => "body_timeout",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedEncoding => "unsupported_encoding",
+            Self::Unavailable => "unavailable",
+            Self::Disconnected => "disconnected",
+            Self::TlsHandshake => "tls_handshake",
+            Self::TooManyConnections => "too_many_connections",
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::Evicted => "evicted",
+            Self::Flooded => "flooded",
+            Self::AnswerTimeout => "answer_timeout",
+            Self::ProxyHeader => "proxy_header",
+        }
+    }
 }
 
-/// Stands for every dataset that is in no list: its name came from a client.
-pub(super) const OTHER: &str = "other";
+impl Label for RefusalReason {
+    fn label(self) -> &'static str {
+        self.label()
+    }
+}
+
+/// Why something went to quarantine.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum QuarantineReason {
+    /// A record that is none.
+    Record(RejectReason),
+    /// A whole body that could not be read.
+    UndecodableBody,
+}
+
+impl QuarantineReason {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        RejectReason::ALL.into_iter().map(Self::Record).chain([Self::UndecodableBody])
+    }
+}
+
+impl Label for QuarantineReason {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Record(reason) => reason.label(),
+            Self::UndecodableBody => "undecodable_body",
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_last_variant_has_the_last_label() {
-        assert_eq!(Outcome::LABELS[Outcome::Empty as usize], "empty");
-        assert_eq!(Outcome::Empty as usize, Outcome::LABELS.len() - 1);
-        assert_eq!(Refusal::LABELS[Refusal::BodyTimeout as usize], "body_timeout");
-        assert_eq!(Refusal::LABELS[Refusal::TlsHandshake as usize], "tls_handshake");
-        assert_eq!(Refusal::ProxyHeader as usize, Refusal::LABELS.len() - 1);
+    fn the_lists_are_whole() {
+        let refusals: Vec<_> = RefusalReason::all().map(|reason| reason as usize).collect();
+        assert_eq!(refusals, (0..=RefusalReason::ProxyHeader as usize).collect::<Vec<_>>());
+        let outcomes: Vec<_> = BatchOutcome::ALL.map(|outcome| outcome as usize).into();
+        assert_eq!(outcomes, (0..=BatchOutcome::Empty as usize).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_value_outside_the_list_counts_nothing() {
+        let counters = Counters::new([BatchOutcome::Committed, BatchOutcome::Empty]);
+        counters.add(BatchOutcome::Empty, 2);
+        counters.add(BatchOutcome::Duplicate, 1);
+        assert_eq!(counters.counts().collect::<Vec<_>>(), [("committed", 0), ("empty", 2)]);
     }
 }

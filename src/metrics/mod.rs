@@ -1,47 +1,48 @@
 //! What the daemon counts, and how it tells Prometheus.
 //!
-//! A leaf: anyone may count, and nothing here calls back. Counting is one atomic addition, by name under a
-//! lock that only a reload takes for itself. Label
+//! A leaf: anyone may count, and nothing here calls back. Endpoints and sinks are counted through
+//! handles, which lead to the same counters for as long as the daemon runs. Label
 //! values are names from the configuration or from closed lists, never what a client sent: else a
 //! client could make as many series as it likes.
 
 mod arrival;
+mod dataset;
+mod endpoint;
 mod exposition;
+mod handles;
 mod histogram;
 mod labels;
 mod process;
 mod render;
-mod sinks;
-mod table;
+mod sink;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 pub use self::{
     arrival::Arrival,
-    labels::{Outcome, Refusal},
+    endpoint::{EndpointMetrics, SecretMetrics},
+    handles::Names,
+    labels::{BatchOutcome, QuarantineReason, RefusalReason},
     process::Process,
-    table::Names,
+    sink::SinkMetrics,
 };
-use self::{histogram::Histogram, table::Table};
+use self::{dataset::Datasets, handles::Handles, histogram::Histogram, labels::Counters};
 
 /// All counters and gauges of the daemon.
-///
-/// Endpoints and sinks are meant by the places that [`Metrics::endpoint`] and [`Metrics::sink`] give
-/// (in a list that [`Metrics::new`] was given that is the place there), reasons by their place in the
-/// list; a place beyond the end counts nothing.
 #[derive(Debug)]
 pub struct Metrics {
-    table: RwLock<Table>,
-    quarantined: Vec<(&'static str, AtomicU64)>,
-    refused: [AtomicU64; Refusal::LABELS.len()],
+    endpoints: Handles<EndpointMetrics>,
+    sinks: Handles<SinkMetrics>,
+    datasets: Arc<Datasets>,
+    quarantined: Counters<QuarantineReason>,
+    refused: Counters<RefusalReason>,
     received_bytes: AtomicU64,
-    inflated_bytes: AtomicU64,
     commit_seconds: Histogram,
     batch_seconds: Histogram,
     batch_bytes: Histogram,
@@ -52,7 +53,7 @@ pub struct Metrics {
     spool_room_bytes: AtomicU64,
     quarantine_bytes: AtomicU64,
     quarantine_removed_bytes: AtomicU64,
-    certificate_expiry: AtomicI64,
+    certificate_expiry: AtomicU64,
     acme_failures: AtomicU64,
     log_lines_dropped: AtomicU64,
     connections: AtomicU64,
@@ -62,21 +63,17 @@ pub struct Metrics {
 
 impl Metrics {
     /// Stands for every dataset that has no series of its own.
-    pub const OTHER_DATASETS: &str = labels::OTHER;
+    pub const OTHER_DATASETS: &str = dataset::OTHER;
 
-    /// What is shown from the start, and the reasons that records are quarantined for.
-    pub fn new(names: &Names, quarantine_reasons: &[&'static str]) -> Self {
-        let mut table = Table::new();
-        table.show(names);
-        Self {
-            table: RwLock::new(table),
-            quarantined: quarantine_reasons
-                .iter()
-                .map(|reason| (*reason, AtomicU64::new(0)))
-                .collect(),
-            refused: Default::default(),
+    /// `names` are shown from the start.
+    pub fn new(names: &Names) -> Self {
+        let metrics = Self {
+            endpoints: Handles::new(),
+            sinks: Handles::new(),
+            datasets: Arc::new(Datasets::new()),
+            quarantined: Counters::new(QuarantineReason::all()),
+            refused: Counters::new(RefusalReason::all()),
             received_bytes: AtomicU64::new(0),
-            inflated_bytes: AtomicU64::new(0),
             commit_seconds: Histogram::new(histogram::COMMIT),
             batch_seconds: Histogram::new(histogram::BATCH),
             batch_bytes: Histogram::new(histogram::BYTES),
@@ -87,74 +84,34 @@ impl Metrics {
             spool_room_bytes: AtomicU64::new(0),
             quarantine_bytes: AtomicU64::new(0),
             quarantine_removed_bytes: AtomicU64::new(0),
-            certificate_expiry: AtomicI64::new(0),
+            certificate_expiry: AtomicU64::new(0),
             acme_failures: AtomicU64::new(0),
             log_lines_dropped: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             started: Arrival::now(),
             process: Mutex::default(),
-        }
+        };
+        metrics.show(names);
+        metrics
     }
 
     /// Shows these endpoints and sinks, and no others. What was counted is kept.
     pub fn show(&self, names: &Names) {
-        self.table_mut().show(names);
-    }
-
-    /// The place of an endpoint: the same for as long as the daemon runs.
-    pub fn endpoint(&self, name: &str) -> usize {
-        let known = self.table().endpoints.iter().position(|known| known.name == name);
-        known.unwrap_or_else(|| self.table_mut().endpoint(name))
-    }
-
-    /// The place of a sink: the same for as long as the daemon runs.
-    pub fn sink(&self, name: &str) -> usize {
-        let known = self.table().sinks.iter().position(|known| known.name == name);
-        known.unwrap_or_else(|| self.table_mut().sink(name))
-    }
-
-    /// The place of a secret of an endpoint, by its name or line: the same for as long as the daemon
-    /// runs.
-    pub fn secret(&self, endpoint: &str, label: &str) -> usize {
-        self.table_mut().secret(endpoint, label)
-    }
-
-    /// A sender showed the secret; `now` in microseconds since 1970.
-    pub fn secret_used(&self, secret: usize, now: u64) {
-        if let Some(secret) = self.table().secrets.get(secret) {
-            secret.last_used.fetch_max(now, Relaxed);
+        for name in &names.datasets {
+            self.datasets.add(name);
         }
+        self.endpoints.show(&names.endpoints, |name| EndpointMetrics::new(name, &self.datasets));
+        self.sinks.show(&names.sinks, SinkMetrics::new);
     }
 
-    fn table(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    /// The handle of an endpoint: the same for as long as the daemon runs.
+    pub fn endpoint(&self, name: &str) -> Arc<EndpointMetrics> {
+        self.endpoints.get(name, || EndpointMetrics::new(name, &self.datasets))
     }
 
-    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A batch was answered 200.
-    pub fn batch(&self, endpoint: usize, outcome: Outcome) {
-        if let Some(endpoint) = self.table().endpoints.get(endpoint) {
-            add(endpoint.batches.get(outcome as usize), 1);
-        }
-    }
-
-    /// Records of a batch were committed.
-    pub fn records(&self, endpoint: usize, dataset: &str, records: u64, arrival: Arrival) {
-        let table = self.table();
-        let place = table.dataset(dataset);
-        if let Some(endpoint) = table.endpoints.get(endpoint) {
-            add(endpoint.by_dataset.get(place).map(|counts| &counts.records), records);
-        }
-        if let Some(dataset) = table.datasets.get(place) {
-            let mut last = dataset.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
-            // Commits may end in another order than their batches came in.
-            if last.is_none_or(|last| last.at <= arrival.at) {
-                *last = Some(arrival);
-            }
-        }
+    /// The handle of a sink: the same for as long as the daemon runs.
+    pub fn sink(&self, name: &str) -> Arc<SinkMetrics> {
+        self.sinks.get(name, || SinkMetrics::new(name))
     }
 
     /// The size of a committed batch, as it was on the wire, and how long it took from the head of its
@@ -167,30 +124,23 @@ impl Metrics {
 
     /// How old a record of a batch was at the commit.
     pub fn event_lag(&self, dataset: &str, lag: Duration) {
-        let table = self.table();
-        if let Some(dataset) = table.datasets.get(table.dataset(dataset)) {
-            dataset.event_lag.observe(micros(lag));
-        }
+        self.datasets.get(dataset).event_lag(lag);
     }
 
     /// When the newest batch of each dataset was received that had one, in microseconds since 1970.
     pub fn last_batches(&self, now: Arrival) -> Vec<(String, u64)> {
-        let table = self.table();
-        let last = |dataset: &table::DatasetMetrics| {
-            let last = *dataset.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
-            last.map(|last| (dataset.name.clone(), last.wall_micros_at(now)))
-        };
-        table.datasets.iter().filter_map(last).collect()
+        let datasets = self.datasets.all();
+        let last = datasets.iter().filter_map(|dataset| {
+            dataset.last_batch(now).map(|last| (dataset.label.as_str().to_owned(), last))
+        });
+        last.collect()
     }
 
     /// What [`Metrics::last_batches`] said in an earlier life. A dataset without series of its own does
     /// not get one, and a time in the future becomes `now`: some clock was wrong.
     pub fn restore_last_batch(&self, dataset: &str, wall_micros: u64, now: Arrival) {
-        let table = self.table();
-        let known = table.datasets.iter().find(|known| known.name == dataset);
-        if let Some(known) = known {
-            let mut last = known.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
-            *last = Some(last.unwrap_or_else(|| now.earlier(wall_micros)));
+        if let Some(known) = self.datasets.known(dataset) {
+            known.restore(now.earlier(wall_micros));
         }
     }
 
@@ -199,40 +149,14 @@ impl Metrics {
         self.received_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// So many bytes of a body came in at an endpoint. [`Metrics::received_bytes`] counts them, too.
-    pub fn endpoint_received_bytes(&self, endpoint: usize, dataset: &str, bytes: u64) {
-        let table = self.table();
-        if let Some(endpoint) = table.endpoints.get(endpoint) {
-            let counts = endpoint.by_dataset.get(table.dataset(dataset));
-            add(counts.map(|counts| &counts.received_bytes), bytes);
-        }
-    }
-
-    /// So many bytes were the records of a committed batch, inflated.
-    pub fn inflated_bytes(&self, endpoint: usize, dataset: &str, bytes: u64) {
-        self.inflated_bytes.fetch_add(bytes, Relaxed);
-        let table = self.table();
-        if let Some(endpoint) = table.endpoints.get(endpoint) {
-            let counts = endpoint.by_dataset.get(table.dataset(dataset));
-            add(counts.map(|counts| &counts.inflated_bytes), bytes);
-        }
-    }
-
     /// A request or a connection was refused.
-    pub fn refused(&self, reason: Refusal) {
-        add(self.refused.get(reason as usize), 1);
+    pub fn refused(&self, reason: RefusalReason) {
+        self.refused.add(reason, 1);
     }
 
-    /// A request was refused at an endpoint. [`Metrics::refused`] counts it, too.
-    pub fn endpoint_refused(&self, endpoint: usize, reason: Refusal) {
-        if let Some(endpoint) = self.table().endpoints.get(endpoint) {
-            add(endpoint.refused.get(reason as usize), 1);
-        }
-    }
-
-    /// Records were set aside; `reason` is a place in the list of reasons.
-    pub fn quarantined(&self, reason: usize, records: u64) {
-        add(self.quarantined.get(reason).map(|(_, count)| count), records);
+    /// So many records, or one whole body, went to quarantine.
+    pub fn quarantined(&self, reason: QuarantineReason, records: u64) {
+        self.quarantined.add(reason, records);
     }
 
     /// A commit took that long, from the complete body to its place on disk.
@@ -265,7 +189,7 @@ impl Metrics {
 
     /// When the certificate in use expires, in seconds since 1970.
     pub fn certificate_expiry(&self, not_after: i64) {
-        self.certificate_expiry.store(not_after, Relaxed);
+        self.certificate_expiry.store(u64::try_from(not_after).unwrap_or(0), Relaxed);
     }
 
     /// An attempt to get a certificate came to nothing.
@@ -292,12 +216,6 @@ pub struct OpenConnection(Arc<Metrics>);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Relaxed);
-    }
-}
-
-fn add(counter: Option<&AtomicU64>, amount: u64) {
-    if let Some(counter) = counter {
-        counter.fetch_add(amount, Relaxed);
     }
 }
 

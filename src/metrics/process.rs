@@ -1,6 +1,6 @@
 //! What the system says of the process, by the names that Prometheus's own clients use.
 
-use std::{fs, io, path::Path, sync::PoisonError};
+use std::{fs, io, path::Path, slice, sync::PoisonError};
 
 use rustix::{
     io::Errno,
@@ -10,7 +10,7 @@ use rustix::{
 
 use super::{
     Arrival, Metrics,
-    exposition::{Exposition, Kind, seconds},
+    exposition::{Exposition, Family, Kind, Series, Value},
 };
 
 /// What the process uses. What cannot be found out is `None`, and is not shown.
@@ -74,38 +74,69 @@ impl Metrics {
     }
 
     pub(super) fn render_process(&self, text: &mut Exposition, now: Arrival) {
-        let mut family = |name, kind, help, value: Option<String>| {
-            if let Some(value) = value {
-                text.family(name, kind, help);
-                text.sample(&[], value);
+        text.families(&START, &[self]);
+        let process = *self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        for family in &FAMILIES {
+            if let Some(process) = &process
+                && (family.value)(process, now).is_some()
+            {
+                text.families(slice::from_ref(family), &[process]);
             }
-        };
-        family(
-            "process_start_time_seconds",
-            Kind::Gauge,
-            "When the process started.",
-            Some(seconds(self.started.wall_micros_at(now))),
-        );
-        let Some(process) = *self.process.lock().unwrap_or_else(PoisonError::into_inner) else {
-            return;
-        };
-        family(
-            "process_cpu_seconds_total",
-            Kind::Counter,
-            "Time that the process has spent on processors, its own and the system's for it.",
-            Some(seconds(process.cpu_micros)),
-        );
-        for (name, help, value) in [
-            ("process_resident_memory_bytes", "Memory in use.", process.resident_bytes),
-            ("process_virtual_memory_bytes", "Memory that is mapped.", process.virtual_bytes),
-            ("process_threads", "Threads of the process.", process.threads),
-            ("process_open_fds", "Open file descriptors.", process.open_fds),
-            ("process_max_fds", "How many file descriptors may be open.", process.max_fds),
-        ] {
-            family(name, Kind::Gauge, help, value.map(|value| value.to_string()));
         }
     }
 }
+
+impl Series for Process {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
+}
+
+const START: [Family<Metrics>; 1] = [Family {
+    name: "process_start_time_seconds",
+    kind: Kind::Gauge,
+    help: "When the process started.",
+    value: |metrics, now| Some(Value::Micros(metrics.started.wall_micros_at(now))),
+}];
+
+const FAMILIES: [Family<Process>; 6] = [
+    Family {
+        name: "process_cpu_seconds_total",
+        kind: Kind::Counter,
+        help: "Time that the process has spent on processors, its own and the system's for it.",
+        value: |process, _| Some(Value::Micros(process.cpu_micros)),
+    },
+    Family {
+        name: "process_resident_memory_bytes",
+        kind: Kind::Gauge,
+        help: "Memory in use.",
+        value: |process, _| process.resident_bytes.map(Value::Whole),
+    },
+    Family {
+        name: "process_virtual_memory_bytes",
+        kind: Kind::Gauge,
+        help: "Memory that is mapped.",
+        value: |process, _| process.virtual_bytes.map(Value::Whole),
+    },
+    Family {
+        name: "process_threads",
+        kind: Kind::Gauge,
+        help: "Threads of the process.",
+        value: |process, _| process.threads.map(Value::Whole),
+    },
+    Family {
+        name: "process_open_fds",
+        kind: Kind::Gauge,
+        help: "Open file descriptors.",
+        value: |process, _| process.open_fds.map(Value::Whole),
+    },
+    Family {
+        name: "process_max_fds",
+        kind: Kind::Gauge,
+        help: "How many file descriptors may be open.",
+        value: |process, _| process.max_fds.map(Value::Whole),
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,16 +1,9 @@
 //! The families, one after the other.
 
-use std::{
-    iter,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
-
 use super::{
-    Arrival, Metrics,
-    exposition::{Exposition, Kind, seconds},
-    labels::{Outcome, Refusal},
-    table::{Counts, DatasetMetrics, EndpointMetrics},
-    value,
+    Arrival, Metrics, dataset, endpoint,
+    exposition::{Exposition, Family, HistogramFamily, Kind, Series, Value},
+    sink,
 };
 
 impl Metrics {
@@ -20,208 +13,195 @@ impl Metrics {
     }
 
     pub(super) fn render_at(&self, now: Arrival) -> String {
-        let mut text = Exposition::default();
-        text.family(
-            "logpushd_ready",
-            Kind::Gauge,
-            "1 while batches are accepted, 0 while they are refused; /readyz says why.",
+        let mut text = Exposition::at(now);
+        text.families(&READY, &[self]);
+        let endpoints = self.endpoints.shown();
+        text.breakdown(
+            ("logpushd_batches_total", "Batches answered 200.", "outcome"),
+            &endpoints,
+            |endpoint| &endpoint.batches,
         );
-        text.sample(&[], value(&self.ready));
-        self.render_requests(&mut text);
-        self.render_commits(&mut text);
-        self.render_sinks(&mut text, now);
-
-        text.family(
-            "logpushd_last_batch_timestamp_seconds",
-            Kind::Gauge,
-            "When the newest batch of a dataset was received.",
+        text.families(&TRAFFIC, &[self]);
+        let by_dataset: Vec<_> =
+            endpoints.iter().flat_map(|endpoint| endpoint.by_dataset()).collect();
+        text.families(&endpoint::BY_DATASET, &by_dataset.iter().collect::<Vec<_>>());
+        text.breakdown(
+            (
+                "logpushd_refused_total",
+                "Requests and connections that were refused or came to nothing.",
+                "reason",
+            ),
+            &[self],
+            |metrics| &metrics.refused,
         );
-        for (dataset, last) in self.last_batches(now) {
-            text.sample(&[("dataset", &dataset)], seconds(last));
-        }
-        text.family(
-            "logpushd_secret_last_used_timestamp_seconds",
-            Kind::Gauge,
-            "When a sender last showed a secret.",
+        text.breakdown(
+            (
+                "logpushd_endpoint_refused_total",
+                "Requests that were refused at an endpoint.",
+                "reason",
+            ),
+            &endpoints,
+            |endpoint| &endpoint.refused,
         );
-        let table = self.table();
-        let is_shown = |name: &str| {
-            table.endpoints.iter().any(|endpoint| endpoint.shown && *endpoint.name == *name)
-        };
-        for secret in &table.secrets {
-            let at = secret.last_used.load(Relaxed);
-            if at > 0 && is_shown(&secret.endpoint) {
-                let labels = [("endpoint", &*secret.endpoint), ("secret", &*secret.label)];
-                text.sample(&labels, seconds(at));
-            }
-        }
-        text.family(
-            "logpushd_tls_certificate_expiry_timestamp_seconds",
-            Kind::Gauge,
-            "When the server's certificate expires.",
+        text.breakdown(
+            (
+                "logpushd_quarantined_records_total",
+                "Records that were set aside because they could not be parsed.",
+                "reason",
+            ),
+            &[self],
+            |metrics| &metrics.quarantined,
         );
-        let expiry = self.certificate_expiry.load(Relaxed);
-        // An expiry in 1970 would set off every alarm before the certificate is loaded.
-        if expiry != 0 {
-            text.sample(&[], expiry);
-        }
-        text.family(
-            "logpushd_acme_failures_total",
-            Kind::Counter,
-            "Attempts to get or renew the certificate that came to nothing.",
-        );
-        text.sample(&[], value(&self.acme_failures));
-        text.family(
-            "logpushd_log_lines_dropped_total",
-            Kind::Counter,
-            "Log lines dropped because standard error was not read fast enough.",
-        );
-        text.sample(&[], value(&self.log_lines_dropped));
-        text.family("logpushd_connections", Kind::Gauge, "Open connections.");
-        text.sample(&[], value(&self.connections));
-        text.family("logpushd_build_info", Kind::Gauge, "Always 1: see the label.");
-        text.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        text.families(&QUARANTINE, &[self]);
+        text.histograms(&COMMITS, &[self]);
+        let datasets = self.datasets.all();
+        let timed = datasets.iter().filter(|dataset| dataset.has_event_lag()).cloned();
+        text.histograms(&dataset::LAG, &timed.collect::<Vec<_>>());
+        text.families(&SPOOL, &[self]);
+        text.families(&sink::FAMILIES, &self.sinks.shown());
+        text.families(&dataset::LAST_BATCH, &datasets);
+        let secrets: Vec<_> = endpoints.iter().flat_map(|endpoint| endpoint.secrets()).collect();
+        text.families(&endpoint::SECRET, &secrets);
+        text.families(&DAEMON, &[self]);
+        text.families(&BUILD, &[&Build]);
         self.render_process(&mut text, now);
         text.finish()
     }
+}
 
-    fn render_requests(&self, text: &mut Exposition) {
-        let table = self.table();
-        let shown = || table.endpoints.iter().filter(|endpoint| endpoint.shown);
-        text.family("logpushd_batches_total", Kind::Counter, "Batches answered 200.");
-        for endpoint in shown() {
-            for (outcome, count) in iter::zip(Outcome::LABELS, &endpoint.batches) {
-                text.sample(&[("endpoint", &endpoint.name), ("outcome", outcome)], value(count));
-            }
-        }
-        text.family("logpushd_records_total", Kind::Counter, "Records committed.");
-        for endpoint in shown() {
-            endpoint.render(text, &table.datasets, |counts| &counts.records);
-        }
-        text.family(
-            "logpushd_received_bytes_total",
-            Kind::Counter,
-            "Bytes of bodies, as they were on the wire.",
-        );
-        text.sample(&[], value(&self.received_bytes));
-        text.family("logpushd_inflated_bytes_total", Kind::Counter, "Bytes of bodies, inflated.");
-        text.sample(&[], value(&self.inflated_bytes));
-        text.family(
-            "logpushd_endpoint_received_bytes_total",
-            Kind::Counter,
-            "Bytes of bodies at an endpoint, as they were on the wire.",
-        );
-        for endpoint in shown() {
-            endpoint.render(text, &table.datasets, |counts| &counts.received_bytes);
-        }
-        text.family(
-            "logpushd_endpoint_inflated_bytes_total",
-            Kind::Counter,
-            "Bytes of bodies at an endpoint, inflated.",
-        );
-        for endpoint in shown() {
-            endpoint.render(text, &table.datasets, |counts| &counts.inflated_bytes);
-        }
-        text.family(
-            "logpushd_refused_total",
-            Kind::Counter,
-            "Requests and connections that were refused or came to nothing.",
-        );
-        for (reason, count) in iter::zip(Refusal::LABELS, &self.refused) {
-            text.sample(&[("reason", reason)], value(count));
-        }
-        text.family(
-            "logpushd_endpoint_refused_total",
-            Kind::Counter,
-            "Requests that were refused at an endpoint.",
-        );
-        for endpoint in shown() {
-            for (reason, count) in iter::zip(Refusal::LABELS, &endpoint.refused) {
-                text.sample(&[("endpoint", &endpoint.name), ("reason", reason)], value(count));
-            }
-        }
-        text.family(
-            "logpushd_quarantined_records_total",
-            Kind::Counter,
-            "Records that were set aside because they could not be parsed.",
-        );
-        for (reason, count) in &self.quarantined {
-            text.sample(&[("reason", reason)], value(count));
-        }
-        text.family(
-            "logpushd_quarantine_bytes",
-            Kind::Gauge,
-            "Size of what lies in the quarantine folder.",
-        );
-        text.sample(&[], value(&self.quarantine_bytes));
-        text.family(
-            "logpushd_quarantine_removed_bytes_total",
-            Kind::Counter,
-            "Bytes that were removed from the quarantine to keep its bounds.",
-        );
-        text.sample(&[], value(&self.quarantine_removed_bytes));
-    }
-
-    fn render_commits(&self, text: &mut Exposition) {
-        text.family(
-            "logpushd_commit_seconds",
-            Kind::Histogram,
-            "From a complete body to a batch that survives a power cut.",
-        );
-        self.commit_seconds.render(text, &[], seconds);
-        text.family(
-            "logpushd_batch_seconds",
-            Kind::Histogram,
-            "From the head of a request to the commit of its batch.",
-        );
-        self.batch_seconds.render(text, &[], seconds);
-        text.family(
-            "logpushd_batch_bytes",
-            Kind::Histogram,
-            "Size of a committed batch, as it was on the wire.",
-        );
-        self.batch_bytes.render(text, &[], |sum| sum.to_string());
-        text.family(
-            "logpushd_batch_records",
-            Kind::Histogram,
-            "Records of a committed batch, without those that went to the quarantine.",
-        );
-        self.batch_records.render(text, &[], |sum| sum.to_string());
-        text.family(
-            "logpushd_event_lag_seconds",
-            Kind::Histogram,
-            "From the time in a batch's first record to the commit.",
-        );
-        for dataset in self.table().datasets.iter().filter(|one| !one.event_lag.is_empty()) {
-            dataset.event_lag.render(text, &[("dataset", &dataset.name)], seconds);
-        }
-
-        text.family("logpushd_spool_bytes", Kind::Gauge, "Size of the batches in the spool.");
-        text.sample(&[], value(&self.spool_bytes));
-        text.family("logpushd_spool_batches", Kind::Gauge, "Batches that wait in the spool.");
-        text.sample(&[], value(&self.spool_batches));
-        text.family(
-            "logpushd_spool_room_bytes",
-            Kind::Gauge,
-            "What more may wait: what is left of spool.max_bytes, or of the disk if that is less.",
-        );
-        text.sample(&[], value(&self.spool_room_bytes));
+impl Series for Metrics {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
     }
 }
 
-impl EndpointMetrics {
-    fn render(
-        &self,
-        text: &mut Exposition,
-        datasets: &[DatasetMetrics],
-        count: fn(&Counts) -> &AtomicU64,
-    ) {
-        for (dataset, counts) in iter::zip(datasets, &self.by_dataset) {
-            let count = value(count(counts));
-            // Most senders use a few of the many datasets.
-            if count > 0 {
-                text.sample(&[("endpoint", &self.name), ("dataset", &dataset.name)], count);
-            }
-        }
+const READY: [Family<Metrics>; 1] = [Family {
+    name: "logpushd_ready",
+    kind: Kind::Gauge,
+    help: "1 while batches are accepted, 0 while they are refused; /readyz says why.",
+    value: |metrics, _| Some(Value::of(&metrics.ready)),
+}];
+
+const TRAFFIC: [Family<Metrics>; 2] = [
+    Family {
+        name: "logpushd_received_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of bodies, as they were on the wire.",
+        value: |metrics, _| Some(Value::of(&metrics.received_bytes)),
+    },
+    Family {
+        name: "logpushd_inflated_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of bodies, inflated.",
+        value: |metrics, _| {
+            let endpoints = metrics.endpoints.all();
+            let bytes = endpoints.iter().map(|endpoint| endpoint.total_inflated_bytes());
+            Some(Value::Whole(bytes.sum()))
+        },
+    },
+];
+
+const QUARANTINE: [Family<Metrics>; 2] = [
+    Family {
+        name: "logpushd_quarantine_bytes",
+        kind: Kind::Gauge,
+        help: "Size of what lies in the quarantine folder.",
+        value: |metrics, _| Some(Value::of(&metrics.quarantine_bytes)),
+    },
+    Family {
+        name: "logpushd_quarantine_removed_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes that were removed from the quarantine to keep its bounds.",
+        value: |metrics, _| Some(Value::of(&metrics.quarantine_removed_bytes)),
+    },
+];
+
+const COMMITS: [HistogramFamily<Metrics>; 4] = [
+    HistogramFamily {
+        name: "logpushd_commit_seconds",
+        help: "From a complete body to a batch that survives a power cut.",
+        sum: Value::Micros,
+        histogram: |metrics| &metrics.commit_seconds,
+    },
+    HistogramFamily {
+        name: "logpushd_batch_seconds",
+        help: "From the head of a request to the commit of its batch.",
+        sum: Value::Micros,
+        histogram: |metrics| &metrics.batch_seconds,
+    },
+    HistogramFamily {
+        name: "logpushd_batch_bytes",
+        help: "Size of a committed batch, as it was on the wire.",
+        sum: Value::Whole,
+        histogram: |metrics| &metrics.batch_bytes,
+    },
+    HistogramFamily {
+        name: "logpushd_batch_records",
+        help: "Records of a committed batch, without those that went to the quarantine.",
+        sum: Value::Whole,
+        histogram: |metrics| &metrics.batch_records,
+    },
+];
+
+const SPOOL: [Family<Metrics>; 3] = [
+    Family {
+        name: "logpushd_spool_bytes",
+        kind: Kind::Gauge,
+        help: "Size of the batches in the spool.",
+        value: |metrics, _| Some(Value::of(&metrics.spool_bytes)),
+    },
+    Family {
+        name: "logpushd_spool_batches",
+        kind: Kind::Gauge,
+        help: "Batches that wait in the spool.",
+        value: |metrics, _| Some(Value::of(&metrics.spool_batches)),
+    },
+    Family {
+        name: "logpushd_spool_room_bytes",
+        kind: Kind::Gauge,
+        help: "What more may wait: what is left of spool.max_bytes, or of the disk if that is less.",
+        value: |metrics, _| Some(Value::of(&metrics.spool_room_bytes)),
+    },
+];
+
+const DAEMON: [Family<Metrics>; 4] = [
+    Family {
+        name: "logpushd_tls_certificate_expiry_timestamp_seconds",
+        kind: Kind::Gauge,
+        help: "When the server's certificate expires.",
+        value: |metrics, _| Some(Value::of(&metrics.certificate_expiry)),
+    },
+    Family {
+        name: "logpushd_acme_failures_total",
+        kind: Kind::Counter,
+        help: "Attempts to get or renew the certificate that came to nothing.",
+        value: |metrics, _| Some(Value::of(&metrics.acme_failures)),
+    },
+    Family {
+        name: "logpushd_log_lines_dropped_total",
+        kind: Kind::Counter,
+        help: "Log lines dropped because standard error was not read fast enough.",
+        value: |metrics, _| Some(Value::of(&metrics.log_lines_dropped)),
+    },
+    Family {
+        name: "logpushd_connections",
+        kind: Kind::Gauge,
+        help: "Open connections.",
+        value: |metrics, _| Some(Value::of(&metrics.connections)),
+    },
+];
+
+struct Build;
+
+impl Series for Build {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        vec![("version", env!("CARGO_PKG_VERSION"))]
     }
 }
+
+const BUILD: [Family<Build>; 1] = [Family {
+    name: "logpushd_build_info",
+    kind: Kind::Gauge,
+    help: "Always 1: see the label.",
+    value: |_, _| Some(Value::Whole(1)),
+}];

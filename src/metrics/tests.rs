@@ -3,6 +3,7 @@
 use std::{iter, sync::LazyLock, time::Instant};
 
 use super::*;
+use crate::decode::RejectReason;
 
 /// 2026-09-21T14:13:20.5Z
 const NOW: u64 = 1_790_000_000_500_000;
@@ -10,24 +11,26 @@ const NOW: u64 = 1_790_000_000_500_000;
 #[test]
 fn the_exposition_is_as_promised() {
     let metrics = Arc::new(Metrics { started: at(NOW - 60_000_000), ..metrics() });
-    metrics.batch(0, Outcome::Committed);
-    metrics.batch(0, Outcome::Committed);
-    metrics.batch(1, Outcome::Empty);
-    metrics.records(0, "http_requests", 1_000, at(NOW - 2_000_000));
-    metrics.records(0, "http_requests", 500, at(NOW - 3_000_000));
-    metrics.records(1, "our_own", 7, at(NOW));
+    let [main, second] = ["main", "second"].map(|name| metrics.endpoint(name));
+    let [archive, siem] = ["archive", "siem"].map(|name| metrics.sink(name));
+    main.batch(BatchOutcome::Committed);
+    main.batch(BatchOutcome::Committed);
+    second.batch(BatchOutcome::Empty);
+    main.records("http_requests", 1_000, at(NOW - 2_000_000));
+    main.records("http_requests", 500, at(NOW - 3_000_000));
+    second.records("our_own", 7, at(NOW));
     metrics.received_bytes(4_096);
-    metrics.endpoint_received_bytes(0, "http_requests", 3_000);
-    metrics.endpoint_received_bytes(0, "a client's", 1_096);
-    metrics.inflated_bytes(0, "http_requests", 40_000);
-    metrics.inflated_bytes(1, "our_own", 9_152);
+    main.received_bytes("http_requests", 3_000);
+    main.received_bytes("a client's", 1_096);
+    main.inflated_bytes("http_requests", 40_000);
+    second.inflated_bytes("our_own", 9_152);
     metrics.committed(1_000, 2_000, Duration::from_millis(31));
     metrics.committed(500, 1_000, Duration::from_secs(4));
     metrics.event_lag("http_requests", Duration::from_secs(42));
     metrics.event_lag("http_requests", Duration::from_secs(100_000));
-    metrics.refused(Refusal::Unauthorized);
-    metrics.endpoint_refused(0, Refusal::Unauthorized);
-    metrics.quarantined(1, 3);
+    metrics.refused(RefusalReason::Unauthorized);
+    main.refused(RefusalReason::Unauthorized);
+    metrics.quarantined(QuarantineReason::Record(RejectReason::TooLong), 3);
     for micros in [900, 1_000, 1_001, 600_000, 60_000_000] {
         metrics.commit(Duration::from_micros(micros));
     }
@@ -35,21 +38,21 @@ fn the_exposition_is_as_promised() {
     metrics.spool(8_192, 2, 90_000);
     metrics.quarantine(900, 100);
     metrics.quarantine(700, 200);
-    metrics.sink_delivered(0, 1_500);
-    metrics.sink_filtered(0, 500);
-    metrics.sink_resent(0, 20);
-    metrics.sink_oversize(0, 3);
-    metrics.sink_error(1);
-    metrics.sink_dropped(0, 7);
-    metrics.sink_lag(1, Duration::from_millis(1250));
-    metrics.sink_backlog(1, 3, 4_000);
-    metrics.sink_succeeded(0, at(NOW - 1_000_000));
-    metrics.sink_upkeep(0, Arc::new(2.into()), Arc::new(3.into()));
+    archive.delivered(1_500);
+    archive.filtered(500);
+    archive.resent(20);
+    archive.oversize(3);
+    siem.error();
+    archive.dropped(7);
+    siem.lag(Duration::from_millis(1250));
+    siem.backlog(3, 4_000);
+    archive.succeeded(at(NOW - 1_000_000));
+    archive.follow_upkeep(Arc::new(2.into()), Arc::new(3.into()));
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
     metrics.log_lines_dropped(4);
-    metrics.secret("main", "old");
-    metrics.secret_used(metrics.secret("main", "new"), 1_790_000_000_500_000);
+    main.secret("old");
+    main.secret("new").used(1_790_000_000_500_000);
     metrics.process(Process {
         cpu_micros: 7_250_000,
         resident_bytes: Some(30_000_000),
@@ -77,11 +80,12 @@ fn the_exposition_is_as_promised() {
 #[test]
 fn a_client_cannot_make_series() {
     let metrics = metrics();
+    let main = metrics.endpoint("main");
     for hostile in ["evil\"} 1\nfake_total 2", "evil", "", "HTTP_REQUESTS", "http_requests "] {
-        metrics.records(0, hostile, 1, at(NOW));
+        main.records(hostile, 1, at(NOW));
         metrics.event_lag(hostile, Duration::from_secs(1));
-        metrics.endpoint_received_bytes(0, hostile, 1);
-        metrics.inflated_bytes(0, hostile, 1);
+        main.received_bytes(hostile, 1);
+        main.inflated_bytes(hostile, 1);
         metrics.restore_last_batch(hostile, NOW, at(NOW));
     }
     let text = metrics.render_at(at(NOW));
@@ -100,24 +104,9 @@ fn a_client_cannot_make_series() {
 }
 
 #[test]
-fn a_place_beyond_the_lists_counts_nothing() {
-    let metrics = metrics();
-    let before = metrics.render_at(at(NOW));
-    metrics.batch(2, Outcome::Committed);
-    metrics.quarantined(2, 1);
-    metrics.sink_delivered(2, 1);
-    metrics.sink_error(2);
-    metrics.sink_lag(2, Duration::from_secs(1));
-    metrics.sink_backlog(2, 1, 1);
-    metrics.sink_succeeded(2, at(NOW));
-    metrics.sink_upkeep(2, Arc::new(1.into()), Arc::new(1.into()));
-    metrics.endpoint_received_bytes(2, "http_requests", 1);
-    assert_eq!(metrics.render_at(at(NOW)), before);
-}
-
-#[test]
 fn who_goes_is_not_shown_and_counts_on_when_it_comes_back() {
     let metrics = metrics();
+    let (second, siem) = (metrics.endpoint("second"), metrics.sink("siem"));
     let names = |endpoints: &[&str], sinks: &[&str], datasets: &[&str]| {
         let [endpoints, sinks, datasets] = [endpoints, sinks, datasets]
             .map(|names| names.iter().map(|name| (*name).to_owned()).collect());
@@ -128,16 +117,16 @@ fn who_goes_is_not_shown_and_counts_on_when_it_comes_back() {
         let series = format!("\nlogpushd_sink_delivered_records_total{{sink=\"{sink}\"}} ");
         text.split(&series).nth(1).map(|rest| rest.split('\n').next().unwrap().to_owned())
     };
-    metrics.sink_delivered(1, 5);
-    metrics.records(1, "our_own", 3, at(NOW));
+    siem.delivered(5);
+    second.records("our_own", 3, at(NOW));
     metrics.show(&names(&["main", "added"], &["added", "archive"], &["another"]));
     assert_eq!((delivered("siem"), delivered("added")), (None, Some("0".to_owned())));
     assert!(!metrics.render_at(at(NOW)).contains("\"second\""));
-    metrics.sink_delivered(1, 5);
-    metrics.sink_delivered(metrics.sink("added"), 2);
+    siem.delivered(5);
+    metrics.sink("added").delivered(2);
     assert_eq!(delivered("added"), Some("2".to_owned()));
-    metrics.records(metrics.endpoint("added"), "another", 4, at(NOW));
-    metrics.records(1, "our_own", 3, at(NOW));
+    metrics.endpoint("added").records("another", 4, at(NOW));
+    second.records("our_own", 3, at(NOW));
 
     metrics.show(&names(&["second", "added"], &["siem"], &[]));
     assert_eq!((delivered("siem"), delivered("added")), (Some("10".to_owned()), None));
@@ -158,12 +147,13 @@ fn the_last_batch_of_a_dataset_is_right_after_the_clock_was_set() {
         line.unwrap().rsplit_once(' ').unwrap().1.to_owned()
     };
     let metrics = metrics();
+    let main = metrics.endpoint("main");
     // Steps are what the clocks differ by: the first arrives while the wall clock is a year ahead.
     let ahead = |arrival: Arrival| Arrival { wall_micros: arrival.wall_micros + YEAR, ..arrival };
-    metrics.records(0, "our_own", 1, ahead(at(NOW)));
+    main.records("our_own", 1, ahead(at(NOW)));
     assert_eq!(shown(&metrics, ahead(at(NOW + 1))), "1821536000.500000");
     assert_eq!(shown(&metrics, at(NOW + 5_000_000)), "1790000000.500000", "a second, corrected");
-    metrics.records(0, "our_own", 1, at(NOW + 7_000_000));
+    main.records("our_own", 1, at(NOW + 7_000_000));
     assert_eq!(shown(&metrics, at(NOW + 9_000_000)), "1790000007.500000");
     assert_eq!(shown(&metrics, ahead(at(NOW + 9_000_000))), "1821536007.500000");
 }
@@ -171,17 +161,18 @@ fn the_last_batch_of_a_dataset_is_right_after_the_clock_was_set() {
 #[test]
 fn what_an_earlier_life_knew_gives_way_to_what_comes() {
     let metrics = metrics();
+    let main = metrics.endpoint("main");
     let last = |now| metrics.last_batches(at(now));
     let of = |dataset: &str, wall_micros| vec![(dataset.to_owned(), wall_micros)];
     metrics.restore_last_batch("our_own", NOW - 5_000_000, at(NOW));
     assert_eq!(last(NOW), of("our_own", NOW - 5_000_000));
     // Its request began before the start, by a clock that was wrong.
-    metrics.records(0, "our_own", 1, at(NOW + 1));
+    main.records("our_own", 1, at(NOW + 1));
     assert_eq!(last(NOW + 2), of("our_own", NOW + 1));
     metrics.restore_last_batch("our_own", NOW, at(NOW + 2));
     assert_eq!(last(NOW + 2), of("our_own", NOW + 1), "what came is known better");
 
-    let future = Metrics::new(&Names::default(), &[]);
+    let future = Metrics::new(&Names::default());
     future.restore_last_batch("http_requests", NOW + 1_000_000, at(NOW));
     assert_eq!(future.last_batches(at(NOW + 9)), of("http_requests", NOW));
 }
@@ -211,5 +202,5 @@ fn metrics() -> Metrics {
         sinks: names(&["archive", "siem"]),
         datasets: names(&["our_own", "http_requests"]),
     };
-    Metrics::new(&names, &["not_json", "too_long"])
+    Metrics::new(&names)
 }

@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use logpushd::{
-    http::Intake,
-    metrics::{Arrival, Metrics, Names, Outcome, Process, Refusal},
-};
+use logpushd::metrics::{Arrival, BatchOutcome, Metrics, Names, Process, RefusalReason};
 
 use crate::support::{
     Exit, finish, repository,
@@ -35,18 +32,19 @@ fn families() -> Vec<Family> {
         sinks: vec!["archive".to_owned()],
         datasets: vec![],
     };
-    let metrics = Metrics::new(&names, &Intake::quarantine_reasons());
-    metrics.batch(0, Outcome::Committed);
-    metrics.refused(Refusal::Malformed);
+    let metrics = Metrics::new(&names);
+    let endpoint = metrics.endpoint("main");
+    endpoint.batch(BatchOutcome::Committed);
+    metrics.refused(RefusalReason::Malformed);
     let arrival = Arrival { at: std::time::Instant::now(), wall_micros: 1 };
-    metrics.records(0, "http_requests", 1, arrival);
-    metrics.endpoint_received_bytes(0, "http_requests", 1);
-    metrics.inflated_bytes(0, "http_requests", 1);
+    endpoint.records("http_requests", 1, arrival);
+    endpoint.received_bytes("http_requests", 1);
+    endpoint.inflated_bytes("http_requests", 1);
     metrics.event_lag("http_requests", Duration::from_secs(1));
-    metrics.sink_succeeded(0, arrival);
+    metrics.sink("archive").succeeded(arrival);
     metrics.process(Process::read());
     metrics.certificate_expiry(1);
-    metrics.secret_used(metrics.secret("main", "new"), 1);
+    endpoint.secret("new").used(1);
     let mut families: Vec<Family> = Vec::new();
     for line in metrics.render().lines() {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {

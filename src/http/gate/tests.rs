@@ -31,7 +31,7 @@ fn fixed(path: &str, dataset: &str) -> PathPattern {
 }
 
 fn open(endpoints: &[Endpoint]) -> io::Result<Gate> {
-    Gate::open(endpoints, &[], &Arc::new(Metrics::new(&Names::default(), &[])))
+    Gate::open(endpoints, &[], &Metrics::new(&Names::default()))
 }
 
 fn admit(gate: &Gate, request: Builder) -> Result<Admitted, Refusal> {
@@ -72,7 +72,7 @@ fn the_path_finds_the_endpoint_and_the_dataset() {
         ("/", None),
     ] {
         let got = match admit(&gate, Request::post(path)) {
-            Ok(admitted) => Some((admitted.endpoint, admitted.dataset)),
+            Ok(admitted) => Some((admitted.endpoint.name().to_owned(), admitted.dataset)),
             Err(refusal) => {
                 assert!(matches!(refusal, Refusal::NotFound), "{path}: {refusal:?}");
                 None
@@ -151,17 +151,17 @@ fn a_path_of_hec_says_what_is_asked() {
         ("/services/collector/http_requests", "all", Format::Json),
     ] {
         let admitted = admit(&gate, Request::post(path)).unwrap();
-        assert_eq!((admitted.endpoint.as_str(), admitted.form.format), (name, format), "{path}");
+        assert_eq!((admitted.endpoint.name(), admitted.form.format), (name, format), "{path}");
     }
     for path in ["/services/collector/health", "/services/collector/dns/health/1.0"] {
-        assert_eq!(ask(&gate, Request::get(path)).unwrap(), Asks::Health);
+        assert!(matches!(ask(&gate, Request::get(path)), Ok(Asks::Health)), "{path}");
         let refused = ask(&gate, Request::post(path));
         assert!(matches!(refused, Err(Refusal::MethodNotAllowed { .. })), "{refused:?}");
     }
     let refused = ask(&gate, Request::post("/services/collector/ack?channel=x"));
     assert!(matches!(refused, Err(Refusal::AckDisabled)), "{refused:?}");
     let methods = ask(&gate, Request::options("/services/collector/event/1.0")).unwrap();
-    assert_eq!(methods, Asks::Methods("POST, PUT, OPTIONS"));
+    assert!(matches!(methods, Asks::Methods("POST, PUT, OPTIONS")), "{methods:?}");
     for (path, protocol) in [
         ("/services/collector/", Protocol::SplunkHec),
         ("/services/collector/raw/2.0", Protocol::SplunkHec),

@@ -1,0 +1,194 @@
+//! What is counted of endpoints, of what they take of each dataset, and of their secrets.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::{
+    Arrival,
+    dataset::{DatasetLabel, Datasets},
+    exposition::{Family, Kind, Series, Value},
+    labels::{BatchOutcome, Counters, RefusalReason},
+    value,
+};
+
+/// Counts what comes in at one endpoint.
+#[derive(Debug)]
+pub struct EndpointMetrics {
+    name: String,
+    pub(super) batches: Counters<BatchOutcome>,
+    pub(super) refused: Counters<RefusalReason>,
+    datasets: Arc<Datasets>,
+    by_dataset: Mutex<BTreeMap<DatasetLabel, DatasetCounts>>,
+    secrets: Mutex<BTreeMap<String, Arc<SecretMetrics>>>,
+}
+
+/// What is counted of a dataset at an endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+struct DatasetCounts {
+    records: u64,
+    received_bytes: u64,
+    inflated_bytes: u64,
+}
+
+impl EndpointMetrics {
+    pub(super) fn new(name: &str, datasets: &Arc<Datasets>) -> Self {
+        Self {
+            name: name.to_owned(),
+            batches: Counters::new(BatchOutcome::ALL),
+            refused: Counters::new(RefusalReason::OF_REQUESTS),
+            datasets: Arc::clone(datasets),
+            by_dataset: Mutex::default(),
+            secrets: Mutex::default(),
+        }
+    }
+
+    /// The endpoint's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A batch was answered 200.
+    pub fn batch(&self, outcome: BatchOutcome) {
+        self.batches.add(outcome, 1);
+    }
+
+    /// A request was refused here. [`super::Metrics::refused`] counts it, too.
+    pub fn refused(&self, reason: RefusalReason) {
+        self.refused.add(reason, 1);
+    }
+
+    /// Records of a batch were committed.
+    pub fn records(&self, dataset: &str, records: u64, arrival: Arrival) {
+        self.count(dataset, |counts| &mut counts.records, records);
+        self.datasets.get(dataset).batch(arrival);
+    }
+
+    /// So many bytes of a body came in. [`super::Metrics::received_bytes`] counts them, too.
+    pub fn received_bytes(&self, dataset: &str, bytes: u64) {
+        self.count(dataset, |counts| &mut counts.received_bytes, bytes);
+    }
+
+    /// So many bytes were the records of a committed batch, inflated.
+    pub fn inflated_bytes(&self, dataset: &str, bytes: u64) {
+        self.count(dataset, |counts| &mut counts.inflated_bytes, bytes);
+    }
+
+    /// The handle of a secret, by its name or line: the same for as long as the daemon runs.
+    pub fn secret(&self, label: &str) -> Arc<SecretMetrics> {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let secret = secrets.entry(label.to_owned()).or_insert_with(|| {
+            let (endpoint, label) = (self.name.clone(), label.to_owned());
+            Arc::new(SecretMetrics { endpoint, label, last_used: 0.into() })
+        });
+        Arc::clone(secret)
+    }
+
+    fn count(&self, dataset: &str, count: fn(&mut DatasetCounts) -> &mut u64, amount: u64) {
+        let label = self.datasets.get(dataset).label.clone();
+        let mut by_dataset = self.by_dataset.lock().unwrap_or_else(PoisonError::into_inner);
+        *count(by_dataset.entry(label).or_default()) += amount;
+    }
+
+    /// All inflated bytes, of whatever dataset.
+    pub(super) fn total_inflated_bytes(&self) -> u64 {
+        let by_dataset = self.by_dataset.lock().unwrap_or_else(PoisonError::into_inner);
+        by_dataset.values().map(|counts| counts.inflated_bytes).sum()
+    }
+
+    pub(super) fn by_dataset(&self) -> Vec<EndpointDataset> {
+        let by_dataset = self.by_dataset.lock().unwrap_or_else(PoisonError::into_inner);
+        let series = by_dataset.iter().map(|(dataset, counts)| EndpointDataset {
+            endpoint: self.name.clone(),
+            dataset: dataset.clone(),
+            counts: *counts,
+        });
+        series.collect()
+    }
+
+    pub(super) fn secrets(&self) -> Vec<Arc<SecretMetrics>> {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.values().map(Arc::clone).collect()
+    }
+}
+
+impl Series for EndpointMetrics {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        vec![("endpoint", &self.name)]
+    }
+}
+
+/// A dataset at an endpoint.
+pub(super) struct EndpointDataset {
+    endpoint: String,
+    dataset: DatasetLabel,
+    counts: DatasetCounts,
+}
+
+impl Series for EndpointDataset {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        vec![("endpoint", &self.endpoint), ("dataset", self.dataset.as_str())]
+    }
+}
+
+/// Most senders use a few of the many datasets.
+fn if_any(count: u64) -> Option<Value> {
+    (count > 0).then_some(Value::Whole(count))
+}
+
+pub(super) const BY_DATASET: [Family<EndpointDataset>; 3] = [
+    Family {
+        name: "logpushd_records_total",
+        kind: Kind::Counter,
+        help: "Records committed.",
+        value: |series, _| if_any(series.counts.records),
+    },
+    Family {
+        name: "logpushd_endpoint_received_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of bodies at an endpoint, as they were on the wire.",
+        value: |series, _| if_any(series.counts.received_bytes),
+    },
+    Family {
+        name: "logpushd_endpoint_inflated_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of bodies at an endpoint, inflated.",
+        value: |series, _| if_any(series.counts.inflated_bytes),
+    },
+];
+
+/// Notes when a secret was used.
+#[derive(Debug)]
+pub struct SecretMetrics {
+    endpoint: String,
+    label: String,
+    /// Microseconds since 1970; 0: not yet.
+    last_used: AtomicU64,
+}
+
+impl SecretMetrics {
+    /// A sender showed the secret; `now` in microseconds since 1970.
+    pub fn used(&self, now: u64) {
+        self.last_used.fetch_max(now, Relaxed);
+    }
+}
+
+impl Series for SecretMetrics {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        vec![("endpoint", &self.endpoint), ("secret", &self.label)]
+    }
+}
+
+pub(super) const SECRET: [Family<SecretMetrics>; 1] = [Family {
+    name: "logpushd_secret_last_used_timestamp_seconds",
+    kind: Kind::Gauge,
+    help: "When a sender last showed a secret.",
+    value: |secret, _| match value(&secret.last_used) {
+        0 => None,
+        at => Some(Value::Micros(at)),
+    },
+}];

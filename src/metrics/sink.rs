@@ -1,0 +1,217 @@
+//! What is counted of sinks.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::{
+    Arrival,
+    exposition::{Family, Kind, Series, Value},
+    micros, value,
+};
+
+/// Counts what one sink takes, and what fails.
+#[derive(Debug, Default)]
+pub struct SinkMetrics {
+    name: String,
+    delivered_records: AtomicU64,
+    filtered_records: AtomicU64,
+    resent_records: AtomicU64,
+    oversize_records: AtomicU64,
+    errors: AtomicU64,
+    dropped_records: AtomicU64,
+    rotation_failures: Relay,
+    compression_failures: Relay,
+    /// In microseconds.
+    lag: AtomicU64,
+    backlog_batches: AtomicU64,
+    backlog_bytes: AtomicU64,
+    last_success: Mutex<Option<Arrival>>,
+}
+
+impl SinkMetrics {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// The sink has taken that many records more.
+    pub fn delivered(&self, records: u64) {
+        self.delivered_records.fetch_add(records, Relaxed);
+    }
+
+    /// That many records more were not for the sink: its `where` let them out.
+    pub fn filtered(&self, records: u64) {
+        self.filtered_records.fetch_add(records, Relaxed);
+    }
+
+    /// The sink has taken that many records once more, since they may have been lost on the way.
+    pub fn resent(&self, records: u64) {
+        self.resent_records.fetch_add(records, Relaxed);
+    }
+
+    /// The sink has shortened or left out that many records for their length.
+    pub fn oversize(&self, records: u64) {
+        self.oversize_records.fetch_add(records, Relaxed);
+    }
+
+    /// An attempt of the sink failed.
+    pub fn error(&self) {
+        self.errors.fetch_add(1, Relaxed);
+    }
+
+    /// The sink has taken something of a batch at that time.
+    pub fn succeeded(&self, at: Arrival) {
+        *self.last_success.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// The sink counts failed rotations and failed compressions here from now on. What another one of
+    /// its name has counted is kept.
+    pub fn follow_upkeep(
+        &self,
+        rotation_failures: Arc<AtomicU64>,
+        compression_failures: Arc<AtomicU64>,
+    ) {
+        self.rotation_failures.follow(rotation_failures);
+        self.compression_failures.follow(compression_failures);
+    }
+
+    /// How many records the sink has lost in all, with `when_full = "drop"`.
+    pub fn dropped(&self, records: u64) {
+        self.dropped_records.store(records, Relaxed);
+    }
+
+    /// The age of the oldest batch that the sink does not have yet; nothing if it has all.
+    pub fn lag(&self, lag: Duration) {
+        self.lag.store(micros(lag), Relaxed);
+    }
+
+    /// The batches that the sink does not have yet, and the bytes of their files.
+    pub fn backlog(&self, batches: u64, bytes: u64) {
+        self.backlog_batches.store(batches, Relaxed);
+        self.backlog_bytes.store(bytes, Relaxed);
+    }
+}
+
+impl Series for SinkMetrics {
+    fn labels(&self) -> Vec<(&'static str, &str)> {
+        vec![("sink", &self.name)]
+    }
+}
+
+/// A counter that someone else adds to, and that another one may take the place of.
+#[derive(Debug, Default)]
+struct Relay(Mutex<(u64, Arc<AtomicU64>)>);
+
+impl Relay {
+    fn follow(&self, counter: Arc<AtomicU64>) {
+        let mut relay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        relay.0 += value(&relay.1);
+        relay.1 = counter;
+    }
+
+    fn value(&self) -> u64 {
+        let relay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        relay.0 + value(&relay.1)
+    }
+}
+
+pub(super) const FAMILIES: [Family<SinkMetrics>; 12] = [
+    Family {
+        name: "logpushd_sink_delivered_records_total",
+        kind: Kind::Counter,
+        help: "Records that a sink has taken.",
+        value: |sink, _| Some(Value::of(&sink.delivered_records)),
+    },
+    Family {
+        name: "logpushd_sink_filtered_records_total",
+        kind: Kind::Counter,
+        help: "Records that a sink's conditions left out.",
+        value: |sink, _| Some(Value::of(&sink.filtered_records)),
+    },
+    Family {
+        name: "logpushd_sink_resent_records_total",
+        kind: Kind::Counter,
+        help: "Records that a sink has taken again, since a broken connection may have lost them.",
+        value: |sink, _| Some(Value::of(&sink.resent_records)),
+    },
+    Family {
+        name: "logpushd_sink_oversize_records_total",
+        kind: Kind::Counter,
+        help: "Records that a sink has shortened or left out, since they are longer than it may pass on.",
+        value: |sink, _| Some(Value::of(&sink.oversize_records)),
+    },
+    Family {
+        name: "logpushd_sink_errors_total",
+        kind: Kind::Counter,
+        help: "Failed attempts of a sink.",
+        value: |sink, _| Some(Value::of(&sink.errors)),
+    },
+    Family {
+        name: "logpushd_sink_dropped_records_total",
+        kind: Kind::Counter,
+        help: "Records that a sink lost to a full spool.",
+        value: |sink, _| Some(Value::of(&sink.dropped_records)),
+    },
+    Family {
+        name: "logpushd_sink_rotation_failures_total",
+        kind: Kind::Counter,
+        help: "Files that a sink could not rotate, each time it tried.",
+        value: |sink, _| Some(Value::Whole(sink.rotation_failures.value())),
+    },
+    Family {
+        name: "logpushd_sink_compression_failures_total",
+        kind: Kind::Counter,
+        help: "Files that a sink could not compress, each time it tried.",
+        value: |sink, _| Some(Value::Whole(sink.compression_failures.value())),
+    },
+    Family {
+        name: "logpushd_sink_lag_seconds",
+        kind: Kind::Gauge,
+        help: "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
+        value: |sink, _| Some(Value::Micros(value(&sink.lag))),
+    },
+    Family {
+        name: "logpushd_sink_backlog_batches",
+        kind: Kind::Gauge,
+        help: "Batches in the spool that a sink does not have yet.",
+        value: |sink, _| Some(Value::of(&sink.backlog_batches)),
+    },
+    Family {
+        name: "logpushd_sink_backlog_bytes",
+        kind: Kind::Gauge,
+        help: "Size of the batches in the spool that a sink does not have yet.",
+        value: |sink, _| Some(Value::of(&sink.backlog_bytes)),
+    },
+    Family {
+        name: "logpushd_sink_last_success_timestamp_seconds",
+        kind: Kind::Gauge,
+        help: "When a sink last took records.",
+        value: |sink, now| {
+            let last = *sink.last_success.lock().unwrap_or_else(PoisonError::into_inner);
+            last.map(|last| Value::Micros(last.wall_micros_at(now)))
+        },
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_that_is_replaced_counts_on() {
+        let relay = Relay::default();
+        assert_eq!(relay.value(), 0);
+        let [first, second, third] = [3, 4, 5].map(|count| Arc::new(AtomicU64::new(count)));
+        relay.follow(Arc::clone(&first));
+        assert_eq!(relay.value(), 3);
+        first.fetch_add(2, Relaxed);
+        relay.follow(second);
+        assert_eq!(relay.value(), 9);
+        relay.follow(third);
+        assert_eq!(relay.value(), 14);
+    }
+}
