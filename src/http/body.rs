@@ -112,7 +112,7 @@ impl Upload {
             if pieces.bytes >= HOP_BYTES || pieces.pieces.len() >= HOP_PIECES {
                 let gathered = std::mem::take(&mut pieces);
                 let hop = in_time(blocking::run(move || gathered.push(ingest))).await?;
-                ingest = hop.map_err(|error| self.refusal(error))?;
+                ingest = hop.inspect_err(|error| self.report_failure(error))?;
             }
         }
         let wire_bytes = received.bytes;
@@ -132,7 +132,7 @@ impl Upload {
         wire_bytes: u64,
         committing: Instant,
     ) -> Result<Accepted, Refusal> {
-        let receipt = outcome.map_err(|error| self.refusal(error))?;
+        let receipt = outcome.inspect_err(|error| self.report_failure(error))?;
         if matches!(receipt, Receipt::Empty) && self.protocol == Protocol::SplunkHec {
             return Err(Refusal::NoData);
         }
@@ -184,14 +184,20 @@ impl Upload {
         Ok(accepted)
     }
 
-    fn refusal(&self, error: IngestError) -> Refusal {
+    /// Tells what watches the disk that a body could not be stored.
+    fn report_failure(&self, error: &IngestError) {
+        if let IngestError::Store(error) = error {
+            self.intake.room.failed(error);
+        }
+    }
+}
+
+impl From<IngestError> for Refusal {
+    fn from(error: IngestError) -> Self {
         match error {
-            IngestError::TooLarge { limit, excess } => Refusal::inflates_too_large(limit, excess),
-            IngestError::NoRoom(reason) => Refusal::unavailable(&reason),
-            IngestError::Store(error) => {
-                self.intake.room.failed(&error);
-                Refusal::cannot_store(&error)
-            }
+            IngestError::TooLarge { limit, excess } => Self::inflates_too_large(limit, excess),
+            IngestError::NoRoom(reason) => Self::unavailable(&reason),
+            IngestError::Store(error) => Self::cannot_store(&error),
         }
     }
 }
