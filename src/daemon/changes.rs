@@ -12,7 +12,10 @@ use crate::{
     config::{Acme, Config, Endpoint, SinkConfig, SinkKind, SyslogTarget},
     delivery::{self, Delivery},
     metrics::Metrics,
-    sink::paths::{self, SinkFiles},
+    sink::{
+        SinkEnvironment,
+        paths::{self, SinkFiles},
+    },
     spool::Spool,
     tls,
 };
@@ -163,10 +166,11 @@ pub(super) fn added(
     after: &Config,
     spool: &Arc<Spool>,
     metrics: &Arc<Metrics>,
+    environment: &SinkEnvironment,
 ) -> Result<Vec<Delivery>, String> {
     let mut added = Vec::new();
     for sink in after.sinks.iter().filter(|sink| find(before, &sink.name).is_none()) {
-        match parts::delivery(after, sink, spool, metrics) {
+        match parts::delivery(after, sink, spool, metrics, environment) {
             Ok(delivery) => added.push(delivery),
             Err(error) => {
                 for delivery in added {

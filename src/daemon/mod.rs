@@ -60,6 +60,7 @@ use crate::{
     memory,
     metrics::{Arrival, Metrics},
     quarantine::{self, Bodies},
+    sink::SinkEnvironment,
     spool::Spool,
     tls::Acceptor,
 };
@@ -69,6 +70,9 @@ const DRAIN: Duration = Duration::from_secs(25);
 
 /// The part of it that requests may take.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(15);
+
+/// The part of it that is left for last checkpoints when sinks are told to abandon what is in flight.
+const LAST_CHECKPOINTS: Duration = Duration::from_secs(2);
 
 /// What is being committed when the drain is over gets this long to end.
 const LAST_WRITES: Duration = Duration::from_secs(5);
@@ -109,7 +113,9 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io("quarantine.dir"))?);
     let metrics = Arc::new(parts::metrics(&config));
     let last_batches = Arc::new(LastBatches::restore(&config, &metrics, Arrival::now()));
-    let deliveries = parts::deliveries(&config, &spool, &metrics)?;
+    let environment =
+        SinkEnvironment { runtime: runtime.handle().clone(), stop: CancellationToken::new() };
+    let deliveries = parts::deliveries(&config, &spool, &metrics, &environment)?;
     let acceptor = Acceptor::new(&config.server.tls)
         .map_err(|error| Fatal::Config(format!("server.tls: {error}")))?;
     let intake = Intake::new(&config, Arc::clone(&spool), bodies, Arc::clone(&metrics))
@@ -138,6 +144,7 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
         connections: TaskTracker::new(),
         open: Arc::default(),
         threads: TaskTracker::new(),
+        environment,
         permits: Arc::new(Semaphore::new(permits)),
     };
     let outcome = daemon.run(&runtime, signals, deliveries, sockets);
@@ -164,6 +171,7 @@ struct Daemon {
     open: Arc<Connections>,
     /// Of the sinks.
     threads: TaskTracker,
+    environment: SinkEnvironment,
     permits: Arc<Semaphore>,
 }
 
@@ -251,6 +259,7 @@ impl Daemon {
             intake: Arc::clone(&self.intake),
             permits: Arc::clone(&self.permits),
             bounds,
+            environment: self.environment.clone(),
             sinks,
         }
     }
@@ -331,6 +340,9 @@ impl Daemon {
         }
         self.spool.close();
         self.threads.close();
+        if timeout_at(begun + DRAIN - LAST_CHECKPOINTS, self.threads.wait()).await.is_err() {
+            self.environment.stop.cancel();
+        }
         if timeout_at(begun + DRAIN, self.threads.wait()).await.is_err() {
             warn!(sinks = self.threads.len(), "sinks did not come to an end");
         }

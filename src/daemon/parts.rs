@@ -9,7 +9,7 @@ use crate::{
     metrics::{Metrics, Names},
     quarantine::QuarantineSink,
     select::Selection,
-    sink::{self, Sink},
+    sink::{self, Sink, SinkEnvironment},
     spool::Spool,
 };
 
@@ -39,17 +39,21 @@ pub(super) fn deliveries(
     config: &Config,
     spool: &Arc<Spool>,
     metrics: &Metrics,
+    environment: &SinkEnvironment,
 ) -> Result<Vec<Delivery>, Fatal> {
     delivery::forget_files(&spool.cursors(), config)
         .map_err(|error| Fatal::Io(format!("spool.dir: {error}")))?;
     let mut deliveries = Vec::new();
     for sink in &config.sinks {
-        deliveries.push(delivery(config, sink, spool, metrics).map_err(Fatal::Config)?);
+        deliveries
+            .push(delivery(config, sink, spool, metrics, environment).map_err(Fatal::Config)?);
     }
     let consumer = delivery::quarantine_consumer();
     let metrics = metrics.sink(&consumer.name);
-    let delivery = Delivery::new(consumer, Arc::clone(spool), metrics, |marks| {
-        let sink = QuarantineSink::open(&config.quarantine.dir, spool.batches(), marks)?;
+    let (spool, environment) = (Arc::clone(spool), environment.clone());
+    let batches = spool.batches().to_owned();
+    let delivery = Delivery::new(consumer, spool, metrics, environment, |context| {
+        let sink = QuarantineSink::open(&config.quarantine.dir, &batches, context)?;
         Ok(Box::new(sink) as Box<dyn Sink>)
     });
     deliveries.push(delivery.map_err(Fatal::Config)?);
@@ -63,11 +67,12 @@ pub(super) fn delivery(
     sink: &SinkConfig,
     spool: &Arc<Spool>,
     metrics: &Metrics,
+    environment: &SinkEnvironment,
 ) -> Result<Delivery, String> {
     let consumer = delivery::sink_consumer(config, sink);
     let metrics = metrics.sink(&sink.name);
-    let delivery = Delivery::new(consumer, Arc::clone(spool), metrics, |marks| {
-        sink::open(sink, &spool.cursors(), marks)
-    })?;
+    let (spool, environment) = (Arc::clone(spool), environment.clone());
+    let delivery =
+        Delivery::new(consumer, spool, metrics, environment, |context| sink::open(sink, context))?;
     Ok(delivery.selecting(Selection::new(&sink.choice)))
 }

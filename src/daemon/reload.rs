@@ -29,6 +29,7 @@ use crate::{
     http::Intake,
     logging::{LogHandle, list},
     metrics::Metrics,
+    sink::SinkEnvironment,
     spool::Spool,
     tls::{self, Acceptor},
 };
@@ -51,6 +52,7 @@ pub(super) struct Reloader {
     pub(super) intake: Arc<Current<Intake>>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) bounds: watch::Sender<Quarantine>,
+    pub(super) environment: SinkEnvironment,
     pub(super) sinks: Sinks,
 }
 
@@ -118,7 +120,7 @@ impl Reloader {
         let writers = self.writers.clone();
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
         let (intake, lingering) = (self.intake.take(), self.sinks.lingering());
-        let path = self.path.clone();
+        let (path, environment) = (self.path.clone(), self.environment.clone());
         let prepared = blocking::run(move || {
             if path == Path::new(config::STDIN) {
                 return Err("it was read from standard input: restart the daemon".to_owned());
@@ -140,7 +142,7 @@ impl Reloader {
             let after = with_departed(&config, &departed);
             let plans = plans(&before, &after);
             // Last: from here on the spool keeps what they are to have.
-            let added = added(&before, &after, &spool, &metrics)?;
+            let added = added(&before, &after, &spool, &metrics, &environment)?;
             Ok(Prepared {
                 config,
                 texts,

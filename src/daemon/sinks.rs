@@ -13,7 +13,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
 use super::Ended;
@@ -45,6 +45,8 @@ pub(super) struct Sinks {
 struct Running {
     id: ConsumerId,
     reopen: Reopen,
+    /// Stops what it is at.
+    stop: CancellationToken,
     then: Then,
 }
 
@@ -84,7 +86,8 @@ impl Sinks {
 
     /// Starts one that is not there.
     pub(super) fn start(&mut self, delivery: Delivery) -> io::Result<()> {
-        let running = Running { id: delivery.id(), reopen: delivery.reopen(), then: Then::Stays };
+        let (id, reopen, stop) = (delivery.id(), delivery.reopen(), delivery.stop());
+        let running = Running { id, reopen, stop, then: Then::Stays };
         let name = delivery.name().to_owned();
         self.spawn(&name, || Ok(delivery))?;
         self.by_name.insert(name, running);
@@ -180,6 +183,8 @@ impl Sinks {
             }
         }
         for name in &awaited {
+            // What it has in flight would keep it for as long as its target takes.
+            self.by_name.get(*name).inspect(|sink| sink.stop.cancel());
             if let Some(Running { id, then: Then::Leaves, .. }) = self.by_name.get(*name) {
                 self.leave(*id).await;
                 warn!(sink = name, "reload: it is gone, and still busy with a batch");
@@ -196,18 +201,21 @@ impl Sinks {
     }
 
     /// Starts what a sink that has ended is to be.
-    pub(super) async fn replace(&mut self, delivery: Delivery) {
+    pub(super) async fn replace(&mut self, mut delivery: Delivery) {
         let name = delivery.name().to_owned();
         let told = self.by_name.get_mut(&name);
-        match told.map(|sink| (sink.id, mem::replace(&mut sink.then, Then::Stays))) {
+        let told = told.map(|sink| {
+            sink.stop = delivery.renew_stop();
+            (sink.id, mem::replace(&mut sink.then, Then::Stays))
+        });
+        match told {
             Some((id, Then::Becomes(plan))) => {
                 let Plan { sink, consumer } = *plan;
                 // Here, not by its thread: it may be told to end again before that has opened it.
                 self.spool.go_on(id);
-                let cursors = self.spool.cursors();
                 let outcome = self.spawn(&name, move || {
                     let selection = Selection::new(&sink.choice);
-                    delivery.resume(consumer, selection, |marks| sink::open(&sink, &cursors, marks))
+                    delivery.resume(consumer, selection, |context| sink::open(&sink, context))
                 });
                 if let Err(error) = outcome {
                     self.defect(&name, &error);

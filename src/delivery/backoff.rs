@@ -13,19 +13,25 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
+    longest: Duration,
     random: RandomState,
     draws: u64,
 }
 
 impl Backoff {
     pub(crate) fn new() -> Self {
-        Self { next: FIRST, random: RandomState::new(), draws: 0 }
+        Self::between(FIRST, LONGEST)
+    }
+
+    /// Doubles from `first` to `longest`.
+    pub(super) fn between(first: Duration, longest: Duration) -> Self {
+        Self { next: first, longest, random: RandomState::new(), draws: 0 }
     }
 
     /// The next wait.
     pub(crate) fn next(&mut self) -> Duration {
         let whole = self.next;
-        self.next = (whole * 2).min(LONGEST);
+        self.next = (whole * 2).min(self.longest);
         self.draws += 1;
         let half = whole / 2;
         let percent = u32::try_from(self.random.hash_one(self.draws) % 101).unwrap_or(100);

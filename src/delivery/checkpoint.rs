@@ -1,5 +1,5 @@
-//! How far a consumer of the spool is, on disk: the last batch it needs no more, and how far its
-//! files were written then.
+//! How far a consumer of the spool is, on disk: the last batch it needs no more, and what its sink
+//! remembers as of then.
 
 use std::{
     fs, io,
@@ -9,16 +9,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::{durable, sink::Mark};
+use crate::{durable, sink::State};
 
 /// A consumer's checkpoint.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(super) struct Checkpoint {
     /// Sequence of the last batch that is done with; 0 if none is.
     pub(super) batch: u64,
-    /// Files as they were behind that batch.
-    #[serde(default)]
-    pub(super) files: Vec<Mark>,
+    /// What the sink remembers as of the end of that batch.
+    #[serde(flatten)]
+    pub(super) state: State,
 }
 
 /// The file of a consumer's checkpoint.
@@ -77,6 +77,8 @@ pub fn last_batch(cursors: &Path, name: &str) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -84,19 +86,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = CheckpointFile::new(dir.path(), "archive");
         assert_eq!(file.load(), Checkpoint::default());
-        let (inode, length) = (7, u64::MAX);
-        let mark = Mark {
-            path: "/a b\"/c".into(),
-            pattern: "/a b\"/{dataset}".into(),
-            inode,
-            length,
-            born: Some(-1),
-            made: Some(u64::MAX),
-        };
-        let checkpoint = Checkpoint { batch: 42, files: vec![mark] };
+        let state = State::of(&json!({ "files": [{ "path": "/a b\"/c", "length": u64::MAX }] }));
+        let checkpoint = Checkpoint { batch: 42, state: state.unwrap() };
         file.store(&Checkpoint::default()).unwrap();
         file.store(&checkpoint).unwrap();
         assert_eq!(file.load(), checkpoint);
+        let text = fs::read_to_string(dir.path().join("archive.json")).unwrap();
+        let before = r#"{"batch":42,"files":[{"length":18446744073709551615,"path":"/a b\"/c"}]}"#;
+        assert_eq!(text, before, "as earlier versions read it");
         assert_eq!(last_batch(dir.path(), "archive").unwrap(), Some(42));
         assert_eq!(last_batch(dir.path(), "other").unwrap(), None);
         fs::write(dir.path().join("archive.json"), "{\"batch\":").unwrap();

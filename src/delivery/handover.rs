@@ -9,10 +9,12 @@ use std::{
     time::Instant,
 };
 
-use super::{Delivery, backoff::Backoff, follow_upkeep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Delivery, backoff::Backoff, counters};
 use crate::{
     select::Selection,
-    sink::{Mark, Sink},
+    sink::{Sink, SinkContext},
     spool::{Consumer, ConsumerId, Spool},
     throttle::Failures,
 };
@@ -38,6 +40,17 @@ impl Delivery {
         Reopen { asked: Arc::clone(&self.reopen), spool: Arc::clone(&self.spool), id: self.id }
     }
 
+    /// The stop token of the sink.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Makes a new stop token, for the sink that takes the place of this one.
+    pub fn renew_stop(&mut self) -> CancellationToken {
+        self.stop = self.environment.stop.child_token();
+        self.stop.clone()
+    }
+
     /// Begins behind a batch that [`Spool::pass_over`] has named, and puts that on record.
     #[must_use]
     pub fn beginning_behind(mut self, batch: u64) -> Self {
@@ -52,19 +65,27 @@ impl Delivery {
         self,
         consumer: Consumer,
         selection: Option<Selection>,
-        open: impl FnOnce(Vec<Mark>) -> Result<Box<dyn Sink>, E>,
+        open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, E>,
     ) -> Result<Self, E> {
         drop(self.sink);
-        let sink = open(self.saved.files.clone())?;
+        let sink = open(SinkContext {
+            name: self.name.clone(),
+            directory: self.spool.cursors(),
+            state: self.saved.state.clone(),
+            runtime: self.environment.runtime.clone(),
+            stop: self.stop.clone(),
+            counters: counters(&self.metrics),
+        })?;
         let (handled, wants) = (self.saved.batch, Arc::clone(&consumer.wants));
         self.spool.resume(self.id, consumer, handled);
-        follow_upkeep(&self.metrics, &*sink);
+        self.metrics.action_required(false);
         Ok(Self {
             wants,
             sink,
             selection,
             handled,
             returns: Backoff::new(),
+            alarm: None,
             failures: Failures::default(),
             kept: Failures::default(),
             ..self

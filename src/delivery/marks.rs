@@ -1,5 +1,5 @@
-//! Of which files a start goes on: a sink knows what is behind the length that it remembers only if
-//! nobody else has had its files since.
+//! Drops what is no longer valid from the checkpoints at a start: a sink knows what follows the length
+//! that it remembers of a file only if no other sink has had the file since.
 
 use std::{fs, io, path::Path};
 
@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use super::checkpoint::CheckpointFile;
 use crate::{
-    config::{Config, SinkKind},
-    durable,
+    config::{Config, SinkConfig},
+    durable, sink,
 };
 
 /// Takes the files out of the checkpoints in `cursors` that the sink of that name does not write to
@@ -23,20 +23,21 @@ pub fn forget_files(cursors: &Path, config: &Config) -> io::Result<()> {
     for file in fs::read_dir(cursors).map_err(durable::at("reading", cursors))? {
         let path = file.map_err(durable::at("reading", cursors))?.path();
         if let Some(name) = sink_name(&path) {
-            forget_files_of(name, cursors, pattern(config, name))?;
+            let described = config.sinks.iter().find(|sink| sink.name == name);
+            forget_files_of(name, cursors, described)?;
         }
     }
     Ok(())
 }
 
-fn forget_files_of(name: &str, cursors: &Path, pattern: Option<&str>) -> io::Result<()> {
+fn forget_files_of(name: &str, cursors: &Path, sink: Option<&SinkConfig>) -> io::Result<()> {
     let file = CheckpointFile::new(cursors, name);
     let mut checkpoint = file.load();
-    let before = checkpoint.files.len();
-    checkpoint.files.retain(|mark| Some(mark.pattern.as_str()) == pattern);
-    if checkpoint.files.len() == before {
+    let valid = sink::valid_state(sink, &checkpoint.state);
+    if checkpoint.state == valid {
         return Ok(());
     }
+    checkpoint.state = valid;
     let Err(error) = file.store(&checkpoint) else {
         info!(sink = name, "forgot how long the files were that the sink no longer writes to");
         return Ok(());
@@ -55,18 +56,14 @@ fn sink_name(path: &Path) -> Option<&str> {
     (is_name && path.is_file()).then_some(name)
 }
 
-fn pattern<'a>(config: &'a Config, name: &str) -> Option<&'a str> {
-    let sink = config.sinks.iter().find(|sink| sink.name == name)?;
-    match &sink.kind {
-        SinkKind::File(file) => Some(&file.path),
-        SinkKind::Stdout(_) | SinkKind::Syslog(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config, delivery::checkpoint::Checkpoint, sink::Mark};
+    use crate::{
+        config,
+        delivery::checkpoint::Checkpoint,
+        sink::{FileState, Mark, State},
+    };
 
     fn config() -> Config {
         let text = "[server.tls]\nself_signed = true\n[spool]\ndir = \"/s\"\n\
@@ -85,7 +82,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = |name: &str, patterns: &[&str]| {
             let files = patterns.iter().map(|pattern| mark(pattern)).collect();
-            CheckpointFile::new(dir.path(), name).store(&Checkpoint { batch: 42, files }).unwrap();
+            let state = State::of(&FileState { files }).unwrap();
+            CheckpointFile::new(dir.path(), name).store(&Checkpoint { batch: 42, state }).unwrap();
         };
         store("here", &["/out/{dataset}", "/out/{endpoint}", ""]);
         for name in ["out", "away", "@quarantine", "away.files"] {
@@ -95,7 +93,7 @@ mod tests {
         let left = |name: &str| {
             let checkpoint = CheckpointFile::new(dir.path(), name).load();
             assert_eq!(checkpoint.batch, 42, "{name}");
-            checkpoint.files
+            checkpoint.state.read::<FileState>().files
         };
         assert_eq!(left("here"), [mark("/out/{dataset}")]);
         for name in ["out", "away"] {

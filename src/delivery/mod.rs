@@ -9,6 +9,7 @@ mod checkpoint;
 mod consumers;
 mod handover;
 mod marks;
+mod retry;
 
 use std::{
     sync::{
@@ -18,21 +19,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, error_span, info, warn};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, error_span, warn};
 
 pub(crate) use self::backoff::Backoff;
-use self::checkpoint::{Checkpoint, CheckpointFile};
 pub use self::{
     checkpoint::last_batch,
     consumers::{QUARANTINE, endpoints_without, quarantine_consumer, sink_consumer},
     handover::Reopen,
     marks::forget_files,
 };
+use self::{
+    checkpoint::{Checkpoint, CheckpointFile},
+    retry::{Failure, Outcome, Stopped},
+};
 use crate::{
     decode::Block,
     metrics::{Arrival, SinkMetrics},
     select::Selection,
-    sink::{Again, Begin, Mark, Sink, SinkError, Upkeep},
+    sink::{Begin, Resume, Sink, SinkContext, SinkCounters, SinkEnvironment},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
     throttle::Failures,
 };
@@ -46,6 +51,10 @@ pub struct Delivery {
     name: String,
     wants: Wants,
     sink: Box<dyn Sink>,
+    /// What the sinks get that take its place.
+    environment: SinkEnvironment,
+    /// The sink's stop token.
+    stop: CancellationToken,
     /// What it takes of the records; all if there is none.
     selection: Option<Selection>,
     spool: Arc<Spool>,
@@ -60,6 +69,9 @@ pub struct Delivery {
     counted: u64,
     /// How often in a row the sink had to go back to a checkpoint.
     returns: Backoff,
+    /// Set while the sink fails until an operator acts: where it resumes. What a sink has only taken may
+    /// still fail to arrive, so the alarm for a return to a checkpoint lasts until the next one.
+    alarm: Option<Resume>,
     /// Which failed attempts are logged.
     failures: Failures,
     /// The same for what the spool could not release.
@@ -67,30 +79,6 @@ pub struct Delivery {
     /// When the first thing happened that no checkpoint covers.
     unsaved_since: Option<Instant>,
     reopen: Arc<AtomicBool>,
-}
-
-/// Why an attempt ended.
-enum Failure {
-    Sink(SinkError),
-    Read(std::io::Error),
-}
-
-impl Failure {
-    fn again(&self) -> Again {
-        match self {
-            Self::Sink(error) => error.again(),
-            Self::Read(_) => Again::Batch,
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Sink(error) => error.fmt(f),
-            Self::Read(error) => error.fmt(f),
-        }
-    }
 }
 
 /// What there is to do between batches.
@@ -105,37 +93,35 @@ struct Progress {
     filtered: u64,
 }
 
-/// How attempts came to an end.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Outcome {
-    Done,
-    /// What comes next is the batch behind the last checkpoint.
-    Returned,
-}
-
-/// The daemon stops, and something is left to do.
-struct Stopped;
-
 impl Delivery {
-    /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink
-    /// from the checkpoint's marks.
+    /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink.
     pub fn new<E>(
         consumer: Consumer,
         spool: Arc<Spool>,
         metrics: Arc<SinkMetrics>,
-        open: impl FnOnce(Vec<Mark>) -> Result<Box<dyn Sink>, E>,
+        environment: SinkEnvironment,
+        open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, E>,
     ) -> Result<Self, E> {
         let (name, wants) = (consumer.name.clone(), Arc::clone(&consumer.wants));
         let file = CheckpointFile::new(&spool.cursors(), &name);
         let saved = file.load();
         let batch = saved.batch;
-        let sink = open(saved.files.clone())?;
+        let stop = environment.stop.child_token();
+        let sink = open(SinkContext {
+            name: name.clone(),
+            directory: spool.cursors(),
+            state: saved.state.clone(),
+            runtime: environment.runtime.clone(),
+            stop: stop.clone(),
+            counters: counters(&metrics),
+        })?;
         let id = spool.register(consumer, batch);
-        follow_upkeep(&metrics, &*sink);
         Ok(Self {
             name,
             wants,
             sink,
+            environment,
+            stop,
             selection: None,
             spool,
             metrics,
@@ -145,6 +131,7 @@ impl Delivery {
             handled: batch,
             counted: batch,
             returns: Backoff::new(),
+            alarm: None,
             failures: Failures::default(),
             kept: Failures::default(),
             unsaved_since: None,
@@ -239,59 +226,6 @@ impl Delivery {
         self.spool.is_open().then_some(self)
     }
 
-    /// Tries until it works, has to begin further back, or the daemon stops: then once more, at once,
-    /// since what failed may work by now.
-    fn persist(
-        &mut self,
-        attempt: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
-    ) -> Result<Outcome, Stopped> {
-        let mut backoff = Backoff::new();
-        let mut last_try = false;
-        loop {
-            let Err(failure) = attempt(self) else {
-                if self.failures.recovered() {
-                    info!(sink = self.name, "the sink works again");
-                }
-                return Ok(Outcome::Done);
-            };
-            self.metrics.error();
-            let again = failure.again();
-            let wait = match again {
-                Again::Batch => backoff.next(),
-                Again::Checkpoint => self.returns.next(),
-            };
-            let retry_in = format_args!("{}ms", wait.as_millis());
-            if let Some(repeated) = self.failures.failed(&failure.to_string(), Instant::now()) {
-                let sink = &self.name;
-                warn!(sink, error = %failure, %retry_in, repeated, "the sink failed");
-            }
-            if again == Again::Checkpoint {
-                self.handled = self.saved.batch;
-                self.spool.advance(self.id, self.handled);
-                self.unsaved_since = None;
-            }
-            match (self.spool.pause(self.id, wait), again) {
-                (true, Again::Checkpoint) => return Ok(Outcome::Returned),
-                (true, Again::Batch) => {}
-                (false, Again::Batch) if !last_try => last_try = true,
-                (false, _) => {
-                    self.log_backlog();
-                    return Err(Stopped);
-                }
-            }
-        }
-    }
-
-    /// Logs that the last attempt has failed as well.
-    fn log_backlog(&self) {
-        let sink = &self.name;
-        if self.spool.is_open() {
-            warn!(sink, "reload: the backlog of the sink is left to its new settings");
-        } else {
-            warn!(sink, "stopping: the backlog of the sink stays in the spool");
-        }
-    }
-
     fn attempt(&mut self, entry: &Entry) -> Result<(), Failure> {
         let batch = &entry.batch;
         let mut progress = Progress::default();
@@ -323,7 +257,6 @@ impl Delivery {
         } else {
             self.metrics.resent(records);
         }
-        self.metrics.oversize(self.sink.oversize());
         Ok(())
     }
 
@@ -370,15 +303,16 @@ impl Delivery {
     }
 
     fn checkpoint(&mut self) -> Result<(), Failure> {
-        let files = self.sink.sync().map_err(Failure::Sink)?;
+        let state = self.sink.sync().map_err(Failure::Sink)?;
         let in_doubt = self.sink.in_doubt();
         // What is in doubt stays in the spool, and is looked at again in a while.
         let batch = in_doubt.map_or(self.handled, |oldest| oldest.saturating_sub(1));
-        let checkpoint = Checkpoint { batch, files };
+        let checkpoint = Checkpoint { batch, state };
         if in_doubt.is_none() || checkpoint != self.saved {
             self.file.store(&checkpoint).map_err(Failure::Read)?;
             if batch > self.saved.batch {
                 self.returns = Backoff::new();
+                self.end_alarm();
             }
             self.saved = checkpoint;
             self.sink.saved();
@@ -391,8 +325,14 @@ impl Delivery {
     }
 }
 
-/// Has the metrics show what the sink counts itself.
-fn follow_upkeep(metrics: &SinkMetrics, sink: &dyn Sink) {
-    let Upkeep { rotation_failures, compression_failures } = sink.upkeep();
-    metrics.follow_upkeep(rotation_failures, compression_failures);
+fn counters(metrics: &SinkMetrics) -> SinkCounters {
+    let own = metrics.own();
+    SinkCounters {
+        rotation_failures: own.rotation_failures.into(),
+        compression_failures: own.compression_failures.into(),
+        oversize_records: own.oversize_records.into(),
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ pub use self::{
     handles::Names,
     labels::{BatchOutcome, QuarantineReason, RefusalReason},
     process::Process,
-    sink::SinkMetrics,
+    sink::{OwnCounters, SinkMetrics},
 };
 use self::{dataset::Datasets, handles::Handles, histogram::Histogram, labels::Counters};
 

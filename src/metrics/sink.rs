@@ -21,16 +21,29 @@ pub struct SinkMetrics {
     delivered_records: AtomicU64,
     filtered_records: AtomicU64,
     resent_records: AtomicU64,
-    oversize_records: AtomicU64,
     errors: AtomicU64,
     dropped_records: AtomicU64,
-    rotation_failures: Relay,
-    compression_failures: Relay,
+    /// What the sink counts itself.
+    own: OwnCounters,
+    /// 1 while the sink fails until an operator acts.
+    action_required: AtomicU64,
     /// In microseconds.
     lag: AtomicU64,
     backlog_batches: AtomicU64,
     backlog_bytes: AtomicU64,
     last_success: Mutex<Option<Arrival>>,
+}
+
+/// Counters that a sink itself adds to, from any thread. A sink that takes the place of another one of
+/// its name counts on.
+#[derive(Clone, Debug, Default)]
+pub struct OwnCounters {
+    /// Files that could not be rotated.
+    pub rotation_failures: Arc<AtomicU64>,
+    /// Files that could not be compressed.
+    pub compression_failures: Arc<AtomicU64>,
+    /// Records that were shortened or left out for their length.
+    pub oversize_records: Arc<AtomicU64>,
 }
 
 impl SinkMetrics {
@@ -53,11 +66,6 @@ impl SinkMetrics {
         self.resent_records.fetch_add(records, Relaxed);
     }
 
-    /// The sink has shortened or left out that many records for their length.
-    pub fn oversize(&self, records: u64) {
-        self.oversize_records.fetch_add(records, Relaxed);
-    }
-
     /// An attempt of the sink failed.
     pub fn error(&self) {
         self.errors.fetch_add(1, Relaxed);
@@ -68,15 +76,14 @@ impl SinkMetrics {
         *self.last_success.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
-    /// The sink counts failed rotations and failed compressions here from now on. What another one of
-    /// its name has counted is kept.
-    pub fn follow_upkeep(
-        &self,
-        rotation_failures: Arc<AtomicU64>,
-        compression_failures: Arc<AtomicU64>,
-    ) {
-        self.rotation_failures.follow(rotation_failures);
-        self.compression_failures.follow(compression_failures);
+    /// The counters that the sink itself adds to.
+    pub fn own(&self) -> OwnCounters {
+        self.own.clone()
+    }
+
+    /// Whether the sink fails until an operator acts.
+    pub fn action_required(&self, is_required: bool) {
+        self.action_required.store(is_required.into(), Relaxed);
     }
 
     /// How many records the sink has lost in all, with `when_full = "drop"`.
@@ -102,24 +109,7 @@ impl Series for SinkMetrics {
     }
 }
 
-/// A counter that someone else adds to, and that another one may take the place of.
-#[derive(Debug, Default)]
-struct Relay(Mutex<(u64, Arc<AtomicU64>)>);
-
-impl Relay {
-    fn follow(&self, counter: Arc<AtomicU64>) {
-        let mut relay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        relay.0 += value(&relay.1);
-        relay.1 = counter;
-    }
-
-    fn value(&self) -> u64 {
-        let relay = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        relay.0 + value(&relay.1)
-    }
-}
-
-pub(super) const FAMILIES: [Family<SinkMetrics>; 12] = [
+pub(super) const FAMILIES: [Family<SinkMetrics>; 13] = [
     Family {
         name: "logpushd_sink_delivered_records_total",
         kind: Kind::Counter,
@@ -142,7 +132,7 @@ pub(super) const FAMILIES: [Family<SinkMetrics>; 12] = [
         name: "logpushd_sink_oversize_records_total",
         kind: Kind::Counter,
         help: "Records that a sink has shortened or left out, since they are longer than it may pass on.",
-        value: |sink, _| Some(Value::of(&sink.oversize_records)),
+        value: |sink, _| Some(Value::of(&sink.own.oversize_records)),
     },
     Family {
         name: "logpushd_sink_errors_total",
@@ -160,19 +150,25 @@ pub(super) const FAMILIES: [Family<SinkMetrics>; 12] = [
         name: "logpushd_sink_rotation_failures_total",
         kind: Kind::Counter,
         help: "Files that a sink could not rotate, each time it tried.",
-        value: |sink, _| Some(Value::Whole(sink.rotation_failures.value())),
+        value: |sink, _| Some(Value::of(&sink.own.rotation_failures)),
     },
     Family {
         name: "logpushd_sink_compression_failures_total",
         kind: Kind::Counter,
         help: "Files that a sink could not compress, each time it tried.",
-        value: |sink, _| Some(Value::Whole(sink.compression_failures.value())),
+        value: |sink, _| Some(Value::of(&sink.own.compression_failures)),
     },
     Family {
         name: "logpushd_sink_lag_seconds",
         kind: Kind::Gauge,
         help: "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
         value: |sink, _| Some(Value::Micros(value(&sink.lag))),
+    },
+    Family {
+        name: "logpushd_sink_action_required",
+        kind: Kind::Gauge,
+        help: "1 while a sink fails until an operator acts; the log says what to do.",
+        value: |sink, _| Some(Value::of(&sink.action_required)),
     },
     Family {
         name: "logpushd_sink_backlog_batches",
@@ -196,22 +192,3 @@ pub(super) const FAMILIES: [Family<SinkMetrics>; 12] = [
         },
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sink_that_is_replaced_counts_on() {
-        let relay = Relay::default();
-        assert_eq!(relay.value(), 0);
-        let [first, second, third] = [3, 4, 5].map(|count| Arc::new(AtomicU64::new(count)));
-        relay.follow(Arc::clone(&first));
-        assert_eq!(relay.value(), 3);
-        first.fetch_add(2, Relaxed);
-        relay.follow(second);
-        assert_eq!(relay.value(), 9);
-        relay.follow(third);
-        assert_eq!(relay.value(), 14);
-    }
-}

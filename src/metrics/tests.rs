@@ -41,13 +41,16 @@ fn the_exposition_is_as_promised() {
     archive.delivered(1_500);
     archive.filtered(500);
     archive.resent(20);
-    archive.oversize(3);
     siem.error();
+    siem.action_required(true);
     archive.dropped(7);
     siem.lag(Duration::from_millis(1250));
     siem.backlog(3, 4_000);
     archive.succeeded(at(NOW - 1_000_000));
-    archive.follow_upkeep(Arc::new(2.into()), Arc::new(3.into()));
+    let own = archive.own();
+    own.rotation_failures.fetch_add(2, Relaxed);
+    own.compression_failures.fetch_add(3, Relaxed);
+    own.oversize_records.fetch_add(3, Relaxed);
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
     metrics.log_lines_dropped(4);

@@ -14,7 +14,7 @@ use crate::{
     config,
     decode::{Block, Reject, RejectReason},
     durable,
-    sink::{Begin, FileSink, Mark, Sink, SinkError, template},
+    sink::{Begin, FileSink, FileState, Sink, SinkContext, SinkError, State, template},
     spool::Batch,
 };
 
@@ -30,12 +30,11 @@ pub struct QuarantineSink {
 }
 
 impl QuarantineSink {
-    /// `dir` is `quarantine.dir`, `batches` the spool's folder of batches, `marks` those of the last
-    /// checkpoint.
+    /// `dir` is `quarantine.dir`, `batches` the spool's folder of batches.
     ///
     /// # Errors
     /// The folder's name cannot be part of a path pattern.
-    pub fn open(dir: &Path, batches: &Path, marks: Vec<Mark>) -> Result<Self, String> {
+    pub fn open(dir: &Path, batches: &Path, context: SinkContext) -> Result<Self, String> {
         let folder = dir.to_str().ok_or("quarantine.dir is not UTF-8")?;
         let folder = template::escape(folder);
         let files = config::FileSink {
@@ -43,8 +42,9 @@ impl QuarantineSink {
             mode: FILE_MODE,
             options: config::FileOptions::default(),
         };
+        let FileState { files: marks } = context.state.read();
         Ok(Self {
-            files: FileSink::new(&files, None, marks)?,
+            files: FileSink::new(&files, None, marks, context.counters)?,
             bodies: dir.join(BODIES),
             batches: batches.to_owned(),
             batch: None,
@@ -127,7 +127,7 @@ impl Sink for QuarantineSink {
         self.files.finish()
     }
 
-    fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
+    fn sync(&mut self) -> Result<State, SinkError> {
         self.files.sync()
     }
 

@@ -3,27 +3,29 @@
 //! A sink makes single attempts. When to try again, how often, what to count and when to make things
 //! durable belongs to [`crate::delivery`]. Sinks know batches and blocks, nothing of HTTP.
 
+mod context;
+mod error;
 mod file;
 pub mod longest;
 pub mod message;
 pub mod paths;
+mod state;
 mod stdout;
 mod syslog;
 pub mod template;
 mod text;
 
-use std::{
-    io,
-    path::Path,
-    sync::{Arc, atomic::AtomicU64},
-    time::Instant,
-};
+use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use tracing::error_span;
 
-pub use self::file::{FileSink, MAX_OPEN_FILES};
 pub(crate) use self::syslog::check_acknowledgements;
+pub use self::{
+    context::{SinkContext, SinkCounter, SinkCounters, SinkEnvironment},
+    error::{Resume, Retry, SinkError},
+    file::{FileSink, FileState, MAX_OPEN_FILES, Mark},
+    state::State,
+};
 use crate::{
     config::{SinkConfig, SinkKind},
     decode::Block,
@@ -47,8 +49,8 @@ pub trait Sink: Send {
     /// Takes notice that the batch is whole.
     fn finish(&mut self) -> Result<(), SinkError>;
 
-    /// Makes what was finished durable, and says what to remember in order to go on from here.
-    fn sync(&mut self) -> Result<Vec<Mark>, SinkError>;
+    /// Makes what was finished durable, and returns what to remember in order to continue from here.
+    fn sync(&mut self) -> Result<State, SinkError>;
 
     /// Takes notice that what the last `sync` said is itself durable now.
     fn saved(&mut self) {}
@@ -83,26 +85,6 @@ pub trait Sink: Send {
     fn records(&self, batch: &Batch) -> u64 {
         batch.header.records
     }
-
-    /// How many records were shortened or left out, for being longer than it may pass on, since this was
-    /// last asked.
-    fn oversize(&mut self) -> u64 {
-        0
-    }
-
-    /// Where it counts what fails beside the way of the records.
-    fn upkeep(&self) -> Upkeep {
-        Upkeep::default()
-    }
-}
-
-/// Counts what fails beside the way of the records, from any thread.
-#[derive(Clone, Debug, Default)]
-pub struct Upkeep {
-    /// Files that could not be rotated.
-    pub rotation_failures: Arc<AtomicU64>,
-    /// Files that could not be compressed.
-    pub compression_failures: Arc<AtomicU64>,
 }
 
 /// What a sink answers to a batch.
@@ -115,84 +97,35 @@ pub enum Begin {
     CheckpointFirst,
 }
 
-/// How far a file was durably written: part of a checkpoint.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Mark {
-    /// The file, as the config's pattern named it.
-    pub path: String,
-    /// That pattern: with another one, the file may be another sink's. Empty in one from before this was
-    /// kept.
-    #[serde(default)]
-    pub pattern: String,
-    /// Which file that was: another one may have its name now.
-    pub inode: u64,
-    /// Bytes.
-    pub length: u64,
-    /// When its first record came, in Unix seconds; not known of a file from before this was kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub born: Option<i64>,
-    /// When the file was made, in nanoseconds, where the filesystem knows: numbers are used again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub made: Option<u64>,
-}
-
-/// A failed attempt: says what was tried, where, and from where to try again.
-#[derive(Debug)]
-pub struct SinkError {
-    error: io::Error,
-    again: Again,
-}
-
-/// Where to begin again after a failure.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Again {
-    /// With the batch that failed.
-    Batch,
-    /// Behind the last checkpoint: what was finished since then may be lost.
-    Checkpoint,
-}
-
-impl SinkError {
-    /// A failure that puts in doubt what was finished since the last checkpoint.
-    pub fn since_checkpoint(error: io::Error) -> Self {
-        Self { error, again: Again::Checkpoint }
-    }
-
-    /// Where to begin again.
-    pub fn again(&self) -> Again {
-        self.again
-    }
-}
-
-impl From<io::Error> for SinkError {
-    fn from(error: io::Error) -> Self {
-        Self { error, again: Again::Batch }
-    }
-}
-
-impl std::fmt::Display for SinkError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl std::error::Error for SinkError {}
-
 /// Makes the sink that the config describes. Touches nothing outside: a target that is not there
-/// yet is no reason not to start. `state` is the folder where a sink may keep what it must remember
-/// beside its marks.
+/// yet is no reason not to start.
 ///
 /// # Errors
 /// The config is not one that passed validation.
-pub fn open(config: &SinkConfig, state: &Path, marks: Vec<Mark>) -> Result<Box<dyn Sink>, String> {
-    Ok(match &config.kind {
+pub fn open(config: &SinkConfig, context: SinkContext) -> Result<Box<dyn Sink>, String> {
+    // What the sink logs while it is opened, and from threads of its own, names it.
+    let named = error_span!("sink", sink = config.name).entered();
+    let sink: Box<dyn Sink> = match &config.kind {
         SinkKind::File(file) => {
-            let list = state.join(format!("{}.files.json", config.name));
-            // What the sink's own thread logs names it, too.
-            let named = error_span!("sink", sink = config.name);
-            Box::new(named.in_scope(|| FileSink::new(file, Some(&list), marks))?)
+            let list = context.directory.join(format!("{}.files.json", config.name));
+            let FileState { files } = context.state.read();
+            Box::new(FileSink::new(file, Some(&list), files, context.counters)?)
         }
         SinkKind::Stdout(form) => Box::new(stdout::Stdout::new(*form)),
-        SinkKind::Syslog(config) => Box::new(syslog::SyslogSink::new((**config).clone())),
-    })
+        SinkKind::Syslog(syslog) => {
+            Box::new(syslog::SyslogSink::new((**syslog).clone(), context.counters))
+        }
+    };
+    drop(named);
+    Ok(sink)
+}
+
+/// What is still valid of the state of the sink `name`, which `sink` describes if the config has it: a
+/// sink may continue only with what no other one can have changed since.
+pub fn valid_state(sink: Option<&SinkConfig>, state: &State) -> State {
+    let pattern = sink.and_then(|sink| match &sink.kind {
+        SinkKind::File(file) => Some(file.path.as_str()),
+        SinkKind::Stdout(_) | SinkKind::Syslog(_) => None,
+    });
+    file::valid_state(pattern, state)
 }

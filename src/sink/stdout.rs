@@ -19,7 +19,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Begin, Mark, Sink, SinkError, text};
+use super::{Begin, Sink, SinkError, State, text};
 use crate::{config::StdoutForm, decode::Block, spool::Batch};
 
 /// How long standard output may take nothing before the attempt fails. The failure tells the
@@ -115,8 +115,8 @@ impl Sink for Stdout {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
-        Ok(Vec::new())
+    fn sync(&mut self) -> Result<State, SinkError> {
+        Ok(State::default())
     }
 }
 

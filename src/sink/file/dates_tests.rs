@@ -21,7 +21,7 @@ fn rotate(max_bytes: Option<u64>, max_age: Option<Duration>) -> Rotate {
 }
 
 fn checkpoint(sink: &mut FileSink) -> Vec<Mark> {
-    let marks = sink.sync().unwrap();
+    let marks = sink.sync_files().unwrap();
     sink.saved();
     marks
 }
@@ -112,7 +112,11 @@ fn a_file_of_an_earlier_path_is_not_ended() {
     let path = format!("{}/{{dataset}}.ndjson", dir.path().display());
     let list = dir.path().join("list.json");
     let config = config::FileSink { path, mode: 0o640, options: options.clone() };
-    deliver(&mut FileSink::new(&config, Some(&list), vec![]).unwrap(), &batch(1, "a"), LINE);
+    deliver(
+        &mut FileSink::new(&config, Some(&list), vec![], SinkCounters::default()).unwrap(),
+        &batch(1, "a"),
+        LINE,
+    );
     let mut sink = sink_with(dir.path(), options, vec![]);
     tend_after_a_minute(&mut sink);
     let files = sink.keeper.as_ref().unwrap().inventory().files();

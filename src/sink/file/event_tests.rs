@@ -42,7 +42,7 @@ fn attempt(
             if !step() {
                 return false;
             }
-            *saved = (number - 1, sink.sync().unwrap());
+            *saved = (number - 1, sink.sync_files().unwrap());
             sink.saved();
             if !step() {
                 return false;

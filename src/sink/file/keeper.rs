@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
@@ -28,7 +28,7 @@ use crate::{
     ages::Ages,
     clock::Clock,
     config::{Compress, FileOptions, Retain},
-    sink::template::PathTemplate,
+    sink::{SinkCounter, template::PathTemplate},
 };
 
 /// How often it looks without being asked: what is too old is so by time alone.
@@ -49,7 +49,7 @@ struct Shared {
     held: Held,
     options: FileOptions,
     /// Counts the files that could not be compressed.
-    pack_failures: Arc<AtomicU64>,
+    pack_failures: SinkCounter,
     asked: Mutex<bool>,
     wake: Condvar,
     stop: AtomicBool,
@@ -100,10 +100,10 @@ impl Held {
 impl Keeper {
     /// Begins at once: an earlier life may have left something to do.
     pub(super) fn start(
-        inventory: Inventory,
-        (place, template): (Place, PathTemplate),
+        (inventory, place, template): (Inventory, Place, PathTemplate),
         options: &FileOptions,
         ages: Option<Ages>,
+        pack_failures: SinkCounter,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             inventory,
@@ -111,7 +111,7 @@ impl Keeper {
             template,
             held: Held::default(),
             options: options.clone(),
-            pack_failures: Arc::default(),
+            pack_failures,
             asked: Mutex::new(true),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -127,10 +127,6 @@ impl Keeper {
 
     pub(super) fn inventory(&self) -> &Inventory {
         &self.shared.inventory
-    }
-
-    pub(super) fn pack_failures(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.shared.pack_failures)
     }
 
     /// Something comes for this file: it is not to be removed now.
@@ -209,7 +205,7 @@ impl Shared {
                 Ok(true) => debug!(path = %path.display(), "compressed"),
                 Ok(false) => {}
                 Err(error) => {
-                    self.pack_failures.fetch_add(1, Ordering::Relaxed);
+                    self.pack_failures.add(1);
                     troubles.pack.failed(error);
                 }
             }

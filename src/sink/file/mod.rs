@@ -17,6 +17,7 @@ mod prepare;
 mod retain;
 mod rotate;
 mod route;
+mod state;
 mod target;
 mod trouble;
 mod waiting;
@@ -25,18 +26,19 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use tracing::warn;
 
+pub(super) use self::state::valid_state;
+pub use self::state::{FileState, Mark};
 use self::{
     claim::Claimant, inventory::Inventory, keeper::Keeper, place::Place, rotate::Rotation,
     route::Router, target::Target,
 };
-use super::{Begin, Mark, Sink, SinkError, Upkeep, template::PathTemplate};
+use super::{Begin, Sink, SinkCounters, SinkError, State, template::PathTemplate};
 use crate::{
     ages::Ages,
     clock::Clock,
@@ -69,7 +71,7 @@ pub struct FileSink {
     rotation: Rotation,
     /// Which failed rotations are logged.
     rotations: Failures,
-    upkeep: Upkeep,
+    counters: SinkCounters,
     targets: HashMap<PathBuf, Target>,
     /// The files of the batch under way.
     current: Vec<PathBuf>,
@@ -101,6 +103,7 @@ impl FileSink {
         config: &config::FileSink,
         list: Option<&Path>,
         marks: Vec<Mark>,
+        counters: SinkCounters,
     ) -> Result<Self, String> {
         let template = PathTemplate::parse(&config.path)?;
         let now = Instant::now();
@@ -114,14 +117,12 @@ impl FileSink {
         let keeper = list.filter(|_| has_keeper).map(|list| {
             let ages = ages(list, &config.options);
             let inventory = Inventory::open(list);
-            Keeper::start(inventory, (place.clone(), template.clone()), &config.options, ages)
+            let files = (inventory, place.clone(), template.clone());
+            let failures = counters.compression_failures.clone();
+            Keeper::start(files, &config.options, ages, failures)
                 .map_err(|error| format!("cannot start a thread: {error}"))
         });
         let keeper = keeper.transpose()?;
-        let upkeep = Upkeep {
-            rotation_failures: Arc::default(),
-            compression_failures: keeper.as_ref().map(Keeper::pack_failures).unwrap_or_default(),
-        };
         let ends_dates = keeper.is_some() && compress != Compress::None && template.has_time();
         Ok(Self {
             place,
@@ -131,7 +132,7 @@ impl FileSink {
             fsync: config.options.fsync,
             rotation: Rotation::new(config.options.rotate),
             rotations: Failures::default(),
-            upkeep,
+            counters,
             targets: targets.collect(),
             current: Vec::new(),
             time: config.options.time,
@@ -144,6 +145,30 @@ impl FileSink {
             keeper,
             rotated: false,
         })
+    }
+
+    /// Makes what was finished durable, and returns how long each file is with it.
+    pub fn sync_files(&mut self) -> Result<Vec<Mark>, SinkError> {
+        for (path, target) in &mut self.targets {
+            if let Some(open) = &mut target.open {
+                open.sync(path)?;
+            }
+        }
+        if self.targets.len() > MAX_MARKS {
+            let mut used: Vec<u64> = self.targets.values().map(|target| target.used).collect();
+            used.sort_unstable();
+            let keep_from = used.get(used.len() - MAX_MARKS / 2).copied().unwrap_or(0);
+            self.targets.retain(|_, target| target.used >= keep_from);
+        }
+        let marks = self.targets.iter().map(|(path, target)| Mark {
+            path: path.to_string_lossy().into_owned(),
+            pattern: target.pattern.as_ref().unwrap_or(&self.pattern).clone(),
+            inode: target.inode,
+            length: target.finished,
+            born: Some(target.born),
+            made: target.made,
+        });
+        Ok(marks.collect())
     }
 
     /// Makes the files ready that the batch has come to and that are not yet.
@@ -218,27 +243,9 @@ impl Sink for FileSink {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
-        for (path, target) in &mut self.targets {
-            if let Some(open) = &mut target.open {
-                open.sync(path)?;
-            }
-        }
-        if self.targets.len() > MAX_MARKS {
-            let mut used: Vec<u64> = self.targets.values().map(|target| target.used).collect();
-            used.sort_unstable();
-            let keep_from = used.get(used.len() - MAX_MARKS / 2).copied().unwrap_or(0);
-            self.targets.retain(|_, target| target.used >= keep_from);
-        }
-        let marks = self.targets.iter().map(|(path, target)| Mark {
-            path: path.to_string_lossy().into_owned(),
-            pattern: target.pattern.as_ref().unwrap_or(&self.pattern).clone(),
-            inode: target.inode,
-            length: target.finished,
-            born: Some(target.born),
-            made: target.made,
-        });
-        Ok(marks.collect())
+    fn sync(&mut self) -> Result<State, SinkError> {
+        let files = self.sync_files()?;
+        Ok(State::of(&FileState { files })?)
     }
 
     fn saved(&mut self) {
@@ -313,10 +320,6 @@ impl Sink for FileSink {
             target.open = None;
         }
         Ok(())
-    }
-
-    fn upkeep(&self) -> Upkeep {
-        self.upkeep.clone()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Makes a file ready for what comes next: opened, measured, and rotated if that is due.
 
-use std::{io, path::Path, sync::atomic::Ordering, time::Instant};
+use std::{io, path::Path, time::Instant};
 
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
@@ -22,15 +22,16 @@ use crate::{
 /// Says what to do about a name that is too long. Validation finds it where the directory is there, and
 /// not if another filesystem is mounted later.
 fn explain(failure: SinkError) -> SinkError {
-    let SinkError { error, again } = failure;
-    if error.kind() != io::ErrorKind::InvalidFilename {
-        return SinkError { error, again };
-    }
-    let text = format!(
-        "{error}: the filesystem takes no name of this length: shorten the `path` of the sink, or leave \
-         the dataset out by the sink's `datasets`"
-    );
-    SinkError { error: io::Error::new(error.kind(), text), again }
+    failure.map(|error| {
+        if error.kind() != io::ErrorKind::InvalidFilename {
+            return error;
+        }
+        let text = format!(
+            "{error}: the filesystem takes no name of this length: shorten the `path` of the sink, or leave \
+             the dataset out by the sink's `datasets`"
+        );
+        io::Error::new(error.kind(), text)
+    })
 }
 
 impl FileSink {
@@ -185,7 +186,7 @@ impl FileSink {
             }
             Err(error) => {
                 let now = Instant::now();
-                self.upkeep.rotation_failures.fetch_add(1, Ordering::Relaxed);
+                self.counters.rotation_failures.add(1);
                 target.not_before = Some(now + rotate::RETRY);
                 // Each file has its own path in the error, and all of them may fail.
                 if let Some(repeated) = self.rotations.failed(&durable::cause(&error), now) {

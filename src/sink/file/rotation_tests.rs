@@ -17,7 +17,13 @@ fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
 fn sink_at(path: &str, dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
     let path = format!("{}/{path}", dir.display());
     let list = dir.join("list.json");
-    FileSink::new(&config::FileSink { path, mode: 0o640, options }, Some(&list), marks).unwrap()
+    FileSink::new(
+        &config::FileSink { path, mode: 0o640, options },
+        Some(&list),
+        marks,
+        SinkCounters::default(),
+    )
+    .unwrap()
 }
 
 fn file(dir: &Path, dataset: &str) -> PathBuf {
@@ -41,7 +47,7 @@ fn all(dir: &Path) -> (Vec<String>, Vec<String>) {
 }
 
 fn checkpoint(sink: &mut FileSink) -> Vec<Mark> {
-    let marks = sink.sync().unwrap();
+    let marks = sink.sync_files().unwrap();
     sink.saved();
     marks
 }
@@ -230,7 +236,7 @@ fn a_file_that_cannot_be_renamed_goes_on() {
         mode: 0o640,
         options: options(Some(1), None),
     };
-    let mut sink = FileSink::new(&config, None, vec![]).unwrap();
+    let mut sink = FileSink::new(&config, None, vec![], SinkCounters::default()).unwrap();
     for number in 1..=3 {
         deliver(&mut sink, &batch(number, "a"), LINE);
     }
@@ -246,7 +252,13 @@ fn a_file_that_is_a_link_is_refused() {
     std::os::unix::fs::symlink(&to, &path).unwrap();
     let sink = |options| {
         let path = path.to_str().unwrap().to_owned();
-        FileSink::new(&config::FileSink { path, mode: 0o640, options }, None, vec![]).unwrap()
+        FileSink::new(
+            &config::FileSink { path, mode: 0o640, options },
+            None,
+            vec![],
+            SinkCounters::default(),
+        )
+        .unwrap()
     };
     fs::write(&to, "").unwrap();
     for options in [options(Some(1), None), FileOptions::default()] {

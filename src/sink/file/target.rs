@@ -7,8 +7,9 @@ use super::{
     inventory::Identity,
     open::{self, Open},
     place::Place,
+    state::Mark,
 };
-use crate::{sink::Mark, throttle::Losses};
+use crate::throttle::Losses;
 
 pub(super) struct Target {
     /// The pattern that it was marked under, until it is used under the sink's own.

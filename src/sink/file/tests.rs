@@ -34,14 +34,20 @@ fn sink(dir: &Path, marks: Vec<Mark>) -> FileSink {
 pub(super) fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
     let path = format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display());
     let list = dir.join("list.json");
-    FileSink::new(&config::FileSink { path, mode: 0o640, options }, Some(&list), marks).unwrap()
+    FileSink::new(
+        &config::FileSink { path, mode: 0o640, options },
+        Some(&list),
+        marks,
+        SinkCounters::default(),
+    )
+    .unwrap()
 }
 
 /// Begins as the driver does. Gives back the checkpoint, if the sink asked for one.
 pub(super) fn begin(sink: &mut FileSink, batch: &Batch) -> Option<Vec<Mark>> {
     let mut marks = None;
     while sink.begin(batch).unwrap() == Begin::CheckpointFirst {
-        marks = Some(sink.sync().unwrap());
+        marks = Some(sink.sync_files().unwrap());
         assert_eq!(sink.begin(batch).unwrap(), Begin::CheckpointFirst, "not before it is saved");
         sink.saved();
     }
@@ -86,7 +92,7 @@ fn batches_go_to_the_file_of_their_dataset_and_day() {
 fn renamed_in_the_middle(dir: &Path) -> (FileSink, Vec<Mark>) {
     let mut sink = sink(dir, vec![]);
     deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
-    let marks = sink.sync().unwrap();
+    let marks = sink.sync_files().unwrap();
     deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
     begin(&mut sink, &batch(3, "a"));
     write(&mut sink, "{\"n\":3}\n{\"n\":");
@@ -162,7 +168,7 @@ fn after_a_crash_only_what_is_missing_is_written() {
         let marks = {
             let mut sink = sink(dir.path(), vec![]);
             deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
-            sink.sync().unwrap()
+            sink.sync_files().unwrap()
         };
         let inode = fs::metadata(&path).unwrap().ino();
         fs::write(&path, &whole.as_bytes()[..there]).unwrap();
@@ -237,7 +243,7 @@ fn a_line_that_somebody_left_open_is_ended_before_ours() {
     fs::write(&path, "short").unwrap();
     assert!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n").is_some(), "a new checkpoint");
     assert_eq!(read(&path), "short\n{\"n\":2}\n");
-    let marks = sink.sync().unwrap();
+    let marks = sink.sync_files().unwrap();
     fs::write(&path, "x").unwrap();
     drop(sink);
     let mut sink = self::sink(dir.path(), marks);
@@ -256,7 +262,7 @@ fn zeros_that_a_power_cut_left_are_cut_off() {
         let marks = {
             let mut sink = sink(dir.path(), vec![]);
             deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
-            sink.sync().unwrap()
+            sink.sync_files().unwrap()
         };
         fs::write(&path, [&whole.as_bytes()[..there], &vec![0; zeros]].concat()).unwrap();
         let mut sink = sink(dir.path(), marks);
@@ -285,7 +291,7 @@ fn a_file_that_was_away_for_a_while_goes_on_where_it_was() {
     let marks = {
         let mut sink = sink(dir.path(), vec![]);
         deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
-        let marks = sink.sync().unwrap();
+        let marks = sink.sync_files().unwrap();
         // Written, and then comes a crash: no checkpoint knows of it.
         deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
         marks
@@ -316,7 +322,7 @@ fn many_files_do_not_stay_open() {
     let mut sink = sink(dir.path(), vec![]);
     for number in 0..200 {
         deliver(&mut sink, &batch(number + 1, &format!("d{number}")), "{}\n");
-        sink.sync().unwrap();
+        sink.sync_files().unwrap();
         sink.saved();
     }
     let open = sink.targets.values().filter(|target| target.open.is_some()).count();
@@ -331,7 +337,7 @@ fn a_file_that_is_opened_again_beside_many_stays_open_for_its_batch() {
     let mut sink = sink(dir.path(), vec![]);
     let mut settle = |number: u64, name: &str| {
         deliver(&mut sink, &batch(number, name), "{}\n");
-        sink.sync().unwrap();
+        sink.sync_files().unwrap();
         sink.saved();
     };
     for round in 0..3 {
@@ -363,7 +369,7 @@ fn a_new_file_is_new_though_it_has_the_number_of_the_old_one() {
     let marks = {
         let mut sink = sink(dir.path(), vec![]);
         deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
-        sink.sync().unwrap()
+        sink.sync_files().unwrap()
     };
     // Some filesystems give the next file the number at once, others never.
     fs::remove_file(&path).unwrap();
@@ -379,7 +385,13 @@ fn a_file_that_another_sink_has_open_is_refused_until_it_is_closed() {
     let sink = |name: &str| {
         let path = at(name).to_str().unwrap().to_owned();
         let options = FileOptions::default();
-        FileSink::new(&config::FileSink { path, mode: 0o640, options }, None, vec![]).unwrap()
+        FileSink::new(
+            &config::FileSink { path, mode: 0o640, options },
+            None,
+            vec![],
+            SinkCounters::default(),
+        )
+        .unwrap()
     };
     fs::write(at("one"), "").unwrap();
     fs::hard_link(at("one"), at("other")).unwrap();

@@ -12,7 +12,7 @@ use super::{
     tests::{LONG, accept, at, deliver, listen, refusing, sink, wait_until},
     *,
 };
-use crate::sink::Again;
+use crate::sink::Resume;
 
 #[test]
 fn a_closed_connection_puts_what_was_sent_in_doubt_and_the_next_attempt_connects_anew() {
@@ -34,7 +34,7 @@ fn a_closed_connection_puts_what_was_sent_in_doubt_and_the_next_attempt_connects
             failure = sink.sync().err();
             failure.is_some()
         });
-        assert_eq!(failure.unwrap().again(), Again::Checkpoint, "{read_first}");
+        assert_eq!(failure.unwrap().resume(), Resume::Checkpoint, "{read_first}");
         assert_eq!(sink.in_doubt(), None, "it is the delivery's turn now");
         deliver(&mut sink, 3, "{}\n").unwrap();
         accept(&listener);
@@ -49,7 +49,7 @@ fn a_batch_is_not_sent_over_a_doubt() {
     drop(accept(&listener));
     wait_until("the end", || sink.link.as_mut().unwrap().connection.check().is_err());
     let failure = deliver(&mut sink, 4, "{}\n").unwrap_err();
-    assert_eq!(failure.again(), Again::Checkpoint);
+    assert_eq!(failure.resume(), Resume::Checkpoint);
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_dead_udp_port_is_noticed() {
         failure = sink.sync().err();
         failure.is_some()
     });
-    assert_eq!(failure.unwrap().again(), Again::Checkpoint);
+    assert_eq!(failure.unwrap().resume(), Resume::Checkpoint);
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod targets;
 mod transport;
 mod unacknowledged;
 
-use std::{io, mem, time::Instant};
+use std::{io, time::Instant};
 
 use rustix::system::uname;
 use tracing::{info, warn};
@@ -23,7 +23,7 @@ use self::{
     targets::Targets,
     transport::{Connection, Kind},
 };
-use super::{Begin, Mark, Sink, SinkError, message};
+use super::{Begin, Sink, SinkCounters, SinkError, State, message};
 use crate::{
     config::{Framing, Oversize, SyslogFormat, SyslogSink as Config, SyslogTarget, SyslogTime},
     decode::Block,
@@ -50,9 +50,8 @@ pub(super) struct SyslogSink {
     /// Framed messages on their way to a stream.
     out: Vec<u8>,
     message: Vec<u8>,
-    /// Records that were too long, and not yet asked for.
-    oversize: u64,
-    /// Which of them are logged.
+    counters: SinkCounters,
+    /// Which of the records that were too long are logged.
     losses: Losses,
 }
 
@@ -74,7 +73,7 @@ struct Current {
 }
 
 impl SyslogSink {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, counters: SinkCounters) -> Self {
         let hostname = config.hostname.clone().unwrap_or_else(hostname);
         let targets = Targets::new(config.targets.len(), config.failback);
         Self {
@@ -86,7 +85,7 @@ impl SyslogSink {
             batch: None,
             out: Vec::new(),
             message: Vec::new(),
-            oversize: 0,
+            counters,
             losses: Losses::default(),
         }
     }
@@ -289,14 +288,14 @@ impl Sink for SyslogSink {
             if let Some(records) = self.losses.add(oversize, Instant::now()) {
                 warn!(batch = sequence, records, action, "longer than max_message_bytes");
             }
-            self.oversize += oversize;
+            self.counters.oversize_records.add(oversize);
         }
         Ok(())
     }
 
     /// Nothing is made durable here: that is the server's business. But what has arrived is told from
     /// what may not have.
-    fn sync(&mut self) -> Result<Vec<Mark>, SinkError> {
+    fn sync(&mut self) -> Result<State, SinkError> {
         if let Some(link) = &mut self.link
             && !self.doubt.is_empty()
         {
@@ -312,7 +311,7 @@ impl Sink for SyslogSink {
             };
             self.doubt.settle(acknowledged, self.config.resend_window, now);
         }
-        Ok(Vec::new())
+        Ok(State::default())
     }
 
     fn in_doubt(&self) -> Option<u64> {
@@ -324,10 +323,6 @@ impl Sink for SyslogSink {
         link.connection.close()?;
         self.doubt.clear();
         Ok(())
-    }
-
-    fn oversize(&mut self) -> u64 {
-        mem::take(&mut self.oversize)
     }
 }
 

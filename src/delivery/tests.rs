@@ -1,0 +1,236 @@
+//! Deliveries to a sink whose every answer a test decides.
+
+use std::{
+    path::Path,
+    sync::{Mutex, atomic::Ordering::SeqCst, mpsc},
+    thread,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use crate::{
+    config::WhenFull,
+    decode::{Edition, Encoding, Format},
+    metrics::{Metrics, Names},
+    sink::{SinkError, State},
+    spool::Header,
+};
+
+/// What a sink does at the end of a batch.
+type Finish = Box<dyn FnMut(u64) -> Result<(), SinkError> + Send>;
+
+/// Remembers the last batch that it finished.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+struct Finished {
+    #[serde(default)]
+    last: u64,
+}
+
+struct Scripted {
+    finish: Finish,
+    batch: u64,
+    finished: Finished,
+}
+
+impl Sink for Scripted {
+    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+        self.batch = batch.sequence;
+        Ok(Begin::Ready)
+    }
+
+    fn write(&mut self, _: &Block) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        (self.finish)(self.batch)?;
+        self.finished.last = self.batch;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<State, SinkError> {
+        Ok(State::of(&self.finished)?)
+    }
+}
+
+/// A spool, and what a sink needs beside it.
+struct Bench {
+    dir: TempDir,
+    spool: Arc<Spool>,
+    metrics: Arc<Metrics>,
+    runtime: Runtime,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let names = Names { sinks: vec!["test".into()], ..Names::default() };
+        Self {
+            spool: spool(dir.path()),
+            dir,
+            metrics: Arc::new(Metrics::new(&names)),
+            runtime: Builder::new_current_thread().build().unwrap(),
+        }
+    }
+
+    /// As after a restart of the daemon.
+    fn restart(&mut self) {
+        // One daemon at a time has the lock of the spool.
+        let elsewhere = tempfile::tempdir().unwrap();
+        self.spool = spool(elsewhere.path());
+        self.spool = spool(self.dir.path());
+    }
+
+    fn commit(&self, text: &str) -> u64 {
+        let mut staging = self.spool.stage();
+        staging.write(text.as_bytes()).unwrap();
+        self.spool.commit(staging, header(text), None).unwrap().expect("no duplicate").sequence
+    }
+
+    fn delivery(&self, finish: Finish, seen: &mut Finished) -> Delivery {
+        let consumer = Consumer {
+            name: "test".into(),
+            wants: Arc::new(|_: &Batch| true),
+            when_full: WhenFull::Block,
+        };
+        let environment = SinkEnvironment {
+            runtime: self.runtime.handle().clone(),
+            stop: CancellationToken::new(),
+        };
+        let metrics = self.metrics.sink("test");
+        let delivery =
+            Delivery::new(consumer, Arc::clone(&self.spool), metrics, environment, |context| {
+                *seen = context.state.read();
+                let finished = seen.clone();
+                Ok::<_, String>(Box::new(Scripted { finish, batch: 0, finished }) as Box<dyn Sink>)
+            });
+        delivery.unwrap()
+    }
+
+    /// Delivers all that waits, then stops.
+    fn run(&self, finish: Finish) -> Finished {
+        let mut seen = Finished::default();
+        let delivery = self.delivery(finish, &mut seen);
+        self.spool.close();
+        assert!(delivery.run().is_none());
+        seen
+    }
+
+    fn shows(&self, line: &str) -> bool {
+        self.metrics.render().lines().any(|shown| shown == line)
+    }
+}
+
+fn spool(dir: &Path) -> Arc<Spool> {
+    Arc::new(Spool::open(dir, 1 << 30, Duration::ZERO).unwrap())
+}
+
+fn header(text: &str) -> Header {
+    Header {
+        received: Timestamp::UNIX_EPOCH,
+        endpoint: "push".into(),
+        dataset: "http_requests".into(),
+        records: text.lines().count() as u64,
+        rejected: 0,
+        record_limit: 1 << 20,
+        digest: Header::short_digest(blake3::hash(text.as_bytes()).as_bytes()),
+        encoding: Encoding::Identity,
+        format: Format::Json,
+        edition: Edition::First,
+        sink: None,
+    }
+}
+
+fn failure(text: &str) -> SinkError {
+    std::io::Error::other(text.to_owned()).into()
+}
+
+#[test]
+fn a_sink_gets_back_what_it_remembered() {
+    let mut bench = Bench::new();
+    let last = bench.commit("{}\n");
+    assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished { last: 0 });
+    bench.restart();
+    bench.commit("{\"a\":1}\n");
+    assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished { last });
+}
+
+#[test]
+fn a_target_s_delay_is_kept() {
+    let asked = Duration::from_millis(700);
+    let bench = Bench::new();
+    bench.commit("{}\n");
+    let (told, attempts) = mpsc::sync_channel(2);
+    let mut is_first = true;
+    let finish: Finish = Box::new(move |_| {
+        told.send(Instant::now()).unwrap();
+        if std::mem::take(&mut is_first) { Err(failure("busy").after(asked)) } else { Ok(()) }
+    });
+    let delivery = bench.delivery(finish, &mut Finished::default());
+    let running = thread::spawn(|| delivery.run());
+    let (first, second) = (attempts.recv().unwrap(), attempts.recv().unwrap());
+    assert!(second - first >= asked, "{:?}", second - first);
+    bench.spool.close();
+    assert!(running.join().unwrap().is_none());
+}
+
+#[test]
+fn a_stop_waits_for_no_delay_and_does_not_hurry_the_target() {
+    let bench = Bench::new();
+    bench.commit("{}\n");
+    let attempts = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&attempts);
+    let begun = Instant::now();
+    bench.run(Box::new(move |_| {
+        *counted.lock().unwrap() += 1;
+        Err(failure("busy").after(Duration::from_secs(3600)))
+    }));
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert_eq!(*attempts.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_failure_for_the_operator_is_shown_until_something_arrives() {
+    const RAISED: &str = "logpushd_sink_action_required{sink=\"test\"} 1";
+    const ENDED: &str = "logpushd_sink_action_required{sink=\"test\"} 0";
+    let wrong_token = || failure("401").until_operator("repair the token");
+    for resume in [Resume::Batch, Resume::Checkpoint] {
+        let bench = Bench::new();
+        assert!(bench.shows(ENDED));
+        bench.commit("{}\n");
+        let refuses = Arc::new(AtomicBool::new(true));
+        let refusing = Arc::clone(&refuses);
+        let finish: Finish = Box::new(move |_| match (refusing.load(SeqCst), resume) {
+            (false, _) => Ok(()),
+            (true, Resume::Batch) => Err(wrong_token()),
+            (true, Resume::Checkpoint) => {
+                let error = SinkError::since_checkpoint(std::io::Error::other("401"));
+                Err(error.until_operator("repair the token"))
+            }
+        });
+        let delivery = bench.delivery(finish, &mut Finished::default());
+        let id = delivery.id();
+        let running = thread::spawn(|| delivery.run());
+        while !bench.shows(RAISED) {
+            thread::yield_now();
+        }
+        refuses.store(false, SeqCst);
+        // A reload does not wait for the slow pace.
+        bench.spool.end(&[id], crate::spool::End::AtQueueEnd);
+        let delivery = running.join().unwrap().expect("the daemon continues");
+        let is_delivered = delivery.saved.batch == 1;
+        assert_eq!(is_delivered, resume == Resume::Batch, "a return is not tried again");
+        assert_eq!(bench.shows(ENDED), is_delivered);
+        bench.spool.go_on(id);
+        let running = thread::spawn(|| delivery.run());
+        while !bench.shows(ENDED) {
+            thread::yield_now();
+        }
+        bench.spool.close();
+        assert!(running.join().unwrap().is_none());
+    }
+}
