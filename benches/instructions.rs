@@ -18,14 +18,14 @@ mod corpus;
 
 use std::{
     collections::BTreeMap, env, error::Error, fmt::Write as _, fs, hint::black_box, path::Path,
-    process::Command,
+    process::Command, time::Duration,
 };
 
 use body::{LIMITS, PIECE_BYTES};
 use corpus::{Corpus, Shape};
 use logpushd::{
     decode::{Decoder, Edition, Encoding},
-    spool::Spool,
+    spool::{Options, Spool},
 };
 
 const EXPECTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
@@ -125,7 +125,9 @@ fn run(step: &str) {
     }
     let wire = corpus::gzip(&lines).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let spool = Spool::open(folder.path(), u64::MAX, std::time::Duration::ZERO).unwrap();
+    let spool =
+        Spool::open(folder.path(), Options { max_bytes: u64::MAX, dedup_window: Duration::ZERO })
+            .unwrap();
     match step {
         "inflate" | "inflate_small" => measured_inflate(&wire),
         "read_again" => {

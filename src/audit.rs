@@ -25,7 +25,7 @@ use rustix::fs::OFlags;
 use serde::Serialize;
 use tracing::{error, info};
 
-use crate::{network::network, throttle::Failures};
+use crate::{network::network, repeats::Failures};
 
 /// Events that wait for the thread. The daemon makes a handful a minute.
 const QUEUE: usize = 1024;

@@ -8,9 +8,10 @@
 //!   and [`quarantine`] keeps what cannot be accepted;
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
-//! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are `records`.
+//! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are
+//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`.
 //!
-//! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`blocking`], [`clock`], [`ages`] and [`durable`];
+//! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`] and [`blocking`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
 //! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
 //! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
@@ -18,20 +19,17 @@
 pub mod acme;
 pub mod admin;
 pub mod admission;
-pub mod ages;
 pub mod audit;
 pub mod blocking;
 pub mod check;
 pub mod cli;
 pub mod client;
-pub mod clock;
 pub mod cloudflare;
 pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod delivery;
 pub mod destination;
-pub mod durable;
 pub mod fatal;
 pub mod http;
 pub mod ingest;
@@ -44,9 +42,10 @@ pub mod printable;
 pub mod quarantine;
 pub mod serve;
 pub mod sink;
-pub mod spool;
 pub mod throttle;
 pub mod tls;
 
-// A crate of their own; named here as the modules beside them are.
+// The crates of the workspace, named here as the modules beside them are.
+pub use ::spool;
 pub use records::{decode, record, select};
+pub use spool::{ages, clock, durable, repeats};

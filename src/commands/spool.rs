@@ -89,7 +89,7 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
     let sum = |what: fn(&Batch) -> u64| -> u64 {
         contents.waiting.iter().map(|entry| what(&entry.batch)).sum()
     };
-    let bytes: u64 = contents.waiting.iter().map(crate::spool::Entry::bytes).sum();
+    let bytes: u64 = contents.waiting.iter().map(spool::Entry::bytes).sum();
     if is_json {
         let sinks = readers.iter().zip(&lacking).map(|(reader, lacking)| {
             json!({ "name": reader.name, "behind": lacking, "checkpoint": reader.checkpoint })

@@ -21,7 +21,7 @@ use crate::{
     config::{Config, Endpoint, PathPattern},
     durable,
     metrics::{Arrival, Metrics},
-    throttle::Failures,
+    repeats::Failures,
 };
 
 const INTERVAL: Duration = Duration::from_secs(60);

@@ -108,7 +108,7 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
     let signals = Signals::new().map_err(|error| Fatal::Unavailable(error.to_string()))?;
     let manager = ServiceManager::from_env();
     manager.opening();
-    let spool = Spool::open(&config.spool.dir, config.spool.max_bytes, config.spool.dedup_window);
+    let spool = Spool::open(&config.spool.dir, parts::spool_options(&config));
     let spool = Arc::new(spool.map_err(io("spool.dir"))?);
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io("quarantine.dir"))?);
     let metrics = Arc::new(parts::metrics(&config));

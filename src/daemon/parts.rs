@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, PathPattern, SinkConfig},
+    config::{self, Config, PathPattern, SinkConfig},
     delivery::{self, Delivery},
     fatal::Fatal,
     metrics::{Metrics, Names},
     quarantine::QuarantineSink,
     select::Selection,
     sink::{self, Sink, SinkEnvironment},
-    spool::Spool,
+    spool::{self, Spool},
 };
+
+pub(super) fn spool_options(config: &Config) -> spool::Options {
+    let config::Spool { max_bytes, dedup_window, .. } = config.spool;
+    spool::Options { max_bytes, dedup_window }
+}
 
 pub(super) fn metrics(config: &Config) -> Metrics {
     Metrics::new(&names(config))

@@ -185,7 +185,7 @@ impl Reloader {
             audit::record(Event::CertificateChanged { source: "reload" });
         }
         self.log.set_level(config.log.level);
-        self.spool.reconfigure(config.spool.max_bytes, config.spool.dedup_window);
+        self.spool.reconfigure(parts::spool_options(config));
         self.bounds.send_replace(config.quarantine.clone());
         resize(&self.permits, old.limits.max_connections, config.limits.max_connections);
 

@@ -26,7 +26,7 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
                 && header.sink.as_ref().is_none_or(|only| *only == taker.name)
                 && taker.choice.takes(&header.endpoint, &header.dataset)
         }),
-        when_full: sink.when_full,
+        may_drop: sink.when_full == WhenFull::Drop,
     }
 }
 
@@ -41,6 +41,6 @@ pub fn quarantine_consumer() -> Consumer {
     Consumer {
         name: QUARANTINE.to_owned(),
         wants: Arc::new(|batch: &Batch| batch.header.rejected > 0),
-        when_full: WhenFull::Block,
+        may_drop: false,
     }
 }

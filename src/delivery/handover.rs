@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Delivery, backoff::Backoff, counters};
 use crate::{
+    repeats::Failures,
     select::Selection,
     sink::{Sink, SinkContext},
     spool::{Consumer, ConsumerId, Spool},
-    throttle::Failures,
 };
 
 /// Asks a sink, from any thread, to let go of what it has open.

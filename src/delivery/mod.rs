@@ -36,10 +36,10 @@ use self::{
 use crate::{
     decode::Block,
     metrics::{Arrival, SinkMetrics},
+    repeats::Failures,
     select::Selection,
     sink::{Begin, Resume, Sink, SinkContext, SinkCounters, SinkEnvironment},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
-    throttle::Failures,
 };
 
 /// How long what was delivered may wait for its checkpoint. That costs a few syncs; without it the

@@ -13,11 +13,11 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::{
-    config::WhenFull,
     decode::{Edition, Encoding, Format},
     metrics::{Metrics, Names},
     sink::{SinkError, State},
     spool::Header,
+    spool::Options,
 };
 
 /// What a sink does at the end of a batch.
@@ -92,11 +92,8 @@ impl Bench {
     }
 
     fn delivery(&self, finish: Finish, seen: &mut Finished) -> Delivery {
-        let consumer = Consumer {
-            name: "test".into(),
-            wants: Arc::new(|_: &Batch| true),
-            when_full: WhenFull::Block,
-        };
+        let consumer =
+            Consumer { name: "test".into(), wants: Arc::new(|_: &Batch| true), may_drop: false };
         let environment = SinkEnvironment {
             runtime: self.runtime.handle().clone(),
             stop: CancellationToken::new(),
@@ -126,7 +123,9 @@ impl Bench {
 }
 
 fn spool(dir: &Path) -> Arc<Spool> {
-    Arc::new(Spool::open(dir, 1 << 30, Duration::ZERO).unwrap())
+    Arc::new(
+        Spool::open(dir, Options { max_bytes: 1 << 30, dedup_window: Duration::ZERO }).unwrap(),
+    )
 }
 
 fn header(text: &str) -> Header {
@@ -220,7 +219,7 @@ fn a_failure_for_the_operator_is_shown_until_something_arrives() {
         }
         refuses.store(false, SeqCst);
         // A reload does not wait for the slow pace.
-        bench.spool.end(&[id], crate::spool::End::AtQueueEnd);
+        bench.spool.end(&[id], spool::End::AtQueueEnd);
         let delivery = running.join().unwrap().expect("the daemon continues");
         let is_delivered = delivery.saved.batch == 1;
         assert_eq!(is_delivered, resume == Resume::Batch, "a return is not tried again");

@@ -3,7 +3,10 @@
 //! Every value is bounded and escaped here, whoever chose it: a line is one line, it shows what it
 //! has, and no value can pass for another field.
 
-use std::fmt::{Debug, Display, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{Debug, Display, Write as _},
+};
 
 use jiff::Timestamp;
 use tracing::{
@@ -48,7 +51,7 @@ impl Style {
 
     /// The line of an event.
     pub(super) fn line(self, event: &Event<'_>, fields: &Fields) -> Vec<u8> {
-        self.compose(*event.metadata().level(), event.metadata().target(), fields)
+        self.compose(*event.metadata().level(), &shown_target(event.metadata().target()), fields)
     }
 
     /// The line of a warning that is no event: the log's own.
@@ -107,6 +110,15 @@ impl Style {
         line.push('\n');
         line.into_bytes()
     }
+}
+
+/// The crates of the workspace: in the log they are modules of the daemon, so that a filter for
+/// `logpushd::` finds all that it says of itself.
+const CRATES: [&str; 2] = ["records", "spool"];
+
+pub(super) fn shown_target(target: &str) -> Cow<'_, str> {
+    let own = CRATES.iter().any(|name| target.split("::").next() == Some(name));
+    if own { format!("logpushd::{target}").into() } else { target.into() }
 }
 
 /// Of syslog(3).

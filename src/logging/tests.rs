@@ -1,7 +1,9 @@
+use std::{fs, path::Path};
+
 use serde_json::{Value, json};
 use tracing::{debug, error, error_span, info, subscriber::with_default, warn};
 
-use super::*;
+use super::{line::shown_target, *};
 
 /// What `run` logs.
 fn logged(format: LogFormat, reader: Reader, run: impl FnOnce(&LogHandle)) -> String {
@@ -51,7 +53,7 @@ fn a_line_of_json_is_one_flat_object() {
 
 #[test]
 fn values_of_json_are_plain() {
-    let path = std::path::Path::new("/a \"b\"");
+    let path = Path::new("/a \"b\"");
     let large = u128::from(u64::MAX) + 1;
     let line = json(|_| {
         info!(
@@ -129,4 +131,18 @@ fn libraries_are_quieter_until_someone_debugs() {
     assert!(info.would_enable("h2::codec", &Level::WARN));
     assert!(targets(LogLevel::Debug).would_enable("h2::codec", &Level::DEBUG));
     assert!(!targets(LogLevel::Error).would_enable("rustls", &Level::WARN));
+}
+
+#[test]
+fn crates_of_the_workspace_are_modules_of_the_daemon() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert_eq!(shown_target(&format!("{name}::a")), format!("logpushd::{name}::a"));
+    }
+    for other in ["logpushd::serve", "rustls::conn", "spooler::a"] {
+        assert_eq!(shown_target(other), other);
+    }
+    let line = json(|_| info!(target: "spool::disk", "event"));
+    assert_eq!(line["target"], "logpushd::spool::disk");
 }

@@ -63,12 +63,14 @@ mod tests {
     use std::{fs, thread, time::Duration};
 
     use super::*;
-    use crate::spool::Spool;
+    use crate::spool::{Options, Spool};
 
     #[test]
     fn bodies_that_come_together_are_each_kept_whole_also_on_another_filesystem() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path(), 1 << 30, Duration::ZERO).unwrap();
+        let spool =
+            Spool::open(dir.path(), Options { max_bytes: 1 << 30, dedup_window: Duration::ZERO })
+                .unwrap();
         let elsewhere = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let bodies = Bodies::open(elsewhere.path()).unwrap();
         let origin = Origin {

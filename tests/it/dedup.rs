@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, time::Instant};
 
 use crate::support::{Daemon, Http, Random, Setup, Upload, names_in, numbered, wait_until};
 
-/// As `MAX_ENTRIES` in `src/spool/dedup/mod.rs`.
+/// As `MAX_ENTRIES` in `crates/spool/src/dedup/mod.rs`.
 const ENTRIES: u64 = 200_000;
 
 const MEMORY_KIB: u64 = 20 * 1024;

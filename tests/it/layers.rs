@@ -15,7 +15,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["tokio", "std::fs", "std::net", "SystemTime", "Timestamp::now", "crate::client"],
     ),
     ("src/sink", &["hyper", "crate::http", "crate::delivery", "crate::metrics"]),
-    ("src/spool", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
+    ("crates/spool/src", &["tokio", "hyper"]),
     ("src/delivery", &["hyper", "crate::http", "crate::daemon"]),
     ("src/ingest.rs", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
     ("src/http", &["crate::sink", "crate::delivery", "crate::daemon"]),

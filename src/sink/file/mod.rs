@@ -44,8 +44,8 @@ use crate::{
     clock::Clock,
     config::{self, Compress, EventWindow, FileOptions, Fsync, RecordTime, Retain},
     decode::Block,
+    repeats::Failures,
     spool::Batch,
-    throttle::Failures,
 };
 
 /// How many files are kept open. One a dataset is written at a time.

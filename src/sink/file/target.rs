@@ -9,7 +9,7 @@ use super::{
     place::Place,
     state::Mark,
 };
-use crate::throttle::Losses;
+use crate::repeats::Losses;
 
 pub(super) struct Target {
     /// The pattern that it was marked under, until it is used under the sink's own.

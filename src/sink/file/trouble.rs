@@ -3,7 +3,7 @@
 
 use std::{io, time::Instant};
 
-use crate::{durable, throttle::Failures};
+use crate::{durable, repeats::Failures};
 
 /// One kind of work that may fail for many files, round after round.
 #[derive(Default)]

@@ -28,8 +28,8 @@ use crate::{
     config::{Framing, Oversize, SyslogFormat, SyslogSink as Config, SyslogTarget, SyslogTime},
     decode::Block,
     record,
+    repeats::Losses,
     spool::Batch,
-    throttle::Losses,
 };
 
 /// How much is gathered for one write to a stream.

@@ -145,7 +145,7 @@ impl Disk {
         disk.f_bavail * disk.f_frsize
     }
 
-    /// What the daemon leaves free of it: see `src/spool/room.rs`.
+    /// What the daemon leaves free of it: see `crates/spool/src/room.rs`.
     pub(crate) fn reserve(&self) -> u64 {
         let disk = rustix::fs::statvfs(self.root()).unwrap();
         disk.f_blocks * disk.f_frsize / 20

@@ -107,7 +107,7 @@ impl Setup {
         self.dir.path()
     }
 
-    /// Says which faults the daemon meets from now on, a line each: see `src/durable/fault.rs`.
+    /// Says which faults the daemon meets from now on, a line each: see `crates/spool/src/durable/fault.rs`.
     pub(crate) fn faults(&self, lines: &str) {
         // Told apart by the time of the change, which is coarse: each is later than the one before.
         let path = self.path(FAULTS);

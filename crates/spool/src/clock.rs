@@ -81,8 +81,8 @@ impl Moment {
     }
 }
 
-#[cfg(test)]
-pub(crate) mod test {
+/// Clocks for tests, of this crate and of those that use it.
+pub mod test {
     use std::sync::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -92,36 +92,37 @@ pub(crate) mod test {
 
     /// Clocks that a test sets, in seconds.
     #[derive(Clone, Debug)]
-    pub(crate) struct Hands {
+    pub struct Hands {
         steady: Arc<AtomicI64>,
         wall: Arc<AtomicI64>,
     }
 
     impl Hands {
         /// The wall clock shows `wall`, and the steady one 0.
-        pub(crate) fn at(wall: i64) -> Self {
+        pub fn at(wall: i64) -> Self {
             Self { steady: Arc::default(), wall: Arc::new(wall.into()) }
         }
 
-        pub(crate) fn clock(&self) -> Clock {
+        /// The clock that they move.
+        pub fn clock(&self) -> Clock {
             let Self { steady, wall } = self.clone();
             let micros = |hand: &AtomicI64| hand.load(Relaxed) * 1_000_000;
             Clock::from(move || Now { steady: micros(&steady), wall: micros(&wall) })
         }
 
         /// Lets time pass on both.
-        pub(crate) fn wait(&self, seconds: i64) {
+        pub fn wait(&self, seconds: i64) {
             self.steady.fetch_add(seconds, Relaxed);
             self.step(seconds);
         }
 
         /// Steps the wall clock alone.
-        pub(crate) fn step(&self, seconds: i64) {
+        pub fn step(&self, seconds: i64) {
             self.wall.fetch_add(seconds, Relaxed);
         }
 
         /// Steps the wall clock to a time.
-        pub(crate) fn set(&self, wall: i64) {
+        pub fn set(&self, wall: i64) {
             self.wall.store(wall, Relaxed);
         }
     }

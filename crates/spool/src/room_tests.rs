@@ -4,7 +4,6 @@ use super::{
     tests::{DAY, ROOM, commit, consumer, register},
     *,
 };
-use crate::config::WhenFull;
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -14,8 +13,8 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_full_spool_costs_only_those_who_may_lose() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), 100, DAY).unwrap();
-    let lossy = Consumer { name: "siem".into(), ..consumer(WhenFull::Drop) };
+    let spool = Spool::open(dir.path(), Options { max_bytes: 100, dedup_window: DAY }).unwrap();
+    let lossy = Consumer { name: "siem".into(), ..consumer(true) };
     let (keeps, loses) = (register(&spool, 0), spool.register(lossy, 0));
     for number in 0..5 {
         commit(&spool, &format!("{{\"a\":\"{number:010}\"}}\n"));
@@ -42,7 +41,8 @@ fn a_full_spool_costs_only_those_who_may_lose() {
 #[test]
 fn everyone_who_asks_the_disk_at_the_same_time_is_told_that_it_works() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Arc::new(Spool::open(dir.path(), ROOM, DAY).unwrap());
+    let spool =
+        Arc::new(Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap());
     let together = Barrier::new(4);
     let ask = || {
         let room = Room::of(&spool);
@@ -71,7 +71,7 @@ fn everyone_who_asks_the_disk_at_the_same_time_is_told_that_it_works() {
 #[test]
 fn a_body_given_up_on_a_thread_that_must_not_wait_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let mut staging = spool.stage();
     staging.write(&vec![b' '; 1 << 20]).unwrap();
     assert_eq!(names(spool.batches()).len(), 1);

@@ -10,7 +10,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::{durable, throttle::Failures};
+use crate::{durable, repeats::Failures};
 
 /// What could not be removed. Each list is as long as the disk has room for names.
 #[derive(Debug, Default)]

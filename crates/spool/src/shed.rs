@@ -5,7 +5,7 @@ use std::{sync::PoisonError, time::Instant};
 use tracing::{info, warn};
 
 use super::{Entry, Queue, Spool};
-use crate::{config::WhenFull, durable, throttle::Losses};
+use crate::{durable, repeats::Losses};
 
 /// More than is needed is freed, so that not every batch has to: this part of the spool.
 const SLACK_PART: u64 = 20;
@@ -33,7 +33,7 @@ impl Spool {
     /// more have room. Says whether anything was dropped.
     pub(super) fn shed(&self, bytes: u64) -> bool {
         let queue = self.queue();
-        if queue.cursors.values().all(|cursor| cursor.consumer.when_full == WhenFull::Block) {
+        if !queue.cursors.values().any(|cursor| cursor.consumer.may_drop) {
             return false;
         }
         let committed_below = queue.next_sequence;
@@ -113,7 +113,7 @@ impl Spool {
         let queue = self.queue();
         let may_vanish =
             |entry: &Entry| queue.cursors.values().all(|cursor| cursor.can_do_without(entry));
-        queue.cursors.values().any(|cursor| cursor.consumer.when_full == WhenFull::Drop)
+        queue.cursors.values().any(|cursor| cursor.consumer.may_drop)
             && queue.waiting.values().any(may_vanish)
     }
 }

@@ -9,8 +9,7 @@
 //! sink behind it, as in `json@archive`. Versions that do not know it set such a file aside.
 
 use jiff::Timestamp;
-
-use crate::decode::{Delimiter, Edition, Encoding, Format};
+use records::decode::{Delimiter, Edition, Encoding, Format};
 
 /// What a file's name ends with, before `.gz`.
 const ENDINGS: [(Format, &str); 7] = [

@@ -19,7 +19,7 @@ use std::{
 use tracing::{error, info};
 
 use super::{commit, leftovers::Leftovers};
-use crate::{durable, throttle::Failures};
+use crate::{durable, repeats::Failures};
 
 /// How often the disk is asked for its free space, and tried while it fails.
 const INTERVAL: Duration = Duration::from_secs(1);

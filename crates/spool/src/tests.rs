@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::*;
-use crate::{config::WhenFull, decode::Encoding};
+use records::decode::Encoding;
 
 pub(super) const ROOM: u64 = 1 << 30;
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -27,18 +27,18 @@ pub(super) fn header(records: u64) -> Header {
         record_limit: 1 << 20,
         digest: DIGESTS.fetch_add(1, Ordering::Relaxed).into(),
         encoding: Encoding::Identity,
-        format: crate::decode::Format::Json,
-        edition: crate::decode::Edition::First,
+        format: records::decode::Format::Json,
+        edition: records::decode::Edition::First,
         sink: None,
     }
 }
 
-pub(super) fn consumer(when_full: WhenFull) -> Consumer {
-    Consumer { name: "archive".into(), wants: Arc::new(|_: &Batch| true), when_full }
+pub(super) fn consumer(may_drop: bool) -> Consumer {
+    Consumer { name: "archive".into(), wants: Arc::new(|_: &Batch| true), may_drop }
 }
 
 pub(super) fn register(spool: &Spool, released: u64) -> ConsumerId {
-    spool.register(consumer(WhenFull::Block), released)
+    spool.register(consumer(false), released)
 }
 
 pub(super) fn commit(spool: &Spool, text: &str) -> Arc<Batch> {
@@ -73,7 +73,7 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let (fast, slow) = (register(&spool, 0), register(&spool, 0));
     commit(&spool, "{\"a\":1}\n");
     commit(&spool, "{\"a\":2}\n");
@@ -100,13 +100,14 @@ fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
 fn what_waits_is_found_again_in_order() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+        let spool =
+            Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
         register(&spool, 0);
         for number in 1..=11 {
             commit(&spool, &format!("{{\"a\":{number}}}\n"));
         }
     }
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let consumer = register(&spool, 3);
     spool.release(consumer, 3).unwrap();
     for number in 4..=11 {
@@ -121,13 +122,14 @@ fn what_waits_is_found_again_in_order() {
 fn a_sequence_is_never_used_twice() {
     let dir = tempfile::tempdir().unwrap();
     {
-        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+        let spool =
+            Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
         let consumer = register(&spool, 0);
         commit(&spool, "{}\n");
         spool.release(consumer, 1).unwrap();
     }
     // The folder is empty: only the consumer knows of the first batch.
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 1);
     assert_eq!(commit(&spool, "{}\n").sequence, 2);
 }
@@ -136,7 +138,8 @@ fn a_sequence_is_never_used_twice() {
 fn what_is_no_batch_keeps_nobody_from_starting() {
     let dir = tempfile::tempdir().unwrap();
     let kept = {
-        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+        let spool =
+            Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
         register(&spool, 0);
         commit(&spool, "{\"kept\":1}\n").file_name()
     };
@@ -145,7 +148,7 @@ fn what_is_no_batch_keeps_nobody_from_starting() {
     fs::write(batches.join("notes.txt"), "whose?").unwrap();
     fs::write(batches.join(kept.replace("0001.", "0002.")), "").unwrap();
     fs::create_dir(batches.join("folder")).unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     assert_eq!(names(&batches), std::slice::from_ref(&kept));
     let aside = names(&dir.path().join("set-aside"));
     assert_eq!(aside, [&kept.replace("0001.", "0002."), "folder", "notes.txt"]);
@@ -155,17 +158,18 @@ fn what_is_no_batch_keeps_nobody_from_starting() {
 #[test]
 fn a_second_daemon_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();
-    let first = Spool::open(dir.path(), ROOM, DAY).unwrap();
-    let error = Spool::open(dir.path(), ROOM, DAY).unwrap_err();
+    let first = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
+    let error =
+        Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap_err();
     assert!(error.to_string().contains("another logpushd"), "{error}");
     drop(first);
-    Spool::open(dir.path(), ROOM, DAY).unwrap();
+    Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
 }
 
 #[test]
 fn what_is_not_committed_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let mut staging = spool.stage();
     staging.write(&vec![b'x'; 1 << 20]).unwrap();
     assert_eq!(names(spool.batches()).len(), 1);
@@ -177,7 +181,7 @@ fn what_is_not_committed_leaves_nothing() {
 #[test]
 fn a_commit_that_fails_takes_none_of_the_others_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 0);
     let mut doomed = spool.stage();
     doomed.write(b"{}\n").unwrap();
@@ -191,7 +195,7 @@ fn a_commit_that_fails_takes_none_of_the_others_with_it() {
 #[test]
 fn commits_from_many_threads_each_get_a_place() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 0);
     let mut places: Vec<u64> = thread::scope(|scope| {
         let threads: Vec<_> = (0..16)
@@ -219,10 +223,10 @@ fn commits_from_many_threads_each_get_a_place() {
 #[test]
 fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let (fast, slow) = (register(&spool, 0), register(&spool, 0));
     // It takes none, so that it has passed them says nothing.
-    let wants_none = Consumer { wants: Arc::new(|_| false), ..consumer(WhenFull::Block) };
+    let wants_none = Consumer { wants: Arc::new(|_| false), ..consumer(false) };
     let idle = spool.register(wants_none, 0);
     let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat((1 << 20) - 100));
     let commit = || {
@@ -264,7 +268,7 @@ fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
 #[test]
 fn damage_is_told_from_what_is_readable() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 0);
     let mut staging = spool.stage();
     staging.write(b"\x1f\x8b\x08\x00garbage").unwrap();
@@ -279,7 +283,7 @@ fn damage_is_told_from_what_is_readable() {
 #[test]
 fn closing_ends_every_wait() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let consumer = register(&spool, 0);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| matches!(spool.next(consumer, None), Next::Closed));
@@ -300,7 +304,8 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
         spool.commit(staging, batch.clone(), None).unwrap().is_some()
     };
     {
-        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+        let spool =
+            Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
         let consumer = register(&spool, 0);
         assert!(commit(&spool));
         assert!(!commit(&spool));
@@ -311,13 +316,14 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
         spool.advance(consumer, 0);
     }
     {
-        let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+        let spool =
+            Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
         let consumer = register(&spool, 0);
         assert!(!commit(&spool));
         spool.release(consumer, 1).unwrap();
         assert_eq!(spool.size().0, 0);
     }
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 1);
     assert!(!commit(&spool), "now the log says it");
     let other = Header { dataset: "dns_logs".into(), ..batch.clone() };
@@ -329,7 +335,7 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
 #[test]
 fn a_consumer_may_go_back_to_what_it_has_released() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let sink = register(&spool, 0);
     for number in 1..=4 {
         commit(&spool, &format!("{{\"a\":{number}}}\n"));

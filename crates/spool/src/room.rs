@@ -7,7 +7,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use super::{Lag, Question, Spool};
-use crate::config::format_bytes;
 
 /// What is left free on the spool's disk, so that checkpoints and whatever else lives there go on:
 /// this much, or a twentieth of a small disk.
@@ -59,6 +58,31 @@ impl std::fmt::Display for NoRoom {
             Self::Hangs => f.write_str("the disk under spool.dir does not answer"),
         }
     }
+}
+
+/// Writes a size for people.
+fn format_bytes(bytes: u64) -> String {
+    if bytes == 1 {
+        return "1 byte".into();
+    }
+    let mut unit = ("bytes", 1);
+    for next in [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)] {
+        // By the rounded value, so that one byte less than 1 MiB is not "1024.0 KiB".
+        if bytes < next.1 && (bytes.is_multiple_of(unit.1) || tenths(bytes, unit.1) < 10_240) {
+            break;
+        }
+        unit = next;
+    }
+    let (name, size) = unit;
+    if bytes.is_multiple_of(size) {
+        format!("{} {name}", bytes / size)
+    } else {
+        format!("{}.{} {name}", tenths(bytes, size) / 10, tenths(bytes, size) % 10)
+    }
+}
+
+fn tenths(bytes: u64, unit: u64) -> u128 {
+    (u128::from(bytes) * 10 + u128::from(unit) / 2) / u128::from(unit)
 }
 
 /// What is known of the spool, for whoever must not wait for a disk.

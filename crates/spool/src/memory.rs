@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::decode::Block;
+use records::decode::Block;
 
 /// What decoded blocks may take together. With a decoder a request and the runtime's own needs it
 /// keeps the daemon under 100 MB.

@@ -7,14 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use records::decode::{Decoder, Encoding, Limits, Summary};
+
 use super::{
     Batch, Entry, Header, ReadError, decode_file,
     recover::{self, Found},
 };
-use crate::{
-    decode::{Decoder, Encoding, Limits, Summary},
-    durable,
-};
+use crate::durable;
 
 /// The spool's folder, seen from the outside.
 #[derive(Debug)]
@@ -139,7 +138,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::spool::Spool;
+    use crate::{Options, Spool};
 
     fn header(text: &str, records: u64, encoding: Encoding) -> Header {
         let digest = blake3::hash(text.as_bytes());
@@ -152,8 +151,8 @@ mod tests {
             record_limit: 1 << 20,
             digest: Header::short_digest(digest.as_bytes()),
             encoding,
-            format: crate::decode::Format::Json,
-            edition: crate::decode::Edition::First,
+            format: records::decode::Format::Json,
+            edition: records::decode::Edition::First,
             sink: None,
         }
     }
@@ -161,7 +160,11 @@ mod tests {
     #[test]
     fn it_tells_whole_from_damaged_beside_a_running_daemon() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path(), 1 << 30, Duration::from_secs(1)).unwrap();
+        let spool = Spool::open(
+            dir.path(),
+            Options { max_bytes: 1 << 30, dedup_window: Duration::from_secs(1) },
+        )
+        .unwrap();
         let commit = |text: &str, records, encoding| {
             let mut staging = spool.stage();
             staging.write(text.as_bytes()).unwrap();

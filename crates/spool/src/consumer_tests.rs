@@ -6,7 +6,6 @@ use super::{
     tests::{commit, consumer, header, register},
     *,
 };
-use crate::config::WhenFull;
 
 const ROOM: u64 = 1 << 30;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -24,7 +23,7 @@ fn rest(spool: &Spool, consumer: ConsumerId) -> Vec<u64> {
 #[test]
 fn a_consumer_ends_behind_what_was_committed_and_another_goes_on_there() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let (ends, stays) = (register(&spool, 0), register(&spool, 0));
     commit(&spool, "{}\n");
     commit(&spool, "{}\n");
@@ -36,7 +35,7 @@ fn a_consumer_ends_behind_what_was_committed_and_another_goes_on_there() {
     spool.release(ends, 2).unwrap();
 
     spool.go_on(ends);
-    spool.resume(ends, consumer(WhenFull::Block), 2);
+    spool.resume(ends, consumer(false), 2);
     assert!(matches!(spool.next(ends, None), Next::Entry(entry) if entry.batch.sequence == 3));
     spool.end(&[ends], End::Now);
     assert_eq!(rest(&spool, ends), Vec::<u64>::new());
@@ -46,14 +45,14 @@ fn a_consumer_ends_behind_what_was_committed_and_another_goes_on_there() {
     // Told to end before the one that goes on has come.
     spool.go_on(ends);
     spool.end(&[ends], End::AtQueueEnd);
-    spool.resume(ends, consumer(WhenFull::Block), 3);
+    spool.resume(ends, consumer(false), 3);
     assert!(matches!(spool.next(ends, Some(Instant::now())), Next::Closed));
 }
 
 #[test]
 fn who_waits_is_told_to_end() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let (one, other) = (register(&spool, 0), register(&spool, 0));
     thread::scope(|scope| {
         let waiting = scope.spawn(|| matches!(spool.next(one, None), Next::Closed));
@@ -68,7 +67,7 @@ fn who_waits_is_told_to_end() {
 #[test]
 fn who_leaves_holds_nothing_and_who_comes_gets_what_waits() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let (done, slow) = (register(&spool, 0), register(&spool, 0));
     for _ in 0..3 {
         commit(&spool, "{}\n");
@@ -93,9 +92,9 @@ fn who_leaves_holds_nothing_and_who_comes_gets_what_waits() {
 #[test]
 fn newcomers_pass_over_what_nobody_lacks() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let there = register(&spool, 0);
-    let wants_none = Consumer { wants: Arc::new(|_| false), ..consumer(WhenFull::Block) };
+    let wants_none = Consumer { wants: Arc::new(|_| false), ..consumer(false) };
     spool.register(wants_none, 0);
     for _ in 0..4 {
         commit(&spool, "{}\n");
@@ -118,7 +117,7 @@ fn newcomers_pass_over_what_nobody_lacks() {
 #[test]
 fn bounds_can_be_changed() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), ROOM, DAY).unwrap();
+    let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let batch = header(1);
     let is_new = || {
         let mut staging = spool.stage();
@@ -127,10 +126,10 @@ fn bounds_can_be_changed() {
     };
     register(&spool, 0);
     assert!(is_new() && !is_new());
-    spool.reconfigure(1, Duration::ZERO);
+    spool.reconfigure(Options { max_bytes: 1, dedup_window: Duration::ZERO });
     assert!(matches!(spool.room(0), Err(NoRoom::SpoolFull { max_bytes: 1, .. })));
     assert!(is_new() && is_new(), "nothing is remembered");
-    spool.reconfigure(ROOM, DAY);
+    spool.reconfigure(Options { max_bytes: ROOM, dedup_window: DAY });
     assert_eq!(spool.room(0), Ok(()));
     assert!(is_new() && !is_new());
 }
@@ -138,8 +137,8 @@ fn bounds_can_be_changed() {
 #[test]
 fn what_a_consumer_has_lost_is_known_when_it_comes_back() {
     let dir = tempfile::tempdir().unwrap();
-    let spool = Spool::open(dir.path(), 30, DAY).unwrap();
-    let loser = || Consumer { name: "siem".into(), ..consumer(WhenFull::Drop) };
+    let spool = Spool::open(dir.path(), Options { max_bytes: 30, dedup_window: DAY }).unwrap();
+    let loser = || Consumer { name: "siem".into(), ..consumer(true) };
     let dropped = || spool.lags().iter().map(|lag| lag.dropped).collect::<Vec<_>>();
     let siem = spool.register(loser(), 0);
     commit(&spool, "{}\n");

@@ -1,21 +1,29 @@
-//! The durable queue between the listener and the sinks.
+//! The durable queue between the listener and the sinks, and the file operations that it rests on.
 //!
 //! A folder of the bodies that Cloudflare sent, one file a batch, and an index of them in memory.
 //! Consumers read batches in the order of their commits, each at its own pace; a batch leaves when
-//! the last of them says that it needs it no more. Knows nothing of HTTP, nor of what sinks do.
+//! the last of them says that it needs it no more. Knows nothing of HTTP, of what sinks do, nor of the
+//! configuration: it takes [`Options`].
+//!
+//! Beside the queue are parts that its users need as well: [`durable`] file operations, a replaceable
+//! [`clock`], the [`ages`] of files, and what keeps failures that repeat out of the log ([`repeats`]).
 
 mod age;
+pub mod ages;
 mod backlog;
 mod batch;
+pub mod clock;
 mod commit;
 mod consumer;
 mod dedup;
 mod disk;
+pub mod durable;
 mod file;
 mod leftovers;
 mod lock;
 mod memory;
 mod recover;
+pub mod repeats;
 mod room;
 mod shed;
 mod survey;
@@ -32,8 +40,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use records::decode::{Block, Decoder};
 use tracing::error;
 
+use self::repeats::Failures;
 use self::{
     age::Age,
     backlog::Backlog,
@@ -54,11 +64,15 @@ pub use self::{
     room::{NoRoom, Room},
     survey::{Condition, Contents, Survey},
 };
-use crate::{
-    decode::{Block, Decoder},
-    durable,
-    throttle::Failures,
-};
+
+/// What a spool may hold, and for how long it knows a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Options {
+    /// The most that the files of the batches that wait may come to, in bytes.
+    pub max_bytes: u64,
+    /// For how long a committed batch is recognized when it is sent again.
+    pub dedup_window: Duration,
+}
 
 /// The spool of a running daemon, which alone may use the folder.
 pub struct Spool {
@@ -191,9 +205,9 @@ impl Spool {
 
     /// Takes other values for what was given to [`Spool::open`]. What was forgotten under a shorter
     /// window is not remembered again.
-    pub fn reconfigure(&self, max_bytes: u64, dedup_window: Duration) {
-        self.max_bytes.store(max_bytes, Ordering::Relaxed);
-        self.dedup.set_window(dedup_window);
+    pub fn reconfigure(&self, options: Options) {
+        self.max_bytes.store(options.max_bytes, Ordering::Relaxed);
+        self.dedup.set_window(options.dedup_window);
     }
 
     /// Whether more batches may come.

@@ -78,11 +78,8 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use crate::{
-        config::WhenFull,
-        spool::{
-            Consumer, ConsumerId, Next, Spool,
-            tests::{commit, consumer},
-        },
+        Consumer, ConsumerId, Next, Options, Spool,
+        tests::{commit, consumer},
     };
 
     /// Every step is followed by a count of all that waits.
@@ -112,18 +109,22 @@ mod tests {
         }
     }
 
-    fn picky(when_full: WhenFull) -> Consumer {
-        let wants = Arc::new(|batch: &crate::spool::Batch| !batch.sequence.is_multiple_of(3));
-        Consumer { wants, ..consumer(when_full) }
+    fn picky(may_drop: bool) -> Consumer {
+        let wants = Arc::new(|batch: &crate::Batch| !batch.sequence.is_multiple_of(3));
+        Consumer { wants, ..consumer(may_drop) }
     }
 
     #[test]
     fn it_is_what_a_count_comes_to_after_each_step() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path(), 1 << 30, Duration::from_secs(3600)).unwrap();
+        let spool = Spool::open(
+            dir.path(),
+            Options { max_bytes: 1 << 30, dedup_window: Duration::from_secs(3600) },
+        )
+        .unwrap();
         let mut counted = Counted { spool, seen: 0 };
-        let all = counted.spool.register(consumer(WhenFull::Block), 0);
-        let some = counted.spool.register(picky(WhenFull::Block), 0);
+        let all = counted.spool.register(consumer(false), 0);
+        let some = counted.spool.register(picky(false), 0);
         for length in 1..=9 {
             commit(&counted.spool, &format!("{{\"a\":{}}}\n", "7".repeat(length)));
             counted.check("commit");
@@ -137,11 +138,11 @@ mod tests {
         counted.check("release");
         counted.spool.advance(all, 3);
         counted.check("back to the checkpoint");
-        let late = counted.spool.register(picky(WhenFull::Block), 0);
+        let late = counted.spool.register(picky(false), 0);
         counted.check("register");
         counted.spool.pass_over(&[late], 4);
         counted.check("pass over");
-        counted.spool.resume(all, picky(WhenFull::Block), 5);
+        counted.spool.resume(all, picky(false), 5);
         counted.check("resume");
         for consumer in [all, late, some] {
             let last = counted.handle(consumer);
@@ -151,9 +152,13 @@ mod tests {
         counted.spool.leave(late).unwrap();
         counted.check("leave");
         drop(counted);
-        let spool = Spool::open(dir.path(), 1 << 30, Duration::from_secs(3600)).unwrap();
+        let spool = Spool::open(
+            dir.path(),
+            Options { max_bytes: 1 << 30, dedup_window: Duration::from_secs(3600) },
+        )
+        .unwrap();
         let mut counted = Counted { spool, seen: 0 };
-        counted.spool.register(consumer(WhenFull::Block), 5);
+        counted.spool.register(consumer(false), 5);
         counted.check("a restart");
         assert!(counted.seen > 1);
     }
@@ -161,10 +166,14 @@ mod tests {
     #[test]
     fn what_is_dropped_waits_no_longer() {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path(), 40, Duration::from_secs(3600)).unwrap();
+        let spool = Spool::open(
+            dir.path(),
+            Options { max_bytes: 40, dedup_window: Duration::from_secs(3600) },
+        )
+        .unwrap();
         let mut counted = Counted { spool, seen: 0 };
-        counted.spool.register(picky(WhenFull::Drop), 0);
-        counted.spool.register(consumer(WhenFull::Drop), 0);
+        counted.spool.register(picky(true), 0);
+        counted.spool.register(consumer(true), 0);
         for _ in 0..4 {
             commit(&counted.spool, "{\"a\":7}\n");
             counted.check("commit");

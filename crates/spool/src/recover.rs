@@ -6,13 +6,13 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex},
-    time::Duration,
 };
 
 use tracing::{info, warn};
 
 use super::{
-    Batch, Entry, Queue, Spool, commit, dedup::Dedup, disk::Disk, lock::lock, memory::Memory,
+    Batch, Entry, Options, Queue, Spool, commit, dedup::Dedup, disk::Disk, lock::lock,
+    memory::Memory,
 };
 use crate::durable;
 
@@ -35,7 +35,7 @@ impl Spool {
     ///
     /// # Errors
     /// The folder cannot be used, or another daemon uses it.
-    pub fn open(dir: &Path, max_bytes: u64, dedup_window: Duration) -> io::Result<Self> {
+    pub fn open(dir: &Path, options: Options) -> io::Result<Self> {
         let (batches, dedup) = (dir.join(BATCHES), dir.join(DEDUP));
         for folder in [dir, &batches, &dedup, &dir.join(CURSORS), &dir.join(SET_ASIDE)] {
             durable::create_dir(folder, DIR_MODE)?;
@@ -59,7 +59,7 @@ impl Spool {
         if let Some((last, _)) = queue.waiting.last_key_value() {
             queue.next_sequence = last + 1;
         }
-        let dedup = Dedup::open(dedup, dedup_window);
+        let dedup = Dedup::open(dedup, options.dedup_window);
         for entry in queue.waiting.values() {
             dedup.seed(&entry.batch.header);
         }
@@ -69,7 +69,7 @@ impl Spool {
             dir: dir.to_owned(),
             batches,
             _lock: lock,
-            max_bytes: max_bytes.into(),
+            max_bytes: options.max_bytes.into(),
             memory: Memory::default(),
             commits: commit::Commits::default(),
             dedup,

@@ -8,7 +8,6 @@ use std::{
 };
 
 use super::{Backlog, Batch, Entry, Next, Queue, Spool};
-use crate::config::WhenFull;
 
 /// Whoever reads batches.
 pub struct Consumer {
@@ -16,8 +15,8 @@ pub struct Consumer {
     pub name: String,
     /// Which batches it takes.
     pub wants: Wants,
-    /// Whether it may lose some to a full spool.
-    pub when_full: WhenFull,
+    /// Whether the spool, when it is full, drops its oldest batches rather than refuse new ones.
+    pub may_drop: bool,
 }
 
 /// Tells the batches that a consumer takes.
@@ -279,10 +278,9 @@ impl Cursor {
     /// Whether a batch may vanish for this consumer's sake. One that it has begun may not: a file
     /// would end in the middle of it.
     pub(super) fn can_do_without(&self, entry: &Entry) -> bool {
-        let Consumer { wants, when_full, .. } = &self.consumer;
+        let Consumer { wants, may_drop, .. } = &self.consumer;
         let sequence = entry.batch.sequence;
-        sequence <= self.released
-            || sequence > self.begun && (*when_full == WhenFull::Drop || !wants(&entry.batch))
+        sequence <= self.released || sequence > self.begun && (*may_drop || !wants(&entry.batch))
     }
 }
 

@@ -6,10 +6,9 @@ use std::{
     path::Path,
 };
 
-use crate::{
-    decode::{Block, DecodeError, Decoder, Summary},
-    durable,
-};
+use records::decode::{Block, DecodeError, Decoder, Summary};
+
+use crate::durable;
 
 /// How much of a file is read at a time.
 const READ_BYTES: usize = 64 * 1024;
