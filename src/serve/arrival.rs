@@ -82,3 +82,20 @@ fn log_refused(proxy: SocketAddr, error: &str) {
 pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_addresses_become_ipv4() {
+        let table = [
+            ("[::ffff:192.0.2.1]:9", "192.0.2.1:9"),
+            ("192.0.2.1:9", "192.0.2.1:9"),
+            ("[2001:db8::1]:9", "[2001:db8::1]:9"),
+        ];
+        for (peer, expected) in table {
+            assert_eq!(canonical(peer.parse().unwrap()), expected.parse().unwrap());
+        }
+    }
+}
