@@ -70,14 +70,15 @@ impl fmt::Display for Printable<'_> {
                 return write!(f, "... ({} bytes)", self.text.len());
             };
             left = rest;
-            if is_hidden(c) {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
+            write_printable(c, f)?;
         }
         Ok(())
     }
+}
+
+/// Writes one character as [`printable`] shows it.
+pub fn write_printable(c: char, to: &mut impl Write) -> fmt::Result {
+    if is_hidden(c) { write!(to, "{}", c.escape_default()) } else { to.write_char(c) }
 }
 
 /// Formats `value`, whatever its length, into at most `most_chars` characters. An ellipsis stands for
@@ -136,7 +137,7 @@ impl<W: io::Write> io::Write for Writer<W> {
         let mut text = String::with_capacity(joined.len());
         let mut seen = 0;
         for chunk in joined.utf8_chunks() {
-            shown(chunk.valid(), &mut text);
+            write_units(chunk.valid(), &['\n', '\t'], &mut text);
             let rest = chunk.invalid();
             seen += chunk.valid().len() + rest.len();
             if seen == joined.len() && may_go_on(rest) {
@@ -159,21 +160,16 @@ fn may_go_on(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-fn shown(text: &str, out: &mut String) {
-    for c in text.chars() {
-        if is_hidden(c) && !matches!(c, '\n' | '\t') {
-            unit_escapes(c, out);
-        } else {
-            out.push(c);
-        }
-    }
-}
-
 /// Appends JSON to `out` with the hidden characters of its strings as `\u009b`, so that it means the
 /// same. Line ends and tabs, which valid JSON has between tokens only, stay.
 pub fn json(text: &str, out: &mut String) {
+    write_units(text, &['\n', '\r', '\t'], out);
+}
+
+/// Appends `text` with its hidden characters as [`unit_escapes`] writes them, but for those in `kept`.
+fn write_units(text: &str, kept: &[char], out: &mut String) {
     for c in text.chars() {
-        if is_hidden(c) && !matches!(c, '\n' | '\r' | '\t') {
+        if is_hidden(c) && !kept.contains(&c) {
             unit_escapes(c, out);
         } else {
             out.push(c);

@@ -16,7 +16,7 @@ use tracing::{
 
 use crate::{
     config::LogFormat,
-    printable::{clipped, is_hidden, unit_escapes},
+    printable::{clipped, is_hidden, printable, unit_escapes, write_printable},
 };
 
 /// The most characters of one value. The longest that are not a client's are texts of errors.
@@ -89,14 +89,7 @@ impl Style {
         .ok();
         match self.format {
             LogFormat::Text => {
-                write!(line, "{level:>5} {target}: ").ok();
-                for c in message.chars() {
-                    if is_hidden(c) {
-                        write!(line, "{}", c.escape_default()).ok();
-                    } else {
-                        line.push(c);
-                    }
-                }
+                write!(line, "{level:>5} {target}: {}", printable(message)).ok();
                 line.push_str(rest);
             }
             LogFormat::Json => {
@@ -238,10 +231,9 @@ fn push_quoted(line: &mut String, value: &str) {
     for c in value.chars() {
         match c {
             '"' | '\\' => line.extend(['\\', c]),
-            _ if is_hidden(c) => {
-                write!(line, "{}", c.escape_default()).ok();
+            _ => {
+                write_printable(c, line).ok();
             }
-            _ => line.push(c),
         }
     }
     line.push('"');
