@@ -9,7 +9,10 @@ use hyper::{
 };
 use serde::Serialize;
 
-use super::{hec, refusal::Refusal};
+use super::{
+    hec,
+    refusal::{Methods, Refusal},
+};
 use crate::{config::Protocol, decode::Format, ingest::Receipt, metrics::BatchOutcome};
 
 /// The body of an answer.
@@ -106,9 +109,9 @@ pub(super) fn health(is_healthy: bool) -> Response<Body> {
 }
 
 /// Which methods a path has.
-pub(super) fn methods(allow: &'static str) -> Response<Body> {
+pub(super) fn methods(methods: Methods) -> Response<Body> {
     let mut response = Response::default();
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods.allow()));
     response
 }
 
@@ -128,8 +131,8 @@ pub(super) fn refused(protocol: Protocol, refusal: &Refusal) -> Response<Body> {
     };
     let mut response = response(status(protocol, refusal), body, content_type);
     match refusal {
-        Refusal::MethodNotAllowed { allow } => {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        Refusal::MethodNotAllowed(methods) => {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods.allow()));
         }
         Refusal::Unavailable { .. } => {
             response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);

@@ -101,7 +101,7 @@ impl Intake {
         let prepared = match visit.asks {
             Err(refusal) => return self.turn_away(&asked, &refusal, incoming, client),
             Ok(Asks::Health) => return Step::Health { is_head: asked.is_head },
-            Ok(Asks::Methods(allow)) => return Step::Answer(answer::methods(allow)),
+            Ok(Asks::Methods(methods)) => return Step::Answer(answer::methods(methods)),
             Ok(Asks::Upload(admitted)) => {
                 client.verify();
                 let format = admitted.form.format;

@@ -6,7 +6,12 @@ use std::{io, net::IpAddr, sync::Arc};
 use hyper::{HeaderMap, Method, header::CONTENT_ENCODING, http::request};
 use records::is_dataset;
 
-use super::{addressee::Addressees, datasets::Datasets, refusal::Refusal, secrets::Secrets};
+use super::{
+    addressee::Addressees,
+    datasets::Datasets,
+    refusal::{Methods, Refusal},
+    secrets::Secrets,
+};
 use crate::{
     config::{Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol, SinkConfig},
     decode::{Encoding, Format},
@@ -48,7 +53,7 @@ pub(super) enum Asks {
     /// Whether batches are taken.
     Health,
     /// Which methods there are.
-    Methods(&'static str),
+    Methods(Methods),
 }
 
 /// A request that may send its body.
@@ -171,9 +176,9 @@ impl Found<'_> {
         peer: IpAddr,
         datasets: &Datasets,
     ) -> Result<Asks, Refusal> {
-        let allow = self.methods();
-        if !allow.split(", ").any(|method| method == head.method.as_str()) {
-            return Err(Refusal::MethodNotAllowed { allow });
+        let methods = self.methods();
+        if !methods.include(&head.method) {
+            return Err(Refusal::MethodNotAllowed(methods));
         }
         let endpoint = &self.door.endpoint;
         let networks = &endpoint.allow_from;
@@ -182,7 +187,7 @@ impl Found<'_> {
         }
         // Splunk answers these to anybody, and senders ask before they show a token.
         if head.method == Method::OPTIONS {
-            return Ok(Asks::Methods(allow));
+            return Ok(Asks::Methods(methods));
         }
         if self.hec == Some(HecPath::Health) {
             return Ok(Asks::Health);
@@ -200,11 +205,11 @@ impl Found<'_> {
         Ok(Asks::Upload(Admitted { endpoint, protocol, dataset: self.dataset, sink, form }))
     }
 
-    fn methods(&self) -> &'static str {
+    fn methods(&self) -> Methods {
         match self.hec {
-            None => "POST, PUT",
-            Some(HecPath::Health) => "GET, HEAD, OPTIONS",
-            Some(_) => "POST, PUT, OPTIONS",
+            None => Methods::Upload,
+            Some(HecPath::Health) => Methods::HecHealth,
+            Some(_) => Methods::HecUpload,
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) fn refused(refusal: &Refusal) -> Bytes {
             body(text, status.as_u16(), Some(detail))
         }
         Refusal::Forbidden
-        | Refusal::MethodNotAllowed { .. }
+        | Refusal::MethodNotAllowed(_)
         | Refusal::BodyTimeout { .. }
         | Refusal::DatasetNotListed
         | Refusal::TooManyDatasets { .. }

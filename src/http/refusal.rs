@@ -5,7 +5,7 @@
 
 use std::{io, time::Duration};
 
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 
 use super::addressee::UnusableSink;
 use crate::{config::format_bytes, decode::Excess, durable, metrics::RefusalReason};
@@ -24,9 +24,7 @@ pub(super) enum Refusal {
     TooManyDatasets {
         limit: usize,
     },
-    MethodNotAllowed {
-        allow: &'static str,
-    },
+    MethodNotAllowed(Methods),
     /// HEC: there is no record in the body.
     NoData,
     /// HEC: what became of a batch is said in the answer to it, and not again.
@@ -50,6 +48,37 @@ pub(super) enum Refusal {
     Disconnected {
         what: String,
     },
+}
+
+/// The methods that a path has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Methods {
+    /// Of a path that takes batches.
+    Upload,
+    /// The same with HEC.
+    HecUpload,
+    /// Of the path for the health, with HEC.
+    HecHealth,
+}
+
+impl Methods {
+    /// The value of `Allow`.
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            Self::Upload => "POST, PUT",
+            Self::HecUpload => "POST, PUT, OPTIONS",
+            Self::HecHealth => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    pub(super) fn include(self, method: &Method) -> bool {
+        match *method {
+            Method::POST | Method::PUT => self != Self::HecHealth,
+            Method::GET | Method::HEAD => self == Self::HecHealth,
+            Method::OPTIONS => self != Self::Upload,
+            _ => false,
+        }
+    }
 }
 
 /// What was shown in place of a live secret.
@@ -99,7 +128,7 @@ impl Refusal {
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound | Self::DatasetNotListed => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } | Self::TooManyDatasets { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -128,10 +157,12 @@ impl Refusal {
                 "this endpoint took {limit} datasets that Cloudflare does not have, and takes no \
                  more: list the names in endpoint.NAME.datasets\n"
             ),
-            Self::MethodNotAllowed { allow } if allow.starts_with("POST") => {
+            Self::MethodNotAllowed(Methods::Upload | Methods::HecUpload) => {
                 String::from("send batches by POST or PUT\n")
             }
-            Self::MethodNotAllowed { .. } => String::from("ask for the health by GET\n"),
+            Self::MethodNotAllowed(Methods::HecHealth) => {
+                String::from("ask for the health by GET\n")
+            }
             Self::NoData => String::from("there is no record in the body\n"),
             Self::AckDisabled => String::from(
                 "a 200 says that the batch is on disk: turn indexer acknowledgment off in the sender\n",
@@ -168,7 +199,7 @@ impl Refusal {
             Self::Unauthorized(_) => RefusalReason::Unauthorized,
             Self::Forbidden => RefusalReason::Forbidden,
             Self::NotFound | Self::DatasetNotListed => RefusalReason::NotFound,
-            Self::MethodNotAllowed { .. } => RefusalReason::MethodNotAllowed,
+            Self::MethodNotAllowed(_) => RefusalReason::MethodNotAllowed,
             Self::BodyTimeout { .. } => RefusalReason::BodyTimeout,
             Self::TooLarge { .. } | Self::TooManyDatasets { .. } => RefusalReason::TooLarge,
             Self::UnsupportedEncoding => RefusalReason::UnsupportedEncoding,
@@ -198,8 +229,8 @@ mod tests {
             Refusal::NotFound,
             Refusal::DatasetNotListed,
             Refusal::TooManyDatasets { limit: 256 },
-            Refusal::MethodNotAllowed { allow: "POST, PUT" },
-            Refusal::MethodNotAllowed { allow: "GET" },
+            Refusal::MethodNotAllowed(Methods::Upload),
+            Refusal::MethodNotAllowed(Methods::HecHealth),
             Refusal::NoData,
             Refusal::AckDisabled,
             Refusal::BodyTimeout { waited: Duration::from_secs(30) },
@@ -226,7 +257,7 @@ mod tests {
                 | Refusal::NotFound
                 | Refusal::DatasetNotListed
                 | Refusal::TooManyDatasets { .. }
-                | Refusal::MethodNotAllowed { .. }
+                | Refusal::MethodNotAllowed(_)
                 | Refusal::NoData
                 | Refusal::AckDisabled
                 | Refusal::BodyTimeout { .. }
@@ -256,6 +287,19 @@ mod tests {
             }
         }
         true
+    }
+
+    #[test]
+    fn a_path_has_the_methods_that_it_names() {
+        let all = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+        for methods in [Methods::Upload, Methods::HecUpload, Methods::HecHealth] {
+            let is_included = |name: &&str| methods.include(&name.parse().unwrap());
+            let mut included: Vec<_> = all.into_iter().filter(is_included).collect();
+            let mut named: Vec<_> = methods.allow().split(", ").collect();
+            included.sort_unstable();
+            named.sort_unstable();
+            assert_eq!(included, named, "{methods:?}");
+        }
     }
 
     #[test]

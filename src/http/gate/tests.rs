@@ -97,7 +97,7 @@ fn post_and_put_are_taken_from_the_networks_that_may() {
     assert!(matches!(from("POST", "192.0.3.0"), Err(Refusal::Forbidden)));
     assert!(matches!(from("POST", "::1"), Err(Refusal::Forbidden)));
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PATCH"] {
-        assert!(matches!(from(method, "192.0.2.1"), Err(Refusal::MethodNotAllowed { .. })));
+        assert!(matches!(from(method, "192.0.2.1"), Err(Refusal::MethodNotAllowed(_))));
     }
 }
 
@@ -156,12 +156,12 @@ fn a_path_of_hec_says_what_is_asked() {
     for path in ["/services/collector/health", "/services/collector/dns/health/1.0"] {
         assert!(matches!(ask(&gate, Request::get(path)), Ok(Asks::Health)), "{path}");
         let refused = ask(&gate, Request::post(path));
-        assert!(matches!(refused, Err(Refusal::MethodNotAllowed { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Refusal::MethodNotAllowed(_))), "{refused:?}");
     }
     let refused = ask(&gate, Request::post("/services/collector/ack?channel=x"));
     assert!(matches!(refused, Err(Refusal::AckDisabled)), "{refused:?}");
     let methods = ask(&gate, Request::options("/services/collector/event/1.0")).unwrap();
-    assert!(matches!(methods, Asks::Methods("POST, PUT, OPTIONS")), "{methods:?}");
+    assert!(matches!(methods, Asks::Methods(Methods::HecUpload)), "{methods:?}");
     for (path, protocol) in [
         ("/services/collector/", Protocol::SplunkHec),
         ("/services/collector/raw/2.0", Protocol::SplunkHec),
