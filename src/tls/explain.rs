@@ -116,16 +116,24 @@ fn bare(name: &str) -> &str {
     name.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")")).unwrap_or(name)
 }
 
-/// What webpki says, and rustls has no variant for, is known by its text only.
-fn of_other(OtherError(error): &OtherError) -> String {
-    match error.to_string().as_str() {
-        "CaUsedAsEndEntity" => {
+fn of_other(other: &OtherError) -> String {
+    match of_webpki(other) {
+        Some(webpki::Error::CaUsedAsEndEntity) => {
             "the certificate is one of an authority, which may not be used for a server".into()
         }
-        "EndEntityUsedAsCa" => "the certificate was signed by one that is not an authority".into(),
-        "UnsupportedCertVersion" => "the certificate is not X.509 version 3".into(),
-        other => format!("the certificate cannot be used: {other}"),
+        Some(webpki::Error::EndEntityUsedAsCa) => {
+            "the certificate was signed by one that is not an authority".into()
+        }
+        Some(webpki::Error::UnsupportedCertVersion) => {
+            "the certificate is not X.509 version 3".into()
+        }
+        _ => format!("the certificate cannot be used: {}", other.0),
     }
+}
+
+/// What webpki says, if that is what rustls has no variant for.
+fn of_webpki(OtherError(error): &OtherError) -> Option<&webpki::Error> {
+    error.downcast_ref()
 }
 
 fn advice_on_certificate(error: &CertificateError) -> Option<&'static str> {
@@ -142,7 +150,7 @@ fn advice_on_certificate(error: &CertificateError) -> Option<&'static str> {
         Of::InvalidPurpose | Of::InvalidPurposeContext { .. } => {
             "have it issued with the extended key usage serverAuth for a server, clientAuth for a client"
         }
-        Of::Other(OtherError(other)) if other.to_string() == "CaUsedAsEndEntity" => {
+        Of::Other(other) if matches!(of_webpki(other), Some(webpki::Error::CaUsedAsEndEntity)) => {
             "list this very certificate in ca_file, or have a server certificate issued"
         }
         Of::BadSignature => {
