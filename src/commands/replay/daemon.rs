@@ -29,6 +29,9 @@ const PLAIN: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, SINK];
 const WRONG_SECRET: &str = "no or wrong secret: the daemon has other ones than the file; SIGHUP \
     makes it read them, or a restart if systemd's LoadCredential= copied them";
 
+/// Splunk's code for a token that is none of its own.
+const WRONG_TOKEN: u16 = 4;
+
 const OTHER_SINKS: &str = "the daemon has another configuration than the file: reload it";
 
 /// A connection to the daemon of a configuration.
@@ -93,8 +96,8 @@ impl<'a> Daemon<'a> {
         if answer.status != StatusCode::OK {
             let hint = match answer.status {
                 StatusCode::UNAUTHORIZED => WRONG_SECRET,
-                StatusCode::FORBIDDEN if answer.text.contains("Invalid token") => WRONG_SECRET,
-                StatusCode::BAD_REQUEST if answer.text.contains("X-Logpushd-Sink") => OTHER_SINKS,
+                StatusCode::FORBIDDEN if is_wrong_token(&answer.text) => WRONG_SECRET,
+                StatusCode::BAD_REQUEST if self.sink.is_some() => OTHER_SINKS,
                 StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
                 _ => "",
             };
@@ -114,6 +117,15 @@ impl<'a> Daemon<'a> {
     pub(super) fn rest(&mut self, pause: Duration) -> Result<(), Fatal> {
         self.client.rest(pause).map_err(|error| Fatal::Unavailable(error.to_string()))
     }
+}
+
+/// Whether the answer to a request is the one of HEC to a token that is none.
+fn is_wrong_token(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct HecAnswer {
+        code: u16,
+    }
+    serde_json::from_str::<HecAnswer>(text).is_ok_and(|answer| answer.code == WRONG_TOKEN)
 }
 
 /// Where this machine reaches the daemon.
