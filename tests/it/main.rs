@@ -119,6 +119,8 @@ mod rotation;
 mod service;
 /// A signal does what the documentation says, and no other signal ends the daemon.
 mod signals;
+/// One walk through the whole daemon, for the fast lane.
+mod smoke;
 /// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
 mod spool_cli;
 /// Disks, readers and pipes that stall keep no sender from an answer, and the daemon from no end.
