@@ -63,13 +63,10 @@ struct Ticket {
     key: Key,
     header: Header,
     staged: PathBuf,
-    outcome: Mutex<Option<Result<Arc<Batch>, Shared>>>,
+    outcome: Mutex<Option<io::Result<Arc<Batch>>>>,
     blocks: Mutex<Option<Blocks>>,
     bytes: u64,
 }
-
-/// An error that several get.
-type Shared = (io::ErrorKind, String);
 
 impl Spool {
     /// A file for a batch that arrives.
@@ -128,7 +125,7 @@ impl Spool {
                 self.disk.works();
                 Ok(Some(batch))
             }
-            Some(Err((kind, text))) => Err(io::Error::new(kind, text)),
+            Some(Err(error)) => Err(error),
             None => Err(io::Error::other("the commit was abandoned")),
         }
     }
@@ -177,7 +174,7 @@ impl Spool {
 
 impl Ticket {
     fn fail(&self, error: &io::Error) {
-        *lock(&self.outcome) = Some(Err((error.kind(), error.to_string())));
+        *lock(&self.outcome) = Some(Err(durable::share(error)));
     }
 }
 

@@ -1,10 +1,11 @@
 //! The file operations that promises rest on: every one of them goes through here, so that each can
 //! be made to fail, or to be the last thing that the process does (see `fault.rs`).
 //!
-//! Errors say the step and the path. In debug builds an operation panics on a thread that must not
+//! Errors carry the step and the path ([`FileError`]). In debug builds an operation panics on a thread that must not
 //! wait for a disk ([`forbid`]).
 
 mod directory;
+mod error;
 #[cfg(debug_assertions)]
 mod fault;
 mod thread;
@@ -21,9 +22,12 @@ use std::{
 
 use rustix::{fs::FallocateFlags, io::Errno};
 
-pub use self::directory::{Directory, MakeDirectory, Private};
-
-pub use self::thread::{forbid, is_forbidden, permit};
+pub(crate) use self::error::share;
+pub use self::{
+    directory::{Directory, MakeDirectory, Private},
+    error::{FileError, at, cause},
+    thread::{forbid, is_forbidden, permit},
+};
 
 /// The operations, by the names that faults are asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -256,20 +260,6 @@ pub fn folder(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// An I/O error with the step and the path it happened at, as people need to see it.
-pub fn at(step: &str, path: &Path) -> impl FnOnce(io::Error) -> io::Error {
-    let place = format!("{step} {}", path.display());
-    move |error| io::Error::new(error.kind(), format!("{place}: {error}"))
-}
-
-/// What the system said, without the step and the path: for whoever must not see the inside.
-pub fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    let cause = text.rsplit_once(": ").map_or(text.as_str(), |(_, cause)| cause);
-    let cause = cause.split_once(" (os error").map_or(cause, |(cause, _)| cause);
-    cause.to_owned()
 }
 
 fn step<T>(step: Step, path: &Path, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
