@@ -16,6 +16,7 @@ mod health;
 mod hec;
 mod in_flight;
 mod log;
+mod no_room;
 mod refusal;
 mod secrets;
 
@@ -151,11 +152,11 @@ impl Intake {
         }
         // Whoever asks how the daemon is must not cost a sink batches.
         let wanted = self.in_flight.used().saturating_add(1);
-        self.room.may_have_room(wanted).map_err(|reason| reason.to_string())?;
+        self.room.may_have_room(wanted).map_err(|reason| no_room::text(&reason))?;
         if self.in_flight.is_full() {
             return Err(self.too_much_in_flight_text());
         }
-        self.room.writable().map_err(|reason| reason.to_string())
+        self.room.writable().map_err(|reason| no_room::text(&reason))
     }
 
     /// Whether a connection from this address is of any use, by the `allow_from` of all endpoints.
@@ -238,14 +239,14 @@ impl Intake {
         match self.room.may_have_room(wanted) {
             Ok(()) => Ok(None),
             Err(NoRoom::DiskFull { .. }) => Ok(Some(wanted)),
-            Err(reason) => Err(Refusal::unavailable(&reason)),
+            Err(reason) => Err(reason.into()),
         }
     }
 
     /// Whether a disk that was full when it was last asked has room by now.
     async fn check_disk(&self, wanted: u64) -> Result<(), Refusal> {
         self.ask_disk(Duration::ZERO).await;
-        self.room.may_have_room(wanted).map_err(|reason| Refusal::unavailable(&reason))
+        self.room.may_have_room(wanted).map_err(Refusal::from)
     }
 
     fn is_draining(&self) -> bool {

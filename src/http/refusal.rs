@@ -243,9 +243,9 @@ mod tests {
             Refusal::SinkNotTaken(UnusableSink::Unknown { sink: sink() }),
             Refusal::SinkNotTaken(UnusableSink::TooLong { limit: 128 }),
             Refusal::cannot_store(&io::Error::other("no")),
-            Refusal::unavailable(&full),
-            Refusal::unavailable(&disk),
-            Refusal::unavailable(&write),
+            full.into(),
+            disk.into(),
+            write.into(),
         ];
         for sample in &samples {
             // A variant that is not here does not compile: give it a sample, too.

@@ -39,52 +39,6 @@ pub enum NoRoom {
     Hangs,
 }
 
-impl std::fmt::Display for NoRoom {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::SpoolFull { max_bytes, behind } => write!(
-                f,
-                "the spool is full (spool.max_bytes = {}): the sink {behind} lags, see the \
-                 receiver's log",
-                format_bytes(*max_bytes)
-            ),
-            Self::DiskFull { free, reserve } => write!(
-                f,
-                "the spool's disk is full: {} are free, and {} stay so",
-                format_bytes(*free),
-                format_bytes(*reserve)
-            ),
-            Self::CannotWrite { error } => write!(f, "the spool cannot be written to: {error}"),
-            Self::Hangs => f.write_str("the disk under spool.dir does not answer"),
-        }
-    }
-}
-
-/// Writes a size for people.
-fn format_bytes(bytes: u64) -> String {
-    if bytes == 1 {
-        return "1 byte".into();
-    }
-    let mut unit = ("bytes", 1);
-    for next in [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)] {
-        // By the rounded value, so that one byte less than 1 MiB is not "1024.0 KiB".
-        if bytes < next.1 && (bytes.is_multiple_of(unit.1) || tenths(bytes, unit.1) < 10_240) {
-            break;
-        }
-        unit = next;
-    }
-    let (name, size) = unit;
-    if bytes.is_multiple_of(size) {
-        format!("{} {name}", bytes / size)
-    } else {
-        format!("{}.{} {name}", tenths(bytes, size) / 10, tenths(bytes, size) % 10)
-    }
-}
-
-fn tenths(bytes: u64, unit: u64) -> u128 {
-    (u128::from(bytes) * 10 + u128::from(unit) / 2) / u128::from(unit)
-}
-
 /// What is known of the spool, for whoever must not wait for a disk.
 #[derive(Clone, Debug)]
 pub struct Room(Arc<Spool>);
