@@ -1,8 +1,10 @@
 //! Whom a certificate names: the subject or issuer as text.
 
-use yasna::tags::TAG_BMPSTRING;
+use x509_parser::{
+    asn1_rs::{Any, Tag},
+    x509::X509Name,
+};
 
-use super::der;
 use crate::printable::printable;
 
 /// A distinguished name.
@@ -15,23 +17,13 @@ pub struct Name {
 }
 
 impl Name {
-    pub(super) fn parse(der: Vec<u8>) -> Option<Self> {
-        let mut parts = Vec::new();
-        // Name ::= SEQUENCE OF SET OF SEQUENCE { type OID, value }
-        der::parse(&der, |name| {
-            name.read_sequence_of(|rdn| {
-                rdn.read_set_of(|attribute| {
-                    attribute.read_sequence(|fields| {
-                        let kind = fields.next().read_oid()?.to_string();
-                        let value = fields.next().read_tagged_der()?;
-                        let is_wide = value.tag() == TAG_BMPSTRING;
-                        parts.push((label(&kind).to_owned(), text(is_wide, value.value())));
-                        Ok(())
-                    })
-                })
-            })
-        })?;
-        Some(Self { der, parts })
+    pub(super) fn read(name: &X509Name<'_>) -> Self {
+        let attributes = name.iter_attributes();
+        let parts = attributes.map(|attribute| {
+            let kind = attribute.attr_type().to_id_string();
+            (label(&kind).to_owned(), text(attribute.attr_value()))
+        });
+        Self { der: name.as_raw().to_owned(), parts: parts.collect() }
     }
 
     /// The first common name.
@@ -73,11 +65,12 @@ pub(super) fn shown(text: &str) -> String {
     printable(text).to_string()
 }
 
-fn text(is_wide: bool, value: &[u8]) -> String {
-    if !is_wide {
-        return shown(&String::from_utf8_lossy(value));
+/// The library reads no `BMPString`, and none of the others that is not what its type allows.
+fn text(value: &Any<'_>) -> String {
+    if value.tag() != Tag::BmpString {
+        return shown(&String::from_utf8_lossy(value.data));
     }
-    let (pairs, _) = value.as_chunks::<2>();
+    let (pairs, _) = value.data.as_chunks::<2>();
     let units = pairs.iter().map(|pair| u16::from_be_bytes(*pair));
     let text: String = char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect();
     shown(&text)
