@@ -11,7 +11,7 @@
 //! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are
 //! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`.
 //!
-//! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`] and [`blocking`];
+//! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`retry`] and [`blocking`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
 //! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
 //! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod network;
 pub mod printable;
 pub mod quarantine;
+pub mod retry;
 pub mod serve;
 pub mod sink;
 pub mod throttle;

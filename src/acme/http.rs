@@ -5,17 +5,18 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    HeaderMap, Request as HttpRequest, Response, StatusCode,
+    Request as HttpRequest, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
     client::{Answer, Request, Step, connection::Connection},
     config::HostPort,
+    retry,
 };
 
 /// For one request. A directory answers within a second or is overloaded.
@@ -76,8 +77,10 @@ impl Http {
         })??;
         if matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
         {
-            let wait = retry_after(&answer.headers, Timestamp::now());
-            *self.retry_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = wait;
+            let value = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let wait = value.and_then(|value| retry::retry_after(value, Timestamp::now()));
+            *self.retry_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                wait.unwrap_or_default();
         }
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !answer.status.is_success() && !kind.is_some_and(|kind| kind.contains("json")) {
@@ -155,36 +158,9 @@ async fn translate(
     Ok((server, Request { method: head.method, path, headers: head.headers, body }))
 }
 
-/// RFC 9110, 10.2.3: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Duration {
-    let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if let Ok(seconds) = value.trim().parse() {
-        return Duration::from_secs(seconds);
-    }
-    let at = rfc2822::DateTimeParser::new().parse_timestamp(value.trim());
-    let seconds = at.map_or(0, |at| at.as_second() - now.as_second());
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_forms_of_retry_after_are_read() {
-        let now = Timestamp::from_second(784_111_777).unwrap();
-        for (value, seconds) in [
-            ("120", 120),
-            ("Sun, 06 Nov 1994 09:49:37 GMT", 3600),
-            ("Sun, 06 Nov 1994 07:49:37 GMT", 0),
-            ("soon", 0),
-            ("-1", 0),
-        ] {
-            let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
-            assert_eq!(retry_after(&headers, now), Duration::from_secs(seconds), "{value}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), Duration::ZERO);
-    }
 
     #[test]
     fn a_page_of_a_server_that_is_out_of_order_is_no_wrong_address() {

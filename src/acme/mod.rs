@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use self::{
     failure::{Failure, Kind},
-    schedule::{Backoff, Spread},
+    schedule::{Spread, Waits},
 };
 use crate::{
     audit::{self, Event},
@@ -51,7 +51,7 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
     metrics: &Metrics,
     attempt: impl Fn(Acme) -> Attempt,
 ) {
-    let (spread, mut backoff) = (Spread::new(), Backoff::default());
+    let (spread, mut waits) = (Spread::new(), Waits::default());
     let mut pause: Option<Pause> = None;
     // Each reload is seen, whatever was being done when it came.
     let mut reloads = acceptor.reloads();
@@ -67,18 +67,18 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
             if timeout(wait.min(LOOK), reloads.changed()).await.is_ok() {
                 // Somebody may have mended what was wrong.
                 pause = pause.filter(|pause| pause.after == After::Success);
-                backoff = Backoff::default();
+                waits = Waits::default();
             }
             continue;
         }
         if pause.as_ref().is_some_and(|pause| pause.of != acme) {
-            backoff = Backoff::default();
+            waits = Waits::default();
         }
         // What was reloaded until here is tried now.
         reloads.mark_unchanged();
         let (after, wait) = match attempt(acme.clone()).await {
             Ok(()) => {
-                backoff = Backoff::default();
+                waits = Waits::default();
                 let now = acceptor.acme().and_then(|(_, validity)| validity);
                 (After::Success, now.map_or(LOOK, |validity| schedule::rest(validity, spread)))
             }
@@ -86,10 +86,10 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
                 // A reload meanwhile may have mended it as well.
                 let is_reloaded = reloads.has_changed().unwrap_or(false);
                 let wait = if is_reloaded {
-                    backoff = Backoff::default();
+                    waits = Waits::default();
                     Duration::ZERO
                 } else {
-                    backoff.next(failure.kind).max(failure.retry_after)
+                    waits.next_wait(failure.kind).max(failure.retry_after)
                 };
                 let again = failure::minutes(wait);
                 acceptor.await_certificate(format!("{}; trying again in {again}", failure.text));

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::failure::Kind;
-use crate::tls::Validity;
+use crate::{retry::Backoff, tls::Validity};
 
 /// How far this process is from others that got a certificate at the same time, of 100.
 #[derive(Clone, Copy, Debug)]
@@ -35,33 +35,38 @@ pub(super) fn rest(validity: Validity, spread: Spread) -> Duration {
     if seconds == 0 { REST } else { Duration::from_secs(seconds) }
 }
 
-/// What comes after a failure.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    /// Of each kind by itself: a directory that was long away has refused nothing yet.
-    unreachable: u32,
-    refused: u32,
-    local: u32,
-    random: RandomState,
+/// How long to wait after failures, of each kind by itself: a directory that was long away has refused
+/// nothing yet. Each wait is up to a fifth longer than it has grown to, never shorter.
+#[derive(Debug)]
+pub(super) struct Waits {
+    unreachable: Backoff,
+    refused: Backoff,
+    local: Backoff,
 }
 
-impl Backoff {
-    /// How long to wait now. Doubles with each failure, and is up to a fifth longer, so that what
-    /// failed together does not come back together.
-    pub(super) fn next(&mut self, kind: Kind) -> Duration {
+impl Waits {
+    /// The next wait.
+    pub(super) fn next_wait(&mut self, kind: Kind) -> Duration {
+        match kind {
+            Kind::Unreachable => self.unreachable.next_wait(),
+            Kind::Refused => self.refused.next_wait(),
+            Kind::Local => self.local.next_wait(),
+        }
+    }
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        let from = |first, longest| Backoff::new(first, longest).spread(100..=120);
         // Let's Encrypt takes five failures an hour for a name, then refuses to look.
-        const REFUSED: (u64, u64) = (5 * 60, 6 * 60 * 60);
-        let (failures, (first, longest)) = match kind {
+        let refused = from(Duration::from_secs(5 * 60), 6 * HOUR);
+        Self {
             // Costs nobody anything, and may be over in a moment.
-            Kind::Unreachable => (&mut self.unreachable, (5, 60 * 60)),
-            Kind::Refused => (&mut self.refused, REFUSED),
-            Kind::Local => (&mut self.local, REFUSED),
-        };
-        let doublings = (*failures).min(16);
-        *failures = failures.saturating_add(1);
-        let seconds: u64 = (first << doublings).min(longest);
-        let percent = self.random.hash_one(*failures) % 21;
-        Duration::from_millis(seconds * 10 * (100 + percent))
+            unreachable: from(Duration::from_secs(5), HOUR),
+            local: refused.clone(),
+            refused,
+        }
     }
 }
 
@@ -88,26 +93,26 @@ mod tests {
     #[test]
     fn less_than_five_failures_an_hour() {
         let hour = Duration::from_secs(60 * 60);
-        let mut backoff = Backoff::default();
+        let mut waits = Waits::default();
         let mut at = Duration::ZERO;
         let mut attempts = vec![at];
         for _ in 0..12 {
-            at += backoff.next(Kind::Refused);
+            at += waits.next_wait(Kind::Refused);
             attempts.push(at);
         }
         let within =
             |from: Duration| attempts.iter().filter(|at| (from..from + hour).contains(*at)).count();
         assert!(attempts.iter().all(|at| within(*at) < 5), "{attempts:?}");
-        assert!(backoff.next(Kind::Refused) <= hour * 6 * 6 / 5);
+        assert!(waits.next_wait(Kind::Refused) <= hour * 6 * 6 / 5);
 
-        let mut backoff = Backoff::default();
-        assert!(backoff.next(Kind::Unreachable) <= Duration::from_secs(6));
+        let mut waits = Waits::default();
+        assert!(waits.next_wait(Kind::Unreachable) <= Duration::from_secs(6));
         for _ in 0..40 {
-            assert!(backoff.next(Kind::Unreachable) <= hour * 6 / 5);
+            assert!(waits.next_wait(Kind::Unreachable) <= hour * 6 / 5);
         }
         // It was away for long, and now says no for the first time.
         for kind in [Kind::Refused, Kind::Local] {
-            assert!(backoff.next(kind) <= Duration::from_secs(6 * 60), "{kind:?}");
+            assert!(waits.next_wait(kind) <= Duration::from_secs(6 * 60), "{kind:?}");
         }
     }
 }

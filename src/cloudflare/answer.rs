@@ -1,6 +1,6 @@
 //! What the API answers: a result, or a refusal with its reasons and our advice.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use hyper::StatusCode;
 use serde::Deserialize;
@@ -44,7 +44,7 @@ pub struct Refusal {
     pub reasons: Vec<Reason>,
     /// What came instead of reasons.
     text: String,
-    retry_after: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 /// What an answer says.
@@ -53,7 +53,7 @@ pub struct Refusal {
 /// The API refused, or it was not the API that answered.
 pub fn read(
     status: StatusCode,
-    retry_after: Option<&str>,
+    retry_after: Option<Duration>,
     text: &str,
 ) -> Result<Value, Box<Refusal>> {
     let envelope = serde_json::from_str::<Envelope>(text).ok();
@@ -66,7 +66,7 @@ pub fn read(
         status,
         text: if reasons.is_some() { String::new() } else { text.to_owned() },
         reasons: reasons.unwrap_or_default(),
-        retry_after: retry_after.map(str::to_owned),
+        retry_after,
     }))
 }
 
@@ -93,8 +93,8 @@ impl Refusal {
     fn advice(&self) -> Option<String> {
         const PERMISSION: &str = "the token needs the permission \"Logs: Edit\" (Logs Write) for this very zone or account, also to read; Access, Gateway and DEX datasets need \"Zero Trust: PII Read\" as well";
         if self.status == StatusCode::TOO_MANY_REQUESTS {
-            let wait = self.retry_after.as_deref().filter(|text| text.parse::<u64>().is_ok());
-            let wait = wait.map_or("some minutes".to_owned(), |seconds| format!("{seconds} s"));
+            let wait = self.retry_after.map(|wait| format!("{} s", wait.as_secs()));
+            let wait = wait.unwrap_or_else(|| "some minutes".to_owned());
             return Some(format!("too many requests for this token: try again in {wait}"));
         }
         if self.says("exceeded max jobs allowed") {
@@ -167,7 +167,7 @@ mod tests {
 
     fn refused(status: u16, text: &str) -> String {
         let status = StatusCode::from_u16(status).unwrap();
-        read(status, Some("7"), text).unwrap_err().to_string()
+        read(status, Some(Duration::from_secs(7)), text).unwrap_err().to_string()
     }
 
     fn because(status: u16, code: u64, message: &str) -> String {

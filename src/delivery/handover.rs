@@ -11,9 +11,10 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Delivery, backoff::Backoff, counters};
+use super::{Delivery, counters};
 use crate::{
     repeats::Failures,
+    retry::Backoff,
     select::Selection,
     sink::{Sink, SinkContext},
     spool::{Consumer, ConsumerId, Spool},
@@ -84,7 +85,7 @@ impl Delivery {
             sink,
             selection,
             handled,
-            returns: Backoff::new(),
+            returns: Backoff::default(),
             alarm: None,
             failures: Failures::default(),
             kept: Failures::default(),

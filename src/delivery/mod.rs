@@ -4,7 +4,6 @@
 //! to count. A sink that fails delays only itself, and nothing but the end of the daemon stops the
 //! attempts.
 
-mod backoff;
 mod checkpoint;
 mod consumers;
 mod handover;
@@ -22,7 +21,6 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, error_span, warn};
 
-pub(crate) use self::backoff::Backoff;
 pub use self::{
     checkpoint::last_batch,
     consumers::{QUARANTINE, endpoints_without, quarantine_consumer, sink_consumer},
@@ -37,6 +35,7 @@ use crate::{
     decode::Block,
     metrics::{Arrival, SinkMetrics},
     repeats::Failures,
+    retry::Backoff,
     select::Selection,
     sink::{Begin, Resume, Sink, SinkContext, SinkCounters, SinkEnvironment},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
@@ -130,7 +129,7 @@ impl Delivery {
             saved,
             handled: batch,
             counted: batch,
-            returns: Backoff::new(),
+            returns: Backoff::default(),
             alarm: None,
             failures: Failures::default(),
             kept: Failures::default(),
@@ -311,7 +310,7 @@ impl Delivery {
         if in_doubt.is_none() || checkpoint != self.saved {
             self.file.store(&checkpoint).map_err(Failure::Read)?;
             if batch > self.saved.batch {
-                self.returns = Backoff::new();
+                self.returns = Backoff::default();
                 self.end_alarm();
             }
             self.saved = checkpoint;

@@ -4,8 +4,11 @@ use std::{fmt, io, time::Duration, time::Instant};
 
 use tracing::{error, info, warn};
 
-use super::{Backoff, Delivery};
-use crate::sink::{Resume, Retry, SinkError};
+use super::Delivery;
+use crate::{
+    retry::Backoff,
+    sink::{Resume, Retry, SinkError},
+};
 
 /// The longest delay that a target can ask for: a target that asks for more is asked again after this.
 const LONGEST_DELAY: Duration = Duration::from_secs(600);
@@ -63,7 +66,7 @@ impl Delivery {
         &mut self,
         attempt: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
     ) -> Result<Outcome, Stopped> {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::default();
         let mut last_try = false;
         loop {
             let Err(failure) = attempt(self) else {
@@ -78,8 +81,8 @@ impl Delivery {
             self.metrics.error();
             let resume = failure.resume();
             let backoff = match resume {
-                Resume::Batch => backoff.next(),
-                Resume::Checkpoint => self.returns.next(),
+                Resume::Batch => backoff.next_wait(),
+                Resume::Checkpoint => self.returns.next_wait(),
             };
             let wait = delay(failure.retry(), backoff);
             self.report(&failure, wait);
@@ -142,7 +145,7 @@ fn delay(retry: &Retry, backoff: Duration) -> Duration {
         Retry::Backoff => backoff,
         Retry::After(asked) => backoff.max(LONGEST_DELAY.min(*asked)),
         // Jitter, as in the backoff.
-        Retry::Operator { .. } => Backoff::between(OPERATOR_PACE, OPERATOR_PACE).next(),
+        Retry::Operator { .. } => Backoff::new(OPERATOR_PACE, OPERATOR_PACE).next_wait(),
     }
 }
 

@@ -11,6 +11,7 @@ use hyper::{
     HeaderMap, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
     commands::{argument, json},
     config::HostPort,
     fatal::Fatal,
-    tls,
+    retry, tls,
 };
 
 const TOKEN_VARIABLE: &str = "CLOUDFLARE_API_TOKEN";
@@ -78,16 +79,16 @@ impl<'a> Session<'a> {
             let text = format!("{error}: Cloudflare's API was not reached");
             Fatal::Unavailable(text)
         })?;
-        let retry_after = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let mut result =
-            answer::read(answer.status, retry_after, &answer.text).map_err(|refusal| {
-                let hide = |text: &str| self.without_secrets(text, call, known);
-                let refusal = refusal.with_text(hide);
-                Fatal::Unavailable(hide(&format!(
-                    "{} {} was refused: {refusal}",
-                    call.method, call.path
-                )))
-            })?;
+        let wait = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wait = wait.and_then(|value| retry::retry_after(value, Timestamp::now()));
+        let mut result = answer::read(answer.status, wait, &answer.text).map_err(|refusal| {
+            let hide = |text: &str| self.without_secrets(text, call, known);
+            let refusal = refusal.with_text(hide);
+            Fatal::Unavailable(hide(&format!(
+                "{} {} was refused: {refusal}",
+                call.method, call.path
+            )))
+        })?;
         self.mask.hide_in(&mut result);
         Ok(Some(result))
     }

@@ -10,6 +10,7 @@ use hyper::{
     HeaderMap, Method, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
+use jiff::Timestamp;
 use rustls::ClientConfig;
 use serde::Deserialize;
 
@@ -17,8 +18,8 @@ use super::{Failure, batch::Body, tally::Tally};
 use crate::{
     client::{Answer, Client, Request},
     cloudflare::{health, mask::Mask},
-    delivery::Backoff,
     destination::Destination,
+    retry::{self, Backoff},
 };
 
 /// Headers that hold no secret.
@@ -166,7 +167,7 @@ impl Courier {
             headers: self.route.headers.clone(),
             body: body.gzip.clone(),
         };
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::default();
         let since = Instant::now();
         loop {
             if self.stop.is_asked() {
@@ -184,7 +185,7 @@ impl Courier {
                 Ok(answer) => return Err(Failure::Refused(self.route.refusal(&answer))),
                 Err(error) => (error.to_string(), None),
             };
-            let pause = demanded.unwrap_or_else(|| backoff.next());
+            let pause = demanded.unwrap_or_else(|| backoff.next_wait());
             // Not the sum of the two: a server may ask for more than there is of time.
             if pause > self.route.give_up_after.saturating_sub(since.elapsed()) {
                 let (tried, pause) = (since.elapsed().as_secs(), pause.as_secs());
@@ -215,10 +216,8 @@ fn is_passing(status: StatusCode) -> bool {
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
-/// In seconds; a date is left to the backoff.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    retry::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
 }
 
 #[cfg(test)]
@@ -239,17 +238,6 @@ mod tests {
         ] {
             assert_eq!(is_passing(StatusCode::from_u16(status).unwrap()), passes, "{status}");
         }
-    }
-
-    #[test]
-    fn a_demanded_wait_is_one_of_seconds() {
-        let of = |value: &'static str| {
-            let headers = [(RETRY_AFTER, HeaderValue::from_static(value))];
-            retry_after(&headers.into_iter().collect())
-        };
-        assert_eq!(of("7"), Some(Duration::from_secs(7)));
-        assert_eq!(of("Wed, 21 Oct 2026 07:28:00 GMT"), None);
-        assert_eq!(of("-1"), None);
     }
 
     #[test]
