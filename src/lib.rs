@@ -13,7 +13,7 @@
 //!
 //! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`retry`] and [`blocking`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
-//! running daemon's files, [`client`] how it talks to one, [`destination`] the text that sends Cloudflare here, and
+//! running daemon's files, [`http_client`] how they talk to servers, [`destination`] the text that sends Cloudflare here, and
 //! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
 
 pub mod acme;
@@ -23,7 +23,6 @@ pub mod audit;
 pub mod blocking;
 pub mod check;
 pub mod cli;
-pub mod client;
 pub mod cloudflare;
 pub mod commands;
 pub mod config;
@@ -32,6 +31,7 @@ pub mod delivery;
 pub mod destination;
 pub mod fatal;
 pub mod http;
+pub mod http_client;
 pub mod ingest;
 pub mod listen;
 pub mod logging;

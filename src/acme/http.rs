@@ -1,21 +1,20 @@
-//! Carries the requests of the ACME client: one connection, kept while it lasts.
+//! Carries the requests of the ACME client.
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Request as HttpRequest, Response, StatusCode,
+    Request as HttpRequest, Response as HttpResponse, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use jiff::Timestamp;
 use rustls::ClientConfig;
-use tokio::{sync::Mutex, time::timeout};
 
 use crate::{
-    client::{Answer, Request, Step, connection::Connection},
     config::HostPort,
+    http_client::{Client, Phase, Request, RequestError, Response, Settings},
     retry,
 };
 
@@ -46,17 +45,17 @@ impl fmt::Display for HttpError {
 
 impl std::error::Error for HttpError {}
 
-/// Clones share the connection.
+/// Clones share the connections.
 #[derive(Clone)]
 pub(super) struct Http {
-    tls: Arc<ClientConfig>,
-    kept: Arc<Mutex<Option<(HostPort, Connection)>>>,
+    client: Client,
     retry_after: Arc<std::sync::Mutex<Duration>>,
 }
 
 impl Http {
-    pub(super) fn new(tls: ClientConfig) -> Self {
-        Self { tls: Arc::new(tls), kept: Arc::default(), retry_after: Arc::default() }
+    pub(super) fn new(tls: ClientConfig) -> Result<Self, reqwest::Error> {
+        let client = Client::new(Settings { timeout: REQUEST, ..Settings::new(tls) })?;
+        Ok(Self { client, retry_after: Arc::default() })
     }
 
     /// How long the directory said to wait when it last refused.
@@ -68,47 +67,37 @@ impl Http {
         &self,
         request: HttpRequest<BodyWrapper<Bytes>>,
     ) -> Result<BytesResponse, HttpError> {
-        let (server, request) = translate(request).await?;
-        let answer = timeout(REQUEST, self.send(&server, &request)).await.map_err(|_| {
-            HttpError::Unreachable(format!(
-                "{server} does not answer within {} s",
-                REQUEST.as_secs()
-            ))
-        })??;
-        if matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
-        {
-            let value = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let request = translate(request).await?;
+        let response = self.send(&request).await.map_err(|error| unreachable(&error))?;
+        if matches!(
+            response.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            let value = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let wait = value.and_then(|value| retry::retry_after(value, Timestamp::now()));
             *self.retry_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                 wait.unwrap_or_default();
         }
-        let kind = answer.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        if !answer.status.is_success() && !kind.is_some_and(|kind| kind.contains("json")) {
-            return Err(no_problem(&server, answer.status, &answer.text));
+        let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if !response.status.is_success() && !kind.is_some_and(|kind| kind.contains("json")) {
+            return Err(no_problem(&request.server, response.status, &response.text));
         }
-        let mut response = Response::new(Full::new(Bytes::from(answer.text)));
-        *response.status_mut() = answer.status;
-        *response.headers_mut() = answer.headers;
-        Ok(BytesResponse::from(response))
+        let mut http = HttpResponse::new(Full::new(Bytes::from(response.text)));
+        *http.status_mut() = response.status;
+        *http.headers_mut() = response.headers;
+        Ok(BytesResponse::from(http))
     }
 
-    /// Over the connection that is there, or over a new one if it has ended meanwhile.
-    async fn send(&self, server: &HostPort, request: &Request) -> Result<Answer, HttpError> {
-        let unreachable = |error| HttpError::Unreachable(reason(&error));
-        let mut kept = self.kept.lock().await;
-        if let Some((known, mut connection)) = kept.take()
-            && known == *server
-            && !connection.is_closed()
-            && let Ok(answer) = connection.exchange(request).await
-        {
-            *kept = Some((known, connection));
-            return Ok(answer);
+    /// Sends once more if there is no response: the directory may have closed the connection before it
+    /// had the request. Else it refuses the second one, whose nonce was used, and the ACME client asks
+    /// with another.
+    async fn send(&self, request: &Request) -> Result<Response, RequestError> {
+        match self.client.send(request).await {
+            Err(error) if error.phase == Phase::Exchange && !error.is_late() => {
+                self.client.send(request).await
+            }
+            outcome => outcome,
         }
-        let opened = Connection::open(server, Arc::clone(&self.tls)).await;
-        let mut connection = opened.map_err(unreachable)?;
-        let answer = connection.exchange(request).await.map_err(unreachable)?;
-        *kept = Some((server.clone(), connection));
-        Ok(answer)
     }
 }
 
@@ -132,19 +121,17 @@ fn no_problem(server: &HostPort, status: StatusCode, text: &str) -> HttpError {
     if status.is_server_error() { HttpError::Down(what) } else { HttpError::NotAcme(what) }
 }
 
-fn reason(error: &crate::client::ClientError) -> String {
-    match error.step {
-        Step::Handshake if error.cause.contains("UnknownIssuer") => format!(
+fn unreachable(error: &RequestError) -> HttpError {
+    HttpError::Unreachable(match error.phase {
+        Phase::Handshake if error.cause.contains("UnknownIssuer") => format!(
             "{error}: if it is a private directory, name its CA in server.tls.acme.directory_ca_file"
         ),
         _ => error.to_string(),
-    }
+    })
 }
 
-/// A request of the ACME client as one of ours, and whom it is for.
-async fn translate(
-    request: HttpRequest<BodyWrapper<Bytes>>,
-) -> Result<(HostPort, Request), HttpError> {
+/// A request of the ACME client as one of ours.
+async fn translate(request: HttpRequest<BodyWrapper<Bytes>>) -> Result<Request, HttpError> {
     let (head, mut body) = request.into_parts();
     let bad = || HttpError::NotAcme(format!("{} is no https address of a directory", head.uri));
     let host = head.uri.host().filter(|_| head.uri.scheme_str() == Some("https"));
@@ -155,7 +142,7 @@ async fn translate(
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let frame = body.frame().await.and_then(Result::ok);
     let body = frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
-    Ok((server, Request { method: head.method, path, headers: head.headers, body }))
+    Ok(Request { method: head.method, server, path, headers: head.headers, body })
 }
 
 #[cfg(test)]
@@ -178,7 +165,7 @@ mod tests {
     async fn only_https_is_spoken() {
         let ask = async |uri: &str| {
             let request = HttpRequest::get(uri).body(BodyWrapper::from(b"{}".to_vec())).unwrap();
-            translate(request).await.map(|(server, request)| (server.to_string(), request.path))
+            translate(request).await.map(|request| (request.server.to_string(), request.path))
         };
         let (server, path) = ask("https://[::1]:14000/dir?a=b").await.unwrap();
         assert_eq!((server.as_str(), path.as_str()), ("[::1]:14000", "/dir?a=b"));

@@ -34,7 +34,7 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 pub(super) async fn place(acme: &Acme, acceptor: &Acceptor) -> Result<Issued, Failure> {
     let tls =
         tls::public(acme.directory_ca_file.as_deref()).map_err(|error| Failure::local(&error))?;
-    let http = Http::new(tls);
+    let http = Http::new(tls).map_err(|error| Failure::other(&error))?;
     let outcome = match with_account(acme, acceptor, &http).await {
         // The directory has forgotten us, or somebody has closed the account.
         Err(Stopped::Account(error)) if is_gone(&error) => {

@@ -12,18 +12,18 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("crates/records/src", &["tokio", "hyper", "std::fs", "std::net", "SystemTime", "Instant"]),
     (
         "src/cloudflare",
-        &["tokio", "std::fs", "std::net", "SystemTime", "Timestamp::now", "crate::client"],
+        &["tokio", "std::fs", "std::net", "SystemTime", "Timestamp::now", "crate::http_client"],
     ),
-    ("src/sink", &["hyper", "crate::http", "crate::delivery", "crate::metrics"]),
+    ("src/sink", &["hyper", "crate::http::", "crate::delivery", "crate::metrics"]),
     ("crates/spool/src", &["tokio", "hyper"]),
-    ("src/delivery", &["hyper", "crate::http", "crate::daemon"]),
-    ("src/ingest.rs", &["tokio", "hyper", "crate::http", "crate::sink", "crate::delivery"]),
+    ("src/delivery", &["hyper", "crate::http::", "crate::daemon"]),
+    ("src/ingest.rs", &["tokio", "hyper", "crate::http::", "crate::sink", "crate::delivery"]),
     ("src/http", &["crate::sink", "crate::delivery", "crate::daemon"]),
     ("src/listen.rs", &["rustls", "hyper::"]),
-    ("src/destination", &["tokio", "rustls", "std::fs", "crate::client", "crate::tls"]),
+    ("src/destination", &["tokio", "rustls", "std::fs", "crate::http_client", "crate::tls"]),
     (
         "src/acme",
-        &["crate::http", "crate::spool", "crate::sink", "crate::delivery", "crate::daemon"],
+        &["crate::http::", "crate::spool", "crate::sink", "crate::delivery", "crate::daemon"],
     ),
 ];
 

@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     cli::cert::Show,
-    client::{ClientError, connection},
     config::HostPort,
     fatal::Fatal,
+    http_client::{RequestError, steps},
     tls::{self, TlsError, Trust, chain, inspect::Certificate},
 };
 
@@ -112,16 +112,16 @@ fn ask(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<Shown, Fat
         port: server.port,
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let outcome: Result<(), ClientError> = runtime.block_on(async {
+    let outcome: Result<(), RequestError> = runtime.block_on(async {
         let mut connected = None;
-        for address in connection::resolve(server).await? {
-            connected = Some(connection::connect(address).await);
+        for address in steps::resolve(server).await? {
+            connected = Some(steps::connect(address).await);
             if let Some(Ok(_)) = connected {
                 break;
             }
         }
         if let Some(stream) = connected.transpose()? {
-            connection::handshake(&named, stream, Arc::new(config)).await?;
+            steps::handshake(&named, stream, Arc::new(config)).await?;
         }
         Ok(())
     });

@@ -11,10 +11,9 @@ mod status;
 mod upload;
 mod words;
 
-use std::{io::Write, path::Path, sync::Arc};
+use std::{io::Write, sync::Arc};
 
 use jiff::Timestamp;
-use rustls::ClientConfig;
 use tokio::runtime::Builder;
 
 use self::{
@@ -100,15 +99,14 @@ async fn examine(
     let trust = tls::public_trust(ca_file).map_err(|error| Fatal::Io(error.to_string()))?;
     let (observing, watcher) =
         tls::observing(trust).map_err(|error| Fatal::Bug(error.to_string()))?;
-    let observing = Arc::new(observing);
     // A name may end with a dot; a certificate's does not.
     let host = destination.server.host.strip_suffix('.').unwrap_or(&destination.server.host);
     let server = HostPort { host: host.to_owned(), port: destination.server.port };
 
     let Some(addresses) = network::resolve(&server, report).await else { return Ok(()) };
     let Some(stream) = network::connect(&addresses, report).await else { return Ok(()) };
-    let shaken = network::handshake(&server, stream, Arc::clone(&observing), report).await;
-    let (Some(()), Some(observed)) = (shaken, watcher.take()) else { return Ok(()) };
+    let shaken = network::handshake(&server, stream, Arc::new(observing.clone()), report).await;
+    let (Some(speaks_h2), Some(observed)) = (shaken, watcher.take()) else { return Ok(()) };
 
     let findings = certificate::findings(&observed, &server.host, ca_file, Timestamp::now());
     let is_good = findings.iter().all(|finding| finding.outcome != Outcome::Fail);
@@ -123,19 +121,18 @@ async fn examine(
     if !is_good && !is_overlooked {
         return Ok(());
     }
-    let tls = if is_overlooked { observing } else { verifying(ca_file)? };
+    // What is sent goes over connections of their own, whose certificate rustls has verified.
+    let tls = if is_overlooked {
+        observing
+    } else {
+        tls::public(ca_file).map_err(|error| Fatal::Io(error.to_string()))?
+    };
     let destination = Destination { server, ..destination.clone() };
-    let mut uploader = Uploader::new(&destination, tls);
+    let mut uploader = Uploader::new(&destination, tls, speaks_h2)?;
     let Some(()) = uploader.check(report).await else { return Ok(()) };
     uploader.secret(report).await;
     if !options.no_batch {
         uploader.batch(Timestamp::now(), report).await;
     }
     Ok(())
-}
-
-/// What is sent goes over connections of their own, whose certificate rustls has verified.
-fn verifying(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Fatal> {
-    let config = tls::public(ca_file).map_err(|error| Fatal::Io(error.to_string()))?;
-    Ok(Arc::new(config))
 }

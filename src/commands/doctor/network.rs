@@ -20,8 +20,8 @@ use super::{
     words,
 };
 use crate::{
-    client::{ClientError, connection},
     config::HostPort,
+    http_client::{RequestError, steps},
 };
 
 /// What Cloudflare gives connecting, and as much again the handshake.
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Which addresses the server has.
 pub(super) async fn resolve(server: &HostPort, report: &mut Report) -> Option<Vec<SocketAddr>> {
     let begun = Instant::now();
-    let resolved = connection::resolve(server).await;
+    let resolved = steps::resolve(server).await;
     let time = begun.elapsed();
     let finding = match &resolved {
         Ok(addresses) => resolved_to(server, addresses),
@@ -91,7 +91,7 @@ pub(super) async fn connect(
     for (place, address) in addresses.iter().copied().enumerate() {
         connecting.spawn(async move {
             let begun = Instant::now();
-            let outcome = connection::connect(address).await;
+            let outcome = steps::connect(address).await;
             (place, address, outcome, begun.elapsed())
         });
     }
@@ -120,7 +120,7 @@ pub(super) async fn connect(
     first
 }
 
-fn unconnected(address: SocketAddr, error: &ClientError) -> (String, String) {
+fn unconnected(address: SocketAddr, error: &RequestError) -> (String, String) {
     let advice = match error.kind {
         Some(ErrorKind::TimedOut) => format!(
             "something drops what is sent there: let the firewall and the provider's rules pass TCP port {} from \
@@ -141,15 +141,15 @@ fn unconnected(address: SocketAddr, error: &ClientError) -> (String, String) {
     (format!("{address}: {}", error.cause), advice)
 }
 
-/// TLS, whatever the certificate is.
+/// TLS, whatever the certificate is. Whether HTTP/2 is spoken behind it.
 pub(super) async fn handshake(
     server: &HostPort,
     (address, stream): (SocketAddr, TcpStream),
     tls: Arc<ClientConfig>,
     report: &mut Report,
-) -> Option<()> {
+) -> Option<bool> {
     let begun = Instant::now();
-    let shaken = connection::handshake(server, stream, tls).await;
+    let shaken = steps::handshake(server, stream, tls).await;
     let time = begun.elapsed();
     let finding = match &shaken {
         Ok(stream) => {
@@ -177,10 +177,10 @@ pub(super) async fn handshake(
         }
     };
     report.add(finding.took(time, PATIENCE));
-    shaken.ok().map(drop)
+    shaken.ok().map(|stream| stream.get_ref().1.alpn_protocol() == Some(b"h2"))
 }
 
-fn unshaken(error: &ClientError, is_plain: bool) -> Finding {
+fn unshaken(error: &RequestError, is_plain: bool) -> Finding {
     let fail = |ours: &str, advice: &str| {
         let finding = Finding::fail(Step::Handshake, ours, advice);
         words::of_handshake(error, is_plain, finding)
@@ -222,7 +222,7 @@ fn unshaken(error: &ClientError, is_plain: bool) -> Finding {
 /// Whether somebody answers there to HTTP without TLS.
 async fn speaks_plain_http(address: SocketAddr) -> bool {
     let asking = async {
-        let mut stream = connection::connect(address).await.ok()?;
+        let mut stream = steps::connect(address).await.ok()?;
         stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n").await.ok()?;
         let mut begin = [0; 5];
         stream.read_exact(&mut begin).await.ok()?;
@@ -234,9 +234,9 @@ async fn speaks_plain_http(address: SocketAddr) -> bool {
 /// What the server says to a connection on which nothing is sent, if that is an alert. With TLS 1.3 it
 /// refuses a client behind the handshake, and a request that is on its way by then hides why.
 pub(super) async fn alert(server: &HostPort, tls: &Arc<ClientConfig>) -> Option<String> {
-    for address in connection::resolve(server).await.ok()? {
-        let Ok(stream) = connection::connect(address).await else { continue };
-        let shaken = connection::handshake(server, stream, Arc::clone(tls)).await;
+    for address in steps::resolve(server).await.ok()? {
+        let Ok(stream) = steps::connect(address).await else { continue };
+        let shaken = steps::handshake(server, stream, Arc::clone(tls)).await;
         let mut stream = match shaken {
             Ok(stream) => stream,
             Err(error) => return Some(error.cause).filter(|it| words::alert(it).is_some()),

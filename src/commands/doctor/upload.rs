@@ -16,7 +16,6 @@ use hyper::{
 use jiff::Timestamp;
 use rustls::ClientConfig;
 use serde::Deserialize;
-use tokio::time::timeout;
 
 use super::{
     network,
@@ -24,10 +23,11 @@ use super::{
     status, words,
 };
 use crate::{
-    client::{self, Answer, ClientError, Request, connection::Connection},
     cloudflare::mask::Mask,
     commands::gzip::gzip,
     destination::{Destination, Scheme},
+    fatal::Fatal,
+    http_client::{Client, Phase, Request, RequestError, Response, Settings},
 };
 
 /// How long Cloudflare bears no progress (cloudflare-docs PR 32514).
@@ -50,8 +50,12 @@ const WRONG: &str = "logpushd-doctor-wrong-secret";
 
 pub(super) struct Uploader<'a> {
     destination: &'a Destination,
+    /// As in the client.
     tls: Arc<ClientConfig>,
-    connection: Option<Connection>,
+    client: Client,
+    /// Whether the next request may go over a connection that was in use.
+    is_used: bool,
+    speaks_h2: bool,
     mask: Mask,
     /// Whether it is an endpoint of logpushd that takes CSV.
     takes_csv: bool,
@@ -68,11 +72,18 @@ struct Known {
 
 impl<'a> Uploader<'a> {
     /// `tls`: verifies the certificate, unless the destination says that nobody does.
-    pub(super) fn new(destination: &'a Destination, tls: Arc<ClientConfig>) -> Self {
+    pub(super) fn new(
+        destination: &'a Destination,
+        tls: ClientConfig,
+        speaks_h2: bool,
+    ) -> Result<Self, Fatal> {
+        let settings = Settings { timeout: WATCHDOG, ..Settings::new(tls.clone()) };
+        let client = Client::new(settings).map_err(|error| Fatal::Bug(error.to_string()))?;
         let mask = Mask::default()
             .with_headers(&destination.header_map(), &PLAIN)
             .with_destination(&destination.path_and_query);
-        Self { destination, tls, connection: None, mask, takes_csv: false }
+        let tls = Arc::new(tls);
+        Ok(Self { destination, tls, client, is_used: false, speaks_h2, mask, takes_csv: false })
     }
 
     /// Whether the destination check is taken.
@@ -85,13 +96,13 @@ impl<'a> Uploader<'a> {
             error.cause = alert;
         }
         let finding = match &outcome {
-            Ok(answer) => self.judge(Step::Check, answer),
+            Ok(response) => self.judge(Step::Check, response),
             Err(error) => unanswered(Step::Check, error),
         };
-        if let Ok(answer) = &outcome {
-            self.takes_csv = answer.headers.get(FORMAT).is_some_and(|format| format == "csv");
+        if let Ok(response) = &outcome {
+            self.takes_csv = response.headers.get(FORMAT).is_some_and(|format| format == "csv");
         }
-        let is_taken = outcome.is_ok_and(|answer| answer.status.is_success());
+        let is_taken = outcome.is_ok_and(|response| response.status.is_success());
         report.add(finding.took(time, WATCHDOG));
         is_taken.then_some(())
     }
@@ -118,14 +129,14 @@ impl<'a> Uploader<'a> {
         for (headers, what) in [(without, "without the secret"), (wrong, "with a wrong secret")] {
             let (outcome, time) = self.send(CHECK, headers).await;
             let finding = match outcome {
-                Ok(answer) if answer.status.is_success() => Finding::warn(
+                Ok(response) if response.status.is_success() => Finding::warn(
                     Step::Secret,
-                    format!("taken {what}: anybody may post ({})", answer.status.as_u16()),
+                    format!("taken {what}: anybody may post ({})", response.status.as_u16()),
                     "have the receiver demand the header, as endpoint.NAME.secret_file does",
                 ),
-                Ok(answer) => Finding::pass(
+                Ok(response) => Finding::pass(
                     Step::Secret,
-                    format!("refused {what} ({})", answer.status.as_u16()),
+                    format!("refused {what} ({})", response.status.as_u16()),
                 ),
                 Err(error) => Finding::warn(
                     Step::Secret,
@@ -151,51 +162,38 @@ impl<'a> Uploader<'a> {
         );
         let (outcome, time) = self.send(record.as_bytes(), self.destination.header_map()).await;
         let finding = match &outcome {
-            Ok(answer) => self.judge(Step::Batch, answer),
+            Ok(response) => self.judge(Step::Batch, response),
             Err(error) => unanswered(Step::Batch, error),
         };
         report.add(finding.took(time, WATCHDOG));
     }
 
-    /// Sends a body, over a new connection if there is none. A server may close one at any time between
-    /// two requests: then it is tried once more.
+    /// Sends a body. A server may close a connection at any time between two requests: then it is sent
+    /// once more.
     async fn send(
         &mut self,
         plain: &[u8],
-        headers: HeaderMap,
-    ) -> (Result<Answer, ClientError>, Duration) {
-        let mut request = Request {
+        mut headers: HeaderMap,
+    ) -> (Result<Response, RequestError>, Duration) {
+        disguise(&mut headers, self.speaks_h2);
+        let request = Request {
             method: Method::POST,
+            server: self.destination.server.clone(),
             path: self.destination.path_and_query.clone(),
             headers,
             body: gzip(plain),
         };
-        let is_fresh = self.connection.is_none();
-        let (outcome, time) = self.try_send(&mut request).await;
-        match &outcome {
-            Err(error) if !is_fresh && error.kind != Some(ErrorKind::TimedOut) => {
-                self.try_send(&mut request).await
-            }
-            _ => (outcome, time),
+        let mut begun = Instant::now();
+        let mut outcome = self.client.send(&request).await;
+        if let Err(error) = &outcome
+            && self.is_used
+            && error.phase == Phase::Exchange
+            && !error.is_late()
+        {
+            begun = Instant::now();
+            outcome = self.client.send(&request).await;
         }
-    }
-
-    async fn try_send(&mut self, request: &mut Request) -> (Result<Answer, ClientError>, Duration) {
-        let mut connection = match self.connection.take().filter(|open| !open.is_closed()) {
-            Some(connection) => connection,
-            None => match Connection::open(&self.destination.server, Arc::clone(&self.tls)).await {
-                Ok(connection) => connection,
-                Err(error) => return (Err(error), Duration::ZERO),
-            },
-        };
-        disguise(&mut request.headers, connection.is_h2());
-        let begun = Instant::now();
-        let late = || ClientError::late(client::Step::Exchange, &self.destination.server, WATCHDOG);
-        let answered = timeout(WATCHDOG, connection.exchange(request)).await;
-        let outcome = answered.unwrap_or_else(|_| Err(late()));
-        if outcome.is_ok() {
-            self.connection = Some(connection);
-        }
+        self.is_used = outcome.is_ok();
         (outcome, begun.elapsed())
     }
 
@@ -204,11 +202,11 @@ impl<'a> Uploader<'a> {
         excerpt(&self.mask.hide(&one_line(text)))
     }
 
-    fn judge(&self, step: Step, answer: &Answer) -> Finding {
-        let status = answer.status.as_u16();
-        let said = self.shown(&answer.text);
-        if !answer.status.is_success() {
-            let location = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok());
+    fn judge(&self, step: Step, response: &Response) -> Finding {
+        let status = response.status.as_u16();
+        let said = self.shown(&response.text);
+        if !response.status.is_success() {
+            let location = response.headers.get(LOCATION).and_then(|to| to.to_str().ok());
             let location = location.map(|to| self.shown(&without_query(to)));
             let advice = status::advice(status, location.as_deref(), self.destination.scheme);
             let ours = match (said.is_empty(), &location) {
@@ -224,7 +222,7 @@ impl<'a> Uploader<'a> {
                 _ => finding.cloudflare(words::of_check(status)),
             };
         }
-        let known = serde_json::from_str(&answer.text);
+        let known = serde_json::from_str(&response.text);
         let known =
             known.unwrap_or(Known { status: None, quarantined: None, text: None, code: None });
         match (self.destination.scheme, known) {
@@ -244,7 +242,7 @@ impl<'a> Uploader<'a> {
             (_, Known { status: Some(word), .. }) => {
                 Finding::pass(step, format!("{status}: {}", self.shown(&word).replace('_', " ")))
             }
-            _ if answer.status == StatusCode::MULTI_STATUS => Finding::warn(
+            _ if response.status == StatusCode::MULTI_STATUS => Finding::warn(
                 step,
                 format!("{status}: {said}"),
                 "answer 200: Cloudflare was seen to refuse 207",
@@ -274,7 +272,7 @@ fn in_place_of(name: &HeaderName, right: Option<&HeaderValue>) -> HeaderValue {
     HeaderValue::try_from(wrong).unwrap_or(HeaderValue::from_static(WRONG))
 }
 
-fn unanswered(step: Step, error: &ClientError) -> Finding {
+fn unanswered(step: Step, error: &RequestError) -> Finding {
     let alert = words::alert(&error.cause);
     let advice = if matches!(alert, Some("CertificateRequired")) {
         "the receiver demands a certificate of its clients, and Cloudflare shows none: take out \
@@ -319,13 +317,13 @@ mod tests {
 
     #[test]
     fn nothing_that_was_sent_is_shown() {
-        let tls = Arc::new(crate::tls::public(None).unwrap());
+        let tls = crate::tls::public(None).unwrap();
         let judge = |url: &str, status: u16, text: &str| {
             let destination = Destination::parse(url).unwrap().destination;
-            let uploader = Uploader::new(&destination, Arc::clone(&tls));
+            let uploader = Uploader::new(&destination, tls.clone(), false).unwrap();
             let status = StatusCode::from_u16(status).unwrap();
-            let answer = Answer { status, headers: HeaderMap::new(), text: text.to_owned() };
-            uploader.judge(Step::Check, &answer).ours
+            let response = Response { status, headers: HeaderMap::new(), text: text.to_owned() };
+            uploader.judge(Step::Check, &response).ours
         };
         let url = "https://h/a/aa?key=hunter2&x=y%20z-z&header_X-A=a&header_X-B=Bearer%20hunter3";
         let long = format!(r#"{{"status":"{}"}}"#, "x".repeat(1000));

@@ -4,12 +4,12 @@
 use std::{io::ErrorKind, net::SocketAddr};
 
 use super::report::Finding;
-use crate::client::ClientError;
+use crate::http_client::RequestError;
 
 /// Seen for a server that does not answer, at whatever step.
 const LATE: &str = "context deadline exceeded";
 
-pub(super) fn of_lookup(host: &str, error: &ClientError, finding: Finding) -> Finding {
+pub(super) fn of_lookup(host: &str, error: &RequestError, finding: Finding) -> Finding {
     // The resolver's own words tell a name that is not there from a resolver that does not answer.
     let is_absent = ["Name or service not known", "No address associated", "Name does not resolve"]
         .iter()
@@ -18,7 +18,7 @@ pub(super) fn of_lookup(host: &str, error: &ClientError, finding: Finding) -> Fi
     finding.cloudflare(format!("dial tcp: lookup {host}: {what} (upload health: 1105)"))
 }
 
-pub(super) fn of_dial(address: SocketAddr, error: &ClientError, finding: Finding) -> Finding {
+pub(super) fn of_dial(address: SocketAddr, error: &RequestError, finding: Finding) -> Finding {
     let why = match error.kind {
         Some(ErrorKind::TimedOut) => {
             return finding.cloudflare(format!("{LATE} (upload health: 1102 ConnectionTimeout)"));
@@ -31,7 +31,7 @@ pub(super) fn of_dial(address: SocketAddr, error: &ClientError, finding: Finding
     finding.cloudflare(format!("dial tcp {address}: connect: {why}"))
 }
 
-pub(super) fn of_handshake(error: &ClientError, is_plain: bool, finding: Finding) -> Finding {
+pub(super) fn of_handshake(error: &RequestError, is_plain: bool, finding: Finding) -> Finding {
     if is_plain {
         return finding.cloudflare("http: server gave HTTP response to HTTPS client");
     }
@@ -54,7 +54,7 @@ pub(super) fn late(finding: Finding) -> Finding {
     finding.cloudflare(format!("{LATE} (upload health: 1106 Timeout)"))
 }
 
-pub(super) fn of_exchange(error: &ClientError, finding: Finding) -> Finding {
+pub(super) fn of_exchange(error: &RequestError, finding: Finding) -> Finding {
     if let Some(alert) = remote_error(&error.cause) {
         return finding.cloudflare(alert);
     }

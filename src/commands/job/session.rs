@@ -16,11 +16,11 @@ use serde_json::Value;
 
 use crate::{
     cli::job::Api,
-    client::{Client, Request},
     cloudflare::{Call, Scope, answer, destination, mask::Mask},
     commands::{argument, json},
     config::HostPort,
     fatal::Fatal,
+    http_client::{self, BlockingClient, Request, Settings},
     retry, tls,
 };
 
@@ -67,28 +67,30 @@ impl<'a> Session<'a> {
         };
         let request = Request {
             method: call.method.clone(),
+            server: self.server.clone(),
             path: format!("{}{}", self.base, call.path),
             headers: headers(call, token.clone()),
             body: call.body.as_ref().map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
         };
-        // A connection for each: on one that was in use a request may be sent twice, which a new job
-        // would not bear.
+        // A client for each: on a connection that was in use a request may be sent twice, which a new
+        // job would not bear.
         let tls = tls::public(self.api.ca.as_deref())
             .map_err(|error| Fatal::Io(format!("--ca: {error}")))?;
-        let answer = Client::new(self.server.clone(), tls)?.send(&request).map_err(|error| {
-            let text = format!("{error}: Cloudflare's API was not reached");
-            Fatal::Unavailable(text)
+        let sent = BlockingClient::new(Settings::new(tls))?.send(&request);
+        let response = sent.map_err(|error| {
+            Fatal::Unavailable(format!("{error}: Cloudflare's API was not reached"))
         })?;
-        let wait = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wait = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let wait = wait.and_then(|value| retry::retry_after(value, Timestamp::now()));
-        let mut result = answer::read(answer.status, wait, &answer.text).map_err(|refusal| {
-            let hide = |text: &str| self.without_secrets(text, call, known);
-            let refusal = refusal.with_text(hide);
-            Fatal::Unavailable(hide(&format!(
-                "{} {} was refused: {refusal}",
-                call.method, call.path
-            )))
-        })?;
+        let mut result =
+            answer::read(response.status, wait, &response.text).map_err(|refusal| {
+                let hide = |text: &str| self.without_secrets(text, call, known);
+                let refusal = refusal.with_text(hide);
+                Fatal::Unavailable(hide(&format!(
+                    "{} {} was refused: {refusal}",
+                    call.method, call.path
+                )))
+            })?;
         self.mask.hide_in(&mut result);
         Ok(Some(result))
     }
@@ -155,8 +157,7 @@ fn headers(call: &Call, mut token: HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, token);
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let agent = concat!("logpushd/", env!("CARGO_PKG_VERSION"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+    headers.insert(USER_AGENT, HeaderValue::from_static(http_client::USER_AGENT));
     if call.body.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }

@@ -16,9 +16,9 @@ use serde::Deserialize;
 
 use super::{Failure, batch::Body, tally::Tally};
 use crate::{
-    client::{Answer, Client, Request},
     cloudflare::{health, mask::Mask},
     destination::Destination,
+    http_client::{BlockingClient, Request, Response, Settings, USER_AGENT as AGENT},
     retry::{self, Backoff},
 };
 
@@ -80,8 +80,7 @@ impl Route {
     ) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        let agent = concat!("logpushd/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.extend(destination.header_map());
         headers.extend(more);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -91,23 +90,23 @@ impl Route {
         Self { destination, headers, mask, tls, give_up_after }
     }
 
-    fn quoted(&self, answer: &Answer) -> String {
+    fn quoted(&self, response: &Response) -> String {
         // Hidden before it is cut: what is left of a secret is not found any more.
-        let text = self.mask.hide(&answer.text);
+        let text = self.mask.hide(&response.text);
         let text: String = text.chars().take(QUOTED_CHARS).collect();
-        let text = format!("{} {text}", answer.status);
+        let text = format!("{} {text}", response.status);
         text.trim_end().to_owned()
     }
 
-    fn refusal(&self, answer: &Answer) -> String {
-        let advice = match answer.status {
+    fn refusal(&self, response: &Response) -> String {
+        let advice = match response.status {
             StatusCode::PAYLOAD_TOO_LARGE => Some(
                 "send smaller batches with --max-bytes and --max-records, or raise the limit that is named",
             ),
             status => health::advice_on_status(status.as_u16()),
         };
         let advice = advice.map(|advice| format!("\n  {advice}")).unwrap_or_default();
-        format!("refused: {}{advice}", self.quoted(answer))
+        format!("refused: {}{advice}", self.quoted(response))
     }
 
     /// The names of the headers, in which secrets may stand.
@@ -126,7 +125,7 @@ impl fmt::Display for Route {
 /// A connection.
 pub(super) struct Courier {
     route: Route,
-    client: Client,
+    client: BlockingClient,
     tally: Arc<Tally>,
     stop: Arc<Stop>,
 }
@@ -142,14 +141,14 @@ struct Taken {
 impl Courier {
     /// Nothing is sent yet.
     pub(super) fn new(route: &Route, tally: &Arc<Tally>, stop: &Arc<Stop>) -> io::Result<Self> {
-        let client = Client::new(route.destination.server.clone(), route.tls.clone())?;
+        let client = BlockingClient::new(Settings::new(route.tls.clone()))?;
         let (tally, stop) = (Arc::clone(tally), Arc::clone(stop));
         Ok(Self { route: route.clone(), client, tally, stop })
     }
 
-    /// Connects, so that what is wrong with the address or with the certificate is known at once.
-    pub(super) fn connect(&mut self) -> Result<(), Failure> {
-        self.client.connect().map_err(|error| {
+    /// Connects once, so that what is wrong with the address or with the certificate is known at once.
+    pub(super) fn connect(&self) -> Result<(), Failure> {
+        self.client.probe(&self.route.destination.server).map_err(|error| {
             let hint = if error.cause.contains("UnknownIssuer") {
                 ": --ca names a file with the authorities to trust"
             } else {
@@ -163,6 +162,7 @@ impl Courier {
     pub(super) fn send(&mut self, body: &Body) -> Result<(), Failure> {
         let request = Request {
             method: Method::POST,
+            server: self.route.destination.server.clone(),
             path: self.route.destination.path_and_query.clone(),
             headers: self.route.headers.clone(),
             body: body.gzip.clone(),
@@ -175,14 +175,14 @@ impl Courier {
             }
             let left = self.route.give_up_after.saturating_sub(since.elapsed());
             let (why, demanded) = match self.client.send_within(&request, left.max(LEAST_WAIT)) {
-                Ok(answer) if answer.status.is_success() => {
-                    self.note(body, &answer);
+                Ok(response) if response.status.is_success() => {
+                    self.note(body, &response);
                     return Ok(());
                 }
-                Ok(answer) if is_passing(answer.status) => {
-                    (self.route.quoted(&answer), retry_after(&answer.headers))
+                Ok(response) if is_passing(response.status) => {
+                    (self.route.quoted(&response), retry_after(&response.headers))
                 }
-                Ok(answer) => return Err(Failure::Refused(self.route.refusal(&answer))),
+                Ok(response) => return Err(Failure::Refused(self.route.refusal(&response))),
                 Err(error) => (error.to_string(), None),
             };
             let pause = demanded.unwrap_or_else(|| backoff.next_wait());
@@ -199,11 +199,11 @@ impl Courier {
         }
     }
 
-    fn note(&self, body: &Body, answer: &Answer) {
+    fn note(&self, body: &Body, response: &Response) {
         self.tally.sent(body);
         // With HEC the body is Splunk's, and the result is in a header.
-        let result = answer.headers.get(RESULT).and_then(|text| text.to_str().ok());
-        let result = result.unwrap_or(&answer.text);
+        let result = response.headers.get(RESULT).and_then(|text| text.to_str().ok());
+        let result = result.unwrap_or(&response.text);
         if let Ok(Taken { status, quarantined }) = serde_json::from_str(result) {
             self.tally.told(&status, quarantined);
         }

@@ -134,7 +134,7 @@ pub fn run(
     for _ in 0..shared.sources.len().min(options.parallel.into()) {
         couriers.push(Courier::new(&route, &shared.tally, &shared.stop)?);
     }
-    if let Some(first) = couriers.first_mut() {
+    if let Some(first) = couriers.first() {
         first.connect().map_err(|failure| Fatal::Unavailable(failure.to_string()))?;
     }
     let (events, heard) = sync_channel(EVENTS);

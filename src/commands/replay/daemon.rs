@@ -7,15 +7,14 @@ use std::{
 
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, Method, StatusCode,
+    HeaderMap, StatusCode,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use serde::Deserialize;
 
-use super::{Failure, What};
+use super::{Failure, What, connection::Connection};
 use crate::http::SINK;
 use crate::{
-    client::{Client, Request},
     cloudflare::mask::Mask,
     commands::secret,
     config::{Config, Endpoint, HostPort},
@@ -37,7 +36,7 @@ const OTHER_SINKS: &str = "the daemon has another configuration than the file: r
 /// A connection to the daemon of a configuration.
 pub(super) struct Daemon<'a> {
     config: &'a Config,
-    client: Client,
+    connection: Connection,
     /// The only sink that is to get what is sent.
     sink: Option<HeaderValue>,
 }
@@ -59,9 +58,9 @@ impl<'a> Daemon<'a> {
         let tls = &config.server.tls;
         let unusable = |error: tls::TlsError| Failure::Unreachable(error.to_string());
         let server = HostPort { host: address.ip().to_string(), port: address.port() };
-        let client = Client::new(server, tls::pinned(&tls.cert_file).map_err(unusable)?)?;
-        let mut client = client.with_preface(preface(config, address.ip()));
-        client.connect().map_err(|error| {
+        let pinned = tls::pinned(&tls.cert_file).map_err(unusable)?;
+        let mut connection = Connection::new(server, pinned, preface(config, address.ip()))?;
+        connection.open().map_err(|error| {
             let mut hint = format!(
                 "the daemon of this configuration must run there, with the certificate in {}",
                 tls.cert_file.display()
@@ -71,7 +70,7 @@ impl<'a> Daemon<'a> {
             }
             Failure::Unreachable(format!("{error}: {hint}"))
         })?;
-        Ok(Self { config, client, sink })
+        Ok(Self { config, connection, sink })
     }
 
     /// Sends a body as a sender of this endpoint would.
@@ -89,33 +88,35 @@ impl<'a> Daemon<'a> {
             headers.insert(SINK, sink.clone());
         }
         let mask = Mask::default().with_headers(&headers, &PLAIN);
-        let body = body.clone();
-        let request = Request { method: Method::POST, path: path.clone(), headers, body };
-        let sent = self.client.send(&request);
-        let answer = sent.map_err(|error| Failure::Unreachable(error.to_string()))?;
-        if answer.status != StatusCode::OK {
-            let hint = match answer.status {
+        let sent = self.connection.post(&path, &headers, body);
+        let response = sent.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        if response.status != StatusCode::OK {
+            let hint = match response.status {
                 StatusCode::UNAUTHORIZED => WRONG_SECRET,
-                StatusCode::FORBIDDEN if is_wrong_token(&answer.text) => WRONG_SECRET,
+                StatusCode::FORBIDDEN if is_wrong_token(&response.text) => WRONG_SECRET,
                 StatusCode::BAD_REQUEST if self.sink.is_some() => OTHER_SINKS,
                 StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
                 _ => "",
             };
-            let text = [mask.hide(&answer.text).as_str(), hint].join(" ");
-            return Err(Failure::Refused(format!("{} to {path}: {}", answer.status, text.trim())));
+            let text = [mask.hide(&response.text).as_str(), hint].join(" ");
+            return Err(Failure::Refused(format!(
+                "{} to {path}: {}",
+                response.status,
+                text.trim()
+            )));
         }
-        let result = answer.headers.get("x-logpushd-result").and_then(|text| text.to_str().ok());
-        serde_json::from_str(result.unwrap_or(&answer.text)).map_err(|_| {
+        let result = response.headers.get("x-logpushd-result").and_then(|text| text.to_str().ok());
+        serde_json::from_str(result.unwrap_or(&response.text)).map_err(|_| {
             Failure::Refused(format!(
                 "200 to {path}, but not as logpushd answers: {}",
-                mask.hide(&answer.text)
+                mask.hide(&response.text)
             ))
         })
     }
 
     /// Lets some time pass. It is an error if the daemon is gone by then.
     pub(super) fn rest(&mut self, pause: Duration) -> Result<(), Fatal> {
-        self.client.rest(pause).map_err(|error| Fatal::Unavailable(error.to_string()))
+        self.connection.rest(pause).map_err(|error| Fatal::Unavailable(error.to_string()))
     }
 }
 

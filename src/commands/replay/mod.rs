@@ -8,6 +8,7 @@
 //! record is sent. A copy elsewhere is only read; the lines that it was made from are found by their
 //! batch and position, and leave the quarantine when the copy was taken.
 
+mod connection;
 mod daemon;
 mod parcels;
 mod records;

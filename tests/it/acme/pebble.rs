@@ -11,8 +11,8 @@ use std::{
 
 use hyper::{HeaderMap, Method};
 use logpushd::{
-    client::{Client, Request},
     config::HostPort,
+    http_client::{BlockingClient, Request, Settings},
     tls,
 };
 use serde_json::json;
@@ -133,9 +133,10 @@ impl Pebble {
     pub(super) fn write_root(&self, path: &Path) {
         let server = HostPort { host: "127.0.0.1".to_owned(), port: self.management };
         let trust = tls::public(Some(&self.ca())).unwrap();
-        let mut client = Client::new(server, trust).unwrap();
+        let mut client = BlockingClient::new(Settings::new(trust)).unwrap();
         let request = Request {
             method: Method::GET,
+            server,
             path: "/roots/0".to_owned(),
             headers: HeaderMap::new(),
             body: bytes::Bytes::new(),
