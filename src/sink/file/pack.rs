@@ -52,12 +52,15 @@ pub(super) fn pack(
         Ok((directory, file))
     });
     let (directory, from) = match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        // A name that a crash kept it from getting, or somebody removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return inventory.forget_if_gone(path).map(|()| false);
+        }
         outcome => outcome?,
     };
     let metadata = from.metadata().map_err(durable::at("reading", path))?;
     if Identity::of(&metadata) != kept.identity {
-        return Ok(false);
+        return inventory.forget_if_gone(path).map(|()| false);
     }
     if metadata.len() == 0 {
         // The live file of a date that ended with a rotation.
@@ -316,6 +319,23 @@ mod tests {
         fs::rename(folder.dir.path().join("other"), &folder.path).unwrap();
         assert!(!folder.pack(Compress::Gzip).unwrap());
         assert_eq!(folder.names(), ["a-1.ndjson"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_forgotten() {
+        let folder = Folder::new(&text());
+        let (path, kept) = folder.inventory.files().remove(0);
+        // Killed between the note of the next name and the rename.
+        let next = folder.dir.path().join("a-1.ndjson.20261121T230000Z");
+        folder.inventory.note(&next, Some(kept.clone())).unwrap();
+        assert!(!folder.pack_until((&next, &kept), Compress::Gzip, false).unwrap());
+        assert_eq!(folder.inventory.files(), [(path.clone(), kept.clone())]);
+        // Another file has its name.
+        fs::write(folder.dir.path().join("other"), "theirs").unwrap();
+        fs::rename(folder.dir.path().join("other"), &path).unwrap();
+        assert!(!folder.pack_until((&path, &kept), Compress::Gzip, false).unwrap());
+        assert_eq!(folder.inventory.files(), []);
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
     }
 
     #[test]
