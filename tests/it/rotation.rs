@@ -51,6 +51,28 @@ fn files_end_by_size_and_a_quiet_one_by_age() {
     assert!(!stopped.log.contains("another process"), "{}", stopped.log);
 }
 
+#[test]
+fn a_new_file_that_cannot_be_made_is_logged_counted_and_made_later() {
+    let daemon = setup(r#"rotate = { max_age = "2s" }"#).start();
+    let mut sent = numbered(0, 10);
+    daemon.commit(&sent);
+    wait_delivered(&daemon, 10);
+    daemon.setup().faults(&format!("fail ENOSPC open {FILE}\n"));
+    daemon.wait_log("a file was rotated and has no new one: the next record makes it");
+    let failures = r#"logpushd_sink_rotation_failures_total{sink="archive"}"#;
+    assert_eq!(daemon.count(failures), 1);
+    let folder = daemon.path(FOLDER);
+    assert_eq!((names_in(&folder).len(), daemon.path(FILE).exists()), (1, false));
+    daemon.setup().faults("");
+    let records = numbered(1, 10);
+    daemon.commit(&records);
+    sent.extend(records);
+    wait_delivered(&daemon, 20);
+    daemon.wait_log("files can be rotated again");
+    assert_eq!(all(&folder), sent);
+    assert_eq!(daemon.count(failures), 1);
+}
+
 /// The files that the process has open in the folder, as the kernel names them.
 fn open_files(daemon: &Daemon, part: &str) -> Vec<String> {
     let folder = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();

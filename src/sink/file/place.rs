@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// Gives the file `live` of `directory` the free name `ended`, and begins an empty new file in its place,
-    /// which is returned. `None` if none could be made: the next record makes it.
+    /// which is returned: an error within if none could be made. Then the next record makes it.
     ///
     /// A rename and then a new file is what every program that follows files expects. If both names are
     /// exchanged in one step, syslog-ng goes on reading the old file.
@@ -75,11 +75,13 @@ impl Place {
         directory: &Directory,
         live: &OsStr,
         ended: &OsStr,
-    ) -> io::Result<Option<Metadata>> {
+    ) -> io::Result<io::Result<Metadata>> {
         directory.rename_to_free(directory, live, ended)?;
         // From here on the file has ended, whatever fails.
         let new = self.make_file(directory, live);
-        Ok(new.and_then(|new| new.metadata()).ok())
+        Ok(new.and_then(|new| {
+            new.metadata().map_err(durable::at("reading", &directory.path().join(live)))
+        }))
     }
 
     /// A file from before the path was changed may be elsewhere: there, too, links are followed only if

@@ -155,10 +155,12 @@ impl FileSink {
             let to = self.rotation.free_name(path, &directory)?;
             // No empty file is made for a date that has passed.
             let goes_on = !self.template.has_passed(path, Timestamp::now());
-            let rename = || {
+            let mut not_made = None;
+            let mut rename = || {
                 let to = file_name(&to)?;
                 if goes_on {
-                    return self.place.replace(&directory, name, to);
+                    let new = self.place.replace(&directory, name, to)?;
+                    return Ok(new.map_err(|error| not_made = Some(error)).ok());
                 }
                 directory.rename_to_free(&directory, name, to).map(|()| None)
             };
@@ -168,32 +170,42 @@ impl FileSink {
                     rename()?;
                 }
             }
-            Ok(Some((directory, to)))
+            // If somebody else has made it meanwhile, it is there.
+            not_made.take_if(|error| error.kind() == io::ErrorKind::AlreadyExists);
+            Ok(Some((directory, to, not_made)))
         });
         match renamed {
             Ok(None) => Ok(false),
-            Ok(Some((directory, to))) => {
+            Ok(Some((directory, to, not_made))) => {
                 debug!(path = %path.display(), to = %to.display(), "rotated");
                 self.targets.remove(path);
                 self.rotated = true;
                 // Another file may still wait for its next attempt.
                 let fails = self.targets.values().any(|target| target.not_before.is_some());
-                if !fails && self.rotations.recovered() {
+                if let Some(error) = not_made {
+                    self.rotation_failed(
+                        &error,
+                        "a file was rotated and has no new one: the next record makes it",
+                    );
+                } else if !fails && self.rotations.recovered() {
                     info!("files can be rotated again");
                 }
                 directory.sync()?;
                 Ok(true)
             }
             Err(error) => {
-                let now = Instant::now();
-                self.counters.rotation_failures.add(1);
-                target.not_before = Some(now + rotate::RETRY);
-                // Each file has its own path in the error, and all of them may fail.
-                if let Some(repeated) = self.rotations.failed(&durable::cause(&error), now) {
-                    warn!(%error, repeated, "a file cannot be rotated: it goes on as it is");
-                }
+                target.not_before = Some(Instant::now() + rotate::RETRY);
+                self.rotation_failed(&error, "a file cannot be rotated: it goes on as it is");
                 Ok(false)
             }
+        }
+    }
+
+    fn rotation_failed(&mut self, error: &io::Error, message: &str) {
+        self.counters.rotation_failures.add(1);
+        // Each file has its own path in the error, and all of them may fail.
+        if let Some(repeated) = self.rotations.failed(&durable::cause(error), Instant::now()) {
+            warn!(%error, repeated, "{message}");
         }
     }
 
