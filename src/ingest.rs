@@ -12,24 +12,11 @@ use crate::{
     },
     quarantine::Bodies,
     record,
-    spool::{Batch, Blocks, Header, NoRoom, Spool, Staging},
+    spool::{Batch, Blocks, Header, NoRoom, Origin, Spool, Staging},
 };
 
 /// How many records were rejected, by reason, in the order of [`RejectReason::ALL`].
 pub type RejectCounts = [u64; RejectReason::ALL.len()];
-
-/// Where a body came in.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// Name of the endpoint.
-    pub endpoint: String,
-    /// Name of the dataset.
-    pub dataset: String,
-    /// When the request arrived.
-    pub received: Timestamp,
-    /// Name of the only sink that may take it, if the sender has named one.
-    pub sink: Option<String>,
-}
 
 /// A first record that is longer than this is not looked into for its time.
 const MAX_TIMED_RECORD: usize = 64 * 1024;
@@ -244,9 +231,7 @@ fn store(
     }
     spool.make_room(staging.bytes()).map_err(IngestError::NoRoom)?;
     let header = Header {
-        received: origin.received,
-        endpoint: origin.endpoint,
-        dataset: origin.dataset,
+        origin,
         records: summary.records,
         rejected: summary.rejected,
         record_limit: limits.record_bytes,
@@ -254,7 +239,6 @@ fn store(
         encoding: summary.encoding,
         format,
         edition: summary.edition,
-        sink: origin.sink,
     };
     let Some(batch) = spool.commit(staging, header, gathered.blocks)? else {
         let Summary { records, rejected, .. } = *summary;

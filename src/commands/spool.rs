@@ -51,13 +51,14 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
             }
         }
         let header = &batch.header;
+        let origin = &header.origin;
         if is_json {
             batches.push(json!({
                 "sequence": batch.sequence,
-                "received": header.received.to_string(),
-                "endpoint": header.endpoint,
-                "dataset": header.dataset,
-                "sink": header.sink,
+                "received": origin.received.to_string(),
+                "endpoint": origin.endpoint,
+                "dataset": origin.dataset,
+                "sink": origin.sink,
                 "records": header.records,
                 "rejected": header.rejected,
                 "bytes": entry.bytes(),
@@ -67,9 +68,9 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
         }
         rows.push([
             batch.sequence.to_string(),
-            seconds(header.received).to_string(),
-            header.endpoint.clone(),
-            header.dataset.clone(),
+            seconds(origin.received).to_string(),
+            origin.endpoint.clone(),
+            origin.dataset.clone(),
             header.records.to_string(),
             header.rejected.to_string(),
             entry.bytes().to_string(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     config::{Config, SinkConfig, WhenFull},
-    spool::{Batch, Consumer},
+    spool::{Batch, Consumer, Origin},
 };
 
 /// The name of quarantine in its checkpoint, metrics and log; no sink's name begins like that.
@@ -20,11 +20,11 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
     Consumer {
         name: sink.name.clone(),
         wants: Arc::new(move |batch: &Batch| {
-            let header = &batch.header;
-            header.records > 0
-                && !without.contains(&header.endpoint)
-                && header.sink.as_ref().is_none_or(|only| *only == taker.name)
-                && taker.choice.takes(&header.endpoint, &header.dataset)
+            let Origin { endpoint, dataset, sink, .. } = &batch.header.origin;
+            batch.header.records > 0
+                && !without.contains(endpoint)
+                && sink.as_ref().is_none_or(|only| *only == taker.name)
+                && taker.choice.takes(endpoint, dataset)
         }),
         may_drop: sink.when_full == WhenFull::Drop,
     }

@@ -16,8 +16,7 @@ use crate::{
     decode::{Edition, Encoding, Format},
     metrics::{Metrics, Names},
     sink::{SinkError, State},
-    spool::Header,
-    spool::Options,
+    spool::{Header, Options, Origin},
 };
 
 /// What a sink does at the end of a batch.
@@ -130,9 +129,12 @@ fn spool(dir: &Path) -> Arc<Spool> {
 
 fn header(text: &str) -> Header {
     Header {
-        received: Timestamp::UNIX_EPOCH,
-        endpoint: "push".into(),
-        dataset: "http_requests".into(),
+        origin: Origin {
+            endpoint: "push".into(),
+            dataset: "http_requests".into(),
+            received: Timestamp::UNIX_EPOCH,
+            sink: None,
+        },
         records: text.lines().count() as u64,
         rejected: 0,
         record_limit: 1 << 20,
@@ -140,7 +142,6 @@ fn header(text: &str) -> Header {
         encoding: Encoding::Identity,
         format: Format::Json,
         edition: Edition::First,
-        sink: None,
     }
 }
 

@@ -24,9 +24,9 @@ use crate::{
     blocking,
     config::Protocol,
     decode::RejectReason,
-    ingest::{Ingest, IngestError, Origin, Receipt},
+    ingest::{Ingest, IngestError, Receipt},
     metrics::{Arrival, EndpointMetrics, QuarantineReason},
-    spool::NoRoom,
+    spool::{NoRoom, Origin},
 };
 
 /// How long a body may stand still. Cloudflare gives up on its own after 10 s without progress.

@@ -48,11 +48,11 @@ use self::{
 use crate::{
     config::{Config, Limits, Protocol, format_bytes},
     decode,
-    ingest::{Ingest, Origin},
+    ingest::Ingest,
     metrics::Metrics,
     quarantine::Bodies,
     serve::Client,
-    spool::{NoRoom, Room, Spool},
+    spool::{NoRoom, Origin, Room, Spool},
 };
 
 const DRAINING: &str = "the receiver is shutting down; send again";

@@ -22,7 +22,10 @@ pub use self::{
     shelf::{Kept, Kind, Shelf, done_path, original, put_back, set_aside, set_done},
     sink::QuarantineSink,
 };
-use crate::{durable, ingest::Origin, spool::Staging};
+use crate::{
+    durable,
+    spool::{Origin, Staging},
+};
 
 const DIR_MODE: u32 = 0o750;
 /// The folder of bodies, in `quarantine.dir`.

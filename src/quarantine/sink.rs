@@ -15,7 +15,7 @@ use crate::{
     decode::{Block, Reject, RejectReason},
     durable,
     sink::{Begin, FileSink, FileState, Sink, SinkContext, SinkError, State, template},
-    spool::Batch,
+    spool::{Batch, Origin},
 };
 
 const FILE_MODE: u32 = 0o640;
@@ -56,14 +56,14 @@ impl QuarantineSink {
             RejectReason::TooLong => Some(self.keep_whole(batch)?),
             _ => None,
         };
-        let header = &batch.header;
+        let origin = &batch.header.origin;
         let text = text(reject);
         let line = Line {
             reason: reject.reason.label().into(),
-            endpoint: header.endpoint.as_str().into(),
-            dataset: header.dataset.as_str().into(),
+            endpoint: origin.endpoint.as_str().into(),
+            dataset: origin.dataset.as_str().into(),
             batch: batch.sequence,
-            received: header.received.to_string().into(),
+            received: origin.received.to_string().into(),
             position: reject.position,
             length: reject.length,
             record: text.map(Cow::Borrowed),
@@ -115,12 +115,12 @@ impl Sink for QuarantineSink {
 
     fn finish(&mut self) -> Result<(), SinkError> {
         if let Some(batch) = self.batch.take() {
-            let header = &batch.header;
+            let Origin { endpoint, dataset, .. } = &batch.header.origin;
             warn!(
-                endpoint = header.endpoint,
-                dataset = header.dataset,
+                endpoint,
+                dataset,
                 batch = batch.sequence,
-                records = header.rejected,
+                records = batch.header.rejected,
                 "records are in quarantine"
             );
         }

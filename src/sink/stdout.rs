@@ -91,7 +91,7 @@ impl Sink for Stdout {
             self.written = 0;
         }
         self.passed = 0;
-        self.dataset.clone_from(&batch.header.dataset);
+        self.dataset.clone_from(&batch.header.origin.dataset);
         Ok(Begin::Ready)
     }
 

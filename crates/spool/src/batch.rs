@@ -38,15 +38,24 @@ pub struct Batch {
     pub header: Header,
 }
 
-/// A batch without its place.
+/// Where a body came in.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Header {
-    /// When its request arrived; whole microseconds.
-    pub received: Timestamp,
+pub struct Origin {
     /// Name of the endpoint.
     pub endpoint: String,
     /// Name of the dataset, `[a-z0-9_]{1,64}`.
     pub dataset: String,
+    /// When its request arrived; whole microseconds.
+    pub received: Timestamp,
+    /// Name of the only sink that may take it. `None`: all sinks that take its endpoint and dataset.
+    pub sink: Option<String>,
+}
+
+/// A batch without its place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// Where it came in.
+    pub origin: Origin,
     /// Records that sinks get.
     pub records: u64,
     /// Records that quarantine gets.
@@ -61,17 +70,13 @@ pub struct Header {
     pub format: Format,
     /// The edition of the rules that it is read under.
     pub edition: Edition,
-    /// Name of the only sink that may take it. `None`: all sinks that take its endpoint and dataset.
-    pub sink: Option<String>,
 }
 
 impl Batch {
     /// The name of its file in the spool.
     pub fn file_name(&self) -> String {
         let Header {
-            received,
-            endpoint,
-            dataset,
+            origin: Origin { endpoint, dataset, received, sink },
             records,
             rejected,
             record_limit,
@@ -79,7 +84,6 @@ impl Batch {
             encoding,
             format,
             edition,
-            sink,
         } = &self.header;
         let edition = EDITIONS.iter().find(|(named, _)| named == edition);
         let edition = edition.map_or("", |(_, digit)| digit);
@@ -127,9 +131,7 @@ impl Batch {
         let digest = u128::from_str_radix(next()?, 16).ok()?;
         let (encoding, format, edition, sink) = read_ending(next()?)?;
         let header = Header {
-            received,
-            endpoint,
-            dataset,
+            origin: Origin { endpoint, dataset, received, sink },
             records,
             rejected,
             record_limit,
@@ -137,7 +139,6 @@ impl Batch {
             encoding,
             format,
             edition,
-            sink,
         };
         let batch = Self { sequence, header };
         // One spelling a batch: "+1" and "01" are somebody else's files.
@@ -185,9 +186,12 @@ mod tests {
             let batch = Batch {
                 sequence,
                 header: Header {
-                    received: Timestamp::from_microsecond(received).unwrap(),
-                    endpoint,
-                    dataset,
+                    origin: Origin {
+                        endpoint,
+                        dataset,
+                        received: Timestamp::from_microsecond(received).unwrap(),
+                        sink,
+                    },
                     records,
                     rejected,
                     record_limit,
@@ -195,7 +199,6 @@ mod tests {
                     encoding: if gzip { Encoding::Gzip } else { Encoding::Identity },
                     format,
                     edition,
-                    sink,
                 },
             };
             let name = batch.file_name();
@@ -213,9 +216,12 @@ mod tests {
     fn names_sort_in_order_of_commit() {
         let name = |sequence| {
             let header = Header {
-                received: Timestamp::UNIX_EPOCH,
-                endpoint: "e".into(),
-                dataset: "d".into(),
+                origin: Origin {
+                    endpoint: "e".into(),
+                    dataset: "d".into(),
+                    received: Timestamp::UNIX_EPOCH,
+                    sink: None,
+                },
                 records: 1,
                 rejected: 0,
                 record_limit: 8,
@@ -223,7 +229,6 @@ mod tests {
                 encoding: Encoding::Gzip,
                 format: Format::Json,
                 edition: Edition::First,
-                sink: None,
             };
             Batch { sequence, header }.file_name()
         };
@@ -248,8 +253,8 @@ mod tests {
         ] {
             let batch = Batch::from_file_name(&name(ending));
             let sink = batch.map(|batch| {
-                assert_eq!(batch.header.endpoint, "e");
-                batch.header.sink
+                assert_eq!(batch.header.origin.endpoint, "e");
+                batch.header.origin.sink
             });
             assert_eq!(sink, want.map(|sink| sink.map(str::to_owned)), "{ending}");
         }

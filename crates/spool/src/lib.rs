@@ -55,7 +55,7 @@ use self::{
     memory::Memory,
 };
 pub use self::{
-    batch::{Batch, Header, MAX_JOINT_NAMES_BYTES},
+    batch::{Batch, Header, MAX_JOINT_NAMES_BYTES, Origin},
     commit::Staging,
     consumer::{Consumer, ConsumerId, End, Lag, Wants},
     disk::Question,
@@ -125,7 +125,7 @@ pub struct Entry {
 impl Entry {
     /// A batch of whose blocks none is in memory.
     fn on_disk(batch: Batch, bytes: u64) -> Self {
-        let age = Age::since(batch.header.received, Timestamp::now());
+        let age = Age::since(batch.header.origin.received, Timestamp::now());
         Self { batch: Arc::new(batch), bytes, age, blocks: None }
     }
 

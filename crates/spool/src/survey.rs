@@ -138,14 +138,17 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::{Options, Spool};
+    use crate::{Options, Origin, Spool};
 
     fn header(text: &str, records: u64, encoding: Encoding) -> Header {
         let digest = blake3::hash(text.as_bytes());
         Header {
-            received: Timestamp::from_microsecond(1_763_755_200_000_000).unwrap(),
-            endpoint: "push".into(),
-            dataset: "http_requests".into(),
+            origin: Origin {
+                endpoint: "push".into(),
+                dataset: "http_requests".into(),
+                received: Timestamp::from_microsecond(1_763_755_200_000_000).unwrap(),
+                sink: None,
+            },
             records,
             rejected: 0,
             record_limit: 1 << 20,
@@ -153,7 +156,6 @@ mod tests {
             encoding,
             format: records::decode::Format::Json,
             edition: records::decode::Edition::First,
-            sink: None,
         }
     }
 

@@ -19,9 +19,12 @@ pub(super) fn header(records: u64) -> Header {
     static DIGESTS: AtomicU64 = AtomicU64::new(0);
 
     Header {
-        received: Timestamp::now(),
-        endpoint: "push".into(),
-        dataset: "http_requests".into(),
+        origin: Origin {
+            endpoint: "push".into(),
+            dataset: "http_requests".into(),
+            received: Timestamp::now(),
+            sink: None,
+        },
         records,
         rejected: 0,
         record_limit: 1 << 20,
@@ -29,7 +32,6 @@ pub(super) fn header(records: u64) -> Header {
         encoding: Encoding::Identity,
         format: records::decode::Format::Json,
         edition: records::decode::Edition::First,
-        sink: None,
     }
 }
 
@@ -326,7 +328,8 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 1);
     assert!(!commit(&spool), "now the log says it");
-    let other = Header { dataset: "dns_logs".into(), ..batch.clone() };
+    let mut other = batch.clone();
+    other.origin.dataset = "dns_logs".into();
     let mut staging = spool.stage();
     staging.write(b"{}\n").unwrap();
     assert!(spool.commit(staging, other, None).unwrap().is_some(), "another dataset");

@@ -171,8 +171,8 @@ fn unneeded(config: &Config, files: &[Kept], options: &Delete) -> io::Result<Vec
     let reason = RejectReason::TooLong.label();
     let is_chosen = |kept: &&Kept| match &kept.kind {
         Kind::Batch(batch) => {
-            options.choice.takes(&batch.header.endpoint, reason)
-                && is_before(Some(batch.header.received), options)
+            options.choice.takes(&batch.header.origin.endpoint, reason)
+                && is_before(Some(batch.header.origin.received), options)
         }
         _ => false,
     };

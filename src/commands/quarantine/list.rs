@@ -19,6 +19,7 @@ use crate::{
     fatal::Fatal,
     printable::printable,
     quarantine::{Kept, Kind, Line, Shelf},
+    spool::Origin,
 };
 
 /// What a records file holds.
@@ -114,7 +115,10 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
 fn listed(file: String, kept: &Kept, tally: Option<Tally>) -> Listed {
     let (kind, place) = match &kept.kind {
         Kind::Body { endpoint, dataset } => ("body", Some((endpoint, dataset))),
-        Kind::Batch(batch) => ("batch", Some((&batch.header.endpoint, &batch.header.dataset))),
+        Kind::Batch(batch) => {
+            let Origin { endpoint, dataset, .. } = &batch.header.origin;
+            ("batch", Some((endpoint, dataset)))
+        }
         Kind::Replayed => ("replayed", None),
         Kind::Records { aside: false } => ("records", None),
         Kind::Records { aside: true } => ("set_aside", None),
@@ -151,8 +155,7 @@ fn write_text(
             writeln!(out, "a body for {endpoint}/{dataset} that cannot be read")?;
         }
         Kind::Batch(batch) => {
-            let header = &batch.header;
-            let (endpoint, dataset) = (&header.endpoint, &header.dataset);
+            let Origin { endpoint, dataset, .. } = &batch.header.origin;
             let sequence = batch.sequence;
             writeln!(out, "batch {sequence} of {endpoint}/{dataset}, for what is cut")?;
         }

@@ -185,17 +185,17 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
-        let header = &batch.header;
+        let origin = &batch.header.origin;
         self.clock += 1;
         if self.keeper.is_some() {
-            self.stream = self.template.stream(&header.endpoint, &header.dataset);
+            self.stream = self.template.stream(&origin.endpoint, &origin.dataset);
         }
         self.current.clear();
         if self.time == RecordTime::Event {
-            self.router = Some(Router::new(header, self.window));
+            self.router = Some(Router::new(origin, self.window));
             return Ok(Begin::Ready);
         }
-        let path = self.template.render(&header.endpoint, &header.dataset, header.received);
+        let path = self.template.render(&origin.endpoint, &origin.dataset, origin.received);
         let begin = self.prepare(&path)?;
         self.current.push(path);
         Ok(begin)

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf, time::Du
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{config::EventWindow, record, sink::template::PathTemplate, spool::Header};
+use crate::{config::EventWindow, record, sink::template::PathTemplate, spool::Origin};
 
 /// So many files take the records of one batch. What would begin one more goes by the time of
 /// receipt: records of a month, in files by the minute, must not open them all.
@@ -18,7 +18,7 @@ const MAX_SECONDS: usize = 4096;
 
 /// The way of one batch.
 pub(super) struct Router {
-    header: Header,
+    origin: Origin,
     window: EventWindow,
     paths: Vec<PathBuf>,
     /// The place in `paths` that a second leads to.
@@ -28,9 +28,9 @@ pub(super) struct Router {
 }
 
 impl Router {
-    pub(super) fn new(header: &Header, window: EventWindow) -> Self {
+    pub(super) fn new(origin: &Origin, window: EventWindow) -> Self {
         let (paths, seconds) = (Vec::new(), HashMap::new());
-        Self { header: header.clone(), window, paths, seconds, runs: None }
+        Self { origin: origin.clone(), window, paths, seconds, runs: None }
     }
 
     /// The files of the batch so far, in the order in which it came to them.
@@ -72,8 +72,8 @@ impl Router {
     }
 
     fn place(&mut self, line: &[u8], template: &PathTemplate) -> usize {
-        let received = self.header.received;
-        let time = record::time_of(&self.header.dataset, line);
+        let received = self.origin.received;
+        let time = record::time_of(&self.origin.dataset, line);
         let time = time.filter(|time| self.is_within(received.duration_since(*time)));
         let second = time.unwrap_or(received).as_second();
         if let Some(place) = self.seconds.get(&second) {
@@ -107,7 +107,7 @@ impl Router {
     }
 
     fn path(&self, template: &PathTemplate, time: Timestamp) -> PathBuf {
-        template.render(&self.header.endpoint, &self.header.dataset, time)
+        template.render(&self.origin.endpoint, &self.origin.dataset, time)
     }
 
     fn add(&mut self, path: PathBuf) -> usize {
@@ -119,20 +119,12 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Encoding, Format};
 
-    fn header() -> Header {
-        Header {
-            received: "2026-11-21T00:00:30Z".parse().unwrap(),
+    fn origin() -> Origin {
+        Origin {
             endpoint: "push".into(),
             dataset: "dns_logs".into(),
-            records: 1,
-            rejected: 0,
-            record_limit: 1 << 20,
-            digest: 7,
-            encoding: Encoding::Gzip,
-            format: Format::Json,
-            edition: crate::decode::Edition::First,
+            received: "2026-11-21T00:00:30Z".parse().unwrap(),
             sink: None,
         }
     }
@@ -149,7 +141,7 @@ mod tests {
     ) -> Vec<(String, String)> {
         let template = PathTemplate::parse(template).unwrap();
         let text = lines.concat();
-        let mut whole = Router::new(&header(), window);
+        let mut whole = Router::new(&origin(), window);
         whole.route(text.as_bytes(), &template);
         let parts = whole.take(text.as_bytes()).unwrap();
         let mut all: Vec<(String, String)> = Vec::new();
@@ -159,7 +151,7 @@ mod tests {
         }
         // In pieces it is the same.
         let mut pieces: Vec<String> = vec![String::new(); all.len()];
-        let mut router = Router::new(&header(), window);
+        let mut router = Router::new(&origin(), window);
         for line in lines {
             router.route(line.as_bytes(), &template);
             for (place, part) in router.take(line.as_bytes()).unwrap() {
@@ -230,7 +222,7 @@ mod tests {
         let got = routed("/%s", &lines);
         assert_eq!(got.len(), MAX_FILES + 1);
         let (name, text) = &got[MAX_FILES];
-        assert_eq!(*name, format!("/{}", header().received.as_second()));
+        assert_eq!(*name, format!("/{}", origin().received.as_second()));
         assert_eq!(*text, lines[MAX_FILES..].concat());
     }
 }

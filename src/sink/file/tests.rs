@@ -8,13 +8,20 @@ use std::{
 use jiff::Timestamp;
 
 use super::*;
-use crate::{config::FileOptions, decode::Encoding, spool::Header};
+use crate::{
+    config::FileOptions,
+    decode::Encoding,
+    spool::{Header, Origin},
+};
 
 pub(super) fn batch(sequence: u64, dataset: &str) -> Batch {
     let header = Header {
-        received: Timestamp::from_microsecond(1_763_755_200_000_000).unwrap(),
-        endpoint: "push".into(),
-        dataset: dataset.into(),
+        origin: Origin {
+            endpoint: "push".into(),
+            dataset: dataset.into(),
+            received: Timestamp::from_microsecond(1_763_755_200_000_000).unwrap(),
+            sink: None,
+        },
         records: 1,
         rejected: 0,
         record_limit: 1 << 20,
@@ -22,7 +29,6 @@ pub(super) fn batch(sequence: u64, dataset: &str) -> Batch {
         encoding: Encoding::Gzip,
         format: crate::decode::Format::Json,
         edition: crate::decode::Edition::First,
-        sink: None,
     };
     Batch { sequence, header }
 }

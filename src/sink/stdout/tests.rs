@@ -11,14 +11,17 @@ use rustix::fs::fcntl_setfl;
 use super::*;
 use crate::{
     decode::{Encoding, Format},
-    spool::Header,
+    spool::{Header, Origin},
 };
 
 fn batch(sequence: u64) -> Batch {
     let header = Header {
-        received: Timestamp::UNIX_EPOCH,
-        endpoint: "main".into(),
-        dataset: "dns_logs".into(),
+        origin: Origin {
+            endpoint: "main".into(),
+            dataset: "dns_logs".into(),
+            received: Timestamp::UNIX_EPOCH,
+            sink: None,
+        },
         records: 1,
         rejected: 0,
         record_limit: 1 << 20,
@@ -26,7 +29,6 @@ fn batch(sequence: u64) -> Batch {
         encoding: Encoding::Identity,
         format: Format::Json,
         edition: crate::decode::Edition::First,
-        sink: None,
     };
     Batch { sequence, header }
 }

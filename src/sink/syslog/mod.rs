@@ -253,11 +253,11 @@ impl Sink for SyslogSink {
     fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
         self.out.clear();
         self.connect()?;
-        let Batch { sequence, header: about } = batch;
+        let (sequence, about) = (batch.sequence, &batch.header.origin);
         let hostname = (!self.is_local()).then_some(self.hostname.as_str());
         let header = Header::new(&self.config, hostname, &about.endpoint, &about.dataset);
         let received = header.time(about.received);
-        let (sequence, dataset) = (*sequence, about.dataset.clone());
+        let dataset = about.dataset.clone();
         self.batch = Some(Current { sequence, dataset, header, received, oversize: 0 });
         Ok(Begin::Ready)
     }

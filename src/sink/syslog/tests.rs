@@ -16,7 +16,7 @@ use crate::{
     config::{ClientTls, HostPort, Oversize, SeverityBy},
     decode::{Encoding, Format},
     sink::message::Message,
-    spool::Header as BatchHeader,
+    spool::{Header as BatchHeader, Origin},
 };
 
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -52,9 +52,12 @@ pub(super) fn sink(targets: Vec<SyslogTarget>, change: impl FnOnce(&mut Config))
 
 pub(super) fn batch(sequence: u64) -> Batch {
     let header = BatchHeader {
-        received: Timestamp::UNIX_EPOCH,
-        endpoint: "main".into(),
-        dataset: "dns_logs".into(),
+        origin: Origin {
+            endpoint: "main".into(),
+            dataset: "dns_logs".into(),
+            received: Timestamp::UNIX_EPOCH,
+            sink: None,
+        },
         records: 1,
         rejected: 0,
         record_limit: 1 << 20,
@@ -62,7 +65,6 @@ pub(super) fn batch(sequence: u64) -> Batch {
         encoding: Encoding::Identity,
         format: Format::Json,
         edition: crate::decode::Edition::First,
-        sink: None,
     };
     Batch { sequence, header }
 }

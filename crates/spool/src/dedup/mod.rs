@@ -23,7 +23,7 @@ use std::{
 use jiff::Timestamp;
 
 use self::log::{Entry, Log};
-use super::Header;
+use super::{Header, Origin};
 use crate::clock::{Clock, Moment};
 
 /// How many batches are remembered at most: 14 MB of memory and, in two files, 20 MB of disk, both
@@ -39,12 +39,13 @@ impl Key {
     pub(super) fn of(header: &Header) -> Self {
         let mut hasher = blake3::Hasher::new();
         // No name holds a NUL.
-        for part in [header.endpoint.as_bytes(), b"\0", header.dataset.as_bytes(), b"\0"] {
+        let Origin { endpoint, dataset, .. } = &header.origin;
+        for part in [endpoint.as_bytes(), b"\0", dataset.as_bytes(), b"\0"] {
             hasher.update(part);
         }
         hasher.update(&header.digest.to_le_bytes());
         // For one sink alone it is another batch than for all.
-        if let Some(sink) = &header.sink {
+        if let Some(sink) = &header.origin.sink {
             hasher.update(sink.as_bytes());
         }
         Header::short_digest(hasher.finalize().as_bytes()).into()
@@ -124,7 +125,7 @@ impl Dedup {
 
     /// Remembers a batch that waits in the spool: an earlier life may not have logged it.
     pub(super) fn seed(&self, header: &Header) {
-        self.seed_key(Key::of(header), header.received);
+        self.seed_key(Key::of(header), header.origin.received);
     }
 
     fn seed_key(&self, key: Key, received: Timestamp) {

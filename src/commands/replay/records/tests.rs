@@ -7,7 +7,7 @@ use crate::{
     cli::{ConfigFile, quarantine::Choice},
     commands::replay::tests::Folder,
     decode::{Edition, Encoding, Format},
-    spool::Header,
+    spool::{Header, Origin},
 };
 
 fn line(position: u64, rest: &str) -> String {
@@ -68,9 +68,12 @@ fn records_come_back_as_they_were() {
 fn what_was_cut_comes_whole_out_of_its_batch() {
     let folder = Folder::new();
     let header = Header {
-        received: jiff::Timestamp::UNIX_EPOCH,
-        endpoint: "main".into(),
-        dataset: "dns_logs".into(),
+        origin: Origin {
+            endpoint: "main".into(),
+            dataset: "dns_logs".into(),
+            received: jiff::Timestamp::UNIX_EPOCH,
+            sink: None,
+        },
         records: 1,
         rejected: 4,
         record_limit: 10,
@@ -78,7 +81,6 @@ fn what_was_cut_comes_whole_out_of_its_batch() {
         encoding: Encoding::Identity,
         format: Format::Json,
         edition: Edition::First,
-        sink: None,
     };
     let body = Batch { sequence: 1, header }.file_name();
     let long = |c: &str| format!("{{\"a\":\"{}\"}}", c.repeat(100_000));
