@@ -2,7 +2,6 @@
 //! those that need not be kept. The sink never waits for it.
 
 use std::{
-    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -17,6 +16,7 @@ use rustix::process::nice;
 use tracing::{Span, debug, info, warn};
 
 use super::{
+    held::Held,
     inventory::Inventory,
     pack::pack,
     place::Place,
@@ -33,9 +33,6 @@ use crate::{
 
 /// How often it looks without being asked: what is too old is so by time alone.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
-
-/// A file that something came for is not removed for so long. The sink has closed it by then.
-const HOLD: Duration = Duration::from_secs(120);
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -60,41 +57,6 @@ struct Shared {
 struct Troubles {
     pack: Trouble,
     retain: retain::Troubles,
-}
-
-/// The files that the sink may write to.
-#[derive(Default)]
-pub(super) struct Held(Mutex<HashMap<PathBuf, Instant>>);
-
-impl Held {
-    pub(super) fn hold(&self, path: &Path) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match held.get_mut(path) {
-            Some(since) => *since = Instant::now(),
-            None => {
-                held.insert(path.to_owned(), Instant::now());
-            }
-        }
-    }
-
-    /// Says whether it was run: the sink cannot begin with the file meanwhile.
-    pub(super) fn unless_held(
-        &self,
-        path: &Path,
-        run: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<bool> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|_, since| since.elapsed() < HOLD);
-        if held.contains_key(path) {
-            return Ok(false);
-        }
-        run().map(|()| true)
-    }
-
-    #[cfg(test)]
-    pub(super) fn let_go_for_test(&self) {
-        self.0.lock().unwrap().clear();
-    }
 }
 
 impl Keeper {

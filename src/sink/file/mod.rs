@@ -8,6 +8,7 @@
 
 mod claim;
 mod dates;
+mod held;
 mod inventory;
 mod keeper;
 mod open;

@@ -17,8 +17,8 @@ use flate2::{Compression, write::GzEncoder};
 use rustix::fs::OFlags;
 
 use super::{
+    held::Held,
     inventory::{Identity, Inventory, Kept, Stage},
-    keeper::Held,
     place::{Place, file_name},
     rotate::{Rotation, with_end},
 };

@@ -12,8 +12,8 @@ use rustix::fs::OFlags;
 use tracing::{info, warn};
 
 use super::{
+    held::Held,
     inventory::{Identity, Inventory, Kept, Stage},
-    keeper::Held,
     place::{Place, file_name},
     trouble::{Report, Trouble},
 };

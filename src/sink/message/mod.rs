@@ -79,7 +79,7 @@ fn fields(line: &mut Line<'_>, dataset: &str, record: &[u8]) {
     let syntax = line.syntax();
     let mapping = Mapping::of(dataset);
     let mut members = Members::of(dataset, record);
-    let severity = severity::of(mapping, &members);
+    let severity = severity::of(mapping.base, mapping.severity, &members);
     let kind = kind(mapping, &members);
     let name = if mapping.name.is_empty() { dataset } else { mapping.name };
 

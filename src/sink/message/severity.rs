@@ -1,6 +1,6 @@
 //! How grave an event is, from 1 to 10, as both formats have it.
 
-use super::{mapping::Mapping, members::Members};
+use super::members::Members;
 
 /// How a member tells.
 #[derive(Clone, Copy, Debug)]
@@ -66,13 +66,13 @@ pub(super) const FAILURES: &[&str] = &[
 /// A part of a word that says the opposite, such as `peerNoError`.
 const NO_FAILURE: &str = "noerror";
 
-/// The gravest that one of its members tells, and never less than its dataset has by itself.
-pub(super) fn of(mapping: &Mapping, members: &Members<'_>) -> u8 {
-    let told = mapping.severity.iter().filter_map(|(member, scale)| {
+/// The gravest that one of `scales` tells of its member, and never less than `base`.
+pub(super) fn of(base: u8, scales: &[(&str, Scale)], members: &Members<'_>) -> u8 {
+    let told = scales.iter().filter_map(|(member, scale)| {
         let word = members.word(member)?;
         Some(scale.of(&word))
     });
-    told.fold(mapping.base, u8::max)
+    told.fold(base, u8::max)
 }
 
 impl Scale {
