@@ -1,6 +1,22 @@
-//! The network that an address stands for when clients are counted.
+//! Names of servers, and the network that a client counts for.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
+
+/// A name or an IP address, and a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostPort {
+    /// An IPv6 address stands here without its brackets.
+    pub host: String,
+    /// Not 0.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
 
 /// The address itself, or the /64 of an IPv6 address: one customer has a whole /64.
 pub fn network(address: IpAddr) -> IpAddr {

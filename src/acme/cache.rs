@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    config::Acme,
     durable,
-    tls::{self, TlsError},
+    tls::{self, Acme, TlsError},
 };
 
 const DIR_MODE: u32 = 0o700;

@@ -6,7 +6,7 @@ use hyper::Uri;
 use instant_acme::{Error, Problem};
 
 use super::http::HttpError;
-use crate::config::Acme;
+use crate::tls::Acme;
 
 /// Longer than this no directory makes anybody wait; what says so is a mistake.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use rustls::ClientConfig;
 
 use crate::{
-    config::HostPort,
     http_client::{Client, Phase, Request, RequestError, Response, Settings},
+    network::HostPort,
     retry,
 };
 

@@ -25,10 +25,9 @@ use self::{
 use crate::{
     audit::{self, Event},
     blocking,
-    config::Acme,
     logging::list,
     metrics::Metrics,
-    tls::{Acceptor, TlsError, Validity},
+    tls::{Acceptor, Acme, TlsError, Validity},
 };
 
 /// The clock may be put, and a machine may sleep: the time of the renewal is looked at this often.

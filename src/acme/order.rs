@@ -15,8 +15,7 @@ use super::{
 };
 use crate::{
     blocking,
-    config::Acme,
-    tls::{self, Acceptor},
+    tls::{self, Acceptor, Acme},
 };
 
 /// How often, and how long, the directory is asked whether it is done. `Retry-After` goes before.

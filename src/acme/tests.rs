@@ -13,9 +13,9 @@ use tracing_subscriber::{
 };
 
 use super::*;
-use crate::config;
+use crate::tls::{Tls, TlsVersion};
 
-fn configuration(dir: &TempDir, domain: &str) -> config::Tls {
+fn configuration(dir: &TempDir, domain: &str) -> Tls {
     let acme = Acme {
         domains: vec![domain.to_owned()],
         contact: None,
@@ -23,13 +23,13 @@ fn configuration(dir: &TempDir, domain: &str) -> config::Tls {
         directory_ca_file: None,
         cache_dir: dir.path().to_owned(),
     };
-    config::Tls {
+    Tls {
         cert_file: acme.certificate_file(),
         key_file: acme.certificate_file(),
         self_signed: false,
         acme: Some(acme),
         client_ca_file: None,
-        min_version: config::TlsVersion::V1_2,
+        min_version: TlsVersion::V1_2,
     }
 }
 
@@ -50,7 +50,7 @@ const SOON: Duration = Duration::from_secs(120);
 
 /// Reloads in the first attempt, while its failure is logged, or in the pause after it, and gives what is
 /// said after the second one. Both are refused.
-async fn second_pause(when: When, (old, new): (&config::Tls, &config::Tls)) -> String {
+async fn second_pause(when: When, (old, new): (&Tls, &Tls)) -> String {
     let acceptor = Arc::new(Acceptor::new(old).unwrap());
     let _logged = (when == When::WhileItIsLogged).then(|| {
         let (acceptor, new, once) = (Arc::clone(&acceptor), new.clone(), Once::new());

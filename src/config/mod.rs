@@ -11,7 +11,6 @@ mod domain;
 mod file_sink;
 mod files;
 mod hec;
-mod host_port;
 mod reader;
 pub mod reference;
 mod syslog;
@@ -31,8 +30,8 @@ use records::is_dataset;
 
 use crate::{decode::Format, select::Choice};
 
+// Each in the part that it is for.
 pub use self::{
-    acme::Acme,
     diagnostic::{Diagnostic, Problems, Severity},
     document::Document,
     domain::check_domain,
@@ -42,13 +41,13 @@ pub use self::{
     },
     files::{Secret, read_secrets},
     hec::{HEC_PATHS, HecPath},
-    host_port::HostPort,
     reader::suggestion,
-    syslog::{
-        ClientTls, Framing, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget,
-        SyslogTime,
-    },
+    syslog::{Framing, Oversize, SeverityBy, SyslogFormat, SyslogSink, SyslogTarget, SyslogTime},
     units::{format_bytes, parse_bytes, parse_duration},
+};
+pub use crate::{
+    network::HostPort,
+    tls::{Acme, ClientTls, Tls, TlsVersion},
 };
 
 /// What the daemon runs on: defaults filled in, relative paths made absolute against the file's
@@ -82,32 +81,6 @@ pub struct Server {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Certificate, key and what a client must show.
     pub tls: Tls,
-}
-
-/// `[server.tls]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// PEM: the certificate and every intermediate.
-    pub cert_file: PathBuf,
-    /// PEM: PKCS#8, PKCS#1 or SEC1.
-    pub key_file: PathBuf,
-    /// Development: the two files are made if both are missing.
-    pub self_signed: bool,
-    /// Get the certificate from an authority; the two files are then one, in its cache.
-    pub acme: Option<Acme>,
-    /// PEM: clients must show a certificate that one of these signed.
-    pub client_ca_file: Option<PathBuf>,
-    /// The oldest protocol version spoken.
-    pub min_version: TlsVersion,
-}
-
-/// `server.tls.min_version`
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TlsVersion {
-    /// `"1.2"`
-    V1_2,
-    /// `"1.3"`
-    V1_3,
 }
 
 /// `[endpoint.NAME]`

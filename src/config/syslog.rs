@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use super::HostPort;
+use super::{ClientTls, HostPort};
 use crate::sink::message::Message;
 
 /// `[sink.NAME.syslog]`
@@ -114,15 +114,4 @@ pub struct SeverityBy {
     pub field: String,
     /// A value of it as text, and the severity, 0 to 7.
     pub values: Vec<(String, u8)>,
-}
-
-/// `[sink.NAME.syslog.tls]`
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct ClientTls {
-    /// PEM: who may have signed the server's certificate; `None`: whom the system trusts.
-    pub ca_file: Option<PathBuf>,
-    /// PEM: the client's certificate with its chain, and its key.
-    pub client: Option<(PathBuf, PathBuf)>,
-    /// The name that must stand in the server's certificate; `None`: the host of the address.
-    pub server_name: Option<String>,
 }

@@ -16,7 +16,7 @@ use hyper::{
 };
 
 pub use self::problem::{Problem, Problems, Severity};
-use crate::config::HostPort;
+use crate::network::HostPort;
 
 /// What a `destination_conf` is made of, by Cloudflare's own check.
 pub const CHARSET: &str = r"^[a-zA-Z0-9\.,_:/?%+&=\{\}-]+$";

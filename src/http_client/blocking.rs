@@ -9,7 +9,7 @@ use std::{
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Client, Phase, Request, RequestError, Response, Settings, steps};
-use crate::config::HostPort;
+use crate::network::HostPort;
 
 /// A [`Client`] with a runtime of its own.
 #[derive(Debug)]

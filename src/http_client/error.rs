@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io, iter, time::Duration};
 
 use super::{Settings, steps::LookupError};
 use crate::{
-    config::HostPort,
+    network::HostPort,
     tls::{self, Advice},
 };
 

@@ -21,7 +21,7 @@ pub use self::{
     blocking::BlockingClient,
     error::{Phase, RequestError},
 };
-use crate::{config::HostPort, tls::Advice};
+use crate::{network::HostPort, tls::Advice};
 
 /// What a request without a `User-Agent` gets.
 pub const USER_AGENT: &str = concat!("logpushd/", env!("CARGO_PKG_VERSION"));

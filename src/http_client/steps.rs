@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Phase, RequestError};
-use crate::{config::HostPort, tls::Advice};
+use crate::{network::HostPort, tls::Advice};
 
 /// As long as Cloudflare waits for each of the two (cloudflare-docs PR 32514).
 const CONNECT: Duration = Duration::from_secs(5);

@@ -11,10 +11,9 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    Identity, Loaded, Renewal, TlsError, Validity, challenge::Challenges, load, self_signed,
-    watch::Stamp,
+    Acme, Identity, Loaded, Renewal, Tls, TlsError, Validity, challenge::Challenges, load,
+    self_signed, watch::Stamp,
 };
-use crate::config;
 
 /// The configuration that new connections are accepted with; it can be exchanged under them.
 ///
@@ -35,7 +34,7 @@ pub struct Acceptor {
 
 #[derive(Debug)]
 struct State {
-    tls: config::Tls,
+    tls: Tls,
     /// How the files looked when `loaded` was read from them.
     stamp: Stamp,
     loaded: Loaded,
@@ -56,7 +55,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Anything that [`load`] refuses; files that cannot be written; one of the two missing.
-    pub fn new(tls: &config::Tls) -> Result<Self, TlsError> {
+    pub fn new(tls: &Tls) -> Result<Self, TlsError> {
         let Prepared(state) = Prepared::load(tls)?;
         Ok(Self {
             state: RwLock::new(state),
@@ -81,7 +80,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// As [`Acceptor::new`].
-    pub fn reload(&self, tls: &config::Tls) -> Result<(), TlsError> {
+    pub fn reload(&self, tls: &Tls) -> Result<(), TlsError> {
         self.adopt(Prepared::load(tls)?);
         Ok(())
     }
@@ -156,7 +155,7 @@ impl Acceptor {
     }
 
     /// How to get a certificate, and the validity of the one that was got that way.
-    pub fn acme(&self) -> Option<(config::Acme, Option<Validity>)> {
+    pub fn acme(&self) -> Option<(Acme, Option<Validity>)> {
         self.get(|state| {
             let certificate = state.loaded.certificate.as_ref();
             let ours = certificate.filter(|_| state.origin == Origin::Files);
@@ -200,7 +199,7 @@ impl Acceptor {
     }
 
     /// What is in use, and how its files looked when they were read.
-    pub(super) fn source(&self) -> (config::Tls, Stamp) {
+    pub(super) fn source(&self) -> (Tls, Stamp) {
         self.get(|state| (state.tls.clone(), state.stamp.clone()))
     }
 
@@ -218,14 +217,14 @@ impl Prepared {
     ///
     /// # Errors
     /// As [`Acceptor::new`].
-    pub fn load(tls: &config::Tls) -> Result<Self, TlsError> {
+    pub fn load(tls: &Tls) -> Result<Self, TlsError> {
         make(tls)?;
         State::load(tls).map(Self)
     }
 }
 
 impl State {
-    fn load(tls: &config::Tls) -> Result<Self, TlsError> {
+    fn load(tls: &Tls) -> Result<Self, TlsError> {
         // Before they are read: what changes meanwhile is then seen as a change.
         let stamp = Stamp::of(tls);
         let loaded = load(tls)?;
@@ -236,7 +235,7 @@ impl State {
     }
 }
 
-fn make(tls: &config::Tls) -> Result<(), TlsError> {
+fn make(tls: &Tls) -> Result<(), TlsError> {
     if tls.self_signed && self_signed::make_if_missing(&tls.cert_file, &tls.key_file)? {
         warn!(
             cert_file = %tls.cert_file.display(),

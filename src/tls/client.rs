@@ -7,8 +7,7 @@ use std::{
 
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, sign::SingleCertAndKey};
 
-use super::{Role, TlsError, Trust, certify, read_certificates, read_key, verifier};
-use crate::config::ClientTls;
+use super::{ClientTls, Role, TlsError, Trust, certify, read_certificates, read_key, verifier};
 
 /// Where distributions keep whom they trust: Debian and Alpine, Fedora and RHEL, SUSE, others.
 const SYSTEM_ROOTS: [&str; 4] = [

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::config;
+use super::Tls;
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -40,8 +40,8 @@ pub enum Renewal {
     SelfSigned,
 }
 
-impl From<&config::Tls> for Renewal {
-    fn from(tls: &config::Tls) -> Self {
+impl From<&Tls> for Renewal {
+    fn from(tls: &Tls) -> Self {
         match tls {
             _ if tls.acme.is_some() => Self::Acme,
             _ if tls.self_signed => Self::SelfSigned,
@@ -135,26 +135,34 @@ impl Reminder {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::tls::{Acme, TlsVersion};
 
     const END: i64 = 1_800_000_000;
     const YEAR: Validity = Validity { not_before: END - 365 * DAY, not_after: END };
 
     #[test]
-    fn who_renews_it_depends_on_the_configuration() {
-        for (keys, renewal) in [
-            ("self_signed = true", Renewal::SelfSigned),
-            ("cert_file = \"/c\"\nkey_file = \"/k\"", Renewal::Outside),
-        ] {
-            let text = format!(
-                "[server.tls]\n{keys}\n[spool]\ndir = \"/s\"\n[endpoint.a]\npath = \"/a\"\n\
-                 dataset = \"dns_logs\"\nauth = \"none\"\n[sink.a.stdout]\n"
-            );
-            let config = config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text);
-            assert_eq!(Renewal::from(&config.unwrap().server.tls), renewal);
-        }
+    fn who_renews_it_depends_on_the_settings() {
+        let of = |self_signed, acme| {
+            Renewal::from(&Tls {
+                cert_file: "/c".into(),
+                key_file: "/k".into(),
+                self_signed,
+                acme,
+                client_ca_file: None,
+                min_version: TlsVersion::V1_2,
+            })
+        };
+        let acme = Acme {
+            domains: vec!["a.example".to_owned()],
+            contact: None,
+            directory_url: Acme::LETS_ENCRYPT.to_owned(),
+            directory_ca_file: None,
+            cache_dir: "/cache".into(),
+        };
+        assert_eq!(of(true, None), Renewal::SelfSigned);
+        assert_eq!(of(false, None), Renewal::Outside);
+        assert_eq!(of(false, Some(acme)), Renewal::Acme);
     }
 
     #[test]

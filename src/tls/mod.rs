@@ -18,6 +18,7 @@ mod own;
 mod pem;
 mod pinned;
 mod self_signed;
+mod settings;
 mod trust;
 mod verifier;
 mod watch;
@@ -35,8 +36,6 @@ use rustls::{
 use rustls_pemfile::Item;
 use tracing::warn;
 
-use crate::config::{self, TlsVersion};
-
 pub use self::{
     acceptor::{Acceptor, Prepared},
     client::{client, public, public_trust},
@@ -46,6 +45,7 @@ pub use self::{
     observe::{Observed, Observer, observing},
     own::{Own, own},
     pinned::pinned,
+    settings::{Acme, ClientTls, Tls, TlsVersion},
     trust::Trust,
     watch::{Change, Watch},
 };
@@ -87,7 +87,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn read(tls: &config::Tls) -> Result<Self, TlsError> {
+    fn read(tls: &Tls) -> Result<Self, TlsError> {
         let chain = read(&tls.cert_file, Role::Certificate)?;
         let key = read(&tls.key_file, Role::Key)?;
         Self::of((&chain, &tls.cert_file), (&key, &tls.key_file))
@@ -123,7 +123,7 @@ impl Identity {
     }
 
     /// What will keep Cloudflare from connecting, now or soon.
-    pub fn warnings(&self, tls: &config::Tls) -> Vec<String> {
+    pub fn warnings(&self, tls: &Tls) -> Vec<String> {
         let now = jiff::Timestamp::now().as_second();
         let expiry = self.validity.and_then(|validity| {
             let expiry = Expiry::of(validity, tls.into(), now)?;
@@ -150,7 +150,7 @@ const UNREAD: &str = "what stands in the first certificate of cert_file cannot b
 /// # Errors
 /// A file cannot be read, does not hold what it should, or key and certificate do not belong
 /// together. The message says which file and what to do.
-pub fn load(tls: &config::Tls) -> Result<Loaded, TlsError> {
+pub fn load(tls: &Tls) -> Result<Loaded, TlsError> {
     let read = Identity::read(tls).and_then(|certificate| match tls.acme {
         Some(_) => certificate.dated(&tls.cert_file),
         None => Ok(certificate),
@@ -209,7 +209,7 @@ pub fn check_key(
 }
 
 fn server_config(
-    tls: &config::Tls,
+    tls: &Tls,
     certificate: Option<&Identity>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<Arc<ServerConfig>, TlsError> {

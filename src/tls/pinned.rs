@@ -44,13 +44,10 @@ mod tests {
     use rustls::{ClientConnection, ServerConnection, pki_types::ServerName};
 
     use super::*;
-    use crate::{
-        config::{self, TlsVersion},
-        tls::Acceptor,
-    };
+    use crate::tls::{Acceptor, Tls, TlsVersion};
 
     /// Whether a client that has pinned the certificate of `client` trusts the server of `server`.
-    fn trusts(client: &config::Tls, server: &config::Tls) -> Result<(), rustls::Error> {
+    fn trusts(client: &Tls, server: &Tls) -> Result<(), rustls::Error> {
         let config = pinned(&client.cert_file).unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
@@ -69,10 +66,10 @@ mod tests {
         Ok(())
     }
 
-    fn made(dir: &Path, name: &str) -> config::Tls {
+    fn made(dir: &Path, name: &str) -> Tls {
         let dir = dir.join(name);
         fs::create_dir(&dir).unwrap();
-        let tls = config::Tls {
+        let tls = Tls {
             cert_file: dir.join("cert.pem"),
             key_file: dir.join("key.pem"),
             self_signed: true,

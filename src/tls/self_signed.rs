@@ -86,10 +86,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{
-        config::{Tls, TlsVersion},
-        tls,
-    };
+    use crate::tls::{self, Tls, TlsVersion};
 
     #[test]
     fn both_files_are_made_once_and_can_be_loaded() {

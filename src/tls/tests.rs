@@ -123,10 +123,10 @@ fn a_certificate_of_which_only_the_end_cannot_be_read_is_used() {
     // What is to be renewed must be known.
     let error = check_pem(format!("{pem}{key}").as_bytes(), &tls.cert_file).unwrap_err();
     assert!(matches!(error, TlsError::UnreadableCertificate { .. }), "{error}");
-    tls.acme = Some(config::Acme {
+    tls.acme = Some(Acme {
         domains: vec!["localhost".to_owned()],
         contact: None,
-        directory_url: config::Acme::LETS_ENCRYPT.to_owned(),
+        directory_url: Acme::LETS_ENCRYPT.to_owned(),
         directory_ca_file: None,
         cache_dir: dir.path().to_owned(),
     });
@@ -216,13 +216,13 @@ fn certificate(key: &KeyPair) -> String {
     params.self_signed(key).unwrap().pem()
 }
 
-fn files(dir: &TempDir, cert: &str, key: &str) -> config::Tls {
+fn files(dir: &TempDir, cert: &str, key: &str) -> Tls {
     let path = |name: &str, text: &str| -> PathBuf {
         let path = dir.path().join(name);
         fs::write(&path, text).unwrap();
         path
     };
-    config::Tls {
+    Tls {
         cert_file: path("cert.pem", cert),
         key_file: path("key.pem", key),
         self_signed: false,

@@ -9,8 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Acceptor, TlsError};
-use crate::config;
+use super::{Acceptor, Tls, TlsError};
 
 /// What tells one state of a file from another: device, inode, size, and both times with their
 /// nanoseconds.
@@ -22,7 +21,7 @@ type Looks = (u64, u64, u64, (i64, i64), (i64, i64));
 pub(super) struct Stamp(Vec<(PathBuf, Option<Looks>)>);
 
 impl Stamp {
-    pub(super) fn of(tls: &config::Tls) -> Self {
+    pub(super) fn of(tls: &Tls) -> Self {
         let files = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
         Self(files.into_iter().flatten().map(|file| (file.clone(), looks(file))).collect())
     }
@@ -88,7 +87,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::config::TlsVersion;
+    use crate::tls::TlsVersion;
 
     fn pair(year: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
@@ -103,8 +102,8 @@ mod tests {
         fs::write(dir.join("key.pem"), key).unwrap();
     }
 
-    fn files(dir: &Path) -> config::Tls {
-        config::Tls {
+    fn files(dir: &Path) -> Tls {
+        Tls {
             cert_file: dir.join("cert.pem"),
             key_file: dir.join("key.pem"),
             self_signed: false,

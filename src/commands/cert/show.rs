@@ -18,9 +18,9 @@ use super::{
 };
 use crate::{
     cli::cert::Show,
-    config::HostPort,
     fatal::Fatal,
     http_client::{RequestError, steps},
+    network::HostPort,
     tls::{self, TlsError, Trust, chain, inspect::Certificate},
 };
 

@@ -23,9 +23,9 @@ use self::{
 use crate::{
     cli::Doctor,
     commands::argument,
-    config::HostPort,
     destination::{Destination, Parsed, Problem, Problems, Severity, Verification},
     fatal::Fatal,
+    network::HostPort,
     tls,
 };
 

@@ -20,8 +20,8 @@ use super::{
     words,
 };
 use crate::{
-    config::HostPort,
     http_client::{RequestError, steps},
+    network::HostPort,
 };
 
 /// What Cloudflare gives connecting, and as much again the handshake.

@@ -18,9 +18,9 @@ use crate::{
     cli::job::Api,
     cloudflare::{Call, Scope, answer, destination, mask::Mask},
     commands::{argument, json},
-    config::HostPort,
     fatal::Fatal,
     http_client::{self, BlockingClient, Request, Settings},
+    network::HostPort,
     retry, tls,
 };
 

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    config::HostPort,
     http_client::{Phase, RequestError, Response, steps},
+    network::HostPort,
 };
 
 /// From the first byte of a request to the last of its response.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Part, Reader};
-use crate::{config::HostPort, destination::HEADER_PREFIX};
+use crate::{destination::HEADER_PREFIX, network::HostPort};
 
 const DEFAULT_PORT: u16 = 443;
 
