@@ -38,13 +38,14 @@ pub mod logging;
 mod memory;
 pub mod metrics;
 pub mod network;
-pub mod printable;
 pub mod quarantine;
 pub mod retry;
 pub mod serve;
 pub mod sink;
 pub mod throttle;
 pub mod tls;
+
+pub use settings::printable;
 
 // The crates of the workspace, named here as the modules beside them are.
 pub use ::spool;

@@ -205,7 +205,7 @@ mod tests {
         Acme {
             domains: vec!["a.example".to_owned()],
             contact: None,
-            directory_url: Acme::LETS_ENCRYPT.to_owned(),
+            directory_url: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
             directory_ca_file: None,
             cache_dir: "/cache".into(),
         }

@@ -19,7 +19,7 @@ fn configuration(dir: &TempDir, domain: &str) -> Tls {
     let acme = Acme {
         domains: vec![domain.to_owned()],
         contact: None,
-        directory_url: Acme::LETS_ENCRYPT.to_owned(),
+        directory_url: "https://acme.example/directory".to_owned(),
         directory_ca_file: None,
         cache_dir: dir.path().to_owned(),
     };

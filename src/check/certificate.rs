@@ -3,7 +3,7 @@
 use rustls::CertificateError;
 
 use crate::{
-    config::{Diagnostic, Document, SinkKind, SyslogTarget, Tls},
+    config::{Diagnostic, Document, SinkKind, Tls},
     tls::{self, Identity, TlsError, chain},
 };
 
@@ -18,7 +18,7 @@ pub(super) fn errors(document: &Document) -> Vec<Diagnostic> {
     }
     for sink in &document.config.sinks {
         if let SinkKind::Syslog(syslog) = &sink.kind
-            && syslog.targets.iter().any(|target| matches!(target, SyslogTarget::Tls(_)))
+            && syslog.speaks_tls()
             && let Err(error) = tls::client(&syslog.tls)
         {
             let table = format!("sink.{}.syslog.tls", sink.name);

@@ -2,7 +2,7 @@
 
 use crate::{
     cloudflare::datasets::{self, DATASETS},
-    config::{Config, Diagnostic, Document, PathPattern, SinkConfig, SinkKind, suggestion},
+    config::{Config, Diagnostic, Document, PathPattern, suggestion},
 };
 
 /// Unknown names in `datasets`, and names in `dataset` that look like a slip.
@@ -10,7 +10,7 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
     let config = &document.config;
     let mut warnings = Vec::new();
     for sink in &config.sinks {
-        let key = format!("sink.{}.{}.datasets", sink.name, kind(sink));
+        let key = format!("sink.{}.{}.datasets", sink.name, sink.kind.name());
         for (index, dataset) in sink.choice.datasets.iter().enumerate() {
             if !is_expected(config, dataset) {
                 let message = format!("Cloudflare has no dataset `{dataset}`");
@@ -66,12 +66,4 @@ fn near(dataset: &str) -> Option<String> {
     // Without a name that is near, the suggestion is the text that is passed, and the list.
     let hint = suggestion(dataset, &DATASETS, "");
     hint.starts_with("did you mean").then_some(hint)
-}
-
-fn kind(sink: &SinkConfig) -> &'static str {
-    match sink.kind {
-        SinkKind::File(_) => "file",
-        SinkKind::Stdout(_) => "stdout",
-        SinkKind::Syslog(_) => "syslog",
-    }
 }

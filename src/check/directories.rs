@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use crate::{
-    config::{Config, Diagnostic, Document, SinkKind},
+    config::{Config, Diagnostic, Document},
     sink::template::PathTemplate,
 };
 
@@ -57,9 +57,9 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
         targets.push(Target { key, path, kind: Kind::File });
     }
     for sink in &config.sinks {
-        let SinkKind::File(file) = &sink.kind else { continue };
-        let Ok(template) = PathTemplate::parse(&file.path) else { continue };
-        let key = format!("sink.{}.file.path", sink.name);
+        let Some(files) = sink.kind.claims().files else { continue };
+        let Ok(template) = PathTemplate::parse(files.pattern) else { continue };
+        let key = format!("sink.{}.{}.{}", sink.name, sink.kind.name(), files.key);
         // A path without a place to fill in is one file; otherwise directories are made below the base.
         targets.push(match template.base() {
             Some(path) => Target { key, path, kind: Kind::Directory },

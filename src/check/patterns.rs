@@ -4,18 +4,15 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::{Compress, Diagnostic, Document, SinkKind},
-    sink::{
-        paths::{self, SinkFiles},
-        template::PathTemplate,
-    },
+    config::{Diagnostic, Document, SinkKind},
+    sink::{file::Compress, paths, template::PathTemplate},
 };
 
 /// A path that changes with the second, or faster.
 pub(super) fn too_many_files(document: &Document) -> Vec<Diagnostic> {
     let sinks = document.config.sinks.iter();
     let paths = sinks.filter_map(|sink| match &sink.kind {
-        SinkKind::File(file) => Some((&sink.name, &file.path)),
+        SinkKind::File(file) => Some((sink.name.as_str(), file.path.as_str())),
         _ => None,
     });
     paths
@@ -34,7 +31,7 @@ pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
     let config = &document.config;
     let endpoints: Vec<_> = config.endpoints.iter().map(|each| each.name.clone()).collect();
     let files = config.sinks.iter().filter_map(|sink| {
-        let files = SinkFiles::of(sink, &endpoints, &paths::resolve).ok()??;
+        let files = sink.files(&endpoints, &paths::resolve).ok()??;
         Some((&sink.name, files))
     });
     let files: Vec<_> = files.collect();
@@ -59,7 +56,7 @@ pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
 pub(super) fn delay_without_compression(document: &Document) -> Vec<Diagnostic> {
     let sinks = document.config.sinks.iter();
     let keys = sinks.filter_map(|sink| match &sink.kind {
-        SinkKind::File(file) if file.options.compress == Compress::None => {
+        SinkKind::File(file) if file.compress == Compress::None => {
             Some(format!("sink.{}.file.compress_after", sink.name))
         }
         _ => None,

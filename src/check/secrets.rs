@@ -81,7 +81,7 @@ fn files(config: &Config) -> Vec<(String, &Path)> {
     }
     for sink in &config.sinks {
         if let SinkKind::Syslog(syslog) = &sink.kind
-            && let Some((_, key_file)) = &syslog.tls.client
+            && let Some(key_file) = &syslog.tls.key_file
         {
             files.push((format!("sink.{}.syslog.tls.key_file", sink.name), &**key_file));
         }
@@ -100,7 +100,7 @@ pub(super) fn inputs(config: &Config) -> Vec<(String, &Path)> {
         let SinkKind::Syslog(syslog) = &sink.kind else { continue };
         let table = format!("sink.{}.syslog.tls", sink.name);
         inputs.extend(syslog.tls.ca_file.as_deref().map(|path| (format!("{table}.ca_file"), path)));
-        let cert = syslog.tls.client.as_ref().map(|(cert, _)| cert.as_path());
+        let cert = syslog.tls.cert_file.as_deref();
         inputs.extend(cert.map(|path| (format!("{table}.cert_file"), path)));
     }
     inputs

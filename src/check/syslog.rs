@@ -2,7 +2,10 @@
 
 use std::io;
 
-use crate::config::{Diagnostic, Document, SinkKind, SyslogTarget};
+use crate::{
+    config::{Diagnostic, Document, SinkKind},
+    sink::syslog::SyslogTarget,
+};
 
 /// Without the kernel's list of connections, a sink that sends over TCP or TLS cannot know what has
 /// arrived, and fails. `readable` is whether the list can be read.

@@ -1,13 +1,14 @@
-//! The files that the configuration names: whether they can be read, and the live secrets.
+//! The live secrets of a file that the configuration names.
 //!
 //! Their content never enters a message.
 
 use std::{
     fmt,
-    fs::{self, File},
-    io::{self, Read},
+    io::{self, Read as _},
     path::Path,
 };
+
+use settings::open_regular;
 
 /// Far above any list of secrets; somebody who names a log file by mistake gets an error.
 const MAX_SECRETS_BYTES: u64 = 1 << 20;
@@ -71,7 +72,7 @@ impl fmt::Debug for Secret {
 /// file is an error so that truncating it can never open an endpoint.
 pub fn read_secrets(path: &Path) -> io::Result<Vec<Secret>> {
     let mut bytes = Vec::new();
-    open(path)?.take(MAX_SECRETS_BYTES + 1).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(MAX_SECRETS_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SECRETS_BYTES {
         return Err(invalid(format!("more than {MAX_SECRETS_BYTES} bytes: not a list of secrets")));
     }
@@ -99,32 +100,14 @@ pub fn read_secrets(path: &Path) -> io::Result<Vec<Secret>> {
     Ok(secrets)
 }
 
-/// Whether a file can be opened and read; what it holds is the business of whoever uses it.
-pub(super) fn check_readable(path: &Path) -> io::Result<()> {
-    open(path)?.read_exact(&mut [0]).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => invalid("the file is empty".to_owned()),
-        _ => error,
-    })
-}
-
-/// Opens a regular file: opening a pipe would wait for whoever writes to it.
-fn open(path: &Path) -> io::Result<File> {
-    let kind = fs::metadata(path)?.file_type();
-    if kind.is_dir() {
-        return Err(invalid("is a folder, not a file".to_owned()));
-    }
-    if !kind.is_file() {
-        return Err(invalid("is not a regular file".to_owned()));
-    }
-    File::open(path)
-}
-
 fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

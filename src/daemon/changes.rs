@@ -9,7 +9,7 @@ use std::{
 
 use super::{parts, sinks::Plan};
 use crate::{
-    config::{Acme, Config, Endpoint, SinkConfig, SinkKind, SyslogTarget},
+    config::{Acme, Config, Endpoint, SinkConfig, SinkKind},
     delivery::{self, Delivery},
     metrics::Metrics,
     sink::{
@@ -87,7 +87,7 @@ pub(super) fn check_sinks(
             ));
         }
         if let SinkKind::Syslog(syslog) = &sink.kind
-            && syslog.targets.iter().any(|target| matches!(target, SyslogTarget::Tls(_)))
+            && syslog.speaks_tls()
             && let Err(error) = tls::client(&syslog.tls)
         {
             return Err(format!("{path}: sink.{name}.syslog.tls: {error}"));
@@ -105,7 +105,7 @@ pub(super) fn check_sinks(
 pub(super) fn with_writers(mut writers: Writers, config: &Config) -> Result<Writers, String> {
     let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
     for sink in &config.sinks {
-        let Some(files) = SinkFiles::of(sink, &endpoints, &paths::resolve)? else { continue };
+        let Some(files) = sink.files(&endpoints, &paths::resolve)? else { continue };
         let mut of_others = writers.iter().filter(|(name, _)| *name != sink.name);
         let shared = of_others.find_map(|(name, other)| Some((name, files.common(other)?)));
         if let Some((other, path)) = shared {

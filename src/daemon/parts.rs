@@ -77,7 +77,8 @@ pub(super) fn delivery(
     let consumer = delivery::sink_consumer(config, sink);
     let metrics = metrics.sink(&sink.name);
     let (spool, environment) = (Arc::clone(spool), environment.clone());
-    let delivery =
-        Delivery::new(consumer, spool, metrics, environment, |context| sink::open(sink, context))?;
+    let delivery = Delivery::new(consumer, spool, metrics, environment, |context| {
+        sink::open(&sink.kind, context)
+    })?;
     Ok(delivery.selecting(Selection::new(&sink.choice)))
 }

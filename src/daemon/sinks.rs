@@ -215,7 +215,7 @@ impl Sinks {
                 self.spool.go_on(id);
                 let outcome = self.spawn(&name, move || {
                     let selection = Selection::new(&sink.choice);
-                    delivery.resume(consumer, selection, |context| sink::open(&sink, context))
+                    delivery.resume(consumer, selection, |context| sink::open(&sink.kind, context))
                 });
                 if let Err(error) = outcome {
                     self.defect(&name, &error);

@@ -7,8 +7,9 @@ use tracing::{info, warn};
 
 use super::checkpoint::CheckpointFile;
 use crate::{
-    config::{Config, SinkConfig},
-    durable, sink,
+    config::Config,
+    durable,
+    sink::{self, SinkKind},
 };
 
 /// Takes the files out of the checkpoints in `cursors` that the sink of that name does not write to
@@ -24,16 +25,16 @@ pub fn forget_files(cursors: &Path, config: &Config) -> io::Result<()> {
         let path = file.map_err(durable::at("reading", cursors))?.path();
         if let Some(name) = sink_name(&path) {
             let described = config.sinks.iter().find(|sink| sink.name == name);
-            forget_files_of(name, cursors, described)?;
+            forget_files_of(name, cursors, described.map(|sink| &sink.kind))?;
         }
     }
     Ok(())
 }
 
-fn forget_files_of(name: &str, cursors: &Path, sink: Option<&SinkConfig>) -> io::Result<()> {
+fn forget_files_of(name: &str, cursors: &Path, kind: Option<&SinkKind>) -> io::Result<()> {
     let file = CheckpointFile::new(cursors, name);
     let mut checkpoint = file.load();
-    let valid = sink::valid_state(sink, &checkpoint.state);
+    let valid = sink::valid_state(kind, &checkpoint.state);
     if checkpoint.state == valid {
         return Ok(());
     }

@@ -7,14 +7,14 @@ use std::{
     time::Instant,
 };
 
+use settings::Settings as _;
 use tracing::warn;
 
 use super::{BODIES, DIR_MODE, Line, line::hex};
 use crate::{
-    config,
     decode::{Block, Reject, RejectReason},
     durable,
-    sink::{Begin, FileSink, FileState, Sink, SinkContext, SinkError, State, template},
+    sink::{Begin, FileSink, FileState, Sink, SinkContext, SinkError, State, file, template},
     spool::{Batch, Origin},
 };
 
@@ -37,10 +37,11 @@ impl QuarantineSink {
     pub fn open(dir: &Path, batches: &Path, context: SinkContext) -> Result<Self, String> {
         let folder = dir.to_str().ok_or("quarantine.dir is not UTF-8")?;
         let folder = template::escape(folder);
-        let files = config::FileSink {
+        let defaults = file::Settings::sample().ok_or("a default of the file sink is wrong")?;
+        let files = file::Settings {
             path: format!("{folder}/records-%Y-%m-%d.ndjson"),
             mode: FILE_MODE,
-            options: config::FileOptions::default(),
+            ..defaults
         };
         let FileState { files: marks } = context.state.read();
         Ok(Self {

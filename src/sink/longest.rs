@@ -2,13 +2,12 @@
 //! filesystem does not take would stop the sink for all datasets.
 
 use super::{
-    paths::finished,
+    paths::{WrittenPaths, finished},
     template::{
         PathTemplate, Piece,
         times::{self, Times},
     },
 };
-use crate::config::FileSink;
 
 /// The longest path that the system takes, without the NUL at its end.
 const MAX_PATH: usize = 4095;
@@ -33,18 +32,18 @@ pub struct TooLong {
     pub limit: usize,
 }
 
-/// The first name or path of a file sink that can become too long, with what rotation and compression add
+/// The first name or path of a sink that can become too long, with what rotation and compression add
 /// to it. `name_max` is what the filesystem allows for a name.
 ///
 /// # Errors
 /// The path is not one that passed validation.
 pub fn too_long(
-    file: &FileSink,
+    paths: WrittenPaths<'_>,
     filled: Filled,
     name_max: usize,
 ) -> Result<Option<TooLong>, String> {
-    let pieces = PathTemplate::parse(&file.path)?.into_pieces();
-    let mut later = finished(&pieces, file)?;
+    let pieces = PathTemplate::parse(paths.pattern)?.into_pieces();
+    let mut later = finished(&pieces, paths)?;
     later.insert(0, pieces);
     // The longest first, so that what is shortened for it is enough.
     later.sort_by_key(|pieces| std::cmp::Reverse(lengths(pieces, filled).iter().sum::<usize>()));
@@ -90,22 +89,19 @@ fn longest_time(conversion: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Compress, FileOptions, Rotate};
 
     const FILLED: Filled = Filled { endpoint: 4, dataset: 64 };
 
-    fn bytes(path: &str, options: FileOptions) -> Option<(bool, usize)> {
-        let file = FileSink { path: path.to_owned(), mode: 0o640, options };
-        too_long(&file, FILLED, 255).unwrap().map(|found| (found.is_path, found.bytes))
+    fn bytes(paths: WrittenPaths<'_>) -> Option<(bool, usize)> {
+        too_long(paths, FILLED, 255).unwrap().map(|found| (found.is_path, found.bytes))
     }
 
-    fn plain(path: &str) -> Option<(bool, usize)> {
-        bytes(path, FileOptions::default())
+    fn plain(pattern: &str) -> Option<(bool, usize)> {
+        bytes(WrittenPaths { key: "path", pattern, rotates: false, packed: None })
     }
 
-    fn packed(path: &str, compress: Compress) -> Option<(bool, usize)> {
-        let rotate = Rotate { max_bytes: Some(1), max_age: None };
-        bytes(path, FileOptions { rotate, compress, ..FileOptions::default() })
+    fn packed(pattern: &str, packed: Option<&'static str>) -> Option<(bool, usize)> {
+        bytes(WrittenPaths { key: "path", pattern, rotates: true, packed })
     }
 
     #[test]
@@ -141,10 +137,9 @@ mod tests {
     fn rotation_and_compression_count_with_the_temporary_name() {
         // As .20261121T225959Z_002, .gz and .tmp; years may have a sign and six digits.
         let stem = |bytes: usize| format!("/a/{}", "x".repeat(bytes));
-        let first =
-            |compress| (200..256).find(|bytes| packed(&stem(*bytes), compress).is_some()).unwrap();
-        assert!((233..=236).contains(&first(Compress::None)), "{}", first(Compress::None));
-        assert_eq!(first(Compress::None) - first(Compress::Gzip), 7);
-        assert_eq!(first(Compress::None) - first(Compress::Zstd), 8);
+        let first = |end| (200..256).find(|bytes| packed(&stem(*bytes), end).is_some()).unwrap();
+        assert!((233..=236).contains(&first(None)), "{}", first(None));
+        assert_eq!(first(None) - first(Some("gz")), 7);
+        assert_eq!(first(None) - first(Some("zst")), 8);
     }
 }

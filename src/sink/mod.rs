@@ -1,17 +1,18 @@
-//! Where records go: one file a kind, one arm in [`open`].
+//! Where records go: one module a kind, listed in [`kinds`].
 //!
 //! A sink makes single attempts. When to try again, how often, what to count and when to make things
 //! durable belongs to [`crate::delivery`]. Sinks know batches and blocks, nothing of HTTP.
 
 mod context;
 mod error;
-mod file;
+pub mod file;
+pub mod kinds;
 pub mod longest;
 pub mod message;
 pub mod paths;
 mod state;
-mod stdout;
-mod syslog;
+pub mod stdout;
+pub mod syslog;
 pub mod template;
 mod text;
 
@@ -24,13 +25,10 @@ pub use self::{
     context::{SinkContext, SinkCounter, SinkCounters, SinkEnvironment},
     error::{Resume, Retry, SinkError},
     file::{FileSink, FileState, MAX_OPEN_FILES, Mark},
+    kinds::SinkKind,
     state::State,
 };
-use crate::{
-    config::{SinkConfig, SinkKind},
-    decode::Block,
-    spool::Batch,
-};
+use crate::{decode::Block, spool::Batch};
 
 /// A place for records. One thread uses it.
 pub trait Sink: Send {
@@ -97,35 +95,22 @@ pub enum Begin {
     CheckpointFirst,
 }
 
-/// Makes the sink that the config describes. Touches nothing outside: a target that is not there
-/// yet is no reason not to start.
+/// Makes the sink that `kind` describes. Touches nothing outside: a target that is not there yet is no
+/// reason not to start.
 ///
 /// # Errors
-/// The config is not one that passed validation.
-pub fn open(config: &SinkConfig, context: SinkContext) -> Result<Box<dyn Sink>, String> {
+/// The settings are not ones that passed validation.
+pub fn open(kind: &SinkKind, context: SinkContext) -> Result<Box<dyn Sink>, String> {
     // What the sink logs while it is opened, and from threads of its own, names it.
-    let named = error_span!("sink", sink = config.name).entered();
-    let sink: Box<dyn Sink> = match &config.kind {
-        SinkKind::File(file) => {
-            let list = context.directory.join(format!("{}.files.json", config.name));
-            let FileState { files } = context.state.read();
-            Box::new(FileSink::new(file, Some(&list), files, context.counters)?)
-        }
-        SinkKind::Stdout(form) => Box::new(stdout::Stdout::new(*form)),
-        SinkKind::Syslog(syslog) => {
-            Box::new(syslog::SyslogSink::new((**syslog).clone(), context.counters))
-        }
-    };
+    let named = error_span!("sink", sink = context.name).entered();
+    let sink = kind.open(context);
     drop(named);
-    Ok(sink)
+    sink
 }
 
-/// What is still valid of the state of the sink `name`, which `sink` describes if the config has it: a
-/// sink may continue only with what no other one can have changed since.
-pub fn valid_state(sink: Option<&SinkConfig>, state: &State) -> State {
-    let pattern = sink.and_then(|sink| match &sink.kind {
-        SinkKind::File(file) => Some(file.path.as_str()),
-        SinkKind::Stdout(_) | SinkKind::Syslog(_) => None,
-    });
-    file::valid_state(pattern, state)
+/// What is still valid of the state of a sink, which `kind` describes if the config has it: a sink may
+/// continue only with what no other one can have changed since.
+pub fn valid_state(kind: Option<&SinkKind>, state: &State) -> State {
+    let files = kind.and_then(|kind| kind.claims().files);
+    file::valid_state(files.map(|files| files.pattern), state)
 }

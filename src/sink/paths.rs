@@ -10,13 +10,25 @@ use std::{
 };
 
 use super::template::{PathTemplate, Piece, times};
-use crate::config::{FileSink, Rotate, SinkConfig, SinkKind};
 
 /// How long the name of a dataset or an endpoint can be.
 const MAX_NAME: usize = 64;
 
 /// What a rotation adds to a name: the second file of a second has a number, of three digits.
 const ROTATED: [&str; 2] = [".%Y%m%dT%H%M%SZ", ".%Y%m%dT%H%M%SZ_%3f"];
+
+/// The paths that a sink writes to.
+#[derive(Clone, Copy, Debug)]
+pub struct WrittenPaths<'a> {
+    /// The key that names them.
+    pub key: &'static str,
+    /// Absolute, with placeholders and times; validation has filled it in once.
+    pub pattern: &'a str,
+    /// Whether a file is given another name when it is finished.
+    pub rotates: bool,
+    /// What compression adds to the name of a finished file, if it is compressed.
+    pub packed: Option<&'static str>,
+}
 
 /// The files of one sink.
 #[derive(Clone, Debug)]
@@ -30,29 +42,27 @@ pub struct SinkFiles {
 }
 
 impl SinkFiles {
-    /// The files of a sink, if it is one that writes files. `endpoints` are the names of all endpoints,
-    /// `resolve` says where a directory really is.
+    /// The files of a sink. `datasets` and `endpoints` are the names that can be filled in, where no
+    /// dataset stands for any; `resolve` says where a directory really is.
     ///
     /// # Errors
     /// The path is not one that passed validation.
     pub fn of(
-        sink: &SinkConfig,
+        paths: WrittenPaths<'_>,
+        datasets: &[String],
         endpoints: &[String],
         resolve: &dyn Fn(&Path) -> PathBuf,
-    ) -> Result<Option<Self>, String> {
-        let SinkKind::File(file) = &sink.kind else { return Ok(None) };
-        let chosen = &sink.choice.endpoints;
-        let endpoints = if chosen.is_empty() { endpoints } else { chosen };
-        let names = Names { datasets: &sink.choice.datasets, endpoints };
-        let template = PathTemplate::parse(&file.path)?;
+    ) -> Result<Self, String> {
+        let names = Names { datasets, endpoints };
+        let template = PathTemplate::parse(paths.pattern)?;
         let directory = resolve(&template.directory());
         let pieces = template.in_directory(&directory);
-        let finished = finished(&pieces, file)?;
-        Ok(Some(Self {
-            key: (file.path.clone(), names.datasets.to_vec(), endpoints.to_vec()),
+        let finished = finished(&pieces, paths)?;
+        Ok(Self {
+            key: (paths.pattern.to_owned(), datasets.to_vec(), endpoints.to_vec()),
             written: Paths::of(&pieces, &names),
             finished: finished.iter().map(|pieces| Paths::of(pieces, &names)).collect(),
-        }))
+        })
     }
 
     /// Whether both are the files of the same `path`, filled in by the same names.
@@ -76,15 +86,18 @@ impl SinkFiles {
 }
 
 /// The names that rotation and compression give, as `file::rotate` makes them.
-pub(super) fn finished(pieces: &[Piece], file: &FileSink) -> Result<Vec<Vec<Piece>>, String> {
+pub(super) fn finished(
+    pieces: &[Piece],
+    paths: WrittenPaths<'_>,
+) -> Result<Vec<Vec<Piece>>, String> {
     let with = |pieces: &[Piece], end: &str| -> Result<Vec<Piece>, String> {
         Ok([pieces, &PathTemplate::parse(end)?.into_pieces()].concat())
     };
     let has_time = pieces.iter().any(|piece| matches!(piece, Piece::Time(_)));
-    let rotates = file.options.rotate != Rotate::default();
+    let rotates = paths.rotates;
     let later = ROTATED.iter().map(|end| with(pieces, end)).collect::<Result<Vec<_>, _>>()?;
     let mut packed = Vec::new();
-    if let Some(end) = file.options.compress.extension() {
+    if let Some(end) = paths.packed {
         // A file whose date has passed keeps its name, unless an earlier one was compressed under it.
         let in_place = has_time.then_some(pieces);
         let names = later.iter().map(Vec::as_slice).filter(|_| rotates || has_time);

@@ -5,6 +5,8 @@
 //! continues where the last write stopped. A closed pipe stays closed until the next start; the
 //! batches wait in the spool.
 
+mod settings;
+
 use std::{
     fs::File,
     io::{self, Write as _},
@@ -20,7 +22,9 @@ use rustix::{
 };
 
 use super::{Begin, Sink, SinkError, State, text};
-use crate::{config::StdoutForm, decode::Block, spool::Batch};
+use crate::{decode::Block, spool::Batch};
+
+pub use self::settings::{Form, Settings};
 
 /// How long standard output may take nothing before the attempt fails. The failure tells the
 /// operator, and lets the delivery see that the daemon stops: two attempts fit in its deadline.
@@ -32,7 +36,7 @@ const PIPE_BYTES: usize = 4096;
 
 /// Standard output.
 pub(super) struct Stdout {
-    form: StdoutForm,
+    form: Form,
     patience: Duration,
     /// Opened with the first batch.
     out: Option<Output>,
@@ -54,7 +58,7 @@ struct Output {
 }
 
 impl Stdout {
-    pub(super) fn new(form: StdoutForm) -> Self {
+    pub(super) fn new(form: Form) -> Self {
         Self {
             form,
             patience: PATIENCE,
@@ -97,8 +101,8 @@ impl Sink for Stdout {
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
         match self.form {
-            StdoutForm::Ndjson => self.put(&block.bytes)?,
-            StdoutForm::Text => {
+            Form::Ndjson => self.put(&block.bytes)?,
+            Form::Text => {
                 let mut lines = String::new();
                 for record in block.iter() {
                     text::line(&self.dataset, record, &mut lines);

@@ -34,7 +34,7 @@ pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     };
     let provider = aws_lc_rs::default_provider();
     let builder = verifier::builder(Arc::new(trust))?;
-    Ok(match &tls.client {
+    Ok(match tls.identity() {
         Some((cert_file, key_file)) => {
             let chain = read_certificates(cert_file, Role::Certificate)?;
             let key = read_key(key_file)?;
@@ -112,7 +112,8 @@ mod tests {
         let empty = write(&dir, "empty.pem", "");
         let tls = |ca: &Path, pair: Option<(&Path, &Path)>| ClientTls {
             ca_file: Some(ca.to_owned()),
-            client: pair.map(|(cert, key)| (cert.to_owned(), key.to_owned())),
+            cert_file: pair.map(|(cert, _)| cert.to_owned()),
+            key_file: pair.map(|(_, key)| key.to_owned()),
             server_name: None,
         };
         client(&tls(&cert, Some((&cert, &key)))).unwrap();

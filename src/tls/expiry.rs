@@ -156,7 +156,7 @@ mod tests {
         let acme = Acme {
             domains: vec!["a.example".to_owned()],
             contact: None,
-            directory_url: Acme::LETS_ENCRYPT.to_owned(),
+            directory_url: "https://acme.example/directory".to_owned(),
             directory_ca_file: None,
             cache_dir: "/cache".into(),
         };

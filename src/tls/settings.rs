@@ -1,129 +1,132 @@
-//! What TLS is told: the files of the listener, who gives its certificate, and what a client trusts.
+//! `[server.tls]`, and the keys of TLS that are elsewhere.
+
+mod acme;
+mod client;
 
 use std::path::{Path, PathBuf};
 
-/// `[server.tls]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// PEM: the certificate and every intermediate.
-    pub cert_file: PathBuf,
-    /// PEM: PKCS#8, PKCS#1 or SEC1.
-    pub key_file: PathBuf,
-    /// Development: the two files are made if both are missing.
-    pub self_signed: bool,
-    /// Get the certificate from an authority; the two files are then one, in its cache.
-    pub acme: Option<Acme>,
-    /// PEM: clients must show a certificate that one of these signed.
-    pub client_ca_file: Option<PathBuf>,
-    /// The oldest protocol version spoken.
-    pub min_version: TlsVersion,
-}
+use settings::{
+    Context, Spanned, Table, Value,
+    reference::Takes,
+    setting, settings,
+    types::{Flag, Input},
+    words,
+};
 
-/// `server.tls.min_version`
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TlsVersion {
-    /// `"1.2"`
-    V1_2,
-    /// `"1.3"`
-    V1_3,
-}
+pub use self::{acme::Acme, client::ClientTls};
 
-/// `[sink.NAME.KIND.tls]`
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct ClientTls {
-    /// PEM: who may have signed the server's certificate; `None`: whom the system trusts.
-    pub ca_file: Option<PathBuf>,
-    /// PEM: the client's certificate with its chain, and its key.
-    pub client: Option<(PathBuf, PathBuf)>,
-    /// The name that must stand in the server's certificate; `None`: the host of the address.
-    pub server_name: Option<String>,
-}
-
-/// `[server.tls.acme]`
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Acme {
-    /// Names in lower case, without a dot at the end. At least one.
-    pub domains: Vec<String>,
-    /// `mailto:...`
-    pub contact: Option<String>,
-    /// Where the directory's own description is, an `https://` URL.
-    pub directory_url: String,
-    /// PEM: whom to trust instead of the public web's authorities, when talking to the directory.
-    pub directory_ca_file: Option<PathBuf>,
-    /// Where account and certificates are kept.
-    pub cache_dir: PathBuf,
-}
-
-impl Acme {
-    /// The default of `directory_url`.
-    pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
-
-    /// The default of `cache_dir`.
-    pub fn default_cache_dir(spool_dir: &Path) -> PathBuf {
-        spool_dir.join("acme")
-    }
-
-    /// Where certificate and key are kept, both in one file, so that they are exchanged as one.
-    ///
-    /// Another directory or other names are another file: a certificate is never taken for what it
-    /// is not.
-    pub fn certificate_file(&self) -> PathBuf {
-        let mut domains: Vec<&str> = self.domains.iter().map(String::as_str).collect();
-        domains.sort_unstable();
-        let digest = digest(&[&[self.directory_url.as_str()], domains.as_slice()].concat());
-        // For people. A file's name must not be longer than 255 bytes.
-        let first = self.domains.first().map_or("", String::as_str);
-        self.cache_dir.join(format!("{first:.100}-{digest}.pem"))
-    }
-
-    /// Where the account at the directory is kept, with its key.
-    pub fn account_file(&self) -> PathBuf {
-        self.cache_dir.join(format!("account-{}.json", digest(&[&self.directory_url])))
+settings! {
+    /// Cloudflare accepts only a certificate that is publicly
+    /// trusted, is for the host name in the job's destination, and is sent with its full
+    /// chain.
+    pub struct Tls in ".tls", checked by check_tls {
+        /// A PEM file with the certificate and then every intermediate; ACME clients
+        /// call it `fullchain.pem`. With `self_signed` it may be left out, and is
+        /// `fullchain.pem` beside the configuration then.
+        pub cert_file: Input as "fullchain.pem"
+            else "the file is refused, unless `self_signed` or `[server.tls.acme]` is there",
+        /// A PEM file with the private key, as PKCS#8, PKCS#1 or SEC1. Let only the
+        /// daemon's user read it. With `self_signed` it may be left out, and is
+        /// `privkey.pem` then.
+        pub key_file: Input as "privkey.pem"
+            else "the file is refused, unless `self_signed` or `[server.tls.acme]` is there",
+        /// For development: makes the two files above for localhost and 127.0.0.1, if
+        /// both are missing. Valid for ten years. Cloudflare refuses such a certificate.
+        pub self_signed: Flag = false,
+        /// Mutual TLS: a client must show a certificate that a CA of this PEM file
+        /// signed, at every endpoint; an endpoint may do without a secret then.
+        /// Logpush has no certificate to show, so this is for other senders or for a
+        /// proxy in front.
+        pub client_ca_file: Option<ClientCa> as "ca.pem"
+            else "no client certificate is asked for",
+        /// The oldest version of TLS that is spoken. Cloudflare speaks both. `"1.3"`
+        /// if a policy demands it and no older client has to connect.
+        pub min_version: TlsVersion = "1.2",
+        /// Instead of `cert_file` and `key_file`.
+        pub acme: Option<Acme>,
     }
 }
 
-/// 64 bits are enough to tell apart what one operator has configured.
-fn digest(parts: &[&str]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(part.as_bytes());
-        hasher.update(b"\n");
+words! {
+    /// `server.tls.min_version`
+    pub enum TlsVersion {
+        /// RFC 5246
+        V1_2 = "1.2",
+        /// RFC 8446
+        V1_3 = "1.3",
     }
-    hasher.finalize().to_hex().chars().take(16).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+setting! {
+    /// A PEM file with authorities of clients.
+    pub struct ClientCa(PathBuf): Takes::String("path"), read by client_ca;
+}
 
-    fn acme(directory: &str, domains: &[&str]) -> Acme {
-        Acme {
-            domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
-            contact: None,
-            directory_url: directory.to_owned(),
-            directory_ca_file: None,
-            cache_dir: PathBuf::from("/cache"),
+impl Tls {
+    /// Chooses the files that the configuration, which is in `folder`, does not name.
+    pub fn keep_beside(&mut self, folder: &Path, spool_dir: &Path) {
+        if let Some(acme) = &mut self.acme {
+            acme.keep_beside(spool_dir);
+            self.cert_file = acme.certificate_file();
+            self.key_file = acme.certificate_file();
+            self.self_signed = false;
+        }
+        for (file, name) in [(&mut self.cert_file, CERT.name), (&mut self.key_file, KEY.name)] {
+            if file.as_os_str().is_empty() {
+                *file = folder.join(name);
+            }
         }
     }
+}
 
-    #[test]
-    fn another_directory_or_other_names_are_another_file() {
-        let one = acme("https://a/dir", &["a.example", "b.example"]);
-        let same = acme("https://a/dir", &["b.example", "a.example"]);
-        let name = |acme: &Acme| acme.certificate_file().to_str().unwrap().to_owned();
-        assert!(name(&one).starts_with("/cache/a.example-"), "{}", name(&one));
-        assert_eq!(name(&one).rsplit('-').next(), name(&same).rsplit('-').next());
-        for other in [
-            acme("https://b/dir", &["a.example", "b.example"]),
-            acme("https://a/dir", &["a.example"]),
-            acme("https://a/dir", &["a.example", "b.example", "c.example"]),
-        ] {
-            assert_ne!(name(&one), name(&other));
+fn client_ca(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
+    value.readable("name a PEM file with the CA that signs the client certificates", cx)
+}
+
+/// What `cert_file` and `key_file` do not have in common.
+struct PemFile {
+    key: &'static str,
+    /// Beside the configuration, if `self_signed` leaves the choice to us.
+    name: &'static str,
+    content: &'static str,
+}
+
+const CERT: PemFile = PemFile {
+    key: "cert_file",
+    name: "fullchain.pem",
+    content: "the certificate and then its intermediates",
+};
+const KEY: PemFile = PemFile { key: "key_file", name: "privkey.pem", content: "the private key" };
+
+fn check_tls(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
+    if table.contains("acme") {
+        exclude_files(tls, table, cx);
+        return;
+    }
+    // A value that cannot be read demands nothing of the two files.
+    let is_known = table.contains("self_signed") || table.lacks("self_signed");
+    if tls.self_signed || !is_known || !table.is_sound("self_signed") {
+        return;
+    }
+    for (PemFile { key, name, content }, file) in [(CERT, &tls.cert_file), (KEY, &tls.key_file)] {
+        let hint = format!(
+            "add `{key} = \"{name}\"` under [server.tls], a PEM file with {content}; for development `self_signed = true` makes it",
+        );
+        table.require(key, &hint, cx);
+        if let (Some(span), true) = (table.span_of(key), table.is_sound(key)) {
+            let file = Spanned::new(span, file.clone());
+            cx.check_readable(&file, &format!("name a PEM file with {content}"));
         }
-        assert_eq!(one.account_file(), same.account_file());
-        assert_ne!(one.account_file(), acme("https://b/dir", &["a.example"]).account_file());
+    }
+}
 
-        let long = acme("https://a/dir", &[&"a.".repeat(126)]).certificate_file();
-        assert!(long.file_name().unwrap().len() < 255);
+/// Whoever names both means one of them; which, we cannot know.
+fn exclude_files(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
+    let stray = [CERT.key, KEY.key].into_iter().filter(|key| table.contains(key));
+    for key in stray.chain(tls.self_signed.then_some("self_signed")) {
+        let message = format!("`{}` cannot stand beside `[server.tls.acme]`", table.full(key));
+        let hint =
+            "leave it out: what ACME gets is kept in `cache_dir`; or take [server.tls.acme] out";
+        cx.push(table.problem_at(key, message).hint(hint));
     }
 }

@@ -126,7 +126,7 @@ fn a_certificate_of_which_only_the_end_cannot_be_read_is_used() {
     tls.acme = Some(Acme {
         domains: vec!["localhost".to_owned()],
         contact: None,
-        directory_url: Acme::LETS_ENCRYPT.to_owned(),
+        directory_url: "https://acme.example/directory".to_owned(),
         directory_ca_file: None,
         cache_dir: dir.path().to_owned(),
     });

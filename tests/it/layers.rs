@@ -14,7 +14,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "src/cloudflare",
         &["tokio", "std::fs", "std::net", "SystemTime", "Timestamp::now", "crate::http_client"],
     ),
-    ("src/sink", &["hyper", "crate::http::", "crate::delivery", "crate::metrics"]),
+    ("src/sink", &["hyper", "crate::config", "crate::http::", "crate::delivery", "crate::metrics"]),
     ("crates/spool/src", &["tokio", "hyper"]),
     ("src/delivery", &["hyper", "crate::http::", "crate::daemon"]),
     ("src/ingest.rs", &["tokio", "hyper", "crate::http::", "crate::sink", "crate::delivery"]),

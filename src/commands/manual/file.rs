@@ -2,8 +2,10 @@
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
+use settings::reference::{Chapter, Stretch, stretches};
+
 use super::Page;
-use crate::config::reference::{self, Span, Table};
+use crate::config::reference;
 
 /// What stands at the foot of a page.
 pub(super) const SOURCE: &str = concat!("logpushd ", env!("CARGO_PKG_VERSION"));
@@ -30,7 +32,7 @@ pub(super) fn page() -> Page {
     }
     roff.control("EE", []);
     for table in reference::tables() {
-        add_table(table, &mut roff);
+        add_table(&table, &mut roff);
     }
     roff.control("SH", ["SEE ALSO"]);
     roff.text([bold("logpushd(1)")]);
@@ -43,22 +45,22 @@ pub(super) fn keep_words_whole(roff: &mut Roff) {
     roff.control("ad", ["l"]);
 }
 
-fn add_table(table: &Table, roff: &mut Roff) {
-    roff.control("SH", [format!("[{}]", table.name).as_str()]);
-    roff.text(inlines(table.text));
-    for key in table.keys {
+fn add_table(chapter: &Chapter, roff: &mut Roff) {
+    roff.control("SH", [format!("[{}]", chapter.name).as_str()]);
+    roff.text(inlines(&chapter.text));
+    for (name, key) in chapter.table.keys() {
         roff.control("TP", []);
-        roff.text([bold(key.name)]);
+        roff.text([bold(name)]);
         roff.text(inlines(&format!("{}; {}", key.takes, key.without)));
         roff.control("br", []);
-        roff.text(inlines(key.text));
+        roff.text(inlines(&key.text()));
     }
 }
 
 fn inlines(text: &str) -> Vec<Inline> {
-    let inline = |span| match span {
-        Span::Plain(words) => roman(words),
-        Span::Literal(words) => bold(words),
+    let inline = |stretch| match stretch {
+        Stretch::Plain(words) => roman(words),
+        Stretch::Literal(words) => bold(words),
     };
-    reference::spans(text).map(inline).collect()
+    stretches(text).map(inline).collect()
 }

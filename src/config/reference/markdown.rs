@@ -7,7 +7,7 @@ use super::{EXAMPLE, FILE, tables};
 const HEAD: &str = "\
 # Reference of the configuration
 
-<!-- Written by `LOGPUSHD_BLESS=1 cargo test --lib reference`: change src/config/reference. -->
+<!-- Written by `LOGPUSHD_BLESS=1 cargo test --lib reference`: change the declarations in src. -->
 
 Every key. The same is in the man page, logpushd.toml(5); `config/logpushd.toml` has all of them in one file.
 ";
@@ -21,19 +21,19 @@ pub(in crate::config) fn document() -> String {
     write!(text, "\nA file that is enough for a job:\n\n```toml\n{EXAMPLE}```\n").unwrap();
     text.push_str("\n| table | keys |\n|---|---|\n");
     for table in tables() {
-        let keys = table.keys.iter().map(|key| {
-            let anchor = format!("{}.{}", table.name, key.name).to_lowercase().replace('.', "");
-            format!("[`{}`](#{anchor})", key.name)
+        let keys = table.table.keys().into_iter().map(|(key, _)| {
+            let anchor = format!("{}.{key}", table.name).to_lowercase().replace('.', "");
+            format!("[`{key}`](#{anchor})")
         });
         let keys = keys.collect::<Vec<_>>().join(", ");
         writeln!(text, "| `[{}]` | {keys} |", table.name).unwrap();
     }
     for table in tables() {
-        write!(text, "\n## `[{}]`\n\n{}\n", table.name, linked(table.text)).unwrap();
-        for key in table.keys {
+        write!(text, "\n## `[{}]`\n\n{}\n", table.name, linked(&table.text)).unwrap();
+        for (name, key) in table.table.keys() {
             let (takes, without) = (key.takes, key.without);
-            write!(text, "\n### `{}.{}`\n\n{takes}; {without}\n", table.name, key.name).unwrap();
-            write!(text, "\n{}\n", linked(key.text)).unwrap();
+            write!(text, "\n### `{}.{name}`\n\n{takes}; {without}\n", table.name).unwrap();
+            write!(text, "\n{}\n", linked(&key.text())).unwrap();
         }
     }
     text

@@ -1,137 +1,100 @@
 //! The keys of every sink that say which batches and records it takes, and which fields of them.
 
-use toml::Spanned;
-
-use super::check_dataset;
-use crate::{
-    config::{
-        Endpoint,
-        context::Context,
-        diagnostic::Diagnostic,
-        reader::{Table, Value, pairs, suggestion},
-    },
-    select::{Choice, Comparison, Condition, Fields, Scalar, Test},
+use records::select::{Choice, Comparison, Condition, Fields, Scalar, Test};
+use settings::{
+    Context, Diagnostic, Pairs, Plain, Spanned, Table, Value, reference::Takes, setting, suggestion,
 };
+
+use super::names::plain;
+use crate::config::{Endpoint, sink::Keys};
 
 /// `sink.NAME.KIND.endpoints`, to be compared with the endpoints once those are read.
 pub(super) struct Chosen {
-    sink: String,
-    endpoints: Vec<Spanned<String>>,
+    pub(super) sink: String,
+    pub(super) endpoints: Vec<Spanned<String>>,
 }
 
-/// Takes the keys out of a sink's table; `sink` is its name. What is wrong in them makes the
-/// configuration unusable, so what is given back for it does not matter.
-pub(super) fn choice(
-    sink: &str,
-    table: &mut Table<'_>,
-    chosen: &mut Vec<Chosen>,
-    cx: &mut Context,
-) -> Choice {
-    let datasets = names("datasets", table, cx).unwrap_or_default();
-    for dataset in &datasets {
-        check_dataset(dataset, cx);
+setting! {
+    /// Conditions on fields, at least one.
+    pub struct Conditions(Vec<Condition>): Takes::Names("fields and conditions"), read by conditions;
+}
+
+setting! {
+    /// Names of fields, and what they are called instead; at least one.
+    pub struct NewNames(Pairs): Takes::Names("old and new names"), read by new_names;
+}
+
+/// What a sink takes of what is there. What is wrong in the keys makes the configuration unusable, so what
+/// comes back for it does not matter.
+pub(super) fn choice(keys: &Keys) -> Choice {
+    let rename = keys.rename.iter();
+    Choice {
+        datasets: plain(&keys.datasets),
+        endpoints: plain(&keys.endpoints),
+        conditions: keys.conditions.clone(),
+        fields: fields(keys),
+        rename: rename.map(|(old, new)| (old.get_ref().clone(), new.get_ref().clone())).collect(),
     }
-    let endpoints = names("endpoints", table, cx).unwrap_or_default();
-    let conditions = conditions(table, cx);
-    let keep = names("keep_fields", table, cx);
-    let drop = names("drop_fields", table, cx);
-    if keep.is_some()
-        && let Some(first) = drop.iter().flatten().next()
-    {
+}
+
+fn fields(keys: &Keys) -> Fields {
+    match (plain(&keys.keep_fields), plain(&keys.drop_fields)) {
+        (keep, _) if !keep.is_empty() => Fields::Keep(keep),
+        (_, drop) if !drop.is_empty() => Fields::Drop(drop),
+        _ => Fields::All,
+    }
+}
+
+/// What the keys demand of each other.
+pub(in crate::config) fn check(keys: &Keys, _: &Table<'_>, cx: &mut Context) {
+    if let (false, Some(first)) = (keys.keep_fields.is_empty(), keys.drop_fields.first()) {
         let message = "`keep_fields` and `drop_fields` cannot stand together";
         let hint = "leave `drop_fields` out: what is not kept is dropped";
         cx.push(Diagnostic::at(first.span(), message).hint(hint));
     }
-    let fields = match (keep, drop) {
-        (Some(keep), _) => Fields::Keep(plain(&keep)),
-        (None, Some(drop)) => Fields::Drop(plain(&drop)),
-        (None, None) => Fields::All,
-    };
-    let rename = rename(table, &fields, cx);
-    let choice = Choice {
-        datasets: plain(&datasets),
-        endpoints: plain(&endpoints),
-        conditions,
-        fields,
-        rename,
-    };
-    chosen.push(Chosen { sink: sink.to_owned(), endpoints });
-    choice
-}
-
-pub(super) fn plain(names: &[Spanned<String>]) -> Vec<String> {
-    names.iter().map(|name| name.get_ref().clone()).collect()
-}
-
-/// A list of names: not empty, none of them empty, none twice.
-pub(super) fn names(
-    key: &'static str,
-    table: &mut Table<'_>,
-    cx: &mut Context,
-) -> Option<Vec<Spanned<String>>> {
-    let list = table.strings(key, cx)?;
-    if list.get_ref().is_empty() {
-        // To some, an empty list is none, to others all: nothing may be guessed here.
-        let message = format!("`{key}` is an empty list");
-        cx.push(Diagnostic::at(list.span(), message).hint("name at least one, or leave it out"));
-        return None;
-    }
-    let names = list.into_inner();
-    for (place, name) in names.iter().enumerate() {
-        let text = name.get_ref();
-        if text.is_empty() {
-            let message = format!("an empty name in `{key}`");
-            cx.push(Diagnostic::at(name.span(), message).hint("leave it out"));
-        } else if names.iter().take(place).any(|other| other.get_ref() == text) {
-            let message = format!("`{}` stands twice in `{key}`", text.escape_debug());
-            cx.push(Diagnostic::at(name.span(), message).hint("leave one out"));
-        }
-    }
-    Some(names)
+    check_rename(&keys.rename, &fields(keys), cx);
 }
 
 const OPERATORS: [&str; 6] = ["ge", "gt", "le", "lt", "not", "exists"];
 
-fn conditions(table: &mut Table<'_>, cx: &mut Context) -> Vec<Condition> {
-    let Some(entries) = table.entries("where", cx) else { return Vec::new() };
-    if entries.get_ref().is_empty() {
+fn conditions(value: &Value<'_>, cx: &mut Context) -> Option<Vec<Condition>> {
+    let entries = value.entries(cx)?;
+    if entries.is_empty() {
         let hint = "write what must hold, as { Outcome = \"pass\" }, or leave it out";
-        cx.push(Diagnostic::at(entries.span(), "`where` is empty").hint(hint));
+        cx.push(value.problem("`where` is empty").hint(hint));
     }
     let mut conditions = Vec::new();
-    for (name, value) in entries.into_inner() {
+    for (name, value) in entries {
         let field = name.get_ref();
         if field.is_empty() {
             let problem = Diagnostic::at(name.span(), "an empty name in `where`");
             cx.push(problem.hint("write the name of a field"));
         }
-        let tests = tests(value, cx).into_iter();
+        let tests = tests(&value, cx).into_iter();
         conditions.extend(tests.map(|test| Condition { field: field.clone(), test }));
     }
-    conditions
+    Some(conditions)
 }
 
 /// What one field is tested for: a value alone, or operators.
-fn tests(value: Value<'_>, cx: &mut Context) -> Vec<Test> {
-    let empty = value.problem(format!("`{}` is empty", value.name()));
-    let shown = value.name().to_owned();
-    let operators = match value.into_entries() {
-        Ok(operators) => operators,
-        Err(value) => return scalars(value, cx).map(Test::OneOf).into_iter().collect(),
+fn tests(value: &Value<'_>, cx: &mut Context) -> Vec<Test> {
+    let Some(operators) = value.as_entries() else {
+        return scalars(value, cx).map(Test::OneOf).into_iter().collect();
     };
     if operators.is_empty() {
+        let empty = value.problem(format!("`{}` is empty", value.name()));
         cx.push(empty.hint(format!("the operators are `{}`", OPERATORS.join("`, `"))));
     }
     operators
         .into_iter()
-        .filter_map(|(operator, value)| test(&operator, &shown, value, cx))
+        .filter_map(|(operator, test_value)| test(&operator, value.name(), &test_value, cx))
         .collect()
 }
 
 fn test(
     operator: &Spanned<String>,
     field: &str,
-    value: Value<'_>,
+    value: &Value<'_>,
     cx: &mut Context,
 ) -> Option<Test> {
     let word = operator.get_ref().as_str();
@@ -163,27 +126,38 @@ fn test(
 }
 
 /// One value, or a list of at least one.
-fn scalars(value: Value<'_>, cx: &mut Context) -> Option<Vec<Scalar>> {
-    let empty = value.problem(format!("`{}` is an empty list", value.name()));
-    let list = match value.into_list() {
-        Ok(list) => list,
-        Err(value) => return value.scalar(cx).map(|scalar| vec![scalar]),
+fn scalars(value: &Value<'_>, cx: &mut Context) -> Option<Vec<Scalar>> {
+    let Some(list) = value.as_list() else {
+        return scalar(value, cx).map(|scalar| vec![scalar]);
     };
     if list.is_empty() {
+        let empty = value.problem(format!("`{}` is an empty list", value.name()));
         cx.push(empty.hint("name at least one value"));
         return None;
     }
-    let scalars: Vec<_> = list.iter().filter_map(|value| value.scalar(cx)).collect();
+    let scalars: Vec<_> = list.iter().filter_map(|value| scalar(value, cx)).collect();
     (scalars.len() == list.len()).then_some(scalars)
 }
 
-fn rename(table: &mut Table<'_>, fields: &Fields, cx: &mut Context) -> Vec<(String, String)> {
-    let Some(entries) = table.entries("rename", cx) else { return Vec::new() };
-    if entries.get_ref().is_empty() {
-        let hint = "write { OLD = \"new\" }, or leave it out";
-        cx.push(Diagnostic::at(entries.span(), "`rename` is empty").hint(hint));
+fn scalar(value: &Value<'_>, cx: &mut Context) -> Option<Scalar> {
+    Some(match value.plain(cx)? {
+        Plain::String(text) => Scalar::String(text),
+        Plain::Number(number) => Scalar::Number(number),
+        Plain::Bool(flag) => Scalar::Bool(flag),
+    })
+}
+
+fn new_names(value: &Value<'_>, cx: &mut Context) -> Option<Pairs> {
+    let pairs = value.pairs(cx)?;
+    if pairs.is_empty() {
+        cx.push(
+            value.problem("`rename` is empty").hint("write { OLD = \"new\" }, or leave it out"),
+        );
     }
-    let renamed = pairs(entries.into_inner(), cx);
+    Some(pairs)
+}
+
+fn check_rename(renamed: &[(Spanned<String>, Spanned<String>)], fields: &Fields, cx: &mut Context) {
     for (place, (old, new)) in renamed.iter().enumerate() {
         let (from, to) = (old.get_ref(), new.get_ref());
         let (shown, shown_to) = (from.escape_debug(), to.escape_debug());
@@ -210,9 +184,6 @@ fn rename(table: &mut Table<'_>, fields: &Fields, cx: &mut Context) -> Vec<(Stri
             cx.push(Diagnostic::at(new.span(), message).hint(hint));
         }
     }
-    let plain =
-        |(old, new): (Spanned<String>, Spanned<String>)| (old.into_inner(), new.into_inner());
-    renamed.into_iter().map(plain).collect()
 }
 
 /// What is wrong with a field that is to be renamed.

@@ -1,12 +1,9 @@
 //! What is otherwise in `[endpoint.NAME]` with `protocol = "splunk_hec"`.
 
-use toml::Spanned;
+use settings::{Context, Diagnostic, Spanned, Table};
 
-use super::{check_dataset, endpoint::path_fault};
-use crate::config::{
-    HEC_PATHS, PathPattern, context::Context, diagnostic::Diagnostic, hec::HEC_PREFIX,
-    reader::Table,
-};
+use super::endpoint::{Keys, path_fault};
+use crate::config::{HEC_PATHS, PathPattern, hec::HEC_PREFIX};
 
 /// What a batch is called if nobody says what is in it.
 const DATASET: &str = "splunk_hec";
@@ -14,29 +11,21 @@ const DATASET: &str = "splunk_hec";
 /// The prefix of the paths, and the dataset.
 pub(super) fn path(
     name: &Spanned<String>,
-    table: &mut Table<'_>,
+    keys: &Keys,
+    table: &Table<'_>,
     cx: &mut Context,
 ) -> Option<Spanned<PathPattern>> {
-    let is_named = table.contains("path");
-    let path = table.string("path", cx);
-    let may_hold_dataset = table.contains("dataset");
-    let dataset = table.string("dataset", cx).filter(|dataset| check_dataset(dataset, cx));
-    let path = match path {
-        Some(path) => path,
-        None if is_named => return None,
-        None => Spanned::new(name.span(), HEC_PREFIX.to_owned()),
-    };
-    if let Some((message, hint)) = fault(path.get_ref()) {
-        cx.push(Diagnostic::at(path.span(), message).hint(hint));
+    if !table.is_sound("path") || !table.is_sound("dataset") {
         return None;
     }
-    let dataset = match dataset {
-        Some(dataset) => dataset.into_inner(),
-        None if may_hold_dataset => return None,
-        None => DATASET.to_owned(),
-    };
-    let span = path.span();
-    Some(Spanned::new(span, PathPattern::Prefix { prefix: path.into_inner(), dataset }))
+    let prefix = keys.path.as_deref().unwrap_or(HEC_PREFIX);
+    let span = table.span_of("path").unwrap_or_else(|| name.span());
+    if let Some((message, hint)) = fault(prefix) {
+        cx.push(Diagnostic::at(span, message).hint(hint));
+        return None;
+    }
+    let dataset = keys.dataset.as_deref().unwrap_or(DATASET).to_owned();
+    Some(Spanned::new(span, PathPattern::Prefix { prefix: prefix.to_owned(), dataset }))
 }
 
 /// What is wrong with a prefix, and what to do.
@@ -58,12 +47,4 @@ fn fault(path: &str) -> Option<(String, String)> {
     let prefix = prefix.unwrap_or(HEC_PREFIX);
     let message = format!("`path` is what stands before `/raw` and `/event`, without `{end}`");
     Some((message, format!("write \"{prefix}\"")))
-}
-
-/// The token has a place of its own.
-pub(super) fn check_header(header: &Spanned<String>, cx: &mut Context) -> bool {
-    let message = "`secret_header` does nothing with `splunk_hec`: the token comes as `Authorization: Splunk TOKEN`";
-    let hint = "leave it out; the lines of `secret_file` are the tokens";
-    cx.push(Diagnostic::at(header.span(), message).hint(hint));
-    false
 }

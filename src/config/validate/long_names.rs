@@ -1,15 +1,15 @@
-//! Whether a file sink can make names that the filesystem does not take: the sender chooses the dataset,
+//! Whether a sink can make names that the filesystem does not take: the sender chooses the dataset,
 //! and one that the sink cannot write would hold up all others.
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
+use settings::{Context, Diagnostic};
+
 use crate::{
-    config::{
-        Endpoint, FileSink, PathPattern, SinkConfig, SinkKind, context::Context,
-        diagnostic::Diagnostic,
-    },
+    config::{Endpoint, PathPattern, SinkConfig},
     sink::{
         longest::{Filled, TooLong, too_long},
+        paths::WrittenPaths,
         template::PathTemplate,
     },
 };
@@ -20,7 +20,7 @@ const MAX_DATASET: usize = 64;
 /// What almost every filesystem takes for a name.
 const NAME_MAX: usize = 255;
 
-/// Looks at every file sink. `places` says where the path of each is.
+/// Looks at every sink that writes files. `places` says where the path of each is.
 pub(super) fn check(
     sinks: &[SinkConfig],
     places: &BTreeMap<String, Range<usize>>,
@@ -28,10 +28,10 @@ pub(super) fn check(
     cx: &mut Context,
 ) {
     for sink in sinks {
-        let SinkKind::File(file) = &sink.kind else { continue };
+        let Some(paths) = sink.kind.claims().files else { continue };
         let Some(filled) = filled(sink, endpoints) else { continue };
-        let limit = if cx.reads_files() { name_max(file) } else { NAME_MAX };
-        if let Ok(Some(found)) = too_long(file, filled, limit)
+        let limit = if cx.reads_files() { name_max(paths) } else { NAME_MAX };
+        if let Ok(Some(found)) = too_long(paths, filled, limit)
             && let Some(place) = places.get(&sink.name)
         {
             cx.push_incomplete(problem(place.clone(), found, filled));
@@ -86,8 +86,8 @@ fn longest_of(datasets: &[String]) -> usize {
 }
 
 /// What the filesystem takes for a name, as far as the directory is there: encrypted ones take less.
-fn name_max(file: &FileSink) -> usize {
-    let directory = PathTemplate::parse(&file.path).map(|template| template.directory());
+fn name_max(paths: WrittenPaths<'_>) -> usize {
+    let directory = PathTemplate::parse(paths.pattern).map(|template| template.directory());
     let asked = directory.iter().flat_map(|path| path.ancestors()).find_map(of_filesystem);
     asked.filter(|most| *most > 0).map_or(NAME_MAX, |most| most.min(NAME_MAX))
 }

@@ -1,47 +1,26 @@
-//! Lists of networks: addresses and CIDRs.
+//! Networks: addresses and CIDRs.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-
-use crate::config::{
-    context::Context,
-    diagnostic::Diagnostic,
-    reader::{Strings, Table},
-};
+use settings::{Context, Value, reference::Takes, setting};
 
 /// Bits of `::ffff:0:0/96`, which embeds IPv4 in IPv6.
 const MAPPED_BITS: u8 = 96;
 
-/// Takes a list of networks. An IPv4 network that is written as IPv6 (`::ffff:192.0.2.0/120`) becomes
-/// IPv4: that is how the addresses of peers are compared. `empty` is the advice on an empty list.
-pub(super) fn networks(
-    table: &mut Table<'_>,
-    key: &'static str,
-    empty: &str,
-    cx: &mut Context,
-) -> Vec<IpNet> {
-    let Some(list) = table.strings(key, cx) else { return Vec::new() };
-    if list.get_ref().is_empty() {
-        // To some, an empty list allows nobody: nothing may be guessed here.
-        let message = format!("`{key}` is an empty list");
-        cx.push(Diagnostic::at(list.span(), message).hint(empty));
-    }
-    parse(&list, cx)
+setting! {
+    /// A network, or an address alone. An IPv4 network that is written as IPv6 (`::ffff:192.0.2.0/120`) becomes
+    /// IPv4: that is how the addresses of peers are compared.
+    pub struct Network(IpNet): Takes::String("addresses or networks"), read by read;
 }
 
-fn parse(list: &Strings, cx: &mut Context) -> Vec<IpNet> {
-    let mut networks = Vec::new();
-    for text in list.get_ref() {
-        match network(text.get_ref()) {
-            Ok(network) => networks.push(network),
-            Err(hint) => {
-                let message = format!("`{}` is not a network", text.get_ref().escape_debug());
-                cx.push(Diagnostic::at(text.span(), message).hint(hint));
-            }
-        }
-    }
-    networks
+fn read(value: &Value<'_>, cx: &mut Context) -> Option<IpNet> {
+    let text = value.string(cx)?.into_inner();
+    let report = |hint: String| {
+        let message = format!("`{}` is not a network", text.escape_debug());
+        cx.push(value.problem(message).hint(hint));
+    };
+    network(&text).map_err(report).ok()
 }
 
 /// A network as peers are compared with it, or what to write instead.

@@ -7,8 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use settings::{Context, Diagnostic};
+
 use crate::{
-    config::{SinkConfig, context::Context, diagnostic::Diagnostic},
+    config::SinkConfig,
     sink::paths::{self, SinkFiles},
 };
 
@@ -27,7 +29,7 @@ pub(super) fn check(
     let mut before: Vec<(&str, SinkFiles)> = Vec::new();
     for sink in sinks {
         // A path that cannot be read was reported.
-        let Ok(Some(files)) = SinkFiles::of(sink, endpoints, &resolve) else { continue };
+        let Ok(Some(files)) = sink.files(endpoints, &resolve) else { continue };
         let shared = before.iter().find_map(|(name, other)| Some((*name, files.common(other)?)));
         if let Some((other, path)) = shared
             && let Some(place) = places.get(&sink.name)

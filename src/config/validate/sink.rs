@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use toml::Spanned;
+use settings::{Context, Diagnostic, Settings as _, Spanned, Table, reference};
 
-use super::{check_name, choice, file_sink, syslog};
+use super::{
+    choice::{self, Chosen},
+    names::check_name,
+};
 use crate::{
-    config::{
-        SinkConfig, SinkKind, StdoutForm, WhenFull, context::Context, diagnostic::Diagnostic,
-        reader::Table,
-    },
-    select::Choice,
+    config::{SinkConfig, sink::Keys},
+    sink::SinkKind,
 };
 
 /// The sinks, and what is still to be compared with the endpoints.
@@ -19,120 +19,153 @@ pub(super) struct Sinks {
     pub(super) valid: Vec<SinkConfig>,
     /// Of all, so that an endpoint that names a faulty one is not faulty too.
     pub(super) names: Vec<String>,
-    pub(super) chosen: Vec<choice::Chosen>,
-    /// Where the path of each file sink is.
+    pub(super) chosen: Vec<Chosen>,
+    /// Where the path of each sink is that writes files.
     pub(super) paths: BTreeMap<String, Range<usize>>,
+    /// The sink that writes to standard output.
+    stdout: Option<String>,
 }
 
 pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> Sinks {
-    let none = Diagnostic::general("there is no sink")
-        .hint("add a table [sink.NAME.file] with `path`, [sink.NAME.syslog] with `address`, or an empty [sink.NAME.stdout]");
-    let tables = root.named_tables("sink", none, cx);
-    let names = tables.iter().map(|(name, _)| name.get_ref().clone()).collect();
-    let mut seen = Seen::default();
-    let sinks = tables
-        .into_iter()
-        .filter_map(|(name, table)| {
-            check_name(&name, cx);
-            let (kind, Common { when_full, choice }) = kind(&name, table, &mut seen, cx)?;
-            Some(SinkConfig { name: name.into_inner(), kind, when_full, choice })
-        })
-        .collect();
-    Sinks { valid: sinks, names, chosen: seen.chosen, paths: seen.paths }
-}
-
-const KINDS: [&str; 3] = ["file", "stdout", "syslog"];
-
-/// What two sinks cannot share.
-#[derive(Default)]
-struct Seen {
-    /// Where the path of each file sink is, by the sink's name.
-    paths: BTreeMap<String, Range<usize>>,
-    stdout: Option<String>,
-    /// What is compared with the endpoints later.
-    chosen: Vec<choice::Chosen>,
-}
-
-/// What every kind of sink has.
-struct Common {
-    when_full: WhenFull,
-    choice: Choice,
-}
-
-fn kind(
-    name: &Spanned<String>,
-    mut table: Table<'_>,
-    seen: &mut Seen,
-    cx: &mut Context,
-) -> Option<(SinkKind, Common)> {
-    let name = name.get_ref();
-    let problem = table.problem(format!("sink `{name}` has no kind"));
-    let kinds = KINDS.into_iter().filter(|kind| table.contains(kind));
-    let kinds: Vec<_> = kinds.collect();
-    let none = table.is_empty();
-    let file = table.optional_table("file", cx);
-    let stdout = table.optional_table("stdout", cx);
-    let syslog = table.optional_table("syslog", cx);
-    if let [one, other, ..] = kinds.as_slice() {
-        let message = format!("sink `{name}` has two kinds, `{one}` and `{other}`");
-        let tables = [&file, &stdout, &syslog].into_iter().flatten();
-        // The one that comes second in the file is the one too many.
-        let second = tables
-            .map(|table| table.problem(&*message))
-            .max_by_key(|problem| problem.span.as_ref().map(|span| span.start));
-        let second = second.unwrap_or_else(|| table.problem(message));
-        cx.push(second.hint("give one of them a name of its own"));
+    let none = Diagnostic::general("there is no sink").hint(format!("add a table {}", examples()));
+    let tables = root.named_tables("sink", &listed(headers("NAME"), "or"), none, cx);
+    let mut sinks = Sinks {
+        names: tables.iter().map(|(name, _)| name.get_ref().clone()).collect(),
+        ..Sinks::default()
+    };
+    for (name, table) in tables {
+        check_name(&name, cx);
+        if let Some(sink) = sinks.read(&name, table, cx) {
+            sinks.valid.push(sink);
+        }
     }
-    if none {
-        cx.push_incomplete(problem.hint(format!(
-            "write [sink.{name}.file], [sink.{name}.stdout] or [sink.{name}.syslog]"
-        )));
-    } else if kinds.is_empty() && KINDS.iter().all(|kind| table.lacks(kind)) {
-        // Its keys are those of the kind that is missing: one mistake, not one for each key.
-        let kind = if table.contains("path") {
-            "file"
-        } else if table.contains("address") {
-            "syslog"
-        } else {
-            "stdout"
-        };
-        cx.push(problem.hint(format!(
-            "write [sink.{name}.{kind}] in place of [sink.{name}]; the kinds are `file`, `stdout` and `syslog`"
-        )));
-        return None;
+    sinks
+}
+
+impl Sinks {
+    fn read(
+        &mut self,
+        name: &Spanned<String>,
+        mut table: Table<'_>,
+        cx: &mut Context,
+    ) -> Option<SinkConfig> {
+        let name = name.get_ref();
+        let problem = table.problem(format!("sink `{name}` has no kind"));
+        let kinds: Vec<_> = SinkKind::names().filter(|kind| table.contains(kind)).collect();
+        let is_empty = table.is_empty();
+        let lacks_all = SinkKind::names().all(|kind| table.lacks(kind));
+        let tables: Vec<_> = SinkKind::names()
+            .filter_map(|kind| Some((kind, table.optional_table(kind, cx)?)))
+            .collect();
+        if let [one, other, ..] = kinds.as_slice() {
+            let message = format!("sink `{name}` has two kinds, `{one}` and `{other}`");
+            // The one that comes second in the file is the one too many.
+            let second = tables
+                .iter()
+                .map(|(_, table)| table.problem(&*message))
+                .max_by_key(|problem| problem.span.as_ref().map(|span| span.start));
+            let second = second.unwrap_or_else(|| table.problem(message));
+            cx.push(second.hint("give one of them a name of its own"));
+        }
+        if is_empty {
+            cx.push_incomplete(problem.hint(format!("write {}", listed(headers(name), "or"))));
+        } else if kinds.is_empty() && lacks_all {
+            // Its keys are those of the kind that is missing: one mistake, not one for each key.
+            let kind = meant(&table);
+            let kinds = SinkKind::names().map(|kind| format!("`{kind}`"));
+            cx.push(problem.hint(format!(
+                "write [sink.{name}.{kind}] in place of [sink.{name}]; the kinds are {}",
+                listed(kinds, "and")
+            )));
+            return None;
+        }
+        let mut sink = None;
+        for (kind, table) in tables {
+            sink = sink.or(self.read_kind(name, kind, table, cx));
+        }
+        table.finish_explaining("a sink is a table [sink.NAME.KIND], where KIND is one of", cx);
+        sink
     }
-    let stdout = stdout.map(|mut stdout| {
-        if let Some(other) = seen.stdout.replace(name.clone()) {
+
+    fn read_kind(
+        &mut self,
+        name: &str,
+        kind: &str,
+        mut table: Table<'_>,
+        cx: &mut Context,
+    ) -> Option<SinkConfig> {
+        let kind = SinkKind::read(kind, &mut table, cx);
+        let keys = Keys::read(&mut table, cx);
+        if let Some(kind) = &kind {
+            self.claim(name, kind, &table, cx);
+        }
+        table.finish(cx);
+        let keys = keys?;
+        let choice = choice::choice(&keys);
+        self.chosen.push(Chosen { sink: name.to_owned(), endpoints: keys.endpoints });
+        Some(SinkConfig { name: name.to_owned(), kind: kind?, when_full: keys.when_full, choice })
+    }
+
+    /// Notes what no other sink may use.
+    fn claim(&mut self, name: &str, kind: &SinkKind, table: &Table<'_>, cx: &mut Context) {
+        let claims = kind.claims();
+        if claims.stdout
+            && let Some(other) = self.stdout.replace(name.to_owned())
+        {
             cx.push(
-                stdout
+                table
                     .problem(format!("sink `{other}` already writes to stdout"))
                     .hint("leave one out: every record would be written twice"),
             );
         }
-        let forms = [("ndjson", StdoutForm::Ndjson), ("text", StdoutForm::Text)];
-        let form = stdout.choice("format", &forms, cx).unwrap_or(StdoutForm::Ndjson);
-        let common = common(name, &mut stdout, seen, cx);
-        stdout.finish(cx);
-        (SinkKind::Stdout(form), common)
-    });
-    let file = file.map(|mut table| {
-        let sink = file_sink::file_sink(name, &mut table, &mut seen.paths, cx);
-        let common = common(name, &mut table, seen, cx);
-        table.finish(cx);
-        Some((SinkKind::File(sink?), common))
-    });
-    let syslog = syslog.map(|mut table| {
-        let sink = syslog::syslog(&mut table, cx);
-        let common = common(name, &mut table, seen, cx);
-        table.finish(cx);
-        Some((SinkKind::Syslog(Box::new(sink?)), common))
-    });
-    table.finish_explaining("a sink is a table [sink.NAME.KIND], where KIND is one of", cx);
-    file.or(syslog).unwrap_or(stdout)
+        if let Some(files) = claims.files
+            && let Some(place) = table.span_of(files.key)
+        {
+            self.paths.insert(name.to_owned(), place);
+        }
+    }
 }
 
-fn common(name: &str, table: &mut Table<'_>, seen: &mut Seen, cx: &mut Context) -> Common {
-    let choices = [("block", WhenFull::Block), ("drop", WhenFull::Drop)];
-    let when_full = table.choice("when_full", &choices, cx).unwrap_or(WhenFull::Block);
-    Common { when_full, choice: choice::choice(name, table, &mut seen.chosen, cx) }
+/// The kind whose keys these are: one that needs a key that is there, else one that needs none.
+fn meant(table: &Table<'_>) -> &'static str {
+    let kinds = || SinkKind::names().zip(SinkKind::TABLES);
+    let needs = |kind: &reference::Table, is_there: &dyn Fn(&str) -> bool| {
+        kind.required().any(|key| is_there(key.name))
+    };
+    let meant = kinds().find(|(_, kind)| needs(kind, &|key| table.contains(key)));
+    let other = kinds().find(|(_, kind)| !needs(kind, &|_| true));
+    meant.or(other).map_or("KIND", |(name, _)| name)
+}
+
+fn headers(name: &str) -> impl Iterator<Item = String> {
+    SinkKind::names().map(move |kind| format!("[sink.{name}.{kind}]"))
+}
+
+/// A table of each kind with what it needs; those that need nothing come last.
+fn examples() -> String {
+    let kinds = SinkKind::names().zip(SinkKind::TABLES);
+    let (mut all, mut last) = (Vec::new(), Vec::new());
+    for (kind, table) in kinds {
+        let keys: Vec<_> = table.required().map(|key| format!("`{}`", key.name)).collect();
+        if keys.is_empty() {
+            last.push(format!("an empty [sink.NAME.{kind}]"));
+        } else {
+            all.push(format!("[sink.NAME.{kind}] with {}", listed(keys, "and")));
+        }
+    }
+    all.extend(last);
+    match all.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{}, or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// As people list things: `a, b or c`.
+fn listed(items: impl IntoIterator<Item = String>, word: &str) -> String {
+    let items: Vec<_> = items.into_iter().collect();
+    match items.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} {word} {last}", rest.join(", ")),
+        _ => items.concat(),
+    }
 }

@@ -13,11 +13,14 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    config::{
-        Auth, Compress, EventWindow, FileOptions, FileSink, Fsync, Owner, PathPattern, Protocol,
-        RecordTime, Retain, Rotate, SinkKind, StdoutForm, TlsVersion, load,
-    },
+    config::{Auth, PathPattern, Protocol, SinkKind, TlsVersion, load},
     select::{Choice, Comparison, Condition, Fields, Scalar, Test},
+    sink::{
+        file::{self, Compress, CompressAfter, EventWindow, Fsync, RecordTime, Retain, Rotate},
+        stdout,
+        syslog::{self, Framing},
+    },
+    tls::ClientTls,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
@@ -136,26 +139,9 @@ fn everything() -> String {
     )
 }
 
-/// What `text` says, and all keys that were asked for on the way.
-fn keys_of(text: &str) -> (Config, BTreeSet<String>) {
-    let folder = Folder::new();
-    let mut cx = Context::new(folder.0.path());
-    let (root, _, syntax) = reader::parse(text);
-    assert!(syntax.is_empty());
-    let config_of_text = config(root, &mut cx).unwrap();
-    // These go together with no files.
-    let files = ["cert_file = \"fullchain.pem\"", "key_file = \"privkey.pem\""];
-    let with_acme = files.iter().fold(text.to_owned(), |text, file| text.replace(file, ""));
-    let with_acme = with_acme + "\n[server.tls.acme]\ndomains = [\"logs.example.com\"]\n";
-    config(reader::parse(&with_acme).0, &mut cx).unwrap();
-    assert!(cx.is_clean());
-    (config_of_text, cx.asked)
-}
-
 #[test]
 fn the_documentation_has_every_key_and_no_other() {
     let text = everything();
-    let (_, asked) = keys_of(&text);
     let mut documented = BTreeSet::new();
     let mut table = String::new();
     for line in text.lines() {
@@ -189,7 +175,7 @@ fn the_documentation_has_every_key_and_no_other() {
         }
     }
     assert!(documented.len() > 30, "{documented:?}");
-    assert_eq!(documented, asked);
+    assert_eq!(documented, reference::every_key());
 }
 
 /// They stand there as comments, beside some that have no default.
@@ -218,19 +204,25 @@ fn the_documented_settings_of_syslog_are_the_defaults() {
     };
     let documented = syslog(&settings);
     let minimal = syslog("address = \"tls://siem.example.com:601\"");
-    assert_eq!(documented.severity_by.as_ref().unwrap().values[0], ("block".to_owned(), 4));
-    assert!(documented.tls.client.is_some() && documented.structured_data.len() == 1);
-    let framing = Some(crate::config::Framing::OctetCounting);
+    assert_eq!(documented.severity_values[0], ("block".to_owned(), 4));
+    assert!(documented.tls.identity().is_some() && documented.structured_data.len() == 1);
+    let framing = Some(Framing::OctetCounting);
     assert_eq!(documented.framing, framing);
-    let without = crate::config::SyslogSink {
+    let without = syslog::Settings {
         hostname: None,
         framing: None,
-        severity_by: None,
+        severity_field: None,
+        severity_values: Vec::new(),
+        max_message_bytes: None,
         structured_data: Vec::new(),
-        tls: crate::config::ClientTls::default(),
+        tls: ClientTls::default(),
         ..documented
     };
     assert_eq!(without, minimal);
+}
+
+fn of_stdout() -> SinkKind {
+    SinkKind::Stdout(Box::new(stdout::Settings { format: stdout::Form::Ndjson }))
 }
 
 #[test]
@@ -242,7 +234,7 @@ fn the_quickstart_needs_nothing() {
     assert_eq!(config.spool.dir, repository("data"));
     assert_eq!(config.endpoints[0].auth, Auth::None);
     assert_eq!(config.endpoints[0].sinks, ["files", "terminal"]);
-    assert_eq!(config.sinks[1].kind, SinkKind::Stdout(StdoutForm::Ndjson));
+    assert_eq!(config.sinks[1].kind, of_stdout());
 }
 
 #[test]
@@ -303,4 +295,30 @@ fn a_damaged_file_is_read_or_refused_but_never_crashes() {
         }
     }
     assert_eq!(outcomes.len(), 2, "{outcomes:?}");
+}
+
+#[test]
+fn the_documented_settings_of_acme_are_the_defaults() {
+    let load = |acme: &str| {
+        let text = format!(
+            "[server.tls.acme]\n{acme}\n[endpoint.main]\npath = \"/l/{{dataset}}\"\nauth = \"none\"\n[sink.out.stdout]\n"
+        );
+        check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
+    };
+    let shipped = shipped("logpushd.toml");
+    let (_, section) = shipped.split_once("# [server.tls.acme]\n").unwrap();
+    let (section, _) = section.split_once("\n\n").unwrap();
+    // These have no default.
+    let has_none = |line: &str| line.starts_with("contact") || line.starts_with("directory_ca");
+    let lines = section.lines().filter_map(|line| line.strip_prefix("# "));
+    let settings = lines.filter(|line| line.contains(" = ") && !has_none(line));
+    let documented = load(&settings.collect::<Vec<_>>().join("\n"));
+    assert_eq!(documented, load("domains = \"logs.example.com\""));
+
+    let tls = load("domains = [\"Logs.example.com.\"]\ncache_dir = \"a\"").server.tls;
+    let acme = tls.acme.unwrap();
+    assert_eq!(acme.domains, ["logs.example.com"]);
+    // Certificate and key are one file of the cache.
+    assert_eq!((&tls.cert_file, &tls.key_file), (&acme.certificate_file(), &tls.cert_file));
+    assert!(tls.cert_file.starts_with("/etc/logpushd/a"), "{}", tls.cert_file.display());
 }

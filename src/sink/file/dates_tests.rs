@@ -4,16 +4,15 @@ use std::{fs, thread};
 
 use super::{
     inventory::Stage,
-    tests::{batch, deliver, file, read, sink_with},
+    tests::{batch, defaults, deliver, file, read, sink_with},
     *,
 };
-use crate::config::{CompressAfter, Rotate};
 
 const LINE: &str = "{\"n\":1}\n";
 
-fn options(compress: Compress, rotate: Rotate) -> FileOptions {
+fn options(compress: Compress, rotate: Rotate) -> Settings {
     let compress_after = CompressAfter::Delay(Duration::ZERO);
-    FileOptions { rotate, compress, compress_after, ..FileOptions::default() }
+    Settings { rotate, compress, compress_after, ..defaults() }
 }
 
 fn rotate(max_bytes: Option<u64>, max_age: Option<Duration>) -> Rotate {
@@ -86,7 +85,7 @@ fn a_finished_file_keeps_its_name_and_is_compressed_in_place() {
 fn what_comes_for_a_finished_file_that_is_still_plain_is_appended() {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(Compress::Gzip, Rotate::default());
-    options.compress_after = CompressAfter::default();
+    options.compress_after = defaults().compress_after;
     let mut sink = sink_with(dir.path(), options, vec![]);
     deliver(&mut sink, &batch(1, "a"), LINE);
     checkpoint(&mut sink);
@@ -111,7 +110,7 @@ fn a_file_of_an_earlier_path_is_not_ended() {
     options.compress_after = CompressAfter::Next;
     let path = format!("{}/{{dataset}}.ndjson", dir.path().display());
     let list = dir.path().join("list.json");
-    let config = config::FileSink { path, mode: 0o640, options: options.clone() };
+    let config = Settings { path, ..options };
     deliver(
         &mut FileSink::new(&config, Some(&list), vec![], SinkCounters::default()).unwrap(),
         &batch(1, "a"),

@@ -3,13 +3,12 @@
 use std::fs;
 
 use super::{
-    tests::{batch, read, sink_with},
+    tests::{batch, defaults, read, sink_with},
     *,
 };
-use crate::config::Rotate;
 
-fn options() -> FileOptions {
-    FileOptions { time: RecordTime::Event, ..FileOptions::default() }
+fn options() -> Settings {
+    Settings { time: RecordTime::Event, ..defaults() }
 }
 
 /// Times on both sides of the midnight before the batches of these tests arrive.
@@ -66,8 +65,7 @@ fn a_crash_at_any_step_leaves_each_file_exactly_once() {
     ];
     let all = batches.concat();
     for rotate in [None, Some(60)] {
-        let options =
-            FileOptions { rotate: Rotate { max_bytes: rotate, max_age: None }, ..options() };
+        let options = Settings { rotate: Rotate { max_bytes: rotate, max_age: None }, ..options() };
         for count in 0..30 {
             let dir = tempfile::tempdir().unwrap();
             let (mut saved, mut steps) = ((0, Vec::new()), count);

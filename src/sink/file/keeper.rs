@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,13 +21,13 @@ use super::{
     pack::pack,
     place::Place,
     retain,
+    settings::{Compress, Retain, Settings},
     trouble::{Report, Trouble},
     waiting::Waiting,
 };
 use crate::{
     ages::Ages,
     clock::Clock,
-    config::{Compress, FileOptions, Retain},
     sink::{SinkCounter, template::PathTemplate},
 };
 
@@ -44,7 +44,7 @@ struct Shared {
     place: Place,
     template: PathTemplate,
     held: Held,
-    options: FileOptions,
+    options: Settings,
     /// Counts the files that could not be compressed.
     pack_failures: SinkCounter,
     asked: Mutex<bool>,
@@ -63,7 +63,7 @@ impl Keeper {
     /// Begins at once: an earlier life may have left something to do.
     pub(super) fn start(
         (inventory, place, template): (Inventory, Place, PathTemplate),
-        options: &FileOptions,
+        options: &Settings,
         ages: Option<Ages>,
         pack_failures: SinkCounter,
     ) -> io::Result<Self> {

@@ -18,6 +18,7 @@ mod prepare;
 mod retain;
 mod rotate;
 mod route;
+mod settings;
 mod state;
 mod target;
 mod trouble;
@@ -34,20 +35,16 @@ use jiff::Timestamp;
 use tracing::warn;
 
 pub(super) use self::state::valid_state;
-pub use self::state::{FileState, Mark};
 use self::{
     claim::Claimant, inventory::Inventory, keeper::Keeper, place::Place, rotate::Rotation,
     route::Router, target::Target,
 };
-use super::{Begin, Sink, SinkCounters, SinkError, State, template::PathTemplate};
-use crate::{
-    ages::Ages,
-    clock::Clock,
-    config::{self, Compress, EventWindow, FileOptions, Fsync, RecordTime, Retain},
-    decode::Block,
-    repeats::Failures,
-    spool::Batch,
+pub use self::{
+    settings::{Compress, CompressAfter, EventWindow, Fsync, RecordTime, Retain, Rotate, Settings},
+    state::{FileState, Mark},
 };
+use super::{Begin, Sink, SinkCounters, SinkError, State, template::PathTemplate};
+use crate::{ages::Ages, clock::Clock, decode::Block, repeats::Failures, spool::Batch};
 
 /// How many files are kept open. One a dataset is written at a time.
 pub const MAX_OPEN_FILES: usize = 64;
@@ -101,7 +98,7 @@ impl FileSink {
     /// # Errors
     /// The path is not one that passed validation, or there can be no more threads.
     pub fn new(
-        config: &config::FileSink,
+        config: &Settings,
         list: Option<&Path>,
         marks: Vec<Mark>,
         counters: SinkCounters,
@@ -112,15 +109,15 @@ impl FileSink {
             let target = Target::of_mark(&mark, now);
             (PathBuf::from(mark.path), target)
         });
-        let FileOptions { retain, compress, .. } = config.options;
+        let Settings { retain, compress, .. } = *config;
         let has_keeper = retain != Retain::default() || compress != Compress::None;
-        let place = Place::new(config.mode, config.options.owner, template.base());
+        let place = Place::new(config.mode, config.ownership(), template.base());
         let keeper = list.filter(|_| has_keeper).map(|list| {
-            let ages = ages(list, &config.options);
+            let ages = ages(list, config);
             let inventory = Inventory::open(list);
             let files = (inventory, place.clone(), template.clone());
             let failures = counters.compression_failures.clone();
-            Keeper::start(files, &config.options, ages, failures)
+            Keeper::start(files, config, ages, failures)
                 .map_err(|error| format!("cannot start a thread: {error}"))
         });
         let keeper = keeper.transpose()?;
@@ -130,14 +127,14 @@ impl FileSink {
             claimant: Claimant::new(&config.path),
             pattern: config.path.clone(),
             template,
-            fsync: config.options.fsync,
-            rotation: Rotation::new(config.options.rotate),
+            fsync: config.fsync,
+            rotation: Rotation::new(config.rotate),
             rotations: Failures::default(),
             counters,
             targets: targets.collect(),
             current: Vec::new(),
-            time: config.options.time,
-            window: config.options.event_window,
+            time: config.time,
+            window: config.event_window,
             router: None,
             clock: 0,
             stream: String::new(),
@@ -325,7 +322,7 @@ impl Sink for FileSink {
 }
 
 /// How old the files are, if that matters. The ledger stands beside the list of the files.
-fn ages(list: &Path, options: &FileOptions) -> Option<Ages> {
+fn ages(list: &Path, options: &Settings) -> Option<Ages> {
     let ledger = list.with_extension("").with_extension("ages.json");
     options.retain.age.map(|_| Ages::open(&ledger, Clock::system()))
 }

@@ -21,11 +21,9 @@ use super::{
     inventory::{Identity, Inventory, Kept, Stage},
     place::{Place, file_name},
     rotate::{Rotation, with_end},
+    settings::{Compress, Rotate},
 };
-use crate::{
-    config::{Compress, Rotate},
-    durable::{self, Directory},
-};
+use crate::durable::{self, Directory};
 
 /// How much is read at a time; between two pieces it can be stopped.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -210,8 +208,7 @@ impl Write for Packed<'_> {
 mod tests {
     use std::{fs, process::Command, time::UNIX_EPOCH};
 
-    use super::*;
-    use crate::config::Owner;
+    use super::{super::place::Owner, *};
 
     struct Folder {
         dir: tempfile::TempDir,

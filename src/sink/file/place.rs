@@ -15,13 +15,17 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use crate::{
-    config::Owner,
-    durable::{self, Directory, Private},
-};
+use crate::durable::{self, Directory, Private};
 
 /// How often a file may come and go between two looks at it.
 const TRIES: usize = 3;
+
+/// Who gets what is made: ids, or nothing for those of the daemon.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Owner {
+    pub(super) user: Option<u32>,
+    pub(super) group: Option<u32>,
+}
 
 /// Where a sink's files are, and whose they become.
 #[derive(Clone, Debug)]

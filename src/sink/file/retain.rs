@@ -9,17 +9,18 @@ use std::{
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
+use settings::format_bytes;
 use tracing::{info, warn};
 
 use super::{
     held::Held,
     inventory::{Identity, Inventory, Kept, Stage},
     place::{Place, file_name},
+    settings::Retain,
     trouble::{Report, Trouble},
 };
 use crate::{
     ages::{Ages, Sighting},
-    config::{Retain, format_bytes},
     durable,
     sink::template::PathTemplate,
 };
@@ -178,8 +179,9 @@ fn remove(file: &Finished, place: &Place, held: &Held) -> io::Result<bool> {
 mod tests {
     use std::{fs, time::Duration};
 
+    use super::super::place::Owner;
     use super::*;
-    use crate::{clock::test::Hands, config::Owner};
+    use crate::clock::test::Hands;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

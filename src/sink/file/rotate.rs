@@ -18,11 +18,11 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::target::{Target, unix_now};
-use crate::{
-    config::Rotate,
-    durable::{self, Directory},
+use super::{
+    settings::Rotate,
+    target::{Target, unix_now},
 };
+use crate::durable::{self, Directory};
 
 /// What finished files may end with, beside their name.
 pub(super) const PACKED: [&str; 2] = ["gz", "zst"];

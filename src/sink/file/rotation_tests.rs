@@ -5,25 +5,19 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use super::{
     inventory::Identity,
     target::unix_now,
-    tests::{batch, begin, deliver, read, write},
+    tests::{batch, begin, defaults, deliver, read, write},
     *,
 };
-use crate::config::{FileOptions, Rotate};
 
-fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
+fn sink_with(dir: &Path, options: Settings, marks: Vec<Mark>) -> FileSink {
     sink_at("{dataset}/out.ndjson", dir, options, marks)
 }
 
-fn sink_at(path: &str, dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
+fn sink_at(path: &str, dir: &Path, mut options: Settings, marks: Vec<Mark>) -> FileSink {
     let path = format!("{}/{path}", dir.display());
     let list = dir.join("list.json");
-    FileSink::new(
-        &config::FileSink { path, mode: 0o640, options },
-        Some(&list),
-        marks,
-        SinkCounters::default(),
-    )
-    .unwrap()
+    options.path = path;
+    FileSink::new(&options, Some(&list), marks, SinkCounters::default()).unwrap()
 }
 
 fn file(dir: &Path, dataset: &str) -> PathBuf {
@@ -32,8 +26,8 @@ fn file(dir: &Path, dataset: &str) -> PathBuf {
 
 const LINE: &str = "{\"n\":1}\n";
 
-fn options(max_bytes: Option<u64>, max_age: Option<Duration>) -> FileOptions {
-    FileOptions { rotate: Rotate { max_bytes, max_age }, ..FileOptions::default() }
+fn options(max_bytes: Option<u64>, max_age: Option<Duration>) -> Settings {
+    Settings { rotate: Rotate { max_bytes, max_age }, ..defaults() }
 }
 
 /// What stands in the files of the folder, those that have ended first, in the order of their names; the
@@ -112,7 +106,7 @@ fn the_next_live_file_is_made_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
     let retain = Retain { files: Some(1000), ..Retain::default() };
-    let options = FileOptions { retain, ..options(Some(1), None) };
+    let options = Settings { retain, ..options(Some(1), None) };
     let mut sink = sink_with(dir.path(), options, vec![]);
     for number in 1..=20 {
         deliver(&mut sink, &batch(number, "a"), LINE);
@@ -192,7 +186,7 @@ fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
 fn nothing_goes_into_a_file_that_was_rotated_also_if_somebody_adds_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let retain = Retain { files: Some(9), ..Retain::default() };
-    let options = || FileOptions { retain, ..options(Some(1), None) };
+    let options = || Settings { retain, ..options(Some(1), None) };
     let mut sink = sink_with(dir.path(), options(), vec![]);
     deliver(&mut sink, &batch(1, "a"), LINE);
     let marks = checkpoint(&mut sink);
@@ -231,11 +225,7 @@ fn a_file_that_cannot_be_renamed_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let name = format!("{}.ndjson", "x".repeat(240));
     let path = dir.path().join(name);
-    let config = config::FileSink {
-        path: path.to_str().unwrap().to_owned(),
-        mode: 0o640,
-        options: options(Some(1), None),
-    };
+    let config = Settings { path: path.to_str().unwrap().to_owned(), ..options(Some(1), None) };
     let mut sink = FileSink::new(&config, None, vec![], SinkCounters::default()).unwrap();
     for number in 1..=3 {
         deliver(&mut sink, &batch(number, "a"), LINE);
@@ -252,16 +242,11 @@ fn a_file_that_is_a_link_is_refused() {
     std::os::unix::fs::symlink(&to, &path).unwrap();
     let sink = |options| {
         let path = path.to_str().unwrap().to_owned();
-        FileSink::new(
-            &config::FileSink { path, mode: 0o640, options },
-            None,
-            vec![],
-            SinkCounters::default(),
-        )
-        .unwrap()
+        let settings = Settings { path, ..options };
+        FileSink::new(&settings, None, vec![], SinkCounters::default()).unwrap()
     };
     fs::write(&to, "").unwrap();
-    for options in [options(Some(1), None), FileOptions::default()] {
+    for options in [options(Some(1), None), defaults()] {
         let error = sink(options).begin(&batch(1, "a")).unwrap_err().to_string();
         assert!(error.contains("link: it is a symbolic link"), "{error}");
     }
@@ -272,7 +257,7 @@ fn a_file_that_is_a_link_is_refused() {
 fn reopening_lets_go_of_what_somebody_renamed() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
-    let mut sink = sink_with(dir.path(), FileOptions::default(), vec![]);
+    let mut sink = sink_with(dir.path(), defaults(), vec![]);
     deliver(&mut sink, &batch(1, "a"), LINE);
     fs::rename(&path, path.with_extension("1")).unwrap();
     sink.reopen().unwrap();
@@ -310,7 +295,7 @@ fn only_so_many_ended_files_stay_and_nothing_that_was_there_before() {
     let dir = tempfile::tempdir().unwrap();
     let rotate = Rotate { max_bytes: Some(1), max_age: None };
     let retain = Retain { files: Some(2), ..Retain::default() };
-    let options = FileOptions { rotate, retain, ..FileOptions::default() };
+    let options = Settings { rotate, retain, ..defaults() };
     fs::create_dir(dir.path().join("a")).unwrap();
     // A dataset whose name leads to a file that somebody else has, and to one that looks rotated.
     fs::write(file(dir.path(), "a"), "theirs\n").unwrap();

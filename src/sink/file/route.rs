@@ -7,7 +7,8 @@ use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf, time::Du
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{config::EventWindow, record, sink::template::PathTemplate, spool::Origin};
+use super::settings::EventWindow;
+use crate::{record, sink::template::PathTemplate, spool::Origin};
 
 /// So many files take the records of one batch. What would begin one more goes by the time of
 /// receipt: records of a month, in files by the minute, must not open them all.
@@ -118,6 +119,8 @@ impl Router {
 
 #[cfg(test)]
 mod tests {
+    use settings::Settings as _;
+
     use super::*;
 
     fn origin() -> Origin {
@@ -131,7 +134,7 @@ mod tests {
 
     /// The names of the files, with what they get.
     fn routed(template: &str, lines: &[String]) -> Vec<(String, String)> {
-        routed_within(EventWindow::default(), template, lines)
+        routed_within(EventWindow::sample().unwrap(), template, lines)
     }
 
     fn routed_within(

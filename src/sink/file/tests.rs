@@ -7,9 +7,10 @@ use std::{
 
 use jiff::Timestamp;
 
+use ::settings::Settings as _;
+
 use super::*;
 use crate::{
-    config::FileOptions,
     decode::Encoding,
     spool::{Header, Origin},
 };
@@ -34,19 +35,19 @@ pub(super) fn batch(sequence: u64, dataset: &str) -> Batch {
 }
 
 fn sink(dir: &Path, marks: Vec<Mark>) -> FileSink {
-    sink_with(dir, FileOptions::default(), marks)
+    sink_with(dir, defaults(), marks)
 }
 
-pub(super) fn sink_with(dir: &Path, options: FileOptions, marks: Vec<Mark>) -> FileSink {
+/// Without a path of their own.
+pub(super) fn defaults() -> Settings {
+    Settings::sample().unwrap()
+}
+
+pub(super) fn sink_with(dir: &Path, mut options: Settings, marks: Vec<Mark>) -> FileSink {
     let path = format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display());
     let list = dir.join("list.json");
-    FileSink::new(
-        &config::FileSink { path, mode: 0o640, options },
-        Some(&list),
-        marks,
-        SinkCounters::default(),
-    )
-    .unwrap()
+    options.path = path;
+    FileSink::new(&options, Some(&list), marks, SinkCounters::default()).unwrap()
 }
 
 /// Begins as the driver does. Gives back the checkpoint, if the sink asked for one.
@@ -360,8 +361,7 @@ fn a_file_that_is_opened_again_beside_many_stays_open_for_its_batch() {
 fn each_batch_is_synced_if_asked_for() {
     for fsync in [Fsync::Checkpoint, Fsync::Batch] {
         let dir = tempfile::tempdir().unwrap();
-        let mut sink =
-            sink_with(dir.path(), FileOptions { fsync, ..FileOptions::default() }, vec![]);
+        let mut sink = sink_with(dir.path(), Settings { fsync, ..defaults() }, vec![]);
         deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
         let open = sink.targets[&file(dir.path(), "a")].open.as_ref().unwrap();
         assert_eq!(open.is_dirty(), fsync == Fsync::Checkpoint);
@@ -390,14 +390,8 @@ fn a_file_that_another_sink_has_open_is_refused_until_it_is_closed() {
     let at = |name: &str| dir.path().join(name);
     let sink = |name: &str| {
         let path = at(name).to_str().unwrap().to_owned();
-        let options = FileOptions::default();
-        FileSink::new(
-            &config::FileSink { path, mode: 0o640, options },
-            None,
-            vec![],
-            SinkCounters::default(),
-        )
-        .unwrap()
+        let settings = Settings { path, ..defaults() };
+        FileSink::new(&settings, None, vec![], SinkCounters::default()).unwrap()
     };
     fs::write(at("one"), "").unwrap();
     fs::hard_link(at("one"), at("other")).unwrap();

@@ -13,11 +13,9 @@ use std::{
 use super::{
     inventory::{Kept, Stage},
     keeper::INTERVAL,
+    settings::CompressAfter,
 };
-use crate::{
-    clock::{Clock, Moment},
-    config::CompressAfter,
-};
+use crate::clock::{Clock, Moment};
 
 pub(super) struct Waiting {
     clock: Clock,

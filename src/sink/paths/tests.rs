@@ -4,28 +4,18 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    config::{Compress, FileOptions, WhenFull},
-    select::Choice,
-};
 
-fn sink(path: &str) -> SinkConfig {
-    let file = FileSink { path: path.to_owned(), mode: 0o640, options: FileOptions::default() };
-    SinkConfig {
-        name: "a".into(),
-        kind: SinkKind::File(file),
-        when_full: WhenFull::Block,
-        choice: Choice::default(),
-    }
+fn plain(pattern: &str) -> WrittenPaths<'_> {
+    WrittenPaths { key: "path", pattern, rotates: false, packed: None }
 }
 
-fn files(path: &str) -> SinkFiles {
-    files_of(&sink(path))
+fn files(pattern: &str) -> SinkFiles {
+    files_of(plain(pattern), &[])
 }
 
-fn files_of(sink: &SinkConfig) -> SinkFiles {
+fn files_of(paths: WrittenPaths<'_>, datasets: &[String]) -> SinkFiles {
     let endpoints = ["main".to_owned(), "Other-1".to_owned()];
-    SinkFiles::of(sink, &endpoints, &lexical).unwrap().unwrap()
+    SinkFiles::of(paths, datasets, &endpoints, &lexical).unwrap()
 }
 
 fn common(one: &SinkFiles, other: &SinkFiles) -> Option<String> {
@@ -92,10 +82,7 @@ fn a_file_where_another_sink_needs_a_directory_is_found() {
 
 #[test]
 fn sinks_for_other_datasets_write_other_files() {
-    let only = |dataset: &str| {
-        let choice = Choice { datasets: vec![dataset.to_owned()], ..Choice::default() };
-        files_of(&SinkConfig { choice, ..sink("/o/{dataset}.ndjson") })
-    };
+    let only = |dataset: &str| files_of(plain("/o/{dataset}.ndjson"), &[dataset.to_owned()]);
     assert_eq!(common(&only("dns_logs"), &only("http_requests")), None);
     assert!(common(&only("dns_logs"), &files("/o/{dataset}.ndjson")).is_some());
     assert_eq!(common(&only("dns_logs"), &files("/o/http_requests.ndjson")), None);
@@ -103,13 +90,10 @@ fn sinks_for_other_datasets_write_other_files() {
 
 #[test]
 fn a_file_that_another_sink_finished_counts() {
-    let of = |path: &str, compress| {
-        let rotate = Rotate { max_bytes: Some(1), max_age: None };
-        let options = FileOptions { rotate, compress, ..FileOptions::default() };
-        let file = FileSink { path: path.to_owned(), mode: 0o640, options };
-        files_of(&SinkConfig { kind: SinkKind::File(file), ..sink(path) })
+    let of = |pattern: &str, packed| {
+        files_of(WrittenPaths { rotates: true, packed, ..plain(pattern) }, &[])
     };
-    let rotated = of("/o/a.b.ndjson", Compress::Gzip);
+    let rotated = of("/o/a.b.ndjson", Some("gz"));
     for (other, want) in [
         ("/o/a.b.ndjson.20261121T230000Z", true),
         ("/o/a.b.ndjson.20261121T230000Z_002", true),
@@ -123,11 +107,8 @@ fn a_file_that_another_sink_finished_counts() {
     ] {
         assert_eq!(common(&rotated, &files(other)).is_some(), want, "{other}");
     }
-    let without = |path: &str| {
-        let options = FileOptions { compress: Compress::Gzip, ..FileOptions::default() };
-        let file = FileSink { path: path.to_owned(), mode: 0o640, options };
-        files_of(&SinkConfig { kind: SinkKind::File(file), ..sink(path) })
-    };
+    let without =
+        |pattern: &str| files_of(WrittenPaths { packed: Some("gz"), ..plain(pattern) }, &[]);
     for (other, want) in [
         ("/o/2026-11-21.ndjson.gz", true),
         ("/o/2026-11-21.ndjson.gz.tmp", true),
@@ -138,7 +119,7 @@ fn a_file_that_another_sink_finished_counts() {
         assert_eq!(common(&without("/o/%F.ndjson"), &files(other)).is_some(), want, "{other}");
     }
     // As rotation itself names them.
-    let dataset = of("/o.d/.{dataset}", Compress::None);
+    let dataset = of("/o.d/.{dataset}", None);
     assert!(common(&dataset, &files("/o.d/.x.20261121T230000Z")).is_some());
 }
 
@@ -149,7 +130,7 @@ fn links_in_the_literal_part_are_followed() {
     std::os::unix::fs::symlink("data", dir.path().join("log")).unwrap();
     let files = |name: &str| {
         let path = format!("{}/{name}/deeper/{{dataset}}", dir.path().display());
-        SinkFiles::of(&sink(&path), &[], &resolve).unwrap().unwrap()
+        SinkFiles::of(plain(&path), &[], &[], &resolve).unwrap()
     };
     assert!(common(&files("data"), &files("log")).is_some());
     assert_eq!(common(&files("data"), &files("other")), None);

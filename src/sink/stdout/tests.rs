@@ -41,7 +41,7 @@ fn lines(records: u64, length: usize) -> Vec<u8> {
 fn sink(out: impl Into<OwnedFd>) -> Stdout {
     let out = Output::open(out.into().as_fd()).unwrap();
     let patience = Duration::from_secs(20);
-    Stdout { out: Some(out), patience, ..Stdout::new(StdoutForm::Ndjson) }
+    Stdout { out: Some(out), patience, ..Stdout::new(Form::Ndjson) }
 }
 
 /// One attempt, as the delivery makes it: two blocks.

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::config::Framing;
+use super::settings::Framing;
 
 /// Appends a message to what goes out on a stream.
 pub(super) fn frame(out: &mut Vec<u8>, message: &[u8], framing: Framing) {

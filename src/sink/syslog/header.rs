@@ -6,10 +6,7 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
-use crate::{
-    config::{SyslogFormat, SyslogSink},
-    sink::message::Message,
-};
+use super::settings::{MessageFormat, Settings, SyslogFormat};
 
 /// The longest of each field, from RFC 5424; that of a tag from RFC 3164.
 const MAX_HOSTNAME: usize = 255;
@@ -40,7 +37,7 @@ impl Header {
     /// `hostname` is left out for RFC 3164 on a unix socket: syslog(3) has none there, and journald takes
     /// it for a part of the message.
     pub(super) fn new(
-        config: &SyslogSink,
+        config: &Settings,
         hostname: Option<&str>,
         endpoint: &str,
         dataset: &str,
@@ -81,8 +78,8 @@ impl Header {
             }
         }
         let precision = match config.message {
-            Message::Leef | Message::Leef1 => Precision::Milliseconds,
-            Message::Json | Message::Cef => Precision::Microseconds,
+            MessageFormat::Leef => Precision::Milliseconds,
+            MessageFormat::Json | MessageFormat::Cef => Precision::Microseconds,
         };
         Self { format: config.format, facility: config.facility, precision, rest }
     }
@@ -133,9 +130,12 @@ fn escape(out: &mut Vec<u8>, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::config, *};
+    use super::{
+        super::{settings::LeefVersion, tests::config},
+        *,
+    };
 
-    fn header(config: &SyslogSink, severity: u8) -> String {
+    fn header(config: &Settings, severity: u8) -> String {
         let header = Header::new(config, Some("host.example"), "main", "http_requests");
         let time = "2026-03-04T05:06:07.123456789Z".parse().unwrap();
         let mut out = Vec::new();
@@ -167,9 +167,8 @@ mod tests {
     /// `<PRI>TIMESTAMP HOST`, and a space before the header of LEEF.
     #[test]
     fn leef_has_the_syslog_header_that_ibm_documents() {
-        for message in [Message::Leef, Message::Leef1] {
-            let mut config = config();
-            config.message = message;
+        for leef_version in [LeefVersion::V2, LeefVersion::V1] {
+            let mut config = Settings { message: MessageFormat::Leef, leef_version, ..config() };
             let new = header(&config, 6);
             let (time, rest) = new.strip_prefix("<134>1 ").unwrap().split_once(' ').unwrap();
             assert!(has_form(time, "9999-99-99T99:99:99.999Z"), "{time}");

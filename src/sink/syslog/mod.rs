@@ -6,6 +6,7 @@
 mod doubt;
 mod frame;
 mod header;
+mod settings;
 mod targets;
 mod transport;
 mod unacknowledged;
@@ -15,6 +16,9 @@ use std::{io, time::Instant};
 use rustix::system::uname;
 use tracing::{info, warn};
 
+pub use self::settings::{
+    Framing, LeefVersion, MessageFormat, Oversize, Settings, SyslogFormat, SyslogTarget, SyslogTime,
+};
 pub(crate) use self::unacknowledged::check_readable as check_acknowledgements;
 use self::{
     doubt::Doubt,
@@ -24,13 +28,7 @@ use self::{
     transport::{Connection, Kind},
 };
 use super::{Begin, Sink, SinkCounters, SinkError, State, message};
-use crate::{
-    config::{Framing, Oversize, SyslogFormat, SyslogSink as Config, SyslogTarget, SyslogTime},
-    decode::Block,
-    record,
-    repeats::Losses,
-    spool::Batch,
-};
+use crate::{decode::Block, record, repeats::Losses, spool::Batch};
 
 /// How much is gathered for one write to a stream.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -41,7 +39,7 @@ const TOO_LONG: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
 /// Sends records to the first target that works.
 #[derive(Debug)]
 pub(super) struct SyslogSink {
-    config: Config,
+    config: Settings,
     hostname: String,
     targets: Targets,
     link: Option<Link>,
@@ -73,7 +71,7 @@ struct Current {
 }
 
 impl SyslogSink {
-    pub(super) fn new(config: Config, counters: SinkCounters) -> Self {
+    pub(super) fn new(config: Settings, counters: SinkCounters) -> Self {
         let hostname = config.hostname.clone().unwrap_or_else(hostname);
         let targets = Targets::new(config.targets.len(), config.failback);
         Self {
@@ -186,7 +184,7 @@ impl SyslogSink {
         let event = event.map(|time| batch.header.time(time));
         batch.header.write(&mut self.message, severity, event.as_ref().unwrap_or(&batch.received));
         let header = self.message.len();
-        message::render(self.config.message, &batch.dataset, record, &mut self.message);
+        message::render(self.config.body(), &batch.dataset, record, &mut self.message);
         match fit(&self.config, &batch.dataset, record, &mut self.message, header) {
             Fit::Whole => {}
             Fit::Shortened => batch.oversize += 1,
@@ -235,8 +233,14 @@ enum Fit {
 
 /// Brings a message, of which the first `header` bytes are the header, to its limit. It loses whole fields:
 /// cut anywhere else, no reader would take it.
-fn fit(config: &Config, dataset: &str, record: &[u8], message: &mut Vec<u8>, header: usize) -> Fit {
-    let max = config.max_message_bytes;
+fn fit(
+    config: &Settings,
+    dataset: &str,
+    record: &[u8],
+    message: &mut Vec<u8>,
+    header: usize,
+) -> Fit {
+    let max = config.message_limit();
     if message.len() <= max {
         return Fit::Whole;
     }
@@ -245,7 +249,7 @@ fn fit(config: &Config, dataset: &str, record: &[u8], message: &mut Vec<u8>, hea
     }
     message.truncate(header);
     let room = max.saturating_sub(header);
-    let fits = message::render_within(config.message, dataset, record, room, message);
+    let fits = message::render_within(config.body(), dataset, record, room, message);
     if fits { Fit::Shortened } else { Fit::Dropped }
 }
 
@@ -326,10 +330,14 @@ impl Sink for SyslogSink {
     }
 }
 
-fn severity(config: &Config, record: &[u8]) -> u8 {
-    let by = config.severity_by.as_ref().and_then(|by| {
-        let value = record::find(record, &by.field)?.into_text();
-        by.values.iter().find(|(text, _)| *text == value).map(|(_, severity)| *severity)
+fn severity(config: &Settings, record: &[u8]) -> u8 {
+    let by = config.severity_field.as_ref().and_then(|field| {
+        let value = record::find(record, field)?.into_text();
+        config
+            .severity_values
+            .iter()
+            .find(|(text, _)| *text == value)
+            .map(|(_, severity)| *severity)
     });
     by.unwrap_or(config.severity)
 }

@@ -8,44 +8,38 @@ use std::{
     time::Duration,
 };
 
+use ::settings::Settings as _;
 use jiff::Timestamp;
 use rustix::net::{self, AddressFamily, SocketType};
 
 use super::*;
 use crate::{
-    config::{ClientTls, HostPort, Oversize, SeverityBy},
     decode::{Encoding, Format},
-    sink::message::Message,
+    network::HostPort,
     spool::{Header as BatchHeader, Origin},
 };
 
 pub(super) const LONG: Duration = Duration::from_secs(20);
 
-pub(super) fn config() -> Config {
-    Config {
+/// All but JSON.
+const FORMS: [(MessageFormat, LeefVersion); 3] = [
+    (MessageFormat::Cef, LeefVersion::V2),
+    (MessageFormat::Leef, LeefVersion::V2),
+    (MessageFormat::Leef, LeefVersion::V1),
+];
+
+pub(super) fn config() -> Settings {
+    Settings {
         targets: Vec::new(),
-        format: SyslogFormat::Rfc5424,
-        message: Message::Json,
-        time: SyslogTime::Received,
-        framing: None,
-        facility: 16,
-        severity: 6,
-        severity_by: None,
         hostname: Some("h".into()),
-        app_name: "logpushd".into(),
-        msgid: "{dataset}".into(),
-        structured_data: Vec::new(),
-        max_message_bytes: 65_536,
-        oversize: Oversize::Truncate,
         timeout: Duration::from_secs(5),
         resend_window: Duration::ZERO,
-        failback: Duration::from_secs(60),
-        tls: ClientTls::default(),
+        ..Settings::sample().unwrap()
     }
 }
 
-pub(super) fn sink(targets: Vec<SyslogTarget>, change: impl FnOnce(&mut Config)) -> SyslogSink {
-    let mut config = Config { targets, ..config() };
+pub(super) fn sink(targets: Vec<SyslogTarget>, change: impl FnOnce(&mut Settings)) -> SyslogSink {
+    let mut config = Settings { targets, ..config() };
     change(&mut config);
     SyslogSink::new(config, SinkCounters::default())
 }
@@ -176,7 +170,8 @@ fn the_severity_follows_a_field() {
     let mut sink = sink(vec![target], |config| {
         config.framing = Some(Framing::Newline);
         let values = vec![("block".into(), 4), ("503".into(), 3), ("true".into(), 0)];
-        config.severity_by = Some(SeverityBy { field: "A".into(), values });
+        config.severity_field = Some("A".into());
+        config.severity_values = values;
     });
     let records =
         "{\"A\":\"block\"}\n{\"A\":503}\n{\"A\":true}\n{\"A\":\"allow\"}\n{\"B\":{\"A\":503}}\n";
@@ -194,7 +189,7 @@ fn a_datagram_that_no_socket_takes_holds_up_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("datagram");
     let socket = UnixDatagram::bind(&path).unwrap();
-    let mut sink = sink(vec![SyslogTarget::Unix(path)], |c| c.max_message_bytes = 64 << 20);
+    let mut sink = sink(vec![SyslogTarget::Unix(path)], |c| c.max_message_bytes = Some(64 << 20));
     let records = format!("{{\"pad\":\"{}\"}}\n{{\"b\":2}}\n", "x".repeat(4 << 20));
     deliver(&mut sink, 1, &records).unwrap();
     assert_eq!(sink.counters.oversize_records.value(), 1);
@@ -205,13 +200,15 @@ fn a_datagram_that_no_socket_takes_holds_up_nothing() {
 
 #[test]
 fn a_body_may_be_cef_or_leef() {
-    for (message, expected) in [
-        (Message::Cef, " - CEF:0|Cloudflare|Logpush|1|dns_logs|"),
-        (Message::Leef, " - LEEF:2.0|Cloudflare|Logpush|1|dns_logs|"),
-        (Message::Leef1, " - LEEF:1.0|Cloudflare|Logpush|1|dns_logs|"),
-    ] {
+    for (form, expected) in FORMS.into_iter().zip([
+        " - CEF:0|Cloudflare|Logpush|1|dns_logs|",
+        " - LEEF:2.0|Cloudflare|Logpush|1|dns_logs|",
+        " - LEEF:1.0|Cloudflare|Logpush|1|dns_logs|",
+    ]) {
         let (listener, target) = listen();
-        let mut sink = sink(vec![target], |config| config.message = message);
+        let mut sink = sink(vec![target], |config| {
+            (config.message, config.leef_version) = form;
+        });
         deliver(&mut sink, 1, "{\"QueryName\":\"a\\nb\"}\n").unwrap();
         let mut stream = accept(&listener);
         drop(sink);
@@ -244,7 +241,7 @@ fn a_long_message_loses_members_or_is_left_out_and_counted() {
         let (listener, target) = listen();
         let mut sink = sink(vec![target], |config| {
             config.framing = Some(Framing::Newline);
-            config.max_message_bytes = 1024;
+            config.max_message_bytes = Some(1024);
             config.oversize = oversize;
         });
         let pad = "€".repeat(1000);
@@ -269,12 +266,12 @@ fn a_long_message_loses_members_or_is_left_out_and_counted() {
 /// Cut anywhere else, no reader would take it.
 #[test]
 fn a_long_message_of_cef_or_leef_loses_whole_fields() {
-    for form in [Message::Cef, Message::Leef, Message::Leef1] {
+    for form in FORMS {
         let (listener, target) = listen();
         let mut sink = sink(vec![target], |config| {
             config.framing = Some(Framing::Newline);
-            config.max_message_bytes = 1024;
-            config.message = form;
+            config.max_message_bytes = Some(1024);
+            (config.message, config.leef_version) = form;
         });
         let record = format!("{{\"Pad\":\"{}\",\"Odd\":\"kept\"}}\n", "\\\\=".repeat(1000));
         deliver(&mut sink, 1, &record).unwrap();

@@ -19,10 +19,10 @@ use rustix::net::{
 };
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 
-use super::unacknowledged::unacknowledged;
+use super::{settings::SyslogTarget, unacknowledged::unacknowledged};
 use crate::{
-    config::{ClientTls, HostPort, SyslogTarget},
-    tls::{self, Advice, explain_io},
+    network::HostPort,
+    tls::{self, Advice, ClientTls, explain_io},
 };
 
 /// Keepalive: a peer that is gone without a word is found out after this, and four probes more.

@@ -1,10 +1,9 @@
 //! The reference of the keys says what the reader and the validation do.
 
+use ::settings::reference::{Chapter, Key, Takes, Without};
+
 use super::*;
-use crate::config::{
-    check_text,
-    reference::{self, Key, Table, Takes, Without},
-};
+use crate::config::{check_text, reference};
 
 /// A file with every table, and in each as little as is needed. In the reference NAME stands for any
 /// name: here an endpoint is called `main`, a file sink `archive`, any other sink like its kind.
@@ -53,17 +52,19 @@ const BESIDE: &[(&str, &str, Option<&str>)] = &[
 #[derive(Clone)]
 struct Place {
     table: String,
+    /// With a dot, if it stands in a table of its own within the table.
+    name: String,
     key: &'static Key,
 }
 
 impl Place {
     fn name(&self) -> String {
-        format!("{}.{}", self.table, self.key.name)
+        format!("{}.{}", self.table, self.name)
     }
 
     /// [`EVERY_TABLE`] with the key, or without it.
     fn file(&self, value: Option<&str>) -> String {
-        let mut keys = vec![(self.key.name, value)];
+        let mut keys = vec![(self.name.as_str(), value)];
         keys.extend(
             BESIDE
                 .iter()
@@ -110,40 +111,44 @@ impl Place {
 }
 
 /// The names of the tables that a table of the reference stands for.
-fn names(table: &Table) -> Vec<String> {
-    let kinds = reference::tables().filter_map(|table| {
-        let kind = table.name.strip_prefix("sink.NAME.")?;
-        (kind != "KIND" && !kind.contains('.')).then_some(kind)
-    });
+fn names(table: &Chapter) -> Vec<String> {
     match table.name.strip_suffix("KIND") {
-        Some(prefix) => kinds.map(|kind| format!("{prefix}{kind}")).collect(),
-        None => vec![table.name.to_owned()],
+        Some(prefix) => SinkKind::names().map(|kind| format!("{prefix}{kind}")).collect(),
+        None => vec![table.name.clone()],
     }
 }
 
 fn places() -> Vec<Place> {
-    let of_table = |table: &'static Table| {
-        let of_name =
-            |name: String| table.keys.iter().map(move |key| Place { table: name.clone(), key });
-        names(table).into_iter().flat_map(of_name)
+    let of_table = |chapter: Chapter| {
+        let of_name = |table: String| {
+            let keys = chapter.table.keys().into_iter();
+            keys.map(move |(name, key)| Place { table: table.clone(), name, key })
+        };
+        names(&chapter).into_iter().flat_map(of_name).collect::<Vec<_>>()
     };
-    reference::tables().flat_map(of_table).collect()
+    reference::tables().into_iter().flat_map(of_table).collect()
 }
 
-#[test]
-fn it_has_every_key_and_no_other() {
-    let tables = reference::tables().flat_map(names);
+/// The names of all tables and keys, with `*` for names that the operator chooses.
+pub(super) fn every_key() -> BTreeSet<String> {
+    let tables = reference::tables();
     let keys = places().into_iter().map(|place| place.name());
     let mut known = BTreeSet::new();
-    for name in tables.chain(keys) {
+    for name in tables.iter().flat_map(names).chain(keys) {
         let parts: Vec<_> = name.split('.').collect();
         // Every table on the way is a key of the one above it, except a name.
         for end in (1..=parts.len()).filter(|end| parts[end - 1] != "NAME") {
             known.insert(parts[..end].join(".").replace("NAME", "*"));
         }
     }
-    let (_, asked) = keys_of(&everything());
-    assert_eq!(known, asked);
+    known
+}
+
+#[test]
+fn every_default_and_example_can_be_read() {
+    for place in places() {
+        place.key.check().unwrap_or_else(|problem| panic!("{}: {problem}", place.name()));
+    }
 }
 
 #[test]
@@ -173,7 +178,7 @@ fn its_defaults_are_those_of_validation() {
             Without::Refused { example } => {
                 stated(example);
                 let problems = without.unwrap_err();
-                assert!(problems.contains(place.key.name), "{name}: {problems}");
+                assert!(problems.contains(&place.name), "{name}: {problems}");
             }
         }
     }
@@ -191,8 +196,8 @@ fn its_kinds_are_those_of_the_reader() {
             Takes::List(_) => "a list of strings",
             Takes::Flag => "true or false",
             Takes::Count => "a whole number",
-            Takes::Size => "a size such as",
-            Takes::Duration => "a duration such as",
+            Takes::Size { .. } => "a size such as",
+            Takes::Duration { .. } => "a duration such as",
             Takes::Names(_) => "a table",
         };
         assert!(problems.contains(&format!("expected {expected}")), "{name}: {problems}");
@@ -200,6 +205,7 @@ fn its_kinds_are_those_of_the_reader() {
         let problems = place.load(Some("\"no-such-word\"")).unwrap_err();
         let (_, hint) = problems.split_once("no-such-word\"\n").unwrap();
         let listed: Vec<_> = hint.split('"').skip(1).step_by(2).collect();
+        let words: Vec<_> = words.iter().map(|word| word.escape_debug().to_string()).collect();
         assert_eq!(listed, words, "{name}: {problems}");
     }
 }
@@ -212,8 +218,9 @@ fn its_example_is_a_configuration() {
 #[test]
 fn its_texts_are_whole() {
     for table in reference::tables() {
-        let texts = table.keys.iter().map(|key| key.text).chain([table.text]);
-        for text in texts.chain(reference::FILE.iter().copied()) {
+        let keys = table.table.keys().into_iter().map(|(_, key)| key.text());
+        let of_file = reference::FILE.iter().map(|text| (*text).to_owned());
+        for text in keys.chain([table.text]).chain(of_file) {
             assert!(text.ends_with('.') && !text.contains("  "), "{text}");
             assert_eq!(text.matches('`').count() % 2, 0, "{text}");
             for part in text.split("docs/").skip(1) {

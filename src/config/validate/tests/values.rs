@@ -1,7 +1,9 @@
 //! What a file says that is not the default.
 
+use std::time::Duration;
+
 use super::*;
-use crate::config::CompressAfter;
+use crate::config::{LogFormat, LogLevel, SinkConfig};
 
 #[test]
 fn reads_what_is_not_the_default() {
@@ -80,10 +82,25 @@ fn reads_what_is_not_the_default() {
     assert_eq!(b.path, PathPattern::Fixed { path: "/b".into(), dataset: "dns_logs".into() });
     assert_eq!(b.allow_from, ["192.0.2.0/24", "2001:db8::1/128"].map(|net| net.parse().unwrap()));
     assert_eq!(b.sinks, ["y"]);
-    assert_eq!(config.sinks[0].kind, SinkKind::Stdout(StdoutForm::Ndjson));
+    check_sinks(&config.sinks, &folder);
+    assert_eq!((config.spool.dir, config.spool.max_bytes), (folder.path("spool"), 1 << 20));
+    assert_eq!(config.spool.dedup_window, Duration::from_secs(5400));
+    assert_eq!(config.quarantine.dir, folder.path("spool/quarantine"));
+    let bounds = (config.limits.max_connections, config.limits.max_connections_per_address);
+    assert_eq!((config.limits.max_in_flight_bytes, bounds), (2_000_000, (7, 5)));
+    assert!(config.admin.asked_for);
+    let Log { level, format, .. } = config.log;
+    assert_eq!((level, format), (LogLevel::Trace, LogFormat::Json));
+}
+
+fn check_sinks(sinks: &[SinkConfig], folder: &Folder) {
+    assert_eq!(sinks[0].kind, of_stdout());
     let path = format!("{}/logs/./{{endpoint}}-%Y.ndjson", folder.0.path().display());
-    let options = FileOptions {
-        owner: Owner { user: Some(0), group: Some(4711) },
+    let settings = file::Settings {
+        path,
+        mode: 0o600,
+        owner: Some(0),
+        group: Some(4711),
         fsync: Fsync::Batch,
         rotate: Rotate { max_bytes: Some(1 << 20), max_age: Some(Duration::from_secs(86400)) },
         retain: Retain {
@@ -96,15 +113,7 @@ fn reads_what_is_not_the_default() {
         time: RecordTime::Event,
         event_window: EventWindow { past: Duration::MAX, future: Duration::from_secs(7200) },
     };
-    assert_eq!(config.sinks[1].kind, SinkKind::File(FileSink { path, mode: 0o600, options }));
-    assert_eq!((config.spool.dir, config.spool.max_bytes), (folder.path("spool"), 1 << 20));
-    assert_eq!(config.spool.dedup_window, Duration::from_secs(5400));
-    assert_eq!(config.quarantine.dir, folder.path("spool/quarantine"));
-    let bounds = (config.limits.max_connections, config.limits.max_connections_per_address);
-    assert_eq!((config.limits.max_in_flight_bytes, bounds), (2_000_000, (7, 5)));
-    assert!(config.admin.asked_for);
-    let Log { level, format, .. } = config.log;
-    assert_eq!((level, format), (LogLevel::Trace, LogFormat::Json));
+    assert_eq!(sinks[1].kind, SinkKind::File(Box::new(settings)));
 }
 
 #[test]

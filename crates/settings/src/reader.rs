@@ -2,9 +2,9 @@
 //!
 //! Nothing here fails at the first problem: whatever is wrong is pushed to the [`Context`] and the
 //! reading goes on. A [`Table`] gives its [`Value`]s out by key, and a value gives itself out as a
-//! type. What it means is the business of `validate`, which of TOML sees the places only.
+//! type. What it means is the business of those who declare the keys.
 //!
-//! [`Context`]: super::context::Context
+//! [`Context`]: crate::Context
 
 mod path;
 mod suggestion;
@@ -14,17 +14,18 @@ mod value;
 
 use toml::de::DeTable;
 
-use super::{diagnostic::Diagnostic, document::Places};
+use crate::{diagnostic::Diagnostic, document::Places};
 
-pub use self::suggestion::suggestion;
-pub(super) use self::{
+pub use self::{
+    path::{check_readable, open_regular},
+    suggestion::suggestion,
     table::Table,
-    value::{Strings, Value, pairs},
+    value::{Entry, Pairs, Plain, Value},
 };
 
 /// Parses as much of `source` as can be: the root table, where its values are, and what is wrong with
 /// the syntax.
-pub(super) fn parse(source: &str) -> (Table<'_>, Places, Vec<Diagnostic>) {
+pub fn parse(source: &str) -> (Table<'_>, Places, Vec<Diagnostic>) {
     let (document, errors) = DeTable::parse_recoverable(source);
     let places = Places::of(document.get_ref());
     (Table::root(document.into_inner()), places, syntax::problems(source, &errors))

@@ -1,4 +1,4 @@
-//! What somebody may have meant.
+//! What a misspelled name may mean.
 
 /// "did you mean" if a name is near, else all of them.
 pub fn suggestion(found: &str, names: &[&str], otherwise: &str) -> String {

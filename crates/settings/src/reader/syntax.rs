@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::config::{context::line, diagnostic::Diagnostic};
+use crate::{context::line, diagnostic::Diagnostic};
 
 /// What the parser says of a key or a table that is there already.
 const DUPLICATE: &str = "duplicate key";

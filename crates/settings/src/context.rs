@@ -5,32 +5,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::diagnostic::Diagnostic;
+use crate::diagnostic::Diagnostic;
 
 /// What every reading function is handed.
-#[derive(Default)]
-pub(super) struct Context {
+#[derive(Debug, Default)]
+pub struct Context {
     /// The folder of the configuration file, absolute and without links, so that `..` can be cut off
     /// it by name.
-    pub(super) folder: PathBuf,
+    folder: PathBuf,
     /// The folder of the credentials that the service manager gives.
-    pub(super) credentials: Option<PathBuf>,
+    credentials: Option<PathBuf>,
     /// Whether the files that the configuration names are looked at.
     files: NamedFiles,
     problems: Vec<(Diagnostic, Basis)>,
-    /// The names of all keys that were asked for, with `*` for names that the operator chooses.
-    #[cfg(test)]
-    pub(super) asked: std::collections::BTreeSet<String>,
 }
 
 impl Context {
-    pub(super) fn new(folder: &Path) -> Self {
+    /// For a file in this directory, which is absolute. Credentials are where `CREDENTIALS_DIRECTORY` says.
+    pub fn new(folder: &Path) -> Self {
         let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         Self { folder: folder.to_owned(), credentials, ..Self::default() }
     }
 
+    /// The directory where relative paths begin.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The directory of the credentials that the service manager gives.
+    pub fn credentials(&self) -> Option<&Path> {
+        self.credentials.as_deref()
+    }
+
     /// Where a relative path begins, and what is left of it: its leading `..` are gone.
-    pub(super) fn begin<'a>(&self, mut path: &'a str) -> (&Path, &'a str) {
+    pub fn begin<'a>(&self, mut path: &'a str) -> (&Path, &'a str) {
         let mut folder = self.folder.as_path();
         while let Some(rest) = path.strip_prefix("../") {
             folder = folder.parent().unwrap_or(folder);
@@ -40,33 +48,33 @@ impl Context {
     }
 
     /// For text alone: whatever files it names, nothing on the disk is opened.
-    pub(super) fn of_text(folder: &Path) -> Self {
+    pub fn of_text(folder: &Path) -> Self {
         Self { files: NamedFiles::Trusted, ..Self::new(folder) }
     }
 
     /// Whether the files that the configuration names are to be read.
-    pub(super) fn reads_files(&self) -> bool {
+    pub fn reads_files(&self) -> bool {
         self.files == NamedFiles::Read
     }
 
     /// Records a problem that is one whatever else the file says.
-    pub(super) fn push(&mut self, problem: Diagnostic) {
+    pub fn push(&mut self, problem: Diagnostic) {
         self.problems.push((problem, Basis::Here));
     }
 
     /// Records a problem that may vanish once the whole file can be read: something is missing, or
     /// one place does not fit another.
-    pub(super) fn push_incomplete(&mut self, problem: Diagnostic) {
+    pub fn push_incomplete(&mut self, problem: Diagnostic) {
         self.problems.push((problem, Basis::WholeFile));
     }
 
     /// Whether nothing is wrong so far.
-    pub(super) fn is_clean(&self) -> bool {
+    pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
     }
 
     /// All problems, together with what the parser found.
-    pub(super) fn finish(self, source: &str, syntax: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    pub fn finish(self, source: &str, syntax: Vec<Diagnostic>) -> Vec<Diagnostic> {
         let is_sound = syntax.is_empty();
         let broken: Vec<usize> = syntax.iter().map(|problem| line(source, problem)).collect();
         let mut problems = syntax;
@@ -84,7 +92,7 @@ impl Context {
 }
 
 /// What becomes of the files that a configuration names.
-#[derive(Clone, Copy, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum NamedFiles {
     #[default]
     Read,
@@ -92,14 +100,14 @@ enum NamedFiles {
 }
 
 /// What a problem depends on.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Basis {
     Here,
     WholeFile,
 }
 
 /// The line where a problem begins, from 0.
-pub(super) fn line(source: &str, problem: &Diagnostic) -> usize {
+pub(crate) fn line(source: &str, problem: &Diagnostic) -> usize {
     let start = problem.span.as_ref().map_or(0, |span| span.start);
     source.as_bytes().iter().take(start).filter(|byte| **byte == b'\n').count()
 }

@@ -9,23 +9,21 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::{
-    Config,
-    diagnostic::{Diagnostic, Problems},
-};
+use crate::diagnostic::{Diagnostic, Problems};
 
 /// A valid configuration and its source.
 #[derive(Clone, Debug)]
-pub struct Document {
+pub struct Document<C> {
     /// What the text says.
-    pub config: Config,
+    pub config: C,
     path: PathBuf,
     source: String,
     places: Places,
 }
 
-impl Document {
-    pub(super) fn new(config: Config, path: &Path, source: String, places: Places) -> Self {
+impl<C> Document<C> {
+    /// `places` and `config` are those of `source`, which `path` holds.
+    pub fn new(config: C, path: &Path, source: String, places: Places) -> Self {
         Self { config, path: path.to_owned(), source, places }
     }
 
@@ -80,11 +78,11 @@ impl Document {
 
 /// Where each value of a document is, by the full name of its key.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places(BTreeMap<String, Range<usize>>);
+pub struct Places(BTreeMap<String, Range<usize>>);
 
 impl Places {
     /// Names that need quotes belong to configurations that validation refuses.
-    pub(super) fn of(root: &DeTable<'_>) -> Self {
+    pub(crate) fn of(root: &DeTable<'_>) -> Self {
         let mut places = Self::default();
         places.add_table("", root);
         places

@@ -46,7 +46,7 @@ impl Diagnostic {
         Self::new(Severity::Error, None, &message.into())
     }
 
-    /// A warning about a key; [`Document::span`](super::Document::span) finds the span.
+    /// A warning about a key; [`Document::span`](crate::Document::span) finds the span.
     pub fn warning(span: Option<Range<usize>>, message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, span, &message.into())
     }
@@ -85,18 +85,16 @@ impl Problems {
         Self { path: path.into(), source: Some(source.into()), diagnostics }
     }
 
-    /// The file could not be read at all.
-    pub fn unreadable(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+    /// The file could not be read at all; `hint` is what to do if it is not there.
+    pub fn unreadable(path: impl Into<PathBuf>, error: &io::Error, hint: &str) -> Self {
         let mut problem = Diagnostic::general(format!("cannot read the file: {error}"));
         if error.kind() == io::ErrorKind::NotFound {
-            problem = problem.hint(
-                "name the configuration with -c or in LOGPUSHD_CONFIG; `logpushd man logpushd.toml | man -l -` describes every key",
-            );
+            problem = problem.hint(hint);
         }
         Self { path: path.into(), source: None, diagnostics: vec![problem] }
     }
 
-    /// The file, as it was named to [`load`](super::load).
+    /// The file, as the user named it.
     pub fn path(&self) -> &Path {
         &self.path
     }

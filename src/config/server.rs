@@ -1,0 +1,92 @@
+//! `[server]`: the public listener.
+
+use std::{net::SocketAddr, path::Path};
+
+use settings::{Context, Value, reference::Takes, setting, settings, types::List};
+
+use super::validate::network::Network;
+use crate::tls::Tls;
+
+settings! {
+    /// The public HTTPS listener.
+    pub struct Server in "server" {
+        /// Where to listen. Cloudflare pushes to any port; below 1024 the daemon needs a
+        /// privilege (`CAP_NET_BIND_SERVICE`) or a socket from systemd. `"[::]:8443"`
+        /// takes IPv6, and IPv4 too where that is the system's default; beside an IPv4
+        /// address with the same port in the list it takes IPv6 only. Behind a proxy or a
+        /// redirect on the same machine use 127.0.0.1.
+        pub addresses "address": Addresses = "0.0.0.0:8443",
+        /// Proxies that pass TLS through and tell the client's address by the PROXY
+        /// protocol, version 1 or 2. Every connection from these addresses must begin
+        /// with such a header, and the address in it counts for `allow_from`, limits
+        /// and the log. Headers from any other address are refused. Name only proxies
+        /// of yours: they can claim any address. See docs/guide/proxy.md.
+        pub proxy_protocol_from: List<Network> as ["127.0.0.1", "192.0.2.0/28"]
+            else "no connection begins with a PROXY protocol header",
+        /// Certificate and key.
+        pub tls: Tls,
+    }
+}
+
+setting! {
+    /// Addresses to listen on, none of them twice.
+    pub struct Addresses(Vec<SocketAddr>): Takes::StringOrList("IP address and port"),
+        read by addresses;
+}
+
+impl Server {
+    /// With the files that it has if the configuration, which is in `folder`, names none.
+    pub(super) fn beside(mut self, folder: &Path, spool_dir: &Path) -> Self {
+        self.tls.keep_beside(folder, spool_dir);
+        self
+    }
+
+    /// What is valid, and will not do what it is there for.
+    pub fn warnings(&self) -> Vec<String> {
+        let ports = self.addresses.iter().map(SocketAddr::port);
+        let is_reached = ports.clone().any(|port| port == ACME_PORT);
+        if self.tls.acme.is_none() || is_reached {
+            return Vec::new();
+        }
+        let ports: Vec<_> = ports.map(|port| port.to_string()).collect();
+        vec![format!(
+            "server.tls.acme: a directory proves a name on port {ACME_PORT}, and server.address has {}: \
+             lead port {ACME_PORT} there, or listen on it (docs/certificates.md says how)",
+            ports.join(", ")
+        )]
+    }
+}
+
+/// RFC 8737, 3.
+const ACME_PORT: u16 = 443;
+
+fn addresses(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SocketAddr>> {
+    let items = value.one_or_items(cx)?;
+    let count = items.len();
+    let mut addresses = Vec::new();
+    for item in items {
+        let Some(address) = socket_address(&item, cx) else { continue };
+        // Port 0 asks for any free port, so two of them are two listeners.
+        if address.port() != 0 && addresses.contains(&address) {
+            cx.push(item.problem(format!("`{address}` stands twice in `{}`", value.name())));
+        }
+        addresses.push(address);
+    }
+    (addresses.len() == count).then_some(addresses)
+}
+
+/// Reads an address that is to be listened on.
+pub(super) fn socket_address(value: &Value<'_>, cx: &mut Context) -> Option<SocketAddr> {
+    let text = value.string(cx)?.into_inner();
+    let address = text.parse();
+    if address.is_err() {
+        let message = format!("`{}` is not an address", text.escape_debug());
+        let example = value.example();
+        cx.push(
+            value
+                .problem(message)
+                .hint(format!("write an IP address and a port, as {example} or \"[::1]:8443\"")),
+        );
+    }
+    address.ok()
+}

@@ -1,0 +1,59 @@
+//! Facilities and severities of RFC 5424, each by its word.
+
+use settings::{Context, Diagnostic, Value, reference::Takes, setting};
+
+/// Each in the place of its number.
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
+    "ftp", "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4",
+    "local5", "local6", "local7",
+];
+
+/// Each in the place of its number.
+const SEVERITIES: [&str; 8] =
+    ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
+setting! {
+    /// A facility, which comes out as its number.
+    pub struct Facility(u8): Takes::OneOf(&FACILITIES), read by facility;
+}
+
+setting! {
+    /// A severity, which comes out as its number.
+    pub struct Severity(u8): Takes::OneOf(&SEVERITIES), read by severity;
+}
+
+setting! {
+    /// Values of a field and their severities.
+    pub struct SeverityValues(Vec<(String, u8)>): Takes::Names("values and severities"),
+        read by severity_values;
+}
+
+fn facility(value: &Value<'_>, cx: &mut Context) -> Option<u8> {
+    value.choice(&numbered(&FACILITIES), cx)
+}
+
+fn severity(value: &Value<'_>, cx: &mut Context) -> Option<u8> {
+    value.choice(&numbered(&SEVERITIES), cx)
+}
+
+fn numbered(words: &[&'static str]) -> Vec<(&'static str, u8)> {
+    words.iter().copied().zip(0..).collect()
+}
+
+fn severity_values(value: &Value<'_>, cx: &mut Context) -> Option<Vec<(String, u8)>> {
+    let pairs = value.pairs(cx)?;
+    let known = numbered(&SEVERITIES);
+    let mut values = Vec::new();
+    for (value, severity) in pairs {
+        let word = severity.get_ref();
+        if let Some((_, number)) = known.iter().find(|(name, _)| name == word) {
+            values.push((value.into_inner(), *number));
+            continue;
+        }
+        let choices = SEVERITIES.map(|name| format!("\"{name}\"")).join(", ");
+        let message = format!("`{}` is not a severity", word.escape_debug());
+        cx.push(Diagnostic::at(severity.span(), message).hint(format!("the values are {choices}")));
+    }
+    Some(values)
+}

@@ -1,0 +1,203 @@
+//! `[server.tls.acme]`: who gives the certificate, for which names, and where it is kept.
+
+use std::path::{Path as FilePath, PathBuf};
+
+use hyper::Uri;
+use settings::{
+    Context, Diagnostic, Value, check_domain, reference::Takes, setting, settings, types::Path,
+};
+
+/// As many as Let's Encrypt puts into one certificate.
+const MAX_DOMAINS: usize = 100;
+
+settings! {
+    /// The daemon gets its certificate from an ACME
+    /// directory, as Let's Encrypt's, and renews it when a third of its life is left. It
+    /// answers the challenge (TLS-ALPN-01) on its own listener, and the directory connects
+    /// to port 443 for that: listen there, or forward that port. See
+    /// docs/certificates.md.
+    pub struct Acme in ".acme" derive(Eq) {
+        /// The names that the certificate is for: what the jobs' destinations connect
+        /// to. Each must lead here. No wildcards and no addresses.
+        pub domains: Domains as ["logs.example.com"],
+        /// Where the authority may reach you. Let's Encrypt no longer sends reminders.
+        pub contact: Option<Contact> as "mailto:ops@example.com" else "the account has none",
+        /// The directory. By using it you agree to the terms of the authority behind
+        /// it. Try with a staging directory first: the limits on failures are tight.
+        pub directory_url: DirectoryUrl = "https://acme-v02.api.letsencrypt.org/directory",
+        /// A PEM file with whom to trust about the directory's own certificate: for a
+        /// directory of one's own.
+        pub directory_ca_file: Option<DirectoryCa> as "pebble.pem"
+            else "the authorities of the public web",
+        /// Where account and certificate are kept, for the daemon's user alone. With a
+        /// certificate here a start needs no directory.
+        pub cache_dir: Path as "acme" else "the folder `acme` in `spool.dir`",
+    }
+}
+
+setting! {
+    /// Names in lower case, without a dot at the end, none of them twice.
+    pub struct Domains(Vec<String>): Takes::StringOrList("name of a host"), read by domains;
+}
+
+setting! {
+    /// `mailto:...`
+    pub struct Contact(String): Takes::String("mailto: address"), read by contact;
+}
+
+setting! {
+    /// Where a directory's own description is, an `https://` URL.
+    pub struct DirectoryUrl(String): Takes::String("URL"), read by directory_url;
+}
+
+setting! {
+    /// A PEM file with whom to trust when talking to a directory.
+    pub struct DirectoryCa(PathBuf): Takes::String("path"), read by directory_ca;
+}
+
+impl Acme {
+    /// The default of `cache_dir`.
+    pub fn default_cache_dir(spool_dir: &FilePath) -> PathBuf {
+        spool_dir.join("acme")
+    }
+
+    /// Chooses the cache if the file names none.
+    pub(super) fn keep_beside(&mut self, spool_dir: &FilePath) {
+        if self.cache_dir.as_os_str().is_empty() {
+            self.cache_dir = Self::default_cache_dir(spool_dir);
+        }
+    }
+
+    /// Where certificate and key are kept, both in one file, so that they are exchanged as one.
+    ///
+    /// Another directory or other names are another file: a certificate is never taken for what it
+    /// is not.
+    pub fn certificate_file(&self) -> PathBuf {
+        let mut domains: Vec<&str> = self.domains.iter().map(String::as_str).collect();
+        domains.sort_unstable();
+        let digest = digest(&[&[self.directory_url.as_str()], domains.as_slice()].concat());
+        // For people. A file's name must not be longer than 255 bytes.
+        let first = self.domains.first().map_or("", String::as_str);
+        self.cache_dir.join(format!("{first:.100}-{digest}.pem"))
+    }
+
+    /// Where the account at the directory is kept, with its key.
+    pub fn account_file(&self) -> PathBuf {
+        self.cache_dir.join(format!("account-{}.json", digest(&[&self.directory_url])))
+    }
+}
+
+fn domains(value: &Value<'_>, cx: &mut Context) -> Option<Vec<String>> {
+    let name = value.name();
+    let items = value.one_or_items(cx)?;
+    let count = items.len();
+    if count > MAX_DOMAINS {
+        cx.push(value.problem(format!("`{name}` must have 1 to {MAX_DOMAINS} names")));
+        return None;
+    }
+    let mut domains: Vec<String> = Vec::new();
+    for item in items {
+        let Some(text) = item.string(cx) else { continue };
+        let domain = text.get_ref().to_ascii_lowercase();
+        let domain = domain.strip_suffix('.').unwrap_or(&domain);
+        let shown = text.get_ref().escape_debug();
+        if let Err(hint) = check(domain) {
+            let message = format!("`{shown}` is not a name that a certificate can be had for");
+            cx.push(Diagnostic::at(text.span(), message).hint(hint));
+        } else if domains.iter().any(|known| known == domain) {
+            cx.push(Diagnostic::at(text.span(), format!("`{shown}` stands twice in `{name}`")));
+        }
+        domains.push(domain.to_owned());
+    }
+    (domains.len() == count).then_some(domains)
+}
+
+/// What to do about a name that no certificate can be had for in this way.
+fn check(domain: &str) -> Result<(), &'static str> {
+    if domain.starts_with("*.") {
+        return Err(
+            "a wildcard cannot be proven on a listener (TLS-ALPN-01): list the names, or get \
+                    the certificate by DNS-01 with a client beside the daemon, and name its files",
+        );
+    }
+    check_domain(domain)
+}
+
+fn contact(value: &Value<'_>, cx: &mut Context) -> Option<String> {
+    let text = value.string(cx)?.into_inner();
+    let address = text.strip_prefix("mailto:").unwrap_or_default();
+    let is_plain = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains(['?', ',']);
+    if !is_plain || !address.contains('@') {
+        let message = format!("`{}` is not a contact", text.escape_debug());
+        let example = value.example();
+        let hint = format!("write one mail address as {example}, or leave it out");
+        cx.push(value.problem(message).hint(hint));
+        return None;
+    }
+    Some(text)
+}
+
+fn directory_url(value: &Value<'_>, cx: &mut Context) -> Option<String> {
+    let url = value.string(cx)?.into_inner();
+    let is_usable = url.parse::<Uri>().is_ok_and(|uri| {
+        let has_user = uri.authority().is_none_or(|authority| authority.as_str().contains('@'));
+        uri.scheme_str() == Some("https") && !has_user
+    });
+    if !is_usable || url.contains('#') {
+        let message = format!("`{}` is not the address of a directory", url.escape_debug());
+        let hint = format!("it is an https:// URL, as {}", value.example());
+        cx.push(value.problem(message).hint(hint));
+        return None;
+    }
+    Some(url)
+}
+
+fn directory_ca(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
+    value.readable("name a PEM file with the CA that signed the directory's certificate", cx)
+}
+
+/// 64 bits are enough to tell apart what one operator has configured.
+fn digest(parts: &[&str]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part.as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher.finalize().to_hex().chars().take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acme(directory: &str, domains: &[&str]) -> Acme {
+        Acme {
+            domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
+            contact: None,
+            directory_url: directory.to_owned(),
+            directory_ca_file: None,
+            cache_dir: PathBuf::from("/cache"),
+        }
+    }
+
+    #[test]
+    fn another_directory_or_other_names_are_another_file() {
+        let one = acme("https://a/dir", &["a.example", "b.example"]);
+        let same = acme("https://a/dir", &["b.example", "a.example"]);
+        let name = |acme: &Acme| acme.certificate_file().to_str().unwrap().to_owned();
+        assert!(name(&one).starts_with("/cache/a.example-"), "{}", name(&one));
+        assert_eq!(name(&one).rsplit('-').next(), name(&same).rsplit('-').next());
+        for other in [
+            acme("https://b/dir", &["a.example", "b.example"]),
+            acme("https://a/dir", &["a.example"]),
+            acme("https://a/dir", &["a.example", "b.example", "c.example"]),
+        ] {
+            assert_ne!(name(&one), name(&other));
+        }
+        assert_eq!(one.account_file(), same.account_file());
+        assert_ne!(one.account_file(), acme("https://b/dir", &["a.example"]).account_file());
+
+        let long = acme("https://a/dir", &[&"a.".repeat(126)]).certificate_file();
+        assert!(long.file_name().unwrap().len() < 255);
+    }
+}

@@ -1,0 +1,82 @@
+//! The `tls` table of a sink that connects to a server.
+
+use std::path::PathBuf;
+
+use settings::{Context, Table, Value, reference::Takes, setting, settings};
+
+settings! {
+    /// Certificates are read anew for each connection.
+    pub struct ClientTls in ".tls" derive(Default, Eq), checked by check {
+        /// PEM: the authorities that may sign the server's certificate, or the server's
+        /// certificate itself, also if it is self-signed.
+        pub ca_file: Option<CaFile> as "siem-ca.pem" else "whom the system trusts",
+        /// PEM: the certificate to show, with its intermediates. Only with `key_file`.
+        pub cert_file: Option<CertFile> as "client.pem" else "no certificate is shown",
+        /// PEM: its private key. Only with `cert_file`.
+        pub key_file: Option<KeyFile> as "client.key" else "no certificate is shown",
+        /// The name that must stand in the server's certificate: for an address that
+        /// is an IP address or an alias.
+        pub server_name: Option<ServerName> as "siem.example.com" else "the host of the address",
+    }
+}
+
+impl ClientTls {
+    /// The certificate and the key to show.
+    pub fn identity(&self) -> Option<(&PathBuf, &PathBuf)> {
+        self.cert_file.as_ref().zip(self.key_file.as_ref())
+    }
+}
+
+setting! {
+    /// A PEM file with authorities.
+    pub struct CaFile(PathBuf): Takes::String("path"), read by ca_file;
+}
+
+setting! {
+    /// A PEM file with a certificate and its intermediates.
+    pub struct CertFile(PathBuf): Takes::String("path"), read by cert_file;
+}
+
+setting! {
+    /// A PEM file with a private key.
+    pub struct KeyFile(PathBuf): Takes::String("path"), read by key_file;
+}
+
+setting! {
+    /// What a certificate is for: a DNS name or an IP address.
+    pub struct ServerName(String): Takes::String("name or IP address"), read by server_name;
+}
+
+fn ca_file(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
+    value.readable("name a PEM file with the CA that signed the server's certificate", cx)
+}
+
+fn cert_file(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
+    value.readable("name a PEM file with the certificate and then its intermediates", cx)
+}
+
+fn key_file(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
+    value.readable("name a PEM file with the private key", cx)
+}
+
+fn server_name(value: &Value<'_>, cx: &mut Context) -> Option<String> {
+    let name = value.string(cx)?.into_inner();
+    if rustls::pki_types::ServerName::try_from(name.as_str()).is_err() {
+        let message = format!("`{}` is not the name of a server", name.escape_debug());
+        cx.push(
+            value
+                .problem(message)
+                .hint("write a name or an IP address, as it stands in the server's certificate"),
+        );
+        return None;
+    }
+    Some(name)
+}
+
+fn check(_: &ClientTls, table: &Table<'_>, cx: &mut Context) {
+    if table.contains("cert_file") != table.contains("key_file") {
+        let (cert_file, key_file) = (table.full("cert_file"), table.full("key_file"));
+        let message = format!("`{cert_file}` and `{key_file}` need each other");
+        cx.push_incomplete(table.problem(message).hint("name both, or none of the two"));
+    }
+}
