@@ -58,16 +58,16 @@ impl RequestError {
             return Self::of_lookup(&server.host, lookup);
         }
         let system = io_error(error);
-        if !error.is_connect() {
-            return match system {
-                None if error.is_timeout() => Self::late(Phase::Exchange, server, limit),
-                _ => Self::of_exchange(server, error),
-            };
+        // `hyper-util` wraps a deadline for one of several addresses in an `io::Error`.
+        let is_deadline =
+            error.is_timeout() && system.is_none_or(|system| system.raw_os_error().is_none());
+        match (error.is_connect(), is_deadline) {
+            (false, true) => return Self::late(Phase::Exchange, server, limit),
+            (true, true) => return Self::late(Phase::Connect, server, settings.connect_timeout),
+            (false, false) => return Self::of_exchange(server, error),
+            (true, false) => {}
         }
         match system {
-            None if error.is_timeout() => {
-                Self::late(Phase::Connect, server, settings.connect_timeout)
-            }
             Some(system) if is_of_tls(error) => Self::of_handshake(server, system, settings.advice),
             Some(system) => Self::of(Phase::Connect, server, system).with_kind(Some(system.kind())),
             None => Self::of(Phase::Connect, server, &causes(error)),

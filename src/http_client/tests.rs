@@ -165,6 +165,18 @@ fn deadlines_are_named() {
     let want = format!("talking to localhost:{}: no answer within 1 s", address.port());
     assert_eq!(error.to_string(), want);
 
+    // Its queue of connections is full, and one more gets no answer from the system.
+    let full = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&full, 0).unwrap();
+    let address = full.local_addr().unwrap();
+    let patience = Duration::from_millis(200);
+    let connect = || TcpStream::connect_timeout(&address, patience);
+    let _waiting: Vec<_> = std::iter::from_fn(|| connect().ok()).collect();
+    let error = failure(stranger(), &request(address, Vec::new()));
+    assert!(error.is_late() && error.phase == Phase::Connect, "{error:?}");
+    let want = format!("connecting to localhost:{}: no answer within 1 s", address.port());
+    assert_eq!(error.to_string(), want);
+
     // It takes the connection and says nothing.
     let mute = tcp_server(|mut tcp| {
         drop(tcp.read_to_end(&mut Vec::new()));

@@ -233,6 +233,25 @@ fn a_wrong_secret_and_a_stranger_are_told() {
     daemon.stop().in_order();
 }
 
+/// HTTP/2: the answer comes while the body is still being sent.
+#[test]
+fn a_refusal_is_heard_before_a_large_body_ends() {
+    let limits = remembering().table("limits", r#"max_body_bytes = "64KiB""#);
+    let daemon = limits.start();
+    // Every byte of a record is as large on the wire.
+    let records = numbered(1, 200_000);
+    daemon.setup().write("records", &records);
+    let large = ["records", "--gzip", "0", "--max-bytes", "64MiB", "--max-records", "1000000"];
+    let refused = finish(&mut push(&daemon, &large));
+    fails(&refused, 69, &["0 records taken, then: refused: 413 Payload Too Large limits.max_body"]);
+    let url = format!("https://{}/logpush/dns_logs?header_X-Logpush-Secret=no", daemon.address);
+    let mut command = logpushd();
+    command.args(["push", &url, "--ca", "fullchain.pem"]).args(large);
+    let refused = finish(command.current_dir(daemon.setup().folder()));
+    fails(&refused, 69, &["0 records taken, then: refused: 401 Unauthorized"]);
+    daemon.stop().in_order();
+}
+
 #[test]
 fn a_damaged_file_holds_up_no_other() {
     let daemon = remembering().start();
