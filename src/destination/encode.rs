@@ -1,11 +1,12 @@
 //! A destination as text, within Cloudflare's characters.
 
 use hyper::header::HeaderName;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{Destination, HEADER_PREFIX};
 
-const HEX: [char; 16] =
-    ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+/// All that means something in a query, or might to whoever decodes it.
+const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 pub(super) fn text(destination: &Destination) -> String {
     let Destination { scheme, path_and_query, headers, .. } = destination;
@@ -16,23 +17,11 @@ pub(super) fn text(destination: &Destination) -> String {
         text.push(separator);
         separator = '&';
         text += HEADER_PREFIX;
-        push_encoded(&mut text, canonical(name).as_bytes());
+        text.extend(percent_encode(canonical(name).as_bytes(), &ENCODED));
         text.push('=');
-        push_encoded(&mut text, value.as_bytes());
+        text.extend(percent_encode(value.as_bytes(), &ENCODED));
     }
     text
-}
-
-/// Percent-encodes all that means something in a query, or might to whoever decodes it.
-fn push_encoded(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._".contains(byte) {
-            text.push(char::from(*byte));
-        } else {
-            let digit = |value: u8| HEX.get(usize::from(value)).copied().unwrap_or_default();
-            text.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
 }
 
 /// A header's name as Go writes it: `X-Logpush-Secret`.

@@ -1,7 +1,8 @@
 //! A line of a quarantine file: one rejected record, and where it came from.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
 /// One rejected record.
@@ -38,23 +39,12 @@ pub struct Line<'a> {
 
 /// Bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        if write!(text, "{byte:02x}").is_err() {
-            break;
-        }
-    }
-    text
+    HEXLOWER.encode(bytes)
 }
 
 /// The bytes that hexadecimal digits stand for.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    });
-    pairs.collect()
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
 }
 
 #[cfg(test)]

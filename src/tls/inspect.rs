@@ -6,6 +6,7 @@ mod name;
 
 use std::{fmt, net::IpAddr};
 
+use data_encoding::HEXLOWER;
 use x509_parser::{
     asn1_rs::{FromDer as _, Sequence, Tag},
     certificate::X509Certificate,
@@ -92,7 +93,7 @@ impl Certificate {
         Some(Self {
             subject: Name::read(certificate.subject()),
             issuer: Name::read(certificate.issuer()),
-            serial: hexadecimal(certificate.raw_serial()),
+            serial: HEXLOWER.encode(certificate.raw_serial()),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
             key: key_type(certificate.public_key())?,
@@ -151,10 +152,6 @@ impl Extensions {
             _ => {}
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn key_type(info: &SubjectPublicKeyInfo<'_>) -> Option<KeyType> {
