@@ -33,26 +33,26 @@ pub struct Connections(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    networks: HashMap<IpAddr, Vec<Entry>>,
+    networks: HashMap<IpAddr, Vec<ConnectionEntry>>,
     unverified: usize,
     next: u64,
     closed: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ConnectionEntry {
     number: u64,
     accepted: Instant,
-    kind: Kind,
+    kind: Verification,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum Verification {
     Unverified { evicted: CancellationToken, has_handshake: bool },
     Verified,
 }
 
-impl Kind {
+impl Verification {
     fn is_unverified(&self) -> bool {
         matches!(self, Self::Unverified { .. })
     }
@@ -71,9 +71,9 @@ pub struct Room {
 #[derive(Debug)]
 pub enum Admission {
     /// It may.
-    Open(Place),
+    Open(ConnectionPlace),
     /// It may only be told that `limits.max_connections` is reached.
-    Full(Place),
+    Full(ConnectionPlace),
     /// Its address has all the connections that it may have, and all of them are verified.
     Refused,
 }
@@ -99,10 +99,14 @@ impl Connections {
         state.next += 1;
         state.unverified += 1;
         let evicted = CancellationToken::new();
-        let kind = Kind::Unverified { evicted: evicted.clone(), has_handshake: false };
-        state.networks.entry(network).or_default().push(Entry { number, accepted: now, kind });
+        let kind = Verification::Unverified { evicted: evicted.clone(), has_handshake: false };
+        state.networks.entry(network).or_default().push(ConnectionEntry {
+            number,
+            accepted: now,
+            kind,
+        });
         drop(state);
-        let place = Place { connections: Arc::clone(self), network, number, evicted };
+        let place = ConnectionPlace { connections: Arc::clone(self), network, number, evicted };
         if is_full { Admission::Full(place) } else { Admission::Open(place) }
     }
 
@@ -120,7 +124,8 @@ impl State {
     /// Closes an unverified connection: of the address that has the most of them, if `own` has fewer;
     /// else of any address.
     fn make_room(&mut self, own: IpAddr, now: Instant) -> bool {
-        let count = |entries: &Vec<Entry>| entries.iter().filter(|e| e.is_unverified()).count();
+        let count =
+            |entries: &Vec<ConnectionEntry>| entries.iter().filter(|e| e.is_unverified()).count();
         let own_count = self.networks.get(&own).map_or(0, count);
         let most = self.networks.iter().map(|(network, entries)| (count(entries), *network)).max();
         if let Some((count, most)) = most
@@ -164,22 +169,22 @@ impl State {
         if entries.is_empty() {
             self.networks.remove(&network);
         }
-        if let Kind::Unverified { evicted, .. } = kind {
+        if let Verification::Unverified { evicted, .. } = kind {
             evicted.cancel();
             self.unverified = self.unverified.saturating_sub(1);
         }
         true
     }
 
-    fn entry(&mut self, network: IpAddr, number: u64) -> Option<&mut Entry> {
+    fn entry(&mut self, network: IpAddr, number: u64) -> Option<&mut ConnectionEntry> {
         let entries = self.networks.get_mut(&network)?;
         entries.iter_mut().find(|entry| entry.number == number)
     }
 }
 
-impl Entry {
+impl ConnectionEntry {
     fn candidate(&self) -> Option<Candidate> {
-        let Kind::Unverified { has_handshake, .. } = self.kind else { return None };
+        let Verification::Unverified { has_handshake, .. } = self.kind else { return None };
         Some(Candidate { accepted: self.accepted, has_handshake })
     }
 
@@ -224,14 +229,14 @@ fn victim<T>(candidates: impl Iterator<Item = (Candidate, T)>, now: Instant) -> 
 
 /// The place of an open connection, given back when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPlace {
     connections: Arc<Connections>,
     network: IpAddr,
     number: u64,
     evicted: CancellationToken,
 }
 
-impl Place {
+impl ConnectionPlace {
     /// Waits until the connection has to make room for another.
     pub async fn evicted(&self) {
         self.evicted.cancelled().await;
@@ -241,7 +246,7 @@ impl Place {
     pub fn handshake_done(&self) {
         let mut state = self.connections.state();
         if let Some(entry) = state.entry(self.network, self.number)
-            && let Kind::Unverified { has_handshake, .. } = &mut entry.kind
+            && let Verification::Unverified { has_handshake, .. } = &mut entry.kind
         {
             *has_handshake = true;
         }
@@ -253,18 +258,18 @@ impl Place {
         if let Some(entry) = state.entry(self.network, self.number)
             && entry.is_unverified()
         {
-            entry.kind = Kind::Verified;
+            entry.kind = Verification::Verified;
             state.unverified = state.unverified.saturating_sub(1);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let mut state = self.connections.state();
         state.closed += 1;
         let Some(entries) = state.networks.get_mut(&self.network) else { return };
-        let is_ours = |entry: &Entry| entry.number == self.number;
+        let is_ours = |entry: &ConnectionEntry| entry.number == self.number;
         let Some(place) = entries.iter().position(is_ours) else { return };
         let was = entries.remove(place);
         if entries.is_empty() {
@@ -287,7 +292,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn open(connections: &Arc<Connections>, host: u8, now: Instant) -> Place {
+    fn open(connections: &Arc<Connections>, host: u8, now: Instant) -> ConnectionPlace {
         match connections.admit(address(host), ROOM, now) {
             Admission::Open(place) => place,
             other => panic!("{other:?}"),
@@ -361,7 +366,7 @@ mod tests {
         assert_eq!(evicted(), 0, "all are young");
         let _late = open(&connections, 200, now + GRACE);
         assert_eq!(evicted(), 1);
-        places.iter().for_each(Place::verify);
+        places.iter().for_each(ConnectionPlace::verify);
         let _later = open(&connections, 201, now + 2 * GRACE);
         assert_eq!(evicted(), 1, "few are unverified");
     }

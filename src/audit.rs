@@ -123,7 +123,7 @@ pub enum Event {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct AuditLine<'a> {
     time: String,
     #[serde(flatten)]
     event: &'a Event,
@@ -137,16 +137,16 @@ enum Message {
 
 struct AuditLog {
     sender: SyncSender<Message>,
-    counted: Arc<Counted>,
+    counted: Arc<AuditCounts>,
 }
 
 #[derive(Default)]
-struct Counted {
+struct AuditCounts {
     failures: Mutex<BTreeMap<Option<(IpAddr, String)>, u64>>,
     dropped: AtomicU64,
 }
 
-impl Counted {
+impl AuditCounts {
     fn failures(&self) -> MutexGuard<'_, BTreeMap<Option<(IpAddr, String)>, u64>> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,7 +163,7 @@ impl Counted {
 pub fn start(path: &Path) -> io::Result<()> {
     let file = open(path, Missing::Create)?;
     let (sender, receiver) = sync_channel(QUEUE);
-    let counted = Arc::<Counted>::default();
+    let counted = Arc::<AuditCounts>::default();
     let writer = Writer {
         path: path.to_owned(),
         file: Some(file),
@@ -245,7 +245,7 @@ fn open(path: &Path, missing: Missing) -> io::Result<File> {
 fn line(time: Timestamp, event: &Event) -> Vec<u8> {
     // Always six digits, so that lines sort by time as text.
     let time = format!("{time:.6}");
-    let text = serde_json::to_string(&Line { time, event }).unwrap_or_default();
+    let text = serde_json::to_string(&AuditLine { time, event }).unwrap_or_default();
     let mut line = String::with_capacity(text.len() + 1);
     crate::printable::json(&text, &mut line);
     line.push('\n');
@@ -257,7 +257,7 @@ struct Writer {
     path: PathBuf,
     /// `None`: it could not be opened again.
     file: Option<File>,
-    counted: Arc<Counted>,
+    counted: Arc<AuditCounts>,
     failures: Failures,
 }
 

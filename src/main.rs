@@ -69,7 +69,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { text, code }) => {
+        Err(ExitFailure { text, code }) => {
             if !text.is_empty() {
                 writeln!(Writer::new(io::stderr()), "{text}").ok();
             }
@@ -78,18 +78,18 @@ fn main() -> ExitCode {
     }
 }
 
-struct Failure {
+struct ExitFailure {
     text: String,
     code: u8,
 }
 
-impl Failure {
+impl ExitFailure {
     fn config(text: &impl ToString) -> Self {
         Self { text: text.to_string(), code: exit::CONFIG }
     }
 }
 
-impl From<Fatal> for Failure {
+impl From<Fatal> for ExitFailure {
     fn from(fatal: Fatal) -> Self {
         let code = match &fatal {
             Fatal::Usage(_) => exit::USAGE,
@@ -137,41 +137,41 @@ impl Write for Stdout {
     }
 }
 
-fn run(file: &ConfigFile) -> Result<(), Failure> {
+fn run(file: &ConfigFile) -> Result<(), ExitFailure> {
     let document =
-        config::read(&file.path).map_err(|problems| Failure::config(&for_stderr(&problems)))?;
+        config::read(&file.path).map_err(|problems| ExitFailure::config(&for_stderr(&problems)))?;
     let config::Log { format, level, .. } = document.config.log;
     let log = logging::init(format, level)
-        .map_err(|error| Failure { text: format!("logpushd: {error}"), code: exit::BUG })?;
+        .map_err(|error| ExitFailure { text: format!("logpushd: {error}"), code: exit::BUG })?;
     check::log_warnings(&document);
-    let outcome = daemon::run(document, &file.path, &log).map_err(Failure::from);
+    let outcome = daemon::run(document, &file.path, &log).map_err(ExitFailure::from);
     log.finish(outcome.as_ref().err().map(|failure| &*failure.text));
     // Written, or nobody reads it: to write it here as well might never end.
-    outcome.map_err(|failure| Failure { text: String::new(), ..failure })
+    outcome.map_err(|failure| ExitFailure { text: String::new(), ..failure })
 }
 
 /// A command that looks after the daemon's files.
 fn on_files(
     file: &ConfigFile,
     command: impl FnOnce(&Config, &mut dyn Write) -> Result<(), Fatal>,
-) -> Result<(), Failure> {
-    let config = config::load(&file.path).map_err(|problems| Failure::config(&problems))?;
+) -> Result<(), ExitFailure> {
+    let config = config::load(&file.path).map_err(|problems| ExitFailure::config(&problems))?;
     to_stdout(|out| command(&config, out))
 }
 
 /// A command whose output may have text of others in it: nothing of it steers a terminal.
-fn to_stdout(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), Failure> {
+fn to_stdout(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), ExitFailure> {
     command(&mut Writer::new(Stdout { open: Some(io::stdout().lock()) }))?;
     Ok(())
 }
 
 /// A command that writes nothing but text of its own, as it is.
-fn own_text(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), Failure> {
+fn own_text(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), ExitFailure> {
     command(&mut Stdout { open: Some(io::stdout().lock()) })?;
     Ok(())
 }
 
-fn validate(options: &Validate) -> Result<(), Failure> {
+fn validate(options: &Validate) -> Result<(), ExitFailure> {
     use commands::validate::{check, service_user, summarize, write_json};
 
     let document = match config::read(options.path()) {
@@ -200,11 +200,11 @@ fn for_stderr(problems: &Problems) -> String {
 }
 
 /// Reports the problems of a configuration that cannot be used.
-fn invalid(options: &Validate, problems: &Problems) -> Result<Failure, Failure> {
-    let failure = Failure::config(&for_stderr(problems));
+fn invalid(options: &Validate, problems: &Problems) -> Result<ExitFailure, ExitFailure> {
+    let failure = ExitFailure::config(&for_stderr(problems));
     if !options.json {
         return Ok(failure);
     }
     to_stdout(|out| Ok(commands::validate::write_json(None, None, problems, out)?))?;
-    Ok(Failure { text: String::new(), ..failure })
+    Ok(ExitFailure { text: String::new(), ..failure })
 }

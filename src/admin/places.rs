@@ -26,7 +26,7 @@ struct State {
 
 /// The place of one connection, free again when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct AdminPlace {
     state: Arc<State>,
     all: Arc<Places>,
 }
@@ -38,7 +38,7 @@ impl Places {
 
     /// Gives a place to a new connection. If all are taken, the oldest connection that has not sent a
     /// whole request loses its place, else the oldest of all.
-    pub(super) fn take(self: &Arc<Self>) -> Place {
+    pub(super) fn take(self: &Arc<Self>) -> AdminPlace {
         let mut taken = self.taken();
         if taken.len() >= self.limit {
             let silent = taken.iter().position(|state| !state.has_asked.load(Ordering::Relaxed));
@@ -48,7 +48,7 @@ impl Places {
         }
         let state = Arc::new(State::default());
         taken.push_back(Arc::clone(&state));
-        Place { state, all: Arc::clone(self) }
+        AdminPlace { state, all: Arc::clone(self) }
     }
 
     fn taken(&self) -> MutexGuard<'_, VecDeque<Arc<State>>> {
@@ -56,7 +56,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl AdminPlace {
     /// Notes that a whole request has arrived.
     pub(super) fn has_asked(&self) {
         self.state.has_asked.store(true, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for AdminPlace {
     fn drop(&mut self) {
         self.all.taken().retain(|state| !Arc::ptr_eq(state, &self.state));
     }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn the_oldest_silent_connection_loses_its_place() {
         let places = Places::new(2);
-        let is_lost = |place: &Place| place.state.lost.is_cancelled();
+        let is_lost = |place: &AdminPlace| place.state.lost.is_cancelled();
         let first = places.take();
         first.has_asked();
         let second = places.take();

@@ -51,7 +51,7 @@ impl QuarantineCommand {
 
 /// Which records and bodies.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Choice {
+pub struct QuarantineChoice {
     /// Only those of this endpoint; can be given several times
     #[arg(long, value_name = "NAME")]
     pub endpoint: Vec<String>,
@@ -60,7 +60,7 @@ pub struct Choice {
     pub reason: Vec<String>,
 }
 
-impl Choice {
+impl QuarantineChoice {
     /// Whether a record with this endpoint and reason is chosen.
     pub fn takes(&self, endpoint: &str, reason: &str) -> bool {
         let is_among = |names: &[String], name: &str| {
@@ -94,7 +94,7 @@ pub struct Show {
     pub config: ConfigFile,
     /// Which records.
     #[command(flatten)]
-    pub choice: Choice,
+    pub choice: QuarantineChoice,
     /// How many records to print
     #[arg(long, value_name = "COUNT", default_value = "100")]
     pub limit: u64,
@@ -117,7 +117,7 @@ pub struct Replay {
     pub config: ConfigFile,
     /// Which records.
     #[command(flatten)]
-    pub choice: Choice,
+    pub choice: QuarantineChoice,
     /// Deliver to this sink alone [default: to all sinks of the endpoint]
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
@@ -143,7 +143,7 @@ pub struct Delete {
     pub config: ConfigFile,
     /// Which records.
     #[command(flatten)]
-    pub choice: Choice,
+    pub choice: QuarantineChoice,
     /// Only what was received before this time, as in 2026-01-31 (midnight UTC) or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "DATE", value_parser = time)]
     pub before: Option<Timestamp>,
@@ -196,9 +196,12 @@ mod tests {
     #[test]
     fn a_choice_is_by_endpoint_and_reason() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let choice = Choice { endpoint: names(&["a", "b"]), reason: names(&["not_csv"]) };
+        let choice = QuarantineChoice { endpoint: names(&["a", "b"]), reason: names(&["not_csv"]) };
         assert!(choice.takes("b", "not_csv") && !choice.is_everything());
         assert!(!choice.takes("c", "not_csv") && !choice.takes("a", "not_json"));
-        assert!(Choice::default().takes("x", "y") && Choice::default().is_everything());
+        assert!(
+            QuarantineChoice::default().takes("x", "y")
+                && QuarantineChoice::default().is_everything()
+        );
     }
 }

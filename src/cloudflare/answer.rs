@@ -37,7 +37,7 @@ pub struct Reason {
 
 /// The API did not do what it was asked.
 #[derive(Debug)]
-pub struct Refusal {
+pub struct ApiRefusal {
     /// The status of the answer.
     pub status: StatusCode,
     /// Why; may be empty.
@@ -55,14 +55,14 @@ pub fn read(
     status: StatusCode,
     retry_after: Option<Duration>,
     text: &str,
-) -> Result<Value, Box<Refusal>> {
+) -> Result<Value, Box<ApiRefusal>> {
     let envelope = serde_json::from_str::<Envelope>(text).ok();
     let reasons = match envelope {
         Some(envelope) if envelope.success && status.is_success() => return Ok(envelope.result),
         Some(envelope) => Some(envelope.errors),
         None => None,
     };
-    Err(Box::new(Refusal {
+    Err(Box::new(ApiRefusal {
         status,
         text: if reasons.is_some() { String::new() } else { text.to_owned() },
         reasons: reasons.unwrap_or_default(),
@@ -70,7 +70,7 @@ pub fn read(
     }))
 }
 
-impl Refusal {
+impl ApiRefusal {
     /// Of what is not the API's only the beginning is quoted, so secrets have to go before: what is
     /// left of one that was cut is not found any more.
     #[must_use]
@@ -134,7 +134,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ApiRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
         for reason in &self.reasons {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A consumer, and how far it is.
-struct Reader {
+struct SpoolReader {
     /// As people know it.
     name: String,
     consumer: Consumer,
@@ -25,7 +25,7 @@ struct Reader {
     checkpoint: Option<u64>,
 }
 
-impl Reader {
+impl SpoolReader {
     fn waits_for(&self, batch: &Batch) -> bool {
         batch.sequence > self.checkpoint.unwrap_or(0) && (self.consumer.wants)(batch)
     }
@@ -212,11 +212,11 @@ fn contents(survey: &Survey) -> Result<Contents, Fatal> {
     })
 }
 
-fn readers(config: &Config, survey: &Survey) -> Result<Vec<Reader>, Fatal> {
+fn readers(config: &Config, survey: &Survey) -> Result<Vec<SpoolReader>, Fatal> {
     let cursors = survey.cursors();
     let reader = |name: &str, consumer: Consumer| {
         let checkpoint = delivery::last_batch(&cursors, &consumer.name)?;
-        Ok(Reader { name: name.to_owned(), consumer, checkpoint })
+        Ok(SpoolReader { name: name.to_owned(), consumer, checkpoint })
     };
     config
         .sinks

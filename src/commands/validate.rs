@@ -19,7 +19,7 @@ use crate::{
 
 /// What the checks found.
 #[derive(Debug)]
-pub struct Verdict {
+pub struct ConfigVerdict {
     /// Errors and warnings; with `strict`, warnings are errors.
     pub problems: Problems,
     /// No problem is an error.
@@ -27,7 +27,7 @@ pub struct Verdict {
 }
 
 /// Checks a configuration that could be read. `user` is who runs the daemon, if not this process's user.
-pub fn check(document: &Document, user: Option<&ServiceUser>, strict: bool) -> Verdict {
+pub fn check(document: &Document, user: Option<&ServiceUser>, strict: bool) -> ConfigVerdict {
     let mut found = check::errors(document);
     let is_usable = found.is_empty();
     found.extend(check::warnings(document));
@@ -39,7 +39,7 @@ pub fn check(document: &Document, user: Option<&ServiceUser>, strict: bool) -> V
     }
     let is_error = |problem: &Diagnostic| problem.severity == Severity::Error;
     let is_valid = is_usable && !found.iter().any(is_error);
-    Verdict { problems: document.problems(found), is_valid }
+    ConfigVerdict { problems: document.problems(found), is_valid }
 }
 
 /// Who runs the daemon, if that can be found out and is another user than that of this process.

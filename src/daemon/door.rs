@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::{Daemon, OVERFLOW_CONNECTIONS, current::Current};
 use crate::{
-    admission::{Admission, Place, Room},
+    admission::{Admission, ConnectionPlace, Room},
     http::Intake,
     listen,
     metrics::{Metrics, RefusalReason},
@@ -145,7 +145,7 @@ impl Door {
     async fn connection(
         &self,
         arrival: Arrival,
-        place: Place,
+        place: ConnectionPlace,
         tls: &ServerTls,
         is_refused: bool,
     ) -> ConnectionEnd {

@@ -23,7 +23,7 @@ const MAX_FAILURES: u32 = 8;
 const CLOSING: &str = "this connection is about to be closed; send again on another one";
 
 /// What is left to do for a request when the gate has decided.
-pub(super) enum Step {
+pub(super) enum Decision {
     Answer(Response<Body>),
     /// A wrong secret: the answer is late, and the connection may end with it.
     Delayed(Response<Body>, Delay, Option<Closing>),
@@ -80,12 +80,16 @@ pub(super) fn without_body(is_head: bool, mut response: Response<Body>) -> Respo
 }
 
 impl Intake {
-    pub(super) fn decide(self: &Arc<Self>, request: Request<Incoming>, client: &Client) -> Step {
+    pub(super) fn decide(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        client: &Client,
+    ) -> Decision {
         let (head, incoming) = request.into_parts();
         if client.takes_no_more() {
             let refusal = Refusal::unavailable(CLOSING);
             self.metrics.refused(refusal.reason());
-            return Step::Answer(answer::last(answer::refused(Protocol::Logpush, &refusal)));
+            return Decision::Answer(answer::last(answer::refused(Protocol::Logpush, &refusal)));
         }
         let declared = hyper::body::Body::size_hint(&incoming).exact();
         let visit = self.gate.admit(&head, client.address().ip());
@@ -100,8 +104,8 @@ impl Intake {
         };
         let prepared = match visit.asks {
             Err(refusal) => return self.turn_away(&asked, &refusal, incoming, client),
-            Ok(Asks::Health) => return Step::Health { is_head: asked.is_head },
-            Ok(Asks::Methods(methods)) => return Step::Answer(answer::methods(methods)),
+            Ok(Asks::Health) => return Decision::Health { is_head: asked.is_head },
+            Ok(Asks::Methods(methods)) => return Decision::Answer(answer::methods(methods)),
             Ok(Asks::Upload(admitted)) => {
                 client.verify();
                 let format = admitted.form.format;
@@ -110,12 +114,12 @@ impl Intake {
         };
         match prepared {
             Err(refusal) => {
-                Step::Answer(self.refuse(&asked, &refusal, Some((incoming, asked.waits))))
+                Decision::Answer(self.refuse(&asked, &refusal, Some((incoming, asked.waits))))
             }
             Ok(((upload, ingest), format)) => {
                 let asked = asked.without_headers();
                 let taken = Arc::clone(self).take(asked, upload, incoming, ingest, format);
-                Step::Upload(tokio::spawn(taken))
+                Decision::Upload(tokio::spawn(taken))
             }
         }
     }
@@ -147,7 +151,7 @@ impl Intake {
         refusal: &Refusal,
         incoming: Incoming,
         client: &Client,
-    ) -> Step {
+    ) -> Decision {
         let (address, now) = (asked.peer.ip(), Instant::now());
         let price = match refusal {
             Refusal::Unauthorized(_) => self.guesses.wrong(address, now),
@@ -157,7 +161,7 @@ impl Intake {
         let delay = match price {
             Price::Nothing => {
                 let rest = Some((incoming, asked.waits));
-                return Step::Answer(self.refuse(asked, refusal, rest));
+                return Decision::Answer(self.refuse(asked, refusal, rest));
             }
             Price::Delay(delay) => Some(delay),
             Price::Close => None,
@@ -172,8 +176,8 @@ impl Intake {
         let response = self.refuse(asked, refusal, None);
         let response = if closes { answer::last(response) } else { response };
         match delay {
-            Some(delay) => Step::Delayed(response, delay, closing),
-            None => Step::Answer(response),
+            Some(delay) => Decision::Delayed(response, delay, closing),
+            None => Decision::Answer(response),
         }
     }
 

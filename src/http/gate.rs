@@ -68,7 +68,7 @@ pub(super) struct Admitted {
 }
 
 /// An endpoint, by a path of its.
-struct Found<'a> {
+struct MatchedEndpoint<'a> {
     door: &'a Door,
     dataset: String,
     /// What the path is for, with HEC.
@@ -123,12 +123,12 @@ impl Gate {
     }
 
     /// A whole path wins over a pattern; no two patterns fit one path, as validation has made sure.
-    fn find(&self, path: &str) -> Option<Found<'_>> {
+    fn find(&self, path: &str) -> Option<MatchedEndpoint<'_>> {
         let mut by_pattern = None;
         for door in &self.doors {
             match &door.endpoint.path {
                 PathPattern::Fixed { path: whole, dataset } if whole == path => {
-                    return Some(Found { door, dataset: dataset.clone(), hec: None });
+                    return Some(MatchedEndpoint { door, dataset: dataset.clone(), hec: None });
                 }
                 PathPattern::Fixed { .. } => {}
                 PathPattern::Prefix { prefix, dataset } => {
@@ -136,7 +136,7 @@ impl Gate {
                     let known = HEC_PATHS.iter().find(|(known, _)| Some(*known) == rest);
                     if let Some((_, hec)) = known {
                         let (dataset, hec) = (dataset.clone(), Some(*hec));
-                        return Some(Found { door, dataset, hec });
+                        return Some(MatchedEndpoint { door, dataset, hec });
                     }
                 }
                 PathPattern::Dataset { prefix, suffix } => {
@@ -145,7 +145,7 @@ impl Gate {
                     if let Some(dataset) = dataset.filter(|dataset| is_dataset(dataset.as_bytes()))
                     {
                         let dataset = dataset.to_owned();
-                        by_pattern = Some(Found { door, dataset, hec: None });
+                        by_pattern = Some(MatchedEndpoint { door, dataset, hec: None });
                     }
                 }
             }
@@ -169,7 +169,7 @@ impl Gate {
     }
 }
 
-impl Found<'_> {
+impl MatchedEndpoint<'_> {
     fn admit(
         self,
         head: &request::Parts,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
 
-use super::refusal::{Refusal, Shown};
+use super::refusal::{Refusal, ShownSecret};
 
 /// An answer.
 #[derive(Debug, Serialize)]
@@ -41,8 +41,8 @@ pub(super) fn health(is_healthy: bool) -> (StatusCode, Bytes) {
 /// The status of a refusal.
 pub(super) fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::Unauthorized(Shown::Wrong) => StatusCode::FORBIDDEN,
-        Refusal::Unauthorized(Shown::InQuery) => StatusCode::BAD_REQUEST,
+        Refusal::Unauthorized(ShownSecret::Wrong) => StatusCode::FORBIDDEN,
+        Refusal::Unauthorized(ShownSecret::InQuery) => StatusCode::BAD_REQUEST,
         other => other.status(),
     }
 }
@@ -53,10 +53,10 @@ pub(super) fn refused(refusal: &Refusal) -> Bytes {
     let detail = Some(text.trim_end());
     let status = status(refusal);
     match refusal {
-        Refusal::Unauthorized(Shown::Nothing) => body("Token is required", 2, None),
-        Refusal::Unauthorized(Shown::Unreadable) => body("Invalid authorization", 3, None),
-        Refusal::Unauthorized(Shown::Wrong) => body("Invalid token", 4, None),
-        Refusal::Unauthorized(Shown::InQuery) => {
+        Refusal::Unauthorized(ShownSecret::Nothing) => body("Token is required", 2, None),
+        Refusal::Unauthorized(ShownSecret::Unreadable) => body("Invalid authorization", 3, None),
+        Refusal::Unauthorized(ShownSecret::Wrong) => body("Invalid token", 4, None),
+        Refusal::Unauthorized(ShownSecret::InQuery) => {
             body("Query string authorization is not enabled", 16, None)
         }
         Refusal::NoData => body("No data", 5, None),
@@ -83,20 +83,20 @@ pub(super) fn refused(refusal: &Refusal) -> Bytes {
 }
 
 /// For the log: what the sender must change, if the token is at fault.
-pub(super) fn advice(shown: Shown) -> &'static str {
+pub(super) fn advice(shown: ShownSecret) -> &'static str {
     match shown {
-        Shown::Nothing => {
+        ShownSecret::Nothing => {
             "no token: the sender must show one as `Authorization: Splunk TOKEN`, a Logpush job by \
              header_Authorization=Splunk%20TOKEN in destination_conf"
         }
-        Shown::Unreadable => {
+        ShownSecret::Unreadable => {
             "`Authorization` is neither `Splunk TOKEN` nor Basic with the token as the password"
         }
-        Shown::InQuery => {
+        ShownSecret::InQuery => {
             "the token is in the query, where it gets into logs: make another one, and show it as \
              `Authorization: Splunk TOKEN`"
         }
-        Shown::Wrong => "the token is none of those in the endpoint's secret_file",
+        ShownSecret::Wrong => "the token is none of those in the endpoint's secret_file",
     }
 }
 

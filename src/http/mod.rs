@@ -38,7 +38,7 @@ use tokio::time::sleep;
 pub use self::{addressee::SINK, answer::Body, in_flight::MAX_UPLOADS};
 use self::{
     body::Upload,
-    exchange::{Step, without_body},
+    exchange::{Decision, without_body},
     gate::{Admitted, Gate},
     guesses::Guesses,
     health::Health,
@@ -199,18 +199,18 @@ impl Intake {
         let step = self.decide(request, client);
         async move {
             match step {
-                Step::Answer(response) => response,
-                Step::Health { is_head } => {
+                Decision::Answer(response) => response,
+                Decision::Health { is_head } => {
                     let is_healthy = self.health.ask(Arc::clone(&self)).await;
                     without_body(is_head, answer::health(is_healthy))
                 }
-                Step::Delayed(response, delay, _closing) => {
+                Decision::Delayed(response, delay, _closing) => {
                     sleep(delay.length).await;
                     response
                 }
                 // In a task of its own: hyper drops this future as soon as it sees the connection
                 // end, and what has arrived by then may be a whole body.
-                Step::Upload(upload) => upload.await.unwrap_or_else(|error| {
+                Decision::Upload(upload) => upload.await.unwrap_or_else(|error| {
                     answer::refused(Protocol::Logpush, &body::panicked(&error))
                 }),
             }

@@ -16,7 +16,7 @@ pub(super) enum Refusal {
     Malformed {
         what: String,
     },
-    Unauthorized(Shown),
+    Unauthorized(ShownSecret),
     Forbidden,
     NotFound,
     /// `endpoint.NAME.datasets` does not have the one in the path.
@@ -83,7 +83,7 @@ impl Methods {
 
 /// What was shown in place of a live secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Shown {
+pub(super) enum ShownSecret {
     Nothing,
     /// Nothing that could be one.
     Unreadable,
@@ -224,7 +224,7 @@ mod tests {
         let samples = vec![
             Refusal::Malformed { what: String::from("invalid chunk size") },
             Refusal::Disconnected { what: String::from("unexpected end") },
-            Refusal::Unauthorized(Shown::Wrong),
+            Refusal::Unauthorized(ShownSecret::Wrong),
             Refusal::Forbidden,
             Refusal::NotFound,
             Refusal::DatasetNotListed,

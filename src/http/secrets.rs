@@ -16,7 +16,7 @@ use tracing::info;
 
 use super::{
     hec,
-    refusal::{Refusal, Shown},
+    refusal::{Refusal, ShownSecret},
 };
 use crate::{
     audit::{self, Event},
@@ -95,14 +95,14 @@ impl Secrets {
         Err(Refusal::Unauthorized(match auth {
             Auth::Token { .. } if !head.headers.contains_key(AUTHORIZATION) => {
                 if hec::has_token_in_query(head.uri.query()) {
-                    Shown::InQuery
+                    ShownSecret::InQuery
                 } else {
-                    Shown::Nothing
+                    ShownSecret::Nothing
                 }
             }
-            Auth::Token { .. } if shown.is_empty() => Shown::Unreadable,
-            _ if shown.is_empty() => Shown::Nothing,
-            _ => Shown::Wrong,
+            Auth::Token { .. } if shown.is_empty() => ShownSecret::Unreadable,
+            _ if shown.is_empty() => ShownSecret::Nothing,
+            _ => ShownSecret::Wrong,
         }))
     }
 
@@ -179,21 +179,21 @@ mod tests {
             assert_eq!(check("/?token=other", good), None, "{good:?}");
         }
         for (values, want) in [
-            (&[][..], Shown::Nothing),
-            (&["first"], Shown::Unreadable),
-            (&["Bearer first"], Shown::Unreadable),
-            (&["Splunk"], Shown::Unreadable),
-            (&["Splunk "], Shown::Unreadable),
-            (&["Basic first"], Shown::Unreadable),
-            (&["Basic Zmlyc3Q="], Shown::Unreadable),
-            (&["Splunk First"], Shown::Wrong),
-            (&["Splunk firstx"], Shown::Wrong),
-            (&["Splunkfirst first"], Shown::Unreadable),
-            (&["Basic dXNlcjpmaXJzdHg="], Shown::Wrong),
+            (&[][..], ShownSecret::Nothing),
+            (&["first"], ShownSecret::Unreadable),
+            (&["Bearer first"], ShownSecret::Unreadable),
+            (&["Splunk"], ShownSecret::Unreadable),
+            (&["Splunk "], ShownSecret::Unreadable),
+            (&["Basic first"], ShownSecret::Unreadable),
+            (&["Basic Zmlyc3Q="], ShownSecret::Unreadable),
+            (&["Splunk First"], ShownSecret::Wrong),
+            (&["Splunk firstx"], ShownSecret::Wrong),
+            (&["Splunkfirst first"], ShownSecret::Unreadable),
+            (&["Basic dXNlcjpmaXJzdHg="], ShownSecret::Wrong),
         ] {
             assert_eq!(check("/", values), Some(want), "{values:?}");
         }
-        assert_eq!(check("/?a=b&token=first", &[]), Some(Shown::InQuery));
-        assert_eq!(check("/?xtoken=first&tokens=first", &[]), Some(Shown::Nothing));
+        assert_eq!(check("/?a=b&token=first", &[]), Some(ShownSecret::InQuery));
+        assert_eq!(check("/?xtoken=first&tokens=first", &[]), Some(ShownSecret::Nothing));
     }
 }

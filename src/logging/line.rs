@@ -29,12 +29,12 @@ const MESSAGE_CHARS: usize = 8192;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
     pub(super) format: LogFormat,
-    pub(super) reader: Reader,
+    pub(super) reader: LogReader,
 }
 
 /// What reads the lines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Reader {
+pub(super) enum LogReader {
     /// A terminal, a file or another program.
     Any,
     /// systemd's journal. It records the time itself, and takes the priority from `<N>` at the
@@ -44,27 +44,27 @@ pub(super) enum Reader {
 
 impl Style {
     /// No fields yet, neither of an event nor of a span.
-    pub(super) fn fields(self) -> Fields {
+    pub(super) fn fields(self) -> LogFields {
         let Self { format, .. } = self;
-        Fields { format, names: Vec::new(), message: String::new(), rest: String::new() }
+        LogFields { format, names: Vec::new(), message: String::new(), rest: String::new() }
     }
 
     /// The line of an event.
-    pub(super) fn line(self, event: &Event<'_>, fields: &Fields) -> Vec<u8> {
+    pub(super) fn line(self, event: &Event<'_>, fields: &LogFields) -> Vec<u8> {
         self.compose(*event.metadata().level(), &shown_target(event.metadata().target()), fields)
     }
 
     /// The line of a warning that is no event: the log's own.
     pub(super) fn warning(self, message: &str) -> Vec<u8> {
-        let fields = Fields { message: message.to_owned(), ..self.fields() };
+        let fields = LogFields { message: message.to_owned(), ..self.fields() };
         self.compose(Level::WARN, module_path!(), &fields)
     }
 
     /// Text that ends the log and is no event.
     pub(super) fn last_words(self, text: &str) -> Vec<u8> {
         let prefix = match self.reader {
-            Reader::Any => "",
-            Reader::Journal => "<3>",
+            LogReader::Any => "",
+            LogReader::Journal => "<3>",
         };
         let mut line = String::new();
         for part in text.lines() {
@@ -73,13 +73,13 @@ impl Style {
         line.into_bytes()
     }
 
-    fn compose(self, level: Level, target: &str, fields: &Fields) -> Vec<u8> {
-        let Fields { message, rest, .. } = fields;
+    fn compose(self, level: Level, target: &str, fields: &LogFields) -> Vec<u8> {
+        let LogFields { message, rest, .. } = fields;
         let mut line = String::with_capacity(128 + message.len() + rest.len());
         // Writing to a string does not fail.
         match (self.format, self.reader) {
-            (LogFormat::Text, Reader::Any) => write!(line, "{:.6} ", Timestamp::now()),
-            (LogFormat::Text, Reader::Journal) => write!(line, "<{}>", priority(level)),
+            (LogFormat::Text, LogReader::Any) => write!(line, "{:.6} ", Timestamp::now()),
+            (LogFormat::Text, LogReader::Journal) => write!(line, "<{}>", priority(level)),
             (LogFormat::Json, _) => write!(
                 line,
                 r#"{{"timestamp":"{:.6}","level":"{level}","message":"#,
@@ -125,14 +125,14 @@ fn priority(level: Level) -> u8 {
 }
 
 /// The fields of an event or a span, written as they come.
-pub(super) struct Fields {
+pub(super) struct LogFields {
     format: LogFormat,
     names: Vec<&'static str>,
     message: String,
     rest: String,
 }
 
-impl Fields {
+impl LogFields {
     /// Adds the fields of a span that the event happened in, unless the event has one of them itself.
     pub(super) fn add_span(&mut self, span: &Self) {
         if !span.names.iter().any(|name| self.names.contains(name)) {
@@ -178,7 +178,7 @@ enum Quotes {
     IfNeeded,
 }
 
-impl Visit for Fields {
+impl Visit for LogFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
             self.plain(field, &value);

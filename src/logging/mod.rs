@@ -24,7 +24,7 @@ use tracing_subscriber::{
 
 pub(crate) use self::line::list;
 use self::{
-    line::{Reader, Style},
+    line::{LogReader, Style},
     queue::Queue,
 };
 use crate::config::{LogFormat, LogLevel};
@@ -43,7 +43,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// # Errors
 /// Logging was started before, or there can be no thread for it.
 pub fn init(format: LogFormat, level: LogLevel) -> io::Result<LogHandle> {
-    let reader = if stderr_is_the_journal() { Reader::Journal } else { Reader::Any };
+    let reader = if stderr_is_the_journal() { LogReader::Journal } else { LogReader::Any };
     let (subscriber, log) = subscriber(Style { format, reader }, level);
     subscriber.try_init().map_err(io::Error::other)?;
     log.queue.start()?;

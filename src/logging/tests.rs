@@ -6,21 +6,21 @@ use tracing::{debug, error, error_span, info, subscriber::with_default, warn};
 use super::{line::shown_target, *};
 
 /// What `run` logs.
-fn logged(format: LogFormat, reader: Reader, run: impl FnOnce(&LogHandle)) -> String {
+fn logged(format: LogFormat, reader: LogReader, run: impl FnOnce(&LogHandle)) -> String {
     let (subscriber, log) = subscriber(Style { format, reader }, LogLevel::Info);
     with_default(subscriber, || run(&log));
     log.queue.waiting()
 }
 
 fn json(run: impl FnOnce(&LogHandle)) -> Value {
-    let text = logged(LogFormat::Json, Reader::Any, run);
+    let text = logged(LogFormat::Json, LogReader::Any, run);
     assert_eq!(text.lines().count(), 1, "{text}");
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 #[test]
 fn a_line_of_text_begins_with_its_time_or_its_priority() {
-    for (reader, starts) in [(Reader::Any, "20"), (Reader::Journal, "<6> INFO logpushd")] {
+    for (reader, starts) in [(LogReader::Any, "20"), (LogReader::Journal, "<6> INFO logpushd")] {
         let text = logged(LogFormat::Text, reader, |_| info!(peer = "192.0.2.1", "accepted"));
         assert!(text.starts_with(starts), "{text}");
         assert!(text.ends_with(": accepted peer=\"192.0.2.1\"\n"), "{text}");
@@ -29,7 +29,7 @@ fn a_line_of_text_begins_with_its_time_or_its_priority() {
 
 #[test]
 fn the_journal_gets_the_priority_of_each_level() {
-    let text = logged(LogFormat::Text, Reader::Journal, |log| {
+    let text = logged(LogFormat::Text, LogReader::Journal, |log| {
         log.set_level(LogLevel::Trace);
         error!("a");
         warn!("b");
@@ -74,14 +74,14 @@ fn values_of_json_are_plain() {
 fn no_value_breaks_a_line_or_passes_for_another_field() {
     let evil = "x peer=1.2.3.4 \"\n2026 refused\u{202e}\u{9b}31m\u{2028}\\";
     for format in [LogFormat::Text, LogFormat::Json] {
-        let text = logged(format, Reader::Any, |_| {
+        let text = logged(format, LogReader::Any, |_| {
             info!(evil, shown = %evil, debug = ?evil, "event {evil}");
         });
         assert_eq!(text.lines().count(), 1, "{text}");
         let inner = text.trim_end_matches('\n');
         assert!(!inner.contains(crate::printable::is_hidden), "{inner:?}");
     }
-    let text = logged(LogFormat::Text, Reader::Any, |_| info!(shown = %evil, n = 1, "event"));
+    let text = logged(LogFormat::Text, LogReader::Any, |_| info!(shown = %evil, n = 1, "event"));
     let expected = r#" shown="x peer=1.2.3.4 \"\n2026 refused\u{202e}\u{9b}31m\u{2028}\\" n=1"#;
     assert!(text.trim_end().ends_with(expected), "{text}");
 }
@@ -101,7 +101,7 @@ fn an_event_has_the_fields_of_its_span() {
 fn a_line_has_a_bound() {
     for format in [LogFormat::Text, LogFormat::Json] {
         let long = "\u{202e}".repeat(1 << 20);
-        let text = logged(format, Reader::Any, |_| info!(long, shown = %long, "{long}"));
+        let text = logged(format, LogReader::Any, |_| info!(long, shown = %long, "{long}"));
         assert!(text.len() < 100_000, "{}", text.len());
         assert!(text.contains('…'));
     }
@@ -109,7 +109,7 @@ fn a_line_has_a_bound() {
 
 #[test]
 fn the_level_changes_while_running() {
-    let text = logged(LogFormat::Text, Reader::Journal, |log| {
+    let text = logged(LogFormat::Text, LogReader::Journal, |log| {
         log.set_level(LogLevel::Warn);
         info!("one");
         log.set_level(LogLevel::Info);

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     arrival::Arrival,
-    exposition::{Family, HistogramFamily, Kind, Series, Value},
+    exposition::{Family, HistogramFamily, MetricKind, Series, Value},
     histogram::{EVENT_LAG, Histogram},
     micros,
 };
@@ -136,7 +136,7 @@ impl Series for DatasetMetrics {
 
 pub(super) const LAST_BATCH: [Family<DatasetMetrics>; 1] = [Family {
     name: "logpushd_last_batch_timestamp_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "When the newest batch of a dataset was received.",
     value: |dataset, now| dataset.last_batch(now).map(Value::Micros),
 }];

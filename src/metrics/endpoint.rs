@@ -11,7 +11,7 @@ use std::{
 use super::{
     Arrival,
     dataset::{DatasetLabel, Datasets},
-    exposition::{Family, Kind, Series, Value},
+    exposition::{Family, MetricKind, Series, Value},
     labels::{BatchOutcome, Counters, RefusalReason},
     value,
 };
@@ -143,19 +143,19 @@ fn if_any(count: u64) -> Option<Value> {
 pub(super) const BY_DATASET: [Family<EndpointDataset>; 3] = [
     Family {
         name: "logpushd_records_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Records committed.",
         value: |series, _| if_any(series.counts.records),
     },
     Family {
         name: "logpushd_endpoint_received_bytes_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Bytes of bodies at an endpoint, as they were on the wire.",
         value: |series, _| if_any(series.counts.received_bytes),
     },
     Family {
         name: "logpushd_endpoint_inflated_bytes_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Bytes of bodies at an endpoint, inflated.",
         value: |series, _| if_any(series.counts.inflated_bytes),
     },
@@ -185,7 +185,7 @@ impl Series for SecretMetrics {
 
 pub(super) const SECRET: [Family<SecretMetrics>; 1] = [Family {
     name: "logpushd_secret_last_used_timestamp_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "When a sender last showed a secret.",
     value: |secret, _| match value(&secret.last_used) {
         0 => None,

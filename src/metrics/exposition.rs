@@ -15,7 +15,7 @@ use super::{
 
 /// What a family is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -30,7 +30,7 @@ pub(super) trait Series {
 /// A counter or a gauge of each `T`.
 pub(super) struct Family<T> {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: MetricKind,
     pub(super) help: &'static str,
     /// The sample, if there is one, at the time of the exposition.
     pub(super) value: fn(&T, Arrival) -> Option<Value>,
@@ -105,7 +105,7 @@ impl Exposition {
         series: &[impl Deref<Target = T>],
     ) {
         for HistogramFamily { name, help, sum, histogram } in families {
-            self.family(name, Kind::Histogram, help);
+            self.family(name, MetricKind::Histogram, help);
             for one in series {
                 histogram(one).render(self, &one.labels(), *sum);
             }
@@ -119,7 +119,7 @@ impl Exposition {
         series: &[impl Deref<Target = T>],
         counters: fn(&T) -> &Counters<L>,
     ) {
-        self.family(name, Kind::Counter, help);
+        self.family(name, MetricKind::Counter, help);
         for one in series {
             for (of_label, count) in counters(one).counts() {
                 let labels = [one.labels(), vec![(label, of_label)]].concat();
@@ -129,11 +129,11 @@ impl Exposition {
     }
 
     /// Begins a family; the samples that follow are its own.
-    fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
+    fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         self.family = name;
         for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"] {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn label_values_are_escaped() {
         let mut exposition = Exposition::at(Arrival::now());
-        exposition.family("some_total", Kind::Counter, "Some.");
+        exposition.family("some_total", MetricKind::Counter, "Some.");
         exposition.sample(&[("one", "a\\b\"c\nd"), ("two", "é")], Value::Whole(3));
         exposition.sample(&[], Value::Whole(4));
         assert_eq!(

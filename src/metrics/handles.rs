@@ -16,10 +16,10 @@ pub struct Names {
 /// Handles by name, in the order in which they were made. None is ever removed: an endpoint or a sink
 /// that is gone is not shown, and counts on with the same handle should it come back.
 #[derive(Debug)]
-pub(super) struct Handles<T>(Mutex<Vec<Entry<T>>>);
+pub(super) struct Handles<T>(Mutex<Vec<NamedHandle<T>>>);
 
 #[derive(Debug)]
-struct Entry<T> {
+struct NamedHandle<T> {
     name: String,
     is_shown: bool,
     handle: Arc<T>,
@@ -37,7 +37,8 @@ impl<T> Handles<T> {
             return Arc::clone(&known.handle);
         }
         let handle = Arc::new(make());
-        let entry = Entry { name: name.to_owned(), is_shown: false, handle: Arc::clone(&handle) };
+        let entry =
+            NamedHandle { name: name.to_owned(), is_shown: false, handle: Arc::clone(&handle) };
         entries.push(entry);
         handle
     }
@@ -64,7 +65,7 @@ impl<T> Handles<T> {
         self.entries().iter().map(|entry| Arc::clone(&entry.handle)).collect()
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry<T>>> {
+    fn entries(&self) -> MutexGuard<'_, Vec<NamedHandle<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

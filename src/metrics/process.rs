@@ -10,7 +10,7 @@ use rustix::{
 
 use super::{
     Arrival, Metrics,
-    exposition::{Exposition, Family, Kind, Series, Value},
+    exposition::{Exposition, Family, MetricKind, Series, Value},
 };
 
 /// What the process uses. What cannot be found out is `None`, and is not shown.
@@ -94,7 +94,7 @@ impl Series for Process {
 
 const START: [Family<Metrics>; 1] = [Family {
     name: "process_start_time_seconds",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "When the process started.",
     value: |metrics, now| Some(Value::Micros(metrics.started.wall_micros_at(now))),
 }];
@@ -102,37 +102,37 @@ const START: [Family<Metrics>; 1] = [Family {
 const FAMILIES: [Family<Process>; 6] = [
     Family {
         name: "process_cpu_seconds_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Time that the process has spent on processors, its own and the system's for it.",
         value: |process, _| Some(Value::Micros(process.cpu_micros)),
     },
     Family {
         name: "process_resident_memory_bytes",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Memory in use.",
         value: |process, _| process.resident_bytes.map(Value::Whole),
     },
     Family {
         name: "process_virtual_memory_bytes",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Memory that is mapped.",
         value: |process, _| process.virtual_bytes.map(Value::Whole),
     },
     Family {
         name: "process_threads",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Threads of the process.",
         value: |process, _| process.threads.map(Value::Whole),
     },
     Family {
         name: "process_open_fds",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Open file descriptors.",
         value: |process, _| process.open_fds.map(Value::Whole),
     },
     Family {
         name: "process_max_fds",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "How many file descriptors may be open.",
         value: |process, _| process.max_fds.map(Value::Whole),
     },

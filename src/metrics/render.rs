@@ -2,7 +2,7 @@
 
 use super::{
     Arrival, Metrics, dataset, endpoint,
-    exposition::{Exposition, Family, HistogramFamily, Kind, Series, Value},
+    exposition::{Exposition, Family, HistogramFamily, MetricKind, Series, Value},
     sink,
 };
 
@@ -77,7 +77,7 @@ impl Series for Metrics {
 
 const READY: [Family<Metrics>; 1] = [Family {
     name: "logpushd_ready",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "1 while batches are accepted, 0 while they are refused; /readyz says why.",
     value: |metrics, _| Some(Value::of(&metrics.ready)),
 }];
@@ -85,13 +85,13 @@ const READY: [Family<Metrics>; 1] = [Family {
 const TRAFFIC: [Family<Metrics>; 2] = [
     Family {
         name: "logpushd_received_bytes_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Bytes of bodies, as they were on the wire.",
         value: |metrics, _| Some(Value::of(&metrics.received_bytes)),
     },
     Family {
         name: "logpushd_inflated_bytes_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Bytes of bodies, inflated.",
         value: |metrics, _| {
             let endpoints = metrics.endpoints.all();
@@ -104,13 +104,13 @@ const TRAFFIC: [Family<Metrics>; 2] = [
 const QUARANTINE: [Family<Metrics>; 2] = [
     Family {
         name: "logpushd_quarantine_bytes",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Size of what lies in the quarantine folder.",
         value: |metrics, _| Some(Value::of(&metrics.quarantine_bytes)),
     },
     Family {
         name: "logpushd_quarantine_removed_bytes_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Bytes that were removed from the quarantine to keep its bounds.",
         value: |metrics, _| Some(Value::of(&metrics.quarantine_removed_bytes)),
     },
@@ -146,19 +146,19 @@ const COMMITS: [HistogramFamily<Metrics>; 4] = [
 const SPOOL: [Family<Metrics>; 3] = [
     Family {
         name: "logpushd_spool_bytes",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Size of the batches in the spool.",
         value: |metrics, _| Some(Value::of(&metrics.spool_bytes)),
     },
     Family {
         name: "logpushd_spool_batches",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Batches that wait in the spool.",
         value: |metrics, _| Some(Value::of(&metrics.spool_batches)),
     },
     Family {
         name: "logpushd_spool_room_bytes",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "What more may wait: what is left of spool.max_bytes, or of the disk if that is less.",
         value: |metrics, _| Some(Value::of(&metrics.spool_room_bytes)),
     },
@@ -167,25 +167,25 @@ const SPOOL: [Family<Metrics>; 3] = [
 const DAEMON: [Family<Metrics>; 4] = [
     Family {
         name: "logpushd_tls_certificate_expiry_timestamp_seconds",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "When the server's certificate expires.",
         value: |metrics, _| Some(Value::of(&metrics.certificate_expiry)),
     },
     Family {
         name: "logpushd_acme_failures_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Attempts to get or renew the certificate that came to nothing.",
         value: |metrics, _| Some(Value::of(&metrics.acme_failures)),
     },
     Family {
         name: "logpushd_log_lines_dropped_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Log lines dropped because standard error was not read fast enough.",
         value: |metrics, _| Some(Value::of(&metrics.log_lines_dropped)),
     },
     Family {
         name: "logpushd_connections",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Open connections.",
         value: |metrics, _| Some(Value::of(&metrics.connections)),
     },
@@ -201,7 +201,7 @@ impl Series for Build {
 
 const BUILD: [Family<Build>; 1] = [Family {
     name: "logpushd_build_info",
-    kind: Kind::Gauge,
+    kind: MetricKind::Gauge,
     help: "Always 1: see the label.",
     value: |_, _| Some(Value::Whole(1)),
 }];

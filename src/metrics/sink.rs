@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Arrival,
-    exposition::{Family, Kind, Series, Value},
+    exposition::{Family, MetricKind, Series, Value},
     micros, value,
 };
 
@@ -112,79 +112,79 @@ impl Series for SinkMetrics {
 pub(super) const FAMILIES: [Family<SinkMetrics>; 13] = [
     Family {
         name: "logpushd_sink_delivered_records_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Records that a sink has taken.",
         value: |sink, _| Some(Value::of(&sink.delivered_records)),
     },
     Family {
         name: "logpushd_sink_filtered_records_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Records that a sink's conditions left out.",
         value: |sink, _| Some(Value::of(&sink.filtered_records)),
     },
     Family {
         name: "logpushd_sink_resent_records_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Records that a sink has taken again, since a broken connection may have lost them.",
         value: |sink, _| Some(Value::of(&sink.resent_records)),
     },
     Family {
         name: "logpushd_sink_oversize_records_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Records that a sink has shortened or left out, since they are longer than it may pass on.",
         value: |sink, _| Some(Value::of(&sink.own.oversize_records)),
     },
     Family {
         name: "logpushd_sink_errors_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Failed attempts of a sink.",
         value: |sink, _| Some(Value::of(&sink.errors)),
     },
     Family {
         name: "logpushd_sink_dropped_records_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Records that a sink lost to a full spool.",
         value: |sink, _| Some(Value::of(&sink.dropped_records)),
     },
     Family {
         name: "logpushd_sink_rotation_failures_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Files that a sink could not rotate, each time it tried.",
         value: |sink, _| Some(Value::of(&sink.own.rotation_failures)),
     },
     Family {
         name: "logpushd_sink_compression_failures_total",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         help: "Files that a sink could not compress, each time it tried.",
         value: |sink, _| Some(Value::of(&sink.own.compression_failures)),
     },
     Family {
         name: "logpushd_sink_lag_seconds",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
         value: |sink, _| Some(Value::Micros(value(&sink.lag))),
     },
     Family {
         name: "logpushd_sink_action_required",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "1 while a sink fails until an operator acts; the log says what to do.",
         value: |sink, _| Some(Value::of(&sink.action_required)),
     },
     Family {
         name: "logpushd_sink_backlog_batches",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Batches in the spool that a sink does not have yet.",
         value: |sink, _| Some(Value::of(&sink.backlog_batches)),
     },
     Family {
         name: "logpushd_sink_backlog_bytes",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "Size of the batches in the spool that a sink does not have yet.",
         value: |sink, _| Some(Value::of(&sink.backlog_bytes)),
     },
     Family {
         name: "logpushd_sink_last_success_timestamp_seconds",
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         help: "When a sink last took records.",
         value: |sink, now| {
             let last = *sink.last_success.lock().unwrap_or_else(PoisonError::into_inner);

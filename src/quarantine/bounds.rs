@@ -14,7 +14,7 @@ use std::{cmp::Reverse, io, path::Path};
 
 use tracing::{info, warn};
 
-use super::{Kept, Kind, Shelf, shelf::roll};
+use super::{FileKind, QuarantineFile, Shelf, shelf::roll};
 use crate::{
     ages::{Ages, Sighting},
     clock::Clock,
@@ -27,7 +27,7 @@ const LARGE_PART: u64 = 8;
 
 /// What [`enforce`] left, and took.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Outcome {
+pub struct BoundsOutcome {
     /// Length of the files that are there.
     pub bytes: u64,
     /// Length of those that were removed.
@@ -44,11 +44,11 @@ pub fn ages(cursors: &Path) -> Ages {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn enforce(config: &config::Quarantine, ages: &mut Ages) -> io::Result<Outcome> {
+pub fn enforce(config: &config::Quarantine, ages: &mut Ages) -> io::Result<BoundsOutcome> {
     let mut shelf = Shelf::read(&config.dir)?;
     for kept in &mut shelf.files {
         let is_large = kept.bytes > config.max_bytes / LARGE_PART;
-        if is_large && kept.kind == (Kind::Records { aside: false }) {
+        if is_large && kept.kind == (FileKind::Records { aside: false }) {
             match roll(&kept.path) {
                 Ok(Some(path)) => {
                     info!(path = %path.display(), "a quarantine file is large: another one begins");
@@ -59,11 +59,11 @@ pub fn enforce(config: &config::Quarantine, ages: &mut Ages) -> io::Result<Outco
             }
         }
     }
-    let sighting = |kept: &Kept| Sighting::of(kept.key(), kept.modified, kept.bytes);
+    let sighting = |kept: &QuarantineFile| Sighting::of(kept.key(), kept.modified, kept.bytes);
     let round = ages.look(&shelf.files.iter().map(sighting).collect::<Vec<_>>());
     // They are in the order of their times, which counts among those that were first seen together.
     shelf.files.sort_by_key(|kept| Reverse(round.age(&kept.key())));
-    let mut outcome = Outcome { bytes: shelf.bytes(), removed_bytes: 0 };
+    let mut outcome = BoundsOutcome { bytes: shelf.bytes(), removed_bytes: 0 };
     let mut failures = Vec::new();
     for kept in &shelf.files {
         let why = if round.is_older(&kept.key(), config.max_age) {
@@ -133,7 +133,7 @@ mod tests {
             path
         }
 
-        fn enforce(&mut self) -> Outcome {
+        fn enforce(&mut self) -> BoundsOutcome {
             enforce(&self.config, &mut self.ages).unwrap()
         }
     }
@@ -146,10 +146,14 @@ mod tests {
         let body = folder.file(&format!("bodies/push.dns_logs.{:032x}", 1), 30, 60);
         let young = folder.file("records-2026-01-03.ndjson", 40, 46);
         let not_ours = folder.file("notes.txt", 50, 90);
-        assert_eq!(folder.enforce(), Outcome { bytes: 100, removed_bytes: 0 }, "the first hour");
+        assert_eq!(
+            folder.enforce(),
+            BoundsOutcome { bytes: 100, removed_bytes: 0 },
+            "the first hour"
+        );
         folder.hands.wait(3600);
-        assert_eq!(folder.enforce(), Outcome { bytes: 40, removed_bytes: 60 });
-        assert_eq!(folder.enforce(), Outcome { bytes: 40, removed_bytes: 0 });
+        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 60 });
+        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 0 });
         assert!(young.exists() && not_ours.exists());
         assert!(!old.exists() && !replayed.exists() && !body.exists());
     }
@@ -160,9 +164,9 @@ mod tests {
         let oldest = folder.file(&format!("bodies/push.dns_logs.{:032x}", 1), 300, 3);
         let older = folder.file("records-2026-01-02.1.ndjson", 400, 2);
         let newest = folder.file("records-2026-01-02.ndjson", 90, 0);
-        assert_eq!(folder.enforce(), Outcome { bytes: 790, removed_bytes: 0 });
+        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 790, removed_bytes: 0 });
         folder.file("records-2026-01-03.ndjson", 50, 0);
-        assert_eq!(folder.enforce(), Outcome { bytes: 540, removed_bytes: 300 });
+        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 540, removed_bytes: 300 });
         assert!(!oldest.exists() && older.exists() && newest.exists());
     }
 
@@ -170,12 +174,12 @@ mod tests {
     fn a_large_file_is_ended_and_goes_only_when_it_alone_is_too_much() {
         let mut folder = Folder::new(800);
         let live = folder.file("records-2026-01-02.ndjson", 101, 0);
-        assert_eq!(folder.enforce(), Outcome { bytes: 101, removed_bytes: 0 });
+        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 101, removed_bytes: 0 });
         assert!(!live.exists(), "it has another name");
         assert_eq!(Shelf::read(&folder.config.dir).unwrap().files.len(), 1);
 
         folder.file("records-2026-01-02.ndjson", 801, 0);
-        assert_eq!(folder.enforce(), Outcome { bytes: 0, removed_bytes: 902 });
+        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 0, removed_bytes: 902 });
     }
 
     #[test]
@@ -198,16 +202,24 @@ mod tests {
         folder.hands.wait(60);
         let third = folder.file("records-2026-09-21.ndjson.replayed-1", 70, 0);
         for _ in 0..47 {
-            assert_eq!(folder.enforce(), Outcome { bytes: 180, removed_bytes: 0 });
+            assert_eq!(folder.enforce(), BoundsOutcome { bytes: 180, removed_bytes: 0 });
             folder.hands.wait(3600);
         }
         folder.config.max_bytes = 150;
-        assert_eq!(folder.enforce(), Outcome { bytes: 130, removed_bytes: 50 }, "oldest first");
+        assert_eq!(
+            folder.enforce(),
+            BoundsOutcome { bytes: 130, removed_bytes: 50 },
+            "oldest first"
+        );
         assert!(!first.exists());
         folder.config.max_bytes = 80;
-        assert_eq!(folder.enforce(), Outcome { bytes: 70, removed_bytes: 60 }, "not by its date");
+        assert_eq!(
+            folder.enforce(),
+            BoundsOutcome { bytes: 70, removed_bytes: 60 },
+            "not by its date"
+        );
         assert!(third.exists());
         folder.hands.wait(2 * 3600);
-        assert_eq!(folder.enforce(), Outcome { bytes: 0, removed_bytes: 70 });
+        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 0, removed_bytes: 70 });
     }
 }

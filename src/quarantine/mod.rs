@@ -17,9 +17,9 @@ use std::{
 };
 
 pub use self::{
-    bounds::{Outcome, ages, enforce},
+    bounds::{BoundsOutcome, ages, enforce},
     line::{Line, unhex},
-    shelf::{Kept, Kind, Shelf, done_path, original, put_back, set_aside, set_done},
+    shelf::{FileKind, QuarantineFile, Shelf, done_path, original, put_back, set_aside, set_done},
     sink::QuarantineSink,
 };
 use crate::{

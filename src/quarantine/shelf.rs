@@ -23,16 +23,16 @@ const DONE: &str = ".replayed-";
 #[derive(Debug, Default)]
 pub struct Shelf {
     /// The files.
-    pub files: Vec<Kept>,
+    pub files: Vec<QuarantineFile>,
 }
 
 /// One file.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct QuarantineFile {
     /// Where it is.
     pub path: PathBuf,
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Its length. A body may share its bytes with the spool.
     pub bytes: u64,
     /// When it was last written to.
@@ -43,7 +43,7 @@ pub struct Kept {
 
 /// What a file is.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum FileKind {
     /// Rejected records.
     Records {
         /// Nobody writes to it: a replay set it aside, and did not come to its end.
@@ -80,12 +80,12 @@ impl Shelf {
         };
         for file in files {
             let path = file.map_err(durable::at("reading", folder))?.path();
-            let Some(kind) = Kind::of(&path) else { continue };
+            let Some(kind) = FileKind::of(&path) else { continue };
             match path.symlink_metadata() {
                 Ok(metadata) if metadata.is_file() => {
                     let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
                     let (bytes, inode) = (metadata.len(), metadata.ino());
-                    self.files.push(Kept { path, kind, bytes, modified, inode });
+                    self.files.push(QuarantineFile { path, kind, bytes, modified, inode });
                 }
                 _ => {}
             }
@@ -99,7 +99,7 @@ impl Shelf {
     }
 }
 
-impl Kept {
+impl QuarantineFile {
     /// Names the file among the others, whatever it is renamed to. It stays in its directory; the other
     /// directory may be on another filesystem.
     pub(super) fn key(&self) -> String {
@@ -109,7 +109,7 @@ impl Kept {
     }
 }
 
-impl Kind {
+impl FileKind {
     /// What a file is by its name. `None` if it is no name of ours.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
@@ -130,12 +130,12 @@ impl Kind {
 }
 
 /// `ENDPOINT.DATASET.DIGEST`
-fn body(name: &str) -> Option<Kind> {
+fn body(name: &str) -> Option<FileKind> {
     let mut fields = name.split('.');
     let (endpoint, dataset, digest) = (fields.next()?, fields.next()?, fields.next()?);
     let is_digest = digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     (is_digest && fields.next().is_none())
-        .then(|| Kind::Body { endpoint: endpoint.to_owned(), dataset: dataset.to_owned() })
+        .then(|| FileKind::Body { endpoint: endpoint.to_owned(), dataset: dataset.to_owned() })
 }
 
 /// Takes `.replay-SECONDS` or `.replayed-SECONDS` off a name.
@@ -190,8 +190,8 @@ pub fn put_back(aside: &Path) -> io::Result<PathBuf> {
 }
 
 /// What a file was before it was replayed or set aside.
-pub fn original(path: &Path) -> Option<Kind> {
-    Kind::of(Path::new(split(&name(path)).0))
+pub fn original(path: &Path) -> Option<FileKind> {
+    FileKind::of(Path::new(split(&name(path)).0))
 }
 
 /// Renames a records file that is large, so that the daemon begins another one. `None` if its name
@@ -245,22 +245,22 @@ mod tests {
     #[test]
     fn names_say_what_a_file_is() {
         let digest = "0123456789abcdef0123456789abcdef";
-        let body = Kind::Body { endpoint: "push".into(), dataset: "dns_logs".into() };
+        let body = FileKind::Body { endpoint: "push".into(), dataset: "dns_logs".into() };
         let batch = format!("0000000000000042.0.push.dns_logs.1.1.8.{digest}.json.gz");
         for (name, want) in [
-            ("records-2026-01-02.ndjson", Some(Kind::Records { aside: false })),
-            ("records-2026-01-02.1767312000.ndjson", Some(Kind::Records { aside: false })),
-            ("records-2026-01-02.ndjson.replay-1", Some(Kind::Records { aside: true })),
-            ("records-2026-01-02.ndjson.replayed-1", Some(Kind::Replayed)),
+            ("records-2026-01-02.ndjson", Some(FileKind::Records { aside: false })),
+            ("records-2026-01-02.1767312000.ndjson", Some(FileKind::Records { aside: false })),
+            ("records-2026-01-02.ndjson.replay-1", Some(FileKind::Records { aside: true })),
+            ("records-2026-01-02.ndjson.replayed-1", Some(FileKind::Replayed)),
             (&format!("push.dns_logs.{digest}"), Some(body)),
-            (&format!("push.dns_logs.{digest}.replayed-9"), Some(Kind::Replayed)),
-            (&batch, Batch::from_file_name(&batch).map(|batch| Kind::Batch(Box::new(batch)))),
+            (&format!("push.dns_logs.{digest}.replayed-9"), Some(FileKind::Replayed)),
+            (&batch, Batch::from_file_name(&batch).map(|batch| FileKind::Batch(Box::new(batch)))),
             ("records-2026-01-02.ndjson.replay-", None),
             ("records-2026-01-02.ndjson~", None),
             ("push.dns_logs.new", None),
             ("notes.txt", None),
         ] {
-            assert_eq!(Kind::of(Path::new(name)), want, "{name}");
+            assert_eq!(FileKind::of(Path::new(name)), want, "{name}");
         }
     }
 
@@ -279,13 +279,13 @@ mod tests {
                 "a replay takes it for the one before: {aside:?}"
             );
             let done = set_done(&aside).unwrap();
-            assert_eq!(Kind::of(&done), Some(Kind::Replayed));
+            assert_eq!(FileKind::of(&done), Some(FileKind::Replayed));
             assert_eq!(fs::read_to_string(&done).unwrap(), text);
             names.push(done);
         }
         fs::write(&path, "d").unwrap();
         let rolled = roll(&path).unwrap().unwrap();
-        assert_eq!(Kind::of(&rolled), Some(Kind::Records { aside: false }));
+        assert_eq!(FileKind::of(&rolled), Some(FileKind::Records { aside: false }));
         assert_eq!(roll(&rolled).unwrap(), None);
         assert!(names.iter().all(|name| name.exists()));
         assert_eq!(Shelf::read(dir.path()).unwrap().files.len(), 4);

@@ -10,7 +10,7 @@ use std::{
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::admission::Place;
+use crate::admission::ConnectionPlace;
 
 /// Requests at a time on a connection whose sender is not verified, answers that the client has
 /// not taken included. A sender with a secret is verified by its first request.
@@ -20,7 +20,7 @@ const MAX_UNVERIFIED_REQUESTS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Activity {
     peer: SocketAddr,
-    place: Option<Place>,
+    place: Option<ConnectionPlace>,
     begun: Instant,
     state: Mutex<State>,
     /// Told when [`Fate`] changes.
@@ -67,7 +67,7 @@ pub(super) enum Fate {
 }
 
 impl Activity {
-    pub(super) fn new(peer: SocketAddr, place: Option<Place>) -> Arc<Self> {
+    pub(super) fn new(peer: SocketAddr, place: Option<ConnectionPlace>) -> Arc<Self> {
         let now = Instant::now();
         let state = State {
             under_way: 0,
@@ -255,12 +255,12 @@ impl Drop for UnderWay {
 
 /// The body of a response: the client has taken it when hyper has taken all of it.
 #[derive(Debug)]
-pub(super) struct Counted<B> {
+pub(super) struct CountedBody<B> {
     pub(super) body: B,
     pub(super) _request: UnderWay,
 }
 
-impl<B: Body + Unpin> Body for Counted<B> {
+impl<B: Body + Unpin> Body for CountedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

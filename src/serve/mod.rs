@@ -42,13 +42,13 @@ use tracing::{debug, info};
 
 pub use self::{activity::Client, arrival::Arrival};
 use self::{
-    activity::{Activity, Counted, Fate},
+    activity::{Activity, CountedBody, Fate},
     deadlines::{ADMIN_DEADLINES, DEADLINES, Deadlines, LOOK},
     first_bytes::FirstBytes,
     limits::Protocol,
 };
 use crate::{
-    admission::Place,
+    admission::ConnectionPlace,
     throttle::{ClientLimits, ClientThrottle},
     tls::{Advice, explain_io},
 };
@@ -137,7 +137,7 @@ pub enum ConnectionEnd {
 /// cancels bounds the wait. A connection without a verified sender is not waited for.
 pub async fn connection(
     arrival: Arrival,
-    place: Place,
+    place: ConnectionPlace,
     tls: &impl Tls,
     service: impl Service,
     stop: CancellationToken,
@@ -255,7 +255,7 @@ async fn http(
         async move {
             let response = response.await;
             let answered = under_way.answered();
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _request: answered }))
+            Ok::<_, Infallible>(response.map(|body| CountedBody { body, _request: answered }))
         }
     });
     let builder = limits::builder(protocol, deadlines.head);

@@ -70,7 +70,7 @@ impl Loaded {
     /// The same with another certificate.
     fn showing(self, certificate: Identity) -> Self {
         let mut config = (*self.config).clone();
-        config.cert_resolver = Arc::new(Shown(Some(Arc::clone(&certificate.certified))));
+        config.cert_resolver = Arc::new(ShownCertificate(Some(Arc::clone(&certificate.certified))));
         Self { config: Arc::new(config), certificate: Some(certificate), clients: self.clients }
     }
 }
@@ -225,7 +225,7 @@ fn server_config(
         Some(clients) => builder.with_client_cert_verifier(clients),
         None => builder.with_no_client_auth(),
     };
-    let shown = Shown(certificate.map(|certificate| Arc::clone(&certificate.certified)));
+    let shown = ShownCertificate(certificate.map(|certificate| Arc::clone(&certificate.certified)));
     let mut config = builder.with_cert_resolver(Arc::new(shown));
     // Some HTTP clients offer nothing but http/1.0; hyper answers them.
     config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[_]>::to_vec).to_vec();
@@ -234,9 +234,9 @@ fn server_config(
 
 /// Shows the same certificate to everybody, or none to anybody.
 #[derive(Debug)]
-struct Shown(Option<Arc<CertifiedKey>>);
+struct ShownCertificate(Option<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for ShownCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.clone()
     }

@@ -10,10 +10,10 @@ use crate::tls::inspect::Certificate;
 const DAY: i64 = 24 * 60 * 60;
 
 /// All that there is to tell.
-pub(super) struct Report {
+pub(super) struct CertReport {
     /// The file or the server.
     pub(super) source: String,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<ChainEntry>,
     /// The name that the server was asked for, and whether the certificate is for it.
     pub(super) name: Option<(String, bool)>,
     pub(super) verdict: Chain,
@@ -25,7 +25,7 @@ pub(super) struct Report {
     pub(super) key: Option<(String, bool)>,
 }
 
-pub(super) struct Entry {
+pub(super) struct ChainEntry {
     pub(super) certificate: Certificate,
     pub(super) fingerprint: String,
 }
@@ -41,7 +41,7 @@ pub(super) enum Chain {
     Refused(String),
 }
 
-impl Report {
+impl CertReport {
     pub(super) fn write_text(&self, out: &mut dyn Write, now: i64) -> io::Result<()> {
         let count = self.entries.len();
         writeln!(out, "{}: {count} certificate{}", self.source, if count == 1 { "" } else { "s" })?;
@@ -99,7 +99,7 @@ impl Report {
     }
 }
 
-impl Entry {
+impl ChainEntry {
     fn write_text(&self, out: &mut dyn Write, place: usize, now: i64) -> io::Result<()> {
         let Certificate { subject, issuer, serial, not_before, not_after, key, .. } =
             &self.certificate;

@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 
 use super::{
     fatal,
-    report::{Chain, Entry, Report},
+    report::{CertReport, Chain, ChainEntry},
 };
 use crate::{
     cli::cert::Show,
@@ -27,8 +27,8 @@ use crate::{
 pub(super) fn run(show: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
     let trust = tls::public_trust(show.ca.as_deref()).map_err(fatal)?;
     let shown = match target(&show.target)? {
-        Target::File(path) => read(&path)?,
-        Target::Server(server) => ask(&server, show.name.as_deref(), trust.clone())?,
+        CertSource::File(path) => read(&path)?,
+        CertSource::Server(server) => ask(&server, show.name.as_deref(), trust.clone())?,
     };
     let misfit = match &show.key {
         Some(key) => match tls::check_key(shown.chain.clone(), Path::new(&shown.source), key) {
@@ -48,18 +48,18 @@ pub(super) fn run(show: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
     misfit.map_or(Ok(()), |error| Err(fatal(error)))
 }
 
-enum Target {
+enum CertSource {
     File(PathBuf),
     Server(HostPort),
 }
 
 /// What is there as a file is one; else what could be a server is one.
-fn target(text: &str) -> Result<Target, Fatal> {
+fn target(text: &str) -> Result<CertSource, Fatal> {
     let uri = text
         .strip_prefix("https://")
         .map_or_else(|| format!("https://{text}"), |_| text.to_owned());
     if Path::new(text).exists() {
-        return Ok(Target::File(text.into()));
+        return Ok(CertSource::File(text.into()));
     }
     let is_path = !text.starts_with("https://") && (text.contains('/') || has_file_ending(text));
     if is_path {
@@ -78,7 +78,7 @@ fn target(text: &str) -> Result<Target, Fatal> {
         };
         Some(HostPort { host: host.to_owned(), port })
     });
-    server.map(Target::Server).ok_or_else(|| {
+    server.map(CertSource::Server).ok_or_else(|| {
         Fatal::Io(format!("there is no file {text}, and it is no server as HOST:PORT"))
     })
 }
@@ -90,22 +90,22 @@ fn has_file_ending(text: &str) -> bool {
 }
 
 /// What was found, and where.
-struct Shown {
+struct ShownChain {
     source: String,
     chain: Vec<CertificateDer<'static>>,
     /// Whether it is for the name that was asked for, which only a server has.
     name: Option<(String, bool)>,
 }
 
-fn read(path: &Path) -> Result<Shown, Fatal> {
+fn read(path: &Path) -> Result<ShownChain, Fatal> {
     let source = path.display().to_string();
     let pem =
         fs::read(path).map_err(|error| Fatal::Io(format!("cannot read {source}: {error}")))?;
     let chain = tls::certificates(&pem, path).map_err(fatal)?;
-    Ok(Shown { source, chain, name: None })
+    Ok(ShownChain { source, chain, name: None })
 }
 
-fn ask(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<Shown, Fatal> {
+fn ask(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<ShownChain, Fatal> {
     let (config, observer) = tls::observing(trust).map_err(fatal)?;
     let named = HostPort {
         host: name.map_or_else(|| server.host.clone(), str::to_owned),
@@ -132,17 +132,22 @@ fn ask(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<Shown, Fat
         return Err(Fatal::Unavailable(why));
     };
     let fits = seen.name.is_ok();
-    Ok(Shown { source: server.to_string(), chain: seen.chain, name: Some((named.host, fits)) })
+    Ok(ShownChain { source: server.to_string(), chain: seen.chain, name: Some((named.host, fits)) })
 }
 
-fn report(shown: Shown, trust: &Trust, ca: Option<&Path>, now: i64) -> Result<Report, Fatal> {
-    let Shown { source, chain, name } = shown;
+fn report(
+    shown: ShownChain,
+    trust: &Trust,
+    ca: Option<&Path>,
+    now: i64,
+) -> Result<CertReport, Fatal> {
+    let ShownChain { source, chain, name } = shown;
     let mut entries = Vec::new();
     for der in &chain {
         let certificate = Certificate::parse(der).ok_or_else(|| {
             Fatal::Config(format!("a certificate of {source} is not X.509: have it issued again"))
         })?;
-        entries.push(Entry { certificate, fingerprint: chain::fingerprint(der) });
+        entries.push(ChainEntry { certificate, fingerprint: chain::fingerprint(der) });
     }
     let certificates: Vec<_> = entries.iter().map(|entry| entry.certificate.clone()).collect();
     let end = chain::end(&certificates).map(ToString::to_string).unwrap_or_default();
@@ -155,5 +160,5 @@ fn report(shown: Shown, trust: &Trust, ca: Option<&Path>, now: i64) -> Result<Re
         Err(error) => Chain::Refused(error.to_string()),
     };
     let trusted_by = ca.map(|file| file.display().to_string());
-    Ok(Report { source, entries, name, verdict, end, trusted_by, key: None })
+    Ok(CertReport { source, entries, name, verdict, end, trusted_by, key: None })
 }

@@ -23,7 +23,7 @@ use crate::{
     decode::RejectReason,
     durable,
     fatal::Fatal,
-    quarantine::{Kept, Kind, Line, Shelf, original, set_aside},
+    quarantine::{FileKind, Line, QuarantineFile, Shelf, original, set_aside},
 };
 
 /// What is, or would be, deleted.
@@ -81,7 +81,7 @@ pub(super) fn run(config: &Config, options: &Delete, out: &mut dyn Write) -> Res
 }
 
 /// The files that are named, or all.
-fn files(config: &Config, options: &Delete) -> Result<Vec<Kept>, Fatal> {
+fn files(config: &Config, options: &Delete) -> Result<Vec<QuarantineFile>, Fatal> {
     let all = Shelf::read(&config.quarantine.dir)?.files;
     if options.paths.is_empty() {
         return Ok(all);
@@ -104,16 +104,16 @@ fn files(config: &Config, options: &Delete) -> Result<Vec<Kept>, Fatal> {
     Ok(files)
 }
 
-fn is_records(kept: &Kept) -> bool {
-    matches!(original(&kept.path), Some(Kind::Records { .. }))
+fn is_records(kept: &QuarantineFile) -> bool {
+    matches!(original(&kept.path), Some(FileKind::Records { .. }))
 }
 
 fn is_before(time: Option<Timestamp>, options: &Delete) -> bool {
     options.before.is_none_or(|before| time.is_some_and(|time| time < before))
 }
 
-fn is_body(kept: &Kept, options: &Delete) -> bool {
-    let Some(Kind::Body { endpoint, .. }) = original(&kept.path) else { return false };
+fn is_body(kept: &QuarantineFile, options: &Delete) -> bool {
+    let Some(FileKind::Body { endpoint, .. }) = original(&kept.path) else { return false };
     options.choice.takes(&endpoint, UNDECODABLE)
         && is_before(Timestamp::try_from(kept.modified).ok(), options)
 }
@@ -151,7 +151,7 @@ fn count(path: &Path, options: &Delete) -> io::Result<(u64, u64, bool)> {
 /// Takes the lines that go out of their files.
 fn delete(config: &Config, options: &Delete, mut chosen: Vec<PathBuf>) -> Result<(), Fatal> {
     for path in &mut chosen {
-        if Kind::of(path) != Some(Kind::Replayed) {
+        if FileKind::of(path) != Some(FileKind::Replayed) {
             *path = set_aside(path)?;
         }
     }
@@ -167,10 +167,14 @@ fn delete(config: &Config, options: &Delete, mut chosen: Vec<PathBuf>) -> Result
 }
 
 /// The whole batches that are chosen and that no line needs.
-fn unneeded(config: &Config, files: &[Kept], options: &Delete) -> io::Result<Vec<Kept>> {
+fn unneeded(
+    config: &Config,
+    files: &[QuarantineFile],
+    options: &Delete,
+) -> io::Result<Vec<QuarantineFile>> {
     let reason = RejectReason::TooLong.label();
-    let is_chosen = |kept: &&Kept| match &kept.kind {
-        Kind::Batch(batch) => {
+    let is_chosen = |kept: &&QuarantineFile| match &kept.kind {
+        FileKind::Batch(batch) => {
             options.choice.takes(&batch.header.origin.endpoint, reason)
                 && is_before(Some(batch.header.origin.received), options)
         }
@@ -192,8 +196,9 @@ fn unneeded(config: &Config, files: &[Kept], options: &Delete) -> io::Result<Vec
             Ok(ControlFlow::Continue(()))
         })?;
     }
-    let name =
-        |kept: &Kept| kept.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = |kept: &QuarantineFile| {
+        kept.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    };
     Ok(batches.into_iter().filter(|kept| !needed.contains(&name(kept))).cloned().collect())
 }
 

@@ -11,7 +11,7 @@ use std::{
 use super::each_line;
 use crate::{
     durable,
-    quarantine::{self, Kind},
+    quarantine::{self, FileKind},
 };
 
 /// How much is gathered before it is written.
@@ -67,8 +67,8 @@ pub(in crate::commands) fn divide(
         durable::rename(&path, aside)?;
         durable::sync_dir(durable::folder(aside))?;
         // What was replayed must not be replayed again.
-        parts.rest = Some(match Kind::of(aside) {
-            Some(Kind::Replayed) => aside.to_owned(),
+        parts.rest = Some(match FileKind::of(aside) {
+            Some(FileKind::Replayed) => aside.to_owned(),
             _ => quarantine::put_back(aside)?,
         });
     } else {
@@ -153,7 +153,7 @@ mod tests {
             assert!(!path.exists());
             let rest = parts.rest.unwrap();
             assert_eq!(fs::read_to_string(&rest).unwrap(), "b\n");
-            assert_eq!(Kind::of(&rest), Some(Kind::Records { aside: false }));
+            assert_eq!(FileKind::of(&rest), Some(FileKind::Records { aside: false }));
             let metadata = rest.metadata().unwrap();
             assert_eq!((metadata.mode() & 0o777, metadata.modified().unwrap()), (0o600, old));
             assert_eq!(parts.gone.is_some(), how == Gone::Kept);

@@ -18,13 +18,13 @@ use crate::{
     config::{Config, format_bytes},
     fatal::Fatal,
     printable::printable,
-    quarantine::{Kept, Kind, Line, Shelf},
+    quarantine::{FileKind, Line, QuarantineFile, Shelf},
     spool::Origin,
 };
 
 /// What a records file holds.
 #[derive(Debug, Default)]
-struct Tally {
+struct RecordCounts {
     /// By endpoint, dataset and reason.
     records: BTreeMap<(String, String, String), u64>,
     oldest: Option<Timestamp>,
@@ -41,7 +41,7 @@ struct Listed {
     bytes: u64,
     age_seconds: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    records: Vec<Counted>,
+    records: Vec<ListedRecords>,
     /// Lines that are not of the quarantine.
     #[serde(skip_serializing_if = "Option::is_none")]
     unreadable: Option<u64>,
@@ -52,7 +52,7 @@ struct Listed {
 }
 
 #[derive(Debug, Serialize)]
-struct Counted {
+struct ListedRecords {
     endpoint: String,
     dataset: String,
     reason: String,
@@ -68,7 +68,7 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
     let mut total = 0;
     for kept in &shelf.files {
         let tally = match &kept.kind {
-            Kind::Records { .. } => match tally(&kept.path) {
+            FileKind::Records { .. } => match tally(&kept.path) {
                 Ok(tally) => Some(tally),
                 // Another replay, or the bounds of the quarantine.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -76,7 +76,7 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
             },
             _ => None,
         };
-        total += tally.as_ref().map_or(0, Tally::count);
+        total += tally.as_ref().map_or(0, RecordCounts::count);
         let name = kept.path.strip_prefix(dir).unwrap_or(&kept.path).display().to_string();
         if is_json {
             files.push(listed(name, kept, tally));
@@ -112,20 +112,20 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
     Ok(())
 }
 
-fn listed(file: String, kept: &Kept, tally: Option<Tally>) -> Listed {
+fn listed(file: String, kept: &QuarantineFile, tally: Option<RecordCounts>) -> Listed {
     let (kind, place) = match &kept.kind {
-        Kind::Body { endpoint, dataset } => ("body", Some((endpoint, dataset))),
-        Kind::Batch(batch) => {
+        FileKind::Body { endpoint, dataset } => ("body", Some((endpoint, dataset))),
+        FileKind::Batch(batch) => {
             let Origin { endpoint, dataset, .. } = &batch.header.origin;
             ("batch", Some((endpoint, dataset)))
         }
-        Kind::Replayed => ("replayed", None),
-        Kind::Records { aside: false } => ("records", None),
-        Kind::Records { aside: true } => ("set_aside", None),
+        FileKind::Replayed => ("replayed", None),
+        FileKind::Records { aside: false } => ("records", None),
+        FileKind::Records { aside: true } => ("set_aside", None),
     };
     let unreadable = tally.as_ref().map(|tally| tally.unreadable);
     let records = tally.map(|tally| tally.records).unwrap_or_default();
-    let records = records.into_iter().map(|((endpoint, dataset, reason), count)| Counted {
+    let records = records.into_iter().map(|((endpoint, dataset, reason), count)| ListedRecords {
         endpoint,
         dataset,
         reason,
@@ -145,22 +145,22 @@ fn listed(file: String, kept: &Kept, tally: Option<Tally>) -> Listed {
 
 fn write_text(
     name: &str,
-    kept: &Kept,
-    tally: Option<Tally>,
+    kept: &QuarantineFile,
+    tally: Option<RecordCounts>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     write!(out, "{name}: {}, {} old: ", format_bytes(kept.bytes), age(kept))?;
     match &kept.kind {
-        Kind::Body { endpoint, dataset } => {
+        FileKind::Body { endpoint, dataset } => {
             writeln!(out, "a body for {endpoint}/{dataset} that cannot be read")?;
         }
-        Kind::Batch(batch) => {
+        FileKind::Batch(batch) => {
             let Origin { endpoint, dataset, .. } = &batch.header.origin;
             let sequence = batch.sequence;
             writeln!(out, "batch {sequence} of {endpoint}/{dataset}, for what is cut")?;
         }
-        Kind::Replayed => writeln!(out, "replayed")?,
-        Kind::Records { aside } => {
+        FileKind::Replayed => writeln!(out, "replayed")?,
+        FileKind::Records { aside } => {
             let tally = tally.unwrap_or_default();
             let aside = if *aside { ", set aside by a replay that did not succeed" } else { "" };
             writeln!(out, "{}{}{aside}", Count(tally.count(), "record"), tally.span())?;
@@ -177,7 +177,7 @@ fn write_text(
     Ok(())
 }
 
-impl Tally {
+impl RecordCounts {
     fn count(&self) -> u64 {
         self.records.values().sum()
     }
@@ -199,8 +199,8 @@ impl Tally {
     }
 }
 
-fn tally(path: &Path) -> io::Result<Tally> {
-    let mut tally = Tally::default();
+fn tally(path: &Path) -> io::Result<RecordCounts> {
+    let mut tally = RecordCounts::default();
     each_line(path, &mut |_, line| {
         match serde_json::from_slice(line) {
             Ok(line) => tally.add(&line),
@@ -212,11 +212,11 @@ fn tally(path: &Path) -> io::Result<Tally> {
     Ok(tally)
 }
 
-fn age(kept: &Kept) -> String {
+fn age(kept: &QuarantineFile) -> String {
     duration(seconds_old(kept))
 }
 
-fn seconds_old(kept: &Kept) -> Duration {
+fn seconds_old(kept: &QuarantineFile) -> Duration {
     SystemTime::now().duration_since(kept.modified).unwrap_or_default()
 }
 

@@ -19,7 +19,7 @@ pub(super) use self::{
 };
 use super::replay;
 use crate::{
-    cli::quarantine::{Choice, QuarantineCommand},
+    cli::quarantine::{QuarantineChoice, QuarantineCommand},
     config::Config,
     decode::RejectReason,
     durable,
@@ -53,7 +53,7 @@ pub fn run(config: &Config, command: &QuarantineCommand, out: &mut dyn Write) ->
 }
 
 /// Refuses a reason that nothing is rejected for. Any endpoint may have been in the configuration.
-fn check(choice: &Choice) -> Result<(), Fatal> {
+fn check(choice: &QuarantineChoice) -> Result<(), Fatal> {
     let known: Vec<_> =
         RejectReason::ALL.iter().map(|reason| reason.label()).chain([UNDECODABLE]).collect();
     match choice.reason.iter().find(|reason| !known.contains(&reason.as_str())) {

@@ -18,7 +18,7 @@ use crate::{
     durable,
     fatal::Fatal,
     printable::printable,
-    quarantine::{Kept, Kind, Line, Shelf, original},
+    quarantine::{FileKind, Line, QuarantineFile, Shelf, original},
 };
 
 /// How much of a record is printed without `--full`.
@@ -26,7 +26,7 @@ const SHOWN_BYTES: usize = 500;
 
 /// A record, or a whole body.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct ShownRecord {
     file: PathBuf,
     /// None of a body.
     line: Option<u64>,
@@ -50,7 +50,7 @@ struct Shown {
 
 #[derive(Debug, Serialize)]
 struct Whole {
-    records: Vec<Shown>,
+    records: Vec<ShownRecord>,
     /// How many more are chosen.
     more: u64,
 }
@@ -61,7 +61,7 @@ pub(super) fn run(config: &Config, options: &Show, out: &mut dyn Write) -> Resul
     let mut whole = Whole { records: Vec::new(), more: 0 };
     let mut printed = 0;
     for kept in files(config, options)? {
-        let mut take = |shown: Shown| {
+        let mut take = |shown: ShownRecord| {
             if printed >= options.limit {
                 whole.more += 1;
                 return Ok(());
@@ -90,20 +90,20 @@ pub(super) fn run(config: &Config, options: &Show, out: &mut dyn Write) -> Resul
     Ok(())
 }
 
-fn files(config: &Config, options: &Show) -> io::Result<Vec<Kept>> {
+fn files(config: &Config, options: &Show) -> io::Result<Vec<QuarantineFile>> {
     if options.paths.is_empty() {
         let files = Shelf::read(&config.quarantine.dir)?.files.into_iter();
-        return Ok(files.filter(|kept| kept.kind != Kind::Replayed).collect());
+        return Ok(files.filter(|kept| kept.kind != FileKind::Replayed).collect());
     }
     options.paths.iter().map(|path| file(path)).collect()
 }
 
-fn file(path: &Path) -> io::Result<Kept> {
+fn file(path: &Path) -> io::Result<QuarantineFile> {
     let metadata = path.metadata().map_err(durable::at("reading", path))?;
-    Ok(Kept {
+    Ok(QuarantineFile {
         path: path.to_owned(),
         // A copy of a records file may have any name.
-        kind: original(path).unwrap_or(Kind::Records { aside: true }),
+        kind: original(path).unwrap_or(FileKind::Records { aside: true }),
         bytes: metadata.len(),
         modified: metadata.modified()?,
         inode: metadata.ino(),
@@ -112,22 +112,22 @@ fn file(path: &Path) -> io::Result<Kept> {
 
 /// Hands over the records of a file that are chosen.
 fn each(
-    kept: &Kept,
+    kept: &QuarantineFile,
     options: &Show,
-    take: &mut dyn FnMut(Shown) -> io::Result<()>,
+    take: &mut dyn FnMut(ShownRecord) -> io::Result<()>,
 ) -> io::Result<()> {
     match &kept.kind {
-        Kind::Records { .. } => each_line(&kept.path, &mut |number, bytes| {
+        FileKind::Records { .. } => each_line(&kept.path, &mut |number, bytes| {
             if let Ok(line) = serde_json::from_slice::<Line<'_>>(bytes)
                 && options.choice.takes(&line.endpoint, &line.reason)
             {
-                take(Shown::of(&kept.path, number, &line, options.full))?;
+                take(ShownRecord::of(&kept.path, number, &line, options.full))?;
             }
             Ok(ControlFlow::Continue(()))
         }),
-        Kind::Body { endpoint, dataset } if options.choice.takes(endpoint, UNDECODABLE) => {
+        FileKind::Body { endpoint, dataset } if options.choice.takes(endpoint, UNDECODABLE) => {
             let received = Timestamp::try_from(kept.modified);
-            take(Shown {
+            take(ShownRecord {
                 file: kept.path.clone(),
                 line: None,
                 reason: UNDECODABLE.to_owned(),
@@ -143,11 +143,11 @@ fn each(
             })
         }
         // Of a whole batch, the lines that need it speak.
-        Kind::Body { .. } | Kind::Batch(_) | Kind::Replayed => Ok(()),
+        FileKind::Body { .. } | FileKind::Batch(_) | FileKind::Replayed => Ok(()),
     }
 }
 
-impl Shown {
+impl ShownRecord {
     fn of(path: &Path, number: u64, line: &Line<'_>, is_full: bool) -> Self {
         let bytes = if is_full { usize::MAX } else { SHOWN_BYTES };
         let start = |text: &str| cut(text, bytes).to_owned();

@@ -12,7 +12,7 @@ use hyper::{
 };
 use serde::Deserialize;
 
-use super::{Failure, What, connection::Connection};
+use super::{ReplayError, What, connection::Connection};
 use crate::http::SINK;
 use crate::{
     cloudflare::mask::Mask,
@@ -43,7 +43,7 @@ pub(super) struct Daemon<'a> {
 
 /// What the daemon says of a batch that it took.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-pub(super) struct Taken {
+pub(super) struct BatchAnswer {
     pub(super) status: String,
     pub(super) records: u64,
     pub(super) quarantined: u64,
@@ -51,12 +51,12 @@ pub(super) struct Taken {
 
 impl<'a> Daemon<'a> {
     /// Connects.
-    pub(super) fn connect(config: &'a Config, sink: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn connect(config: &'a Config, sink: Option<&str>) -> Result<Self, ReplayError> {
         let sink = sink.map(HeaderValue::from_str).transpose();
-        let sink = sink.map_err(|error| Failure::Flaw(format!("--sink: {error}")))?;
-        let address = local(config).map_err(Failure::Unreachable)?;
+        let sink = sink.map_err(|error| ReplayError::Flaw(format!("--sink: {error}")))?;
+        let address = local(config).map_err(ReplayError::Unreachable)?;
         let tls = &config.server.tls;
-        let unusable = |error: tls::TlsError| Failure::Unreachable(error.to_string());
+        let unusable = |error: tls::TlsError| ReplayError::Unreachable(error.to_string());
         let server = HostPort { host: address.ip().to_string(), port: address.port() };
         let pinned = tls::pinned(&tls.cert_file).map_err(unusable)?;
         let mut connection = Connection::new(server, pinned, preface(config, address.ip()))?;
@@ -68,7 +68,7 @@ impl<'a> Daemon<'a> {
             if tls.client_ca_file.is_some() {
                 hint += "; with server.tls.client_ca_file it refuses this command, which has no certificate to show";
             }
-            Failure::Unreachable(format!("{error}: {hint}"))
+            ReplayError::Unreachable(format!("{error}: {hint}"))
         })?;
         Ok(Self { config, connection, sink })
     }
@@ -80,16 +80,16 @@ impl<'a> Daemon<'a> {
         dataset: &str,
         what: What,
         body: &Bytes,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<BatchAnswer, ReplayError> {
         let (path, endpoint) =
-            super::path_of(self.config, endpoint, dataset, what).map_err(Failure::Flaw)?;
+            super::path_of(self.config, endpoint, dataset, what).map_err(ReplayError::Flaw)?;
         let mut headers = headers(endpoint, body)?;
         if let Some(sink) = &self.sink {
             headers.insert(SINK, sink.clone());
         }
         let mask = Mask::default().with_headers(&headers, &PLAIN);
         let sent = self.connection.post(&path, &headers, body);
-        let response = sent.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let response = sent.map_err(|error| ReplayError::Unreachable(error.to_string()))?;
         if response.status != StatusCode::OK {
             let hint = match response.status {
                 StatusCode::UNAUTHORIZED => WRONG_SECRET,
@@ -99,7 +99,7 @@ impl<'a> Daemon<'a> {
                 _ => "",
             };
             let text = [mask.hide(&response.text).as_str(), hint].join(" ");
-            return Err(Failure::Refused(format!(
+            return Err(ReplayError::Refused(format!(
                 "{} to {path}: {}",
                 response.status,
                 text.trim()
@@ -107,7 +107,7 @@ impl<'a> Daemon<'a> {
         }
         let result = response.headers.get("x-logpushd-result").and_then(|text| text.to_str().ok());
         serde_json::from_str(result.unwrap_or(&response.text)).map_err(|_| {
-            Failure::Refused(format!(
+            ReplayError::Refused(format!(
                 "200 to {path}, but not as logpushd answers: {}",
                 mask.hide(&response.text)
             ))
@@ -151,14 +151,14 @@ fn preface(config: &Config, address: IpAddr) -> &'static [u8] {
     if is_proxy { b"PROXY UNKNOWN\r\n" } else { b"" }
 }
 
-fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, Failure> {
+fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, ReplayError> {
     let mut headers = HeaderMap::new();
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     headers.insert(CONTENT_TYPE, text);
     if body.starts_with(&[0x1f, 0x8b]) {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    headers.extend(secret::header(endpoint).map_err(Failure::Flaw)?);
+    headers.extend(secret::header(endpoint).map_err(ReplayError::Flaw)?);
     Ok(headers)
 }
 

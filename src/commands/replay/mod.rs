@@ -20,7 +20,7 @@ use std::{collections::HashSet, io::Write, path::Path, time::Duration};
 use self::{
     daemon::Daemon,
     records::{Key, Written},
-    report::Report,
+    report::ReplayReport,
 };
 use super::quarantine::settle;
 use crate::{
@@ -37,7 +37,7 @@ const HEAD_BYTES: usize = 1200;
 
 /// Why a file was not replayed.
 #[derive(Clone, Debug)]
-enum Failure {
+enum ReplayError {
     /// Something about it, or about the configuration, must be repaired first.
     Flaw(String),
     /// It was sent, and is as bad as before.
@@ -48,7 +48,7 @@ enum Failure {
     Unreachable(String),
 }
 
-impl Failure {
+impl ReplayError {
     fn text(&self) -> &str {
         let (Self::Flaw(text) | Self::Bad(text) | Self::Refused(text) | Self::Unreachable(text)) =
             self;
@@ -56,7 +56,7 @@ impl Failure {
     }
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for ReplayError {
     fn from(error: std::io::Error) -> Self {
         Self::Flaw(error.to_string())
     }
@@ -77,7 +77,7 @@ enum What {
 /// Also if any file was not replayed, or something is still bad or was left out.
 pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Result<(), Fatal> {
     check_sink(config, options.sink.as_deref())?;
-    let mut report = Report::new(options);
+    let mut report = ReplayReport::new(options);
     let mut targets = Vec::new();
     let mut keys = HashSet::<Key>::new();
     for mut target in target::find(config, options)? {
@@ -125,7 +125,7 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
             }
             Err(failure) => {
                 report.failed(target, &failure, out)?;
-                if matches!(failure, Failure::Unreachable(_)) {
+                if matches!(failure, ReplayError::Unreachable(_)) {
                     break;
                 }
             }
@@ -138,12 +138,12 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
     report.finish(config, out)
 }
 
-fn fatal(failure: &Failure) -> Fatal {
+fn fatal(failure: &ReplayError) -> Fatal {
     let text = failure.text().to_owned();
     match failure {
-        Failure::Flaw(_) => Fatal::Io(text),
-        Failure::Bad(_) => Fatal::Data(text),
-        Failure::Refused(_) | Failure::Unreachable(_) => Fatal::Unavailable(text),
+        ReplayError::Flaw(_) => Fatal::Io(text),
+        ReplayError::Bad(_) => Fatal::Data(text),
+        ReplayError::Refused(_) | ReplayError::Unreachable(_) => Fatal::Unavailable(text),
     }
 }
 

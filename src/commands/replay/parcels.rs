@@ -8,7 +8,7 @@ use crate::decode;
 const MAX_HELD_BYTES: usize = 64 << 20;
 
 /// Where a record belongs: endpoint and dataset.
-pub(super) type Place = (String, String);
+pub(super) type Route = (String, String);
 
 /// Records for one request.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -25,7 +25,7 @@ pub(super) struct Parcel {
 #[derive(Debug)]
 pub(super) struct Parcels {
     max_bytes: usize,
-    filling: BTreeMap<Place, Parcel>,
+    filling: BTreeMap<Route, Parcel>,
     held: usize,
 }
 
@@ -38,9 +38,9 @@ impl Parcels {
     /// Adds a record and hands over the parcels that are full.
     pub(super) fn add<E>(
         &mut self,
-        place: &Place,
+        place: &Route,
         record: &[u8],
-        take: &mut dyn FnMut(&Place, Parcel) -> Result<(), E>,
+        take: &mut dyn FnMut(&Route, Parcel) -> Result<(), E>,
     ) -> Result<(), E> {
         let bytes = record.len() + 1;
         let is_full = |parcel: &Parcel| parcel.bytes() + bytes > self.max_bytes;
@@ -61,7 +61,7 @@ impl Parcels {
     /// Hands over all that is left.
     pub(super) fn finish<E>(
         &mut self,
-        take: &mut dyn FnMut(&Place, Parcel) -> Result<(), E>,
+        take: &mut dyn FnMut(&Route, Parcel) -> Result<(), E>,
     ) -> Result<(), E> {
         self.held = 0;
         for (place, parcel) in mem::take(&mut self.filling) {
@@ -101,7 +101,7 @@ mod tests {
         let (one, two) = (("e".to_owned(), "one".to_owned()), ("e".to_owned(), "two".to_owned()));
         let mut parcels = Parcels::new(12);
         let mut taken = Vec::new();
-        let mut take = |(_, dataset): &Place, parcel: Parcel| {
+        let mut take = |(_, dataset): &Route, parcel: Parcel| {
             let records = parcel.records;
             let body = String::from_utf8(parcel.into_body(b"#".to_vec())).unwrap();
             taken.push((dataset.clone(), records, body));
@@ -136,7 +136,7 @@ mod tests {
         let place = ("e".to_owned(), "d".to_owned());
         let mut parcels = Parcels::new(1000);
         let mut body = Vec::new();
-        let mut take = |_: &Place, parcel: Parcel| {
+        let mut take = |_: &Route, parcel: Parcel| {
             body = parcel.into_body(Vec::new());
             Ok::<_, Infallible>(())
         };

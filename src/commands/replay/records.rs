@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Failure, What, check_destination,
-    parcels::{Parcel, Parcels, Place},
+    ReplayError, What, check_destination,
+    parcels::{Parcel, Parcels, Route},
 };
 use crate::{
     cli::quarantine::Replay,
@@ -30,11 +30,11 @@ type Cut = BTreeMap<String, Wanted>;
 type Wanted = BTreeMap<u64, Vec<Whole>>;
 
 /// Takes a record for a place. `Err` ends the reading.
-type TakeRecord<'a> = &'a mut dyn FnMut(&Whole, &[u8]) -> Result<(), Failure>;
+type TakeRecord<'a> = &'a mut dyn FnMut(&Whole, &[u8]) -> Result<(), ReplayError>;
 
 /// Where a record that is cut belongs.
 struct Whole {
-    place: Place,
+    place: Route,
     length: u64,
     /// The line that speaks of it.
     line: u64,
@@ -75,7 +75,7 @@ pub(super) fn key(line: &Line<'_>) -> Key {
 pub(super) struct Plan {
     fates: Vec<Fate>,
     /// How many records are sent, and where to.
-    pub(super) places: BTreeMap<Place, u64>,
+    pub(super) places: BTreeMap<Route, u64>,
     pub(super) skips: Vec<Skip>,
 }
 
@@ -102,7 +102,7 @@ impl Plan {
     }
 
     /// A body that is sent.
-    pub(super) fn of_body(place: Place) -> Self {
+    pub(super) fn of_body(place: Route) -> Self {
         Self { fates: vec![Fate::Sent], places: [(place, 1)].into(), skips: Vec::new() }
     }
 
@@ -147,7 +147,7 @@ pub(super) fn plan(
     options: &Replay,
     written: Written,
     keys: Option<&mut HashSet<Key>>,
-) -> Result<Plan, Failure> {
+) -> Result<Plan, ReplayError> {
     let Replay { choice, sink, .. } = options;
     let mut plan = Plan::default();
     let mut found = Vec::new();
@@ -223,8 +223,8 @@ pub(super) fn read(
     config: &Config,
     path: &Path,
     plan: &Plan,
-    take: &mut dyn FnMut(&Place, Parcel) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    take: &mut dyn FnMut(&Route, Parcel) -> Result<(), ReplayError>,
+) -> Result<(), ReplayError> {
     let limits = &config.limits;
     let max_bytes = PARCEL_BYTES.min(limits.max_body_bytes / 2).min(limits.max_inflated_bytes / 2);
     let mut parcels = Parcels::new(usize::try_from(max_bytes).unwrap_or(usize::MAX));
@@ -235,7 +235,8 @@ pub(super) fn read(
             return Ok(ControlFlow::Continue(()));
         }
         outcome = (|| {
-            let changed = |why: String| Failure::Flaw(format!("line {number} has changed: {why}"));
+            let changed =
+                |why: String| ReplayError::Flaw(format!("line {number} has changed: {why}"));
             let line = serde_json::from_slice::<Line<'_>>(bytes)
                 .map_err(|error| changed(error.to_string()))?;
             match destined(config, &line).map_err(changed)? {
@@ -265,7 +266,7 @@ enum Contents<'a> {
 }
 
 /// Where the record of a line goes, and what it is.
-fn destined<'a>(config: &Config, line: &'a Line<'_>) -> Result<(Place, Contents<'a>), String> {
+fn destined<'a>(config: &Config, line: &'a Line<'_>) -> Result<(Route, Contents<'a>), String> {
     super::path_of(config, &line.endpoint, &line.dataset, What::Records)?;
     let place = (line.endpoint.to_string(), line.dataset.to_string());
     if let Some(body) = &line.body {
@@ -288,10 +289,10 @@ fn each_whole(
     body: &str,
     wanted: &Wanted,
     take: TakeRecord<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), ReplayError> {
     let Some(batch) = Batch::from_file_name(body) else {
         let body = body.escape_debug();
-        return Err(Failure::Flaw(format!("its `body`, `{body}`, is not the name of a body")));
+        return Err(ReplayError::Flaw(format!("its `body`, `{body}`, is not the name of a body")));
     };
     let longest = wanted.values().flatten().map(|whole| whole.length).max().unwrap_or(0);
     let limit = usize::try_from(longest.max(config.limits.max_record_bytes)).unwrap_or(usize::MAX);
@@ -316,9 +317,11 @@ fn each_whole(
     read.map(drop).map_err(|error| match error {
         ReadError::Taker(failure) => failure,
         ReadError::Io(error) => {
-            Failure::Flaw(format!("its record is whole in bodies/{body} only: {error}"))
+            ReplayError::Flaw(format!("its record is whole in bodies/{body} only: {error}"))
         }
-        ReadError::Damaged(error) => Failure::Flaw(format!("bodies/{body} is damaged: {error}")),
+        ReadError::Damaged(error) => {
+            ReplayError::Flaw(format!("bodies/{body} is damaged: {error}"))
+        }
     })
 }
 

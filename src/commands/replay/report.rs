@@ -9,11 +9,11 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Failure,
-    daemon::Taken,
-    parcels::Place,
+    ReplayError,
+    daemon::BatchAnswer,
+    parcels::Route,
     records::Skip,
-    target::{Kept, Target},
+    target::{ReplayFile, ReplayedParts},
 };
 use crate::{
     cli::quarantine::Replay,
@@ -24,7 +24,7 @@ use crate::{
 
 /// What became of the records of one endpoint and dataset.
 #[derive(Clone, Debug, Default, Serialize)]
-struct PlaceReport {
+struct RouteReport {
     endpoint: String,
     dataset: String,
     sent: u64,
@@ -39,7 +39,7 @@ struct FileReport {
     /// In a dry run: what would be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     would_send: Option<u64>,
-    destinations: Vec<PlaceReport>,
+    destinations: Vec<RouteReport>,
     skipped: Vec<Skip>,
     /// Where what was taken is kept.
     kept_as: Option<PathBuf>,
@@ -62,17 +62,17 @@ struct Whole<'a> {
 
 /// Gathers what became of the files.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct ReplayReport {
     is_json: bool,
     is_dry_run: bool,
     sink: Option<String>,
     files: Vec<FileReport>,
-    failures: Vec<Failure>,
+    failures: Vec<ReplayError>,
     /// What was sent of the file that is being sent.
-    sending: BTreeMap<PathBuf, BTreeMap<Place, PlaceReport>>,
+    sending: BTreeMap<PathBuf, BTreeMap<Route, RouteReport>>,
 }
 
-impl Report {
+impl ReplayReport {
     pub(super) fn new(options: &Replay) -> Self {
         Self {
             is_json: options.json,
@@ -85,12 +85,12 @@ impl Report {
     }
 
     /// Some records were sent, and answered.
-    pub(super) fn sent(&mut self, path: &Path, place: &Place, records: u64, taken: &Taken) {
+    pub(super) fn sent(&mut self, path: &Path, place: &Route, records: u64, taken: &BatchAnswer) {
         let places = self.sending.entry(path.to_owned()).or_default();
-        let sent = places.entry(place.clone()).or_insert_with(|| PlaceReport {
+        let sent = places.entry(place.clone()).or_insert_with(|| RouteReport {
             endpoint: place.0.clone(),
             dataset: place.1.clone(),
-            ..PlaceReport::default()
+            ..RouteReport::default()
         });
         sent.sent += records;
         sent.taken += taken.records;
@@ -98,13 +98,13 @@ impl Report {
     }
 
     /// Nothing of a file is sent.
-    pub(super) fn idle(&mut self, target: &Target, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn idle(&mut self, target: &ReplayFile, out: &mut dyn Write) -> io::Result<()> {
         // Not one that holds nothing that was chosen.
         if target.plan.skips.is_empty() { Ok(()) } else { self.add(self.of(target), out) }
     }
 
     /// What would be sent.
-    pub(super) fn planned(&mut self, target: &Target, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn planned(&mut self, target: &ReplayFile, out: &mut dyn Write) -> io::Result<()> {
         let path = target.path.display();
         if !self.is_json {
             let only = self.sink.as_ref().map(|sink| format!(", for sink {sink} alone"));
@@ -125,8 +125,8 @@ impl Report {
     /// All of a file was sent that could be.
     pub(super) fn replayed(
         &mut self,
-        target: &Target,
-        kept: &Kept,
+        target: &ReplayFile,
+        kept: &ReplayedParts,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let file =
@@ -137,8 +137,8 @@ impl Report {
     /// A file was not sent to its end.
     pub(super) fn failed(
         &mut self,
-        target: &Target,
-        failure: &Failure,
+        target: &ReplayFile,
+        failure: &ReplayError,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         self.failures.push(failure.clone());
@@ -150,7 +150,7 @@ impl Report {
     pub(super) fn original(
         &mut self,
         path: &Path,
-        kept: &Kept,
+        kept: &ReplayedParts,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let file = FileReport {
@@ -165,7 +165,7 @@ impl Report {
         self.add(file, out)
     }
 
-    fn of(&self, target: &Target) -> FileReport {
+    fn of(&self, target: &ReplayFile) -> FileReport {
         let sent = self.sending.get(&target.path);
         FileReport {
             path: target.path.clone(),
@@ -191,12 +191,12 @@ impl Report {
     /// # Errors
     /// A file was not replayed, or something is still bad or was left out.
     pub(super) fn finish(self, config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
-        let sum = |count: fn(&PlaceReport) -> u64| {
+        let sum = |count: fn(&RouteReport) -> u64| {
             self.files.iter().flat_map(|file| &file.destinations).map(count).sum::<u64>()
         };
         let skipped = self.files.iter().flat_map(|file| &file.skipped).map(|skip| skip.lines).sum();
         let bodies =
-            self.failures.iter().filter(|failure| matches!(failure, Failure::Bad(_))).count();
+            self.failures.iter().filter(|failure| matches!(failure, ReplayError::Bad(_))).count();
         let whole = Whole {
             dry_run: self.is_dry_run,
             sink: self.sink.as_deref(),
@@ -210,7 +210,7 @@ impl Report {
         } else if self.files.is_empty() {
             writeln!(out, "nothing to replay in {}", config.quarantine.dir.display())?;
         }
-        if self.failures.iter().any(|failure| !matches!(failure, Failure::Bad(_))) {
+        if self.failures.iter().any(|failure| !matches!(failure, ReplayError::Bad(_))) {
             return Err(self.worst());
         }
         if whole.still_bad + whole.skipped == 0 {
@@ -228,17 +228,18 @@ impl Report {
 
     fn worst(&self) -> Fatal {
         // What the daemon answered counts for more than what is wrong with a file.
-        let is_daemon =
-            |failure: &&Failure| matches!(failure, Failure::Refused(_) | Failure::Unreachable(_));
+        let is_daemon = |failure: &&ReplayError| {
+            matches!(failure, ReplayError::Refused(_) | ReplayError::Unreachable(_))
+        };
         let first = self.failures.iter().find(is_daemon).or(self.failures.first());
         let text = format!(
             "{} of {} not replayed: {}",
             self.failures.len(),
             Count(self.files.len() as u64, "file"),
-            first.map(Failure::text).unwrap_or_default()
+            first.map(ReplayError::text).unwrap_or_default()
         );
         match first {
-            Some(Failure::Refused(_) | Failure::Unreachable(_)) => Fatal::Unavailable(text),
+            Some(ReplayError::Refused(_) | ReplayError::Unreachable(_)) => Fatal::Unavailable(text),
             _ => Fatal::Io(text),
         }
     }
@@ -247,7 +248,7 @@ impl Report {
 impl FileReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let path = self.path.display();
-        for PlaceReport { endpoint, dataset, sent, taken, still_bad } in &self.destinations {
+        for RouteReport { endpoint, dataset, sent, taken, still_bad } in &self.destinations {
             writeln!(
                 out,
                 "{path}: {sent} sent to {endpoint}/{dataset}: {taken} taken, {still_bad} still bad and back in quarantine"

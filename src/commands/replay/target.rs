@@ -10,11 +10,11 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Daemon, Failure, What, check_destination, head,
-    parcels::{Parcel, Place},
+    Daemon, ReplayError, What, check_destination, head,
+    parcels::{Parcel, Route},
     path_of,
     records::{self, Key, Plan, Written},
-    report::Report,
+    report::ReplayReport,
 };
 use crate::{
     cli::quarantine::Replay,
@@ -22,14 +22,14 @@ use crate::{
     config::Config,
     durable,
     fatal::Fatal,
-    quarantine::{self, Kind, Line, Shelf},
+    quarantine::{self, FileKind, Line, Shelf},
 };
 
 /// What is in the file.
 enum Contents {
     Records,
     /// A body: endpoint and dataset.
-    Body(Place),
+    Body(Route),
 }
 
 /// Where the file is.
@@ -42,7 +42,7 @@ enum Home {
 }
 
 /// A file to replay.
-pub(super) struct Target {
+pub(super) struct ReplayFile {
     pub(super) path: PathBuf,
     contents: Contents,
     home: Home,
@@ -51,18 +51,18 @@ pub(super) struct Target {
 
 /// Where the file, and what of it was not sent, are afterwards.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct ReplayedParts {
     pub(super) done: Option<PathBuf>,
     pub(super) rest: Option<PathBuf>,
 }
 
 /// The files to replay: those that are named, or all in the quarantine that were not replayed.
-pub(super) fn find(config: &Config, options: &Replay) -> Result<Vec<Target>, Fatal> {
+pub(super) fn find(config: &Config, options: &Replay) -> Result<Vec<ReplayFile>, Fatal> {
     let kept;
     let named = if options.paths.is_empty() {
         kept = Shelf::read(&config.quarantine.dir)?.files;
         kept.iter()
-            .filter(|kept| matches!(kept.kind, Kind::Records { .. } | Kind::Body { .. }))
+            .filter(|kept| matches!(kept.kind, FileKind::Records { .. } | FileKind::Body { .. }))
             .map(|kept| kept.path.as_path())
             .collect()
     } else {
@@ -71,7 +71,7 @@ pub(super) fn find(config: &Config, options: &Replay) -> Result<Vec<Target>, Fat
     named.into_iter().map(|path| target(config, path)).collect()
 }
 
-fn target(config: &Config, path: &Path) -> Result<Target, Fatal> {
+fn target(config: &Config, path: &Path) -> Result<ReplayFile, Fatal> {
     let metadata = path.symlink_metadata().map_err(durable::at("reading", path))?;
     if !metadata.is_file() {
         let path = path.display();
@@ -79,32 +79,32 @@ fn target(config: &Config, path: &Path) -> Result<Target, Fatal> {
             "{path} is not a regular file: name files of the quarantine"
         )));
     }
-    let kind = Kind::of(path);
+    let kind = FileKind::of(path);
     let contents = match &kind {
-        Some(Kind::Body { endpoint, dataset }) => {
+        Some(FileKind::Body { endpoint, dataset }) => {
             Contents::Body((endpoint.clone(), dataset.clone()))
         }
-        Some(Kind::Batch(_)) => {
+        Some(FileKind::Batch(_)) => {
             return Err(Fatal::Io(format!(
                 "{} is a whole batch, most of which was accepted: replay the records file that names it",
                 path.display()
             )));
         }
         // Whatever its name is, its lines say what it is.
-        Some(Kind::Records { .. } | Kind::Replayed) | None => Contents::Records,
+        Some(FileKind::Records { .. } | FileKind::Replayed) | None => Contents::Records,
     };
     let home = match kind {
         Some(_) if is_own(config, path) => Home::Quarantine,
         _ => Home::Elsewhere,
     };
-    Ok(Target { path: path.to_owned(), contents, home, plan: Plan::default() })
+    Ok(ReplayFile { path: path.to_owned(), contents, home, plan: Plan::default() })
 }
 
 /// The records files of the quarantine from which copies among `targets` were made, by the records that
 /// the copies have.
 pub(super) fn originals(
     config: &Config,
-    targets: &[Target],
+    targets: &[ReplayFile],
     keys: &HashSet<Key>,
 ) -> Result<Vec<PathBuf>, Fatal> {
     let mut originals = Vec::new();
@@ -113,7 +113,7 @@ pub(super) fn originals(
     }
     for kept in Shelf::read(&config.quarantine.dir)?.files {
         let is_target = targets.iter().any(|target| target.path == kept.path);
-        if is_target || !matches!(kept.kind, Kind::Records { .. }) {
+        if is_target || !matches!(kept.kind, FileKind::Records { .. }) {
             continue;
         }
         let mut is_one = false;
@@ -133,12 +133,12 @@ fn is_in(bytes: &[u8], keys: &HashSet<Key>) -> bool {
 }
 
 /// Takes the lines that a copy was made from out of a file that was set aside.
-pub(super) fn without(aside: &Path, keys: &HashSet<Key>) -> io::Result<Kept> {
+pub(super) fn without(aside: &Path, keys: &HashSet<Key>) -> io::Result<ReplayedParts> {
     let parts = divide(aside, Gone::Kept, &mut |_, bytes| is_in(bytes, keys))?;
-    Ok(Kept { done: parts.gone, rest: parts.rest })
+    Ok(ReplayedParts { done: parts.gone, rest: parts.rest })
 }
 
-impl Target {
+impl ReplayFile {
     /// Decides what is sent of it. `keys` gets what identifies the records of a copy.
     pub(super) fn plan(
         &mut self,
@@ -146,7 +146,7 @@ impl Target {
         options: &Replay,
         written: Written,
         keys: &mut HashSet<Key>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ReplayError> {
         let keys = (self.home == Home::Elsewhere).then_some(keys);
         match &self.contents {
             Contents::Records => {
@@ -190,8 +190,8 @@ impl Target {
         &self,
         config: &Config,
         daemon: &mut Daemon<'_>,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+        report: &mut ReplayReport,
+    ) -> Result<(), ReplayError> {
         match &self.contents {
             Contents::Body(place) => self.replay_body(place, daemon, report),
             Contents::Records => {
@@ -206,10 +206,10 @@ impl Target {
 
     fn replay_body(
         &self,
-        place: &Place,
+        place: &Route,
         daemon: &mut Daemon<'_>,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+        report: &mut ReplayReport,
+    ) -> Result<(), ReplayError> {
         let body = fs::read(&self.path).map_err(durable::at("reading", &self.path))?;
         let taken = daemon.send(&place.0, &place.1, What::Body, &Bytes::from(body))?;
         match taken.status.as_str() {
@@ -218,21 +218,21 @@ impl Target {
                 Ok(())
             }
             // The daemon keeps it under the digest of its bytes: this very file, unless it was edited.
-            "quarantined" => Err(Failure::Bad(String::from(
+            "quarantined" => Err(ReplayError::Bad(String::from(
                 "the daemon still cannot read it: repair the file (try `gzip -t`), then replay again",
             ))),
-            status => Err(Failure::Refused(format!("the daemon stored nothing ({status})"))),
+            status => Err(ReplayError::Refused(format!("the daemon stored nothing ({status})"))),
         }
     }
 
     fn send(
         &self,
-        place: &Place,
+        place: &Route,
         parcel: Parcel,
         number: u64,
         daemon: &mut Daemon<'_>,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
+        report: &mut ReplayReport,
+    ) -> Result<(), ReplayError> {
         let records = parcel.records;
         let body = Bytes::from(parcel.into_body(head(&self.path, number)));
         let taken = daemon.send(&place.0, &place.1, What::Records, &body)?;
@@ -241,35 +241,35 @@ impl Target {
                 report.sent(&self.path, place, records, &taken);
                 Ok(())
             }
-            status => Err(Failure::Refused(format!("the daemon stored nothing ({status})"))),
+            status => Err(ReplayError::Refused(format!("the daemon stored nothing ({status})"))),
         }
     }
 
     /// Renames or divides it, now that it was taken.
-    pub(super) fn done(&self, config: &Config) -> Result<Kept, Failure> {
+    pub(super) fn done(&self, config: &Config) -> Result<ReplayedParts, ReplayError> {
         let kept = match (&self.contents, self.home) {
             (Contents::Records, Home::Quarantine) if self.plan.has_rest() => {
                 divide(&self.path, Gone::Kept, &mut |number, _| self.plan.is_sent(number))
-                    .map(|parts| Kept { done: parts.gone, rest: parts.rest })
+                    .map(|parts| ReplayedParts { done: parts.gone, rest: parts.rest })
             }
             (_, Home::Quarantine) => renamed(&self.path),
             (Contents::Body(_), Home::Elsewhere) => {
                 let name = self.path.file_name().unwrap_or_default();
                 let original = config.quarantine.dir.join(quarantine::BODIES).join(name);
-                if original.exists() { renamed(&original) } else { Ok(Kept::default()) }
+                if original.exists() { renamed(&original) } else { Ok(ReplayedParts::default()) }
             }
             // Its lines are taken out of the files that they come from when all targets are sent.
-            (Contents::Records, Home::Elsewhere) => Ok(Kept::default()),
+            (Contents::Records, Home::Elsewhere) => Ok(ReplayedParts::default()),
         };
-        kept.map_err(|error| Failure::Flaw(format!("everything was taken, but: {error}")))
+        kept.map_err(|error| ReplayError::Flaw(format!("everything was taken, but: {error}")))
     }
 }
 
-fn renamed(path: &Path) -> io::Result<Kept> {
+fn renamed(path: &Path) -> io::Result<ReplayedParts> {
     match quarantine::set_done(path) {
-        Ok(done) => Ok(Kept { done: Some(done), rest: None }),
+        Ok(done) => Ok(ReplayedParts { done: Some(done), rest: None }),
         // Another replay, or the bounds of the quarantine.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Kept::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ReplayedParts::default()),
         Err(error) => Err(error),
     }
 }

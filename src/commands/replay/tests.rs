@@ -10,7 +10,7 @@ use rustix::net::{self, AddressFamily, SocketType};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{cli::quarantine::Choice, config};
+use crate::{cli::quarantine::QuarantineChoice, config};
 
 /// A quarantine folder and its configuration.
 pub(super) struct Folder {
@@ -58,7 +58,7 @@ impl Folder {
 
     fn run(&self, dry_run: bool, paths: &[PathBuf]) -> (Result<(), Fatal>, String) {
         let config = crate::cli::ConfigFile { path: self.path("logpushd.toml") };
-        let (choice, paths) = (Choice::default(), paths.to_vec());
+        let (choice, paths) = (QuarantineChoice::default(), paths.to_vec());
         let replay = Replay { config, choice, sink: None, dry_run, json: false, paths };
         let mut out = Vec::new();
         let outcome = run(&self.config, &replay, &mut out);

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::{
-    cli::{ConfigFile, quarantine::Choice},
+    cli::{ConfigFile, quarantine::QuarantineChoice},
     commands::replay::tests::Folder,
     decode::{Edition, Encoding, Format},
     spool::{Header, Origin},
@@ -17,7 +17,7 @@ fn line(position: u64, rest: &str) -> String {
     )
 }
 
-fn replay(choice: &Choice, sink: Option<&str>) -> Replay {
+fn replay(choice: &QuarantineChoice, sink: Option<&str>) -> Replay {
     Replay {
         config: ConfigFile { path: "logpushd.toml".into() },
         choice: choice.clone(),
@@ -29,7 +29,12 @@ fn replay(choice: &Choice, sink: Option<&str>) -> Replay {
 }
 
 /// What is sent of a file, and the lines that are left out.
-fn sent(folder: &Folder, text: &str, choice: &Choice, written: Written) -> (String, Vec<Skip>) {
+fn sent(
+    folder: &Folder,
+    text: &str,
+    choice: &QuarantineChoice,
+    written: Written,
+) -> (String, Vec<Skip>) {
     let path = folder.path("records-2026-01-02.ndjson");
     fs::write(&path, text).unwrap();
     let plan = plan(&folder.config, &path, &replay(choice, None), written, None).unwrap();
@@ -47,7 +52,7 @@ fn sent(folder: &Folder, text: &str, choice: &Choice, written: Written) -> (Stri
 }
 
 fn all(folder: &Folder, text: &str) -> (String, Vec<Skip>) {
-    sent(folder, text, &Choice::default(), Written::Finished)
+    sent(folder, text, &QuarantineChoice::default(), Written::Finished)
 }
 
 #[test]
@@ -127,7 +132,7 @@ fn a_line_that_cannot_be_replayed_holds_up_no_other() {
         assert!(skip.reason.contains(want), "{skip:?}");
     }
     let text = [good, "{\"reason\":".to_owned()].concat();
-    let (bodies, skips) = sent(&folder, &text, &Choice::default(), Written::Still);
+    let (bodies, skips) = sent(&folder, &text, &QuarantineChoice::default(), Written::Still);
     assert_eq!((bodies.as_str(), skips.len()), ("{}\n", 0));
 }
 
@@ -137,10 +142,12 @@ fn what_is_not_chosen_is_left() {
     let good = line(1, "\"record\":\"{}\"");
     let other = good.replace("\"x\"", "\"not_json\"").replace("{}", "{\\\"a\\\":1}");
     let text = [good.as_str(), &other, "damaged\n", &good.replace("main", "gone")].concat();
-    let reason = Choice { reason: vec!["not_json".to_owned()], ..Choice::default() };
+    let reason =
+        QuarantineChoice { reason: vec!["not_json".to_owned()], ..QuarantineChoice::default() };
     let (bodies, skips) = sent(&folder, &text, &reason, Written::Finished);
     assert_eq!((bodies.as_str(), skips.len()), ("{\"a\":1}\n", 0));
-    let endpoint = Choice { endpoint: vec!["gone".to_owned()], ..Choice::default() };
+    let endpoint =
+        QuarantineChoice { endpoint: vec!["gone".to_owned()], ..QuarantineChoice::default() };
     let (bodies, skips) = sent(&folder, &text, &endpoint, Written::Finished);
     assert_eq!((bodies.as_str(), skips[0].first_line), ("", 4));
 }
@@ -150,7 +157,7 @@ fn a_record_that_the_named_sink_does_not_take_is_left_out() {
     let mut folder = Folder::new();
     let path = folder.path("records-2026-01-02.ndjson");
     fs::write(&path, line(1, "\"record\":\"{}\"")).unwrap();
-    let everything = Choice::default();
+    let everything = QuarantineChoice::default();
     let skips = |folder: &Folder| {
         let options = replay(&everything, Some("archive"));
         plan(&folder.config, &path, &options, Written::Finished, None).unwrap().skips
