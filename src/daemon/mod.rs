@@ -113,8 +113,11 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
     let bodies = Arc::new(Bodies::open(&config.quarantine.dir).map_err(io("quarantine.dir"))?);
     let metrics = Arc::new(parts::metrics(&config));
     let last_batches = Arc::new(LastBatches::restore(&config, &metrics, Arrival::now()));
-    let environment =
-        SinkEnvironment { runtime: runtime.handle().clone(), stop: CancellationToken::new() };
+    let environment = SinkEnvironment {
+        runtime: runtime.handle().clone(),
+        stop: CancellationToken::new(),
+        quarantine: config.quarantine.dir.clone(),
+    };
     let deliveries = parts::deliveries(&config, &spool, &metrics, &environment)?;
     let acceptor = Acceptor::new(&config.server.tls)
         .map_err(|error| Fatal::Config(format!("server.tls: {error}")))?;

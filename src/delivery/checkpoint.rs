@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::{durable, sink::State};
+use crate::{durable, quarantine::DeadLetterState, sink::State};
 
 /// A consumer's checkpoint.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -19,6 +19,9 @@ pub(super) struct Checkpoint {
     /// What the sink remembers as of the end of that batch.
     #[serde(flatten)]
     pub(super) state: State,
+    /// How far the dead letters of the sink are written.
+    #[serde(default, skip_serializing_if = "DeadLetterState::is_empty")]
+    pub(super) dead_letters: DeadLetterState,
 }
 
 /// The file of a consumer's checkpoint.
@@ -87,7 +90,7 @@ mod tests {
         let file = CheckpointFile::new(dir.path(), "archive");
         assert_eq!(file.load(), Checkpoint::default());
         let state = State::of(&json!({ "files": [{ "path": "/a b\"/c", "length": u64::MAX }] }));
-        let checkpoint = Checkpoint { batch: 42, state: state.unwrap() };
+        let checkpoint = Checkpoint { batch: 42, state: state.unwrap(), ..Checkpoint::default() };
         file.store(&Checkpoint::default()).unwrap();
         file.store(&checkpoint).unwrap();
         assert_eq!(file.load(), checkpoint);

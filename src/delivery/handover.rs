@@ -11,7 +11,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Delivery, counters};
+use super::{Delivery, opening::Opening};
 use crate::{
     repeats::Failures,
     retry::Backoff,
@@ -62,27 +62,31 @@ impl Delivery {
 
     /// Goes on behind the last checkpoint with another sink, after [`Delivery::run`] has given this
     /// back. The old sink is gone before `open` makes the new one: they may have the same files.
-    pub fn resume<E>(
+    ///
+    /// # Errors
+    /// As [`Delivery::new`].
+    pub fn resume(
         self,
         consumer: Consumer,
         selection: Option<Selection>,
-        open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, E>,
-    ) -> Result<Self, E> {
+        open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
+    ) -> Result<Self, String> {
         drop(self.sink);
-        let sink = open(SinkContext {
-            name: self.name.clone(),
-            directory: self.spool.cursors(),
-            state: self.saved.state.clone(),
-            runtime: self.environment.runtime.clone(),
-            stop: self.stop.clone(),
-            counters: counters(&self.metrics),
-        })?;
+        drop(self.dead_letters);
+        let opening = Opening {
+            name: &self.name,
+            spool: &self.spool,
+            saved: &self.saved,
+            metrics: &self.metrics,
+        };
+        let (sink, dead_letters) = opening.run(&self.environment, self.stop.clone(), open)?;
         let (handled, wants) = (self.saved.batch, Arc::clone(&consumer.wants));
         self.spool.resume(self.id, consumer, handled);
         self.metrics.action_required(false);
         Ok(Self {
             wants,
             sink,
+            dead_letters,
             selection,
             handled,
             returns: Backoff::default(),

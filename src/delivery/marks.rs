@@ -84,7 +84,8 @@ mod tests {
         let store = |name: &str, patterns: &[&str]| {
             let files = patterns.iter().map(|pattern| mark(pattern)).collect();
             let state = State::of(&FileState { files }).unwrap();
-            CheckpointFile::new(dir.path(), name).store(&Checkpoint { batch: 42, state }).unwrap();
+            let checkpoint = Checkpoint { batch: 42, state, ..Checkpoint::default() };
+            CheckpointFile::new(dir.path(), name).store(&checkpoint).unwrap();
         };
         store("here", &["/out/{dataset}", "/out/{endpoint}", ""]);
         for name in ["out", "away", "@quarantine", "away.files"] {

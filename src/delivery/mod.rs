@@ -6,8 +6,10 @@
 
 mod checkpoint;
 mod consumers;
+mod dead_letters;
 mod handover;
 mod marks;
+mod opening;
 mod retry;
 
 use std::{
@@ -29,15 +31,17 @@ pub use self::{
 };
 use self::{
     checkpoint::{Checkpoint, CheckpointFile},
+    opening::Opening,
     retry::{Failure, Outcome, Stopped},
 };
 use crate::{
     decode::Block,
     metrics::{Arrival, SinkMetrics},
+    quarantine::DeadLetterFile,
     repeats::Failures,
     retry::Backoff,
     select::Selection,
-    sink::{Begin, Resume, Sink, SinkContext, SinkCounters, SinkEnvironment},
+    sink::{Begin, Resume, Sink, SinkContext, SinkEnvironment},
     spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
 };
 
@@ -50,6 +54,7 @@ pub struct Delivery {
     name: String,
     wants: Wants,
     sink: Box<dyn Sink>,
+    dead_letters: DeadLetterFile,
     /// What the sinks get that take its place.
     environment: SinkEnvironment,
     /// The sink's stop token.
@@ -94,31 +99,29 @@ struct Progress {
 
 impl Delivery {
     /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink.
-    pub fn new<E>(
+    ///
+    /// # Errors
+    /// Those of `open`, or `quarantine.dir` cannot be part of a path pattern.
+    pub fn new(
         consumer: Consumer,
         spool: Arc<Spool>,
         metrics: Arc<SinkMetrics>,
         environment: SinkEnvironment,
-        open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, E>,
-    ) -> Result<Self, E> {
+        open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
+    ) -> Result<Self, String> {
         let (name, wants) = (consumer.name.clone(), Arc::clone(&consumer.wants));
         let file = CheckpointFile::new(&spool.cursors(), &name);
         let saved = file.load();
         let batch = saved.batch;
         let stop = environment.stop.child_token();
-        let sink = open(SinkContext {
-            name: name.clone(),
-            directory: spool.cursors(),
-            state: saved.state.clone(),
-            runtime: environment.runtime.clone(),
-            stop: stop.clone(),
-            counters: counters(&metrics),
-        })?;
+        let opening = Opening { name: &name, spool: &spool, saved: &saved, metrics: &metrics };
+        let (sink, dead_letters) = opening.run(&environment, stop.clone(), open)?;
         let id = spool.register(consumer, batch);
         Ok(Self {
             name,
             wants,
             sink,
+            dead_letters,
             environment,
             stop,
             selection: None,
@@ -284,7 +287,8 @@ impl Delivery {
             // What it covers are the batches before this one.
             self.checkpoint()?;
         }
-        self.sink.write(block).map_err(Failure::Sink)
+        self.sink.write(block).map_err(Failure::Sink)?;
+        self.bound_dead_letters()
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Failure> {
@@ -306,7 +310,8 @@ impl Delivery {
         let in_doubt = self.sink.in_doubt();
         // What is in doubt stays in the spool, and is looked at again in a while.
         let batch = in_doubt.map_or(self.handled, |oldest| oldest.saturating_sub(1));
-        let checkpoint = Checkpoint { batch, state };
+        let dead_letters = self.sync_dead_letters(batch)?;
+        let checkpoint = Checkpoint { batch, state, dead_letters };
         if in_doubt.is_none() || checkpoint != self.saved {
             self.file.store(&checkpoint).map_err(Failure::Read)?;
             if batch > self.saved.batch {
@@ -315,6 +320,7 @@ impl Delivery {
             }
             self.saved = checkpoint;
             self.sink.saved();
+            self.dead_letters.saved(batch).map_err(Failure::Sink)?;
         }
         self.release_delivered();
         if in_doubt.is_some() {
@@ -324,14 +330,7 @@ impl Delivery {
     }
 }
 
-fn counters(metrics: &SinkMetrics) -> SinkCounters {
-    let own = metrics.own();
-    SinkCounters {
-        rotation_failures: own.rotation_failures.into(),
-        compression_failures: own.compression_failures.into(),
-        oversize_records: own.oversize_records.into(),
-    }
-}
-
+#[cfg(test)]
+mod dead_letter_tests;
 #[cfg(test)]
 mod tests;

@@ -96,13 +96,14 @@ impl Bench {
         let environment = SinkEnvironment {
             runtime: self.runtime.handle().clone(),
             stop: CancellationToken::new(),
+            quarantine: self.dir.path().join("quarantine"),
         };
         let metrics = self.metrics.sink("test");
         let delivery =
             Delivery::new(consumer, Arc::clone(&self.spool), metrics, environment, |context| {
                 *seen = context.state.read();
                 let finished = seen.clone();
-                Ok::<_, String>(Box::new(Scripted { finish, batch: 0, finished }) as Box<dyn Sink>)
+                Ok(Box::new(Scripted { finish, batch: 0, finished }))
             });
         delivery.unwrap()
     }
@@ -121,13 +122,13 @@ impl Bench {
     }
 }
 
-fn spool(dir: &Path) -> Arc<Spool> {
+pub(super) fn spool(dir: &Path) -> Arc<Spool> {
     Arc::new(
         Spool::open(dir, Options { max_bytes: 1 << 30, dedup_window: Duration::ZERO }).unwrap(),
     )
 }
 
-fn header(text: &str) -> Header {
+pub(super) fn header(text: &str) -> Header {
     Header {
         origin: Origin {
             endpoint: "push".into(),

@@ -44,6 +44,8 @@ pub struct OwnCounters {
     pub compression_failures: Arc<AtomicU64>,
     /// Records that were shortened or left out for their length.
     pub oversize_records: Arc<AtomicU64>,
+    /// Records that the target refused permanently.
+    pub refused_records: Arc<AtomicU64>,
 }
 
 impl SinkMetrics {
@@ -109,7 +111,7 @@ impl Series for SinkMetrics {
     }
 }
 
-pub(super) const FAMILIES: [Family<SinkMetrics>; 13] = [
+pub(super) const FAMILIES: [Family<SinkMetrics>; 14] = [
     Family {
         name: "logpushd_sink_delivered_records_total",
         kind: MetricKind::Counter,
@@ -133,6 +135,12 @@ pub(super) const FAMILIES: [Family<SinkMetrics>; 13] = [
         kind: MetricKind::Counter,
         help: "Records that a sink has shortened or left out, since they are longer than it may pass on.",
         value: |sink, _| Some(Value::of(&sink.own.oversize_records)),
+    },
+    Family {
+        name: "logpushd_sink_refused_records_total",
+        kind: MetricKind::Counter,
+        help: "Records that a sink's target refused permanently; they are in quarantine.",
+        value: |sink, _| Some(Value::of(&sink.own.refused_records)),
     },
     Family {
         name: "logpushd_sink_errors_total",

@@ -51,6 +51,7 @@ fn the_exposition_is_as_promised() {
     own.rotation_failures.fetch_add(2, Relaxed);
     own.compression_failures.fetch_add(3, Relaxed);
     own.oversize_records.fetch_add(3, Relaxed);
+    own.refused_records.fetch_add(4, Relaxed);
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
     metrics.log_lines_dropped(4);

@@ -1,16 +1,24 @@
-//! A line of a quarantine file: one rejected record, and where it came from.
+//! A line of a quarantine file: one record that was rejected, or refused by a target, and where it came
+//! from.
 
 use std::borrow::Cow;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
-/// One rejected record.
+/// The reason of all records that targets refused, where reasons are a closed list.
+pub const REFUSED: &str = "refused";
+
+/// One record that was rejected, or refused by a target.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Line<'a> {
-    /// Why, as [`crate::decode::RejectReason::label`] says it.
+    /// Why, as [`crate::decode::RejectReason::label`] says it; of a record with a `sink`, the words of its
+    /// target.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
+    /// Name of the sink whose target refuses the record: no other sink lacks it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<Cow<'a, str>>,
     /// Name of the endpoint.
     #[serde(borrow)]
     pub endpoint: Cow<'a, str>,
@@ -22,7 +30,7 @@ pub struct Line<'a> {
     /// When the batch was received, as RFC 3339 writes it.
     #[serde(borrow)]
     pub received: Cow<'a, str>,
-    /// Place among the batch's records, from 1.
+    /// Place among the batch's records, from 1; of a record with a `sink`, among those that the sink got.
     pub position: u64,
     /// Its length in bytes, in the batch.
     pub length: u64,
@@ -35,6 +43,13 @@ pub struct Line<'a> {
     /// The file in `bodies/` that holds the whole of a record that is cut here.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Cow<'a, str>>,
+}
+
+impl Line<'_> {
+    /// The reason, from a closed list.
+    pub fn reason_label(&self) -> &str {
+        if self.sink.is_some() { REFUSED } else { &self.reason }
+    }
 }
 
 /// Bytes as hexadecimal digits.
@@ -55,6 +70,7 @@ mod tests {
     fn what_is_written_is_read_back() {
         let line = Line {
             reason: "not_json".into(),
+            sink: None,
             endpoint: "push".into(),
             dataset: "http_requests".into(),
             batch: 7,

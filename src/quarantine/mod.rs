@@ -6,6 +6,7 @@
 //! `bodies/` as it came, as is one with a record too long to repeat.
 
 mod bounds;
+mod dead_letters;
 mod line;
 mod shelf;
 mod sink;
@@ -18,7 +19,8 @@ use std::{
 
 pub use self::{
     bounds::{BoundsOutcome, ages, enforce},
-    line::{Line, unhex},
+    dead_letters::{DeadLetterFile, DeadLetterState, is_settled},
+    line::{Line, REFUSED, unhex},
     shelf::{FileKind, QuarantineFile, Shelf, done_path, original, put_back, set_aside, set_done},
     sink::QuarantineSink,
 };
@@ -28,6 +30,7 @@ use crate::{
 };
 
 const DIR_MODE: u32 = 0o750;
+const FILE_MODE: u32 = 0o640;
 /// The folder of bodies, in `quarantine.dir`.
 pub(crate) const BODIES: &str = "bodies";
 

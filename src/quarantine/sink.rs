@@ -10,15 +10,13 @@ use std::{
 use settings::Settings as _;
 use tracing::warn;
 
-use super::{BODIES, DIR_MODE, Line, line::hex};
+use super::{BODIES, DIR_MODE, FILE_MODE, Line, line::hex};
 use crate::{
     decode::{Block, Reject, RejectReason},
     durable,
     sink::{Begin, FileSink, FileState, Sink, SinkContext, SinkError, State, file, template},
     spool::{Batch, Origin},
 };
-
-const FILE_MODE: u32 = 0o640;
 
 /// The consumer that writes rejected records down.
 pub struct QuarantineSink {
@@ -61,6 +59,7 @@ impl QuarantineSink {
         let text = text(reject);
         let line = Line {
             reason: reject.reason.label().into(),
+            sink: None,
             endpoint: origin.endpoint.as_str().into(),
             dataset: origin.dataset.as_str().into(),
             batch: batch.sequence,

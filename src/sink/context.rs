@@ -11,7 +11,7 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::State;
+use super::{DeadLetters, State};
 
 /// What the daemon gives to each sink.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct SinkContext {
     pub stop: CancellationToken,
     /// What the sink counts itself.
     pub counters: SinkCounters,
+    /// Where records go that the target refuses permanently.
+    pub dead_letters: DeadLetters,
 }
 
 /// What all sinks share.
@@ -41,6 +43,8 @@ pub struct SinkEnvironment {
     pub runtime: Handle,
     /// The parent of each sink's stop token.
     pub stop: CancellationToken,
+    /// `quarantine.dir`, for dead letters.
+    pub quarantine: PathBuf,
 }
 
 /// Counters of one sink that the sink itself adds to, from any thread.

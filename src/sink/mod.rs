@@ -4,6 +4,7 @@
 //! durable belongs to [`crate::delivery`]. Sinks know batches and blocks, nothing of HTTP.
 
 mod context;
+mod dead_letters;
 mod error;
 pub mod file;
 pub mod kinds;
@@ -23,8 +24,9 @@ use tracing::error_span;
 pub(crate) use self::syslog::check_acknowledgements;
 pub use self::{
     context::{SinkContext, SinkCounter, SinkCounters, SinkEnvironment},
+    dead_letters::{DeadLetter, DeadLetters, LetterId},
     error::{Resume, Retry, SinkError},
-    file::{FileSink, FileState, MAX_OPEN_FILES, Mark},
+    file::{FileSink, FileState, MAX_OPEN_FILES, Mark, Unknown},
     kinds::SinkKind,
     state::State,
 };

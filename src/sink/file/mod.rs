@@ -22,6 +22,7 @@ mod settings;
 mod state;
 mod target;
 mod trouble;
+mod unknown;
 mod waiting;
 
 use std::{
@@ -58,6 +59,17 @@ const MIN_TEND: Duration = Duration::from_millis(100);
 /// How many files a checkpoint remembers. One that was forgotten is only looked at anew.
 const MAX_MARKS: usize = 1024;
 
+/// What becomes of bytes that follow the mark of a file: an attempt, or an earlier life, wrote them after
+/// the last checkpoint.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Unknown {
+    /// They are compared with what is written again, and kept if they are the same.
+    #[default]
+    Compared,
+    /// They are cut off.
+    Cut,
+}
+
 /// A file sink.
 pub struct FileSink {
     /// The template as it is written.
@@ -65,6 +77,7 @@ pub struct FileSink {
     template: PathTemplate,
     place: Place,
     claimant: Claimant,
+    unknown: Unknown,
     fsync: Fsync,
     rotation: Rotation,
     /// Which failed rotations are logged.
@@ -125,6 +138,7 @@ impl FileSink {
         Ok(Self {
             place,
             claimant: Claimant::new(&config.path),
+            unknown: Unknown::default(),
             pattern: config.path.clone(),
             template,
             fsync: config.fsync,
@@ -143,6 +157,12 @@ impl FileSink {
             keeper,
             rotated: false,
         })
+    }
+
+    /// The same with another treatment of bytes that follow a mark.
+    #[must_use]
+    pub fn with_unknown(self, unknown: Unknown) -> Self {
+        Self { unknown, ..self }
     }
 
     /// Makes what was finished durable, and returns how long each file is with it.

@@ -118,11 +118,17 @@ impl Open {
         if only_zeros {
             let bytes = self.length - kept;
             warn!(path = %path.display(), bytes, "a power cut left zeros in a file: cut them off");
-            self.dirty = true;
-            durable::truncate(&self.file, kept, path)?;
-            self.length = kept;
+            self.cut(kept, path)?;
         }
         Ok(only_zeros)
+    }
+
+    /// Cuts the file off after `length` bytes.
+    pub(super) fn cut(&mut self, length: u64, path: &Path) -> io::Result<()> {
+        self.dirty = true;
+        durable::truncate(&self.file, length, path)?;
+        self.length = length;
+        Ok(())
     }
 
     /// A line that somebody else left open must not swallow the first of ours.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use super::{
-    FileSink, IDLE, MAX_OPEN_FILES,
+    FileSink, IDLE, MAX_OPEN_FILES, Unknown,
     inventory::Identity,
     not_open,
     open::Open,
@@ -49,7 +49,11 @@ impl FileSink {
             let is_ready = if has_name {
                 target.open.is_some()
             } else {
-                target.goes_on(path, (&self.place, &self.claimant), &has_ended)?
+                let goes_on = target.goes_on(path, (&self.place, &self.claimant), &has_ended)?;
+                if goes_on && self.unknown == Unknown::Cut {
+                    target.cut(path)?;
+                }
+                goes_on && self.unknown == Unknown::Compared
             };
             if is_ready {
                 return Ok(());
@@ -113,6 +117,10 @@ impl FileSink {
         (target.used, target.used_at) = (self.clock, now);
         target.pattern = None;
         open.measure(path)?;
+        if self.unknown == Unknown::Cut {
+            target.cut(path)?;
+        }
+        let Some(open) = &mut target.open else { return Err(not_open()) };
         if open.length < target.finished {
             if let Some(times) = target.interference.add(1, now) {
                 let (expected, found) = (target.finished, open.length);

@@ -2,6 +2,8 @@
 
 use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _, path::Path, time::Instant};
 
+use tracing::warn;
+
 use super::{
     claim::Claimant,
     inventory::Identity,
@@ -76,6 +78,20 @@ impl Target {
     /// number after a restart.
     pub(super) fn is_named_by(&self, named: &Metadata) -> bool {
         named.ino() == self.inode && self.open.as_ref().is_none_or(|open| open.is_beside(named))
+    }
+
+    /// Cuts off what the open file holds beyond the finished batches.
+    pub(super) fn cut(&mut self, path: &Path) -> io::Result<()> {
+        match &mut self.open {
+            Some(open) if open.length > self.finished => {
+                let bytes = open.length - self.finished;
+                open.cut(self.finished, path)?;
+                let path = path.display();
+                warn!(%path, bytes, "cut off what was written after the last checkpoint");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the last checkpoint says how far it is.

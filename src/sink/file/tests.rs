@@ -398,10 +398,8 @@ fn a_file_that_another_sink_has_open_is_refused_until_it_is_closed() {
     let (mut one, mut other) = (sink("one"), sink("other"));
     deliver(&mut one, &batch(1, "a"), "{\"n\":1}\n");
     let error = other.begin(&batch(1, "a")).unwrap_err().to_string();
-    assert!(
-        error.contains("/other: the sink whose `path` is") && error.contains("/one has"),
-        "{error}"
-    );
+    assert!(error.contains("/other: the sink whose `path` is"), "{error}");
+    assert!(error.contains("/one has"), "{error}");
     deliver(&mut one, &batch(2, "a"), "{\"n\":2}\n");
     drop(one);
     deliver(&mut other, &batch(1, "a"), "{\"n\":1}\n");

@@ -135,6 +135,12 @@ pub fn try_lock(file: &File, path: &Path) -> io::Result<bool> {
     })
 }
 
+/// Locks a file together with others that do so, once nobody has it to themselves. The lock ends with
+/// the file.
+pub fn lock_shared(file: &File, path: &Path) -> io::Result<()> {
+    step(Step::Lock, path, || file.lock_shared())
+}
+
 /// Cuts a file off behind `length` bytes.
 pub fn truncate(file: &File, length: u64, path: &Path) -> io::Result<()> {
     step(Step::Truncate, path, || file.set_len(length))

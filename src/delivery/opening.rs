@@ -1,0 +1,51 @@
+//! Opens a sink, and what belongs to it, where its last checkpoint left it.
+
+use tokio_util::sync::CancellationToken;
+
+use super::checkpoint::Checkpoint;
+use crate::{
+    metrics::SinkMetrics,
+    quarantine::DeadLetterFile,
+    sink::{DeadLetters, Sink, SinkContext, SinkCounters, SinkEnvironment},
+    spool::Spool,
+};
+
+/// What a sink is opened with.
+pub(super) struct Opening<'a> {
+    pub(super) name: &'a str,
+    pub(super) spool: &'a Spool,
+    /// The checkpoint that it continues from.
+    pub(super) saved: &'a Checkpoint,
+    pub(super) metrics: &'a SinkMetrics,
+}
+
+impl Opening<'_> {
+    /// Opens the sink by `open`, and its file of dead letters.
+    pub(super) fn run(
+        &self,
+        environment: &SinkEnvironment,
+        stop: CancellationToken,
+        open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
+    ) -> Result<(Box<dyn Sink>, DeadLetterFile), String> {
+        let (saved, cursors) = (self.saved.clone(), self.spool.cursors());
+        let own = self.metrics.own();
+        let letters = DeadLetters::new(saved.dead_letters.written(), own.refused_records.into());
+        let quarantine = &environment.quarantine;
+        let file = (quarantine.as_path(), cursors.as_path());
+        let file = DeadLetterFile::open(self.name, file, saved.dead_letters, letters.clone())?;
+        let sink = open(SinkContext {
+            name: self.name.to_owned(),
+            directory: cursors,
+            state: saved.state,
+            runtime: environment.runtime.clone(),
+            stop,
+            counters: SinkCounters {
+                rotation_failures: own.rotation_failures.into(),
+                compression_failures: own.compression_failures.into(),
+                oversize_records: own.oversize_records.into(),
+            },
+            dead_letters: letters,
+        })?;
+        Ok((sink, file))
+    }
+}
