@@ -23,7 +23,7 @@ pub enum QuarantineCommand {
     ///
     /// The daemon answers how many are still bad: those come back to the quarantine. Lines that cannot be
     /// replayed (a row of CSV, a line that is damaged, an endpoint that was removed) are reported and stay,
-    /// and hold up no others. All sinks of the endpoint get the records, or the one that --sink names. A file whose records were all taken is renamed to NAME.replayed-SECONDS,
+    /// and hold up no others. All sinks of the endpoint get the records, or the one that --sink names; what a sink's target has refused goes to that sink alone. A file whose records were all taken is renamed to NAME.replayed-SECONDS,
     /// and is removed in time by the bounds of the quarantine. After the replay of an edited copy, the
     /// lines that it was made from are in such a file too.
     ///

@@ -4,6 +4,9 @@
 //! Rejected records are lines of JSON in `records-DATE.ndjson`, written by a consumer of the spool
 //! like any sink, so they too are there exactly once. A body that cannot be read at all is kept in
 //! `bodies/` as it came, as is one with a record too long to repeat.
+//!
+//! What the target of a sink refuses permanently is in `records-SINK-DATE.ndjson`, written with the
+//! checkpoints of that sink.
 
 mod bounds;
 mod dead_letters;

@@ -1,7 +1,7 @@
 //! What lies in the quarantine folder, told by the names of the files.
 //!
-//! A records file is `records-DATE.ndjson`, or `records-DATE.SECONDS.ndjson` once it was large. A
-//! replay sets it aside as `NAME.replay-SECONDS`, and what was sent and taken is
+//! A records file is `records-DATE.ndjson`, or `records-DATE.SECONDS.ndjson` once it was large; what the
+//! target of a sink refuses is in `records-SINK-DATE.ndjson`. A replay sets it aside as `NAME.replay-SECONDS`, and what was sent and taken is
 //! `NAME.replayed-SECONDS`.
 
 use std::{
@@ -250,6 +250,8 @@ mod tests {
         for (name, want) in [
             ("records-2026-01-02.ndjson", Some(FileKind::Records { aside: false })),
             ("records-2026-01-02.1767312000.ndjson", Some(FileKind::Records { aside: false })),
+            ("records-es_1-2026-01-02.ndjson", Some(FileKind::Records { aside: false })),
+            ("records-es_1-2026-01-02.ndjson.replayed-1", Some(FileKind::Replayed)),
             ("records-2026-01-02.ndjson.replay-1", Some(FileKind::Records { aside: true })),
             ("records-2026-01-02.ndjson.replayed-1", Some(FileKind::Replayed)),
             (&format!("push.dns_logs.{digest}"), Some(body)),
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn renaming_never_replaces_a_file() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("records-2026-01-02.ndjson");
+        let path = dir.path().join("records-es-2026-01-02.ndjson");
         let mut names = Vec::new();
         let mut asides = BTreeSet::new();
         for text in ["a", "b", "c"] {

@@ -122,7 +122,7 @@ fn is_body(kept: &QuarantineFile, options: &Delete) -> bool {
 fn goes(bytes: &[u8], options: &Delete) -> bool {
     match serde_json::from_slice::<Line<'_>>(bytes) {
         Ok(line) => {
-            options.choice.takes(&line.endpoint, &line.reason)
+            options.choice.takes(&line.endpoint, line.reason_label())
                 && is_before(line.received.parse().ok(), options)
         }
         Err(_) => options.choice.is_everything() && options.before.is_none(),

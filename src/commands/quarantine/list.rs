@@ -25,8 +25,8 @@ use crate::{
 /// What a records file holds.
 #[derive(Debug, Default)]
 struct RecordCounts {
-    /// By endpoint, dataset and reason.
-    records: BTreeMap<(String, String, String), u64>,
+    /// By endpoint, dataset, reason, and the sink whose target refuses the record.
+    records: BTreeMap<(String, String, String, Option<String>), u64>,
     oldest: Option<Timestamp>,
     newest: Option<Timestamp>,
     /// Lines that are none of ours.
@@ -56,6 +56,8 @@ struct ListedRecords {
     endpoint: String,
     dataset: String,
     reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink: Option<String>,
     count: u64,
 }
 
@@ -125,11 +127,8 @@ fn listed(file: String, kept: &QuarantineFile, tally: Option<RecordCounts>) -> L
     };
     let unreadable = tally.as_ref().map(|tally| tally.unreadable);
     let records = tally.map(|tally| tally.records).unwrap_or_default();
-    let records = records.into_iter().map(|((endpoint, dataset, reason), count)| ListedRecords {
-        endpoint,
-        dataset,
-        reason,
-        count,
+    let records = records.into_iter().map(|((endpoint, dataset, reason, sink), count)| {
+        ListedRecords { endpoint, dataset, reason, sink, count }
     });
     Listed {
         file,
@@ -164,9 +163,13 @@ fn write_text(
             let tally = tally.unwrap_or_default();
             let aside = if *aside { ", set aside by a replay that did not succeed" } else { "" };
             writeln!(out, "{}{}{aside}", Count(tally.count(), "record"), tally.span())?;
-            for ((endpoint, dataset, reason), count) in &tally.records {
+            for ((endpoint, dataset, reason, sink), count) in &tally.records {
                 let (endpoint, dataset) = (printable(endpoint), printable(dataset));
-                writeln!(out, "  {endpoint}/{dataset}: {count} {}", printable(reason))?;
+                write!(out, "  {endpoint}/{dataset}: {count} {}", printable(reason))?;
+                match sink {
+                    Some(sink) => writeln!(out, " by the target of {}", printable(sink))?,
+                    None => writeln!(out)?,
+                }
             }
             if tally.unreadable > 0 {
                 let lines = Count(tally.unreadable, "line");
@@ -189,8 +192,10 @@ impl RecordCounts {
     }
 
     fn add(&mut self, line: &Line<'_>) {
-        let Line { endpoint, dataset, reason, .. } = line;
-        let key = (endpoint.to_string(), dataset.to_string(), reason.to_string());
+        let Line { endpoint, dataset, sink, .. } = line;
+        let sink = sink.as_ref().map(ToString::to_string);
+        let reason = line.reason_label().to_owned();
+        let key = (endpoint.to_string(), dataset.to_string(), reason, sink);
         *self.records.entry(key).or_default() += 1;
         if let Ok(received) = line.received.parse::<Timestamp>() {
             self.oldest = Some(self.oldest.map_or(received, |oldest| oldest.min(received)));
@@ -255,7 +260,7 @@ mod tests {
         let tally = tally(&path).unwrap();
         assert_eq!(tally.count(), 3);
         assert_eq!(tally.unreadable, 1);
-        assert_eq!(tally.records[&("e".into(), "d".into(), "not_json".into())], 2);
+        assert_eq!(tally.records[&("e".into(), "d".into(), "not_json".into(), None)], 2);
         // Times are compared as times: "04.5Z" sorts before "04Z" as text.
         assert!(tally.span().ends_with("03:04:04Z to 2026-01-02T03:04:06Z"), "{}", tally.span());
     }

@@ -24,7 +24,7 @@ use crate::{
     decode::RejectReason,
     durable,
     fatal::Fatal,
-    quarantine::BODIES,
+    quarantine::{BODIES, REFUSED},
 };
 
 /// The reason of a body that could not be read as a whole, as metrics have it.
@@ -54,8 +54,11 @@ pub fn run(config: &Config, command: &QuarantineCommand, out: &mut dyn Write) ->
 
 /// Refuses a reason that nothing is rejected for. Any endpoint may have been in the configuration.
 fn check(choice: &QuarantineChoice) -> Result<(), Fatal> {
-    let known: Vec<_> =
-        RejectReason::ALL.iter().map(|reason| reason.label()).chain([UNDECODABLE]).collect();
+    let known: Vec<_> = RejectReason::ALL
+        .iter()
+        .map(|reason| reason.label())
+        .chain([UNDECODABLE, REFUSED])
+        .collect();
     match choice.reason.iter().find(|reason| !known.contains(&reason.as_str())) {
         Some(reason) => Err(Fatal::Usage(format!(
             "--reason `{}` is unknown: use one of {}",

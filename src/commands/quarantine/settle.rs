@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{config::Config, delivery, fatal::Fatal, spool::Survey};
+use crate::{config::Config, delivery, fatal::Fatal, quarantine, spool::Survey};
 
 /// How long a batch may take that the daemon is writing to quarantine: far more than it needs, unless
 /// it cannot write.
@@ -16,7 +16,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// if waiting is of no use any more.
 ///
 /// The daemon looks at a file's name when it begins with a batch. The batch that it may be in the
-/// middle of is therefore in the spool by now, and its checkpoint tells when that is written.
+/// middle of is therefore in the spool by now, and its checkpoint tells when that is written. Dead letters
+/// are written under a lock.
 pub(in crate::commands) fn settle(
     config: &Config,
     pause: &mut dyn FnMut(Duration) -> Result<(), Fatal>,
@@ -29,8 +30,18 @@ pub(in crate::commands) fn settle(
     };
     let quarantine = delivery::quarantine_consumer();
     let last = waiting.iter().rev().find(|entry| (quarantine.wants)(&entry.batch));
-    let Some(last) = last.map(|entry| entry.batch.sequence) else { return Ok(()) };
+    let last = last.map_or(0, |entry| entry.batch.sequence);
     let begun = Instant::now();
+    while !quarantine::is_settled(&survey.cursors())? {
+        if begun.elapsed() > SETTLE {
+            return Err(Fatal::Unavailable(format!(
+                "the daemon has been writing records that a target refused for {} seconds: see its log, then \
+                 repeat this command",
+                SETTLE.as_secs()
+            )));
+        }
+        pause(POLL)?;
+    }
     while delivery::last_batch(&survey.cursors(), delivery::QUARANTINE)?.unwrap_or(0) < last {
         if begun.elapsed() > SETTLE {
             return Err(Fatal::Unavailable(format!(

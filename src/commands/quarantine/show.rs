@@ -31,6 +31,9 @@ struct ShownRecord {
     /// None of a body.
     line: Option<u64>,
     reason: String,
+    /// The sink whose target refuses the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink: Option<String>,
     endpoint: String,
     dataset: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +122,7 @@ fn each(
     match &kept.kind {
         FileKind::Records { .. } => each_line(&kept.path, &mut |number, bytes| {
             if let Ok(line) = serde_json::from_slice::<Line<'_>>(bytes)
-                && options.choice.takes(&line.endpoint, &line.reason)
+                && options.choice.takes(&line.endpoint, line.reason_label())
             {
                 take(ShownRecord::of(&kept.path, number, &line, options.full))?;
             }
@@ -131,6 +134,7 @@ fn each(
                 file: kept.path.clone(),
                 line: None,
                 reason: UNDECODABLE.to_owned(),
+                sink: None,
                 endpoint: endpoint.clone(),
                 dataset: dataset.clone(),
                 batch: None,
@@ -155,6 +159,7 @@ impl ShownRecord {
             file: path.to_owned(),
             line: Some(number),
             reason: line.reason.to_string(),
+            sink: line.sink.as_deref().map(str::to_owned),
             endpoint: line.endpoint.to_string(),
             dataset: line.dataset.to_string(),
             batch: Some(line.batch),
@@ -175,6 +180,9 @@ impl ShownRecord {
             write!(out, ":{line}")?;
         }
         let (endpoint, dataset) = (printable(&self.endpoint), printable(&self.dataset));
+        if let Some(sink) = &self.sink {
+            write!(out, ": refused by the target of {}", printable(sink))?;
+        }
         write!(out, ": {}, {endpoint}/{dataset}", printable(&self.reason))?;
         write!(out, ", received {}", printable(&self.received))?;
         if let (Some(batch), Some(position)) = (self.batch, self.position) {

@@ -12,7 +12,7 @@ use hyper::{
 };
 use serde::Deserialize;
 
-use super::{ReplayError, What, connection::Connection};
+use super::{ReplayError, What, connection::Connection, parcels::Route};
 use crate::http::SINK;
 use crate::{
     cloudflare::mask::Mask,
@@ -37,8 +37,6 @@ const OTHER_SINKS: &str = "the daemon has another configuration than the file: r
 pub(super) struct Daemon<'a> {
     config: &'a Config,
     connection: Connection,
-    /// The only sink that is to get what is sent.
-    sink: Option<HeaderValue>,
 }
 
 /// What the daemon says of a batch that it took.
@@ -51,9 +49,7 @@ pub(super) struct BatchAnswer {
 
 impl<'a> Daemon<'a> {
     /// Connects.
-    pub(super) fn connect(config: &'a Config, sink: Option<&str>) -> Result<Self, ReplayError> {
-        let sink = sink.map(HeaderValue::from_str).transpose();
-        let sink = sink.map_err(|error| ReplayError::Flaw(format!("--sink: {error}")))?;
+    pub(super) fn connect(config: &'a Config) -> Result<Self, ReplayError> {
         let address = local(config).map_err(ReplayError::Unreachable)?;
         let tls = &config.server.tls;
         let unusable = |error: tls::TlsError| ReplayError::Unreachable(error.to_string());
@@ -70,22 +66,24 @@ impl<'a> Daemon<'a> {
             }
             ReplayError::Unreachable(format!("{error}: {hint}"))
         })?;
-        Ok(Self { config, connection, sink })
+        Ok(Self { config, connection })
     }
 
-    /// Sends a body as a sender of this endpoint would.
+    /// Sends a body as a sender of the endpoint would.
     pub(super) fn send(
         &mut self,
-        endpoint: &str,
-        dataset: &str,
+        place: &Route,
         what: What,
         body: &Bytes,
     ) -> Result<BatchAnswer, ReplayError> {
-        let (path, endpoint) =
-            super::path_of(self.config, endpoint, dataset, what).map_err(ReplayError::Flaw)?;
+        let (path, endpoint) = super::path_of(self.config, &place.endpoint, &place.dataset, what)
+            .map_err(ReplayError::Flaw)?;
         let mut headers = headers(endpoint, body)?;
-        if let Some(sink) = &self.sink {
-            headers.insert(SINK, sink.clone());
+        if let Some(sink) = &place.sink {
+            let sink = HeaderValue::from_str(sink);
+            let sink =
+                sink.map_err(|error| ReplayError::Flaw(format!("the name of the sink: {error}")))?;
+            headers.insert(SINK, sink);
         }
         let mask = Mask::default().with_headers(&headers, &PLAIN);
         let sent = self.connection.post(&path, &headers, body);
@@ -94,7 +92,7 @@ impl<'a> Daemon<'a> {
             let hint = match response.status {
                 StatusCode::UNAUTHORIZED => WRONG_SECRET,
                 StatusCode::FORBIDDEN if is_wrong_token(&response.text) => WRONG_SECRET,
-                StatusCode::BAD_REQUEST if self.sink.is_some() => OTHER_SINKS,
+                StatusCode::BAD_REQUEST if place.sink.is_some() => OTHER_SINKS,
                 StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
                 _ => "",
             };

@@ -19,6 +19,7 @@ use std::{collections::HashSet, io::Write, path::Path, time::Duration};
 
 use self::{
     daemon::Daemon,
+    parcels::Route,
     records::{Key, Written},
     report::ReplayReport,
 };
@@ -101,8 +102,7 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
         let files = targets.iter().map(|target| target.path.clone()).collect();
         audit::record_of_command(audit_file, &Event::Replay { files, sink: options.sink.clone() })?;
     }
-    let mut daemon =
-        Daemon::connect(config, options.sink.as_deref()).map_err(|failure| fatal(&failure))?;
+    let mut daemon = Daemon::connect(config).map_err(|failure| fatal(&failure))?;
     let originals = target::originals(config, &targets, &keys)?;
     let originals: Vec<_> =
         originals.iter().map(|path| set_aside(path)).collect::<Result<_, _>>()?;
@@ -161,15 +161,11 @@ fn check_sink(config: &Config, sink: Option<&str>) -> Result<(), Fatal> {
     )))
 }
 
-/// Whether the sink that the command names, if it names one, takes this endpoint and dataset.
-fn check_destination(
-    config: &Config,
-    sink: Option<&str>,
-    (endpoint, dataset): (&str, &str),
-) -> Result<(), String> {
-    let Some(name) = sink else { return Ok(()) };
-    let has = |known: &&Endpoint| known.name == endpoint && known.sinks.iter().any(|of| of == name);
-    let sink = config.sinks.iter().find(|known| known.name == name);
+/// Whether the only sink, if there is one, takes this endpoint and dataset.
+fn check_destination(config: &Config, place: &Route) -> Result<(), String> {
+    let Route { endpoint, dataset, sink: Some(name) } = place else { return Ok(()) };
+    let has = |known: &&Endpoint| known.name == *endpoint && known.sinks.contains(name);
+    let sink = config.sinks.iter().find(|known| known.name == *name);
     let is_destination = config.endpoints.iter().any(|known| has(&known))
         && sink.is_some_and(|sink| sink.choice.takes(endpoint, dataset));
     if is_destination {

@@ -7,8 +7,14 @@ use crate::decode;
 /// What all parcels that are being filled may hold together.
 const MAX_HELD_BYTES: usize = 64 << 20;
 
-/// Where a record belongs: endpoint and dataset.
-pub(super) type Route = (String, String);
+/// Where a record is sent.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Route {
+    pub(super) endpoint: String,
+    pub(super) dataset: String,
+    /// The only sink that is to get it; else all that take it.
+    pub(super) sink: Option<String>,
+}
 
 /// Records for one request.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -96,12 +102,16 @@ mod tests {
 
     use super::*;
 
+    fn place(dataset: &str) -> Route {
+        Route { endpoint: "e".to_owned(), dataset: dataset.to_owned(), sink: None }
+    }
+
     #[test]
     fn parcels_are_full_but_not_fuller() {
-        let (one, two) = (("e".to_owned(), "one".to_owned()), ("e".to_owned(), "two".to_owned()));
+        let (one, two) = (place("one"), place("two"));
         let mut parcels = Parcels::new(12);
         let mut taken = Vec::new();
-        let mut take = |(_, dataset): &Route, parcel: Parcel| {
+        let mut take = |Route { dataset, .. }: &Route, parcel: Parcel| {
             let records = parcel.records;
             let body = String::from_utf8(parcel.into_body(b"#".to_vec())).unwrap();
             taken.push((dataset.clone(), records, body));
@@ -133,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_looks_like_an_array_does_not_come_first() {
-        let place = ("e".to_owned(), "d".to_owned());
+        let place = place("d");
         let mut parcels = Parcels::new(1000);
         let mut body = Vec::new();
         let mut take = |_: &Route, parcel: Parcel| {

@@ -61,19 +61,23 @@ pub(super) struct Skip {
     pub(super) first_line: u64,
 }
 
-/// What identifies a record over all files: endpoint, dataset, batch, position and time of receipt.
-pub(super) type Key = (String, String, u64, u64, String);
+/// What identifies a record over all files: endpoint, dataset, the sink whose target refuses it, batch,
+/// position and time of receipt.
+pub(super) type Key = (String, String, Option<String>, u64, u64, String);
 
 /// What identifies the record of a line.
 pub(super) fn key(line: &Line<'_>) -> Key {
     let own = |text: &Cow<'_, str>| text.clone().into_owned();
-    (own(&line.endpoint), own(&line.dataset), line.batch, line.position, own(&line.received))
+    let sink = line.sink.as_ref().map(own);
+    (own(&line.endpoint), own(&line.dataset), sink, line.batch, line.position, own(&line.received))
 }
 
 /// What becomes of the lines of a file.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     fates: Vec<Fate>,
+    /// The only sink that is to get the records, if the command names one.
+    sink: Option<String>,
     /// How many records are sent, and where to.
     pub(super) places: BTreeMap<Route, u64>,
     pub(super) skips: Vec<Skip>,
@@ -103,7 +107,7 @@ impl Plan {
 
     /// A body that is sent.
     pub(super) fn of_body(place: Route) -> Self {
-        Self { fates: vec![Fate::Sent], places: [(place, 1)].into(), skips: Vec::new() }
+        Self { fates: vec![Fate::Sent], places: [(place, 1)].into(), ..Self::default() }
     }
 
     /// A body that cannot be sent.
@@ -149,7 +153,7 @@ pub(super) fn plan(
     keys: Option<&mut HashSet<Key>>,
 ) -> Result<Plan, ReplayError> {
     let Replay { choice, sink, .. } = options;
-    let mut plan = Plan::default();
+    let mut plan = Plan { sink: sink.clone(), ..Plan::default() };
     let mut found = Vec::new();
     let mut cut = Cut::new();
     each_line(path, &mut |number, bytes| {
@@ -160,9 +164,10 @@ pub(super) fn plan(
             return Ok(ControlFlow::Continue(()));
         }
         let fate = match serde_json::from_slice::<Line<'_>>(bytes) {
-            Ok(line) if !choice.takes(&line.endpoint, &line.reason) => Ok(Fate::Left),
-            Ok(line) => destined(config, &line).and_then(|(place, contents)| {
-                check_destination(config, sink.as_deref(), (&place.0, &place.1))?;
+            Ok(line) if !choice.takes(&line.endpoint, line.reason_label()) => Ok(Fate::Left),
+            Ok(line) if is_for_another(&line, sink.as_deref()) => Ok(Fate::Left),
+            Ok(line) => destined(config, &line, sink.as_deref()).and_then(|(place, contents)| {
+                check_destination(config, &place)?;
                 if let Contents::In(body) = contents {
                     let whole = Whole { place: place.clone(), length: line.length, line: number };
                     cut.entry(body).or_default().entry(line.position).or_default().push(whole);
@@ -239,7 +244,7 @@ pub(super) fn read(
                 |why: String| ReplayError::Flaw(format!("line {number} has changed: {why}"));
             let line = serde_json::from_slice::<Line<'_>>(bytes)
                 .map_err(|error| changed(error.to_string()))?;
-            match destined(config, &line).map_err(changed)? {
+            match destined(config, &line, plan.sink.as_deref()).map_err(changed)? {
                 (place, Contents::Here(record)) => parcels.add(&place, &record, take),
                 (place, Contents::In(body)) => {
                     let whole = Whole { place, length: line.length, line: number };
@@ -265,10 +270,24 @@ enum Contents<'a> {
     In(String),
 }
 
-/// Where the record of a line goes, and what it is.
-fn destined<'a>(config: &Config, line: &'a Line<'_>) -> Result<(Route, Contents<'a>), String> {
+/// Whether only another sink than the one that the command names lacks the record.
+fn is_for_another(line: &Line<'_>, only: Option<&str>) -> bool {
+    matches!((&line.sink, only), (Some(sink), Some(only)) if sink != only)
+}
+
+/// Where the record of a line goes, and what it is. What a sink's target has refused goes to that sink
+/// alone; anything else to the sink `only`, if there is one.
+fn destined<'a>(
+    config: &Config,
+    line: &'a Line<'_>,
+    only: Option<&str>,
+) -> Result<(Route, Contents<'a>), String> {
     super::path_of(config, &line.endpoint, &line.dataset, What::Records)?;
-    let place = (line.endpoint.to_string(), line.dataset.to_string());
+    let place = Route {
+        endpoint: line.endpoint.to_string(),
+        dataset: line.dataset.to_string(),
+        sink: line.sink.as_deref().or(only).map(str::to_owned),
+    };
     if let Some(body) = &line.body {
         return Ok((place, Contents::In(body.to_string())));
     }

@@ -22,11 +22,14 @@ use crate::{
     fatal::Fatal,
 };
 
-/// What became of the records of one endpoint and dataset.
+/// What became of the records of one endpoint and dataset, for one sink or all.
 #[derive(Clone, Debug, Default, Serialize)]
 struct RouteReport {
     endpoint: String,
     dataset: String,
+    /// The only sink that gets the records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink: Option<String>,
     sent: u64,
     taken: u64,
     still_bad: u64,
@@ -88,8 +91,9 @@ impl ReplayReport {
     pub(super) fn sent(&mut self, path: &Path, place: &Route, records: u64, taken: &BatchAnswer) {
         let places = self.sending.entry(path.to_owned()).or_default();
         let sent = places.entry(place.clone()).or_insert_with(|| RouteReport {
-            endpoint: place.0.clone(),
-            dataset: place.1.clone(),
+            endpoint: place.endpoint.clone(),
+            dataset: place.dataset.clone(),
+            sink: place.sink.clone(),
             ..RouteReport::default()
         });
         sent.sent += records;
@@ -107,9 +111,9 @@ impl ReplayReport {
     pub(super) fn planned(&mut self, target: &ReplayFile, out: &mut dyn Write) -> io::Result<()> {
         let path = target.path.display();
         if !self.is_json {
-            let only = self.sink.as_ref().map(|sink| format!(", for sink {sink} alone"));
-            let only = only.unwrap_or_default();
-            for ((endpoint, dataset), records) in &target.plan.places {
+            for (Route { endpoint, dataset, sink }, records) in &target.plan.places {
+                let only = sink.as_ref().map(|sink| format!(", for sink {sink} alone"));
+                let only = only.unwrap_or_default();
                 if target.is_body() {
                     writeln!(out, "{path}: the body would go to {endpoint}/{dataset}{only}")?;
                 } else {
@@ -248,7 +252,7 @@ impl ReplayReport {
 impl FileReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let path = self.path.display();
-        for RouteReport { endpoint, dataset, sent, taken, still_bad } in &self.destinations {
+        for RouteReport { endpoint, dataset, sent, taken, still_bad, .. } in &self.destinations {
             writeln!(
                 out,
                 "{path}: {sent} sent to {endpoint}/{dataset}: {taken} taken, {still_bad} still bad and back in quarantine"

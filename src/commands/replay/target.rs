@@ -29,7 +29,7 @@ use crate::{
 enum Contents {
     Records,
     /// A body: endpoint and dataset.
-    Body(Route),
+    Body(String, String),
 }
 
 /// Where the file is.
@@ -82,7 +82,7 @@ fn target(config: &Config, path: &Path) -> Result<ReplayFile, Fatal> {
     let kind = FileKind::of(path);
     let contents = match &kind {
         Some(FileKind::Body { endpoint, dataset }) => {
-            Contents::Body((endpoint.clone(), dataset.clone()))
+            Contents::Body(endpoint.clone(), dataset.clone())
         }
         Some(FileKind::Batch(_)) => {
             return Err(Fatal::Io(format!(
@@ -152,14 +152,18 @@ impl ReplayFile {
             Contents::Records => {
                 self.plan = records::plan(config, &self.path, options, written, keys)?;
             }
-            Contents::Body((endpoint, dataset)) => {
+            Contents::Body(endpoint, dataset) => {
                 self.plan = Plan::default();
                 if options.choice.takes(endpoint, UNDECODABLE) {
-                    let sink = options.sink.as_deref();
+                    let place = Route {
+                        endpoint: endpoint.clone(),
+                        dataset: dataset.clone(),
+                        sink: options.sink.clone(),
+                    };
                     let usable = path_of(config, endpoint, dataset, What::Body)
-                        .and_then(|_| check_destination(config, sink, (endpoint, dataset)));
+                        .and_then(|_| check_destination(config, &place));
                     match usable {
-                        Ok(()) => self.plan = Plan::of_body((endpoint.clone(), dataset.clone())),
+                        Ok(()) => self.plan = Plan::of_body(place),
                         Err(why) => self.plan = Plan::of_skipped_body(&why),
                     }
                 }
@@ -169,7 +173,7 @@ impl ReplayFile {
     }
 
     pub(super) fn is_body(&self) -> bool {
-        matches!(self.contents, Contents::Body(_))
+        matches!(self.contents, Contents::Body(..))
     }
 
     /// Whether anything is sent.
@@ -193,7 +197,7 @@ impl ReplayFile {
         report: &mut ReplayReport,
     ) -> Result<(), ReplayError> {
         match &self.contents {
-            Contents::Body(place) => self.replay_body(place, daemon, report),
+            Contents::Body(..) => self.replay_body(daemon, report),
             Contents::Records => {
                 let mut number = 0;
                 records::read(config, &self.path, &self.plan, &mut |place, parcel| {
@@ -206,12 +210,12 @@ impl ReplayFile {
 
     fn replay_body(
         &self,
-        place: &Route,
         daemon: &mut Daemon<'_>,
         report: &mut ReplayReport,
     ) -> Result<(), ReplayError> {
+        let Some(place) = self.plan.places.keys().next() else { return Ok(()) };
         let body = fs::read(&self.path).map_err(durable::at("reading", &self.path))?;
-        let taken = daemon.send(&place.0, &place.1, What::Body, &Bytes::from(body))?;
+        let taken = daemon.send(place, What::Body, &Bytes::from(body))?;
         match taken.status.as_str() {
             "committed" | "duplicate" => {
                 report.sent(&self.path, place, taken.records + taken.quarantined, &taken);
@@ -235,7 +239,7 @@ impl ReplayFile {
     ) -> Result<(), ReplayError> {
         let records = parcel.records;
         let body = Bytes::from(parcel.into_body(head(&self.path, number)));
-        let taken = daemon.send(&place.0, &place.1, What::Records, &body)?;
+        let taken = daemon.send(place, What::Records, &body)?;
         match taken.status.as_str() {
             "committed" | "quarantined" | "duplicate" => {
                 report.sent(&self.path, place, records, &taken);
@@ -253,7 +257,7 @@ impl ReplayFile {
                     .map(|parts| ReplayedParts { done: parts.gone, rest: parts.rest })
             }
             (_, Home::Quarantine) => renamed(&self.path),
-            (Contents::Body(_), Home::Elsewhere) => {
+            (Contents::Body(..), Home::Elsewhere) => {
                 let name = self.path.file_name().unwrap_or_default();
                 let original = config.quarantine.dir.join(quarantine::BODIES).join(name);
                 if original.exists() { renamed(&original) } else { Ok(ReplayedParts::default()) }

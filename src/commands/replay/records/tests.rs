@@ -176,3 +176,33 @@ fn a_record_that_the_named_sink_does_not_take_is_left_out() {
     }
     assert_eq!(skips(&folder).len(), 1);
 }
+
+#[test]
+fn what_the_target_of_a_sink_refuses_goes_to_that_sink_alone() {
+    let folder = Folder::new();
+    let refused = line(2, "\"record\":\"{}\"")
+        .replace("\"reason\":\"x\"", "\"reason\":\"400: [a] is no date\",\"sink\":\"archive\"");
+    let rejected = line(2, "\"record\":\"{\"").replace("\"x\"", "\"not_json\"");
+    let path = folder.path("records-archive-2026-01-02.ndjson");
+    fs::write(&path, [refused.as_str(), &rejected].concat()).unwrap();
+    let only = |reason: &str| QuarantineChoice {
+        reason: vec![reason.into()],
+        ..QuarantineChoice::default()
+    };
+    let sinks = |choice: &QuarantineChoice, sink: Option<&str>| {
+        let options = replay(choice, sink);
+        let mut keys = HashSet::new();
+        let plan = plan(&folder.config, &path, &options, Written::Finished, Some(&mut keys));
+        let plan = plan.unwrap();
+        assert_eq!((plan.places.len(), &*plan.skips), (keys.len(), &[][..]));
+        plan.places.into_keys().map(|place| place.sink).collect::<Vec<_>>()
+    };
+    let archive = Some("archive".to_owned());
+    assert_eq!(sinks(&QuarantineChoice::default(), None), [None, archive.clone()], "two records");
+    assert_eq!(sinks(&only("refused"), None), [archive]);
+    assert_eq!(sinks(&only("not_json"), None), [None]);
+
+    let options = replay(&QuarantineChoice::default(), Some("other"));
+    let plan = plan(&folder.config, &path, &options, Written::Finished, None).unwrap();
+    assert_eq!((plan.fate(1), plan.fate(2)), (Fate::Left, Fate::Skipped));
+}
