@@ -9,7 +9,7 @@
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
 //! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are
-//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`.
+//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`; [`retry`] is in [`http_client`].
 //!
 //! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`retry`] and [`blocking`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
@@ -31,7 +31,6 @@ pub mod delivery;
 pub mod destination;
 pub mod fatal;
 pub mod http;
-pub mod http_client;
 pub mod ingest;
 pub mod listen;
 pub mod logging;
@@ -39,15 +38,14 @@ mod memory;
 pub mod metrics;
 pub mod network;
 pub mod quarantine;
-pub mod retry;
 pub mod serve;
 pub mod sink;
 pub mod throttle;
-pub mod tls;
 
 pub use settings::printable;
 
 // The crates of the workspace, named here as the modules beside them are.
-pub use ::spool;
+pub use ::{http_client, spool, tls};
+pub use http_client::retry;
 pub use records::{decode, record, select};
 pub use spool::{ages, clock, durable, repeats};

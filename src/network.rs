@@ -1,22 +1,8 @@
 //! Names of servers, and the network that a client counts for.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
-/// A name or an IP address, and a port.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct HostPort {
-    /// An IPv6 address stands here without its brackets.
-    pub host: String,
-    /// Not 0.
-    pub port: u16,
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
-}
+pub use http_client::HostPort;
 
 /// The address itself, or the /64 of an IPv6 address: one customer has a whole /64.
 pub fn network(address: IpAddr) -> IpAddr {

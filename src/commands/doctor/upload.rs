@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn nothing_that_was_sent_is_shown() {
-        let tls = crate::tls::public(None).unwrap();
+        let tls = tls::public(None).unwrap();
         let judge = |url: &str, status: u16, text: &str| {
             let destination = Destination::parse(url).unwrap().destination;
             let uploader = Uploader::new(&destination, tls.clone(), false).unwrap();

@@ -245,7 +245,7 @@ mod tests {
         let url = "https://h/p?header_Content-Type=application/json&header_X-A=1";
         let destination = Destination::parse(url).unwrap().destination;
         let more = [(USER_AGENT, HeaderValue::from_static("mine"))].into_iter().collect();
-        let tls = crate::tls::public(None).unwrap();
+        let tls = tls::public(None).unwrap();
         let route = Route::new(destination, more, tls, Duration::ZERO);
         assert_eq!(route.header_names(), "content-type, user-agent, x-a, content-encoding");
         assert_eq!(route.headers["content-type"], "application/json");

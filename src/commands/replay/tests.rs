@@ -105,7 +105,7 @@ fn without_a_daemon_nothing_is_renamed() {
     net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let socket = TcpListener::from(socket);
     folder.config.server.addresses = vec![socket.local_addr().unwrap()];
-    crate::tls::Acceptor::new(&folder.config.server.tls).unwrap();
+    tls::Acceptor::new(&folder.config.server.tls).unwrap();
     let records = folder.path("records-2026-01-02.ndjson");
     fs::write(&records, LINE).unwrap();
     let (outcome, _) = folder.run(false, &[]);

@@ -86,7 +86,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::tls::{self, Tls, TlsVersion};
+    use crate::{Acceptor, Tls, TlsVersion};
 
     #[test]
     fn both_files_are_made_once_and_can_be_loaded() {
@@ -99,7 +99,7 @@ mod tests {
             client_ca_file: None,
             min_version: TlsVersion::V1_3,
         };
-        let acceptor = tls::Acceptor::new(&tls).unwrap();
+        let acceptor = Acceptor::new(&tls).unwrap();
         let days =
             (acceptor.validity().unwrap().0.not_after - Timestamp::now().as_second()) / 86_400;
         assert!((VALID_DAYS - 2..=VALID_DAYS).contains(&days) && days > 9 * 365, "{days}");

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, pki_types::ServerName};
+use tls::Advice;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpStream, lookup_host},
@@ -10,8 +11,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Phase, RequestError};
-use crate::{network::HostPort, tls::Advice};
+use crate::{HostPort, Phase, RequestError};
 
 /// As long as Cloudflare waits for each of the two (cloudflare-docs PR 32514).
 const CONNECT: Duration = Duration::from_secs(5);

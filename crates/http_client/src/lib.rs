@@ -7,21 +7,23 @@
 
 mod blocking;
 mod error;
+mod host_port;
 mod resolver;
+pub mod retry;
 pub mod steps;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::{HeaderMap, Method, StatusCode};
-use reqwest::{Url, redirect};
+use reqwest::{Method, StatusCode, Url, header::HeaderMap, redirect};
 use rustls::ClientConfig;
+use tls::Advice;
 
 pub use self::{
     blocking::BlockingClient,
     error::{Phase, RequestError},
+    host_port::HostPort,
 };
-use crate::{network::HostPort, tls::Advice};
 
 /// What a request without a `User-Agent` gets.
 pub const USER_AGENT: &str = concat!("logpushd/", env!("CARGO_PKG_VERSION"));

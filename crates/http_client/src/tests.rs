@@ -15,7 +15,6 @@ use rustls::{
 use tempfile::TempDir;
 
 use super::*;
-use crate::tls;
 
 type Session = StreamOwned<ServerConnection, TcpStream>;
 

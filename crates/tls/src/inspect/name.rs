@@ -5,7 +5,7 @@ use x509_parser::{
     x509::X509Name,
 };
 
-use crate::printable::printable;
+use settings::printable::printable;
 
 /// A distinguished name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -2,11 +2,9 @@
 
 use std::{error::Error, fmt, io, iter, time::Duration};
 
-use super::{Settings, steps::LookupError};
-use crate::{
-    network::HostPort,
-    tls::{self, Advice},
-};
+use tls::Advice;
+
+use crate::{HostPort, Settings, steps::LookupError};
 
 /// What is done for a request, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

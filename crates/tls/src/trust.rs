@@ -116,7 +116,7 @@ mod tests {
             rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })
         ));
         let other = judged(&trust, &certificate([2020, 4000]), "siem.example").unwrap_err();
-        let other = crate::tls::explain(&other);
+        let other = crate::explain(&other);
         assert!(other.starts_with("the certificate is one of an authority"), "{other}");
         let unlisted = Trust::in_authorities(trust.roots);
         judged(&unlisted, &own, "siem.example").unwrap_err();

@@ -136,7 +136,7 @@ impl Reminder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::{Acme, TlsVersion};
+    use crate::{Acme, TlsVersion};
 
     const END: i64 = 1_800_000_000;
     const YEAR: Validity = Validity { not_before: END - 365 * DAY, not_after: END };

@@ -2,7 +2,7 @@
 
 use std::path::{Path as FilePath, PathBuf};
 
-use hyper::Uri;
+use http::Uri;
 use settings::{
     Context, Diagnostic, Value, check_domain, reference::Takes, setting, settings, types::Path,
 };

@@ -8,8 +8,7 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Client, Phase, Request, RequestError, Response, Settings, steps};
-use crate::network::HostPort;
+use crate::{Client, HostPort, Phase, Request, RequestError, Response, Settings, steps};
 
 /// A [`Client`] with a runtime of its own.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ mod tests {
     use rustls::{ClientConnection, ServerConnection, pki_types::ServerName};
 
     use super::*;
-    use crate::tls::{Acceptor, Tls, TlsVersion};
+    use crate::{Acceptor, Tls, TlsVersion};
 
     /// Whether a client that has pinned the certificate of `client` trusts the server of `server`.
     fn trusts(client: &Tls, server: &Tls) -> Result<(), rustls::Error> {

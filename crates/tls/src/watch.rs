@@ -87,7 +87,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::tls::TlsVersion;
+    use crate::TlsVersion;
 
     fn pair(year: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
