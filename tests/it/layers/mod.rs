@@ -33,7 +33,6 @@ const OUTSIDE: &[&str] = &[
 
 /// A part of the sources, and what no file of it may name.
 const RULES: &[(&str, &[&[&str]])] = &[
-    ("crates/http_client/src", &[&["std::fs"]]),
     ("crates/http_client/src/retry.rs", &[&["crate", "reqwest", "tokio"]]),
     ("crates/records/src", &[OUTSIDE, &["hyper", "std::net"]]),
     ("crates/spool/src", &[&["hyper", "std::net", "tokio", "toml"]]),
