@@ -16,6 +16,7 @@ pub mod stdout;
 pub mod syslog;
 pub mod template;
 mod text;
+pub mod upload;
 
 use std::time::Instant;
 

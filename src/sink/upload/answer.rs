@@ -1,0 +1,144 @@
+//! What the uploader does with the answer to a request.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use tracing::warn;
+
+use super::{
+    Uploader,
+    chunk::Chunk,
+    failure::Failure,
+    target::{Target, Verdict},
+    window::{Key, Place},
+};
+
+impl<T: Target> Uploader<T> {
+    /// Acts on the answer to the request of a chunk.
+    pub(super) fn answered(&mut self, key: Key, verdict: Verdict) {
+        let Some((chunk, refusals)) = self.window.take(key) else { return };
+        match verdict {
+            Verdict::Delivered => {
+                self.breaker.close();
+                self.settle(&chunk, |_| true);
+            }
+            Verdict::Retry { after, why } => self.hold(chunk, refusals, Failure::new(why, after)),
+            Verdict::Alert { why, action } => {
+                self.hold(chunk, refusals, Failure::alert(why, action));
+            }
+            Verdict::TooLarge { why } => {
+                self.report_too_large(&chunk);
+                self.isolate(chunk, refusals, why);
+            }
+            Verdict::Refused { why } => self.isolate(chunk, refusals, why),
+            Verdict::Partial { refused, retry, after, why } => {
+                let refused = refused.into_iter().collect();
+                self.divide(chunk, refusals, refused, (retry, Failure::new(why, after)));
+            }
+        }
+    }
+
+    /// The records whose index in the chunk passes are delivered or dead letters. Whether there are any.
+    fn settle(&mut self, chunk: &Chunk, passes: impl Fn(usize) -> bool) -> bool {
+        let positions = chunk.positions_of(passes);
+        if positions.is_empty() {
+            return false;
+        }
+        self.batches.settle(chunk.batch().sequence, &positions);
+        self.unsaved_since.get_or_insert_with(Instant::now);
+        true
+    }
+
+    /// Keeps a chunk until delivery retries it.
+    fn hold(&mut self, chunk: Chunk, refusals: u32, failure: Failure) {
+        self.window.add(chunk, Place::Failed, refusals);
+        match &mut self.failure {
+            Some(first) => first.merge(failure),
+            first => *first = Some(failure),
+        }
+    }
+
+    fn report_too_large(&mut self, chunk: &Chunk) {
+        if chunk.records() > 1
+            && let Some(chunks) = self.halved.add(1, Instant::now())
+        {
+            let (records, bytes) = (chunk.records(), chunk.bytes().len());
+            let event = "chunks are too large for the target and are halved; lower batch.max_bytes";
+            warn!(chunks, records, bytes, "{event}");
+        }
+    }
+
+    /// Halves a chunk that was refused as a whole. A single record becomes a dead letter.
+    ///
+    /// While the breaker is open nothing becomes one, and each half waits for its turn like a failed
+    /// chunk: there may be records among them that the target accepts.
+    fn isolate(&mut self, chunk: Chunk, refusals: u32, why: String) {
+        let is_open = self.breaker.is_open();
+        let (first, second) = chunk.split();
+        if second.is_none() && !is_open {
+            return self.discard(&first, &BTreeMap::from([(0, why)]));
+        }
+        for half in [Some(first), second].into_iter().flatten() {
+            if is_open {
+                let failure = Failure::refuses_everything(&why, self.breaker.refused());
+                self.hold(half, refusals.saturating_add(1), failure);
+            } else {
+                self.window.add(half, Place::Waiting, refusals);
+            }
+        }
+    }
+
+    /// Acts on an answer that has a word for each record of a chunk.
+    fn divide(
+        &mut self,
+        chunk: Chunk,
+        refusals: u32,
+        mut refused: BTreeMap<usize, String>,
+        (retry, failure): (Vec<usize>, Failure),
+    ) {
+        let mut retry: BTreeSet<_> = retry.into_iter().collect();
+        retry.retain(|index| !refused.contains_key(index));
+        let last = refused.keys().chain(&retry).max();
+        if let Some(last) = last.filter(|last| **last >= chunk.records()) {
+            let (records, number) = (chunk.records(), last + 1);
+            let why = format!("the answer has a word for record {number} of {records}");
+            return self.hold(chunk, refusals, Failure::new(why, None));
+        }
+        let is_delivered = |index| !refused.contains_key(&index) && !retry.contains(&index);
+        let accepts_some = self.settle(&chunk, is_delivered);
+        if accepts_some {
+            self.breaker.close();
+        }
+        if let Some(rest) = chunk.pick(|index| retry.contains(&index)) {
+            self.hold(rest, refusals, failure);
+        }
+        // As long as it accepts others of the same request, it does not refuse everything.
+        let may_discard = if accepts_some { usize::MAX } else { self.breaker.left() };
+        let first_kept = refused.keys().nth(may_discard).copied();
+        let kept = first_kept.map(|first| refused.split_off(&first)).unwrap_or_default();
+        self.discard(&chunk, &refused);
+        if accepts_some {
+            self.breaker.close();
+        }
+        if let Some(rest) = chunk.pick(|index| kept.contains_key(&index))
+            && let Some(why) = kept.values().next()
+        {
+            let failure = Failure::refuses_everything(why, self.breaker.refused());
+            self.hold(rest, refusals.saturating_add(1), failure);
+        }
+    }
+
+    /// Makes records of a chunk, by their index, dead letters.
+    fn discard(&mut self, chunk: &Chunk, refused: &BTreeMap<usize, String>) {
+        for (index, (position, record)) in chunk.iter().enumerate() {
+            if let Some(why) = refused.get(&index) {
+                // There, positions begin with 1.
+                self.dead_letters.add(chunk.batch(), position + 1, record, why);
+                self.breaker.count_refused();
+            }
+        }
+        self.settle(chunk, |index| refused.contains_key(&index));
+    }
+}

@@ -1,0 +1,88 @@
+//! Requests in flight: tasks on the daemon's runtime, which report to the thread of the sink.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
+
+use super::{
+    target::{Target, Verdict},
+    window::Key,
+};
+
+/// The requests that are in flight.
+#[derive(Debug)]
+pub(super) struct Requests<T> {
+    target: Arc<T>,
+    runtime: Handle,
+    /// How long a request may take.
+    deadline: Duration,
+    /// Aborted when this is dropped.
+    tasks: JoinSet<()>,
+    sender: SyncSender<(Key, Verdict)>,
+    receiver: Receiver<(Key, Verdict)>,
+}
+
+/// Reports exactly once what became of a request.
+struct Report {
+    key: Key,
+    verdict: Option<Verdict>,
+    sender: SyncSender<(Key, Verdict)>,
+}
+
+impl Report {
+    fn send(mut self, verdict: Verdict) {
+        self.verdict = Some(verdict);
+    }
+}
+
+impl Drop for Report {
+    /// Also if the task panicked, or ended with the runtime.
+    fn drop(&mut self) {
+        let verdict = self.verdict.take().unwrap_or_else(|| Verdict::Retry {
+            after: None,
+            why: "the request ended without an answer".to_owned(),
+        });
+        // There is room for each request. If nothing receives, the uploader is gone.
+        drop(self.sender.try_send((self.key, verdict)));
+    }
+}
+
+impl<T: Target> Requests<T> {
+    /// `limit` is how many requests may be in flight at once.
+    pub(super) fn new(target: Arc<T>, runtime: Handle, limit: usize, deadline: Duration) -> Self {
+        let (sender, receiver) = sync_channel(limit);
+        Self { target, runtime, deadline, tasks: JoinSet::new(), sender, receiver }
+    }
+
+    /// Sends a request.
+    pub(super) fn send(&mut self, key: Key, request: T::Request) {
+        // Forgets tasks that have ended.
+        while self.tasks.try_join_next().is_some() {}
+        let (target, deadline) = (Arc::clone(&self.target), self.deadline);
+        let report = Report { key, verdict: None, sender: self.sender.clone() };
+        let task = async move {
+            let answer = timeout(deadline, target.send(request)).await;
+            report.send(answer.unwrap_or_else(|_| Verdict::Retry {
+                after: None,
+                why: format!("no answer within {} ms", deadline.as_millis()),
+            }));
+        };
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// What became of a request; waits up to `wait` for one that ends.
+    pub(super) fn next(&self, wait: Duration) -> Option<(Key, Verdict)> {
+        self.receiver.recv_timeout(wait).ok()
+    }
+
+    /// Gives up all requests in flight.
+    pub(super) fn abandon(&mut self) {
+        self.tasks.abort_all();
+    }
+}
