@@ -3,7 +3,7 @@
 use rustls::CertificateError;
 
 use crate::{
-    config::{Diagnostic, Document, SinkKind, Tls},
+    config::{Diagnostic, Document, Tls},
     tls::{self, Identity, TlsError, chain},
 };
 
@@ -17,11 +17,10 @@ pub(super) fn errors(document: &Document) -> Vec<Diagnostic> {
         errors.push(document.error(&key("server.tls", &error), error.to_string()));
     }
     for sink in &document.config.sinks {
-        if let SinkKind::Syslog(syslog) = &sink.kind
-            && syslog.speaks_tls()
-            && let Err(error) = tls::client(&syslog.tls)
+        if let Some(claim) = sink.kind.claims().tls.filter(|tls| tls.is_used)
+            && let Err(error) = tls::client(claim.files)
         {
-            let table = format!("sink.{}.syslog.tls", sink.name);
+            let table = sink.tls_table();
             errors.push(document.error(&key(&table, &error), error.to_string()));
         }
     }

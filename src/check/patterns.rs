@@ -4,22 +4,22 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    config::{Diagnostic, Document, SinkKind},
-    sink::{file::Compress, paths, template::PathTemplate},
+    config::{Diagnostic, Document},
+    sink::{paths, template::PathTemplate},
 };
 
 /// A path that changes with the second, or faster.
 pub(super) fn too_many_files(document: &Document) -> Vec<Diagnostic> {
     let sinks = document.config.sinks.iter();
-    let paths = sinks.filter_map(|sink| match &sink.kind {
-        SinkKind::File(file) => Some((sink.name.as_str(), file.path.as_str())),
-        _ => None,
+    let paths = sinks.filter_map(|sink| {
+        let files = sink.kind.claims().files?;
+        Some((format!("sink.{}.{}.{}", sink.name, sink.kind.name(), files.key), files.pattern))
     });
     paths
         .filter(|(_, path)| PathTemplate::parse(path).is_ok_and(|path| changes_each_second(&path)))
-        .map(|(name, _)| {
+        .map(|(key, _)| {
             let message = "this path changes every second: each batch begins a new file";
-            document.warning(&format!("sink.{name}.file.path"), message).hint(
+            document.warning(&key, message).hint(
                 "use %Y-%m-%d for a file a day or %Y-%m-%dT%H for a file an hour; `rotate` limits the size of a file",
             )
         })
@@ -55,11 +55,10 @@ pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
 /// `compress_after` where nothing is compressed.
 pub(super) fn delay_without_compression(document: &Document) -> Vec<Diagnostic> {
     let sinks = document.config.sinks.iter();
-    let keys = sinks.filter_map(|sink| match &sink.kind {
-        SinkKind::File(file) if file.compress == Compress::None => {
-            Some(format!("sink.{}.file.compress_after", sink.name))
-        }
-        _ => None,
+    let keys = sinks.filter_map(|sink| {
+        let files = sink.kind.claims().files?;
+        let key = format!("sink.{}.{}.compress_after", sink.name, sink.kind.name());
+        files.packed.is_none().then_some(key)
     });
     keys.filter(|key| document.has(key))
         .map(|key| {

@@ -4,7 +4,7 @@
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
-use crate::config::{self, Auth, Config, Diagnostic, Document, Secret, SinkKind};
+use crate::config::{self, Auth, Config, Diagnostic, Document, Secret};
 
 /// A shorter secret can be guessed.
 const MIN_CHARS: usize = 16;
@@ -80,10 +80,10 @@ fn files(config: &Config) -> Vec<(String, &Path)> {
         }
     }
     for sink in &config.sinks {
-        if let SinkKind::Syslog(syslog) = &sink.kind
-            && let Some(key_file) = &syslog.tls.key_file
+        if let Some(tls) = sink.kind.claims().tls
+            && let Some(key_file) = &tls.files.key_file
         {
-            files.push((format!("sink.{}.syslog.tls.key_file", sink.name), &**key_file));
+            files.push((format!("{}.key_file", sink.tls_table()), &**key_file));
         }
     }
     files
@@ -97,10 +97,10 @@ pub(super) fn inputs(config: &Config) -> Vec<(String, &Path)> {
     let client_ca = tls.client_ca_file.as_deref();
     inputs.extend(client_ca.map(|path| ("server.tls.client_ca_file".to_owned(), path)));
     for sink in &config.sinks {
-        let SinkKind::Syslog(syslog) = &sink.kind else { continue };
-        let table = format!("sink.{}.syslog.tls", sink.name);
-        inputs.extend(syslog.tls.ca_file.as_deref().map(|path| (format!("{table}.ca_file"), path)));
-        let cert = syslog.tls.cert_file.as_deref();
+        let Some(tls) = sink.kind.claims().tls else { continue };
+        let table = sink.tls_table();
+        inputs.extend(tls.files.ca_file.as_deref().map(|path| (format!("{table}.ca_file"), path)));
+        let cert = tls.files.cert_file.as_deref();
         inputs.extend(cert.map(|path| (format!("{table}.cert_file"), path)));
     }
     inputs

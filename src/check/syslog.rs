@@ -1,22 +1,16 @@
-//! What a syslog sink needs of the system.
+//! What sinks that ask the kernel for acknowledgements need of the system.
 
 use std::io;
 
-use crate::{
-    config::{Diagnostic, Document, SinkKind},
-    sink::syslog::SyslogTarget,
-};
+use crate::config::{Diagnostic, Document};
 
 /// Without the kernel's list of connections, a sink that sends over TCP or TLS cannot know what has
 /// arrived, and fails. `readable` is whether the list can be read.
 pub(super) fn errors(document: &Document, readable: &io::Result<()>) -> Vec<Diagnostic> {
     let Err(error) = readable else { return Vec::new() };
-    let is_network =
-        |target: &SyslogTarget| matches!(target, SyslogTarget::Tcp(_) | SyslogTarget::Tls(_));
-    let sinks = document.config.sinks.iter().filter(|sink| match &sink.kind {
-        SinkKind::Syslog(syslog) => syslog.targets.iter().any(is_network),
-        _ => false,
+    let keys = document.config.sinks.iter().filter_map(|sink| {
+        let key = sink.kind.claims().acknowledged?;
+        Some(format!("sink.{}.{}.{key}", sink.name, sink.kind.name()))
     });
-    let key = |name: &str| format!("sink.{name}.syslog.address");
-    sinks.map(|sink| document.error(&key(&sink.name), error.to_string())).collect()
+    keys.map(|key| document.error(&key, error.to_string())).collect()
 }

@@ -11,7 +11,7 @@ use crate::{
     check::{self, ServiceUser},
     config::{
         Auth, Config, Diagnostic, Document, Endpoint, PathPattern, Problems, Protocol, Severity,
-        SinkConfig, SinkKind, format_bytes,
+        SinkConfig, format_bytes,
     },
     decode::Format,
     fatal::Fatal,
@@ -226,10 +226,12 @@ fn format_name(endpoint: &Endpoint) -> &'static str {
 }
 
 fn target(sink: &SinkConfig) -> String {
-    match &sink.kind {
-        SinkKind::Syslog(_) => format!("syslog {}", sink.kind.target()),
-        kind => kind.target(),
+    let (kind, claims) = (&sink.kind, sink.kind.claims());
+    // A path and standard output say by themselves what they are.
+    if claims.stdout || claims.files.is_some() {
+        return kind.target();
     }
+    format!("{} {}", kind.name(), kind.target())
 }
 
 fn sink(sink: &SinkConfig) -> String {

@@ -73,6 +73,11 @@ words! {
 }
 
 impl SinkConfig {
+    /// The name of its table of TLS files, as in `sink.NAME.KIND.tls`.
+    pub fn tls_table(&self) -> String {
+        format!("sink.{}.{}.tls", self.name, self.kind.name())
+    }
+
     /// The files that it can write, if it writes any. `endpoints` are the names of all endpoints, `resolve` says
     /// where a directory really is.
     ///

@@ -9,7 +9,7 @@ use std::{
 
 use super::{parts, sinks::Plan};
 use crate::{
-    config::{Acme, Config, Endpoint, SinkConfig, SinkKind},
+    config::{Acme, Config, Endpoint, SinkConfig},
     delivery::{self, Delivery},
     metrics::Metrics,
     sink::{
@@ -86,11 +86,10 @@ pub(super) fn check_sinks(
                  again later, take another name, or restart"
             ));
         }
-        if let SinkKind::Syslog(syslog) = &sink.kind
-            && syslog.speaks_tls()
-            && let Err(error) = tls::client(&syslog.tls)
+        if let Some(claim) = sink.kind.claims().tls.filter(|tls| tls.is_used)
+            && let Err(error) = tls::client(claim.files)
         {
-            return Err(format!("{path}: sink.{name}.syslog.tls: {error}"));
+            return Err(format!("{path}: {}: {error}", sink.tls_table()));
         }
     }
     Ok(())

@@ -4,11 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 use super::OVERFLOW_CONNECTIONS;
-use crate::{
-    config::{Config, SinkKind},
-    http::MAX_UPLOADS,
-    sink::MAX_OPEN_FILES,
-};
+use crate::{config::Config, http::MAX_UPLOADS, sink::MAX_OPEN_FILES};
 
 /// For standard streams, listeners, the runtime, the spool, checkpoints, certificates and sinks that
 /// are connections.
@@ -38,9 +34,8 @@ pub(super) fn raise(config: &Config) {
 
 /// How many files may be open at once: one for each connection and each body, and those of the sinks.
 fn needed(config: &Config) -> u64 {
-    let is_file = |kind: &SinkKind| matches!(kind, SinkKind::File(_));
     // Quarantine is one more.
-    let sinks = config.sinks.iter().filter(|sink| is_file(&sink.kind)).count() + 1;
+    let sinks = config.sinks.iter().filter(|sink| sink.kind.claims().files.is_some()).count() + 1;
     let connections = config.limits.max_connections + OVERFLOW_CONNECTIONS;
     let bodies = MAX_UPLOADS.min(config.limits.max_connections);
     (connections + bodies + sinks * MAX_OPEN_FILES) as u64 + RESERVE

@@ -6,13 +6,14 @@
 use settings::{Context, Settings, Table, reference};
 
 use super::{Sink, SinkContext, file, paths::WrittenPaths, stdout, syslog};
+use crate::tls::ClientTls;
 
 /// What every kind of sink says of itself.
 pub trait Kind: Settings {
     /// Where the sink delivers to, for the log and `logpushd validate`: a path, or addresses.
     fn target(&self) -> String;
 
-    /// What no other sink may use.
+    /// What the sink uses, for all code that is about no kind in particular.
     fn claims(&self) -> Claims<'_> {
         Claims::default()
     }
@@ -24,13 +25,26 @@ pub trait Kind: Settings {
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String>;
 }
 
-/// What a sink uses for itself.
+/// What a sink uses: files and standard output for itself alone.
 #[derive(Clone, Debug, Default)]
 pub struct Claims<'a> {
     /// Standard output.
     pub stdout: bool,
     /// The files that it writes.
     pub files: Option<WrittenPaths<'a>>,
+    /// The table `tls`, if it has one.
+    pub tls: Option<TlsClaim<'a>>,
+    /// The key of addresses for which it asks the kernel what has been acknowledged.
+    pub acknowledged: Option<&'static str>,
+}
+
+/// What a sink uses of TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsClaim<'a> {
+    /// The files in `[sink.NAME.KIND.tls]`.
+    pub files: &'a ClientTls,
+    /// Whether it connects with them.
+    pub is_used: bool,
 }
 
 macro_rules! kinds {
@@ -77,7 +91,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What no other sink may use.
+            /// What the sink uses.
             pub fn claims(&self) -> Claims<'_> {
                 match self {
                     $(Self::$variant(settings) => settings.claims()),+

@@ -18,7 +18,11 @@ use self::{
 };
 use super::SyslogSink;
 use crate::{
-    sink::{Sink, SinkContext, kinds::Kind, message::Message},
+    sink::{
+        Sink, SinkContext,
+        kinds::{Claims, Kind, TlsClaim},
+        message::Message,
+    },
     tls::ClientTls,
 };
 
@@ -166,6 +170,16 @@ impl Kind for Settings {
     fn target(&self) -> String {
         let targets: Vec<_> = self.targets.iter().map(ToString::to_string).collect();
         targets.join(", ")
+    }
+
+    fn claims(&self) -> Claims<'_> {
+        let is_network =
+            |target: &SyslogTarget| matches!(target, SyslogTarget::Tcp(_) | SyslogTarget::Tls(_));
+        Claims {
+            tls: Some(TlsClaim { files: &self.tls, is_used: self.speaks_tls() }),
+            acknowledged: self.targets.iter().any(is_network).then_some("address"),
+            ..Claims::default()
+        }
     }
 
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String> {
