@@ -2,7 +2,7 @@
 
 use crate::{
     cloudflare::datasets::{self, DATASETS},
-    config::{Config, Diagnostic, Document, PathPattern, suggestion},
+    config::{Config, Diagnostic, Document, PathPattern, nearest, suggestion},
 };
 
 /// Unknown names in `datasets`, and names in `dataset` that look like a slip.
@@ -38,10 +38,12 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
             continue;
         };
         // Any other name may be the operator's own, for a sender that is not Cloudflare.
-        if let Some(meant) = near(dataset) {
+        if !datasets::is_known(dataset)
+            && let Some(near) = nearest(dataset, &DATASETS)
+        {
             let key = format!("endpoint.{}.dataset", endpoint.name);
             let message = format!("Cloudflare has no dataset `{dataset}`");
-            warnings.push(document.warning(&key, message).hint(meant));
+            warnings.push(document.warning(&key, message).hint(format!("did you mean `{near}`?")));
         }
     }
     warnings
@@ -57,13 +59,4 @@ fn is_expected(config: &Config, dataset: &str) -> bool {
         PathPattern::Dataset { .. } => false,
     });
     is_given || datasets::is_known(dataset)
-}
-
-fn near(dataset: &str) -> Option<String> {
-    if datasets::is_known(dataset) {
-        return None;
-    }
-    // Without a name that is near, the suggestion is the text that is passed, and the list.
-    let hint = suggestion(dataset, &DATASETS, "");
-    hint.starts_with("did you mean").then_some(hint)
 }

@@ -17,8 +17,8 @@ mod validate;
 use std::path::Path;
 
 pub use settings::{
-    Diagnostic, Problems, Severity, check_domain, format_bytes, parse_bytes, parse_duration,
-    suggestion,
+    Diagnostic, Problems, Severity, check_domain, format_bytes, nearest, parse_bytes,
+    parse_duration, suggestion,
 };
 
 pub use self::{

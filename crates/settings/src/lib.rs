@@ -30,7 +30,9 @@ pub use self::{
     diagnostic::{Diagnostic, Problems, Severity},
     document::{Document, Places},
     domain::check_domain,
-    reader::{Entry, Pairs, Plain, Table, Value, check_readable, open_regular, parse, suggestion},
+    reader::{
+        Entry, Pairs, Plain, Table, Value, check_readable, nearest, open_regular, parse, suggestion,
+    },
     setting::{Section, Setting, Settings},
     units::{format_bytes, parse_bytes, parse_duration},
 };

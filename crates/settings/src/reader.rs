@@ -18,7 +18,7 @@ use crate::{diagnostic::Diagnostic, document::Places};
 
 pub use self::{
     path::{check_readable, open_regular},
-    suggestion::suggestion,
+    suggestion::{nearest, suggestion},
     table::Table,
     value::{Entry, Pairs, Plain, Value},
 };

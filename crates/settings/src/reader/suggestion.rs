@@ -2,15 +2,17 @@
 
 /// "did you mean" if a name is near, else all of them.
 pub fn suggestion(found: &str, names: &[&str], otherwise: &str) -> String {
-    let near = names
-        .iter()
-        .filter(|name| is_near(found, name))
-        .min_by_key(|name| strsim::damerau_levenshtein(found, name));
-    match near {
-        Some(name) => format!("did you mean `{name}`?"),
+    match nearest(found, names) {
+        Some(near) => format!("did you mean `{near}`?"),
         None if names.is_empty() => "leave it out: this table has no keys".into(),
         None => format!("{otherwise} `{}`", names.join("`, `")),
     }
+}
+
+/// The name that `found` is most likely a slip for, if one is near.
+pub fn nearest<'a>(found: &str, names: &[&'a str]) -> Option<&'a str> {
+    let near = names.iter().copied().filter(|name| is_near(found, name));
+    near.min_by_key(|name| strsim::damerau_levenshtein(found, name))
 }
 
 /// Whether one may be a slip for the other.
