@@ -4,10 +4,11 @@ use std::{
     collections::BTreeMap,
     env,
     fs::{self, OpenOptions},
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{self, Command, ExitStatus, Stdio},
+    thread,
 };
 
 use tokio::runtime::Builder;
@@ -20,6 +21,7 @@ use crate::{
     metrics::{Metrics, Names},
     quarantine::{self, Line},
     sink::{DeadLetters, SinkError, State},
+    spool::Options,
 };
 
 /// Names the directory of a life, for the process that lives it.
@@ -106,7 +108,7 @@ impl Sink for Refusing {
 
 /// Delivers all that is in the spool of `dir` to a sink that refuses some of it.
 fn live(dir: &Path, doubt: Doubt) {
-    let (spool, runtime) = (spool(dir), Builder::new_current_thread().build().unwrap());
+    let (spool, runtime) = (unlocked_spool(dir), Builder::new_current_thread().build().unwrap());
     let consumer =
         Consumer { name: "test".into(), wants: Arc::new(|_: &Batch| true), may_drop: false };
     let environment = SinkEnvironment {
@@ -124,6 +126,19 @@ fn live(dir: &Path, doubt: Doubt) {
     spool.close();
     assert!(delivery.run().is_none());
     assert_eq!(spool.size().0, 0, "all is delivered");
+}
+
+/// Opens the spool once its lock is free: a process that another test is starting has inherited the lock
+/// until it executes its program.
+fn unlocked_spool(dir: &Path) -> Arc<Spool> {
+    loop {
+        match Spool::open(dir, Options { max_bytes: 1 << 30, dedup_window: Duration::ZERO }) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            spool => return Arc::new(spool.unwrap()),
+        }
+    }
 }
 
 /// The process of one life, started by [`Folder::live`]; else it has nothing to do.
@@ -169,7 +184,11 @@ impl Folder {
         } else {
             life.env("LOGPUSHD_FAULTS", faults);
         }
-        life.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap()
+        let output = life.stdin(Stdio::null()).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let is_expected = output.status.success() || output.status.signal().is_some();
+        assert!(is_expected, "{fault}: {}", String::from_utf8_lossy(&text));
+        output.status
     }
 
     /// How often each record is in quarantine, by batch and position.
