@@ -1,21 +1,16 @@
 //! What people type.
 
 pub mod cert;
-pub mod job;
-pub mod push;
 pub mod quarantine;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
+use cloudflare::{doctor::Doctor, job::JobCommand, push::Push};
+pub use command::ConfigFile;
 
-use self::{job::JobCommand, push::Push, quarantine::QuarantineCommand};
-
-use self::cert::CertCommand;
-
-/// Where the configuration is if nobody says otherwise.
-const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
+use self::{cert::CertCommand, quarantine::QuarantineCommand};
 
 const AFTER: &str = "\
 A first try, in a clone of the project: logpushd run -c config/quickstart.toml
@@ -88,24 +83,6 @@ pub enum Command {
     ///
     /// What is printed is the source of the page. To read it: logpushd man logpushd.toml | man -l -
     Man(Man),
-}
-
-/// What to look at.
-#[derive(Debug, clap::Args)]
-pub struct Doctor {
-    /// The destination of a job, or a URL; @FILE reads it from a file, - from standard input, so that no
-    /// other user of the machine sees its secret
-    #[arg(value_name = "URL|@FILE|-")]
-    pub destination: String,
-    /// Trust the authorities of this file in place of the public ones
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-    /// Send no record
-    #[arg(long)]
-    pub no_batch: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Which destinations, and by which name.
@@ -195,23 +172,10 @@ impl Validate {
     }
 }
 
-/// Which configuration.
-#[derive(Debug, clap::Args)]
-pub struct ConfigFile {
-    /// The configuration file; - reads standard input, with relative paths from the current directory
-    #[arg(
-        short = 'c',
-        long = "config",
-        value_name = "FILE",
-        env = "LOGPUSHD_CONFIG",
-        default_value = DEFAULT_CONFIG
-    )]
-    pub path: PathBuf,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use command::DEFAULT_CONFIG;
 
     use super::*;
 

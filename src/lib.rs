@@ -9,12 +9,13 @@
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
 //! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are
-//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`; [`retry`] is in [`http_client`].
+//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`; [`retry`] is in [`http_client`],
+//! [`destination`] in [`cloudflare`], and [`fatal`] in `command`.
 //!
 //! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`retry`] and [`blocking`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
 //! running daemon's files, [`http_client`] how they talk to servers, [`destination`] the text that sends Cloudflare here, and
-//! [`cloudflare`] the API that it is given to. Only `main.rs` prints and exits.
+//! [`cloudflare`] what such a text is given to, with the commands for it. Only `main.rs` prints and exits.
 
 pub mod acme;
 pub mod admin;
@@ -23,13 +24,10 @@ pub mod audit;
 pub mod blocking;
 pub mod check;
 pub mod cli;
-pub mod cloudflare;
 pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod delivery;
-pub mod destination;
-pub mod fatal;
 pub mod http;
 pub mod ingest;
 pub mod listen;
@@ -45,7 +43,9 @@ pub mod throttle;
 pub use settings::printable;
 
 // The crates of the workspace, named here as the modules beside them are.
-pub use ::{http_client, spool, tls};
+pub use ::{cloudflare, http_client, spool, tls};
+pub use cloudflare::destination;
+pub use command::fatal;
 pub use http_client::retry;
 pub use records::{decode, record, select};
 pub use spool::{ages, clock, durable, repeats};

@@ -107,7 +107,8 @@ impl Style {
 
 /// The crates of the workspace: in the log they are modules of the daemon, so that a filter for
 /// `logpushd::` finds all that it says of itself.
-const CRATES: [&str; 5] = ["http_client", "records", "settings", "spool", "tls"];
+const CRATES: [&str; 7] =
+    ["cloudflare", "command", "http_client", "records", "settings", "spool", "tls"];
 
 pub(super) fn shown_target(target: &str) -> Cow<'_, str> {
     let own = CRATES.iter().any(|name| target.split("::").next() == Some(name));

@@ -70,24 +70,31 @@ pub fn run(config: &Config, options: &Destinations, out: &mut dyn Write) -> Resu
     Ok(())
 }
 
+/// The endpoint of that name.
+///
+/// # Errors
+/// There is none.
+pub fn endpoint<'a>(config: &'a Config, name: &str) -> Result<&'a Endpoint, Fatal> {
+    let found = config.endpoints.iter().find(|known| known.name == name);
+    found.ok_or_else(|| no_endpoint(config, name))
+}
+
 /// The `destination_conf` for one endpoint and dataset, and what is doubtful about it.
 ///
 /// # Errors
-/// As [`run`]; there is no such endpoint or dataset.
+/// As [`run`]; the endpoint does not have the dataset.
 pub fn of_endpoint(
     config: &Config,
-    endpoint: &str,
+    endpoint: &Endpoint,
     dataset: &str,
     host: Option<&str>,
 ) -> Result<(String, Vec<String>), Fatal> {
-    let Some(found) = config.endpoints.iter().find(|known| known.name == endpoint) else {
-        return Err(no_endpoint(config, endpoint));
-    };
-    let Some(path) = found.path.path_of(dataset) else {
-        return Err(Fatal::Config(format!("endpoint {endpoint} has no dataset `{dataset}`")));
+    let name = &endpoint.name;
+    let Some(path) = endpoint.path.path_of(dataset) else {
+        return Err(Fatal::Config(format!("endpoint {name} has no dataset `{dataset}`")));
     };
     let place = Place::of(config, host)?;
-    let (text, mut warnings) = written(&destination(found, path, &place)?, endpoint)?;
+    let (text, mut warnings) = written(&destination(endpoint, path, &place)?, name)?;
     warnings.splice(0..0, place.warnings);
     Ok((text, warnings))
 }

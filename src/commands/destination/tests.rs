@@ -85,11 +85,12 @@ fn the_name_is_the_certificate_s_and_the_secret_is_encoded() {
             file.display()
         )
     );
-    let (text, warnings) = of_endpoint(&folder.config, "main", "dns_logs", Some(":443")).unwrap();
+    let main = endpoint(&folder.config, "main").unwrap();
+    let (text, warnings) = of_endpoint(&folder.config, main, "dns_logs", Some(":443")).unwrap();
     assert_eq!(text, format!("https://logs.example.com/logpush/dns_logs?{ENCODED}"));
     assert_eq!(warnings, [""; 0]);
-    assert!(of_endpoint(&folder.config, "main", "no/dataset", None).is_err());
-    assert!(of_endpoint(&folder.config, "other", "dns_logs", None).is_err());
+    assert!(of_endpoint(&folder.config, main, "no/dataset", None).is_err());
+    assert!(endpoint(&folder.config, "other").is_err());
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! Reads a source piece by piece, and inflates gzip.
+
+use std::io::{self, Read};
+
+use records::decode::Inflate;
+
+/// How much is read at a time, and how much is inflated.
+pub(super) const PIECE_BYTES: usize = 128 * 1024;
+pub(super) const INFLATED_BYTES: usize = 256 * 1024;
+
+/// The bytes of a source, inflated if they are gzip.
+pub(super) struct Pieces<R> {
+    from: R,
+    inflate: Option<Inflate>,
+    input: Vec<u8>,
+    /// Of the input, what was read, and what of that was taken.
+    filled: usize,
+    taken: usize,
+    output: Vec<u8>,
+}
+
+impl<R: Read> Pieces<R> {
+    pub(super) fn new(from: R) -> Self {
+        Self {
+            from,
+            inflate: None,
+            input: vec![0; PIECE_BYTES],
+            filled: 0,
+            taken: 0,
+            output: Vec::with_capacity(INFLATED_BYTES),
+        }
+    }
+
+    /// Replaces the input, which was taken, by what is there, for a pipe may be slow; says whether there
+    /// is any more.
+    fn refill(&mut self) -> io::Result<bool> {
+        (self.filled, self.taken) = (0, 0);
+        loop {
+            let room = self.input.get_mut(self.filled..).unwrap_or_default();
+            match self.from.read(room) {
+                Ok(0) => break,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // Of one byte it cannot be told whether it is gzip.
+            if self.inflate.is_some() || self.filled > 1 {
+                break;
+            }
+        }
+        Ok(self.filled > 0)
+    }
+
+    /// The next bytes; none at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        self.output.clear();
+        loop {
+            let rest = self.input.get(self.taken..self.filled).unwrap_or_default();
+            if let Some(inflate) = &mut self.inflate {
+                self.taken += inflate.inflate(rest, &mut self.output).map_err(damaged)?;
+                if !self.output.is_empty() {
+                    return Ok(Some(&self.output));
+                }
+            }
+            if !self.refill()? {
+                let end = self.inflate.as_ref().map_or(Ok(()), Inflate::finish);
+                return end.map(|()| None).map_err(damaged);
+            }
+            let start = self.input.get(..self.filled).unwrap_or_default();
+            self.inflate.get_or_insert_with(|| Inflate::of(start));
+        }
+    }
+}
