@@ -173,6 +173,34 @@ fn a_syslog_sink_over_tcp_needs_the_list_of_connections() {
 }
 
 #[test]
+fn problems_with_files_of_a_sink_point_at_their_keys() {
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    signed(dir.path(), 60);
+    let tables = |ca: &str| {
+        format!(
+            "{SOUND}[sink.siem.syslog]\naddress = \"tls://a:6514\"\n[sink.siem.syslog.tls]\n\
+             ca_file = \"{ca}\"\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n"
+        )
+    };
+    assert_eq!(said(dir.path(), &tables("cert.pem")), "");
+    fs::set_permissions(dir.path().join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = said(dir.path(), &tables("cert.pem"));
+    assert!(warnings.contains("logpushd.toml:17:12: warning: every user"), "{warnings}");
+    assert_eq!(warnings.matches("warning").count(), 1, "{warnings}");
+
+    said(dir.path(), &tables("key.pem"));
+    let document = config::read(&dir.path().join("logpushd.toml")).unwrap();
+    let errors = document.problems(errors(&document)).to_string();
+    assert!(errors.contains("logpushd.toml:15:11: no certificate in "), "{errors}");
+    let inputs: Vec<_> =
+        secrets::inputs(&document.config).into_iter().map(|(key, _)| key).collect();
+    for key in ["ca_file", "cert_file", "key_file"] {
+        assert!(inputs.contains(&format!("sink.siem.syslog.tls.{key}")), "{key}: {inputs:?}");
+    }
+}
+
+#[test]
 fn addresses_that_exclude_each_other_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logpushd.toml");

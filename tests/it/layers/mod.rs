@@ -31,6 +31,16 @@ const OUTSIDE: &[&str] = &[
     "tokio",
 ];
 
+/// The kinds of sink: code about no kind in particular asks `SinkKind::claims`.
+const KINDS: &[&str] = &[
+    "crate::config::SinkKind",
+    "crate::sink::SinkKind",
+    "crate::sink::file",
+    "crate::sink::kinds",
+    "crate::sink::stdout",
+    "crate::sink::syslog",
+];
+
 /// A part of the sources, and what no file of it may name.
 const RULES: &[(&str, &[&[&str]])] = &[
     (
@@ -59,10 +69,13 @@ const RULES: &[(&str, &[&[&str]])] = &[
         "src/acme",
         &[&["crate::daemon", "crate::delivery", "crate::http", "crate::sink", "crate::spool"]],
     ),
+    ("src/check", &[KINDS]),
+    ("src/commands", &[KINDS]),
     (
         "src/config",
         &[&["crate::daemon", "crate::delivery", "crate::http", "crate::spool", "tokio"]],
     ),
+    ("src/daemon", &[KINDS]),
     ("src/delivery", &[&["crate::daemon", "crate::http", "hyper"]]),
     ("src/http", &[&["crate::daemon", "crate::delivery", "crate::http_client", "crate::sink"]]),
     (
