@@ -42,6 +42,8 @@
 /// - `KEY: TYPE`, where the type is a [`Section`](crate::Section): a table within the table. If the inner table
 ///   has a name (`in ".limits"`) it is a chapter of the reference; else its keys are among those of the
 ///   outer one.
+/// - `FIELD "": TYPE`, where the type is a [`Section`](crate::Section) without a name: its keys are keys of this table. So
+///   several tables share them.
 ///
 /// A field may have another name than its key: `pub conditions "where": TYPE`. A function of
 /// `(&Self, &Table, &mut Context)` checks what one key demands of another:
@@ -107,7 +109,11 @@ macro_rules! settings {
                 key: &'static str,
                 cx: &mut $crate::Context,
             ) -> Option<Self> {
-                parent.section(key, false, cx)
+                if key.is_empty() {
+                    parent.shared(cx)
+                } else {
+                    parent.section(key, false, cx)
+                }
             }
         }
     };

@@ -24,7 +24,7 @@ pub enum Entry {
     Key(Key),
     /// A table within the table.
     Section {
-        /// Its key in the table around it.
+        /// Its key in the table around it. Empty if its keys are keys of that table.
         name: &'static str,
         /// What it is for there: the lines of its doc comment.
         text: &'static [&'static str],
@@ -159,6 +159,7 @@ impl Table {
         for entry in self.entries {
             match entry {
                 Entry::Key(key) => keys.push((key.name.to_owned(), key)),
+                Entry::Section { name: "", table, .. } => keys.extend(table.keys()),
                 Entry::Section { name, table, .. } if table.name.is_empty() => {
                     keys.extend(
                         table.keys().into_iter().map(|(key, of)| (format!("{name}.{key}"), of)),
@@ -176,11 +177,12 @@ impl Table {
             Chapter { name: self.name.to_owned(), text: paragraph(self.text), table: self };
         let mut chapters = vec![chapter];
         for entry in self.entries {
-            let Entry::Section { text, table, .. } = entry else { continue };
-            if table.name.is_empty() {
+            let Entry::Section { name, text, table } = entry else { continue };
+            if table.name.is_empty() && !name.is_empty() {
                 continue;
             }
-            for inner in table.chapters() {
+            let is_shared = name.is_empty();
+            for inner in table.chapters().into_iter().skip(usize::from(is_shared)) {
                 let is_own = std::ptr::eq(inner.table, *table);
                 let introduction = if is_own { paragraph(text) + " " } else { String::new() };
                 let text = introduction + &inner.text;
@@ -193,10 +195,21 @@ impl Table {
 
     /// The keys without which the file is refused.
     pub fn required(&self) -> impl Iterator<Item = &'static Key> + use<> {
-        self.entries.iter().filter_map(|entry| match entry {
-            Entry::Key(key) if matches!(key.without, Without::Refused { .. }) => Some(key),
-            _ => None,
-        })
+        let is_required = |key: &&Key| matches!(key.without, Without::Refused { .. });
+        self.own_keys().into_iter().filter(is_required)
+    }
+
+    /// Its keys and those of tables whose keys are its keys.
+    fn own_keys(&self) -> Vec<&'static Key> {
+        let mut keys = Vec::new();
+        for entry in self.entries {
+            match entry {
+                Entry::Key(key) => keys.push(key),
+                Entry::Section { name: "", table, .. } => keys.extend(table.own_keys()),
+                Entry::Section { .. } => {}
+            }
+        }
+        keys
     }
 
     pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {

@@ -187,3 +187,75 @@ fn the_reference_is_the_declaration() {
     assert!(wrong.check().unwrap_err().contains("must be between"), "{:?}", wrong.check());
     assert_eq!(keys[1].1.takes, Takes::Size { least: 1024, most: 1 << 20 });
 }
+
+settings! {
+    /// What every sender has.
+    struct Common derive(Eq) {
+        /// How long it waits.
+        timeout: PositiveSpan = "60s",
+        /// Whom it calls.
+        called: FieldName as "server",
+        /// How it stops.
+        stop: Stop,
+        /// Another one.
+        spare: Option<Spare>,
+    }
+}
+
+settings! {
+    /// Whichever comes first.
+    struct Stop derive(Copy, Eq) {
+        /// After so long.
+        age: PositiveSpan = "30s",
+    }
+}
+
+settings! {
+    /// Sends.
+    struct Sender in "sender" derive(Eq) {
+        /// Its name.
+        name: FieldName as "main",
+        /// What every sender has.
+        common "": Common,
+    }
+}
+
+fn sender(text: &'static str) -> (Option<Sender>, String) {
+    let mut cx = Context::of_text(Path::new("/"));
+    let (mut root, _, _) = crate::parse(text);
+    let sender = Sender::take_from(&mut root, &mut cx);
+    (sender, Problems::new("s", text, cx.finish(text, Vec::new())).to_string())
+}
+
+#[test]
+fn tables_share_keys() {
+    let text = "[sender]\nname = \"a\"\ncalled = \"b\"\ntimeout = \"1s\"\nstop = { age = \"2s\" }\n\
+                [sender.spare]\nplace = \"attic\"\n";
+    let (read, problems) = sender(text);
+    let read = read.unwrap_or_else(|| panic!("{problems}"));
+    assert_eq!((read.name.as_str(), read.common.called.as_str()), ("a", "b"));
+    assert_eq!(read.common.timeout, Duration::from_secs(1));
+    assert_eq!(read.common.stop.age, Duration::from_secs(2));
+    assert_eq!(read.common.spare, Some(Spare { place: "attic".into() }));
+
+    // What is missing in either part is reported, and there is no table then.
+    for (text, expected) in [
+        ("[sender]\ncalled = \"b\"\n", "`sender.name` is missing"),
+        ("[sender]\nname = \"a\"\n", "`sender.called` is missing"),
+        ("[sender]\nname = \"a\"\ncalled = \"b\"\ntimeot = \"1s\"\n", "did you mean `timeout`?"),
+    ] {
+        let (read, problems) = sender(text);
+        assert!(problems.contains(expected), "{problems}");
+        assert_eq!(read.is_none(), expected.contains("missing"), "{text}");
+    }
+
+    let chapters: Vec<_> = Sender::TABLE.chapters();
+    let names: Vec<_> = chapters.iter().map(|chapter| chapter.name.as_str()).collect();
+    assert_eq!(names, ["sender", "sender.spare"]);
+    assert_eq!(chapters[1].text, "Another one. For emergencies.");
+    let keys = Sender::TABLE.keys();
+    let names: Vec<_> = keys.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["name", "timeout", "called", "stop.age"]);
+    let required: Vec<_> = Sender::TABLE.required().map(|key| key.name).collect();
+    assert_eq!(required, ["name", "called"]);
+}

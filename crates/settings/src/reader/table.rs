@@ -88,7 +88,7 @@ impl<'i> Table<'i> {
     pub fn claim(&mut self, table: &'static reference::Table) {
         self.declared.push(table);
         self.is_whole = true;
-        for entry in table.entries {
+        for entry in table.entries.iter().filter(|entry| !entry.name().is_empty()) {
             self.find(entry.name());
         }
     }
@@ -226,6 +226,14 @@ impl<'i> Table<'i> {
             Some((name, table?))
         };
         entries(&table.name, &table.entries).into_iter().filter_map(named).collect()
+    }
+
+    /// The keys of a declaration that several tables share, as keys of this table.
+    pub fn shared<T: Settings>(&mut self, cx: &mut Context) -> Option<T> {
+        let was_whole = self.is_whole;
+        let settings = T::draft(self, cx);
+        self.is_whole &= was_whole;
+        settings
     }
 
     /// The names in a table that is not taken yet.
