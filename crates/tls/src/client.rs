@@ -5,9 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, sign::SingleCertAndKey};
+use rustls::{
+    ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName, sign::SingleCertAndKey,
+};
 
-use super::{ClientTls, Role, TlsError, Trust, certify, read_certificates, read_key, verifier};
+use super::{
+    ClientTls, Role, TlsError, Trust, certify, read_certificates, read_key,
+    verifier::{self, Judge, Presented},
+};
 
 /// Where distributions keep whom they trust: Debian and Alpine, Fedora and RHEL, SUSE, others.
 const SYSTEM_ROOTS: [&str; 4] = [
@@ -18,7 +23,7 @@ const SYSTEM_ROOTS: [&str; 4] = [
 ];
 
 /// For a client that trusts the authorities of `tls`, or the system's, and shows its certificate. The
-/// server's name is verified.
+/// server's certificate must be for `server_name` of `tls`, or for the name that the client connects to.
 ///
 /// # Errors
 /// A file cannot be read, does not hold what it should, or key and certificate do not belong
@@ -33,7 +38,12 @@ pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
         Trust::in_authorities(roots)
     };
     let provider = aws_lc_rs::default_provider();
-    let builder = verifier::builder(Arc::new(trust))?;
+    let name = tls.server_name.as_deref().and_then(|name| ServerName::try_from(name).ok());
+    let judge: Arc<dyn Judge> = match name {
+        Some(name) => Arc::new(Named { trust, name: name.to_owned() }),
+        None => Arc::new(trust),
+    };
+    let builder = verifier::builder(judge)?;
     Ok(match tls.identity() {
         Some((cert_file, key_file)) => {
             let chain = read_certificates(cert_file, Role::Certificate)?;
@@ -43,6 +53,19 @@ pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
         }
         None => builder.with_no_client_auth(),
     })
+}
+
+/// Trusts a server under another name than that of its address.
+#[derive(Debug)]
+struct Named {
+    trust: Trust,
+    name: ServerName<'static>,
+}
+
+impl Judge for Named {
+    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+        self.trust.judge(&Presented { name: &self.name, ..*presented })
+    }
 }
 
 /// The certificates that `ca_file` names, or the authorities of the public web as Mozilla lists them:
@@ -83,6 +106,7 @@ fn system_roots() -> PathBuf {
 mod tests {
     use std::{fs, path::Path};
 
+    use rustls::pki_types::UnixTime;
     use tempfile::TempDir;
 
     use super::*;
@@ -98,6 +122,25 @@ mod tests {
         if SYSTEM_ROOTS.iter().any(|path| Path::new(path).exists()) {
             client(&ClientTls::default()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_server_may_be_known_by_another_name() {
+        let params = rcgen::CertificateParams::new(vec!["siem.example".to_owned()]).unwrap();
+        let shown = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let judged = |name: &'static str| {
+            let trust = Trust::in_listed(vec![shown.der().clone()]).unwrap();
+            let named = Named { trust, name: ServerName::try_from(name).unwrap() };
+            named.judge(&Presented {
+                certificate: shown.der(),
+                intermediates: &[],
+                name: &ServerName::try_from("192.0.2.1").unwrap(),
+                now: UnixTime::now(),
+                algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
+            })
+        };
+        judged("siem.example").unwrap();
+        judged("other.example").unwrap_err();
     }
 
     #[test]
