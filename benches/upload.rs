@@ -78,6 +78,7 @@ fn context(runtime: &Runtime) -> SinkContext {
         name: "bench".to_owned(),
         directory: PathBuf::new(),
         state: State::default(),
+        selection: String::new(),
         runtime: runtime.handle().clone(),
         stop: CancellationToken::new(),
         counters: SinkCounters::default(),
@@ -86,12 +87,7 @@ fn context(runtime: &Runtime) -> SinkContext {
 }
 
 fn deliver(runtime: &Runtime, limits: Limits, blocks: &[Block]) {
-    let options = UploadOptions {
-        limits,
-        in_flight: 4,
-        timeout: Duration::from_secs(60),
-        selection: String::new(),
-    };
+    let options = UploadOptions { limits, in_flight: 4, timeout: Duration::from_secs(60) };
     let mut uploader = Uploader::new(Sinkhole, &options, context(runtime));
     while uploader.begin(&batch()).unwrap() == Begin::CheckpointFirst {}
     for block in blocks {

@@ -78,7 +78,7 @@ pub(super) fn delivery(
     let metrics = metrics.sink(&sink.name);
     let (spool, environment) = (Arc::clone(spool), environment.clone());
     let delivery = Delivery::new(consumer, spool, metrics, environment, |context| {
-        sink::open(&sink.kind, context)
+        sink::open(&sink.kind, &sink.choice, context)
     })?;
     Ok(delivery.selecting(Selection::new(&sink.choice)))
 }

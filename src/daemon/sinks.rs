@@ -215,7 +215,9 @@ impl Sinks {
                 self.spool.go_on(id);
                 let outcome = self.spawn(&name, move || {
                     let selection = Selection::new(&sink.choice);
-                    delivery.resume(consumer, selection, |context| sink::open(&sink.kind, context))
+                    delivery.resume(consumer, selection, |context| {
+                        sink::open(&sink.kind, &sink.choice, context)
+                    })
                 });
                 if let Err(error) = outcome {
                     self.defect(&name, &error);

@@ -37,6 +37,7 @@ impl Opening<'_> {
             name: self.name.to_owned(),
             directory: cursors,
             state: saved.state,
+            selection: String::new(),
             runtime: environment.runtime.clone(),
             stop,
             counters: SinkCounters {

@@ -22,6 +22,9 @@ pub struct SinkContext {
     pub directory: PathBuf,
     /// What the last `sync` before the checkpoint returned.
     pub state: State,
+    /// Which records of a batch the sink gets and what is changed in them, as text: it changes when these
+    /// settings do. Not to be parsed.
+    pub selection: String,
     /// The daemon's runtime, for sinks that do their work in tasks. The methods of a sink run on a thread
     /// that may block.
     pub runtime: Handle,

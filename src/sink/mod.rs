@@ -31,7 +31,7 @@ pub use self::{
     kinds::SinkKind,
     state::State,
 };
-use crate::{decode::Block, spool::Batch};
+use crate::{decode::Block, select::Choice, spool::Batch};
 
 /// A place for records. One thread uses it.
 pub trait Sink: Send {
@@ -98,15 +98,21 @@ pub enum Begin {
     CheckpointFirst,
 }
 
-/// Makes the sink that `kind` describes. Touches nothing outside: a target that is not there yet is no
-/// reason not to start.
+/// Makes the sink that `kind` describes, for the records that `choice` leaves. Touches nothing outside: a
+/// target that is not there yet is no reason not to start.
 ///
 /// # Errors
 /// The settings are not ones that passed validation.
-pub fn open(kind: &SinkKind, context: SinkContext) -> Result<Box<dyn Sink>, String> {
+pub fn open(
+    kind: &SinkKind,
+    choice: &Choice,
+    context: SinkContext,
+) -> Result<Box<dyn Sink>, String> {
     // What the sink logs while it is opened, and from threads of its own, names it.
     let named = error_span!("sink", sink = context.name).entered();
-    let sink = kind.open(context);
+    let Choice { conditions, fields, rename, .. } = choice;
+    let selection = format!("{conditions:?} {fields:?} {rename:?}");
+    let sink = kind.open(SinkContext { selection, ..context });
     drop(named);
     sink
 }

@@ -59,9 +59,6 @@ pub struct UploadOptions {
     pub in_flight: usize,
     /// How long a request may take, with all that [`Target::send`] does.
     pub timeout: Duration,
-    /// What else decides which records a chunk contains and what they look like, as text: conditions,
-    /// fields. If it changes, batches that are partly delivered are sent again from their beginning.
-    pub selection: String,
 }
 
 /// How long the uploader may do without delivery, and delivery without the uploader.
@@ -109,7 +106,7 @@ pub struct Uploader<T: Target> {
 impl<T: Target> Uploader<T> {
     /// Continues from the state of the last checkpoint. Sends nothing yet.
     pub fn new(target: T, options: &UploadOptions, context: SinkContext) -> Self {
-        let fingerprint = fingerprint(options);
+        let fingerprint = fingerprint(options.limits, &context.selection);
         let state: UploadState = context.state.read();
         let in_flight = options.in_flight.max(1);
         let target = Arc::new(target);
@@ -247,8 +244,8 @@ impl<T: Target> Uploader<T> {
 }
 
 /// A fingerprint of what decides where batches are cut and what their records are.
-fn fingerprint(options: &UploadOptions) -> u32 {
-    let UploadOptions { limits: Limits { max_bytes, max_records }, selection, .. } = options;
+fn fingerprint(limits: Limits, selection: &str) -> u32 {
+    let Limits { max_bytes, max_records } = limits;
     let text = format!("{CUT_EDITION} {max_bytes} {max_records} {selection}");
     let hash = blake3::hash(text.as_bytes());
     hash.as_bytes().iter().take(4).fold(0, |number, byte| number << 8 | u32::from(*byte))

@@ -261,7 +261,7 @@ fn other_limits_begin_a_partly_delivered_batch_again() {
     drop(uploader);
     let same = sent(&world);
     assert_eq!(same, ["1-0", "1-1", "2-0"]);
-    world.options.selection = "other".to_owned();
+    world.selection = "other".to_owned();
     world.live(usize::MAX, End::Kill).unwrap();
     // Batch 2 is complete, however it was cut.
     assert_eq!(sent(&world), ["1-0", "1-1"]);

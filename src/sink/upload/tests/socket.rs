@@ -111,6 +111,7 @@ fn lost_answers_and_silence_cost_nothing_but_time() {
         name: "lines".to_owned(),
         directory: std::path::PathBuf::new(),
         state: State::default(),
+        selection: String::new(),
         runtime: runtime.handle().clone(),
         stop: CancellationToken::new(),
         counters: SinkCounters::default(),
@@ -120,7 +121,6 @@ fn lost_answers_and_silence_cost_nothing_but_time() {
         limits: Limits { max_bytes: 1000, max_records: 150 },
         in_flight: 3,
         timeout: Duration::from_millis(500),
-        selection: String::new(),
     };
     let mut uploader = Uploader::new(Lines(address), &options, context);
     let mut failures = Vec::new();

@@ -23,6 +23,7 @@ pub(super) struct World {
     /// The records of batch 1, 2 and so on.
     pub(super) batches: Vec<Vec<Vec<u8>>>,
     pub(super) options: UploadOptions,
+    pub(super) selection: String,
     pub(super) pace: Pace,
     /// The stored checkpoint.
     pub(super) cursor: u64,
@@ -67,7 +68,8 @@ impl World {
         Self {
             target,
             batches: Vec::new(),
-            options: UploadOptions { limits, in_flight, timeout, selection: String::new() },
+            options: UploadOptions { limits, in_flight, timeout },
+            selection: String::new(),
             pace: Pace {
                 wait: Duration::ZERO,
                 checkpoint: Duration::from_secs(3600),
@@ -108,6 +110,7 @@ impl World {
             name: "test".to_owned(),
             directory: std::path::PathBuf::new(),
             state: self.state.clone(),
+            selection: self.selection.clone(),
             counters: SinkCounters::default(),
             dead_letters: DeadLetters::new(known, SinkCounter::default()),
             runtime: self.runtime.handle().clone(),
