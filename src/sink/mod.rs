@@ -10,6 +10,7 @@ pub mod file;
 pub mod kinds;
 pub mod longest;
 pub mod message;
+pub mod network;
 pub mod paths;
 mod state;
 pub mod stdout;

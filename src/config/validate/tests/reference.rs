@@ -1,13 +1,16 @@
 //! The reference of the keys says what the reader and the validation do.
 
+use std::fmt::Write as _;
+
 use ::settings::reference::{Chapter, Key, Takes, Without};
 
 use super::*;
 use crate::config::{check_text, reference};
 
 /// A file with every table, and in each as little as is needed. In the reference NAME stands for any
-/// name: here an endpoint is called `main`, a file sink `archive`, any other sink like its kind.
-const EVERY_TABLE: &str = r#"
+/// name: here an endpoint is called `main`, a file sink `archive`, any other sink like its kind. Kinds of
+/// sink that are not here need no more than their required keys.
+const SPECIAL_TABLES: &str = r#"
 [server]
 [server.tls]
 cert_file = "fullchain.pem"
@@ -32,7 +35,26 @@ address = "tls://siem.example.com:6514"
 const FILES: &str = "cert_file = \"fullchain.pem\"\nkey_file = \"privkey.pem\"\n";
 const ACME: &str = "[server.tls.acme]\ndomains = [\"logs.example.com\"]\n";
 
-/// Keys that do not go without another: with that one beside them (`None`: without it).
+/// [`SPECIAL_TABLES`] with the other kinds of sink.
+fn every_table() -> String {
+    let mut file = SPECIAL_TABLES.to_owned();
+    for kind in SinkKind::TABLES {
+        let name = kind.name.replace("NAME", kind.name.rsplit('.').next().unwrap());
+        if file.contains(&format!(".{}]", kind.name.rsplit('.').next().unwrap())) {
+            continue;
+        }
+        for chapter in kind.chapters() {
+            let header = chapter.name.replacen(kind.name, &name, 1);
+            writeln!(file, "[{header}]").unwrap();
+            for key in chapter.table.required() {
+                writeln!(file, "{} = {}", key.name, key.without.example()).unwrap();
+            }
+        }
+    }
+    file
+}
+
+/// Keys that do not go without another: with that one beside them (`None`: without it). KIND is any kind.
 const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("endpoint.NAME.dataset", "path", Some("\"/fixed\"")),
     ("endpoint.NAME.auth", "secret_file", None),
@@ -44,8 +66,8 @@ const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("sink.NAME.syslog.leef_version", "message", Some("\"leef\"")),
     ("sink.NAME.syslog.severity_field", "severity_values", Some("{ block = \"err\" }")),
     ("sink.NAME.syslog.severity_values", "severity_field", Some("\"Action\"")),
-    ("sink.NAME.syslog.tls.cert_file", "key_file", Some("\"client.key\"")),
-    ("sink.NAME.syslog.tls.key_file", "cert_file", Some("\"client.pem\"")),
+    ("sink.NAME.KIND.tls.cert_file", "key_file", Some("\"client.key\"")),
+    ("sink.NAME.KIND.tls.key_file", "cert_file", Some("\"client.pem\"")),
 ];
 
 /// A key in one of its tables: what stands in `[sink.NAME.KIND]` is tried in every kind.
@@ -62,13 +84,23 @@ impl Place {
         format!("{}.{}", self.table, self.name)
     }
 
-    /// [`EVERY_TABLE`] with the key, or without it.
+    fn name_in_any_kind(&self) -> String {
+        let mut parts: Vec<_> = self.table.split('.').collect();
+        if let ["sink", _, kind, ..] = parts.as_mut_slice() {
+            *kind = "KIND";
+        }
+        format!("{}.{}", parts.join("."), self.name)
+    }
+
+    /// [`every_table`] with the key, or without it.
     fn file(&self, value: Option<&str>) -> String {
         let mut keys = vec![(self.name.as_str(), value)];
         keys.extend(
             BESIDE
                 .iter()
-                .filter(|(name, ..)| *name == self.name())
+                .filter(|(name, ..)| {
+                    [self.name(), self.name_in_any_kind()].contains(&(*name).to_owned())
+                })
                 .map(|(_, key, value)| (*key, *value)),
         );
         let header = match self.table.split('.').collect::<Vec<_>>().as_slice() {
@@ -80,8 +112,8 @@ impl Place {
         };
         let every_table = match self.table.as_str() {
             // It stands where the files do not.
-            "server.tls.acme" => EVERY_TABLE.replace(FILES, ACME),
-            _ => EVERY_TABLE.to_owned(),
+            "server.tls.acme" => every_table().replace(FILES, ACME),
+            _ => every_table(),
         };
         let mut is_here = false;
         let mut lines = Vec::new();
@@ -99,7 +131,7 @@ impl Place {
             }
         }
         let file = lines.join("\n");
-        assert!(file.contains(&header), "{header} is not in EVERY_TABLE");
+        assert!(file.contains(&header), "{header} is not in every_table");
         file
     }
 
@@ -127,6 +159,12 @@ fn places() -> Vec<Place> {
         names(&chapter).into_iter().flat_map(of_name).collect::<Vec<_>>()
     };
     reference::tables().into_iter().flat_map(of_table).collect()
+}
+
+/// Whether what stands behind a key are names that the operator chooses. `*` stands for NAME.
+pub(super) fn takes_names(name: &str) -> bool {
+    let is_it = |place: &Place| place.name().replace("NAME", "*") == name;
+    places().iter().any(|place| is_it(place) && matches!(place.key.takes, Takes::Names(_)))
 }
 
 /// The names of all tables and keys, with `*` for names that the operator chooses.

@@ -1,0 +1,106 @@
+//! Headers that an operator adds to requests.
+
+use std::path::PathBuf;
+
+use reqwest::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, HOST, HeaderName,
+    HeaderValue, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
+
+use super::secret::read_header;
+
+/// What belongs to the connection, to the body, or to the sinks.
+const OWN: [HeaderName; 8] =
+    [CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+/// The first is a standard name, the others are those of this program.
+const OF_CHUNKS: [&str; 2] = ["idempotency-key", "logpushd-batch"];
+
+/// Their values are secrets.
+const SECRET: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+
+/// A header whose value is the first line of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SecretHeader {
+    /// Not one that the sink sets itself.
+    pub name: HeaderName,
+    /// The file.
+    pub file: PathBuf,
+}
+
+/// Names and values.
+type Plain = Vec<(HeaderName, HeaderValue)>;
+
+setting! {
+    /// Headers with their values.
+    pub struct Headers(Plain): Takes::Names("headers and values"), read by headers;
+}
+
+setting! {
+    /// Headers with the files of their values.
+    pub struct SecretHeaders(Vec<SecretHeader>):
+        Takes::Names("headers and paths"), read by secret_headers;
+}
+
+fn headers(value: &Value<'_>, cx: &mut Context) -> Option<Plain> {
+    let mut headers = Plain::new();
+    for (name, value) in value.pairs(cx)? {
+        let is_known = |name: &HeaderName| headers.iter().any(|(known, _)| known == name);
+        let Some(header) = header_name(&name, is_known, cx) else { continue };
+        if SECRET.contains(&header) {
+            let message = format!("`{header}` is a secret, and a secret never stands in this file");
+            let hint = "write it into a file, and name that in `secret_headers`";
+            cx.push(Diagnostic::at(name.span(), message).hint(hint));
+            continue;
+        }
+        if let Ok(value) = HeaderValue::from_str(value.get_ref()) {
+            headers.push((header, value));
+        } else {
+            let message = format!("the value of `{header}` has a character that no header has");
+            cx.push(Diagnostic::at(value.span(), message));
+        }
+    }
+    Some(headers)
+}
+
+fn secret_headers(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SecretHeader>> {
+    let mut headers = Vec::<SecretHeader>::new();
+    for (name, value) in value.entries(cx)? {
+        let is_known = |name: &HeaderName| headers.iter().any(|known| known.name == *name);
+        let Some(header) = header_name(&name, is_known, cx) else { continue };
+        let hint = format!("name a file whose first line is the value of `{header}`");
+        let Some(file) = value.readable(&hint, cx) else { continue };
+        if cx.reads_files()
+            && let Err(error) = read_header(&file)
+        {
+            let message = format!("cannot use `{}`: {error}", file.display());
+            cx.push(value.problem(message).hint(hint));
+        }
+        headers.push(SecretHeader { name: header, file });
+    }
+    Some(headers)
+}
+
+/// A name that an operator may use, and that is not known yet.
+fn header_name(
+    name: &Spanned<String>,
+    is_known: impl FnOnce(&HeaderName) -> bool,
+    cx: &mut Context,
+) -> Option<HeaderName> {
+    let text = name.get_ref().escape_debug();
+    let report = |message: String, cx: &mut Context| cx.push(Diagnostic::at(name.span(), message));
+    let Ok(header) = name.get_ref().parse::<HeaderName>() else {
+        report(format!("`{text}` is not the name of a header"), cx);
+        return None;
+    };
+    if OWN.contains(&header) || OF_CHUNKS.contains(&header.as_str()) {
+        report(format!("`{text}` is set by the sink itself"), cx);
+        return None;
+    }
+    if is_known(&header) {
+        report(format!("the header `{text}` is set twice"), cx);
+        return None;
+    }
+    Some(header)
+}

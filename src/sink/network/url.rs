@@ -1,0 +1,133 @@
+//! The addresses that requests are sent to.
+
+use std::{fmt, net::IpAddr};
+
+use reqwest::Url;
+use settings::{Context, Value, reference::Takes, setting};
+
+const PLACEHOLDERS: [&str; 2] = ["{dataset}", "{endpoint}"];
+
+/// An `http://` or `https://` URL, in whose path and query `{dataset}` and `{endpoint}` are filled in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HttpUrl(String);
+
+setting! {
+    /// A URL in which `{dataset}` and `{endpoint}` are filled in.
+    pub struct UrlTemplate(HttpUrl): Takes::String("URL"), read by url;
+}
+
+impl HttpUrl {
+    /// The URL for the records of a dataset that came in by an endpoint, whose names need no escapes.
+    ///
+    /// # Errors
+    /// It is not one that passed validation.
+    pub fn fill(&self, dataset: &str, endpoint: &str) -> Result<Url, String> {
+        let text = self.0.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
+        Url::parse(&text).map_err(|error| format!("cannot use the URL {}: {error}", self.0))
+    }
+
+    /// Whether secrets cross a network in clear text.
+    pub fn is_clear_text(&self) -> bool {
+        let Ok(url) = self.fill("dataset", "endpoint") else { return false };
+        url.scheme() == "http" && !url.host_str().is_some_and(is_loopback)
+    }
+
+    /// Parses and checks a template.
+    ///
+    /// # Errors
+    /// What is wrong with it, to follow the URL, and what to do.
+    fn parse(text: &str) -> Result<Self, (String, &'static str)> {
+        const FORM: &str = "write a URL such as \"https://collector.example.com/{dataset}\"";
+        let filled = Self(text.to_owned()).fill("dataset", "endpoint");
+        let url = match filled {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+            _ => return Err(("is not an http:// or https:// URL".to_owned(), FORM)),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            // The URL would be printed with every problem of its line.
+            let hint = "send the credentials in a header of `secret_headers`";
+            return Err(("contains a user name or a password".to_owned(), hint));
+        }
+        if url.fragment().is_some() {
+            let hint = "leave it out: a fragment is never sent";
+            return Err(("contains a fragment".to_owned(), hint));
+        }
+        let place = "{dataset} and {endpoint} are filled in, in the path and the query";
+        if Self(text.to_owned()).fill("a", "b").is_ok_and(|other| other.origin() != url.origin()) {
+            return Err(("has a placeholder in its host".to_owned(), place));
+        }
+        let literal =
+            PLACEHOLDERS.iter().fold(text.to_owned(), |text, name| text.replace(name, ""));
+        if literal.contains(['{', '}']) {
+            return Err(("has braces that stand for nothing".to_owned(), place));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a host, as it stands in a URL, is this machine.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn url(value: &Value<'_>, cx: &mut Context) -> Option<HttpUrl> {
+    let text = value.string(cx)?.into_inner();
+    match HttpUrl::parse(&text) {
+        Ok(url) => Some(url),
+        Err((fault, hint)) => {
+            let message = format!("`{}` {fault}", value.name());
+            cx.push(value.problem(message).hint(hint));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_into_path_and_query() {
+        let url = HttpUrl::parse("https://a.example/in/{dataset}?from={endpoint}").unwrap();
+        let filled = url.fill("http_requests", "Main-1").unwrap();
+        assert_eq!(filled.as_str(), "https://a.example/in/http_requests?from=Main-1");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for (text, expected) in [
+            ("collector.example.com", "is not an http"),
+            ("ftp://a.example/", "is not an http"),
+            ("https://", "is not an http"),
+            ("https://user:hidden@a.example/", "a user name or a password"),
+            ("https://hidden@a.example/", "a user name or a password"),
+            ("https://a.example/#b", "a fragment"),
+            ("https://{dataset}.example/", "a placeholder in its host"),
+            ("https://a.example/{data}", "braces"),
+        ] {
+            let (fault, _) = HttpUrl::parse(text).unwrap_err();
+            assert!(fault.contains(expected) && !fault.contains("hidden"), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn clear_text_beyond_this_machine_is_found() {
+        for (text, expected) in [
+            ("http://a.example/", true),
+            ("http://192.0.2.1:8080/", true),
+            ("https://a.example/", false),
+            ("http://localhost:8080/", false),
+            ("http://127.0.0.9/", false),
+            ("http://[::1]/", false),
+        ] {
+            assert_eq!(HttpUrl::parse(text).unwrap().is_clear_text(), expected, "{text}");
+        }
+    }
+}
