@@ -5,7 +5,7 @@
 
 use settings::{Context, Settings, Table, reference};
 
-use super::{Sink, SinkContext, file, paths::WrittenPaths, stdout, syslog};
+use super::{Sink, SinkContext, file, http, paths::WrittenPaths, stdout, syslog};
 use crate::tls::ClientTls;
 
 /// What every kind of sink says of itself.
@@ -108,6 +108,8 @@ kinds! {
     Stdout(stdout::Settings),
     /// `[sink.NAME.syslog]`
     Syslog(syslog::Settings),
+    /// `[sink.NAME.http]`
+    Http(http::Settings),
 }
 
 impl SinkKind {

@@ -7,6 +7,7 @@ mod context;
 mod dead_letters;
 mod error;
 pub mod file;
+pub mod http;
 pub mod kinds;
 pub mod longest;
 pub mod message;

@@ -67,6 +67,8 @@ mod fuzz_seeds;
 mod hec;
 /// Whoever means harm costs little, and keeps nobody else from being served.
 mod hostile;
+/// Records arrive at a collector over HTTP, whatever it answers.
+mod http_sink;
 /// Logpush jobs are managed over Cloudflare's API, as its schema has it, and no secret is shown.
 mod job;
 /// Data flows downward: what each layer must not know.

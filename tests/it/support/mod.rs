@@ -2,6 +2,7 @@
 
 mod client;
 pub(crate) mod cloudflare;
+pub(crate) mod collector;
 mod daemon;
 mod process;
 mod records;

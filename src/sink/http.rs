@@ -1,0 +1,158 @@
+//! Delivers to any collector that takes records by HTTP.
+//!
+//! The smallest target of an [`Uploader`]: its keys, an encoder, and the general interpretation of
+//! statuses.
+
+use reqwest::{
+    Method, Request,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
+};
+use settings::{Context, Table, settings, words};
+
+use super::{
+    Sink, SinkContext,
+    kinds::{Claims, Kind, TlsClaim},
+    network::{Headers, HttpRequest, HttpSender, NetworkSettings, SecretHeaders, UrlTemplate},
+    upload::{Chunk, Target, Uploader, Verdict},
+};
+
+settings! {
+    /// Any collector that takes records by HTTP, at least once: a request for each batch, or several
+    /// if it is large. See docs/sinks.md for what a collector has to answer.
+    pub struct Settings in "sink.NAME.http", checked by check {
+        /// `https://` or `http://`. `{dataset}` and `{endpoint}` are filled in, in the
+        /// path and the query.
+        pub url: UrlTemplate as "https://collector.example.com/ingest/{dataset}",
+        /// The method of the requests.
+        pub method: HttpMethod = "POST",
+        /// Headers of each request. A `Content-Type` replaces the usual one.
+        pub headers: Headers as { X-Source = "logpushd" } else "those that the sink sets",
+        /// Headers whose values are secrets: each names a file, and the value is the
+        /// first line. A file that was replaced is read when the collector answers
+        /// 401 or 403, or a connection fails.
+        pub secret_headers: SecretHeaders as { Authorization = "token.txt" } else "none",
+        /// The body: a record a line (`application/x-ndjson`), or all records in a
+        /// JSON array (`application/json`).
+        pub framing: Framing = "ndjson",
+        /// What all sinks have that send requests.
+        pub network "": NetworkSettings,
+    }
+}
+
+words! {
+    /// `method`
+    pub enum HttpMethod {
+        /// RFC 9110, 9.3.3.
+        Post = "POST",
+        /// RFC 9110, 9.3.4.
+        Put = "PUT",
+    }
+}
+
+words! {
+    /// `framing`
+    pub enum Framing {
+        /// A record a line.
+        Ndjson = "ndjson",
+        /// A JSON array of the records.
+        Array = "array",
+    }
+}
+
+impl Kind for Settings {
+    fn target(&self) -> String {
+        self.url.to_string()
+    }
+
+    fn claims(&self) -> Claims<'_> {
+        let tls = TlsClaim { files: &self.network.tls, is_used: true };
+        Claims { tls: Some(tls), ..Claims::default() }
+    }
+
+    fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String> {
+        let sender = HttpSender::new(&self.network, &self.secret_headers);
+        let collector = Collector { settings: self.clone(), sender };
+        let options = self.network.upload_options();
+        Ok(Box::new(Uploader::new(collector, &options, context)))
+    }
+}
+
+fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
+    for header in &settings.secret_headers {
+        if settings.headers.iter().any(|(name, _)| *name == header.name) {
+            let message = format!("the header `{}` is set twice", header.name);
+            let hint = "leave it out of `headers` or of `secret_headers`";
+            cx.push(table.problem_at("secret_headers", message).hint(hint));
+        }
+    }
+}
+
+/// The collector of one sink.
+struct Collector {
+    settings: Settings,
+    sender: HttpSender,
+}
+
+impl Collector {
+    fn request(&self, chunk: &Chunk) -> Result<Request, String> {
+        let Settings { url, method, headers, framing, network, .. } = &self.settings;
+        let batch = &chunk.batch().header;
+        let url = url.fill(&batch.origin.dataset, &batch.origin.endpoint)?;
+        let method = match method {
+            HttpMethod::Post => Method::POST,
+            HttpMethod::Put => Method::PUT,
+        };
+        let mut request = Request::new(method, url);
+        let content_type = match framing {
+            Framing::Ndjson => "application/x-ndjson",
+            Framing::Array => "application/json",
+        };
+        let added = request.headers_mut();
+        added.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        added.extend(headers.iter().cloned());
+        if let Some(encoding) = network.compression.encoding() {
+            added.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        }
+        for (name, value) in [
+            ("idempotency-key", chunk.id().to_string()),
+            ("logpushd-batch", format!("{:032x}", batch.digest)),
+        ] {
+            let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
+            added.insert(name, value);
+        }
+        let body = network.compression.compress(body(chunk, *framing));
+        *request.body_mut() = Some(body.map_err(|error| error.to_string())?.into());
+        Ok(request)
+    }
+}
+
+impl Target for Collector {
+    type Request = HttpRequest;
+
+    fn encode(&self, chunk: &Chunk) -> HttpRequest {
+        self.sender.prepare(self.request(chunk))
+    }
+
+    async fn send(&self, request: HttpRequest) -> Verdict {
+        match self.sender.send(request).await {
+            Ok(answer) => answer.verdict().await,
+            Err(verdict) => verdict,
+        }
+    }
+}
+
+/// The records as the collector expects them.
+fn body(chunk: &Chunk, framing: Framing) -> Vec<u8> {
+    match framing {
+        Framing::Ndjson => chunk.bytes().to_vec(),
+        Framing::Array => {
+            let mut body = Vec::with_capacity(chunk.bytes().len() + 1);
+            for (_, record) in chunk.iter() {
+                body.push(if body.is_empty() { b'[' } else { b',' });
+                body.extend_from_slice(record);
+            }
+            body.push(b']');
+            body
+        }
+    }
+}

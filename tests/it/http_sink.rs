@@ -1,0 +1,232 @@
+//! Records arrive at a collector over HTTP, whatever it answers.
+
+use std::{fs, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{
+    Daemon, Exit, Setup, closed_port,
+    collector::{Collector, Received, ok, refusal},
+    count_lines, finish, logpushd, names_in, numbered, wait_for, wait_until,
+};
+
+/// A daemon with the sink `collector`, which has these keys beside its URL.
+fn setup(collector: &Collector, keys: &str) -> Setup {
+    let url = collector.url("/in/{dataset}?from={endpoint}");
+    Setup::new().table("sink.collector.http", &format!("url = \"{url}\"\n{keys}"))
+}
+
+fn lines(records: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(records).unwrap();
+    text.lines().map(|line| format!("{line}\n")).collect()
+}
+
+#[track_caller]
+fn same(collector: &Collector, records: &[u8]) {
+    let (mut want, mut have) = (lines(records), collector.wait_lines(lines(records).len()));
+    want.sort_unstable();
+    have.sort_unstable();
+    assert_eq!(have, want);
+}
+
+fn header<'a>(request: &'a Received, name: &str) -> Option<&'a str> {
+    request.headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+/// The lines of quarantine.
+fn dead_letters(daemon: &Daemon) -> Vec<Value> {
+    let quarantine = daemon.path("quarantine");
+    let names = names_in(&quarantine);
+    let files = names.iter().filter(|name| name.starts_with("records-collector-"));
+    let text: String =
+        files.map(|name| fs::read_to_string(quarantine.join(name)).unwrap()).collect();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[test]
+fn records_arrive_as_they_came_with_a_deterministic_key() {
+    let collector = Collector::start();
+    let sink = |path: &str, keys: &str| {
+        format!("url = \"{}\"\nin_flight = 1\n{keys}", collector.url(path))
+    };
+    let daemon = Setup::new()
+        .table("sink.a.http", &sink("/a/{dataset}", ""))
+        .table("sink.b.http", &sink("/b", "framing = \"array\"\ncompression = \"zstd\""))
+        .table("sink.c.http", &sink("/c", "method = \"PUT\"\ncompression = \"none\""))
+        .start();
+    let records = numbered(1, 50);
+    daemon.commit(&records);
+    wait_until("a request of each sink", || collector.received().len() == 3);
+    let digest = format!("{:.32}", blake3::hash(&records).to_hex());
+    let digest = digest.as_str();
+    for request in collector.received() {
+        let id = header(&request, "idempotency-key").unwrap();
+        assert!(id.starts_with(&format!("{digest}-1-")) && id.ends_with("-0"), "{id}");
+        assert_eq!(header(&request, "logpushd-batch"), Some(digest));
+        let (path, method, kind) = match request.path.as_str() {
+            "/b" => ("/b", "POST", "application/json"),
+            "/c" => ("/c", "PUT", "application/x-ndjson"),
+            _ => ("/a/http_requests", "POST", "application/x-ndjson"),
+        };
+        assert_eq!((request.path.as_str(), request.method.as_str()), (path, method));
+        assert_eq!(header(&request, "content-type"), Some(kind));
+        if path == "/b" {
+            let text = String::from_utf8(request.body).unwrap();
+            let array = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap();
+            let want = String::from_utf8(records.clone()).unwrap();
+            assert_eq!(array, want.trim_end().replace("}\n{", "},{"));
+        } else {
+            assert_eq!(request.body, records);
+        }
+    }
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_delay_that_the_collector_asks_for_is_kept_and_the_same_request_follows() {
+    let collector = Collector::start();
+    let first = std::sync::atomic::AtomicBool::new(true);
+    collector.answer_by(move |_| {
+        if first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            (503, vec![("retry-after", "2".to_owned())], "busy".to_owned())
+        } else {
+            ok()
+        }
+    });
+    let daemon = setup(&collector, "").start();
+    let records = numbered(1, 50);
+    daemon.commit(&records);
+    same(&collector, &records);
+    let received = collector.received();
+    assert_eq!(received.len(), 2);
+    assert!(received[1].at - received[0].at >= Duration::from_secs(2));
+    assert_eq!(header(&received[0], "idempotency-key"), header(&received[1], "idempotency-key"));
+    assert_eq!(received[0].body, received[1].body);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn what_is_too_large_is_divided() {
+    let collector = Collector::start();
+    collector.answer_by(|request| {
+        if count_lines(&request.body) > 3 { refusal(413, "too large") } else { ok() }
+    });
+    let daemon = setup(&collector, "").start();
+    let records = numbered(1, 50);
+    daemon.commit(&records);
+    same(&collector, &records);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_killed_daemon_delivers_what_waited_for_the_collector() {
+    let (port, address) = closed_port();
+    let url = format!("url = \"http://{address}/in\"");
+    let daemon = Setup::new().table("sink.collector.http", &url).start();
+    let mut records = daemon.commit_numbered(0..3, 20);
+    daemon.wait_log("the sink failed");
+    let daemon = daemon.kill().start();
+    records.extend(daemon.commit_numbered(3..4, 20));
+    drop(port);
+    let collector = Collector::start_at(address);
+    same(&collector, &records);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_wrong_secret_alerts_the_operator_and_loses_nothing() {
+    let collector = Collector::start();
+    collector.answer_by(|request| match header(request, "authorization") {
+        Some("Bearer right-token") => ok(),
+        other => refusal(401, &format!("not {other:?}")),
+    });
+    let keys = "secret_headers = { Authorization = \"token.txt\" }";
+    let setup = setup(&collector, keys);
+    setup.write("token.txt", "Bearer wrong-token\n");
+    let daemon = setup.start();
+    let records = numbered(1, 20);
+    daemon.commit(&records);
+    let required = "logpushd_sink_action_required{sink=\"collector\"}";
+    daemon.wait_count(required, |value| value == 1);
+    daemon.setup().write("token.txt", "Bearer right-token\n");
+    let stopped = daemon.stop();
+    assert!(!stopped.log.contains("wrong-token"), "{}", stopped.log);
+    assert!(stopped.log.contains("answered 401 Unauthorized: not Some"), "{}", stopped.log);
+    let daemon = stopped.in_order().start();
+    same(&collector, &records);
+    daemon.wait_count(required, |value| value == 0);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_reload_sends_to_another_address() {
+    let (first, second) = (Collector::start(), Collector::start());
+    let daemon = setup(&first, "").start();
+    let records = numbered(1, 20);
+    daemon.commit(&records);
+    same(&first, &records);
+    let url = format!("url = \"{}\"", second.url("/in"));
+    daemon.setup().write_config_with(&[("sink.collector.http", Some(&url))]);
+    daemon.signal(Signal::HUP);
+    daemon.wait_log("reloaded");
+    let records = numbered(2, 20);
+    daemon.commit(&records);
+    same(&second, &records);
+    assert_eq!(first.received().len(), 1);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn a_refused_record_is_quarantined_once_and_replayed_to_its_sink() {
+    let collector = Collector::start();
+    collector.answer_by(|request| {
+        let text = String::from_utf8_lossy(&request.body);
+        if text.contains("\"bad\"") { refusal(400, "no field `bad` here") } else { ok() }
+    });
+    let daemon = setup(&collector, "").start();
+    let good = numbered(1, 20);
+    daemon.commit(&[&good[..], b"{\"bad\":1}\n"].concat());
+    same(&collector, &good);
+    let letters = wait_for("a dead letter", || {
+        Some(dead_letters(&daemon)).filter(|letters| !letters.is_empty())
+    });
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["sink"], "collector");
+    assert!(letters[0]["reason"].as_str().unwrap().ends_with("no field `bad` here"), "{letters:?}");
+
+    collector.answer_by(|_| ok());
+    let archive = fs::read(daemon.path("out/http_requests.ndjson")).unwrap();
+    let text = fs::read_to_string(daemon.setup().config()).unwrap();
+    let real = format!("[server]\naddress = \"{}\"", daemon.address);
+    let text = text.replace("[server]\naddress = \"127.0.0.1:0\"", &real);
+    daemon.setup().write("replay.toml", text);
+    let config = daemon.path("replay.toml");
+    let replayed = finish(logpushd().args(["quarantine", "replay", "-c"]).arg(config));
+    assert_eq!(replayed.exit, Exit::Code(0), "{}{}", replayed.stdout, replayed.stderr);
+    same(&collector, &[&good[..], b"{\"bad\":1}\n"].concat());
+    assert_eq!(fs::read(daemon.path("out/http_requests.ndjson")).unwrap(), archive);
+    daemon.stop().in_order();
+}
+
+#[test]
+fn validate_reports_what_cannot_work() {
+    for (keys, expected) in [
+        ("url = \"collector.example.com\"", "is not an http:// or https:// URL"),
+        ("url = \"https://a:hidden@b.example/\"", "a user name or a password"),
+        (
+            "url = \"https://b.example/\"\nsecret_headers = { Authorization = \"missing.txt\" }",
+            "cannot read",
+        ),
+        (
+            "url = \"https://b.example/\"\nheaders = { Authorization = \"x\" }",
+            "a secret never stands in this file",
+        ),
+    ] {
+        let setup = Setup::new().table("sink.collector.http", keys);
+        setup.write_config();
+        let finished = finish(logpushd().args(["validate", "-c"]).arg(setup.config()));
+        assert_eq!(finished.exit, Exit::Code(78), "{keys}\n{}", finished.stderr);
+        assert!(finished.stderr.contains(expected), "{keys}\n{}", finished.stderr);
+    }
+}
