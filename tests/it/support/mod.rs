@@ -29,7 +29,7 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 
 /// The names in a folder, sorted; none if there is no such folder.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
@@ -57,7 +57,9 @@ pub(crate) fn free_port() -> u16 {
 
 /// An address at which nobody listens, and nobody can for as long as the socket is there.
 pub(crate) fn closed_port() -> (OwnedFd, SocketAddr) {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // A daemon that is started meanwhile must not hold it.
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     bind(&socket, &any).unwrap();
     let address = getsockname(&socket).unwrap().try_into().unwrap();
