@@ -1,7 +1,7 @@
-//! The kinds of sink. [`kinds!`] lists them; all else asks this list.
+//! The kinds of sink. `kinds!` lists them; all else asks this list.
 //!
-//! A kind is a module with its settings, declared by [`settings!`](settings::settings) and described
-//! further by [`Kind`], and with its [`Sink`](super::Sink).
+//! A kind is a module with its settings, declared by `settings!` of the crate `settings` and described
+//! further by [`Kind`], and with its [`Sink`].
 
 use settings::{Context, Settings, Table, reference};
 
