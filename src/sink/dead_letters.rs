@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::SinkCounter;
-use crate::spool::Batch;
+use crate::{printable::start, spool::Batch};
 
 /// How much of a target's words is kept.
 const MAX_REASON_BYTES: usize = 1024;
@@ -55,9 +55,8 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// Identifies it.
     pub fn id(&self) -> LetterId {
-        let digest = blake3::hash(&self.record);
-        let digest = digest.as_bytes().iter().take(8);
-        let digest = digest.fold(0, |digest, byte| digest << 8 | u64::from(*byte));
+        let hash = blake3::hash(&self.record);
+        let digest = hash.as_bytes().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
         (self.batch.sequence, self.position, digest)
     }
 }
@@ -73,9 +72,7 @@ impl DeadLetters {
     /// the sink got of the batch, the first being 1; `reason` are the target's words, of which the first
     /// 1,024 bytes are kept.
     pub fn add(&self, batch: &Batch, position: u64, record: &[u8], reason: &str) {
-        let most = MAX_REASON_BYTES.min(reason.len());
-        let end = (0..=most).rev().find(|end| reason.is_char_boundary(*end));
-        let reason = reason.get(..end.unwrap_or(0)).unwrap_or_default().to_owned();
+        let reason = start(reason, MAX_REASON_BYTES).to_owned();
         let letter = DeadLetter { batch: batch.clone(), position, record: record.into(), reason };
         let mut queue = self.queue();
         if queue.known.insert(letter.id()) {

@@ -39,8 +39,8 @@ impl BlockingClient {
         self.runtime.block_on(steps::open(server, b"", tls)).map(drop)
     }
 
-    /// Sends a request. On a connection that was in use, which the server may close at any time between
-    /// two requests, it is sent once more if there is no response: the request must bear being sent twice.
+    /// Sends a request. A server may close a connection at any time between two requests, so a request
+    /// that gets no response on a used connection is retried: it must be safe to send it twice.
     ///
     /// # Errors
     /// There is no whole response in time. Whatever the server answers is no error.

@@ -219,8 +219,8 @@ fn an_early_answer_is_not_hidden_by_the_rest_of_the_body() {
     assert_eq!((response.status.as_u16(), response.text.as_str()), (413, "big"));
 }
 
-/// The whole request is seen as it is sent, twice on one connection, and once more on a new connection when
-/// the server has closed the first.
+/// The server sees two whole requests on one connection, and after it has closed that one, the third on a
+/// new connection.
 #[test]
 fn a_connection_is_kept_and_replaced() {
     let (seen, heads) = std::sync::mpsc::sync_channel(8);

@@ -8,25 +8,25 @@
 /// use settings::types::{Count, Size, Span};
 ///
 /// settings::words! {
-///     /// What is kept when the queue is full.
+///     /// Which entries a full queue keeps.
 ///     pub enum WhenFull {
-///         /// What is there.
+///         /// The entries that are in the queue.
 ///         Old = "old",
-///         /// What comes.
+///         /// The entries that arrive.
 ///         New = "new",
 ///     }
 /// }
 ///
 /// settings::settings! {
-///     /// Where what waits is kept.
+///     /// The queue of waiting entries.
 ///     pub struct Queue in "queue" {
-///         /// The most that waits.
+///         /// The size of all waiting entries.
 ///         pub max_bytes: Size = "10GiB",
-///         /// How many may wait. More than a thousand make no sense.
-///         pub max_entries: Option<Count> as 1000 else "as many as come",
-///         /// How long the first one waits.
+///         /// How many entries may wait.
+///         pub max_entries: Option<Count> as 1000 else "no limit",
+///         /// How long an entry waits.
 ///         pub delay: Span as "30s",
-///         /// What is kept when it is full.
+///         /// Which entries are kept when the queue is full.
 ///         pub when_full: WhenFull = "old",
 ///     }
 /// }

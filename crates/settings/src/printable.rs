@@ -76,6 +76,12 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
+/// The start of a text: as many whole characters as fit into `max_bytes`.
+pub fn start(text: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
 /// Writes one character as [`printable`] shows it.
 pub fn write_printable(c: char, to: &mut impl Write) -> fmt::Result {
     if is_hidden(c) { write!(to, "{}", c.escape_default()) } else { to.write_char(c) }
@@ -232,6 +238,13 @@ mod tests {
         assert_eq!(printable("a\u{1b}b").up_to(3).to_string(), "a... (3 bytes)");
         assert_eq!(printable("a\u{e9}").up_to(2).to_string(), "a... (3 bytes)");
         assert_eq!(printable("a").up_to(0).to_string(), "... (1 bytes)");
+    }
+
+    #[test]
+    fn a_start_is_whole_characters() {
+        let starts = [0, 1, 2, 3, 4].map(|bytes| start("a\u{e9}b", bytes));
+        assert_eq!(starts, ["", "a", "a", "a\u{e9}", "a\u{e9}b"]);
+        assert_eq!(start("ab", 9), "ab");
     }
 
     #[test]

@@ -49,7 +49,8 @@ setting! {
     pub struct Texts(Pairs): Takes::Names("names and values"), read by texts;
 }
 
-fn text(value: &Value<'_>, cx: &mut Context) -> Option<String> {
+/// Reads any string.
+pub fn text(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     value.string(cx).map(Spanned::into_inner)
 }
 

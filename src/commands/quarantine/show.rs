@@ -17,7 +17,7 @@ use crate::{
     config::{Config, format_bytes},
     durable,
     fatal::Fatal,
-    printable::printable,
+    printable::{printable, start},
     quarantine::{FileKind, Line, QuarantineFile, Shelf, original},
 };
 
@@ -154,7 +154,7 @@ fn each(
 impl ShownRecord {
     fn of(path: &Path, number: u64, line: &Line<'_>, is_full: bool) -> Self {
         let bytes = if is_full { usize::MAX } else { SHOWN_BYTES };
-        let start = |text: &str| cut(text, bytes).to_owned();
+        let start = |text: &str| start(text, bytes).to_owned();
         Self {
             file: path.to_owned(),
             line: Some(number),
@@ -202,10 +202,4 @@ impl ShownRecord {
         let rest = if printed < self.length { "..." } else { "" };
         writeln!(out, "  {form}{}{rest}", printable(text))
     }
-}
-
-/// The start of a text.
-fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Names: of endpoints, sinks, datasets and fields.
 
 use records::is_dataset;
-use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
+use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting, types::text};
 
 setting! {
     /// The name of a dataset.
@@ -31,10 +31,6 @@ setting! {
 setting! {
     /// One of several columns.
     pub struct ColumnNames(String): Takes::String("names of columns"), read by text;
-}
-
-fn text(value: &Value<'_>, cx: &mut Context) -> Option<String> {
-    value.string(cx).map(Spanned::into_inner)
 }
 
 fn dataset(value: &Value<'_>, cx: &mut Context) -> Option<String> {

@@ -247,8 +247,8 @@ impl<T: Target> Uploader<T> {
 fn fingerprint(limits: Limits, selection: &str) -> u32 {
     let Limits { max_bytes, max_records } = limits;
     let text = format!("{CUT_EDITION} {max_bytes} {max_records} {selection}");
-    let hash = blake3::hash(text.as_bytes());
-    hash.as_bytes().iter().take(4).fold(0, |number, byte| number << 8 | u32::from(*byte))
+    let [a, b, c, d, ..] = *blake3::hash(text.as_bytes()).as_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 #[cfg(test)]

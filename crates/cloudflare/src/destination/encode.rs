@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{Destination, HEADER_PREFIX};
 
-/// All that means something in a query, or might to whoever decodes it.
+/// What has a meaning in a query, or might have one for a decoder.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 pub(super) fn text(destination: &Destination) -> String {

@@ -168,8 +168,8 @@ impl<'a> Uploader<'a> {
         report.add(finding.took(time, WATCHDOG));
     }
 
-    /// Sends a body. A server may close a connection at any time between two requests: then it is sent
-    /// once more.
+    /// Sends a body. A server may close a connection at any time between two requests: then the body is
+    /// sent again.
     async fn send(
         &mut self,
         plain: &[u8],

@@ -33,7 +33,7 @@ pub struct EndpointQuery<'a> {
     pub host: Option<&'a str>,
 }
 
-/// Looks up an endpoint in a configuration. It fails if there is none of that name and for that dataset.
+/// Looks up an endpoint in a configuration. Fails if no endpoint has that name and takes that dataset.
 pub type FindEndpoint = dyn Fn(&EndpointQuery<'_>) -> Result<Endpoint, Fatal>;
 
 /// What [`differences`] looks at in the `output_options` of a job, as the API has them.

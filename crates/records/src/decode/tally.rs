@@ -46,7 +46,7 @@ impl Tally {
     }
 }
 
-/// A record that is over the limit and still goes on: its start and its length so far.
+/// A record that is over the limit and has not ended: its start and its length so far.
 #[derive(Debug)]
 pub(super) struct Overlong {
     start: Vec<u8>,

@@ -120,7 +120,7 @@ impl Context {
     }
 }
 
-/// Whether a file can be opened and read; what it holds is the business of whoever uses it.
+/// Checks that a file can be opened and read, and is not empty. Does not interpret its content.
 ///
 /// # Errors
 /// It is not there, is not a regular file, is empty, or cannot be read.
@@ -133,7 +133,7 @@ pub fn check_readable(path: &Path) -> io::Result<()> {
     })
 }
 
-/// Opens a regular file: opening a pipe would wait for whoever writes to it.
+/// Opens a regular file, and nothing else: opening a pipe would wait for its writer.
 ///
 /// # Errors
 /// It is not there, is not a regular file, or cannot be opened.

@@ -146,7 +146,8 @@ impl<'i> Table<'i> {
         self.read::<T>(key, cx).unwrap_or_default()
     }
 
-    /// The value of a key. If there is none that can be read, that is reported, and its example stands in.
+    /// Returns the value of a key. If the key is missing or its value cannot be read, reports that and
+    /// returns the key's example.
     pub fn required_value<T: Setting>(
         &mut self,
         key: &'static str,

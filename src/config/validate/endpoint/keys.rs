@@ -2,10 +2,10 @@
 
 use records::decode::Delimiter;
 use settings::{
-    Context, Spanned, Value,
+    Context, Value,
     reference::Takes,
     setting, settings,
-    types::{Flag, Input, List, Names},
+    types::{Flag, Input, List, Names, text},
     words,
 };
 
@@ -125,10 +125,6 @@ setting! {
 
 /// In the order of [`Delimiter::ALL`].
 const DELIMITERS: [&str; 4] = [",", ";", "\t", "|"];
-
-fn text(value: &Value<'_>, cx: &mut Context) -> Option<String> {
-    value.string(cx).map(Spanned::into_inner)
-}
 
 fn delimiter(value: &Value<'_>, cx: &mut Context) -> Option<Delimiter> {
     let words: Vec<_> = DELIMITERS.into_iter().zip(Delimiter::ALL).collect();
