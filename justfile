@@ -25,3 +25,8 @@ lint:
 # The gate: all that a change must pass.
 gate:
     .ci/run
+
+# The words of documents, comments, messages and names (.ci/words.txt), and spelling (takes codespell).
+words *PATHS:
+    .ci/words {{PATHS}}
+    codespell {{PATHS}}

@@ -28,7 +28,7 @@ use crate::{
 pub fn errors(document: &Document) -> Vec<Diagnostic> {
     let mut errors = certificate::errors(document);
     errors.extend(addresses::errors(document));
-    errors.extend(syslog::errors(document, &sink::check_acknowledgements()));
+    errors.extend(syslog::errors(document, &sink::check_acknowledgments()));
     errors
 }
 

@@ -1,4 +1,4 @@
-//! What sinks that ask the kernel for acknowledgements need of the system.
+//! What sinks that ask the kernel for acknowledgments need of the system.
 
 use std::io;
 

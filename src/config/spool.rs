@@ -13,7 +13,7 @@ settings! {
     pub struct Spool in "spool" {
         /// The state folder: waiting batches, how far each sink is, which batches are
         /// known. It is made if missing. It needs a local filesystem on a disk that
-        /// honours fsync, and one daemon alone uses it.
+        /// honors fsync, and one daemon alone uses it.
         pub dir: Path = "/var/lib/logpushd",
         /// What may wait, as sent (gzipped). Beyond it batches are refused with 503,
         /// and Cloudflare sends them again for some hours. Make it as large as what

@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use tracing::error_span;
 
-pub(crate) use self::syslog::check_acknowledgements;
+pub(crate) use self::syslog::check_acknowledgments;
 pub use self::{
     context::{SinkContext, SinkCounter, SinkCounters, SinkEnvironment},
     dead_letters::{DeadLetter, DeadLetters, LetterId},

@@ -39,7 +39,7 @@ pub(in crate::config) fn document() -> String {
     text
 }
 
-/// Other documents are named as they lie in the repository; here they are neighbours.
+/// Other documents are named as they lie in the repository; here they are neighbors.
 fn linked(text: &str) -> String {
     let mut parts = text.split("docs/");
     let mut linked = parts.next().unwrap_or_default().to_owned();

@@ -190,8 +190,8 @@ impl<'o> Line<'o> {
         self.pair(&format!("{key}Label"), label);
         let Some(spans) = &mut self.spans else { return };
         let last = spans.pop();
-        if let (Some(Span { end, .. }), Some(labelled)) = (last, spans.last_mut()) {
-            labelled.end = end;
+        if let (Some(Span { end, .. }), Some(labeled)) = (last, spans.last_mut()) {
+            labeled.end = end;
         }
     }
 

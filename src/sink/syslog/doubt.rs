@@ -1,6 +1,6 @@
 //! Which batches are not certain to have arrived.
 //!
-//! Syslog has no acknowledgement. What was written lies in the buffers of two kernels and in the
+//! Syslog has no acknowledgment. What was written lies in the buffers of two kernels and in the
 //! memory of the server, and is lost if the server dies now. So a batch is in doubt until the other
 //! side's kernel has acknowledged its last byte and, after that, some time has passed in which the
 //! connection did not break: then the server has most likely taken it.

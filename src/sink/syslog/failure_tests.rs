@@ -84,7 +84,7 @@ fn nothing_is_certain_before_it_is_acknowledged_and_the_window_is_over() {
         let link = sink.link.as_ref().unwrap();
         link.connection.acknowledged().unwrap() < link.connection.written()
     };
-    // Twice: an acknowledgement may be on its way.
+    // Twice: an acknowledgment may be on its way.
     while stream.is_none() || !waits(&sink) || {
         thread::sleep(Duration::from_millis(50));
         !waits(&sink)

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 pub use self::settings::{
     Framing, LeefVersion, MessageFormat, Oversize, Settings, SyslogFormat, SyslogTarget, SyslogTime,
 };
-pub(crate) use self::unacknowledged::check_readable as check_acknowledgements;
+pub(crate) use self::unacknowledged::check_readable as check_acknowledgments;
 use self::{
     doubt::Doubt,
     frame::frame,

@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// Ends in order: says so, and waits for the other side to do the same. A server does that when
-    /// it has read all there is, so this is as good as an acknowledgement.
+    /// it has read all there is, so this is as good as an acknowledgment.
     pub(super) fn close(mut self) -> io::Result<()> {
         let patience = self.timeout.min(CLOSE);
         match &mut self.socket {
@@ -175,7 +175,7 @@ impl Connection {
 
     fn explain(&self, error: io::Error) -> io::Error {
         match error.kind() {
-            // The write's own deadline, or that for an acknowledgement.
+            // The write's own deadline, or that for an acknowledgment.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 let waited = self.timeout.as_millis();
                 let text = format!("the server took nothing for {waited}ms");

@@ -212,7 +212,7 @@ fn what_waits_reads_the_same_after_the_endpoint_has_become_another() {
     assert_eq!(String::from_utf8_lossy(&file), lines.repeat(2));
 }
 
-/// The endpoint and a neighbour of the other protocol do not get in each other's way.
+/// The endpoint and a neighbor of the other protocol do not get in each other's way.
 #[test]
 fn a_logpush_endpoint_beside_it_is_untouched() {
     let daemon = setup()

@@ -149,7 +149,7 @@ fn what_was_sent_lately_stays_in_the_spool_until_it_is_certain() {
     let daemon = stopped.start();
     wait_records("after a crash", &all, || receiver.records());
 
-    // An orderly end is as good as an acknowledgement.
+    // An orderly end is as good as an acknowledgment.
     let stopped = daemon.stop().in_order();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
     let before = receiver.records().len();

@@ -1,4 +1,4 @@
-//! Cloudflare's destination check, recognised by its shape.
+//! Cloudflare's destination check, recognized by its shape.
 //!
 //! The docs say `{"content":"tests"}`, every observer `{"content":"test"}`, one receiver the bare
 //! word, one README a `filename` beside it (developers.cloudflare.com/logs/logpush, HTTP
