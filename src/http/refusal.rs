@@ -306,15 +306,15 @@ mod tests {
     fn each_text_is_explained() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
         let document = fs::read_to_string(path).unwrap();
-        let (_, answers) = document.split_once("\n## What the daemon answers\n").unwrap();
+        let (_, answers) = document.split_once("\n## Status codes\n").unwrap();
         let (answers, _) = answers.split_once("\n## ").unwrap();
-        let headings = answers.lines().filter_map(|line| line.strip_prefix("### "));
+        let headings = answers.lines().filter_map(|line| line.strip_prefix("#### "));
         let symptoms: Vec<_> = headings.map(|heading| heading.trim_matches('`')).collect();
         let mut used = BTreeSet::new();
         for refusal in samples() {
             let text = refusal.text();
             let symptom = match text.trim_end() {
-                "" => symptoms.iter().find(|symptom| symptom.ends_with("without a text")),
+                "" => symptoms.iter().find(|symptom| symptom.ends_with("with an empty body")),
                 text => symptoms.iter().find(|symptom| is_of(symptom, text)),
             };
             let symptom = symptom.unwrap_or_else(|| panic!("nothing explains {refusal:?}: {text}"));

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
-    path::Path,
     process::Command,
     time::Duration,
 };
@@ -202,45 +201,4 @@ fn each_alert_says_what_to_do_and_is_tried() {
         let done = finish(promtool.args([what, "rules"]).arg(repository(&file)));
         assert_eq!(done.exit, Exit::Code(0), "{}{}", done.stdout, done.stderr);
     }
-}
-
-/// The texts of all sources, one behind the other: what `\\` joins is joined.
-fn sources(folder: &Path, text: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let source = fs::read_to_string(&path).unwrap();
-            let lines = source.split("\\\n").map(str::trim_start);
-            text.extend(lines.chain(["\n"]));
-        }
-    }
-}
-
-#[test]
-fn what_the_daemon_is_quoted_with_it_says() {
-    let document = fs::read_to_string(repository("docs/troubleshooting.md")).unwrap();
-    let mut said = String::new();
-    for folder in ["src", "crates"] {
-        sources(&repository(folder), &mut said);
-    }
-    let mut seen = 0;
-    for section in ["What the daemon answers", "In the log", "When it does not start"] {
-        let (_, section) = document.split_once(&format!("\n## {section}\n")).unwrap();
-        let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
-        let headings = section.lines().filter_map(|line| line.strip_prefix("### "));
-        for symptom in headings.filter_map(|heading| heading.strip_prefix('`')) {
-            // These are put together of parts; a test beside them compares them.
-            if symptom.contains("max_upload_bytes") {
-                continue;
-            }
-            for part in symptom.trim_end_matches('`').split("...") {
-                let part = part.trim_matches(|c| ": ;".contains(c));
-                seen += 1;
-                assert!(said.contains(part), "the daemon never says {part:?} of {symptom}");
-            }
-        }
-    }
-    assert!(seen > 50, "only {seen} texts were looked for");
 }

@@ -134,5 +134,7 @@ mod syslog;
 mod takeover;
 /// Who may connect, with which version of TLS and which certificate.
 mod tls;
+/// The page of messages has every message of the daemon, and no other.
+mod troubleshooting;
 /// The units for systemd are understood by it, and keep the daemon from what it does not need.
 mod units;
