@@ -18,7 +18,7 @@ use super::{
 
 settings! {
     /// Any collector that takes records by HTTP, at least once: a request for each batch, or several
-    /// if it is large. See docs/sinks.md for what a collector has to answer.
+    /// if it is large. See docs/sinks/http.md for what a collector has to answer.
     pub struct Settings in "sink.NAME.http", checked by check {
         /// `https://` or `http://`. `{dataset}` and `{endpoint}` are filled in, in the
         /// path and the query.

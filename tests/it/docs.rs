@@ -67,6 +67,10 @@ fn every_configuration_in_the_documentation_is_good() {
         setup.write(&format!("{folder}privkey.pem"), &key);
         setup.write(&format!("{folder}secrets.txt"), "0123456789abcdef\n");
     }
+    setup.write("siem-ca.pem", authority.pem());
+    for secret in ["tokens.txt", "token.txt"] {
+        setup.write(secret, "0123456789abcdef\n");
+    }
     let blocks = blocks();
     assert!(blocks.len() >= 4, "{}", blocks.len());
     for Block { place, text } in blocks {

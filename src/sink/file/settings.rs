@@ -27,7 +27,7 @@ use crate::sink::{
 
 settings! {
     /// Lines of JSON in files: each record exactly once, in whole lines and in order, also
-    /// after `kill -9`. See docs/sinks.md.
+    /// after `kill -9`. See docs/sinks/file.md.
     pub struct Settings in "sink.NAME.file", checked by check {
         /// `{dataset}` and `{endpoint}` are filled in, and `%Y`, `%m`, `%d`, `%H` and
         /// the like with a time in UTC. What stands before the first of these is the

@@ -34,8 +34,8 @@ const DEFAULT_MESSAGE: u64 = 64 << 10;
 
 settings! {
     /// A message for each record, to a server of RFC 5424 or RFC 3164: at least once and
-    /// in order over TCP, TLS and unix sockets, best effort over UDP. docs/sinks.md has
-    /// recipes for rsyslog, syslog-ng and journald.
+    /// in order over TCP, TLS and unix sockets, best effort over UDP. docs/sinks/syslog.md
+    /// has recipes for rsyslog, syslog-ng and journald.
     pub struct Settings in "sink.NAME.syslog", checked by check {
         /// `tcp://HOST:PORT`, `tls://HOST:PORT`, `udp://HOST:PORT` or `unix://PATH`.
         /// Of several the first that works is used.
