@@ -3,13 +3,13 @@
 use super::*;
 use crate::sink::message::severity::{FAILURES, Scale, WORDS};
 
-fn told_apart_by(part: &[IdPart]) -> String {
+fn id_part_text(part: &[IdPart]) -> String {
     let members = part.iter().map(|IdPart { member, form }| match form {
         IdForm::Word => format!("`{member}`"),
         IdForm::StatusClass => format!("`{member}` (status class)"),
         IdForm::Truth { yes, no } => format!("`{member}` (`{yes}` or `{no}`)"),
     });
-    members.collect::<Vec<_>>().join(", ")
+    members.collect::<Vec<_>>().join(" or ")
 }
 
 /// The tables of `docs/message-formats.md`.
@@ -18,11 +18,11 @@ fn documentation() -> String {
     for Mapping { dataset, name, event, base, severity, fields } in ALL {
         let title = if dataset.is_empty() { "All other datasets" } else { dataset };
         write!(text, "### {title}\n\n").unwrap();
-        let name = if name.is_empty() { "that of the dataset" } else { name };
+        let name = if name.is_empty() { "the name of the dataset" } else { name };
         writeln!(text, "- Name: {name}").unwrap();
-        let parts: Vec<_> = event.iter().map(|part| told_apart_by(part)).collect();
+        let parts: Vec<_> = event.iter().map(|part| id_part_text(part)).collect();
         if !parts.is_empty() {
-            writeln!(text, "- Told apart by: {}", parts.join("; then ")).unwrap();
+            writeln!(text, "- Event ID: the dataset; then {}", parts.join("; then ")).unwrap();
         }
         write!(text, "- Severity: at least {base}").unwrap();
         for (member, scale) in *severity {
@@ -38,7 +38,7 @@ fn documentation() -> String {
             };
             write!(text, "; `{member}` ({scale})").unwrap();
         }
-        write!(text, "\n\n| member | CEF | LEEF |\n|---|---|---|\n").unwrap();
+        write!(text, "\n\n| field | CEF key | LEEF key |\n|---|---|---|\n").unwrap();
         for field in *fields {
             let member = match &field.from {
                 Source::Member(name) => format!("`{name}`"),
@@ -63,7 +63,7 @@ fn documentation() -> String {
     text
 }
 
-/// `LOGPUSHD_BLESS=1 cargo test` writes them anew.
+/// `LOGPUSHD_BLESS=1 cargo test` writes them again.
 #[test]
 fn the_documentation_shows_the_tables() {
     const MARKS: [&str; 2] = ["<!-- from the code -->\n\n", "\n<!-- from here on by hand -->\n"];
