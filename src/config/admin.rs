@@ -22,16 +22,18 @@ pub struct Admin {
 }
 
 settings! {
-    /// Probes and metrics: `/healthz`, `/readyz`, `/metrics` and `/version` in plain HTTP,
-    /// without a password.
+    /// Probes and metrics: `/healthz`, `/readyz`, `/metrics` and `/version`, over plain HTTP
+    /// and without a password.
     pub(super) struct Keys in "admin" {
-        /// Only a loopback address: put a proxy in front for others. If the key is
-        /// left out and another program has the port, the daemon runs without this
-        /// listener; if it is there, the daemon does not start then.
+        /// A loopback address; use a proxy for access from elsewhere. If this key is not set
+        /// and another program uses the port, the daemon runs without this listener. If it is
+        /// set, the daemon does not start then.
         address: Loopback = "127.0.0.1:9464",
-        /// Further hosts by which clients may ask, without a port: names that a proxy
-        /// or a scraper sends in `Host`. A request for any other name is answered 421,
-        /// so that no web page can read the answers by DNS rebinding.
+        /// Further host names that clients may use, without a port: names that a proxy or a
+        /// scraper sends in `Host`.
+        ///
+        /// Requests for any other name get 421, so that no web page can read the answers
+        /// through DNS rebinding.
         allowed_hosts: Names<HostName> as ["metrics.example.com"]
             else "only `localhost` and IP addresses",
     }

@@ -5,18 +5,20 @@ use settings::{settings, types::Path, words};
 settings! {
     /// The daemon's own log, on standard error.
     pub struct Log in "log" {
-        /// The least that is logged. `"info"` has a line for each batch; `"warn"`
-        /// only what somebody should look at. Nothing of it holds a header, a query, a
-        /// body or a secret.
+        /// The lowest level to log.
+        ///
+        /// `"info"` logs one line per batch; `"warn"` logs only what needs attention. The log
+        /// never contains headers, queries, bodies or secrets.
         pub level: LogLevel = "info",
-        /// `"json"` is one object a line, for a log collector.
+        /// `"json"` writes one object per line, for log collectors.
         pub format: LogFormat = "text",
-        /// A file to which the daemon appends events of security as lines of JSON:
-        /// starts and stops, reloads with the changed keys, changes of secrets and
-        /// certificates, replays, and failed authentications by network. Mode 0600;
-        /// opened again at SIGHUP and SIGUSR1. See docs/audit.md.
+        /// A file for security events, as lines of JSON. See docs/audit.md.
+        ///
+        /// The daemon appends starts and stops, reloads with the changed keys, changes of
+        /// secrets and certificates, replays, and failed authentications by network. The file
+        /// has mode 0600, and is opened again at SIGHUP and SIGUSR1.
         pub audit_file: Option<Path> as "/var/log/logpushd/audit.ndjson"
-            else "there is no audit log",
+            else "no audit log",
     }
 }
 

@@ -10,19 +10,24 @@ use crate::tls::Tls;
 settings! {
     /// The public HTTPS listener.
     pub struct Server in "server" {
-        /// Where to listen. Cloudflare pushes to any port; below 1024 the daemon needs a
-        /// privilege (`CAP_NET_BIND_SERVICE`) or a socket from systemd. `"[::]:8443"`
-        /// takes IPv6, and IPv4 too where that is the system's default; beside an IPv4
-        /// address with the same port in the list it takes IPv6 only. Behind a proxy or a
-        /// redirect on the same machine use 127.0.0.1.
+        /// The address to listen on: an IP address and a port, or a list such as
+        /// `["0.0.0.0:8443", "[::]:8443"]`.
+        ///
+        /// Cloudflare pushes to any port. For a port below 1024, the daemon needs a privilege
+        /// (`CAP_NET_BIND_SERVICE`) or a socket from systemd. `"[::]:8443"` accepts IPv6, and
+        /// IPv4 too where that is the system's default; next to an IPv4 address with the same
+        /// port, it accepts IPv6 only. Behind a proxy or a redirect on the same machine, use
+        /// 127.0.0.1.
         pub addresses "address": Addresses = "0.0.0.0:8443",
-        /// Proxies that pass TLS through and tell the client's address by the PROXY
-        /// protocol, version 1 or 2. Every connection from these addresses must begin
-        /// with such a header, and the address in it counts for `allow_from`, limits
-        /// and the log. Headers from any other address are refused. Name only proxies
-        /// of yours: they can claim any address. See docs/guide/proxy.md.
+        /// Proxies that pass TLS through and send a PROXY protocol header (version 1 or 2) on
+        /// each connection. `allow_from`, limits and the log then use the client's address
+        /// from that header. See docs/guide/proxy.md.
+        ///
+        /// Every connection from these addresses must begin with such a header. Headers from
+        /// any other address are refused. List only proxies that you control: they can claim
+        /// any address.
         pub proxy_protocol_from: List<Network> as ["127.0.0.1", "192.0.2.0/28"]
-            else "no connection begins with a PROXY protocol header",
+            else "no proxies",
         /// Certificate and key.
         pub tls: Tls,
     }

@@ -27,38 +27,46 @@ pub struct SinkConfig {
 }
 
 settings! {
-    /// Where records go; at least one. NAME is yours, as for an endpoint; KIND is one of
-    /// those below. Each sink takes batches at its own pace, and holds up nobody else
-    /// until the spool is full. These keys are for every kind. See docs/choosing.md.
+    /// A sink is where records go; at least one is required. NAME in `[sink.NAME.KIND]` is
+    /// your choice, as for an endpoint; KIND is one of those below.
+    ///
+    /// Each sink takes batches at its own pace, and delays no other sink until the spool is
+    /// full. These keys are for every kind. See docs/choosing.md.
     pub(super) struct Keys in "sink.NAME.KIND", checked by super::validate::choice::check {
-        /// When the spool is full and this sink is behind: `"block"` refuses new
-        /// batches with 503 until it has caught up; `"drop"` drops the oldest
-        /// batches that only such sinks lack and that none has begun, logs it, and
-        /// counts them in `logpushd_sink_dropped_records_total`. For a sink that may
-        /// rather lose records than stop the others.
+        /// What happens when the spool is full and this sink has a backlog: `"block"` refuses
+        /// new batches with 503 until the sink has caught up; `"drop"` discards the oldest
+        /// batches that only sinks with `"drop"` still need, and that none has started.
+        ///
+        /// Discarded batches are logged, and their records are counted in
+        /// `logpushd_sink_dropped_records_total`. Use `"drop"` for a sink that may rather lose
+        /// records than stop the others.
         pub(super) when_full: WhenFull = "block",
-        /// Only batches of these datasets. Others are not even read for this sink.
+        /// Only batches of these datasets.
+        ///
+        /// Other batches are not even read for this sink.
         pub(super) datasets: Names<DatasetNames> as ["http_requests", "firewall_events"]
             else "all datasets",
         /// Only batches of these endpoints.
         pub(super) endpoints: Names<EndpointNames> as ["main"]
-            else "all endpoints that have this sink among their `sinks`",
-        /// Only records for which all of this holds. A field stands for one value or a
-        /// list of them, or has the operators `ge`, `gt`, `le`, `lt`, `not` and
-        /// `exists`; a dot in quotes leads into an object. A string never equals a
-        /// number. What never leaves Cloudflare costs least: filter in the job where
-        /// no other sink wants the rest.
+            else "all endpoints that deliver to this sink",
+        /// Only records that meet all of these conditions. The condition on a field is a
+        /// value, a list of values, or a table with the operators `ge`, `gt`, `le`, `lt`,
+        /// `not` and `exists`. A dot in a quoted name leads into an object.
+        ///
+        /// A string never equals a number. What never leaves Cloudflare costs least: filter in
+        /// the job if no other sink needs the rest.
         pub(super) conditions "where": Conditions
             as { EdgeResponseStatus = { ge = 500 }, Action = ["block", "log"] }
             else "all records",
-        /// These fields alone; a dot leads to a part of a field. Not beside
-        /// `drop_fields`.
+        /// Only these fields. A dot leads into an object. Not allowed with `drop_fields`.
         pub(super) keep_fields: Names<FieldNames> as ["RayID", "ClientIP"] else "all fields",
-        /// All fields but these. Not beside `keep_fields`.
+        /// All fields except these. A dot leads into an object. Not allowed with
+        /// `keep_fields`.
         pub(super) drop_fields: Names<FieldNames> as ["RequestHeaders.cookie"] else "all fields",
-        /// Other names for whole fields. `where`, `keep_fields` and `drop_fields` mean
-        /// the old ones.
-        pub(super) rename: NewNames as { ClientIP = "src_ip" } else "names as they came",
+        /// New names for top-level fields.
+        ///
+        /// `where`, `keep_fields` and `drop_fields` use the original names.
+        pub(super) rename: NewNames as { ClientIP = "src_ip" } else "fields keep their names",
     }
 }
 

@@ -8,75 +8,89 @@ use settings::{
 };
 
 settings! {
-    /// The durable queue: a batch is here, on disk, from the 200 to Cloudflare until every
-    /// sink has it.
+    /// The durable queue: a batch is on disk here from the 200 to Cloudflare until every sink
+    /// has it.
     pub struct Spool in "spool" {
-        /// The state folder: waiting batches, how far each sink is, which batches are
-        /// known. It is made if missing. It needs a local filesystem on a disk that
-        /// honors fsync, and one daemon alone uses it.
+        /// The state directory: the batches, the checkpoints of the sinks, and the
+        /// deduplication log. It is created if missing.
+        ///
+        /// It must be on a local filesystem whose disk honors fsync. Only one daemon can use
+        /// it.
         pub dir: Path = "/var/lib/logpushd",
-        /// What may wait, as sent (gzipped). Beyond it batches are refused with 503,
-        /// and Cloudflare sends them again for some hours. Make it as large as what
-        /// Cloudflare sends in the longest outage of a sink that is to cost nothing.
-        /// Whatever it says, 256 MiB of the disk (or a twentieth of a small one) stay
-        /// free.
+        /// The maximum size of the batches, as received (gzipped). When it is reached, new
+        /// batches are refused with 503, and Cloudflare retries them for some hours.
+        ///
+        /// Make it as large as what Cloudflare sends during the longest outage of a sink that
+        /// must not lose records. In any case, 256 MiB of the disk (a twentieth of a small
+        /// disk) stay free.
         pub max_bytes: Size = "10GiB",
-        /// A batch that arrives again within this time, byte for byte the same once
-        /// inflated, is answered 200 and not delivered again. `"0s"` switches that
-        /// off. 200,000 batches are remembered at most. Lower it only if senders mean
-        /// to send the same bytes twice.
+        /// A batch that arrives again within this time, with the same inflated bytes, is
+        /// answered 200 and not delivered again. `"0s"` disables this.
+        ///
+        /// At most 200,000 batches are remembered. Lower it only if senders send the same
+        /// bytes twice on purpose.
         pub dedup_window: Span = "24h",
     }
 }
 
 settings! {
-    /// What one request, and all of them together, may cost. A refused batch is sent again
-    /// with the same bytes until the job is disabled after 24 hours, so a limit that is
-    /// too low stops the job.
+    /// Limits for each request, and for all requests together. Cloudflare retries a refused
+    /// batch with the same bytes and disables the job after 24 hours, so a limit that is too
+    /// low stops the job.
     pub struct Limits in "limits" derive(Copy), checked by check_limits {
-        /// One request's body as sent, gzipped. A larger one is refused with 413. Not
-        /// above `limits.max_in_flight_bytes`. Keep it above a quarter of the job's
+        /// The maximum size of a body as sent (gzipped). A larger one is refused with 413.
+        ///
+        /// At most `limits.max_in_flight_bytes`. Keep it above a quarter of the job's
         /// `max_upload_bytes`, which counts inflated bytes.
         pub max_body_bytes: Size = "256MiB",
-        /// The same body inflated; beyond it 413. It is inflated piece by piece, so
-        /// this is not memory. Above the job's `max_upload_bytes`, which may be 1 GB
-        /// at most. It holds as well for all records that are made of a body of CSV or
-        /// text, in which names are repeated.
+        /// The maximum size of an inflated body; a larger one is refused with 413. Bodies are
+        /// inflated in chunks, so this is not memory.
+        ///
+        /// Keep it above the job's `max_upload_bytes`, which is at most 1 GB. The limit also
+        /// applies to the JSON records that a body of CSV or text becomes, which repeat the
+        /// names of the fields.
         pub max_inflated_bytes: Size = "2GiB",
-        /// One record, not above `limits.max_inflated_bytes`. A
-        /// longer one goes to the quarantine, the others of its batch are accepted. An
-        /// upload may cost about twice this in memory while it has such a record.
+        /// The maximum size of a record, at most `limits.max_inflated_bytes`. A longer record
+        /// goes to the quarantine; the rest of its batch is accepted.
+        ///
+        /// An upload with such a record can use about twice this size in memory.
         pub max_record_bytes: Size<1024, { 1 << 30 }> = "8MiB",
-        /// The bodies of all requests under way, as sent; not below
-        /// `limits.max_body_bytes`. Beyond it, or beyond 512 bodies, 503. They are on
-        /// disk, not in memory. Raise it if many jobs push at the same time and the
-        /// log says `too many uploads at once`.
+        /// The maximum size of the bodies of all requests in progress, as sent; at least
+        /// `limits.max_body_bytes`. Requests beyond it, or beyond 512 bodies, get 503.
+        ///
+        /// Bodies are on disk, not in memory. Raise it if many jobs push at the same time and
+        /// the log shows `too many uploads at once`.
         pub max_in_flight_bytes: Size = "256MiB",
-        /// Open connections. 64 beyond it are answered 503, others wait in the kernel.
-        /// Each takes a file descriptor: raise `LimitNOFILE` with it.
+        /// The maximum number of open connections. The next 64 get 503; others wait in the
+        /// kernel.
+        ///
+        /// Each connection takes a file descriptor: raise `LimitNOFILE` with it.
         pub max_connections: Count = 1024,
-        /// Open connections of one address, or of one /64 of IPv6. A new connection
-        /// beyond it takes the place of one that has not shown a right secret; if all
-        /// have, it is closed. Cloudflare uses few addresses, and behind a proxy all
-        /// senders share one: keep it generous.
+        /// The maximum number of open connections from one address, or from one IPv6 /64. A
+        /// further connection replaces one that has not sent a valid secret; if all have, it
+        /// is closed.
+        ///
+        /// Cloudflare uses few addresses, and behind a proxy all senders share one: keep it
+        /// generous.
         pub max_connections_per_address: Count = 256,
     }
 }
 
 settings! {
-    /// Where records go that are no valid JSON object in UTF-8 or are too long, beside the
-    /// reason. They are answered 200: Cloudflare would send the same bytes again for
-    /// hours. `logpushd quarantine list` says what is there, `logpushd quarantine replay`
-    /// sends it again.
+    /// Records that are not JSON objects in valid UTF-8, or that are too long, are kept here
+    /// with the reason. They are answered 200; otherwise Cloudflare would send the same bytes
+    /// for hours. `logpushd quarantine list` shows them, and `logpushd quarantine replay`
+    /// sends them again.
     pub struct Quarantine in "quarantine" {
-        /// The folder; it is made if missing.
+        /// The directory. It is created if missing.
         pub dir: Path as "/var/lib/logpushd/quarantine" else "`quarantine` in `spool.dir`",
-        /// What may lie there. Looked after every minute: the oldest files go first,
-        /// and the log names each. Where losing a record is worse than a full disk,
-        /// raise it.
+        /// The maximum size of the quarantine, checked every minute. The oldest files are
+        /// removed first, and the log names each.
+        ///
+        /// Raise it if losing a record is worse than a full disk.
         pub max_bytes: Size = "1GiB",
-        /// How long something lies there. Long enough for somebody to
-        /// notice, to mend the cause, and to replay.
+        /// How long to keep a rejected record: long enough to notice it, fix the cause, and
+        /// replay it.
         pub max_age: PositiveSpan = "30d",
     }
 }

@@ -17,22 +17,23 @@ use super::{
 };
 
 settings! {
-    /// Any collector that takes records by HTTP, at least once: a request for each batch, or several
-    /// if it is large. See docs/sinks/http.md for what a collector has to answer.
+    /// Any collector that accepts records over HTTP, at least once. Each batch is a request,
+    /// or several if it is large. See docs/sinks/http.md for what the collector has to answer.
     pub struct Settings in "sink.NAME.http", checked by check {
-        /// `https://` or `http://`. `{dataset}` and `{endpoint}` are filled in, in the
-        /// path and the query.
+        /// The URL of the collector, `https://` or `http://`. `{dataset}` and `{endpoint}` are
+        /// filled in, in the path and the query.
         pub url: UrlTemplate as "https://collector.example.com/ingest/{dataset}",
         /// The method of the requests.
         pub method: HttpMethod = "POST",
-        /// Headers of each request. A `Content-Type` replaces the usual one.
-        pub headers: Headers as { X-Source = "logpushd" } else "those that the sink sets",
-        /// Headers whose values are secrets: each names a file, and the value is the
-        /// first line. A file that was replaced is read when the collector answers
-        /// 401 or 403, or a connection fails.
+        /// Headers to add to each request. A `Content-Type` replaces the default one.
+        pub headers: Headers as { X-Source = "logpushd" } else "none",
+        /// Headers with secret values. Each names a file, whose first line is the value.
+        ///
+        /// A replaced file is read when the collector answers 401 or 403, or when a connection
+        /// fails.
         pub secret_headers: SecretHeaders as { Authorization = "token.txt" } else "none",
-        /// The body: a record a line (`application/x-ndjson`), or all records in a
-        /// JSON array (`application/json`).
+        /// The body: one record per line (`application/x-ndjson`), or all records in a JSON
+        /// array (`application/json`).
         pub framing: Framing = "ndjson",
         /// What all sinks have that send requests.
         pub network "": NetworkSettings,

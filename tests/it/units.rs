@@ -111,7 +111,7 @@ fn the_service_has_bounds_and_all_credentials() {
 fn the_socket_has_the_address_of_the_configuration() {
     let config = fs::read_to_string(repository("config/logpushd.toml")).unwrap();
     let (_, server) = config.split_once("\n[server]\n").unwrap();
-    let address = server.lines().find_map(|line| line.strip_prefix("address = ")).unwrap();
+    let address = server.lines().find_map(|line| line.strip_prefix("# address = ")).unwrap();
     let socket = unit("logpushd.socket");
     assert_eq!(values(&socket, "ListenStream"), [address.trim_matches('"')]);
 }

@@ -42,7 +42,8 @@ pub struct Key {
     pub takes: Takes,
     /// What holds without it.
     pub without: Without,
-    /// What it does, its bounds, and when to change it: the lines of its doc comment.
+    /// The lines of its doc comment. The first paragraph describes what it does; the others give details and
+    /// advice.
     pub text: &'static [&'static str],
     /// Whether a value can be read. Why not is reported to the context.
     pub is_read: fn(&Value<'_>, &mut Context) -> bool,
@@ -53,7 +54,7 @@ pub struct Key {
 pub struct Chapter {
     /// Its whole name, as `queue.limits`.
     pub name: String,
-    /// What it is for, as one paragraph.
+    /// What it is for: paragraphs, of which the first stands alone.
     pub text: String,
     /// Its keys.
     pub table: &'static Table,
@@ -174,7 +175,7 @@ impl Table {
     /// This table, and behind it the tables within it that have a chapter of their own.
     pub fn chapters(&'static self) -> Vec<Chapter> {
         let chapter =
-            Chapter { name: self.name.to_owned(), text: paragraph(self.text), table: self };
+            Chapter { name: self.name.to_owned(), text: paragraphs(self.text), table: self };
         let mut chapters = vec![chapter];
         for entry in self.entries {
             let Entry::Section { name, text, table } = entry else { continue };
@@ -184,7 +185,7 @@ impl Table {
             let is_shared = name.is_empty();
             for inner in table.chapters().into_iter().skip(usize::from(is_shared)) {
                 let is_own = std::ptr::eq(inner.table, *table);
-                let introduction = if is_own { paragraph(text) + " " } else { String::new() };
+                let introduction = if is_own { paragraphs(text) + " " } else { String::new() };
                 let text = introduction + &inner.text;
                 let name = format!("{}{}", self.name, inner.name);
                 chapters.push(Chapter { name, text, ..inner });
@@ -221,9 +222,9 @@ impl Table {
 }
 
 impl Key {
-    /// What it does, as one paragraph.
+    /// What it does: paragraphs with an empty line between them, of which the first stands alone.
     pub fn text(&self) -> String {
-        paragraph(self.text)
+        paragraphs(self.text)
     }
 
     /// Reads its default and its example as a file would have them.
@@ -243,9 +244,17 @@ impl Key {
     }
 }
 
-/// The lines of a doc comment as one.
-fn paragraph(lines: &[&str]) -> String {
-    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+/// Joins the lines of each paragraph of a doc comment, with an empty line between paragraphs.
+fn paragraphs(lines: &[&str]) -> String {
+    let paragraphs = lines.split(|line| line.trim().is_empty());
+    let joined = paragraphs
+        .map(|paragraph| paragraph.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" "));
+    joined.collect::<Vec<_>>().join("\n\n")
+}
+
+/// The first paragraph of the text of a key or table: what it is for, without details.
+pub fn first_paragraph(text: &str) -> &str {
+    text.split("\n\n").next().unwrap_or(text)
 }
 
 impl fmt::Display for Takes {

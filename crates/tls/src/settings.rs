@@ -16,33 +16,41 @@ use settings::{
 pub use self::{acme::Acme, client::ClientTls};
 
 settings! {
-    /// Cloudflare accepts only a certificate that is publicly
-    /// trusted, is for the host name in the job's destination, and is sent with its full
-    /// chain.
+    /// Cloudflare accepts only a certificate that is publicly trusted, is valid for the host name in
+    /// the job's destination, and is sent with its full chain.
     pub struct Tls in ".tls", checked by check_tls {
-        /// A PEM file with the certificate and then every intermediate; ACME clients
-        /// call it `fullchain.pem`. With `self_signed` it may be left out, and is
-        /// `fullchain.pem` beside the configuration then.
+        /// A PEM file with the certificate, followed by all intermediate certificates. ACME
+        /// clients call it `fullchain.pem`.
+        ///
+        /// With `self_signed`, this key may be left out; the file is then `fullchain.pem`
+        /// beside the configuration.
         pub cert_file: Input as "fullchain.pem"
-            else "the file is refused, unless `self_signed` or `[server.tls.acme]` is there",
-        /// A PEM file with the private key, as PKCS#8, PKCS#1 or SEC1. Let only the
-        /// daemon's user read it. With `self_signed` it may be left out, and is
-        /// `privkey.pem` then.
+            else "an error, unless `self_signed` or `[server.tls.acme]` is set",
+        /// A PEM file with the private key (PKCS#8, PKCS#1 or SEC1), readable by the daemon's
+        /// user only.
+        ///
+        /// With `self_signed`, this key may be left out; the file is then `privkey.pem` beside
+        /// the configuration.
         pub key_file: Input as "privkey.pem"
-            else "the file is refused, unless `self_signed` or `[server.tls.acme]` is there",
-        /// For development: makes the two files above for localhost and 127.0.0.1, if
-        /// both are missing. Valid for ten years. Cloudflare refuses such a certificate.
+            else "an error, unless `self_signed` or `[server.tls.acme]` is set",
+        /// For development: creates the two files above, for localhost and 127.0.0.1, if both
+        /// are missing.
+        ///
+        /// The certificate is valid for ten years. Cloudflare refuses such a certificate.
         pub self_signed: Flag = false,
-        /// Mutual TLS: a client must show a certificate that a CA of this PEM file
-        /// signed, at every endpoint; an endpoint may do without a secret then.
-        /// Logpush has no certificate to show, so this is for other senders or for a
-        /// proxy in front.
+        /// Mutual TLS: every client must present a certificate that a CA in this PEM file
+        /// signed. Endpoints may then do without a secret.
+        ///
+        /// Logpush has no client certificate, so this is for other senders or for a proxy in
+        /// front.
         pub client_ca_file: Option<ClientCa> as "ca.pem"
-            else "no client certificate is asked for",
-        /// The oldest version of TLS that is spoken. Cloudflare speaks both. `"1.3"`
-        /// if a policy demands it and no older client has to connect.
+            else "clients need no certificate",
+        /// The oldest TLS version to accept.
+        ///
+        /// Cloudflare supports both. Use `"1.3"` if a policy demands it and no older client
+        /// has to connect.
         pub min_version: TlsVersion = "1.2",
-        /// Instead of `cert_file` and `key_file`.
+        /// Replaces `cert_file` and `key_file`: remove them to use it.
         pub acme: Option<Acme>,
     }
 }

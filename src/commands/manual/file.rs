@@ -47,13 +47,20 @@ pub(super) fn keep_words_whole(roff: &mut Roff) {
 
 fn add_table(chapter: &Chapter, roff: &mut Roff) {
     roff.control("SH", [format!("[{}]", chapter.name).as_str()]);
-    roff.text(inlines(&chapter.text));
+    for (place, paragraph) in chapter.text.split("\n\n").enumerate() {
+        if place > 0 {
+            roff.control("PP", []);
+        }
+        roff.text(inlines(paragraph));
+    }
     for (name, key) in chapter.table.keys() {
         roff.control("TP", []);
         roff.text([bold(name)]);
         roff.text(inlines(&format!("{}; {}", key.takes, key.without)));
-        roff.control("br", []);
-        roff.text(inlines(&key.text()));
+        for (place, paragraph) in key.text().split("\n\n").enumerate() {
+            roff.control(if place == 0 { "br" } else { "IP" }, []);
+            roff.text(inlines(paragraph));
+        }
     }
 }
 

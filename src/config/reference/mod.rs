@@ -1,10 +1,12 @@
-//! What every key is for: of this `docs/reference.md` and logpushd.toml(5) are made.
+//! What every key is for, as `docs/reference.md`, `config/logpushd.toml` and logpushd.toml(5) describe it.
 //!
-//! The texts of tables and keys are where these are declared: here is what holds for the file as a whole.
-//! `LOGPUSHD_BLESS=1 cargo test --lib reference` writes `docs/reference.md` again.
+//! The texts of tables and keys are where these are declared; the texts for the file as a whole are here.
+//! `LOGPUSHD_BLESS=1 cargo test --lib reference` regenerates the first two.
 
 #[cfg(test)]
 mod markdown;
+#[cfg(test)]
+mod sample;
 
 use settings::{
     Settings as _,
@@ -12,7 +14,7 @@ use settings::{
 };
 
 #[cfg(test)]
-pub(super) use self::markdown::document;
+pub(super) use self::{markdown::document, sample::sample};
 use super::{Limits, Log, Quarantine, Server, Spool, admin, sink, validate::endpoint};
 use crate::sink::SinkKind;
 
@@ -26,16 +28,17 @@ pub fn tables() -> Vec<Chapter> {
 
 /// What holds for the file as a whole, a paragraph each.
 pub const FILE: &[&str] = &[
-    "The configuration is one file in TOML, by default `/etc/logpushd/logpushd.toml`. `-c FILE` or the \
+    "The configuration is one TOML file, by default `/etc/logpushd/logpushd.toml`. `-c FILE` or the \
      environment variable `LOGPUSHD_CONFIG` names another, and `-c -` reads standard input. An unknown \
-     key is an error. `logpushd validate` prints every error and warning with its place and what to \
-     do; the daemon does not start, and does not reload, with a file that has an error.",
-    "A size is a whole number with a unit: `\"500kB\"`, `MB`, `GB`, `TB` (of 1000) or `\"64MiB\"`, \
-     `KiB`, `GiB`, `TiB` (of 1024); a number alone counts bytes. A duration is `\"30s\"`, \
-     `\"24h\"`, `\"1h30m\"`, of `d`, `h`, `m`, `s` and `ms`. A relative path begins at the folder \
-     of the file. Times in paths and headers are UTC.",
-    "A secret never stands in the file: a problem is shown with its line. Endpoints name a file of \
-     secrets.",
+     key is an error. `logpushd validate` prints every error and warning with its position and what to \
+     do. The daemon neither starts nor reloads with a file that has an error.",
+    "A size is a whole number with a unit: `kB`, `MB`, `GB`, `TB` (powers of 1000) or `KiB`, `MiB`, \
+     `GiB`, `TiB` (powers of 1024), as in `\"64MiB\"`; a number alone counts bytes. A duration has the \
+     units `d`, `h`, `m`, `s` and `ms`, as in `\"30s\"` or `\"1h30m\"`. Relative paths start at the \
+     directory of the file. Times in paths and headers are UTC.",
+    "The file never contains a secret, because an error prints the line: keys such as `secret_file` \
+     name a file. A certificate, a key or a file of secrets may also be `\"credential:NAME\"`, for \
+     `LoadCredential=NAME:PATH` in the systemd unit.",
 ];
 
 /// A file that is enough for a job.

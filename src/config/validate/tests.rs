@@ -1,6 +1,7 @@
 //! The configuration as files: those we ship, and those that must be refused.
 
 mod reference;
+mod sample;
 mod values;
 
 use std::{
@@ -18,9 +19,7 @@ use crate::{
     sink::{
         file::{self, Compress, CompressAfter, EventWindow, Fsync, RecordTime, Retain, Rotate},
         stdout,
-        syslog::{self, Framing},
     },
-    tls::ClientTls,
 };
 
 /// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
@@ -119,108 +118,6 @@ fn every_recorded_refusal_has_its_case() {
     }
 }
 
-#[test]
-fn the_documented_settings_are_the_defaults() {
-    let folder = Folder::new();
-    let documented = folder.load(&shipped("logpushd.toml")).unwrap();
-    let minimal = folder.load(MINIMAL).unwrap();
-    assert_eq!(documented, minimal);
-    // And the address that cannot stand in the file, because asking for it changes what it means.
-    assert!(
-        shipped("logpushd.toml").contains(&format!("# address = \"{}\"", minimal.admin.address))
-    );
-}
-
-/// The file that is shipped, and what stands in it as comments only.
-fn everything() -> String {
-    format!(
-        "{}\n[sink.pipe.stdout]\n[sink.siem.syslog]\naddress = \"tcp://a:601\"\n",
-        shipped("logpushd.toml")
-    )
-}
-
-#[test]
-fn the_documentation_has_every_key_and_no_other() {
-    let text = everything();
-    let mut documented = BTreeSet::new();
-    let mut table = String::new();
-    for line in text.lines() {
-        let line = line.strip_prefix("# ").unwrap_or(line);
-        if let Some(header) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            let mut names: Vec<&str> = header.split('.').collect();
-            if matches!(names[0], "endpoint" | "sink") {
-                names[1] = "*";
-            }
-            table = names.join(".");
-            // Every table on the way is a key of the one above it, except a name.
-            for depth in 1..=names.len() {
-                if names[depth - 1] != "*" {
-                    documented.insert(names[..depth].join("."));
-                }
-            }
-        } else if let Some((key, _)) = line.split_once(" = ")
-            && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-        {
-            documented.insert(format!("{table}.{key}"));
-            // What stands in these are names of the reader's own.
-            if reference::takes_names(&format!("{table}.{key}")) {
-                continue;
-            }
-            let inner = line.split_once("{ ").and_then(|(_, inner)| inner.strip_suffix(" }"));
-            for (inner, _) in
-                inner.iter().flat_map(|i| i.split(", ")).filter_map(|i| i.split_once(" = "))
-            {
-                documented.insert(format!("{table}.{key}.{inner}"));
-            }
-        }
-    }
-    assert!(documented.len() > 30, "{documented:?}");
-    assert_eq!(documented, reference::every_key());
-}
-
-/// They stand there as comments, beside some that have no default.
-#[test]
-fn the_documented_settings_of_syslog_are_the_defaults() {
-    let shipped = shipped("logpushd.toml");
-    let (_, section) = shipped.split_once("# [sink.siem.syslog]\n").unwrap();
-    let (section, _) = section.split_once("\n\n").unwrap();
-    // Those that every sink has are shown together, and do not go together.
-    let of_all = ["datasets", "endpoints", "where", "keep_fields", "drop_fields", "rename"];
-    let of_leef = "leef_version";
-    let is_setting = |line: &&str| {
-        let key = line.split_once(" = ").map(|(key, _)| key).filter(|key| !key.contains(' '));
-        line.starts_with('[') || key.is_some_and(|key| !of_all.contains(&key) && key != of_leef)
-    };
-    let settings = section.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting);
-    // The rest is for TLS, and refused without.
-    let settings = settings.collect::<Vec<_>>().join("\n").replace("tcp://", "tls://");
-    let syslog = |keys: &str| {
-        let text = format!("{MINIMAL}\n[sink.siem.syslog]\n{keys}\n");
-        let config = crate::config::check_text(Path::new("/etc/logpushd.toml"), &text).unwrap();
-        match &config.sinks[1].kind {
-            SinkKind::Syslog(sink) => (**sink).clone(),
-            other => panic!("{other:?}"),
-        }
-    };
-    let documented = syslog(&settings);
-    let minimal = syslog("address = \"tls://siem.example.com:601\"");
-    assert_eq!(documented.severity_values[0], ("block".to_owned(), 4));
-    assert!(documented.tls.identity().is_some() && documented.structured_data.len() == 1);
-    let framing = Some(Framing::OctetCounting);
-    assert_eq!(documented.framing, framing);
-    let without = syslog::Settings {
-        hostname: None,
-        framing: None,
-        severity_field: None,
-        severity_values: Vec::new(),
-        max_message_bytes: None,
-        structured_data: Vec::new(),
-        tls: ClientTls::default(),
-        ..documented
-    };
-    assert_eq!(without, minimal);
-}
-
 fn of_stdout() -> SinkKind {
     SinkKind::Stdout(Box::new(stdout::Settings { format: stdout::Form::Ndjson }))
 }
@@ -298,23 +195,13 @@ fn a_damaged_file_is_read_or_refused_but_never_crashes() {
 }
 
 #[test]
-fn the_documented_settings_of_acme_are_the_defaults() {
+fn acme_keeps_the_certificate_in_its_cache() {
     let load = |acme: &str| {
         let text = format!(
             "[server.tls.acme]\n{acme}\n[endpoint.main]\npath = \"/l/{{dataset}}\"\nauth = \"none\"\n[sink.out.stdout]\n"
         );
         check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
     };
-    let shipped = shipped("logpushd.toml");
-    let (_, section) = shipped.split_once("# [server.tls.acme]\n").unwrap();
-    let (section, _) = section.split_once("\n\n").unwrap();
-    // These have no default.
-    let has_none = |line: &str| line.starts_with("contact") || line.starts_with("directory_ca");
-    let lines = section.lines().filter_map(|line| line.strip_prefix("# "));
-    let settings = lines.filter(|line| line.contains(" = ") && !has_none(line));
-    let documented = load(&settings.collect::<Vec<_>>().join("\n"));
-    assert_eq!(documented, load("domains = \"logs.example.com\""));
-
     let tls = load("domains = [\"Logs.example.com.\"]\ncache_dir = \"a\"").server.tls;
     let acme = tls.acme.unwrap();
     assert_eq!(acme.domains, ["logs.example.com"]);

@@ -26,90 +26,96 @@ use crate::sink::{
 };
 
 settings! {
-    /// Lines of JSON in files: each record exactly once, in whole lines and in order, also
-    /// after `kill -9`. See docs/sinks/file.md.
+    /// Files with one JSON record per line. Each record is written exactly once and in order,
+    /// also after `kill -9`. See docs/sinks/file.md.
     pub struct Settings in "sink.NAME.file", checked by check {
-        /// `{dataset}` and `{endpoint}` are filled in, and `%Y`, `%m`, `%d`, `%H` and
-        /// the like with a time in UTC. What stands before the first of these is the
-        /// base, a directory that no file and no link leads out of: behind it, no link is
-        /// followed. `{{`, `}}` and `%%`
-        /// stand for a brace and a percent sign. Folders are made. No two sinks may
-        /// write to the same files.
+        /// The path of the files. `{dataset}`, `{endpoint}` and a time in UTC (`%Y`, `%m`,
+        /// `%d`, `%H` and so on) are filled in. `{{`, `}}` and `%%` stand for a brace and a
+        /// percent sign. Missing directories are created.
+        ///
+        /// The part before the first placeholder is the base directory. No file is written
+        /// outside of it, and no symbolic link below it is followed. No two sinks may write to
+        /// the same files.
         pub path: PathToFillIn as "/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson",
-        /// The time that is filled in: that of the batch, or of each record, from the
-        /// field that its dataset has for it. With `"event"` every record is looked
-        /// into; one without a usable time goes by the receipt.
+        /// The time to fill in: that of the batch, or that of each record, from the time field
+        /// of its dataset.
+        ///
+        /// With `"event"`, every record is parsed. A record without a usable time is filed by
+        /// its time of receipt, and so are the records for any 33rd file of a batch.
         pub time: RecordTime = "received",
-        /// With `time = "event"`: which records are filed by their own time. The others go by the time of
-        /// receipt.
+        /// With `time = "event"`: which records are filed by their own time. The others are
+        /// filed by their time of receipt.
         pub event_window: EventWindow,
-        /// The permissions of a new file, whatever the umask; its owner must be able
-        /// to read and write. Folders may be entered by whoever may read.
+        /// The permissions of new files, whatever the umask. The owner must be able to read
+        /// and write. Users who may read the files may enter the directories.
         pub mode: Mode = "0640",
-        /// Who owns new files and folders: a name in /etc/passwd, or a number as text.
-        /// It takes `CAP_CHOWN`.
+        /// The owner of new files and directories: a name in /etc/passwd, or a number as text.
+        /// The daemon needs `CAP_CHOWN` to set it.
         pub owner: Option<User> as "root" else "the daemon's user",
-        /// The group of new files and folders: a name in /etc/group, or a number as
-        /// text. The daemon's user must be in it. To let people read the files without
-        /// being root.
+        /// The group of new files and directories: a name in /etc/group, or a number as text.
+        /// The daemon's user must be a member.
+        ///
+        /// Use it to let people read the files without being root.
         pub group: Option<Group> as "adm" else "the daemon's group",
         /// When a file ends, if not by the time in its path.
         pub rotate: Rotate,
-        /// What becomes of finished files, beside the delivery and at a low priority.
-        /// A file is finished when it was rotated, or when the date in its path has
-        /// passed; a file that was not rotated keeps its name.
+        /// How to compress finished files. A file is finished when it was rotated, or when the
+        /// date in its path has passed.
+        ///
+        /// Files are compressed in the background, at a low priority. The file gets the suffix
+        /// `.gz` or `.zst`; the name of a file that was not rotated is otherwise unchanged.
         pub compress: Compress = "none",
-        /// How long a finished file stays plain, so that a program that reads it can
-        /// come to its end. `"0s"` compresses at once; `"next"` when the next file
-        /// of the same endpoint and dataset is finished.
+        /// How long a finished file stays uncompressed, so that a program that reads it can
+        /// reach its end. `"0s"` compresses at once; `"next"` waits until the next file of the
+        /// same endpoint and dataset is finished.
         pub compress_after: CompressAfter = "10m",
-        /// Which finished files stay. All of them by default.
+        /// Which finished files to keep. All of them by default.
         pub retain: Retain,
-        /// When what was written is synced: once a second, or behind each batch as
-        /// well. Until then the batch is in the spool, so nothing is lost by
-        /// `"checkpoint"`.
+        /// When to fsync the files: at every checkpoint (once a second), or also after every
+        /// batch. Until then, the batch is in the spool, so `"checkpoint"` loses nothing.
         pub fsync: Fsync = "checkpoint",
     }
 }
 
 settings! {
-    /// Records outside of it go by the time of receipt.
+    /// Records outside of the window are filed by their time of receipt.
     pub struct EventWindow derive(Copy, Eq), checked by check_event_window {
         /// With `time = "event"`: a record that is older than this at its receipt is filed by
-        /// the time of receipt. `"all"` files every old record by its own time, as for
-        /// an import of history.
+        /// its time of receipt. `"all"` files every old record by its own time, which is
+        /// useful to import history.
         pub past: SpanOrAll = "31d",
-        /// With `time = "event"`: a record whose time is further ahead of its receipt is
-        /// filed by the time of receipt.
+        /// With `time = "event"`: a record whose time is later than its receipt by more than
+        /// this is filed by its time of receipt.
         pub future: Span = "1d",
     }
 }
 
 settings! {
-    /// Whichever comes first; never, if neither is there.
+    /// Whichever comes first; never, if neither is set.
     pub struct Rotate derive(Copy, Default, Eq), checked by check_rotate {
-        /// A file `NAME.ndjson` is renamed to `NAME.ndjson.20261121T230000Z` after the
-        /// batch that brings it to this size, and an empty `NAME.ndjson` takes its place.
-        pub max_bytes: Option<Size> as "1GiB" else "files end by the time in `path` alone",
-        /// The same, so long after its first record, also if nothing more comes.
-        /// With both, whichever comes first.
-        pub max_age: Option<PositiveSpan> as "24h" else "files end by the time in `path` alone",
+        /// Rotates a file after the batch that brings it to this size: renames `NAME.ndjson`
+        /// to `NAME.ndjson.20261121T230000Z`, and creates an empty `NAME.ndjson`.
+        pub max_bytes: Option<Size> as "1GiB" else "a new file only by the time in `path`",
+        /// Rotates a file at this age, counted from its first record, even if no further
+        /// record arrives. With `rotate.max_bytes`, whichever comes first.
+        pub max_age: Option<PositiveSpan> as "24h" else "a new file only by the time in `path`",
     }
 }
 
 settings! {
-    /// What any rule does not keep goes.
+    /// A file is removed as soon as one of the rules does not keep it.
     pub struct Retain derive(Copy, Default, Eq), checked by check_retain {
-        /// So many finished files of each endpoint and dataset stay. A file is
-        /// finished when it was rotated, or when time has led the path to another one.
-        /// Only files that this sink began since `retain` or `compress` is there are
-        /// ever removed.
-        pub files: Option<Count> as 30 else "all files stay",
-        /// Those stay that were written to within so long.
-        pub age: Option<PositiveSpan> as "90d" else "all files stay",
-        /// So many bytes of all files of the sink together stay; the oldest go first.
-        /// To keep a disk from filling up.
-        pub bytes: Option<Size> as "100GiB" else "all files stay",
+        /// How many finished files to keep for each endpoint and dataset. The sink only ever
+        /// removes files that it has begun since `retain` or `compress` was set.
+        ///
+        /// A file is finished when it was rotated, or when the time in the path has led to
+        /// another file.
+        pub files: Option<Count> as 30 else "all files",
+        /// How long to keep a finished file after the last write to it.
+        pub age: Option<PositiveSpan> as "90d" else "all files",
+        /// How many bytes to keep in all files of the sink together. The oldest files are
+        /// removed first. Use it to keep the disk from filling up.
+        pub bytes: Option<Size> as "100GiB" else "all files",
     }
 }
 

@@ -17,12 +17,12 @@ const MAX_IN_FLIGHT: usize = 256;
 settings! {
     /// How requests are sent.
     pub struct NetworkSettings, checked by check {
-        /// How long a request may take, from its connection to the end of the answer.
+        /// The timeout of a request, from connecting to the end of the response.
         pub timeout: PositiveSpan = "60s",
-        /// How many requests may be in flight at once, up to 256. With 1, requests
-        /// arrive in the order of the batches as long as none fails.
+        /// The maximum number of concurrent requests, up to 256. With 1, requests arrive in
+        /// the order of the batches as long as none fails.
         pub in_flight: Count = 4,
-        /// How the bodies of requests are compressed.
+        /// How to compress the bodies of requests.
         pub compression: Compression = "gzip",
         /// The most that a request contains, whichever comes first.
         pub batch: Batch,
@@ -34,10 +34,10 @@ settings! {
 settings! {
     /// Where a batch is divided into requests.
     pub struct Batch derive(Copy, Eq) {
-        /// Bytes of the records, as lines without compression. A longer record is a
-        /// request of its own.
+        /// The maximum size of a request: the bytes of its records as lines, before
+        /// compression. A longer record is a request of its own.
         pub max_bytes: Size<1024, { 256 << 20 }> = "4MiB",
-        /// Records.
+        /// The maximum number of records in a request.
         pub max_records: Count = 10000,
     }
 }

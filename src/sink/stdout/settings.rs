@@ -9,10 +9,12 @@ use crate::sink::{
 };
 
 settings! {
-    /// Standard output, for a pipe or a terminal, at least once. There can be one. When
-    /// the reader closes the pipe, batches wait for the next start.
+    /// Standard output, for a pipe or a terminal, at least once. Only one sink can use it; the
+    /// daemon's own log goes to standard error.
+    ///
+    /// When the reader closes the pipe, batches wait in the spool until the next start.
     pub struct Settings in "sink.NAME.stdout" {
-        /// Records as they came, or `name=value` for people.
+        /// Records as received, or `name=value` pairs for people.
         pub format: Form = "ndjson",
     }
 }

@@ -33,73 +33,80 @@ const MAX_DATAGRAM: u64 = 65_507;
 const DEFAULT_MESSAGE: u64 = 64 << 10;
 
 settings! {
-    /// A message for each record, to a server of RFC 5424 or RFC 3164: at least once and
-    /// in order over TCP, TLS and unix sockets, best effort over UDP. docs/sinks/syslog.md
-    /// has recipes for rsyslog, syslog-ng and journald.
+    /// A syslog server (RFC 5424 or RFC 3164), one message per record: at least once and in
+    /// order over TCP, TLS and unix sockets, best effort over UDP. See docs/sinks/syslog.md
+    /// for rsyslog, syslog-ng and journald.
     pub struct Settings in "sink.NAME.syslog", checked by check {
-        /// `tcp://HOST:PORT`, `tls://HOST:PORT`, `udp://HOST:PORT` or `unix://PATH`.
-        /// Of several the first that works is used.
+        /// The server: `tcp://HOST:PORT`, `tls://HOST:PORT`, `udp://HOST:PORT` or
+        /// `unix://PATH`; or a list, of which the first that works is used.
         pub targets "address": Targets as "tcp://siem.example.com:601",
-        /// The form of a message's header. `"rfc3164"` has neither a year nor a
-        /// zone; it is what journald and old servers take.
+        /// The format of the message header.
+        ///
+        /// `"rfc3164"` has neither a year nor a time zone. journald and old servers need it.
         pub format: SyslogFormat = "rfc5424",
-        /// How messages are told apart on a stream, RFC 6587. `"newline"` for
-        /// servers that do not know octet counting.
+        /// How messages are separated on a stream (RFC 6587).
+        ///
+        /// Use `"newline"` for servers that do not support octet counting.
         pub framing: Option<Framing> as "octet_counting"
-            else "`\"octet_counting\"`, on a unix stream `\"newline\"`",
-        /// What follows the header: the record as it came, or CEF or LEEF for ArcSight
-        /// and QRadar. See docs/message-formats.md.
+            else "`\"octet_counting\"`; on a unix stream, `\"newline\"`",
+        /// What follows the header: the record as received, or CEF or LEEF for ArcSight and
+        /// QRadar. See docs/message-formats.md.
         pub message: MessageFormat = "json",
-        /// The version of LEEF that `message = "leef"` writes. In both, tabs separate
-        /// the attributes. The header of 2.0 names the tab as `x09`; use `"1.0"` for
-        /// parsers that take `x09` literally.
+        /// The version of LEEF, with `message = "leef"`. Use `"1.0"` for parsers that take the
+        /// `x09` in a header of version 2.0 literally.
+        ///
+        /// Both versions separate the attributes with tabs. The header of version 2.0 names
+        /// the tab as `x09`.
         pub leef_version: LeefVersion = "2.0",
-        /// The longest message, header and all; with a `udp://`
-        /// address at most 65507 bytes. Not above what the
-        /// server takes: rsyslog 8 KiB by default, syslog-ng 64 KiB.
+        /// The maximum size of a message with its header; with a `udp://` address, at most
+        /// 65507 bytes.
+        ///
+        /// Do not exceed what the server accepts: by default, 8 KiB for rsyslog and 64 KiB for
+        /// syslog-ng.
         pub max_message_bytes: Option<Size<1024, { 64 << 20 }>> as "64KiB"
-            else "`\"64KiB\"`, with a `udp://` address 65507 bytes",
-        /// A longer message loses whole fields, the longest first, and names them in
-        /// the field `LogpushdDropped`; or it is left out. Both are counted in
-        /// `logpushd_sink_oversize_records_total`.
+            else "`\"64KiB\"`; with a `udp://` address, 65507 bytes",
+        /// What happens to a longer message: `"truncate"` removes whole fields, the longest
+        /// first, and lists them in the field `LogpushdDropped`; `"drop"` drops the message.
+        ///
+        /// Both are counted in `logpushd_sink_oversize_records_total`.
         pub oversize: Oversize = "truncate",
-        /// How long connecting may take, a TLS handshake, and a write of which nothing
-        /// is taken.
+        /// The timeout for connecting, for the TLS handshake, and for a write while the server
+        /// accepts no data.
         pub timeout: PositiveSpan = "10s",
-        /// What was sent within this time before a connection broke is sent again, and
-        /// batches stay in the spool for as long. Raise it if the server holds
-        /// messages in memory for longer; lower it, down to `"0s"`, if its
-        /// connections all break sooner than that.
+        /// When a connection breaks, the messages sent within this time before are sent again.
+        /// Batches stay in the spool for as long.
+        ///
+        /// Raise it if the server holds messages in memory for longer. Lower it, down to
+        /// `"0s"`, if all connections break sooner than that.
         pub resend_window: Span = "5s",
-        /// With several addresses: so long after its failure a server is preferred
+        /// With several addresses: how long after its failure an earlier address is preferred
         /// again.
         pub failback: Span = "1m",
-        /// The time in the header: of the batch, or of the record where it has one.
+        /// The time in the header: that of the batch, or that of the record if it has one.
         pub time: SyslogTime = "received",
         /// The facility of every message.
         pub facility: Facility = "local0",
-        /// The severity of a message for which `severity_values` has none.
+        /// The severity of messages for which `severity_values` has none.
         pub severity: Severity = "info",
-        /// A field at the top of a record that decides on its severity. Only with
+        /// The top-level field of a record that determines the severity. Only with
         /// `severity_values`.
-        pub severity_field: Option<FieldName> as "Action" else "`severity` holds for all",
-        /// The values of that field, and the severity of each. Only with
-        /// `severity_field`.
+        pub severity_field: Option<FieldName> as "Action" else "`severity` for every message",
+        /// The severity for each value of `severity_field`. Only with `severity_field`.
         pub severity_values: SeverityValues
             as { block = "warning", managed_challenge = "notice" }
-            else "`severity` holds for all",
-        /// The host in the header: up to 255 printable characters without spaces.
+            else "`severity` for every message",
+        /// The host name in the header: up to 255 printable characters without spaces.
         pub hostname: Option<HeaderText<255>> as "logs.example.com" else "the name of the machine",
-        /// The application in the header; with `"rfc3164"` the tag. `{dataset}` and
-        /// `{endpoint}` are filled in; up to 48 characters beside them.
+        /// The application name in the header; with `"rfc3164"`, the tag. `{dataset}` and
+        /// `{endpoint}` are filled in. Up to 48 other characters.
         pub app_name: FilledText<48> = "logpushd",
-        /// The kind of message in the header, filled in likewise; up to 32 characters.
-        /// Only with `"rfc5424"`.
+        /// The message ID in the header. `{dataset}` and `{endpoint}` are filled in. Up to 32
+        /// other characters. Only with `"rfc5424"`.
         pub msgid: FilledText<32> = "{dataset}",
-        /// Structured data of every message; values are filled in likewise. Only with
-        /// `"rfc5424"`.
+        /// Structured data for every message. `{dataset}` and `{endpoint}` are filled in in
+        /// values. Only with `"rfc5424"`.
         pub structured_data: StructuredData as { origin = { software = "logpushd" } } else "none",
-        /// For `tls://` addresses; refused if there is none.
+        /// For `tls://` addresses; an error without one.
         pub tls: ClientTls,
     }
 }

@@ -11,27 +11,35 @@ use settings::{
 const MAX_DOMAINS: usize = 100;
 
 settings! {
-    /// The daemon gets its certificate from an ACME
-    /// directory, as Let's Encrypt's, and renews it when a third of its life is left. It
-    /// answers the challenge (TLS-ALPN-01) on its own listener, and the directory connects
-    /// to port 443 for that: listen there, or forward that port. See
-    /// docs/certificates.md.
+    /// The daemon obtains its certificate from an ACME directory such as Let's Encrypt, and
+    /// renews it when a third of its lifetime is left. The directory connects to port 443 of
+    /// each name: listen on that port, or forward it. See docs/certificates.md.
+    ///
+    /// The daemon answers the challenge (TLS-ALPN-01) on its own listener.
     pub struct Acme in ".acme" derive(Eq) {
-        /// The names that the certificate is for: what the jobs' destinations connect
-        /// to. Each must lead here. No wildcards and no addresses.
+        /// The names in the certificate: the hosts in the destinations of your jobs.
+        ///
+        /// Each name must lead to this daemon. Wildcards and IP addresses are not supported.
         pub domains: Domains as ["logs.example.com"],
-        /// Where the authority may reach you. Let's Encrypt no longer sends reminders.
-        pub contact: Option<Contact> as "mailto:ops@example.com" else "the account has none",
-        /// The directory. By using it you agree to the terms of the authority behind
-        /// it. Try with a staging directory first: the limits on failures are tight.
+        /// Where the certificate authority can reach you.
+        ///
+        /// Let's Encrypt no longer sends reminders.
+        pub contact: Option<Contact> as "mailto:ops@example.com" else "an account without a contact",
+        /// The URL of the ACME directory. By using it, you agree to the terms of its
+        /// certificate authority.
+        ///
+        /// Try a staging directory first: the rate limits for failures are strict.
         pub directory_url: DirectoryUrl = "https://acme-v02.api.letsencrypt.org/directory",
-        /// A PEM file with whom to trust about the directory's own certificate: for a
-        /// directory of one's own.
+        /// A PEM file with the CA of the directory's own certificate, if the directory is
+        /// private.
         pub directory_ca_file: Option<DirectoryCa> as "pebble.pem"
-            else "the authorities of the public web",
-        /// Where account and certificate are kept, for the daemon's user alone. With a
-        /// certificate here a start needs no directory.
-        pub cache_dir: Path as "acme" else "the folder `acme` in `spool.dir`",
+            else "the public certificate authorities",
+        /// The directory for the account and the certificate, which only the daemon's user can
+        /// read.
+        ///
+        /// With a certificate in it, the daemon starts even if the ACME directory is
+        /// unreachable.
+        pub cache_dir: Path as "acme" else "the directory `acme` in `spool.dir`",
     }
 }
 

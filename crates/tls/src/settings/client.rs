@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use settings::{Context, Table, Value, reference::Takes, setting, settings};
 
 settings! {
-    /// Certificates are read anew for each connection.
+    /// A replaced file takes effect without a reload.
     pub struct ClientTls in ".tls" derive(Default, Eq), checked by check {
-        /// PEM: the authorities that may sign the server's certificate, or the server's
-        /// certificate itself, also if it is self-signed.
-        pub ca_file: Option<CaFile> as "siem-ca.pem" else "whom the system trusts",
-        /// PEM: the certificate to show, with its intermediates. Only with `key_file`.
-        pub cert_file: Option<CertFile> as "client.pem" else "no certificate is shown",
-        /// PEM: its private key. Only with `cert_file`.
-        pub key_file: Option<KeyFile> as "client.key" else "no certificate is shown",
-        /// The name that must stand in the server's certificate: for an address that
-        /// is an IP address or an alias.
+        /// A PEM file with the CAs that may sign the server's certificate, or with the
+        /// server's certificate itself, which may be self-signed.
+        pub ca_file: Option<CaFile> as "siem-ca.pem" else "the CAs that the system trusts",
+        /// A PEM file with the client certificate and its intermediates. Only with `key_file`.
+        pub cert_file: Option<CertFile> as "client.pem" else "no client certificate",
+        /// A PEM file with the private key of the client certificate. Only with `cert_file`.
+        pub key_file: Option<KeyFile> as "client.key" else "no client certificate",
+        /// The name to expect in the server's certificate, if the address is an IP address or
+        /// an alias.
         pub server_name: Option<ServerName> as "siem.example.com" else "the host of the address",
     }
 }

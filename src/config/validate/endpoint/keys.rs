@@ -18,73 +18,91 @@ use crate::config::{
 };
 
 settings! {
-    /// Where a Logpush job posts; at least one. NAME is yours, 1 to 64 of `A-Z`, `a-z`, `0-9`,
-    /// `_` and `-`; it stands in metrics, in the log and in the names of waiting batches. Each
-    /// endpoint needs a `secret_file`, `auth = "none"`, or `client_ca_file` in
+    /// An endpoint is where a Logpush job posts; at least one is required. NAME in
+    /// `[endpoint.NAME]` is your choice, 1 to 64 of `A-Z`, `a-z`, `0-9`, `_` and `-`. It
+    /// appears in metrics, in the log and in the names of batches in the spool.
+    ///
+    /// Each endpoint needs a `secret_file`, `auth = "none"`, or `client_ca_file` in
     /// `[server.tls]`.
     pub(in crate::config) struct Keys in "endpoint.NAME" {
-        /// The path that is posted to. `{dataset}` stands for the name of the dataset: 1
-        /// to 64 of `a-z`, `0-9` and `_`. The request itself does not say which dataset it
-        /// carries, so each job gets a path of its own. A query behind it is ignored. No
-        /// two endpoints may take the same path; one without `{dataset}` goes before one
-        /// with it. With `protocol = "splunk_hec"` it is what stands before `/raw` and
-        /// `/event`.
+        /// The URL path that jobs post to. `{dataset}` stands for the name of a dataset (1 to
+        /// 64 of `a-z`, `0-9` and `_`), as in `/logpush/http_requests`.
+        ///
+        /// A request does not name its dataset, so each job needs a path of its own. A query
+        /// string is ignored. No two endpoints may have the same path; a path without
+        /// `{dataset}` takes precedence over one with it. With `protocol = "splunk_hec"`, this
+        /// is the part before `/raw` and `/event`.
         pub(in crate::config) path: Option<UrlPath> as "/logpush/{dataset}"
-            else "the file is refused, or with `protocol = \"splunk_hec\"` it is `\"/services/collector\"`",
-        /// Beside a path without `{dataset}`, and only there: the dataset that it is for.
-        /// It names the files and the series of metrics.
-        pub(in crate::config) dataset: Option<DatasetName> as "http_requests" else "the path has `{dataset}`",
-        /// With `{dataset}` in `path`: the datasets that may be written through this
-        /// endpoint. Any other gets 404, once the secret is verified. Without the list, an
-        /// endpoint takes every dataset that Cloudflare has and the first 256 other names
-        /// of a run of the daemon, since each may become a directory; more get 413.
+            else "an error; with `protocol = \"splunk_hec\"`, `\"/services/collector\"`",
+        /// The dataset, if `path` does not contain `{dataset}`; not allowed otherwise.
+        ///
+        /// It appears in file names and metrics.
+        pub(in crate::config) dataset: Option<DatasetName> as "http_requests" else "`path` must contain `{dataset}`",
+        /// The datasets to accept, if `path` contains `{dataset}`.
+        ///
+        /// Any other dataset gets 404, once the secret is verified. Without this list, an
+        /// endpoint accepts every dataset that Cloudflare has, and the first 256 other names
+        /// after the start of the daemon, since each may become a directory. More names get
+        /// 413.
         pub(super) datasets: Names<DatasetNames> as ["http_requests", "firewall_events"]
-            else "all of Cloudflare, and 256 others",
-        /// What is spoken: Logpush to an HTTP destination, or Splunk's HTTP Event
-        /// Collector, which a job with a `splunk://` destination speaks. For the latter
-        /// `path` is the prefix and `"/services/collector"` by default, `dataset` is
-        /// `"splunk_hec"` by default, and the lines of `secret_file` are tokens. See
+            else "all that Cloudflare has, and 256 other names",
+        /// The protocol of the sender: Logpush to an HTTP destination, or Splunk's HTTP Event
+        /// Collector, which jobs with a `splunk://` destination and other senders use. See
         /// docs/splunk-hec.md.
+        ///
+        /// With `"splunk_hec"`, `path` is a prefix and `"/services/collector"` by default,
+        /// `dataset` is `"splunk_hec"` by default, the lines of `secret_file` are tokens, and
+        /// `secret_header` is not allowed.
         pub(super) protocol: Protocol = "logpush",
-        /// A file in which every non-empty line is a live secret, so that a new one can be
-        /// added before the old one goes. A line `name: value` names its secret (1 to 64 of
-        /// `A-Z`, `a-z`, `0-9`, `_`, `.` and `-`, then a colon and a space): the log shows
-        /// the name when the secret is first used, and
-        /// `logpushd_secret_last_used_timestamp_seconds` when it was last used. The sender
-        /// shows the value; the whole line is accepted as well. Make a secret with
-        /// `openssl rand -hex 32`, readable by the daemon's user alone. A file without one
+        /// A file with secrets. Every non-empty line is valid, so that you can add a new
+        /// secret before you remove the old one. Create the file with `openssl rand -hex 32 >
+        /// secrets.txt`, readable by the daemon's user only.
+        ///
+        /// A line `name: value` names its secret (1 to 64 of `A-Z`, `a-z`, `0-9`, `_`, `.` and
+        /// `-`, then a colon and a space): the log shows the name when the secret is first
+        /// used, and `logpushd_secret_last_used_timestamp_seconds` when it was last used. The
+        /// sender sends the value; the whole line is accepted as well. A file without a secret
         /// is an error.
         pub(super) secret_file: Option<Input> as "secrets.txt" else "see `auth`",
-        /// The HTTP header that carries the secret: the job's destination ends with
-        /// `?header_X-Logpush-Secret=SECRET` then. Case does not matter. Only with
-        /// `secret_file`.
+        /// The HTTP header that carries the secret; the job's destination then ends with
+        /// `?header_X-Logpush-Secret=SECRET`. Case does not matter. Only with `secret_file`.
         pub(super) secret_header: HeaderName = "X-Logpush-Secret",
-        /// `"none"` lets anyone post who reaches the address: for tests on loopback, or
-        /// behind a proxy that checks the sender. Not beside `secret_file`.
+        /// Set this to `"none"`, instead of `secret_file`, to let anyone post who can reach
+        /// the address.
+        ///
+        /// For tests on loopback, or behind a proxy that authenticates the sender. Not allowed
+        /// with `secret_file`.
         pub(super) auth: Option<NoAuth> as "none"
-            else "a secret or a client certificate is demanded",
-        /// Source addresses that may post; others are answered 403. A second door, not the
-        /// first: Cloudflare's addresses serve all of its customers. Behind a proxy, it is
-        /// the proxy's address that counts.
+            else "a secret or a client certificate is required",
+        /// The source addresses that may post; all others get 403.
+        ///
+        /// This is defense in depth, not authentication: Cloudflare's addresses serve all of
+        /// its customers. Behind a proxy, the proxy's address counts, unless the proxy is
+        /// listed in `server.proxy_protocol_from`.
         pub(super) allow_from: List<Network> as ["192.0.2.0/24", "2001:db8::/32"]
-            else "any address may post",
-        /// The sinks that get what is posted here.
+            else "any address",
+        /// The sinks that receive the records of this endpoint.
         pub(super) sinks: Names<SinkNames> as ["archive"] else "all sinks",
-        /// The form of the records: JSON objects (a line each, in an array, or in an
-        /// object around one), rows, or lines of anything. Rows and lines become JSON
-        /// objects. See docs/formats.md.
+        /// The format of the records: JSON objects (one per line, in an array, or wrapped in
+        /// an object), rows of CSV, or lines of text. See docs/formats.md.
+        ///
+        /// Rows and lines become JSON objects.
         pub(super) format: Form = "json",
-        /// What stands between the cells of a row; only with `format = "csv"`. The same
-        /// as the job's `field_delimiter`.
+        /// The character between the cells of a row. Only with `format = "csv"`.
+        ///
+        /// It is the job's `field_delimiter`.
         pub(super) delimiter: DelimiterWord = ",",
-        /// The names of the columns; only with `format = "csv"`. Logpush writes no row of
-        /// names by itself: list the job's `field_names`, in their order. A first row that
-        /// repeats them is skipped. They may come to 64 KiB.
+        /// The names of the columns. Only with `format = "csv"`. Logpush sends no header row
+        /// by itself: list the job's `field_names`, in the same order.
+        ///
+        /// A first row that repeats the names is skipped. The names may take up to 64 KiB.
         pub(super) columns: Names<ColumnNames> as ["ClientIP", "EdgeStartTimestamp", "RayID"]
-            else "`header = true` is needed",
-        /// Whether the first row of each body names the columns; only with
-        /// `format = "csv"`, and instead of `columns`. Set it only if each body has such
-        /// a row, as one that a job's `batch_prefix` writes: else a record is taken for it.
+            else "with CSV, `header = true` is required",
+        /// Whether the first row of each body contains the names of the columns. Only with
+        /// `format = "csv"`, and instead of `columns`.
+        ///
+        /// Set it only if every body has such a row, for example from the job's
+        /// `batch_prefix`. Otherwise, a record is taken for the header.
         pub(super) header: Flag = false,
     }
 }

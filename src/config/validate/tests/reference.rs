@@ -161,12 +161,6 @@ fn places() -> Vec<Place> {
     reference::tables().into_iter().flat_map(of_table).collect()
 }
 
-/// Whether what stands behind a key are names that the operator chooses. `*` stands for NAME.
-pub(super) fn takes_names(name: &str) -> bool {
-    let is_it = |place: &Place| place.name().replace("NAME", "*") == name;
-    places().iter().any(|place| is_it(place) && matches!(place.key.takes, Takes::Names(_)))
-}
-
 /// The names of all tables and keys, with `*` for names that the operator chooses.
 pub(super) fn every_key() -> BTreeSet<String> {
     let tables = reference::tables();
@@ -272,13 +266,24 @@ fn its_texts_are_whole() {
 
 #[test]
 fn the_document_is_made_of_it() {
-    let (path, text) = (repository("docs/reference.md"), reference::document());
+    compare("docs/reference.md", &reference::document());
+}
+
+#[test]
+fn the_sample_is_made_of_it() {
+    compare("config/logpushd.toml", &reference::sample());
+}
+
+/// Compares a file of the repository with this text, or writes it with `LOGPUSHD_BLESS`.
+fn compare(name: &str, text: &str) {
+    let hint = "to regenerate it: LOGPUSHD_BLESS=1 cargo test --lib reference";
+    let path = repository(name);
     if env::var_os("LOGPUSHD_BLESS").is_some() {
-        fs::write(&path, &text).unwrap();
+        fs::write(&path, text).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
     for (number, (written, expected)) in written.lines().zip(text.lines()).enumerate() {
-        assert_eq!(written, expected, "docs/reference.md, line {}", number + 1);
+        assert_eq!(written, expected, "{name}, line {}; {hint}", number + 1);
     }
-    assert_eq!(written.len(), text.len());
+    assert_eq!(written.len(), text.len(), "{name}; {hint}");
 }
