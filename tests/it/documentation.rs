@@ -79,7 +79,23 @@ fn head(family: &Family) -> String {
         let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
         format!(" `{label}` is one of {}.", values.join(", "))
     });
-    format!("A {kind}{by}. {help}{}", closed.collect::<String>())
+    wrapped(&format!("A {kind}{by}. {help}{}", closed.collect::<String>()))
+}
+
+/// As the rest of the page: lines of at most 100 characters.
+fn wrapped(text: &str) -> String {
+    let mut wrapped = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        if column > 0 {
+            let fits = column + 1 + word.len() <= 100;
+            wrapped.push(if fits { ' ' } else { '\n' });
+            column = if fits { column + 1 } else { 0 };
+        }
+        wrapped += word;
+        column += word.len();
+    }
+    wrapped
 }
 
 /// The values of other labels are names, versions and bounds.
