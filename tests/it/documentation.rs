@@ -159,7 +159,7 @@ fn no_document_and_no_rule_names_a_metric_that_is_not_there() {
             parts.iter().any(|part| name.strip_suffix(part) == Some(&family.name))
         })
     };
-    for file in ["README.md", "docs/metrics.md", "pkg/prometheus/logpushd.rules.yml"] {
+    for file in ["docs/monitoring.md", "docs/metrics.md", "pkg/prometheus/logpushd.rules.yml"] {
         let text = fs::read_to_string(repository(file)).unwrap();
         let named = metrics_in(&text);
         assert!(named.len() > 10, "{file}: {named:?}");
