@@ -9,8 +9,8 @@
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
 //! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are
-//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`; [`retry`] is in [`http_client`],
-//! [`destination`] in [`cloudflare`], and [`fatal`] in `command`.
+//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`; [`sink`] is `sinks`;
+//! [`retry`] is in [`http_client`], [`destination`] in [`cloudflare`], and [`fatal`] in `command`.
 //!
 //! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`retry`] and [`blocking`];
 //! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
@@ -37,13 +37,12 @@ pub mod metrics;
 pub mod network;
 pub mod quarantine;
 pub mod serve;
-pub mod sink;
 pub mod throttle;
 
 pub use settings::printable;
 
 // The crates of the workspace, named here as the modules beside them are.
-pub use ::{cloudflare, http_client, spool, tls};
+pub use ::{cloudflare, http_client, sinks as sink, spool, tls};
 pub use cloudflare::destination;
 pub use command::fatal;
 pub use http_client::retry;

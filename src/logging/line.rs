@@ -107,12 +107,19 @@ impl Style {
 
 /// The crates of the workspace: in the log they are modules of the daemon, so that a filter for
 /// `logpushd::` finds all that it says of itself.
-const CRATES: [&str; 7] =
-    ["cloudflare", "command", "http_client", "records", "settings", "spool", "tls"];
+const CRATES: [&str; 8] =
+    ["cloudflare", "command", "http_client", "records", "settings", "sinks", "spool", "tls"];
 
 pub(super) fn shown_target(target: &str) -> Cow<'_, str> {
-    let own = CRATES.iter().any(|name| target.split("::").next() == Some(name));
-    if own { format!("logpushd::{target}").into() } else { target.into() }
+    let name = target.split_once("::").map_or(target, |(name, _)| name);
+    if !CRATES.contains(&name) {
+        return target.into();
+    }
+    // The module is called `sink`, in `lib.rs` and in the log.
+    match target.strip_prefix("sinks") {
+        Some(rest) => format!("logpushd::sink{rest}").into(),
+        None => format!("logpushd::{target}").into(),
+    }
 }
 
 /// Of syslog(3).

@@ -1,0 +1,233 @@
+//! Files by the time of the events: which lines of a block go where.
+//!
+//! A function of the batch alone, so that every attempt gives each file the same bytes: the record's
+//! own time, the time of receipt, and the order of the records. No clock, no file.
+
+use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use records::record;
+use spool::Origin;
+
+use super::settings::EventWindow;
+use crate::template::PathTemplate;
+
+/// So many files take the records of one batch. What would begin one more goes by the time of
+/// receipt: records of a month, in files by the minute, must not open them all.
+const MAX_FILES: usize = 32;
+
+/// How many seconds are remembered. One batch spans minutes, as a rule.
+const MAX_SECONDS: usize = 4096;
+
+/// The way of one batch.
+pub(super) struct Router {
+    origin: Origin,
+    window: EventWindow,
+    paths: Vec<PathBuf>,
+    /// The place in `paths` that a second leads to.
+    seconds: HashMap<i64, usize>,
+    /// The runs of lines of the block under way, in order; `None` between two blocks.
+    runs: Option<Vec<(usize, Range<usize>)>>,
+}
+
+impl Router {
+    pub(super) fn new(origin: &Origin, window: EventWindow) -> Self {
+        let (paths, seconds) = (Vec::new(), HashMap::new());
+        Self { origin: origin.clone(), window, paths, seconds, runs: None }
+    }
+
+    /// The files of the batch so far, in the order in which it came to them.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Finds the way of the lines in `bytes`, once.
+    pub(super) fn route(&mut self, bytes: &[u8], template: &PathTemplate) {
+        if self.runs.is_some() {
+            return;
+        }
+        let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
+        let mut begin = 0;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let place = self.place(line, template);
+            let end = begin + line.len();
+            match runs.last_mut() {
+                Some((last, run)) if *last == place => run.end = end,
+                _ => runs.push((place, begin..end)),
+            }
+            begin = end;
+        }
+        self.runs = Some(runs);
+    }
+
+    /// The bytes that each file gets, in one piece, and the file's place. `None` if their way was not
+    /// found before.
+    pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Option<Vec<(usize, Cow<'a, [u8]>)>> {
+        let mut parts: Vec<(usize, Cow<'a, [u8]>)> = Vec::new();
+        for (place, run) in self.runs.take()? {
+            let bytes = bytes.get(run).unwrap_or_default();
+            match parts.iter_mut().find(|(of, _)| *of == place) {
+                Some((_, part)) => part.to_mut().extend_from_slice(bytes),
+                None => parts.push((place, bytes.into())),
+            }
+        }
+        Some(parts)
+    }
+
+    fn place(&mut self, line: &[u8], template: &PathTemplate) -> usize {
+        let received = self.origin.received;
+        let time = record::time_of(&self.origin.dataset, line);
+        let time = time.filter(|time| self.is_within(received.duration_since(*time)));
+        let second = time.unwrap_or(received).as_second();
+        if let Some(place) = self.seconds.get(&second) {
+            return *place;
+        }
+        let time = Timestamp::from_second(second).unwrap_or(received);
+        let path = self.path(template, time);
+        let place = match self.paths.iter().position(|known| *known == path) {
+            Some(place) => place,
+            None if self.paths.len() < MAX_FILES => self.add(path),
+            None => {
+                let path = self.path(template, received);
+                let place = self.paths.iter().position(|known| *known == path);
+                place.unwrap_or_else(|| self.add(path))
+            }
+        };
+        if self.seconds.len() >= MAX_SECONDS {
+            self.seconds.clear();
+        }
+        self.seconds.insert(second, place);
+        place
+    }
+
+    /// Whether a record that is so much older than its receipt is filed by its own time.
+    fn is_within(&self, age: SignedDuration) -> bool {
+        let EventWindow { past, future } = self.window;
+        match Duration::try_from(age) {
+            Ok(age) => age <= past,
+            Err(_) => age.unsigned_abs() <= future,
+        }
+    }
+
+    fn path(&self, template: &PathTemplate, time: Timestamp) -> PathBuf {
+        template.render(&self.origin.endpoint, &self.origin.dataset, time)
+    }
+
+    fn add(&mut self, path: PathBuf) -> usize {
+        self.paths.push(path);
+        self.paths.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use settings::Settings as _;
+
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin {
+            endpoint: "push".into(),
+            dataset: "dns_logs".into(),
+            received: "2026-11-21T00:00:30Z".parse().unwrap(),
+            sink: None,
+        }
+    }
+
+    /// The names of the files, with what they get.
+    fn routed(template: &str, lines: &[String]) -> Vec<(String, String)> {
+        routed_within(EventWindow::sample().unwrap(), template, lines)
+    }
+
+    fn routed_within(
+        window: EventWindow,
+        template: &str,
+        lines: &[String],
+    ) -> Vec<(String, String)> {
+        let template = PathTemplate::parse(template).unwrap();
+        let text = lines.concat();
+        let mut whole = Router::new(&origin(), window);
+        whole.route(text.as_bytes(), &template);
+        let parts = whole.take(text.as_bytes()).unwrap();
+        let mut all: Vec<(String, String)> = Vec::new();
+        for (place, part) in &parts {
+            let name = whole.paths()[*place].to_str().unwrap().to_owned();
+            all.push((name, String::from_utf8(part.to_vec()).unwrap()));
+        }
+        // In pieces it is the same.
+        let mut pieces: Vec<String> = vec![String::new(); all.len()];
+        let mut router = Router::new(&origin(), window);
+        for line in lines {
+            router.route(line.as_bytes(), &template);
+            for (place, part) in router.take(line.as_bytes()).unwrap() {
+                pieces[place].push_str(std::str::from_utf8(&part).unwrap());
+            }
+        }
+        assert_eq!(router.paths(), whole.paths());
+        for (place, part) in parts {
+            assert_eq!(pieces[place].as_bytes(), &part[..]);
+        }
+        all
+    }
+
+    fn line(time: &str, number: usize) -> String {
+        format!("{{\"Timestamp\":\"{time}\",\"n\":{number}}}\n")
+    }
+
+    #[test]
+    fn a_batch_that_crosses_midnight_goes_to_both_days_in_order() {
+        let times = ["20T23:59:59.9Z", "21T00:00:00Z", "20T23:00:00Z", "21T00:00:01Z"];
+        let lines: Vec<_> = times
+            .iter()
+            .enumerate()
+            .map(|(number, time)| line(&format!("2026-11-{time}"), number))
+            .collect();
+        let got = routed("/l/{dataset}/%F", &lines);
+        assert_eq!(got[0], ("/l/dns_logs/2026-11-20".into(), [&*lines[0], &lines[2]].concat()));
+        assert_eq!(got[1], ("/l/dns_logs/2026-11-21".into(), [&*lines[1], &lines[3]].concat()));
+        assert_eq!(got.len(), 2);
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_goes_by_the_receipt() {
+        let absurd = ["1970-01-02T00:00:00Z", "9999-01-01T00:00:00Z", "2026-10-20T00:00:00Z", "x"];
+        let mut lines: Vec<_> = absurd.iter().map(|time| line(time, 0)).collect();
+        lines.push("{\"no\":1}\n".into());
+        assert_eq!(routed("/%F", &lines), [("/2026-11-21".into(), lines.concat())]);
+        // As late, and as early, as is taken.
+        let near = [line("2026-10-22T00:00:00Z", 0), line("2026-11-22T00:00:00Z", 1)];
+        let names = routed("/%F", &near).into_iter().map(|(name, _)| name);
+        assert_eq!(names.collect::<Vec<_>>(), ["/2026-10-22", "/2026-11-22"]);
+    }
+
+    #[test]
+    fn the_window_says_which_times_are_taken() {
+        let times = ["1970-01-02", "2020-02-29", "2026-11-14", "2026-11-22", "2026-11-23"];
+        let lines: Vec<_> = times.iter().map(|day| line(&format!("{day}T00:00:00Z"), 0)).collect();
+        let days = |window: EventWindow| {
+            let names = routed_within(window, "/%F", &lines).into_iter().map(|(name, _)| name);
+            let mut names: Vec<_> = names.collect();
+            names.sort();
+            names
+        };
+        let day = Duration::from_secs(24 * 3600);
+        let all = EventWindow { past: Duration::MAX, future: day };
+        let want = ["/1970-01-02", "/2020-02-29", "/2026-11-14", "/2026-11-21", "/2026-11-22"];
+        assert_eq!(days(all), want);
+        let narrow = EventWindow { past: 7 * day, future: Duration::ZERO };
+        assert_eq!(days(narrow), ["/2026-11-21"]);
+        let late = EventWindow { past: 8 * day, future: 3 * day };
+        assert_eq!(days(late), ["/2026-11-14", "/2026-11-21", "/2026-11-22", "/2026-11-23"]);
+    }
+
+    #[test]
+    fn a_batch_has_so_many_files_and_the_rest_goes_by_the_receipt() {
+        let times = (0..59).map(|second| format!("2026-11-20T12:00:{second:02}Z"));
+        let lines: Vec<_> = times.map(|time| line(&time, 0)).collect();
+        let got = routed("/%s", &lines);
+        assert_eq!(got.len(), MAX_FILES + 1);
+        let (name, text) = &got[MAX_FILES];
+        assert_eq!(*name, format!("/{}", origin().received.as_second()));
+        assert_eq!(*text, lines[MAX_FILES..].concat());
+    }
+}

@@ -1,0 +1,316 @@
+//! `[sink.NAME.file]`: its keys.
+
+mod owner;
+mod path;
+
+use std::time::Duration;
+
+use settings::{
+    Context, Diagnostic, Setting, Settings as _, Table, Value,
+    reference::Takes,
+    setting, settings,
+    types::{Count, PositiveSpan, Size, Span},
+    words,
+};
+
+use self::{
+    owner::{Group, User},
+    path::PathToFillIn,
+};
+use super::{FileSink, FileState, place::Owner};
+use crate::{
+    Sink, SinkContext,
+    kinds::{Claims, Kind},
+    paths::WrittenPaths,
+    template::PathTemplate,
+};
+
+settings! {
+    /// Files with one JSON record per line. Each record is written exactly once and in order,
+    /// also after `kill -9`. See docs/sinks/file.md.
+    pub struct Settings in "sink.NAME.file", checked by check {
+        /// The path of the files. `{dataset}`, `{endpoint}` and a time in UTC (`%Y`, `%m`,
+        /// `%d`, `%H` and so on) are filled in. `{{`, `}}` and `%%` stand for a brace and a
+        /// percent sign. Missing directories are created.
+        ///
+        /// The part before the first placeholder is the base directory. No file is written
+        /// outside of it, and no symbolic link below it is followed. No two sinks may write to
+        /// the same files.
+        pub path: PathToFillIn as "/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson",
+        /// The time to fill in: that of the batch, or that of each record, from the time field
+        /// of its dataset.
+        ///
+        /// With `"event"`, every record is parsed. A record without a usable time is filed by
+        /// its time of receipt, and so are the records for any 33rd file of a batch.
+        pub time: RecordTime = "received",
+        /// With `time = "event"`: which records are filed by their own time. The others are
+        /// filed by their time of receipt.
+        pub event_window: EventWindow,
+        /// The permissions of new files, whatever the umask. The owner must be able to read
+        /// and write. Users who may read the files may enter the directories.
+        pub mode: Mode = "0640",
+        /// The owner of new files and directories: a name in /etc/passwd, or a number as text.
+        /// The daemon needs `CAP_CHOWN` to set it.
+        pub owner: Option<User> as "root" else "the daemon's user",
+        /// The group of new files and directories: a name in /etc/group, or a number as text.
+        /// The daemon's user must be a member.
+        ///
+        /// Use it to let people read the files without being root.
+        pub group: Option<Group> as "adm" else "the daemon's group",
+        /// When a file ends, if not by the time in its path.
+        pub rotate: Rotate,
+        /// How to compress finished files. A file is finished when it was rotated, or when the
+        /// date in its path has passed.
+        ///
+        /// Files are compressed in the background, at a low priority. The file gets the suffix
+        /// `.gz` or `.zst`; the name of a file that was not rotated is otherwise unchanged.
+        pub compress: Compress = "none",
+        /// How long a finished file stays uncompressed, so that a program that reads it can
+        /// reach its end. `"0s"` compresses at once; `"next"` waits until the next file of the
+        /// same endpoint and dataset is finished.
+        pub compress_after: CompressAfter = "10m",
+        /// Which finished files to keep. All of them by default.
+        pub retain: Retain,
+        /// When to fsync the files: at every checkpoint (once a second), or also after every
+        /// batch. Until then, the batch is in the spool, so `"checkpoint"` loses nothing.
+        pub fsync: Fsync = "checkpoint",
+    }
+}
+
+settings! {
+    /// Records outside of the window are filed by their time of receipt.
+    pub struct EventWindow derive(Copy, Eq), checked by check_event_window {
+        /// With `time = "event"`: a record that is older than this at its receipt is filed by
+        /// its time of receipt. `"all"` files every old record by its own time, which is
+        /// useful to import history.
+        pub past: SpanOrAll = "31d",
+        /// With `time = "event"`: a record whose time is later than its receipt by more than
+        /// this is filed by its time of receipt.
+        pub future: Span = "1d",
+    }
+}
+
+settings! {
+    /// Whichever comes first; never, if neither is set.
+    pub struct Rotate derive(Copy, Default, Eq), checked by check_rotate {
+        /// Rotates a file after the batch that brings it to this size: renames `NAME.ndjson`
+        /// to `NAME.ndjson.20261121T230000Z`, and creates an empty `NAME.ndjson`.
+        pub max_bytes: Option<Size> as "1GiB" else "a new file only by the time in `path`",
+        /// Rotates a file at this age, counted from its first record, even if no further
+        /// record arrives. With `rotate.max_bytes`, whichever comes first.
+        pub max_age: Option<PositiveSpan> as "24h" else "a new file only by the time in `path`",
+    }
+}
+
+settings! {
+    /// A file is removed as soon as one of the rules does not keep it.
+    pub struct Retain derive(Copy, Default, Eq), checked by check_retain {
+        /// How many finished files to keep for each endpoint and dataset. The sink only ever
+        /// removes files that it has begun since `retain` or `compress` was set.
+        ///
+        /// A file is finished when it was rotated, or when the time in the path has led to
+        /// another file.
+        pub files: Option<Count> as 30 else "all files",
+        /// How long to keep a finished file after the last write to it.
+        pub age: Option<PositiveSpan> as "90d" else "all files",
+        /// How many bytes to keep in all files of the sink together. The oldest files are
+        /// removed first. Use it to keep the disk from filling up.
+        pub bytes: Option<Size> as "100GiB" else "all files",
+    }
+}
+
+words! {
+    /// `time`
+    pub enum RecordTime {
+        /// Of the batch.
+        Received = "received",
+        /// Of each record.
+        Event = "event",
+    }
+}
+
+words! {
+    /// `compress`
+    pub enum Compress {
+        /// Not at all.
+        None = "none",
+        /// With gzip.
+        Gzip = "gzip",
+        /// With Zstandard.
+        Zstd = "zstd",
+    }
+}
+
+words! {
+    /// `fsync`
+    pub enum Fsync {
+        /// Once a second, before the checkpoint says how far the files are.
+        Checkpoint = "checkpoint",
+        /// Behind each batch as well.
+        Batch = "batch",
+    }
+}
+
+impl Kind for Settings {
+    fn target(&self) -> String {
+        self.path.clone()
+    }
+
+    fn claims(&self) -> Claims<'_> {
+        Claims { files: Some(self.written_paths()), ..Claims::default() }
+    }
+
+    fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String> {
+        let list = context.directory.join(format!("{}.files.json", context.name));
+        let FileState { files } = context.state.read();
+        Ok(Box::new(FileSink::new(self, Some(&list), files, context.counters)?))
+    }
+}
+
+impl Settings {
+    /// Who gets new files and folders.
+    pub(super) fn ownership(&self) -> Owner {
+        Owner { user: self.owner, group: self.group }
+    }
+
+    /// The files that it writes, and the names that they get later.
+    pub fn written_paths(&self) -> WrittenPaths<'_> {
+        WrittenPaths {
+            key: "path",
+            pattern: &self.path,
+            rotates: self.rotate != Rotate::default(),
+            packed: self.compress.extension(),
+        }
+    }
+}
+
+impl Compress {
+    /// What is added to a file's name.
+    pub fn extension(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some("gz"),
+            Self::Zstd => Some("zst"),
+        }
+    }
+}
+
+/// `compress_after`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CompressAfter {
+    /// `"10m"`: so long after the file has ended.
+    Delay(Duration),
+    /// `"next"`: when the next file of its endpoint and dataset has ended.
+    Next,
+}
+
+impl Setting for CompressAfter {
+    type Output = Self;
+    const TAKES: Takes = Takes::Duration { beside: Some("next"), zero: true };
+
+    fn read(value: &Value<'_>, cx: &mut Context) -> Option<Self> {
+        Some(match value.duration_or("next", cx)? {
+            Duration::MAX => Self::Next,
+            delay => Self::Delay(delay),
+        })
+    }
+}
+
+setting! {
+    /// A duration, or `"all"`, which is [`Duration::MAX`].
+    pub struct SpanOrAll(Duration): Takes::Duration { beside: Some("all"), zero: true },
+        read by span_or_all;
+}
+
+setting! {
+    /// Permission bits, in octal digits.
+    pub struct Mode(u32): Takes::String("octal permissions"), read by mode;
+}
+
+fn span_or_all(value: &Value<'_>, cx: &mut Context) -> Option<Duration> {
+    value.duration_or("all", cx)
+}
+
+fn mode(value: &Value<'_>, cx: &mut Context) -> Option<u32> {
+    let text = value.string(cx)?;
+    let digits = text.get_ref();
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| !digits.starts_with('+'));
+    let (fault, hint) = match mode {
+        None => ("is not octal", "write three octal digits, as \"0640\""),
+        Some(mode) if mode & !0o777 != 0 => {
+            ("has more than permission bits", "write those alone, as \"0640\"")
+        }
+        Some(mode) if mode & 0o600 != 0o600 => (
+            "shuts the daemon out of its own file",
+            "let the owner read and write, as \"0640\" does",
+        ),
+        mode => return mode,
+    };
+    let message = format!("mode `{}` {fault}", digits.escape_debug());
+    cx.push(Diagnostic::at(text.span(), message).hint(hint));
+    None
+}
+
+/// What only makes sense beside something else.
+fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
+    let is_default = EventWindow::sample() == Some(settings.event_window);
+    if !is_default && settings.time != RecordTime::Event {
+        cx.push_incomplete(
+            table
+                .problem_at(
+                    "event_window",
+                    "`event_window` has no effect without `time = \"event\"`",
+                )
+                .hint("add `time = \"event\"`, or remove `event_window`"),
+        );
+    }
+    let Ok(template) = PathTemplate::parse(&settings.path) else { return };
+    if !table.is_sound("path") {
+        return;
+    }
+    let mut report = |message: &str, hint: &str| {
+        cx.push_incomplete(table.problem_at("path", message).hint(hint));
+    };
+    if settings.time == RecordTime::Event && !template.has_time() {
+        report(
+            "`time` changes nothing: the path has no time in it",
+            "add one, as %Y-%m-%d, or leave `time` out",
+        );
+    }
+    if settings.rotate != Rotate::default() || template.has_time() {
+        return;
+    }
+    let hint = "add `rotate = { max_age = \"24h\" }`, or a date to the path, as %Y-%m-%d";
+    if settings.compress != Compress::None {
+        report("`compress` has nothing to compress: no file of this path is ever finished", hint);
+    }
+    if settings.retain != Retain::default() {
+        report("`retain` has nothing to remove: no file of this path is ever finished", hint);
+    }
+}
+
+fn check_event_window(_: &EventWindow, table: &Table<'_>, cx: &mut Context) {
+    if table.is_there() && table.is_empty() {
+        cx.push(
+            table
+                .problem("`event_window` is empty")
+                .hint("write `past`, `future` or both, as { past = \"all\", future = \"1d\" }"),
+        );
+    }
+}
+
+fn check_rotate(_: &Rotate, table: &Table<'_>, cx: &mut Context) {
+    if table.is_there() && table.is_empty() {
+        cx.push(table.problem("`rotate` does not say when").hint(
+            "write `max_bytes`, `max_age` or both, as { max_bytes = \"1GiB\", max_age = \"24h\" }",
+        ));
+    }
+}
+
+fn check_retain(_: &Retain, table: &Table<'_>, cx: &mut Context) {
+    if table.is_there() && table.is_empty() {
+        cx.push(table.problem("`retain` does not say what is kept").hint(
+            "write one or more of `files`, `age` and `bytes`, as { files = 30, bytes = \"100GiB\" }",
+        ));
+    }
+}

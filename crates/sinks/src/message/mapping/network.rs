@@ -1,0 +1,112 @@
+//! Connections, packets, and what a browser says of them.
+
+use super::{Mapping, field, time, word};
+use crate::message::severity::Scale;
+
+pub(super) static SPECTRUM_EVENTS: Mapping = Mapping {
+    dataset: "spectrum_events",
+    name: "Spectrum event",
+    event: &[&[word("Event")]],
+    base: 1,
+    severity: &[("Event", Scale::Action), ("ClientMatchedIpFirewall", Scale::Action)],
+    fields: &[
+        time("ConnectTimestamp", "start"),
+        time("DisconnectTimestamp", "end"),
+        field("ClientIP", "src", "src"),
+        field("ClientPort", "spt", "srcPort"),
+        field("OriginIP", "dst", "dst"),
+        field("OriginPort", "dpt", "dstPort"),
+        field("ClientProto", "proto", "proto"),
+        field("ClientTlsClientHelloServerName", "dhost", ""),
+        field("ClientBytes", "in", "srcBytes"),
+        field("OriginBytes", "out", "dstBytes"),
+        field("Event", "act", ""),
+        field("ColoCode", "deviceExternalId", ""),
+        field("Application", "cs1", ""),
+        field("ClientCountry", "cs2", ""),
+        field("ClientMatchedIpFirewall", "cs3", ""),
+        field("ClientAsn", "cs4", ""),
+        field("ClientTlsProtocol", "cs5", ""),
+        field("OriginTlsMode", "cs6", ""),
+        field("Status", "cn1", ""),
+    ],
+};
+
+pub(super) static NEL_REPORTS: Mapping = Mapping {
+    dataset: "nel_reports",
+    name: "Network error report",
+    event: &[&[word("Type")]],
+    // Each of them tells that somebody could not connect.
+    base: 4,
+    severity: &[],
+    fields: &[
+        field("Type", "reason", ""),
+        field("LastKnownGoodColoCode", "deviceExternalId", ""),
+        field("Phase", "cs1", ""),
+        field("ClientIPCountry", "cs2", ""),
+        field("ClientIPASNDescription", "cs3", ""),
+        field("ClientIPASN", "cs4", ""),
+    ],
+};
+
+pub(super) static GATEWAY_NETWORK: Mapping = Mapping {
+    dataset: "gateway_network",
+    name: "Gateway network session",
+    event: &[&[word("Action")]],
+    base: 1,
+    severity: &[("Action", Scale::Action)],
+    fields: &[
+        field("SourceIP", "src", "src"),
+        field("SourcePort", "spt", "srcPort"),
+        field("SourceInternalIP", "", "srcPreNAT"),
+        field("DestinationIP", "dst", "dst"),
+        field("DestinationPort", "dpt", "dstPort"),
+        field("OverrideIP", "destinationTranslatedAddress", "dstPostNAT"),
+        field("OverridePort", "destinationTranslatedPort", "dstPostNATPort"),
+        field("TransportProtocol", "proto", "proto"),
+        field("Transport", "proto", "proto"),
+        field("DetectedProtocol", "app", ""),
+        field("Email", "suser", "usrName"),
+        field("UserID", "suid", ""),
+        field("DeviceName", "shost", "resource"),
+        field("SNI", "dhost", ""),
+        field("Action", "act", ""),
+        field("SessionID", "externalId", ""),
+        field("PolicyID", "cs1", ""),
+        field("PolicyName", "cs2", "policy"),
+        field("VirtualNetworkName", "cs4", ""),
+        field("CategoryNames", "cs5", ""),
+        field("ApplicationNames", "cs6", ""),
+    ],
+};
+
+pub(super) static NETWORK_ANALYTICS_LOGS: Mapping = Mapping {
+    dataset: "network_analytics_logs",
+    name: "Network packet sample",
+    event: &[&[word("Outcome")]],
+    base: 1,
+    severity: &[("Outcome", Scale::Action)],
+    fields: &[
+        field("IPSourceAddress", "src", "src"),
+        field("SourcePort", "spt", "srcPort"),
+        field("IPDestinationAddress", "dst", "dst"),
+        field("DestinationPort", "dpt", "dstPort"),
+        field("IPProtocolName", "proto", "proto"),
+        field("IPProtocol", "proto", "proto"),
+        field("IPTotalLength", "in", "srcBytes"),
+        field("Outcome", "act", ""),
+        field("MitigationReason", "reason", ""),
+        field("RuleName", "msg", ""),
+        field("ColoCode", "deviceExternalId", ""),
+        field("ColoName", "deviceExternalId", ""),
+        field("AttackID", "cs1", ""),
+        field("AttackVector", "cs2", ""),
+        field("RuleID", "cs3", "policy"),
+        field("MitigationSystem", "cs4", ""),
+        field("AttackCampaignID", "cs5", ""),
+        field("TCPFlagsString", "cs6", ""),
+        field("SampleInterval", "cn1", ""),
+        field("SourceASN", "cn2", ""),
+        field("DestinationASN", "cn3", ""),
+    ],
+};

@@ -1,0 +1,115 @@
+//! What a strftime conversion can write.
+
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, fmt::strtime::BrokenDownTime};
+
+/// Conversions that write one of a few values, all of which are found by trying: weekdays, months, and
+/// numbers that come round within a few years.
+const FEW: &str = "aAbBdehHIjklmMpPSuUVwW";
+
+/// How many days and times of day are tried.
+const TRIES: i64 = 3000;
+
+/// Far times: what is longest, what has a sign, and fractions of every length.
+const FAR: [&str; 8] = [
+    "-009999-01-02T01:59:59Z",
+    "-000001-06-15T00:00:00.1Z",
+    "0000-01-01T00:00:00Z",
+    "0999-12-31T23:59:59.999999999Z",
+    "1969-12-31T23:59:59Z",
+    "1970-01-01T00:00:00Z",
+    "2026-11-30T12:34:56.123456789Z",
+    "9999-12-30T22:00:00.999Z",
+];
+
+/// The texts of a conversion.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Times {
+    /// These.
+    OneOf(Vec<String>),
+    /// At most these: so many of these characters.
+    Like { characters: BTreeSet<char>, least: usize, most: usize },
+}
+
+/// What `conversion`, which a template holds, can write.
+pub(crate) fn of(conversion: &str) -> Times {
+    let letter = conversion.chars().next_back().unwrap_or_default();
+    let write = |time: Timestamp| {
+        let mut text = String::new();
+        // Cannot fail: the template tried it.
+        BrokenDownTime::from(time).format(conversion, &mut text).ok();
+        text
+    };
+    if FEW.contains(letter) {
+        let day = 24 * 3600;
+        // A day further each time, and then an hour, a minute and a second.
+        let seconds = (0..TRIES).flat_map(|number| [number * day, number * 3661]);
+        let times = seconds.filter_map(|second| Timestamp::from_second(second).ok());
+        return Times::OneOf(times.map(write).collect::<BTreeSet<_>>().into_iter().collect());
+    }
+    let times = FAR.iter().filter_map(|text| text.parse().ok());
+    let texts: BTreeSet<_> = times.map(write).collect();
+    if texts.len() == 1 {
+        return Times::OneOf(texts.into_iter().collect());
+    }
+    let mut characters: BTreeSet<char> = texts.iter().flat_map(|text| text.chars()).collect();
+    if characters.iter().any(char::is_ascii_digit) {
+        characters.extend('0'..='9');
+    }
+    if characters.iter().any(char::is_ascii_alphabetic) {
+        characters.extend(('a'..='z').chain('A'..='Z'));
+    }
+    let lengths = || texts.iter().map(|text| text.chars().count());
+    let (least, most) = (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0));
+    Times::Like { characters, least, most }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_values_are_all_found() {
+        for (conversion, count) in [
+            ("%a", 7),
+            ("%A", 7),
+            ("%b", 12),
+            ("%^B", 12),
+            ("%d", 31),
+            ("%-d", 31),
+            ("%H", 24),
+            ("%I", 12),
+            ("%j", 366),
+            ("%m", 12),
+            ("%M", 60),
+            ("%p", 2),
+            ("%S", 60),
+            ("%u", 7),
+            ("%U", 54),
+            ("%V", 53),
+        ] {
+            let Times::OneOf(values) = of(conversion) else { panic!("{conversion}") };
+            // Week 53 of %U is that of a leap year that begins on a Saturday.
+            let least = if conversion == "%U" { count - 1 } else { count };
+            assert!((least..=count).contains(&values.len()), "{conversion} {values:?}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_within_what_is_said() {
+        for conversion in ["%Y", "%y", "%G", "%C", "%s", "%f", "%3f", "%.f", "%N", "%-Y", "%D"] {
+            let Times::Like { characters, least, most } = of(conversion) else { continue };
+            for second in [0, 1, 60, 86_399, 1_700_000_000, 253_000_000_000, -5_000_000_000] {
+                for nanos in [0, 1, 500_000_000, 123_000_000] {
+                    let time = Timestamp::new(second, nanos).unwrap();
+                    let mut text = String::new();
+                    BrokenDownTime::from(time).format(conversion, &mut text).unwrap();
+                    let length = text.chars().count();
+                    assert!((least..=most).contains(&length), "{conversion} {text}");
+                    assert!(text.chars().all(|c| characters.contains(&c)), "{conversion} {text}");
+                }
+            }
+        }
+    }
+}
