@@ -12,6 +12,7 @@ use logpushd::metrics::{Arrival, BatchOutcome, Metrics, Names, Process, RefusalR
 use crate::support::{
     Exit, finish, repository,
     require::{PROMTOOL, has},
+    text::wrapped,
 };
 
 /// One metric, as its exposition has it.
@@ -80,22 +81,6 @@ fn head(family: &Family) -> String {
         format!(" `{label}` is one of {}.", values.join(", "))
     });
     wrapped(&format!("A {kind}{by}. {help}{}", closed.collect::<String>()))
-}
-
-/// As the rest of the page: lines of at most 100 characters.
-fn wrapped(text: &str) -> String {
-    let mut wrapped = String::new();
-    let mut column = 0;
-    for word in text.split(' ') {
-        if column > 0 {
-            let fits = column + 1 + word.len() <= 100;
-            wrapped.push(if fits { ' ' } else { '\n' });
-            column = if fits { column + 1 } else { 0 };
-        }
-        wrapped += word;
-        column += word.len();
-    }
-    wrapped
 }
 
 /// The values of other labels are names, versions and bounds.

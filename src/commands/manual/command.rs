@@ -8,7 +8,7 @@ use clap_mangen::{
     roff::{Roff, bold, roman},
 };
 
-use super::{Page, file};
+use super::{Page, file, synopsis};
 
 const ROOT: &str = "logpushd";
 
@@ -31,13 +31,22 @@ fn write(command: &Command, name: &str, page: &mut Vec<u8>) -> io::Result<()> {
     file::keep_words_whole(&mut setting);
     setting.to_writer(page)?;
     man.render_name_section(page)?;
-    man.render_synopsis_section(page)?;
+    synopsis_section(command).to_writer(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
     if command.has_subcommands() {
         man.render_subcommands_section(page)?;
     }
     rest(command, name).to_writer(page)
+}
+
+fn synopsis_section(command: &Command) -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    let mut parts = synopsis(command).into_iter();
+    let name = bold(parts.next().unwrap_or_default());
+    roff.text([name, roman(parts.fold(String::new(), |text, part| text + " " + &part))]);
+    roff
 }
 
 /// What the help ends with, and where to go on.

@@ -3,6 +3,7 @@
 
 mod command;
 mod file;
+mod synopsis;
 
 use std::{
     fs,
@@ -13,6 +14,7 @@ use std::{
 use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
+pub use self::synopsis::{option, synopsis, value_names};
 use crate::{
     cli::Cli,
     durable::{self, at},
@@ -39,12 +41,18 @@ impl Page {
 
 /// All pages: the command, each of its subcommands, and the configuration.
 pub fn pages() -> Vec<Page> {
-    let mut root = without_help(Cli::command());
-    root.build();
+    let root = root();
     let mut pages = Vec::new();
     add_pages(&root, &mut pages);
     pages.push(file::page());
     pages
+}
+
+/// The definition of the command line as the manual describes it.
+pub fn root() -> Command {
+    let mut root = without_help(Cli::command());
+    root.build();
+    root
 }
 
 fn add_pages(command: &Command, pages: &mut Vec<Page>) {

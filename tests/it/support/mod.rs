@@ -8,6 +8,7 @@ mod process;
 mod records;
 pub(crate) mod require;
 mod setup;
+pub(crate) mod text;
 pub(crate) mod tls;
 mod wait;
 
