@@ -5,7 +5,7 @@ use std::{fs, net::TcpListener, path::Path, process::Command};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Exit, Finished, Http, Setup, Upload, finish, logpushd, names_in, repository,
+    Daemon, Exit, Finished, Http, Setup, Upload, finish, logpushd, names_in, repository, require,
     tls::{Authority, Pair},
 };
 
@@ -290,6 +290,18 @@ fn the_shipped_configurations_are_good_once_their_files_are_there() {
     }
 }
 
+/// The daemon of the quickstart, but for ports that another test may have and a log that this one can read.
+fn quickstart(setup: Setup) -> Daemon {
+    let text = fs::read_to_string(setup.path("config/quickstart.toml")).unwrap();
+    assert!(text.contains("\"127.0.0.1:8443\""));
+    let text = text.replace("\"127.0.0.1:8443\"", "\"127.0.0.1:0\"");
+    let text = text + "[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
+    // One directory up, from where its paths lead out of the tree.
+    fs::create_dir(setup.path("certs")).unwrap();
+    setup.write("logpushd.toml", text.replace("\"../", "\""));
+    setup.start_as_written()
+}
+
 #[test]
 fn the_quickstart_works_as_it_is() {
     let setup = shipped();
@@ -298,15 +310,7 @@ fn the_quickstart_works_as_it_is() {
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
     assert_eq!(names_in(setup.folder()), ["config", "secrets.txt"], "nothing is made");
 
-    // The same, but for ports that another test may have and a log that this one can read.
-    let text = fs::read_to_string(&config).unwrap();
-    assert!(text.contains("\"127.0.0.1:8443\""));
-    let text = text.replace("\"127.0.0.1:8443\"", "\"127.0.0.1:0\"");
-    let text = text + "[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
-    // One folder up, from where its paths lead out of the tree.
-    fs::create_dir(setup.path("certs")).unwrap();
-    setup.write("logpushd.toml", text.replace("\"../", "\""));
-    let daemon = setup.start_as_written();
+    let daemon = quickstart(setup);
     fs::copy(daemon.path("certs/dev-fullchain.pem"), daemon.path("fullchain.pem")).unwrap();
     let record = "{\"ClientIP\":\"192.0.2.1\"}";
     let upload = Upload::of(record).without_secret();
@@ -315,4 +319,35 @@ fn the_quickstart_works_as_it_is() {
     let stopped = daemon.stop().in_order();
     assert_eq!(stopped.stdout, format!("{record}\n").as_bytes());
     assert_eq!(names_in(&stopped.setup.path("data/logs")), ["http_requests"]);
+}
+
+/// The commands of a page that send something, each with the output that is printed below it.
+fn sends(page: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(repository(page)).unwrap();
+    let blocks: Vec<_> = text.split("```").skip(1).step_by(2).map(str::to_owned).collect();
+    let pairs = blocks.windows(2).filter_map(|pair| {
+        let command = pair[0].strip_prefix("sh\n").filter(|command| command.contains("curl"))?;
+        Some((command.to_owned(), pair[1].strip_prefix('\n')?.to_owned()))
+    });
+    pairs.collect()
+}
+
+#[test]
+fn the_commands_of_the_quickstart_print_what_is_printed() {
+    if !require::has(&[&require::CURL]) {
+        return;
+    }
+    for (page, count) in [("README.md", 1), ("docs/quickstart.md", 3)] {
+        let daemon = quickstart(shipped());
+        let sends = sends(page);
+        assert_eq!(sends.len(), count, "{page}: {sends:?}");
+        for (command, output) in sends {
+            assert!(command.contains("https://127.0.0.1:8443/"), "{command}");
+            let at = format!("https://{}/", daemon.address);
+            let command = command.replace("https://127.0.0.1:8443/", &at);
+            let finished = finish(Command::new("bash").args(["-c", &command]).env("NO_PROXY", "*"));
+            assert_eq!(finished.stdout, output, "{command} {}", finished.stderr);
+        }
+        daemon.stop().in_order();
+    }
 }
