@@ -137,13 +137,13 @@ impl Series for DatasetMetrics {
 pub(super) const LAST_BATCH: [Family<DatasetMetrics>; 1] = [Family {
     name: "logpushd_last_batch_timestamp_seconds",
     kind: MetricKind::Gauge,
-    help: "When the newest batch of a dataset was received.",
+    help: "Time at which the newest batch of a dataset was received.",
     value: |dataset, now| dataset.last_batch(now).map(Value::Micros),
 }];
 
 pub(super) const LAG: [HistogramFamily<DatasetMetrics>; 1] = [HistogramFamily {
     name: "logpushd_event_lag_seconds",
-    help: "From the time in a batch's first record to the commit.",
+    help: "Time from the event of a batch's first record to the commit.",
     sum: Value::Micros,
     histogram: |dataset| &dataset.event_lag,
 }];

@@ -150,13 +150,13 @@ pub(super) const BY_DATASET: [Family<EndpointDataset>; 3] = [
     Family {
         name: "logpushd_endpoint_received_bytes_total",
         kind: MetricKind::Counter,
-        help: "Bytes of bodies at an endpoint, as they were on the wire.",
+        help: "Bytes of bodies at an endpoint, as sent.",
         value: |series, _| if_any(series.counts.received_bytes),
     },
     Family {
         name: "logpushd_endpoint_inflated_bytes_total",
         kind: MetricKind::Counter,
-        help: "Bytes of bodies at an endpoint, inflated.",
+        help: "Bytes of bodies at an endpoint, decompressed.",
         value: |series, _| if_any(series.counts.inflated_bytes),
     },
 ];
@@ -186,7 +186,7 @@ impl Series for SecretMetrics {
 pub(super) const SECRET: [Family<SecretMetrics>; 1] = [Family {
     name: "logpushd_secret_last_used_timestamp_seconds",
     kind: MetricKind::Gauge,
-    help: "When a sender last showed a secret.",
+    help: "Time at which a secret was last used.",
     value: |secret, _| match value(&secret.last_used) {
         0 => None,
         at => Some(Value::Micros(at)),

@@ -95,7 +95,7 @@ impl Series for Process {
 const START: [Family<Metrics>; 1] = [Family {
     name: "process_start_time_seconds",
     kind: MetricKind::Gauge,
-    help: "When the process started.",
+    help: "Time at which the process started.",
     value: |metrics, now| Some(Value::Micros(metrics.started.wall_micros_at(now))),
 }];
 
@@ -103,19 +103,19 @@ const FAMILIES: [Family<Process>; 6] = [
     Family {
         name: "process_cpu_seconds_total",
         kind: MetricKind::Counter,
-        help: "Time that the process has spent on processors, its own and the system's for it.",
+        help: "CPU time of the process, user and system.",
         value: |process, _| Some(Value::Micros(process.cpu_micros)),
     },
     Family {
         name: "process_resident_memory_bytes",
         kind: MetricKind::Gauge,
-        help: "Memory in use.",
+        help: "Resident memory.",
         value: |process, _| process.resident_bytes.map(Value::Whole),
     },
     Family {
         name: "process_virtual_memory_bytes",
         kind: MetricKind::Gauge,
-        help: "Memory that is mapped.",
+        help: "Virtual memory.",
         value: |process, _| process.virtual_bytes.map(Value::Whole),
     },
     Family {
@@ -133,7 +133,7 @@ const FAMILIES: [Family<Process>; 6] = [
     Family {
         name: "process_max_fds",
         kind: MetricKind::Gauge,
-        help: "How many file descriptors may be open.",
+        help: "Maximum number of open file descriptors.",
         value: |process, _| process.max_fds.map(Value::Whole),
     },
 ];

@@ -28,7 +28,7 @@ impl Metrics {
         text.breakdown(
             (
                 "logpushd_refused_total",
-                "Requests and connections that were refused or came to nothing.",
+                "Requests and connections that were refused or failed.",
                 "reason",
             ),
             &[self],
@@ -46,7 +46,7 @@ impl Metrics {
         text.breakdown(
             (
                 "logpushd_quarantined_records_total",
-                "Records that were set aside because they could not be parsed.",
+                "Records in quarantine because they could not be parsed.",
                 "reason",
             ),
             &[self],
@@ -78,7 +78,7 @@ impl Series for Metrics {
 const READY: [Family<Metrics>; 1] = [Family {
     name: "logpushd_ready",
     kind: MetricKind::Gauge,
-    help: "1 while batches are accepted, 0 while they are refused; /readyz says why.",
+    help: "1 while batches are accepted, 0 while they are refused; /readyz has the reason.",
     value: |metrics, _| Some(Value::of(&metrics.ready)),
 }];
 
@@ -86,13 +86,13 @@ const TRAFFIC: [Family<Metrics>; 2] = [
     Family {
         name: "logpushd_received_bytes_total",
         kind: MetricKind::Counter,
-        help: "Bytes of bodies, as they were on the wire.",
+        help: "Bytes of bodies, as sent.",
         value: |metrics, _| Some(Value::of(&metrics.received_bytes)),
     },
     Family {
         name: "logpushd_inflated_bytes_total",
         kind: MetricKind::Counter,
-        help: "Bytes of bodies, inflated.",
+        help: "Bytes of bodies, decompressed.",
         value: |metrics, _| {
             let endpoints = metrics.endpoints.all();
             let bytes = endpoints.iter().map(|endpoint| endpoint.total_inflated_bytes());
@@ -105,13 +105,13 @@ const QUARANTINE: [Family<Metrics>; 2] = [
     Family {
         name: "logpushd_quarantine_bytes",
         kind: MetricKind::Gauge,
-        help: "Size of what lies in the quarantine folder.",
+        help: "Size of the files in the quarantine directory.",
         value: |metrics, _| Some(Value::of(&metrics.quarantine_bytes)),
     },
     Family {
         name: "logpushd_quarantine_removed_bytes_total",
         kind: MetricKind::Counter,
-        help: "Bytes that were removed from the quarantine to keep its bounds.",
+        help: "Bytes removed from the quarantine because of its bounds.",
         value: |metrics, _| Some(Value::of(&metrics.quarantine_removed_bytes)),
     },
 ];
@@ -119,19 +119,19 @@ const QUARANTINE: [Family<Metrics>; 2] = [
 const COMMITS: [HistogramFamily<Metrics>; 4] = [
     HistogramFamily {
         name: "logpushd_commit_seconds",
-        help: "From a complete body to a batch that survives a power cut.",
+        help: "Time from the end of a body until its batch is durable.",
         sum: Value::Micros,
         histogram: |metrics| &metrics.commit_seconds,
     },
     HistogramFamily {
         name: "logpushd_batch_seconds",
-        help: "From the head of a request to the commit of its batch.",
+        help: "Time from the headers of a request to the commit of its batch.",
         sum: Value::Micros,
         histogram: |metrics| &metrics.batch_seconds,
     },
     HistogramFamily {
         name: "logpushd_batch_bytes",
-        help: "Size of a committed batch, as it was on the wire.",
+        help: "Size of a committed batch, as sent.",
         sum: Value::Whole,
         histogram: |metrics| &metrics.batch_bytes,
     },
@@ -153,13 +153,13 @@ const SPOOL: [Family<Metrics>; 3] = [
     Family {
         name: "logpushd_spool_batches",
         kind: MetricKind::Gauge,
-        help: "Batches that wait in the spool.",
+        help: "Batches in the spool.",
         value: |metrics, _| Some(Value::of(&metrics.spool_batches)),
     },
     Family {
         name: "logpushd_spool_room_bytes",
         kind: MetricKind::Gauge,
-        help: "What more may wait: what is left of spool.max_bytes, or of the disk if that is less.",
+        help: "Room for more batches: the rest of spool.max_bytes, or of the disk if that is less.",
         value: |metrics, _| Some(Value::of(&metrics.spool_room_bytes)),
     },
 ];
@@ -168,13 +168,13 @@ const DAEMON: [Family<Metrics>; 4] = [
     Family {
         name: "logpushd_tls_certificate_expiry_timestamp_seconds",
         kind: MetricKind::Gauge,
-        help: "When the server's certificate expires.",
+        help: "Time at which the server's certificate expires.",
         value: |metrics, _| Some(Value::of(&metrics.certificate_expiry)),
     },
     Family {
         name: "logpushd_acme_failures_total",
         kind: MetricKind::Counter,
-        help: "Attempts to get or renew the certificate that came to nothing.",
+        help: "Failed attempts to get or renew the certificate.",
         value: |metrics, _| Some(Value::of(&metrics.acme_failures)),
     },
     Family {
@@ -202,6 +202,6 @@ impl Series for Build {
 const BUILD: [Family<Build>; 1] = [Family {
     name: "logpushd_build_info",
     kind: MetricKind::Gauge,
-    help: "Always 1: see the label.",
+    help: "Always 1; the label has the version.",
     value: |_, _| Some(Value::Whole(1)),
 }];

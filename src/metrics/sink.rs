@@ -115,25 +115,25 @@ pub(super) const FAMILIES: [Family<SinkMetrics>; 14] = [
     Family {
         name: "logpushd_sink_delivered_records_total",
         kind: MetricKind::Counter,
-        help: "Records that a sink has taken.",
+        help: "Records that a sink has delivered.",
         value: |sink, _| Some(Value::of(&sink.delivered_records)),
     },
     Family {
         name: "logpushd_sink_filtered_records_total",
         kind: MetricKind::Counter,
-        help: "Records that a sink's conditions left out.",
+        help: "Records that a sink's conditions exclude.",
         value: |sink, _| Some(Value::of(&sink.filtered_records)),
     },
     Family {
         name: "logpushd_sink_resent_records_total",
         kind: MetricKind::Counter,
-        help: "Records that a sink has taken again, since a broken connection may have lost them.",
+        help: "Records that a sink has delivered again because a broken connection may have lost them.",
         value: |sink, _| Some(Value::of(&sink.resent_records)),
     },
     Family {
         name: "logpushd_sink_oversize_records_total",
         kind: MetricKind::Counter,
-        help: "Records that a sink has shortened or left out, since they are longer than it may pass on.",
+        help: "Records that a sink has shortened or left out because they are too long for it.",
         value: |sink, _| Some(Value::of(&sink.own.oversize_records)),
     },
     Family {
@@ -151,49 +151,49 @@ pub(super) const FAMILIES: [Family<SinkMetrics>; 14] = [
     Family {
         name: "logpushd_sink_dropped_records_total",
         kind: MetricKind::Counter,
-        help: "Records that a sink lost to a full spool.",
+        help: "Records that a sink lost because the spool was full.",
         value: |sink, _| Some(Value::of(&sink.dropped_records)),
     },
     Family {
         name: "logpushd_sink_rotation_failures_total",
         kind: MetricKind::Counter,
-        help: "Files that a sink could not rotate, each time it tried.",
+        help: "Failed rotations of a sink's files.",
         value: |sink, _| Some(Value::of(&sink.own.rotation_failures)),
     },
     Family {
         name: "logpushd_sink_compression_failures_total",
         kind: MetricKind::Counter,
-        help: "Files that a sink could not compress, each time it tried.",
+        help: "Failed compressions of a sink's files.",
         value: |sink, _| Some(Value::of(&sink.own.compression_failures)),
     },
     Family {
         name: "logpushd_sink_lag_seconds",
         kind: MetricKind::Gauge,
-        help: "Age of the oldest batch that a sink does not have yet; 0 when it has all.",
+        help: "Age of the oldest batch that a sink still needs; 0 without one.",
         value: |sink, _| Some(Value::Micros(value(&sink.lag))),
     },
     Family {
         name: "logpushd_sink_action_required",
         kind: MetricKind::Gauge,
-        help: "1 while a sink fails until an operator acts; the log says what to do.",
+        help: "1 while a sink fails until an operator acts; the log has the action.",
         value: |sink, _| Some(Value::of(&sink.action_required)),
     },
     Family {
         name: "logpushd_sink_backlog_batches",
         kind: MetricKind::Gauge,
-        help: "Batches in the spool that a sink does not have yet.",
+        help: "Batches in the spool that a sink still needs.",
         value: |sink, _| Some(Value::of(&sink.backlog_batches)),
     },
     Family {
         name: "logpushd_sink_backlog_bytes",
         kind: MetricKind::Gauge,
-        help: "Size of the batches in the spool that a sink does not have yet.",
+        help: "Size of the batches in the spool that a sink still needs.",
         value: |sink, _| Some(Value::of(&sink.backlog_bytes)),
     },
     Family {
         name: "logpushd_sink_last_success_timestamp_seconds",
         kind: MetricKind::Gauge,
-        help: "When a sink last took records.",
+        help: "Time at which a sink last delivered records.",
         value: |sink, now| {
             let last = *sink.last_success.lock().unwrap_or_else(PoisonError::into_inner);
             last.map(|last| Value::Micros(last.wall_micros_at(now)))
