@@ -31,6 +31,8 @@ mod certificates;
 mod choosing;
 /// The wall clock steps, and nothing is lost or doubled for it.
 mod clocks;
+/// The pages for contributors name code that exists, and show it as it is.
+mod code_names;
 /// The page of the command line has every command and option, with examples that are accepted.
 mod command_line;
 /// The command line: exit codes, problems by line and column, configurations that are shipped.
