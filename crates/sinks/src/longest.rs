@@ -43,12 +43,11 @@ pub fn too_long(
     name_max: usize,
 ) -> Result<Option<TooLong>, String> {
     let pieces = PathTemplate::parse(paths.pattern)?.into_pieces();
-    let mut later = finished(&pieces, paths)?;
-    later.insert(0, pieces);
-    // The longest first, so that what is shortened for it is enough.
-    later.sort_by_key(|pieces| std::cmp::Reverse(lengths(pieces, filled).iter().sum::<usize>()));
-    Ok(later.iter().find_map(|pieces| {
-        let lengths = lengths(pieces, filled);
+    let mut all = vec![lengths(&pieces, filled)];
+    all.extend(finished(&pieces, paths)?.iter().map(|pieces| lengths(pieces, filled)));
+    // The longest first: a path that is shortened for it is short enough for all.
+    all.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()));
+    Ok(all.iter().find_map(|lengths| {
         let longest = lengths.iter().copied().max().unwrap_or(0);
         let path = lengths.iter().sum::<usize>() + lengths.len() - 1;
         let name = TooLong { is_path: false, bytes: longest, limit: name_max };

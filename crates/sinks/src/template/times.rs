@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::{Timestamp, fmt::strtime::BrokenDownTime};
 
-/// Conversions that write one of a few values, all of which are found by trying: weekdays, months, and
-/// numbers that come round within a few years.
-const FEW: &str = "aAbBdehHIjklmMpPSuUVwW";
+const DAY: i64 = 24 * 3600;
 
-/// How many days and times of day are tried.
-const TRIES: i64 = 3000;
+/// A step that reaches each hour, minute and second in a few steps.
+const HOUR_MINUTE_SECOND: i64 = 3661;
 
 /// Far times: what is longest, what has a sign, and fractions of every length.
 const FAR: [&str; 8] = [
@@ -41,10 +39,8 @@ pub(crate) fn of(conversion: &str) -> Times {
         BrokenDownTime::from(time).format(conversion, &mut text).ok();
         text
     };
-    if FEW.contains(letter) {
-        let day = 24 * 3600;
-        // A day further each time, and then an hour, a minute and a second.
-        let seconds = (0..TRIES).flat_map(|number| [number * day, number * 3661]);
+    if let Some((count, step)) = steps(letter) {
+        let seconds = (0..count).map(|number| number * step);
         let times = seconds.filter_map(|second| Timestamp::from_second(second).ok());
         return Times::OneOf(times.map(write).collect::<BTreeSet<_>>().into_iter().collect());
     }
@@ -65,6 +61,17 @@ pub(crate) fn of(conversion: &str) -> Times {
     Times::Like { characters, least, most }
 }
 
+/// For a conversion that writes one of a few values: how many steps of how many seconds reach all of them.
+fn steps(letter: char) -> Option<(i64, i64)> {
+    match letter {
+        'H' | 'I' | 'k' | 'l' | 'M' | 'p' | 'P' | 'S' => Some((120, HOUR_MINUTE_SECOND)),
+        'a' | 'A' | 'b' | 'B' | 'd' | 'e' | 'h' | 'm' | 'u' | 'w' => Some((400, DAY)),
+        // Leap years, and years that begin on each day of the week.
+        'j' | 'U' | 'V' | 'W' => Some((3000, DAY)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,19 +82,26 @@ mod tests {
             ("%a", 7),
             ("%A", 7),
             ("%b", 12),
+            ("%h", 12),
             ("%^B", 12),
             ("%d", 31),
             ("%-d", 31),
+            ("%e", 31),
             ("%H", 24),
+            ("%k", 24),
             ("%I", 12),
+            ("%l", 12),
             ("%j", 366),
             ("%m", 12),
             ("%M", 60),
             ("%p", 2),
+            ("%P", 2),
             ("%S", 60),
             ("%u", 7),
+            ("%w", 7),
             ("%U", 54),
             ("%V", 53),
+            ("%W", 54),
         ] {
             let Times::OneOf(values) = of(conversion) else { panic!("{conversion}") };
             // Week 53 of %U is that of a leap year that begins on a Saturday.
