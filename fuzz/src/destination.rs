@@ -1,6 +1,6 @@
 //! Where a job pushes to: any text is read or refused, and what is read can be written again.
 
-use logpushd::destination::{Destination, Parsed, Severity};
+use logpushd::destination::{Destination, Parsed, ProblemSeverity};
 
 /// Reads `data` as a `destination_conf`. Bytes that are no text are none of its business.
 pub fn destination(data: &[u8]) {
@@ -15,7 +15,7 @@ pub fn destination(data: &[u8]) {
         }
         Err(problems) => {
             let length = text.chars().count();
-            let is_error = |severity| severity == Severity::Error;
+            let is_error = |severity| severity == ProblemSeverity::Error;
             assert!(problems.0.iter().any(|problem| is_error(problem.severity)));
             assert!(
                 problems.0.iter().filter_map(|problem| problem.column).all(|at| at <= length + 1)

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cloudflare::job::{self, Endpoint, EndpointQuery, JobCommand};
+use cloudflare::job::{self, EndpointQuery, JobCommand, JobEndpoint};
 
 use super::destination;
 use crate::{config, fatal::Fatal};
@@ -15,13 +15,13 @@ pub fn run(command: &JobCommand, out: &mut dyn Write) -> Result<(), Fatal> {
     job::run(command, &find, out)
 }
 
-fn find(query: &EndpointQuery<'_>) -> Result<Endpoint, Fatal> {
+fn find(query: &EndpointQuery<'_>) -> Result<JobEndpoint, Fatal> {
     let config = config::load(query.config).map_err(|found| Fatal::Config(found.to_string()))?;
     let endpoint = destination::endpoint(&config, query.name)?;
     // What is doubtful about it is for `logpushd destination` to say.
     let (destination_conf, _) =
         destination::of_endpoint(&config, endpoint, query.dataset, query.host)?;
-    Ok(Endpoint {
+    Ok(JobEndpoint {
         name: endpoint.name.clone(),
         destination_conf,
         format: endpoint.format,

@@ -1,8 +1,8 @@
-//! Logpush as its customers see it: the [`destination`] that a job sends to, Cloudflare's [`api`] for jobs, and
-//! the commands for both: [`job`], [`doctor`] and [`push`].
+//! Cloudflare Logpush from the customer's side: the [`destination`] that a job sends to, Cloudflare's
+//! [`api`] for jobs, and the commands [`job`], [`doctor`] and [`push`].
 //!
-//! Knows nothing of the daemon. What `--endpoint` names is looked up by the caller, see
-//! [`job::FindEndpoint`].
+//! This crate does not depend on the daemon. The caller looks up the endpoint that `--endpoint` names,
+//! see [`job::FindEndpoint`].
 
 pub mod api;
 mod argument;

@@ -128,7 +128,7 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
             let (destination_conf, mut warnings) = written(&destination, &endpoint.name)?;
             warnings.splice(0..0, place.warnings.clone());
             if matches!(endpoint.path, PathPattern::Dataset { .. }) {
-                warnings.extend(datasets::doubt(&dataset));
+                warnings.extend(datasets::check_name(&dataset));
                 if !endpoint.datasets.is_empty() && !endpoint.datasets.contains(&dataset) {
                     warnings.push(format!(
                         "endpoint {} answers 404: {dataset} is not in its `datasets`",
@@ -187,6 +187,7 @@ fn written(destination: &Destination, endpoint: &str) -> Result<(String, Vec<Str
     };
     let text = destination.encode().map_err(refused)?;
     let Parsed { warnings, .. } = Destination::parse(&text).map_err(refused)?;
-    let warnings = warnings.iter().map(|warning| format!("{}: {}", warning.what, warning.advice));
+    let warnings =
+        warnings.iter().map(|warning| format!("{}: {}", warning.message, warning.advice));
     Ok((text, warnings.collect()))
 }

@@ -102,14 +102,14 @@ fn every_refusal_has_its_advice() {
             "301 Moved",
             "Location: https://b.example/x?token=1\r\n",
             "",
-            "leads to, https://b.example/x",
+            "as the destination, https://b.example/x",
         ),
         ("302 Found", "Location: https://a.example/login\r\n", "", "Cloudflare Access"),
-        ("400 Bad Request", "", "what?", "see what it says"),
-        ("401 Unauthorized", "", "", "a wrong secret"),
+        ("400 Bad Request", "", "what?", "see its answer"),
+        ("401 Unauthorized", "", "", "missing or wrong"),
         ("403 Forbidden", "", "", "allow_from"),
         ("404 Not Found", "", "", "endpoint.NAME.path"),
-        ("405 Method Not Allowed", "", "", "takes no POST"),
+        ("405 Method Not Allowed", "", "", "does not accept POST"),
         ("408 Request Timeout", "", "", "did not arrive in time"),
         ("413 Content Too Large", "", "", "client_max_body_size"),
         (
@@ -118,11 +118,11 @@ fn every_refusal_has_its_advice() {
             "wrong Content-Type header",
             "header_Content-Type=application%2Fjson",
         ),
-        ("418 Teapot", "", "", "any answer but 200"),
-        ("500 Internal Server Error", "", "", "a defect"),
+        ("418 Teapot", "", "", "any status but 200"),
+        ("500 Internal Server Error", "", "", "failed internally"),
         ("502 Bad Gateway", "", "", "a proxy in front"),
-        ("503 Service Unavailable", "", "the spool is full", "cannot store now"),
-        ("522 Connection Timed Out", "", "", "Cloudflare's own proxy"),
+        ("503 Service Unavailable", "", "the spool is full", "cannot store batches now"),
+        ("522 Connection Timed Out", "", "", "Cloudflare's proxy"),
     ] {
         let good = Good::answering(move |_| answer(status, headers, body));
         let (finding, exit) = good.says("check");
@@ -168,14 +168,14 @@ fn a_receiver_that_takes_anybody_s_records_is_named() {
     for (finding, what) in secret.iter().zip(["without the secret", "with a wrong secret"]) {
         assert_eq!(finding["outcome"], "warn");
         let ours = finding["ours"].as_str().unwrap();
-        assert_eq!(ours, format!("taken {what}: anybody may post (200)"));
+        assert_eq!(ours, format!("accepted {what}: anyone can post (200)"));
     }
     assert_eq!(secret.len(), 2);
 
     let (report, _) = good.run("?header_Content-Type=text%2Fplain");
     let finding = finding(&report, "secret");
     let ours = finding["ours"].as_str().unwrap();
-    assert!(finding["outcome"] == "warn" && ours.starts_with("no header carries"), "{ours}");
+    assert!(finding["outcome"] == "warn" && ours.starts_with("no header contains"), "{ours}");
 }
 
 #[test]

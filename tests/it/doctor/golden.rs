@@ -49,11 +49,11 @@ fn times(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// `valid until ..., 364 days more`
+/// `valid until ..., for 364 days`
 fn days(text: &str) -> String {
-    let lines = text.lines().map(|line| match line.strip_suffix(" days more") {
+    let lines = text.lines().map(|line| match line.strip_suffix(" days") {
         Some(line) => {
-            format!("{}N days more\n", line.trim_end_matches(|c: char| c.is_ascii_digit()))
+            format!("{}N days\n", line.trim_end_matches(|c: char| c.is_ascii_digit()))
         }
         None => format!("{line}\n"),
     });

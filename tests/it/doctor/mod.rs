@@ -126,7 +126,7 @@ fn the_destination_may_come_from_standard_input() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(64));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr, "logpushd: the destination cannot be read\n");
+    assert_eq!(stderr, "logpushd: the destination is invalid\n");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let words = finding(&report, "destination")["cloudflare"].as_str().unwrap();
     assert!(words.starts_with("invalid destination_conf: config string must match"), "{words}");
@@ -156,7 +156,7 @@ fn an_endpoint_of_rows_gets_no_record_that_it_would_reject() {
     assert_eq!(exit, Exit::Code(0), "{report:#}");
     let batch = finding(&report, "batch");
     assert_eq!(batch["outcome"], "pass", "{report:#}");
-    assert!(batch["ours"].as_str().unwrap().contains("the endpoint takes CSV"), "{batch}");
+    assert!(batch["ours"].as_str().unwrap().contains("the endpoint expects CSV"), "{batch}");
     for outcome in ["committed", "quarantined"] {
         let batches = format!("logpushd_batches_total{{endpoint=\"rows\",outcome=\"{outcome}\"}}");
         assert_eq!(daemon.count(&batches), 0, "{outcome}");

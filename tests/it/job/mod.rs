@@ -163,13 +163,13 @@ fn a_job_is_created_shown_changed_and_deleted() {
     assert_eq!(desk.api.take_requests(), [format!("GET {path}"), format!("PUT {path} {update}")]);
     assert_eq!(desk.api.job(SCOPE, 146)["name"], "first-of-all");
     let shown = desk.ok(&["show", "146"]);
-    assert!(shown.contains("  batches           at most 16000000 bytes inflated\n"), "{shown}");
+    assert!(shown.contains("  batches           at most 16000000 bytes uncompressed\n"), "{shown}");
 
     desk.api.take_requests();
     desk.fails(&["delete", "146"], 64, &["--yes"]);
     assert_eq!(desk.api.take_requests(), [""; 0]);
     assert_eq!(desk.ok(&["delete", "146", "--yes"]), "job 146: deleted\n");
-    assert_eq!(desk.ok(&["list"]), "there is no job: logpushd job create makes one\n");
+    assert_eq!(desk.ok(&["list"]), "no jobs; create one with: logpushd job create\n");
     desk.fails(&["show", "146"], 69, &["404", "1001 job not found", "logpushd job list"]);
     assert_eq!(daemon.count("logpushd_spool_batches"), 0);
     daemon.stop().in_order();
@@ -202,7 +202,7 @@ fn a_destination_that_does_not_work_makes_no_job() {
     let valid = desk.ok(&invalid);
     assert_eq!(valid, "valid: Cloudflare's destination check succeeded\n");
     desk.create(&daemon);
-    assert!(desk.ok(&invalid).contains("sends there already"));
+    assert!(desk.ok(&invalid).contains("already uses this destination"));
     let both: Value =
         serde_json::from_str(&desk.ok(&["validate", "--json", "--destination-file", &file]))
             .unwrap();
@@ -216,7 +216,7 @@ fn a_destination_that_does_not_work_makes_no_job() {
     stranger.fails(&invalid, 69, &["x509: certificate signed by unknown authority", "full chain"]);
     let (_socket, nobody) = closed_port();
     stranger.destination(&format!("https://{nobody}/x?header_X-Logpush-Secret={SECRET}"));
-    stranger.fails(&invalid, 69, &["connection refused", "is the daemon running"]);
+    stranger.fails(&invalid, 69, &["connection refused", "check that the daemon is running"]);
     daemon.stop().in_order();
     let jobs: Value = serde_json::from_str(&stranger.ok(&["list", "--json"])).unwrap();
     assert_eq!(jobs, json!([]));
@@ -235,7 +235,7 @@ fn an_endpoint_is_a_destination() {
     desk.ok(&[&["create", "--all-fields"][..], &endpoint, &dataset].concat());
     assert_eq!(desk.api.job(SCOPE, 146)["destination_conf"], destination_of(&daemon, SECRET));
     desk.ok(&[&["update", "146"][..], &endpoint, &dataset].concat());
-    desk.fails(&[&["update", "146"][..], &endpoint].concat(), 64, &["say --dataset"]);
+    desk.fails(&[&["update", "146"][..], &endpoint].concat(), 64, &["add --dataset"]);
     let other = ["validate", "--endpoint", "other", "-c", config.to_str().unwrap()];
     desk.fails(&[&other[..], &dataset].concat(), 64, &["there is no endpoint `other`"]);
     let gone = ["validate", "--endpoint", "main", "-c", "gone.toml"];
@@ -255,12 +255,12 @@ fn the_health_of_a_job_is_told_in_words() {
         jiff::Timestamp::from_second(second).unwrap().to_string()
     };
     let cases: [(Value, &str, &[&str]); 4] = [
-        (json!({ "last_complete": ago(130) }), "healthy", &["it delivers", ", 2 minutes ago\n"]),
         (
-            json!({ "last_complete": ago(7300) }),
-            "quiet",
-            &["no failure is reported", "2 hours ago"],
+            json!({ "last_complete": ago(130) }),
+            "healthy",
+            &["the job delivers", ", 2 minutes ago\n"],
         ),
+        (json!({ "last_complete": ago(7300) }), "quiet", &["reports no failure", "2 hours ago"]),
         (
             json!({
                 "last_error": ago(65),
@@ -277,7 +277,7 @@ fn the_health_of_a_job_is_told_in_words() {
         (
             json!({ "enabled": false }),
             "stopped",
-            &["Cloudflare disabled it", &format!("logpushd job enable {id} --zone")],
+            &["someone else disabled it", &format!("logpushd job enable {id} --zone")],
         ),
     ];
     for (members, state, says) in cases {

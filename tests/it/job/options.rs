@@ -137,7 +137,7 @@ fn a_dry_run_prints_the_request_and_sends_nothing() {
     for part in [
         format!("GET {}/accounts/{ACCOUNT}/logpush/jobs/7\n", desk.api.url()),
         format!("PUT {}/accounts/{ACCOUNT}/logpush/jobs/7\n", desk.api.url()),
-        "(with what else stands in output_options of the first answer)".to_owned(),
+        "(plus the other output_options from the first response)".to_owned(),
     ] {
         assert!(finished.stdout.contains(&part), "{part:?} not in {}", finished.stdout);
     }
@@ -210,7 +210,7 @@ fn a_dataset_that_is_unknown_or_of_another_scope_is_doubted() {
         assert!(printed.contains(says.unwrap_or_default()), "{printed}");
     }
     let named = desk.ok(&[&words("dns_logs")[..], &["--name", "a_b"]].concat());
-    assert!(named.contains("warning: the name has a `_`"), "{named}");
+    assert!(named.contains("warning: the name contains `_`"), "{named}");
     // Cloudflare has the last word, with the same explanation.
     let fields = ["fields", "--dataset", "audit_logs_v2"];
     desk.fails(&fields, 69, &["unknown dataset", "is a dataset of accounts: use --account"]);
@@ -224,7 +224,7 @@ fn a_destination_and_a_token_may_come_from_standard_input() {
         ["create", "--dataset", "dns_logs", "--fields", "A", "--destination", "-", "--dry-run"];
     for (words, input, says) in [
         (&dry[..], url.as_str(), "header_X-Logpush-Secret=***"),
-        (&["list", "--token-file", "-"], TOKEN, "there is no job"),
+        (&["list", "--token-file", "-"], TOKEN, "no jobs"),
     ] {
         let mut command = desk.command(words);
         command.args(["--zone", ZONE]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -253,19 +253,19 @@ fn what_cloudflare_would_refuse_is_not_sent() {
         (&["--max-upload-records", "999"], "1000 to 1000000"),
         (&["--max-upload-interval", "10s"], "30s to 5m"),
         (&["--sample-rate", "0"], "above 0 and up to 1"),
-        (&["--filter", "{}"], "--filter: a filter is an object with the one key \"where\""),
+        (&["--filter", "{}"], "--filter: a filter is an object whose only key is \"where\""),
         (&["--filter", "@/nowhere"], "/nowhere"),
         (&["--filter", r#"{"where":{"key":"A","operator":"in","value":"x"}}"#], "takes an array"),
-        (&["--name", "a job"], "no ' '"),
-        (&["--kind", "edge"], "edge is for http_requests only"),
-        (&["--merge-subrequests"], "is for http_requests only"),
-        (&["--record-template", "{{.Other}}"], "names Other"),
+        (&["--name", "a job"], "not ' '"),
+        (&["--kind", "edge"], "edge is only for http_requests"),
+        (&["--merge-subrequests"], "is only for http_requests"),
+        (&["--record-template", "{{.Other}}"], "uses Other"),
         (&["--all-fields"], "cannot be used with"),
         (&["--destination-file", "x"], "cannot be used with"),
         (&["--account", ACCOUNT], "cannot be used with"),
         (&["--timestamp-format", "iso"], "rfc3339ns"),
         (&["--output-type", "json"], "ndjson, csv"),
-        (&["--batch-prefix", r"\x"], "behind a backslash"),
+        (&["--batch-prefix", r"\x"], "the escapes are"),
     ] {
         let code = if more.contains(&"@/nowhere") { 74 } else { 64 };
         desk.fails(&[&good[..], more].concat(), code, &[says]);
@@ -275,10 +275,10 @@ fn what_cloudflare_would_refuse_is_not_sent() {
         &["create", "--dataset", "dns_logs", "--destination", "http://h/ x", "--filter", "x"],
         64,
         &[
-            "a space cannot stand",
+            "cannot contain a space",
             "write https://",
-            "say what to send: --fields",
-            "--filter: the filter is no JSON",
+            "the fields are missing: add --fields",
+            "--filter: the filter is not valid JSON",
         ],
     );
     assert_eq!(said.matches("logpushd: ").count(), 3, "{said}");
@@ -288,7 +288,7 @@ fn what_cloudflare_would_refuse_is_not_sent() {
         &["--destination with a URL, @FILE or -"],
     );
     desk.fails(&["create", "--dataset", "a/b"], 64, &["a-z, 0-9 and _"]);
-    desk.fails(&["update", "7"], 64, &["say what to change"]);
+    desk.fails(&["update", "7"], 64, &["nothing to change"]);
     desk.fails(&["validate"], 64, &["--destination with a URL, @FILE or -"]);
     for scope in [&["--zone", "example.com"][..], &[]] {
         let finished = finish(desk.command(&["list"]).args(scope));
@@ -318,7 +318,7 @@ fn a_job_for_an_endpoint_of_csv_sends_its_columns() {
         &host,
     ];
     for (words, want) in [
-        (&["--fields", "ClientIP,RayID"][..], "reads CSV: add --output-type csv"),
+        (&["--fields", "ClientIP,RayID"][..], "expects CSV: add --output-type csv"),
         (&["--fields", "RayID,ClientIP", "--output-type", "csv"], "add --fields ClientIP,RayID"),
         (
             &["--fields", "ClientIP,RayID", "--output-type", "csv", "--field-delimiter", ";"],
@@ -348,7 +348,7 @@ fn a_job_for_an_endpoint_of_csv_sends_its_columns() {
     desk.ok(&["update", "146", "--output-type", "ndjson"]);
     let refused = update(&[]);
     assert_eq!(refused.exit, Exit::Code(64), "{refused:?}");
-    assert!(refused.stderr.contains("reads CSV: add --output-type csv"), "{refused:?}");
+    assert!(refused.stderr.contains("expects CSV: add --output-type csv"), "{refused:?}");
     let updated = update(&["--output-type", "csv"]);
     assert_eq!(updated.exit, Exit::Code(0), "{updated:?}");
 }

@@ -66,7 +66,7 @@ fn refusals_come_with_their_words_and_with_advice() {
         let said = desk.fails(words, 69, &[r#"header_X-Logpush-Secret=***": EOF"#]);
         assert!(!said.contains("hunter2"), "{said}");
         desk.api.answer_next(502, &[], &format!("{}{unsent}", "x".repeat(140)));
-        let said = desk.fails(words, 69, &["not as Cloudflare's API answers: xxx"]);
+        let said = desk.fails(words, 69, &["not from Cloudflare's API: xxx"]);
         assert!(!said.contains("hunt"), "{said}");
     }
     // It was read before, so its secret is known wherever it stands.
@@ -81,15 +81,11 @@ fn refusals_come_with_their_words_and_with_advice() {
 
     let refused = r#"{"success":false,"errors":[{"code":971,"message":"slow down"}]}"#;
     desk.api.answer_next(429, &[("Retry-After", "42")], refused);
-    desk.fails(&["list"], 69, &["971 slow down", "try again in 42 s"]);
+    desk.fails(&["list"], 69, &["971 slow down", "retry in 42 s"]);
     desk.api.answer_next(502, &[], "<html>\u{1b}[2Jbad gateway");
-    desk.fails(
-        &["list"],
-        69,
-        &["502 Bad Gateway", r"answers: <html>\u{1b}[2Jbad", "cloudflarestatus"],
-    );
+    desk.fails(&["list"], 69, &["502 Bad Gateway", r"API: <html>\u{1b}[2Jbad", "cloudflarestatus"]);
     desk.api.answer_next(200, &[], r#"{"success":true,"result":{"id":"x"}}"#);
-    desk.fails(&["show", "1"], 69, &["something else than it should", "--json"]);
+    desk.fails(&["show", "1"], 69, &["cannot parse the response", "--json"]);
     let other = "f".repeat(32);
     let finished = finish(
         desk.command(&["list", "--zone", &other]).arg("--token-file").arg(desk.setup.path("token")),
@@ -160,7 +156,7 @@ fn a_token_that_is_echoed_is_shown_in_no_form() {
             );
         }
         desk.api.answer_next(200, &[], &format!(r#"{{"success":true,"result":"{TOKEN}"}}"#));
-        desk.fails(&["show", "1"], 69, &["something else than it should", "***"]);
+        desk.fails(&["show", "1"], 69, &["cannot parse the response", "***"]);
     }
 }
 
@@ -198,7 +194,7 @@ fn who_is_not_trusted_gets_no_token() {
     assert_eq!(desk.api.requests(), [""; 0]);
     let closed = list("https://127.0.0.1:1", Some("ca.pem"));
     assert_eq!(closed.exit, Exit::Code(69), "{closed:?}");
-    assert!(closed.stderr.contains("Cloudflare's API was not reached"), "{}", closed.stderr);
+    assert!(closed.stderr.contains("cannot reach Cloudflare's API"), "{}", closed.stderr);
     let plain = list("http://127.0.0.1:1", Some("ca.pem"));
     assert_eq!(plain.exit, Exit::Code(64), "{plain:?}");
     let missing = list(&desk.api.url(), Some("gone.pem"));

@@ -42,7 +42,7 @@ fn a_csv_file_is_split_only_if_its_first_row_is_known() {
     let text = format!("n,x\n{}", rows(0..3000));
     daemon.setup().write("rows.csv", &text);
     daemon.setup().write("rows", gzip(text.as_bytes()));
-    let says = [": 0 records taken, then: ", "--csv-header", "--no-csv-header", "--lines"];
+    let says = [": 0 records accepted, then: ", "--csv-header", "--no-csv-header", "--lines"];
     for name in ["rows.csv", "rows"] {
         fails(&finish(&mut push(&daemon, &[name])), 74, &says);
         fails(&finish(&mut push(&daemon, &[name, "--dry-run"])), 74, &says[1..]);

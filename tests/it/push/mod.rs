@@ -105,7 +105,7 @@ fn files_arrive_once_and_in_order() {
     ok(&first, &["6 files, 3500 records, ", " in 15 batches ("]);
     daemon.wait_file("out/http_requests.ndjson", &records);
     // The same again is the same batches.
-    ok(&finish(&mut push(&daemon, &words)), &["15 batches: known to the server from before"]);
+    ok(&finish(&mut push(&daemon, &words)), &["15 batches: accepted before, not delivered again"]);
     let dry = finish(&mut push(&daemon, &["logs", "--max-bytes", "20kB", "--gzip=0", "--dry-run"]));
     ok(
         &dry,
@@ -164,7 +164,7 @@ fn a_daemon_that_is_killed_meanwhile_gets_the_rest_when_it_is_back() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("1 file, 5000 records, ") && text.contains(" retr"), "{text}");
     // The third was committed, but nobody heard of it.
-    assert!(text.contains("1 batch: known to the server from before"), "{text}");
+    assert!(text.contains("1 batch: accepted before, not delivered again"), "{text}");
     let stopped = daemon.stop().in_order();
     assert_eq!(stopped.file("out/http_requests.ndjson"), records);
 }
@@ -196,11 +196,11 @@ fn records_that_are_too_long_are_sent_and_told_of() {
         &finished,
         65,
         &[
-            "everything was sent, but 2 records went to the server's quarantine",
+            "everything was sent, but the server quarantined 2 records",
             "4 records",
             "in 3 batches",
-            "2 records in the server's quarantine",
-            "1 batch: in quarantine as a whole",
+            "2 records quarantined by the server",
+            "1 batch: quarantined as a whole",
         ],
     );
     daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
@@ -227,7 +227,7 @@ fn a_file_may_be_sent_as_it_is() {
     // An array too, which cannot be cut.
     daemon.setup().write("array", "[{\"a\":1},\n{\"a\":2}]");
     let cut = finish(&mut push(&daemon, &["array"]));
-    fails(&cut, 74, &["array: 0 records taken, then: it begins like an array", "--whole"]);
+    fails(&cut, 74, &["array: 0 records accepted, then: a JSON array", "--whole"]);
     ok(&finish(&mut push(&daemon, &["array", "--whole"])), &["1 file, 1 batch ("]);
     daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
     daemon.stop().in_order();
@@ -277,10 +277,10 @@ fn a_file_that_a_sink_compressed_is_read_and_other_forms_are_refused() {
         &refused,
         74,
         &[
-            "c.xz: 0 records taken, then: this is xz, which is not read",
+            "c.xz: 0 records accepted, then: xz is not supported",
             "xzcat FILE | logpushd push URL -",
-            "d.tar.gz: 0 records taken, then: this is a tar archive",
-            "e.zst: 0 records taken, then: the zstd data ends in the middle",
+            "d.tar.gz: 0 records accepted, then: a tar archive is not supported",
+            "e.zst: 0 records accepted, then: the zstd data is truncated",
             "1 file, 1 record, ",
             "3 of 4 files not sent",
         ],
@@ -320,7 +320,7 @@ fn the_destination_and_headers_may_come_from_files_and_standard_input() {
     }
     let twice = ["push", "-", "-", "--ca", "fullchain.pem"];
     let twice = finish(logpushd().args(twice).current_dir(setup.folder()));
-    fails(&twice, 64, &["can be read once"]);
+    fails(&twice, 64, &["can be read only once"]);
     daemon.stop().in_order();
 }
 

@@ -126,10 +126,10 @@ fn what_never_passes_is_given_up() {
         &finished,
         69,
         &[
-            "1: 0 records taken, then: given up after ",
+            "1: 0 records accepted, then: gave up after ",
             "503 Service Unavailable the spool is full",
-            "2: not begun",
-            "To go on, send the same again",
+            "2: not started",
+            "To resume, run the same command again",
             "logpushd: 2 of 2 files not sent: ",
         ],
     );
@@ -140,7 +140,7 @@ fn what_never_passes_is_given_up() {
     fails(
         &finish(&mut later.push(&["1"])),
         69,
-        &["3600 s more to wait (--give-up-after)", "later"],
+        &["before the next retry in 3600 s (--give-up-after)", "later"],
     );
     assert_eq!(later.count(), 1);
     // Or later than any.
@@ -149,7 +149,7 @@ fn what_never_passes_is_given_up() {
         (503, &[("Retry-After", "18446744073709551615")], "never"),
     ]);
     never.setup.write("1", "{}\n");
-    fails(&finish(&mut never.push(&["1"])), 69, &["18446744073709551615 s more to wait", "never"]);
+    fails(&finish(&mut never.push(&["1"])), 69, &["retry in 18446744073709551615 s", "never"]);
     assert_eq!(never.count(), 2);
 }
 
@@ -162,7 +162,7 @@ fn a_server_that_hangs_is_given_up_in_time() {
     fails(
         &finished,
         69,
-        &["records: 10 records taken, then: given up after ", "no answer within "],
+        &["records: 10 records accepted, then: gave up after ", "no answer within "],
     );
     assert_eq!(server.count(), 2, "what it has is not sent twice");
 }
@@ -184,7 +184,7 @@ fn a_refusal_ends_it_with_the_words_of_the_server() {
         69,
         &[
             "1 record, 3 bytes in 1 batch",
-            "records: 1 record taken, then: refused: 413 Payload Too Large",
+            "records: 1 record accepted, then: refused: 413 Payload Too Large",
             r"over\u{1b}[2J the limit of 7, ***, ***",
             "--max-bytes",
         ],
@@ -207,13 +207,15 @@ fn a_wrong_secret_and_a_stranger_are_told() {
     fails(&refused, 69, &["refused: 401 Unauthorized", "secret_file"]);
     assert!(!format!("{refused:?}").contains("wrong-one"), "{refused:?}");
     let stranger = run(&[]);
-    fails(&stranger, 69, &["UnknownIssuer", "--ca names a file"]);
+    fails(&stranger, 69, &["UnknownIssuer", "pass its certificate with --ca"]);
     assert_eq!(stranger.stdout, "", "nothing was begun");
     fails(&run(&["--ca", "gone.pem"]), 74, &["gone.pem"]);
-    fails(&run(&["--header-file", "records"]), 64, &["records:1: no header"]);
+    fails(&run(&["--header-file", "records"]), 64, &["records:1: not a header"]);
     fails(&finish(&mut push(&daemon, &["gone"])), 74, &["gone"]);
-    fails(&finish(&mut push(&daemon, &["-", "-"])), 64, &["can be read once"]);
-    for (url, says) in [("http://h/", "write https://"), ("https://h/a b", "a space cannot")] {
+    fails(&finish(&mut push(&daemon, &["-", "-"])), 64, &["can be read only once"]);
+    for (url, says) in
+        [("http://h/", "write https://"), ("https://h/a b", "cannot contain a space")]
+    {
         fails(&finish(logpushd().args(["push", url, "x"])), 64, &[says]);
     }
     for words in [
@@ -243,12 +245,16 @@ fn a_refusal_is_heard_before_a_large_body_ends() {
     daemon.setup().write("records", &records);
     let large = ["records", "--gzip", "0", "--max-bytes", "64MiB", "--max-records", "1000000"];
     let refused = finish(&mut push(&daemon, &large));
-    fails(&refused, 69, &["0 records taken, then: refused: 413 Payload Too Large limits.max_body"]);
+    fails(
+        &refused,
+        69,
+        &["0 records accepted, then: refused: 413 Payload Too Large limits.max_body"],
+    );
     let url = format!("https://{}/logpush/dns_logs?header_X-Logpush-Secret=no", daemon.address);
     let mut command = logpushd();
     command.args(["push", &url, "--ca", "fullchain.pem"]).args(large);
     let refused = finish(command.current_dir(daemon.setup().folder()));
-    fails(&refused, 69, &["0 records taken, then: refused: 401 Unauthorized"]);
+    fails(&refused, 69, &["0 records accepted, then: refused: 401 Unauthorized"]);
     daemon.stop().in_order();
 }
 
@@ -262,7 +268,10 @@ fn a_damaged_file_holds_up_no_other() {
     fails(
         &finished,
         74,
-        &["1.gz: 800 records taken, then: gzip data ends in the middle", "1 of 2 files not sent: "],
+        &[
+            "1.gz: 800 records accepted, then: gzip data ends in the middle",
+            "1 of 2 files not sent: ",
+        ],
     );
     let want = [
         numbered(1, 1000).split_inclusive(|b| *b == b'\n').take(800).collect::<Vec<_>>().concat(),
@@ -286,8 +295,8 @@ fn an_interrupted_push_says_how_to_go_on() {
     assert_eq!(code, Some(69), "{text}");
     for part in [
         "1 file, 1 record, ",
-        "\n2: 0 records taken, then: interrupted\n3: not begun",
-        "To go on, send the same again",
+        "\n2: 0 records accepted, then: interrupted\n3: not started",
+        "To resume, run the same command again",
     ] {
         assert!(text.contains(part), "{part:?} not in {text}");
     }

@@ -1,11 +1,13 @@
-//! The datasets that Cloudflare Logpush has, by name.
+//! The datasets of Cloudflare Logpush.
 
 use settings::suggestion;
 
 use super::Scope;
 
-/// Every dataset that Cloudflare documents, in alphabetical order. A dataset that is missing here is
-/// still received: it has no metric series of its own, and `validate` warns about its name.
+/// Every dataset that Cloudflare documents, in alphabetical order.
+///
+/// The daemon also receives datasets that are not listed. They have no metric series of their own, and
+/// `validate` warns about their names.
 pub const DATASETS: [&str; 37] = [
     "access_requests",
     "account_abuse_protection_events",
@@ -46,8 +48,8 @@ pub const DATASETS: [&str; 37] = [
     "zero_trust_network_sessions",
 ];
 
-/// The datasets of a zone. All others are an account's.
-const OF_ZONES: [&str; 9] = [
+/// The datasets of zones. All others are datasets of accounts only.
+const ZONE_DATASETS: [&str; 9] = [
     "account_abuse_protection_events",
     "dns_logs",
     "firewall_events",
@@ -59,19 +61,20 @@ const OF_ZONES: [&str; 9] = [
     "zaraz_events",
 ];
 
-/// The datasets that a zone and an account have.
-const OF_BOTH: [&str; 3] =
+/// The datasets of zones that accounts have, too.
+const SHARED_DATASETS: [&str; 3] =
     ["account_abuse_protection_events", "firewall_events", "websocket_analytics"];
 
-/// What to report about a job for a dataset that Cloudflare does not have, or not in this scope. Cloudflare
-/// adds datasets and scopes, so this is a doubt and not an error.
-pub fn doubt_in(dataset: &str, scope: &Scope) -> Option<String> {
+/// Returns a warning if Cloudflare has no such dataset, or not in this scope.
+///
+/// Cloudflare adds datasets and scopes over time, so this is not an error.
+pub fn check_scope(dataset: &str, scope: &Scope) -> Option<String> {
     if !is_known(dataset) {
-        return doubt(dataset);
+        return check_name(dataset);
     }
-    let is_of_zones = OF_ZONES.contains(&dataset);
+    let is_of_zones = ZONE_DATASETS.contains(&dataset);
     match scope {
-        _ if OF_BOTH.contains(&dataset) => None,
+        _ if SHARED_DATASETS.contains(&dataset) => None,
         Scope::Zone(_) if !is_of_zones => {
             Some(format!("`{dataset}` is a dataset of accounts: use --account ID, not --zone"))
         }
@@ -82,13 +85,13 @@ pub fn doubt_in(dataset: &str, scope: &Scope) -> Option<String> {
     }
 }
 
-/// Whether Cloudflare has a dataset of this name.
+/// Reports whether Cloudflare has a dataset of this name.
 pub fn is_known(dataset: &str) -> bool {
     DATASETS.binary_search(&dataset).is_ok()
 }
 
-/// What to report about the name of a dataset that Cloudflare does not have, with a suggestion.
-pub fn doubt(dataset: &str) -> Option<String> {
+/// Returns a warning with a suggestion if Cloudflare has no such dataset.
+pub fn check_name(dataset: &str) -> Option<String> {
     (!is_known(dataset)).then(|| {
         let hint = suggestion(dataset, &DATASETS, "the datasets are");
         format!("Cloudflare has no dataset `{dataset}`: {hint}")
@@ -100,15 +103,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn datasets_are_in_order_and_none_twice() {
+    fn datasets_are_sorted_and_unique() {
         assert!(DATASETS.is_sorted_by(|one, next| one < next));
         assert!(is_known("http_requests") && !is_known("http_request"));
     }
 
     #[test]
-    fn a_dataset_is_a_zones_or_an_accounts() {
-        assert!(OF_ZONES.iter().chain(&OF_BOTH).all(|name| is_known(name)));
-        assert!(OF_BOTH.iter().all(|name| OF_ZONES.contains(name)));
+    fn a_dataset_of_the_other_scope_is_warned_about() {
+        assert!(ZONE_DATASETS.iter().chain(&SHARED_DATASETS).all(|name| is_known(name)));
+        assert!(SHARED_DATASETS.iter().all(|name| ZONE_DATASETS.contains(name)));
         let (zone, account) = (Scope::Zone("z".into()), Scope::Account("a".into()));
         for (dataset, in_zone, in_account) in [
             ("http_requests", None, Some("use --zone")),
@@ -120,9 +123,12 @@ mod tests {
             ("http_request", Some("did you mean"), Some("did you mean")),
         ] {
             for (scope, want) in [(&zone, in_zone), (&account, in_account)] {
-                let doubt = doubt_in(dataset, scope);
-                assert_eq!(doubt.is_some(), want.is_some(), "{dataset}: {doubt:?}");
-                assert!(doubt.unwrap_or_default().contains(want.unwrap_or_default()), "{dataset}");
+                let warning = check_scope(dataset, scope);
+                assert_eq!(warning.is_some(), want.is_some(), "{dataset}: {warning:?}");
+                assert!(
+                    warning.unwrap_or_default().contains(want.unwrap_or_default()),
+                    "{dataset}"
+                );
             }
         }
     }

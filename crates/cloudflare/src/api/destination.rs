@@ -1,13 +1,13 @@
-//! A destination as the API takes it, and what of it must not be shown.
+//! Checks destinations for the API, and masks the secrets in them.
 
 use super::mask::Mask;
-use crate::destination::{Destination, MAX_CHARS, Problems, Severity};
+use crate::destination::{Destination, DestinationProblems, MAX_CHARS, ProblemSeverity};
 
-/// Of [`crate::destination::CHARSET`], what is no letter and no digit.
+/// The characters of [`crate::destination::CHARSET`] that are neither letters nor digits.
 const PUNCTUATION: &[u8] = b".,_:/?%+&={}-";
 
-/// Parameters that hold no secret. Whatever is not listed is taken for one.
-const PLAIN: [&str; 14] = [
+/// Parameters that contain no secret. The value of every other parameter counts as a secret.
+const PLAIN_PARAMETERS: [&str; 14] = [
     "account-id",
     "channel",
     "ddsource",
@@ -24,22 +24,24 @@ const PLAIN: [&str; 14] = [
     "sse",
 ];
 
-/// What stands where a secret was.
-pub(super) const HIDDEN: &str = "***";
+/// The replacement for a secret.
+pub(super) const REDACTED: &str = "***";
 
-/// Checks what the API would refuse: all of it for a server of one's own, and what is common to all for
-/// another kind of destination.
+/// Checks whether the API would accept a destination.
+///
+/// Destinations of your own servers (`https`, `splunk`) are checked completely; of others only the
+/// characters and the length.
 ///
 /// # Errors
-/// What is wrong, and where; a line each. The destination is not quoted: it holds secrets.
+/// Every problem and its position, one per line. The destination is not quoted, since it contains secrets.
 pub fn check(text: &str) -> Result<(), String> {
     let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
     if scheme.is_empty() {
-        return Err("a destination is a URL, as in https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET".into());
+        return Err("the destination is not a URL: write https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET".into());
     }
     if ["http", "https", "splunk"].contains(&scheme) {
-        let Err(Problems(problems)) = Destination::parse(text) else { return Ok(()) };
-        let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+        let Err(DestinationProblems(problems)) = Destination::parse(text) else { return Ok(()) };
+        let errors = problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
         let lines: Vec<_> = errors.map(|problem| format!("the destination, {problem}")).collect();
         return Err(lines.join("\n"));
     }
@@ -47,23 +49,23 @@ pub fn check(text: &str) -> Result<(), String> {
         letter.is_ascii_alphanumeric()
             || u8::try_from(letter).is_ok_and(|byte| PUNCTUATION.contains(&byte))
     };
-    if let Some((place, letter)) = text.chars().enumerate().find(|(_, c)| !allowed(*c)) {
+    if let Some((index, letter)) = text.chars().enumerate().find(|(_, c)| !allowed(*c)) {
         return Err(format!(
-            "the destination, character {}: Cloudflare takes no {letter:?} there, but A-Z a-z 0-9 . , _ : / ? % + & = {{ }} - only: URL-encode it",
-            place + 1
+            "the destination, character {}: Cloudflare does not accept {letter:?}, only A-Z a-z 0-9 . , _ : / ? % + & = {{ }} -: percent-encode it",
+            index + 1
         ));
     }
     match text.len() {
         ..=MAX_CHARS => Ok(()),
-        length => {
-            Err(format!("the destination has {length} characters, Cloudflare takes {MAX_CHARS}"))
-        }
+        length => Err(format!(
+            "the destination has {length} characters, and Cloudflare accepts at most {MAX_CHARS}"
+        )),
     }
 }
 
-/// A destination without its secrets.
+/// Masks the secrets of a destination.
 pub fn masked(destination: &str) -> String {
-    let (address, query) = parts(destination);
+    let (address, query) = split_parameters(destination);
     let mut text = masked_address(address);
     for (number, parameter) in query.split('&').enumerate() {
         if number > 0 {
@@ -71,7 +73,7 @@ pub fn masked(destination: &str) -> String {
         }
         match parameter.split_once('=') {
             Some((name, value)) if is_secret(name, value) => {
-                text.extend([name, "=", HIDDEN]);
+                text.extend([name, "=", REDACTED]);
             }
             _ => text.push_str(parameter),
         }
@@ -79,76 +81,78 @@ pub fn masked(destination: &str) -> String {
     text
 }
 
-/// What stands before the parameters, and those with what leads them in. Whoever forgot the `?` has
-/// written a secret into the path, or into the host's name.
-fn parts(destination: &str) -> (&str, &str) {
+/// Splits a destination before its first parameter.
+///
+/// A user who forgot the `?` has written a secret into the path or the host name, so a `&` and
+/// `header_` also begin the parameters.
+fn split_parameters(destination: &str) -> (&str, &str) {
     let lower = destination.to_ascii_lowercase();
     let places = [lower.find(['?', '&']), lower.find("header_")];
     let end = places.into_iter().flatten().min().unwrap_or(lower.len());
     destination.split_at_checked(end).unwrap_or((destination, ""))
 }
 
-/// Sumo Logic's secret is the last part of the path; a password before the host is one everywhere.
+/// Masks user and password before the host, and the last path segment of a Sumo Logic destination.
 fn masked_address(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = match host.rsplit_once('@') {
-        Some((_, host)) => format!("{HIDDEN}@{host}"),
+        Some((_, host)) => format!("{REDACTED}@{host}"),
         None => host.to_owned(),
     };
     match path.rsplit_once('/') {
-        Some((path, _)) if scheme == "sumo" => format!("{scheme}://{host}{path}/{HIDDEN}"),
+        Some((path, _)) if scheme == "sumo" => format!("{scheme}://{host}{path}/{REDACTED}"),
         _ => format!("{scheme}://{host}{path}"),
     }
 }
 
 fn is_secret(name: &str, value: &str) -> bool {
     let name = name.trim_start_matches(['?', '&']).to_ascii_lowercase();
-    !value.is_empty() && !PLAIN.contains(&name.as_str())
+    !value.is_empty() && !PLAIN_PARAMETERS.contains(&name.as_str())
 }
 
-/// The values of the parameters of a destination that may be secrets, as they are written and as a server
-/// sees them.
+/// Returns the parameter values of a destination that may be secrets, both encoded and decoded.
 pub(super) fn secrets(destination: &str) -> Vec<String> {
-    let (_, query) = parts(destination);
+    let (_, query) = split_parameters(destination);
     let parameters = query.split('&').filter_map(|parameter| parameter.split_once('='));
     let secret = parameters.filter(|(name, value)| is_secret(name, value));
     secret.flat_map(|(_, value)| [value.to_owned(), decoded(value)]).collect()
 }
 
-/// A text of Cloudflare's or of a server's without the secrets of `destination`, and of any other that
-/// it may quote, and without anything that a terminal would take for a command. `destination` is empty
-/// if it is not known.
-pub fn cleaned(text: &str, destination: &str) -> String {
+/// Masks secrets and escapes control characters in text from Cloudflare or from a server.
+///
+/// Masks the secrets of `destination`, which is empty if unknown, and the parameters of any other
+/// destination that the text quotes.
+pub fn sanitize(text: &str, destination: &str) -> String {
     Mask::default().with_destination(destination).hide(text)
 }
 
-/// Hides what stands behind the `=` of parameters, whosever they are.
-pub(super) fn without_parameters(text: &str) -> String {
+/// Masks the values of all parameters of URLs in a text.
+pub(super) fn mask_parameters(text: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.%".contains(c);
-    // A backslash, since in JSON that nobody has read `&` may be `\u0026`, and a quote has one in front.
+    // A backslash also ends a value: raw JSON may escape `&` as `\u0026`, and escapes quotes.
     let is_end = |c: char| c.is_whitespace() || c.is_control() || "&\"'<>\\`".contains(c);
     let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some((before, behind)) = rest.split_once('=') {
+    while let Some((before, tail)) = rest.split_once('=') {
         let lead = before.trim_end_matches(is_name);
         let name = before.strip_prefix(lead).unwrap_or_default();
         let is_parameter =
             lead.ends_with(['?', '&', ';', '\\']) || name.to_ascii_lowercase().contains("header_");
-        let end = behind.find(is_end).unwrap_or(behind.len());
-        let (value, after) = behind.split_at_checked(end).unwrap_or((behind, ""));
+        let end = tail.find(is_end).unwrap_or(tail.len());
+        let (value, after) = tail.split_at_checked(end).unwrap_or((tail, ""));
         // As in `https://h/p?header_X=SECRET: timeout`.
         let bare = value.trim_end_matches([':', ',', '.']);
         shown.extend([before, "="]);
-        rest = behind;
+        rest = tail;
         if is_parameter && is_secret(name, bare) {
-            shown.extend([HIDDEN, value.strip_prefix(bare).unwrap_or_default()]);
+            shown.extend([REDACTED, value.strip_prefix(bare).unwrap_or_default()]);
             rest = after;
         }
     }
     shown + rest
 }
 
-/// As a server sees it. A `%` without two digits behind it is refused before.
+/// Percent-decodes a value. `check` rejects a `%` without two hexadecimal digits.
 fn decoded(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.bytes();
@@ -165,14 +169,14 @@ fn decoded(value: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The same text with control and format characters written out.
+/// Escapes control and format characters.
 pub fn printable(text: &str) -> String {
     settings::printable::printable(text).to_string()
 }
 
-/// Scheme and host, for a table.
-pub fn place(destination: &str) -> String {
-    let address = masked_address(parts(destination).0);
+/// Returns the scheme and host of a destination, for a table.
+pub fn origin(destination: &str) -> String {
+    let address = masked_address(split_parameters(destination).0);
     match address.split_once("://") {
         Some((scheme, rest)) => {
             let host = rest.split('/').next().unwrap_or_default();
@@ -187,16 +191,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_api_would_refuse_is_named_without_the_secret() {
+    fn errors_do_not_show_the_secret() {
         check("https://h/p?header_Authorization=Bearer%20abc&x={DATE}").unwrap();
         check("s3://bucket/{DATE}?region=eu").unwrap();
         for (destination, expected) in [
-            ("https://h/p?header_Authorization=Bearer hunter2", "character 40: a space cannot"),
+            (
+                "https://h/p?header_Authorization=Bearer hunter2",
+                "character 40: a destination cannot",
+            ),
             ("http://h/p?secret=hunter2", "write https://"),
-            ("s3://b/p?secret-access-key=hunter2~", "character 35: Cloudflare takes no '~'"),
-            ("h.example.com/p", "a destination is a URL"),
-            ("https://", "there is no host"),
-            ("", "a destination is a URL"),
+            ("s3://b/p?secret-access-key=hunter2~", "character 35: Cloudflare does not accept '~'"),
+            ("h.example.com/p", "is not a URL"),
+            ("https://", "the host is missing"),
+            ("", "is not a URL"),
             (&format!("s3://b/{}", "a".repeat(4096)), "4103 characters"),
         ] {
             let error = check(destination).unwrap_err();
@@ -206,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden() {
+    fn secrets_are_masked() {
         for (destination, want) in [
             (
                 "https://h:8443/logpush/dns?header_X-Logpush-Secret=abc&header_Content-Type=text%2Fplain",
@@ -223,7 +230,7 @@ mod tests {
             ("sumo://endpoint/receiver/v1/http/CODE", "sumo://endpoint/receiver/v1/http/***"),
             ("azure://c/d?sv=1&sig=x", "azure://c/d?sv=***&sig=***"),
             ("nonsense", "nonsense"),
-            // The ? was forgotten.
+            // Without the `?`.
             (
                 "https://h/p&header_X=s&format=cloudflare",
                 "https://h/p&header_X=***&format=cloudflare",
@@ -234,28 +241,28 @@ mod tests {
         ] {
             assert_eq!(masked(destination), want);
         }
-        assert_eq!(place("https://h&header_X=s"), "https://h");
-        assert_eq!(place("https://h:1/p?x=y"), "https://h:1");
-        assert_eq!(place("sumo://h/CODE"), "sumo://h");
-        assert_eq!(place("?"), "-");
+        assert_eq!(origin("https://h&header_X=s"), "https://h");
+        assert_eq!(origin("https://h:1/p?x=y"), "https://h:1");
+        assert_eq!(origin("sumo://h/CODE"), "sumo://h");
+        assert_eq!(origin("?"), "-");
     }
 
     #[test]
-    fn what_servers_say_is_cleaned() {
+    fn secrets_in_server_messages_are_masked() {
         let destination =
             "https://h/p?key=hunter2&header_Authorization=Bearer%20to%2Bken&header_X=ab";
         let text =
             "Post \"https://h/p?key=hunter2\": got \u{1b}[31mBearer to+ken\u{7}\nab, not to+ken";
         assert_eq!(
-            cleaned(text, destination),
+            sanitize(text, destination),
             "Post \"https://h/p?key=***\": got \\u{1b}[31m***\\u{7}\\nab, not ***"
         );
-        let forgotten = "https://h/p&header_X=hunter2";
-        assert_eq!(cleaned("got hunter2", forgotten), "got ***");
+        let without_question_mark = "https://h/p&header_X=hunter2";
+        assert_eq!(sanitize("got hunter2", without_question_mark), "got ***");
     }
 
     #[test]
-    fn a_destination_that_is_not_known_keeps_its_secrets_too() {
+    fn secrets_of_other_destinations_are_masked() {
         for (text, want) in [
             (
                 r#"Post "https://h/p?header_X-Logpush-Secret=hunter2&format=a&sig=b=c": EOF"#,
@@ -275,7 +282,7 @@ mod tests {
             ("a=b, status = 401 (x=), =", "a=b, status = 401 (x=), ="),
             ("?=", "?="),
         ] {
-            assert_eq!(cleaned(text, ""), want);
+            assert_eq!(sanitize(text, ""), want);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a job is healthy, and what to do if not.
+//! Determines the state of a job, and explains failures.
 
 use std::fmt;
 
@@ -6,44 +6,44 @@ use jiff::Timestamp;
 
 use super::job::Job;
 
-/// A job that has delivered within this time is healthy: Logpush works at intervals of about a minute,
-/// and is seen to lag by three.
-const FRESH_SECONDS: i64 = 15 * 60;
+/// The age up to which the last delivery counts as recent. Logpush sends about every minute, and
+/// usually lags by up to three.
+const RECENT_SECONDS: i64 = 15 * 60;
 
-/// How a job is doing.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum State {
-    /// It has delivered lately.
+pub enum JobState {
+    /// Enabled, delivered recently.
     Healthy,
-    /// It reports no failure, but has not delivered for a while.
+    /// Enabled, no failure, but no recent delivery.
     Quiet,
-    /// It has never delivered, and reports no failure.
+    /// Enabled, no failure, and no delivery yet.
     New,
-    /// The last attempt failed; Cloudflare goes on trying.
+    /// Enabled, and the last attempt failed; Cloudflare retries.
     Failing,
-    /// It is disabled, and was failing before.
+    /// Disabled while it was failing.
     Stopped,
-    /// It is disabled.
+    /// Disabled.
     Disabled,
 }
 
-impl State {
-    /// What the API's answer says of it.
-    pub fn of(job: &Job, now: Timestamp) -> Self {
+impl JobState {
+    /// Derives the state from the job that the API returned.
+    pub fn from_job(job: &Job, now: Timestamp) -> Self {
         match (job.enabled, job.is_failing(), job.last_complete) {
             (false, true, _) => Self::Stopped,
             (false, false, _) => Self::Disabled,
             (true, true, _) => Self::Failing,
             (true, false, None) => Self::New,
-            (true, false, Some(last)) if now.as_second() - last.as_second() > FRESH_SECONDS => {
+            (true, false, Some(last)) if now.as_second() - last.as_second() > RECENT_SECONDS => {
                 Self::Quiet
             }
             (true, false, Some(_)) => Self::Healthy,
         }
     }
 
-    /// For a table.
-    pub fn word(self) -> &'static str {
+    /// Returns the name of the state, for a table.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
             Self::Quiet => "quiet",
@@ -54,38 +54,39 @@ impl State {
         }
     }
 
-    /// What it means, and what to do. `enable` is the command that enables the job.
+    /// Explains the state and what to do. `enable` is the command that enables the job.
     pub fn explanation(self, enable: &str) -> String {
         match self {
-            Self::Healthy => "it delivers".into(),
-            Self::Quiet => "no failure is reported, but nothing was delivered for a while: there was nothing to log, or the filter matches nothing, or Logpush lags".into(),
-            Self::New => "it has not delivered anything yet: that takes some minutes after it was enabled, and there must be something to log".into(),
-            Self::Failing => "Cloudflare tries again for some hours, then drops what it could not deliver; after 24 hours without a success it disables the job. Put the cause right: nothing else is to be done".into(),
-            Self::Stopped => format!("it was failing, and then Cloudflare disabled it (after 24 hours without a success) or somebody did. Nothing is sent, and what there was to log meanwhile is lost. Put the cause right, then: {enable}"),
-            Self::Disabled => format!("nothing is sent. To begin: {enable}"),
+            Self::Healthy => "the job delivers".into(),
+            Self::Quiet => "Cloudflare reports no failure, but the job has not delivered recently: there was nothing to log, the filter matches nothing, or Logpush lags".into(),
+            Self::New => "the job has not delivered anything yet; the first delivery takes a few minutes, and there must be something to log".into(),
+            Self::Failing => "Cloudflare retries for some hours, then drops the records that it could not deliver; after 24 hours without a success it disables the job. Fix the cause; the job then recovers by itself".into(),
+            Self::Stopped => format!("the job was failing, and Cloudflare (after 24 hours without a success) or someone else disabled it. Cloudflare sends nothing, and records from this time are lost. Fix the cause, then run: {enable}"),
+            Self::Disabled => format!("Cloudflare sends nothing. To enable the job: {enable}"),
         }
     }
 }
 
-/// What a failure in Cloudflare's words comes from, and what to do.
+/// Explains a failure message from Cloudflare: its cause and what to do.
 pub fn advice(message: &str) -> Option<&'static str> {
-    let known = WORDS.iter().find(|(words, _)| message.contains(words)).map(|(_, advice)| *advice);
-    known.or_else(|| advice_on_status(status_in(message)?))
+    let known =
+        KNOWN_MESSAGES.iter().find(|(part, _)| message.contains(part)).map(|(_, advice)| *advice);
+    known.or_else(|| advice_for_status(find_status(message)?))
 }
 
-/// Cloudflare's words, and what they come from. The first that are found count.
-const WORDS: [(&str, &str); 11] = [
+/// Parts of Cloudflare's messages with their explanation. The first match counts.
+const KNOWN_MESSAGES: [(&str, &str); 11] = [
     (
         "because it doesn't contain any IP SANs",
-        "the destination names an IP address, and the certificate does not: use the DNS name that it was issued for",
+        "the destination contains an IP address that is not in the certificate: use the DNS name of the certificate",
     ),
     (
         "certificate signed by unknown authority",
-        "the certificate is self-signed or from a private authority, or the server does not send the intermediate ones: use a publicly trusted certificate, with its full chain in cert_file",
+        "the certificate is self-signed or from a private authority, or the server does not send the intermediate certificates: use a publicly trusted certificate, with its full chain in cert_file",
     ),
     (
         "certificate is valid for",
-        "the certificate is for another name than that of the destination",
+        "the certificate does not contain the host name of the destination: use a name from the certificate, or get a certificate for this name",
     ),
     (
         "certificate has expired or is not yet valid",
@@ -93,38 +94,38 @@ const WORDS: [(&str, &str); 11] = [
     ),
     (
         "no such host",
-        "the destination's name does not resolve: check its spelling and the public DNS",
+        "the host name of the destination does not resolve: check its spelling and the public DNS",
     ),
     (
         "connection refused",
-        "nobody listens on that port: is the daemon running, and the port the right one?",
+        "nothing listens on that port: check that the daemon is running and that the port is right",
     ),
-    ("connection reset", "the server, or a firewall before it, hangs up: is it TLS on that port?"),
+    (
+        "connection reset",
+        "the server, or a firewall in front of it, closes the connection: check that the port speaks TLS",
+    ),
     (
         "context deadline exceeded",
-        "no connection within 5 s, or no progress for 10 s: a firewall drops the packets, or the server is too slow",
+        "no connection within 5 s, or no progress for 10 s: a firewall drops the packets, or the server or its disk is too slow",
     ),
     (
         "context canceled",
-        "no progress for 10 s: the server takes too long to read or to answer; lower --max-upload-bytes, or see what its disk does",
+        "no progress for 10 s: the server reads or answers too slowly; lower --max-upload-bytes, and check the server's disk",
     ),
     (
         "first record does not look like a TLS handshake",
-        "that port speaks no TLS: is it the right one?",
+        "the port does not speak TLS: check the port",
     ),
-    (
-        "i/o timeout",
-        "no connection within 5 s: a firewall drops the packets, or the server is down",
-    ),
+    ("i/o timeout", "no connection within 5 s: a firewall drops the packets, or the host is down"),
 ];
 
-/// The status that a failed upload was answered with: `to https: status:405`, `status 404`,
-/// `error 415: error pushing`.
-fn status_in(message: &str) -> Option<u16> {
-    let marks = ["status:", "status ", "https: ", "error "];
-    let mut found = marks.iter().flat_map(|mark| {
-        message.match_indices(mark).filter_map(|(place, mark)| {
-            let rest = message.get(place + mark.len()..)?;
+/// Finds the HTTP status of a failed upload in a message such as `to https: status:405`, `status 404`
+/// or `error 415: error pushing`.
+fn find_status(message: &str) -> Option<u16> {
+    let prefixes = ["status:", "status ", "https: ", "error "];
+    let mut found = prefixes.iter().flat_map(|prefix| {
+        message.match_indices(prefix).filter_map(|(start, prefix)| {
+            let rest = message.get(start + prefix.len()..)?;
             let digits =
                 rest.get(..3).filter(|_| !rest.as_bytes().get(3).is_some_and(u8::is_ascii_digit));
             digits?.parse().ok().filter(|status| (300..600).contains(status))
@@ -133,46 +134,46 @@ fn status_in(message: &str) -> Option<u16> {
     found.next()
 }
 
-/// What a server that refuses means by its status.
-pub fn advice_on_status(status: u16) -> Option<&'static str> {
+/// Explains the HTTP status of a refused upload.
+pub fn advice_for_status(status: u16) -> Option<&'static str> {
     Some(match status {
         300..=399 => {
-            "the server redirects, which Cloudflare does not follow: name the final URL; Cloudflare Access needs a bypass policy for it"
+            "the server redirects, and Cloudflare does not follow redirects: use the final URL; if Cloudflare Access redirects, add a bypass policy for the path"
         }
-        400 => "the server found the request malformed: see its log",
+        400 => "the server considers the request malformed: see its log",
         401 => {
-            "the secret in the destination is not, or no longer, one of the server's: compare header_X-Logpush-Secret with the endpoint's secret_file"
+            "the server does not accept the secret in the destination: compare header_X-Logpush-Secret with the endpoint's secret_file"
         }
         403 => {
-            "the server does not let Cloudflare's addresses in: see the endpoint's allow_from, and firewalls before it"
+            "the server does not accept Cloudflare's addresses: see the endpoint's allow_from, and firewalls in front of the server"
         }
-        404 => "there is nothing at that path: compare it with the endpoint's path",
-        405 => "what is at that path takes no POST: compare it with the endpoint's path",
-        408 => "the server waited in vain for the body: see the network between",
+        404 => "the server has no endpoint at this path: compare it with the endpoint's path",
+        405 => "the server does not accept POST at this path: compare it with the endpoint's path",
+        408 => "the body did not reach the server in time: check the network in between",
         413 => {
-            "the batch is over a limit of the server: raise limits.max_body_bytes and limits.max_inflated_bytes (and those of any proxy before it), or lower --max-upload-bytes. Cloudflare sends the same batch again until it fits"
+            "the batch is over a limit of the server: raise limits.max_body_bytes and limits.max_inflated_bytes (and the limits of any proxy in front), or lower --max-upload-bytes. Cloudflare retries the same batch until it fits"
         }
         415 => {
-            "the server wants another content type or encoding: is it logpushd that answers there?"
+            "the server does not accept the content type or encoding: check that logpushd answers there"
         }
         503 => {
-            "the server cannot take anything now: see its /readyz and its log; most often the spool or the disk is full"
+            "the server cannot accept batches now, mostly because the spool or the disk is full: see its /readyz and its log"
         }
-        500..=599 => "the server, or a proxy before it, failed: see its log",
+        500..=599 => "the server, or a proxy in front of it, failed: see its log",
         _ => return None,
     })
 }
 
-/// How long ago a time was.
+/// A time relative to now, formatted such as `2 hours ago`.
 #[derive(Clone, Copy, Debug)]
-pub struct Ago {
-    /// What is looked back from.
+pub struct RelativeTime {
+    /// The current time.
     pub now: Timestamp,
-    /// When it was.
+    /// The time to format.
     pub time: Timestamp,
 }
 
-impl fmt::Display for Ago {
+impl fmt::Display for RelativeTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.now.as_second() - self.time.as_second();
         let (count, unit) = match seconds.abs() {
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_follows_from_what_the_api_says() {
+    fn the_state_follows_from_the_members_of_the_job() {
         let now = at(1_000_000);
         let job = |enabled, failing: bool, last: Option<i64>| Job {
             enabled,
@@ -207,26 +208,26 @@ mod tests {
             ..Job::default()
         };
         for (job, state) in [
-            (job(true, false, Some(999_100)), State::Healthy),
-            (job(true, false, Some(999_099)), State::Quiet),
-            (job(true, false, None), State::New),
-            (job(true, true, Some(999_999)), State::Failing),
-            (job(false, true, None), State::Stopped),
-            (job(false, false, Some(999_999)), State::Disabled),
+            (job(true, false, Some(999_100)), JobState::Healthy),
+            (job(true, false, Some(999_099)), JobState::Quiet),
+            (job(true, false, None), JobState::New),
+            (job(true, true, Some(999_999)), JobState::Failing),
+            (job(false, true, None), JobState::Stopped),
+            (job(false, false, Some(999_999)), JobState::Disabled),
         ] {
-            assert_eq!(State::of(&job, now), state);
+            assert_eq!(JobState::from_job(&job, now), state);
         }
         let by_text = Job { enabled: true, error_message: "x".into(), ..Job::default() };
-        assert_eq!(State::of(&by_text, now), State::Failing);
-        assert!(State::Stopped.explanation("do it").ends_with("do it"));
+        assert_eq!(JobState::from_job(&by_text, now), JobState::Failing);
+        assert!(JobState::Stopped.explanation("do it").ends_with("do it"));
     }
 
     #[test]
-    fn cloudflare_s_words_are_known() {
+    fn messages_from_cloudflare_are_explained() {
         for (message, expected) in [
             (
                 "error validating destination: error writing object: error uploading to https: status:405",
-                Some("takes no POST"),
+                Some("does not accept POST"),
             ),
             (
                 "error 415: error pushing: error uploading to https: 415 {\"message\":\"wrong Content-Type header\"}",
@@ -248,7 +249,7 @@ mod tests {
                 Some("DNS name"),
             ),
             ("x509: certificate signed by unknown authority", Some("full chain")),
-            ("x509: certificate is valid for a, not b", Some("another name")),
+            ("x509: certificate is valid for a, not b", Some("does not contain the host name")),
             ("dial tcp: lookup h: no such host", Some("resolve")),
             ("error validating destination: error writing object: error uploading", None),
             ("error 9999: something", None),
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_words() {
+    fn times_are_relative_to_now() {
         for (second, want) in [
             (1_000_000, "just now"),
             (999_940, "60 seconds ago"),
@@ -278,7 +279,7 @@ mod tests {
             (827_200, "2 days ago"),
             (1_000_100, "in 100 seconds, by this machine's clock"),
         ] {
-            assert_eq!(Ago { now: at(1_000_000), time: at(second) }.to_string(), want);
+            assert_eq!(RelativeTime { now: at(1_000_000), time: at(second) }.to_string(), want);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A job as the API describes it.
+//! A Logpush job as the API returns it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// A job. Members that Cloudflare leaves out or sets to null are as if empty.
+/// A Logpush job. Members that are missing or null have their default value.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[expect(missing_docs, reason = "Cloudflare's names")]
 pub struct Job {
@@ -31,10 +31,10 @@ pub struct Job {
     pub max_upload_records: u64,
     #[serde(default, deserialize_with = "or_default")]
     pub max_upload_interval_seconds: u64,
-    /// The end of the last range of logs that was pushed.
+    /// The end of the last time range of logs that was pushed.
     #[serde(default, deserialize_with = "time")]
     pub last_complete: Option<Timestamp>,
-    /// When it last failed; none if it has succeeded since.
+    /// The time of the last failure; `None` if the job has succeeded since.
     #[serde(default, deserialize_with = "time")]
     pub last_error: Option<Timestamp>,
     #[serde(default, deserialize_with = "or_default")]
@@ -47,14 +47,14 @@ fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// What is no time is none: a job is shown all the same.
+/// Parses a time. An invalid time counts as missing, so that the rest of the job is still shown.
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
 impl Job {
-    /// It has not succeeded since it last failed.
+    /// Reports whether the job has not succeeded since its last failure.
     pub fn is_failing(&self) -> bool {
         self.last_error.is_some() || !self.error_message.is_empty()
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_may_lack_everything_but_its_id() {
+    fn all_members_but_the_id_are_optional() {
         let text = r#"{"id":7,"dataset":null,"name":null,"enabled":null,"output_options":null,
             "last_complete":"","last_error":null,"max_upload_bytes":null,"new":1}"#;
         let job: Job = serde_json::from_str(text).unwrap();

@@ -1,37 +1,36 @@
-//! What Cloudflare takes as a value of an option. Each function reads one as it is typed and says
-//! what would be right; what the API would refuse is refused before it is asked.
+//! Parsers for option values, with Cloudflare's limits: a value that the API would refuse is an error.
 
 use std::time::Duration;
 
-/// `max_upload_bytes`; 0 leaves it to Cloudflare.
+/// Parses `max_upload_bytes`; 0 means Cloudflare's default.
 ///
 /// # Errors
-/// It is no size, or none that Cloudflare takes.
+/// The text is not a size, or Cloudflare does not accept it.
 pub fn upload_bytes(text: &str) -> Result<u64, String> {
     let bytes = settings::parse_bytes(text).map_err(|what| format!("it {what}"))?;
     match bytes {
         0 | 5_000_000..=1_000_000_000 => Ok(bytes),
         _ => Err(format!(
-            "{bytes} bytes: Cloudflare takes 5MB to 1GB (5,000,000 to 1,000,000,000 bytes, inflated), or 0 for its own limit"
+            "{bytes} bytes: Cloudflare accepts 5MB to 1GB (5,000,000 to 1,000,000,000 bytes, uncompressed), or 0 for its default"
         )),
     }
 }
 
-/// `max_upload_records`; 0 leaves it to Cloudflare.
+/// Parses `max_upload_records`; 0 means Cloudflare's default.
 ///
 /// # Errors
-/// It is no number, or none that Cloudflare takes.
+/// The text is not a number, or Cloudflare does not accept it.
 pub fn upload_records(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(records @ (0 | 1_000..=1_000_000)) => Ok(records),
-        _ => Err("Cloudflare takes 1000 to 1000000, or 0 for its own limit (100000)".into()),
+        _ => Err("Cloudflare accepts 1000 to 1000000, or 0 for its default (100000)".into()),
     }
 }
 
-/// `max_upload_interval_seconds`, as `90s`, `2m` or plain seconds; 0 leaves it to Cloudflare.
+/// Parses `max_upload_interval_seconds`: `90s`, `2m` or plain seconds; 0 means Cloudflare's default.
 ///
 /// # Errors
-/// It is no duration, or none that Cloudflare takes.
+/// The text is not a duration, or Cloudflare does not accept it.
 pub fn upload_interval(text: &str) -> Result<u64, String> {
     let plain = text.parse().ok().map(Duration::from_secs);
     let interval = match plain {
@@ -40,66 +39,68 @@ pub fn upload_interval(text: &str) -> Result<u64, String> {
     };
     match interval.as_secs() {
         seconds @ (0 | 30..=300) if interval.subsec_millis() == 0 => Ok(seconds),
-        _ => Err("Cloudflare takes 30s to 5m, or 0 for its own limit (30s)".into()),
+        _ => Err("Cloudflare accepts 30s to 5m, or 0 for its default (30s)".into()),
     }
 }
 
-/// `sample_rate`.
+/// Parses `sample_rate`.
 ///
 /// # Errors
-/// It is no number above 0 and up to 1.
+/// The text is not a number above 0 and up to 1.
 pub fn sample_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate <= 1.0 => Ok(rate),
-        _ => {
-            Err("Cloudflare takes a number above 0 and up to 1: 0.1 sends one record of ten".into())
-        }
+        _ => Err(
+            "Cloudflare accepts a number above 0 and up to 1, such as 0.1 for every tenth record"
+                .into(),
+        ),
     }
 }
 
-/// The name of a job.
+/// Parses the name of a job.
 ///
 /// # Errors
-/// Cloudflare refuses it.
+/// Cloudflare does not accept the name.
 pub fn job_name(text: &str) -> Result<String, String> {
     const MAX_CHARS: usize = 512;
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if let Some(c) = text.chars().find(|c| !is_allowed(*c)) {
         return Err(format!(
-            "Cloudflare takes letters, digits, `.`, `-` and `_` in the name of a job, and no {c:?}"
+            "the name of a job may contain letters, digits, `.`, `-` and `_`, but not {c:?}"
         ));
     }
     match text.len() {
         ..=MAX_CHARS => Ok(text.to_owned()),
-        length => Err(format!("it has {length} characters, Cloudflare takes {MAX_CHARS}")),
+        length => Err(format!(
+            "the name has {length} characters, and Cloudflare accepts at most {MAX_CHARS}"
+        )),
     }
 }
 
-/// What is doubtful about the name of a job: some versions of Cloudflare's schema have no underscore.
-pub fn job_name_doubt(name: &str) -> Option<String> {
+/// Returns a warning if the name has an underscore, which some versions of Cloudflare's schema exclude.
+pub fn check_job_name(name: &str) -> Option<String> {
     name.contains('_').then(|| {
-        "the name has a `_`, which some versions of Cloudflare's API refuse: use `-`".to_owned()
+        "the name contains `_`, which some versions of Cloudflare's API refuse: use `-`".to_owned()
     })
 }
 
-/// A part of the output as it is typed: `\n`, `\r`, `\t` and `\\` stand for what they do in most
-/// languages, since a shell makes it hard to type a line end.
+/// Replaces the escapes `\n`, `\r`, `\t` and `\\`, since a line end is hard to type in a shell.
 ///
 /// # Errors
-/// A backslash before anything else.
+/// The text contains another escape.
 pub fn unescape(text: &str) -> Result<String, String> {
     let mut plain = String::new();
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        plain.push(match letter {
-            '\\' => match letters.next() {
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        plain.push(match c {
+            '\\' => match chars.next() {
                 Some('n') => '\n',
                 Some('r') => '\r',
                 Some('t') => '\t',
                 Some('\\') => '\\',
-                _ => return Err(r"behind a backslash stands n, r, t or another backslash".into()),
+                _ => return Err(r"the escapes are \n, \r, \t and \\".into()),
             },
-            letter => letter,
+            c => c,
         });
     }
     Ok(plain)
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_those_that_cloudflare_takes() {
+    fn batch_limits_are_within_cloudflares_bounds() {
         for (text, bytes) in
             [("0", 0), ("5MB", 5_000_000), ("16MiB", 16 << 20), ("1GB", 1_000_000_000)]
         {
@@ -135,15 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn names_of_jobs_are_those_that_cloudflare_takes() {
+    fn job_names_have_characters_that_cloudflare_accepts() {
         for name in ["", "http-requests.v2", "A_b", &"x".repeat(512)] {
             assert_eq!(job_name(name), Ok(name.to_owned()));
-            assert_eq!(job_name_doubt(name).is_some(), name.contains('_'));
+            assert_eq!(check_job_name(name).is_some(), name.contains('_'));
         }
         for (name, want) in [
-            ("my job", "no ' '"),
-            ("caf\u{e9}", "no '\u{e9}'"),
-            ("a/b", "no '/'"),
+            ("my job", "not ' '"),
+            ("caf\u{e9}", "not '\u{e9}'"),
+            ("a/b", "not '/'"),
             (&"x".repeat(513), "513"),
         ] {
             let error = job_name(name).unwrap_err();
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_a_part_of_the_whole() {
+    fn sample_rates_are_above_0_and_up_to_1() {
         assert_eq!(sample_rate("1"), Ok(1.0));
         assert_eq!(sample_rate("0.01"), Ok(0.01));
         for text in ["0", "0.0", "-0.5", "1.01", "NaN", "inf", "10%"] {
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_can_be_typed() {
+    fn escapes_are_replaced() {
         assert_eq!(unescape(r"a\tb\r\n\\n"), Ok("a\tb\r\n\\n".into()));
         assert_eq!(unescape("{\"events\":["), Ok("{\"events\":[".into()));
         for text in [r"\x", "\\", r"\0"] {

@@ -1,38 +1,39 @@
-//! Hides secrets in text from outside, whatever a server made of them on the way: percent-encoded, escaped
-//! as JSON or HTML does it, in Base64 as `Basic` has it, or broken over lines.
+//! Masks secrets in text from a server, in any encoding: percent-encoded, with JSON or HTML escapes, in
+//! Base64 as in `Basic` authentication, or wrapped over several lines.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::destination::{self, HIDDEN, printable, without_parameters};
+use super::destination::{self, REDACTED, mask_parameters, printable};
 
-/// A shorter secret keeps nobody out, and would be found in every text.
+/// The shortest secret that is masked. A shorter one protects nothing, and occurs in any text.
 const SECRET_BYTES: usize = 4;
 
-/// Fewer letters of Base64 occur by chance.
-const BASE64_LETTERS: usize = 6;
+/// The shortest Base64 text that is masked. A shorter one occurs by chance.
+const BASE64_CHARS: usize = 6;
 
-/// What was sent to a server and must not be shown when the server returns it.
+/// The secrets that were sent to a server, to mask them in the server's responses.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
-    /// Secrets as bytes, without blanks.
+    /// The secrets, without white space.
     secrets: Vec<Vec<u8>>,
-    /// What a secret is in Base64, at each of the three positions within a longer text. With the alphabet
-    /// of URLs made the usual one.
+    /// The Base64 forms of each secret, for each of its three alignments within a longer text, in the
+    /// standard alphabet.
     base64: Vec<Vec<u8>>,
 }
 
-/// A byte of a text as it was before something escaped it, and where that is in the text.
-struct Letter {
+/// An unescaped byte, and the range of its escape in the text.
+struct UnescapedByte {
     byte: u8,
     start: usize,
     end: usize,
 }
 
 impl Mask {
-    /// Adds a secret: a header's value, or one word. Of `Bearer TOKEN` the token is a secret by itself, and
-    /// of `Basic BASE64` the password.
+    /// Adds a secret: a word or the value of a header.
+    ///
+    /// Also adds the token of `Bearer TOKEN`, and the password of `Basic BASE64`.
     #[must_use]
     pub fn with_secret(mut self, secret: &str) -> Self {
         let token = secret.split_once(' ').map_or(secret, |(_, token)| token.trim());
@@ -44,13 +45,13 @@ impl Mask {
             let password = pair.iter().position(|byte| *byte == b':').map(|colon| colon + 1);
             self.add(pair.get(password.unwrap_or(0)..).unwrap_or_default());
         }
-        // The longest first: it may have others in it.
+        // The longest first: it may contain shorter ones.
         self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        self.base64.sort_by_key(|letters| std::cmp::Reverse(letters.len()));
+        self.base64.sort_by_key(|encoded| std::cmp::Reverse(encoded.len()));
         self
     }
 
-    /// Adds the values of headers, except of those that `plain` names.
+    /// Adds the values of all headers except those in `plain`.
     #[must_use]
     pub fn with_headers(self, headers: &HeaderMap, plain: &[http::header::HeaderName]) -> Self {
         let secrets = headers.iter().filter(|(name, _)| !plain.contains(name));
@@ -58,7 +59,7 @@ impl Mask {
         secrets.fold(self, Self::with_secret)
     }
 
-    /// Adds what is secret in a destination.
+    /// Adds the secrets of a destination.
     #[must_use]
     pub fn with_destination(self, text: &str) -> Self {
         destination::secrets(text).iter().fold(self, |mask, secret| mask.with_secret(secret))
@@ -71,30 +72,29 @@ impl Mask {
         }
         for before in 0..3 {
             let shifted = [&vec![0; before][..], secret].concat();
-            let letters = STANDARD_NO_PAD.encode(&shifted);
-            // Those that only depend on the secret.
+            let encoded = STANDARD_NO_PAD.encode(&shifted);
+            // Only the characters that depend on nothing but the secret.
             let (first, last) = ((before * 8).div_ceil(6), shifted.len() * 8 / 6);
-            let letters = letters.get(first..last).unwrap_or_default();
-            if letters.len() >= BASE64_LETTERS {
-                self.base64.push(letters.as_bytes().to_vec());
+            let encoded = encoded.get(first..last).unwrap_or_default();
+            if encoded.len() >= BASE64_CHARS {
+                self.base64.push(encoded.as_bytes().to_vec());
             }
         }
         self.secrets.push(plain);
     }
 
-    /// Returns the text without secrets, without the parameters of any other destination that it quotes, and
-    /// with control characters written out.
+    /// Masks the secrets and the parameters of other destinations, and escapes control characters.
     pub fn hide(&self, text: &str) -> String {
-        printable(&without_parameters(&self.hide_secrets(text)))
+        printable(&mask_parameters(&self.hide_secrets(text)))
     }
 
-    /// Hides the secrets, and nothing else.
+    /// Masks the secrets and changes nothing else.
     pub fn hide_secrets(&self, text: &str) -> String {
-        let text = replace(text, &letters(text), &self.secrets, |letter| letter.byte, 0);
-        replace(&text, &letters(&text), &self.base64, |letter| usual(letter.byte), 1)
+        let text = replace(text, &unescape(text), &self.secrets, |it| it.byte, false);
+        replace(&text, &unescape(&text), &self.base64, |it| to_standard(it.byte), true)
     }
 
-    /// Hides the secrets in every text and every name of a value.
+    /// Masks the secrets in all strings and member names of a JSON value.
     pub fn hide_in(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.hide_secrets(text),
@@ -111,15 +111,15 @@ impl Mask {
     }
 }
 
-/// Replaces what is one of `needles`. `around`: whether the rest of a word of Base64 goes with it.
+/// Replaces each occurrence of one of `needles`, with `extend` the whole Base64 word around it.
 fn replace(
     text: &str,
-    letters: &[Letter],
+    unescaped: &[UnescapedByte],
     needles: &[Vec<u8>],
-    byte: impl Fn(&Letter) -> u8,
-    around: usize,
+    byte: impl Fn(&UnescapedByte) -> u8,
+    extend: bool,
 ) -> String {
-    let bytes: Vec<u8> = letters.iter().map(byte).collect();
+    let bytes: Vec<u8> = unescaped.iter().map(byte).collect();
     let (mut shown, mut from, mut at) = (String::with_capacity(text.len()), 0, 0);
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let Some(needle) = needles.iter().find(|needle| rest.starts_with(needle)) else {
@@ -127,10 +127,10 @@ fn replace(
             continue;
         };
         let (mut first, mut last) = (at, at + needle.len() - 1);
-        if around > 0 {
+        if extend {
             let is_word = |at: usize| bytes.get(at).copied().is_some_and(is_base64);
             let is_next = |left: usize, right: usize| {
-                letters.get(left).map(|it| it.end) == letters.get(right).map(|it| it.start)
+                unescaped.get(left).map(|it| it.end) == unescaped.get(right).map(|it| it.start)
             };
             while first > 0 && is_word(first - 1) && is_next(first - 1, first) {
                 first -= 1;
@@ -139,39 +139,38 @@ fn replace(
                 last += 1;
             }
         }
-        let place = letters.get(first).map_or(from, |letter| letter.start).max(from);
-        shown.push_str(text.get(from..place).unwrap_or_default());
-        shown.push_str(HIDDEN);
-        from = letters.get(last).map_or(text.len(), |letter| letter.end);
+        let start = unescaped.get(first).map_or(from, |it| it.start).max(from);
+        shown.push_str(text.get(from..start).unwrap_or_default());
+        shown.push_str(REDACTED);
+        from = unescaped.get(last).map_or(text.len(), |it| it.end);
         at = last + 1;
     }
     shown.push_str(text.get(from..).unwrap_or_default());
     shown
 }
 
-/// The letters of a text as they were before something escaped them, without blanks, which may be where a
-/// long word was broken.
-fn letters(text: &str) -> Vec<Letter> {
+/// Unescapes a text and removes its white space, which may come from wrapping a long word.
+fn unescape(text: &str) -> Vec<UnescapedByte> {
     let bytes = text.as_bytes();
-    let mut letters = Vec::with_capacity(bytes.len());
+    let mut unescaped = Vec::with_capacity(bytes.len());
     let mut start = 0;
     while let Some(byte) = bytes.get(start) {
         let rest = text.get(start..).unwrap_or_default();
-        let (byte, length) = escaped(rest).unwrap_or((*byte, 1));
+        let (byte, length) = unescape_first(rest).unwrap_or((*byte, 1));
         if !is_blank(byte) {
-            letters.push(Letter { byte, start, end: start + length });
+            unescaped.push(UnescapedByte { byte, start, end: start + length });
         }
         start += length;
     }
-    letters
+    unescaped
 }
 
 fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte.is_ascii_control()
 }
 
-/// What the escape at the start of a text stands for, and how long it is.
-fn escaped(text: &str) -> Option<(u8, usize)> {
+/// Decodes the escape at the start of a text; returns its value and its length.
+fn unescape_first(text: &str) -> Option<(u8, usize)> {
     let hex = |digits: &str| u32::from_str_radix(digits, 16).ok();
     let ascii = |code: u32| u8::try_from(code).ok().filter(u8::is_ascii);
     match text.as_bytes() {
@@ -203,8 +202,8 @@ fn escaped(text: &str) -> Option<(u8, usize)> {
     }
 }
 
-/// The alphabet of URLs made the usual one.
-fn usual(byte: u8) -> u8 {
+/// Converts a character of the URL-safe Base64 alphabet to the standard one.
+fn to_standard(byte: u8) -> u8 {
     match byte {
         b'-' => b'+',
         b'_' => b'/',
@@ -226,7 +225,7 @@ mod tests {
     const TOKEN: &str = "v1.0-Ab/c+d_e==?&\"x\"";
 
     #[test]
-    fn a_secret_is_hidden_however_it_is_written() {
+    fn a_secret_is_masked_in_every_encoding() {
         let mask = Mask::default().with_secret(&format!("Bearer {TOKEN}"));
         let every_byte =
             TOKEN.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
@@ -257,12 +256,12 @@ mod tests {
             let twice = format!("{form}|\u{e9}|{form}");
             assert_eq!(mask.hide_secrets(&twice), "***|\u{e9}|***", "{form}");
         }
-        let plain = "nothing of it: v1.0-Ab, %, %4, \\u12, &#; \u{1f600} &";
+        let plain = "no secret: v1.0-Ab, %, %4, \\u12, &#; \u{1f600} &";
         assert_eq!(mask.hide_secrets(plain), plain);
     }
 
     #[test]
-    fn of_basic_the_password_is_a_secret_too() {
+    fn the_password_of_basic_authentication_is_masked() {
         let mask = Mask::default().with_secret("Basic dXNlcjpodW50ZXIyMw==");
         for text in ["dXNlcjpodW50ZXIyMw", "hunter23", "hunter%323", "Basic dXNlcjpodW50ZXIyMw=="] {
             assert_eq!(mask.hide_secrets(text), "***", "{text}");
@@ -270,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn json_has_no_secret_in_names_and_values() {
+    fn names_and_values_of_json_are_masked() {
         let mask = Mask::default().with_secret("hunter22");
         let mut value = json!({"a": ["x hunter22", 7], "hunter22": {"b": "hunter%32%32"}});
         mask.hide_in(&mut value);
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_too_short_is_left() {
+    fn short_secrets_are_not_masked() {
         let mask = Mask::default().with_secret("abc").with_secret("");
         assert_eq!(mask.hide_secrets("abc"), "abc");
     }

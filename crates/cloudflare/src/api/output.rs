@@ -1,10 +1,11 @@
-//! What a record looks like: `output_options`.
+//! `output_options`: the format of records.
 
 use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
-/// `output_options`. What is not set keeps Cloudflare's default, or in an update what it is.
+/// The `output_options` of a job. In a new job, unset members have Cloudflare's default; in an update,
+/// they keep their value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "Cloudflare's names; `logpushd job create --help` explains them")]
 pub struct OutputOptions {
@@ -36,38 +37,38 @@ pub struct OutputOptions {
     pub merge_subrequests: Option<bool>,
 }
 
-/// The form of records, and the default of everything else.
+/// The record format; it also sets the defaults of the other options.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputType {
-    /// JSON objects, one a line.
+    /// One JSON object per line.
     Ndjson,
-    /// Rows.
+    /// One CSV row per line.
     Csv,
 }
 
-/// The form of times.
+/// The format of timestamps.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TimestampFormat {
-    /// Nanoseconds since 1970, a number: Cloudflare's default.
+    /// Nanoseconds since 1970, as a number; Cloudflare's default.
     UnixNano,
-    /// Seconds since 1970, a number.
+    /// Seconds since 1970, as a number.
     Unix,
-    /// RFC 3339, to the second.
+    /// RFC 3339 with seconds.
     Rfc3339,
-    /// RFC 3339, to the millisecond.
+    /// RFC 3339 with milliseconds.
     Rfc3339Ms,
-    /// RFC 3339, to the nanosecond.
+    /// RFC 3339 with nanoseconds.
     Rfc3339Ns,
 }
 
-/// The one of `words` that `text` is.
-fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+/// Returns the value of `text` in `words`.
+fn parse_word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     found.ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        format!("Cloudflare takes {}", words.join(", "))
+        format!("Cloudflare accepts {}", words.join(", "))
     })
 }
 
@@ -75,7 +76,7 @@ impl FromStr for OutputType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        one_of(text, &[("ndjson", Self::Ndjson), ("csv", Self::Csv)])
+        parse_word(text, &[("ndjson", Self::Ndjson), ("csv", Self::Csv)])
     }
 }
 
@@ -83,7 +84,7 @@ impl FromStr for TimestampFormat {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        one_of(
+        parse_word(
             text,
             &[
                 ("unixnano", Self::UnixNano),
@@ -97,28 +98,30 @@ impl FromStr for TimestampFormat {
 }
 
 impl OutputOptions {
-    /// Nothing is set.
+    /// Reports whether no option is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What does not fit together.
+    /// Lists the options that are invalid or contradict each other.
     pub fn problems(&self, dataset: Option<&str>) -> Vec<String> {
         let mut problems = Vec::new();
         let fields = self.field_names.as_deref().unwrap_or_default();
-        for (place, field) in fields.iter().enumerate() {
+        for (index, field) in fields.iter().enumerate() {
             if field.is_empty() || !field.bytes().all(is_word) {
                 problems.push(format!(
-                    "--fields: `{field}` is no field: write names with commas between them, as in ClientIP,RayID"
+                    "--fields: `{field}` is not a field name: separate names by commas, such as ClientIP,RayID"
                 ));
-            } else if fields.iter().take(place).any(|before| before == field) {
-                problems.push(format!("--fields: `{field}` stands there twice"));
+            } else if fields.iter().take(index).any(|previous| previous == field) {
+                problems.push(format!("--fields: `{field}` occurs twice"));
             }
         }
         if let (Some(template), Some(fields)) = (&self.record_template, &self.field_names) {
-            for field in fields_of(template).filter(|field| !fields.iter().any(|f| f == field)) {
+            for field in
+                template_fields(template).filter(|field| !fields.iter().any(|f| f == field))
+            {
                 problems.push(format!(
-                    "--record-template names {field}, which is not among --fields: it would come out as null"
+                    "--record-template uses {field}, which is not in --fields and would be null: add it to --fields"
                 ));
             }
         }
@@ -126,7 +129,7 @@ impl OutputOptions {
             && let Some(dataset) = dataset.filter(|dataset| *dataset != "http_requests")
         {
             problems
-                .push(format!("--merge-subrequests is for http_requests only, not for {dataset}"));
+                .push(format!("--merge-subrequests is only for http_requests, not for {dataset}"));
         }
         problems
     }
@@ -136,8 +139,8 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The fields that a template names, as `{{.Field}}`.
-fn fields_of(template: &str) -> impl Iterator<Item = &str> {
+/// Returns the fields that a template uses, such as `{{.Field}}`.
+fn template_fields(template: &str) -> impl Iterator<Item = &str> {
     template.split("{{").skip(1).filter_map(|action| {
         let action = action.split("}}").next()?.trim().trim_matches('-').trim();
         action.strip_prefix('.').filter(|name| !name.is_empty() && name.bytes().all(is_word))
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_have_cloudflare_s_names() {
+    fn options_serialize_with_cloudflares_names() {
         let options = OutputOptions {
             field_names: Some(vec!["ClientIP".into()]),
             output_type: Some("csv".parse().unwrap()),
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_named() {
+    fn contradictory_options_are_reported() {
         let options = OutputOptions {
             field_names: Some(["A", "B C", "A", ""].map(str::to_owned).to_vec()),
             record_template: Some(r#"{"a":{{.A}},"d":{{ .D }}{{/* .E */}}{{"}"}}"#.into()),
@@ -198,10 +201,10 @@ mod tests {
         };
         let problems = options.problems(Some("dns_logs")).join("\n");
         for part in [
-            "`B C` is no field",
-            "`A` stands there twice",
-            "`` is no field",
-            "names D,",
+            "`B C` is not a field name",
+            "`A` occurs twice",
+            "`` is not a field name",
+            "uses D,",
             "not for dns_logs",
         ] {
             assert!(problems.contains(part), "{part:?} not in {problems}");

@@ -1,11 +1,11 @@
-//! A destination as text, within Cloudflare's characters.
+//! Encodes a destination as text, within the characters that Cloudflare accepts.
 
 use http::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::{Destination, HEADER_PREFIX};
 
-/// What has a meaning in a query, or might have one for a decoder.
+/// The characters of header names and values that are percent-encoded.
 const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 pub(super) fn text(destination: &Destination) -> String {
@@ -24,13 +24,13 @@ pub(super) fn text(destination: &Destination) -> String {
     text
 }
 
-/// A header's name as Go writes it: `X-Logpush-Secret`.
+/// Formats a header name as Go does: `X-Logpush-Secret`.
 fn canonical(name: &HeaderName) -> String {
-    let mut begins = true;
-    let letter = |c: char| {
-        let c = if begins { c.to_ascii_uppercase() } else { c };
-        begins = c == '-';
+    let mut starts_word = true;
+    let capitalize = |c: char| {
+        let c = if starts_word { c.to_ascii_uppercase() } else { c };
+        starts_word = c == '-';
         c
     };
-    name.as_str().chars().map(letter).collect()
+    name.as_str().chars().map(capitalize).collect()
 }

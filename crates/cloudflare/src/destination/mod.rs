@@ -1,6 +1,7 @@
-//! The text that tells Cloudflare where to push: a job's `destination_conf`, read and written.
+//! Parses and encodes `destination_conf`, the setting of a job that names the receiver.
 //!
-//! It knows what Cloudflare takes and what it makes of it, and neither sockets nor certificates.
+//! This module knows which texts Cloudflare accepts and how it interprets them. It uses no sockets and
+//! no certificates.
 
 mod encode;
 mod parse;
@@ -16,34 +17,33 @@ use http::{
 };
 use http_client::HostPort;
 
-pub use self::problem::{Problem, Problems, Severity};
+pub use self::problem::{DestinationProblem, DestinationProblems, ProblemSeverity};
 
-/// What a `destination_conf` is made of, by Cloudflare's own check.
+/// The pattern that Cloudflare requires a `destination_conf` to match.
 pub const CHARSET: &str = r"^[a-zA-Z0-9\.,_:/?%+&=\{\}-]+$";
 
-/// The longest `destination_conf`, in characters.
+/// The maximum length of a `destination_conf`, in characters.
 pub const MAX_CHARS: usize = 4096;
 
-/// Parameters that begin so become headers of the request.
+/// The prefix of parameters that become request headers.
 const HEADER_PREFIX: &str = "header_";
 
-/// Where a job pushes to.
+/// The destination of a job.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Destination {
-    /// What stands in front of `://`.
+    /// The scheme.
     pub scheme: Scheme,
-    /// Name or address, and port: 443 if none is said, for either scheme.
+    /// The host and port. The default port is 443 for both schemes.
     pub server: HostPort,
-    /// What is asked for: the path, and the query without the parameters that are headers. It may
-    /// hold a secret.
+    /// The path, and the query without the `header_` parameters. It may contain a secret.
     pub path_and_query: String,
-    /// Headers of every request, in order. Their values are marked as sensitive.
+    /// The headers of every request, in order. Their values are marked as sensitive.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Whether Cloudflare looks at the server's certificate.
+    /// Whether Cloudflare verifies the server's certificate.
     pub verification: Verification,
 }
 
-/// The kinds of destination that a server of one's own can be.
+/// The schemes of destinations on your own servers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
     /// `https://`: Logpush's own protocol.
@@ -61,44 +61,43 @@ impl Scheme {
     }
 }
 
-/// Whether the server's certificate counts.
+/// Whether the client verifies the server's certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verification {
-    /// As everywhere.
+    /// The default.
     Required,
-    /// `insecure-skip-verify=true`, which there is for `splunk://` alone.
+    /// `insecure-skip-verify=true`, which only `splunk://` supports.
     Skipped,
 }
 
-/// A destination that was read, and what is doubtful about it.
+/// A parsed destination, with warnings.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Parsed {
-    /// What was read.
+    /// The destination.
     pub destination: Destination,
-    /// Nothing that keeps Cloudflare from taking it.
-    pub warnings: Vec<Problem>,
+    /// Problems that do not keep Cloudflare from accepting the destination.
+    pub warnings: Vec<DestinationProblem>,
 }
 
 impl Destination {
-    /// Reads a `destination_conf`. A bare URL, and `host:port/path` without `https://`, is taken as
-    /// well.
+    /// Parses a `destination_conf`. Also accepts `host:port/path` without `https://`.
     ///
     /// # Errors
-    /// Everything for which Cloudflare refuses it, and everything doubtful beside that.
-    pub fn parse(text: &str) -> Result<Parsed, Problems> {
+    /// Cloudflare would refuse the text. The error contains all errors and warnings.
+    pub fn parse(text: &str) -> Result<Parsed, DestinationProblems> {
         parse::parse(text)
     }
 
-    /// Writes the `destination_conf`.
+    /// Encodes the `destination_conf`.
     ///
     /// # Errors
-    /// What of it Cloudflare refuses, by the place in what would be the text.
-    pub fn encode(&self) -> Result<String, Problems> {
+    /// Cloudflare would refuse the text. Columns are positions in that text.
+    pub fn encode(&self) -> Result<String, DestinationProblems> {
         let text = encode::text(self);
         Self::parse(&text).map(|_| text)
     }
 
-    /// The headers as a request has them.
+    /// Returns the headers of a request.
     pub fn header_map(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
@@ -108,7 +107,7 @@ impl Destination {
     }
 }
 
-/// Server and path: without the query and the headers, where secrets stand.
+/// Formats the scheme, server and path, without query and headers, which contain secrets.
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path_and_query.split('?').next().unwrap_or_default();
@@ -124,7 +123,7 @@ impl fmt::Debug for Destination {
 }
 
 impl Destination {
-    /// The server as it stands in the text: without the port that goes without saying.
+    /// Formats the server, without the default port.
     fn authority(&self) -> String {
         let text = self.server.to_string();
         match self.server.port {

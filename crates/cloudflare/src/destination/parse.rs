@@ -1,4 +1,4 @@
-//! Reads a destination, and finds all that is wrong with it at once.
+//! Parses a destination and reports all its problems at once.
 
 mod host;
 mod query;
@@ -6,71 +6,77 @@ mod query;
 use http::header::{HeaderName, HeaderValue};
 
 use self::host::Authority;
-use super::{Destination, MAX_CHARS, Parsed, Problem, Problems, Scheme, Severity, Verification};
+use super::{
+    Destination, DestinationProblem, DestinationProblems, MAX_CHARS, Parsed, ProblemSeverity,
+    Scheme, Verification,
+};
 
-/// Said of a text that is not made of Cloudflare's characters.
-const REFUSED: &str = concat!(
+/// Cloudflare's message for a text that does not match [`CHARSET`](super::CHARSET).
+const CHARSET_MESSAGE: &str = concat!(
     "invalid destination_conf: config string must match ",
     r#""^[a-zA-Z0-9\.,_:/?%+&=\{\}-]+$""#
 );
 
-/// Splunk's collector, as Cloudflare's documentation has it.
-const RAW: &str = "/services/collector/raw";
+/// The path of Splunk's raw collector, from Cloudflare's documentation.
+const SPLUNK_RAW_PATH: &str = "/services/collector/raw";
 
-pub(super) fn parse(text: &str) -> Result<Parsed, Problems> {
-    let mut reader = Reader { whole: text.trim(), problems: Vec::new() };
-    let destination = reader.read();
-    let problems = reader.problems;
-    let is_refused = problems.iter().any(|problem| problem.severity == Severity::Error);
+pub(super) fn parse(text: &str) -> Result<Parsed, DestinationProblems> {
+    let mut parser = Parser { input: text.trim(), problems: Vec::new() };
+    let destination = parser.parse();
+    let problems = parser.problems;
+    let is_refused = problems.iter().any(|problem| problem.severity == ProblemSeverity::Error);
     match destination {
         Some(destination) if !is_refused => Ok(Parsed { destination, warnings: problems }),
-        _ => Err(Problems(problems)),
+        _ => Err(DestinationProblems(problems)),
     }
 }
 
-/// A part of the text, and the byte of the whole that it begins at.
+/// A part of the input, and its byte offset.
 #[derive(Clone, Copy)]
-struct Part<'a> {
+struct Span<'a> {
     text: &'a str,
-    at: usize,
+    offset: usize,
 }
 
-impl Part<'_> {
-    /// What stands before the first such character, and all from there.
-    fn cut(self, is_end: impl Fn(char) -> bool) -> (Self, Self) {
+impl Span<'_> {
+    /// Splits before the first character that matches.
+    fn split_before(self, is_end: impl Fn(char) -> bool) -> (Self, Self) {
         let length = self.text.find(is_end).unwrap_or(self.text.len());
         let (before, rest) = self.text.split_at_checked(length).unwrap_or((self.text, ""));
-        (Self { text: before, at: self.at }, Self { text: rest, at: self.at + before.len() })
+        (
+            Self { text: before, offset: self.offset },
+            Self { text: rest, offset: self.offset + before.len() },
+        )
     }
 
-    /// All behind the first character.
-    fn skip_one(self) -> Self {
+    /// Removes the first character.
+    fn skip_char(self) -> Self {
         let mut chars = self.text.chars();
         let length = chars.next().map_or(0, char::len_utf8);
-        Self { text: chars.as_str(), at: self.at + length }
+        Self { text: chars.as_str(), offset: self.offset + length }
     }
 }
 
-struct Reader<'a> {
-    whole: &'a str,
-    problems: Vec<Problem>,
+struct Parser<'a> {
+    input: &'a str,
+    problems: Vec<DestinationProblem>,
 }
 
-impl<'a> Reader<'a> {
-    fn read(&mut self) -> Option<Destination> {
-        if self.whole.is_empty() {
-            self.error(None, "there is no destination", "write https://HOST/PATH");
+impl<'a> Parser<'a> {
+    fn parse(&mut self) -> Option<Destination> {
+        if self.input.is_empty() {
+            self.error(None, "the destination is empty", "write https://HOST/PATH");
             return None;
         }
         self.check_length();
         self.check_characters();
         let (scheme, rest) = self.scheme()?;
-        let (authority, rest) = rest.cut(|c| matches!(c, '/' | '?' | '#'));
-        // A fragment is an error already, by its character.
-        let (rest, _) = rest.cut(|c| c == '#');
-        let (path, query) = rest.cut(|c| c == '?');
+        let (authority, rest) = rest.split_before(|c| matches!(c, '/' | '?' | '#'));
+        // The `#` of a fragment was already reported.
+        let (rest, _) = rest.split_before(|c| c == '#');
+        let (path, query) = rest.split_before(|c| c == '?');
         self.check_path(path);
-        let query = self.query(query.skip_one(), scheme);
+        let query = self.query(query.skip_char(), scheme);
         let Authority { server } = self.authority(authority)?;
         if scheme == Scheme::Splunk {
             self.check_splunk(path, &query);
@@ -85,132 +91,134 @@ impl<'a> Reader<'a> {
     }
 
     fn check_length(&mut self) {
-        let count = self.whole.chars().count();
+        let count = self.input.chars().count();
         if count > MAX_CHARS {
             self.error(
                 None,
-                format!("it has {count} characters, and Cloudflare takes {MAX_CHARS}"),
-                "shorten the path, or the values of headers",
+                format!("it has {count} characters, and Cloudflare accepts at most {MAX_CHARS}"),
+                "shorten the path or the header values",
             );
         }
     }
 
-    /// One problem for each character that must not be there, at its first place.
+    /// Reports each invalid character once, at its first position.
     fn check_characters(&mut self) {
         let mut seen = Vec::new();
-        for (at, c) in self.whole.char_indices() {
+        for (at, c) in self.input.char_indices() {
             let is_allowed = c.is_ascii_alphanumeric() || ".,_:/?%+&={}-".contains(c);
             if is_allowed || seen.contains(&c) {
                 continue;
             }
             seen.push(c);
             let advice = match c {
-                '@' => "write %40 in a value; a user and a password go into \
+                '@' => "in a value, write %40; write a user and password as \
                         header_Authorization=Basic%20BASE64"
                     .to_owned(),
-                '#' => "write %23 in a value; what stands behind # is sent nowhere".to_owned(),
-                '[' | ']' => "write %5B and %5D in a value; an IPv6 address cannot be a \
-                              destination, a name that has one can"
+                '#' => "in a value, write %23; the part after # is never sent".to_owned(),
+                '[' | ']' => "in a value, write %5B and %5D; instead of an IPv6 address, use a \
+                              name that resolves to it"
                     .to_owned(),
-                '"' | '\'' => "take the quotes away, or write them as %22 and %27".to_owned(),
-                c if c.is_ascii() => {
-                    format!("in a value write %{:02X} for it", u32::from(c))
-                }
-                _ => "percent-encode it as UTF-8 in a value, and write a name in its xn-- form"
+                '"' | '\'' => "remove the quotes, or write %22 and %27".to_owned(),
+                c if c.is_ascii() => format!("in a value, write %{:02X}", u32::from(c)),
+                _ => "in a value, percent-encode it as UTF-8; write a host name in its xn-- form"
                     .to_owned(),
             };
-            let what = match c {
-                ' ' => "a space cannot stand in a destination".to_owned(),
-                c => format!("`{}` cannot stand in a destination", c.escape_debug()),
+            let message = match c {
+                ' ' => "a destination cannot contain a space".to_owned(),
+                c => format!("a destination cannot contain `{}`", c.escape_debug()),
             };
-            self.push(Severity::Error, Some(at), what, advice, Some(REFUSED));
+            self.push(ProblemSeverity::Error, Some(at), message, advice, Some(CHARSET_MESSAGE));
         }
     }
 
-    fn scheme(&mut self) -> Option<(Scheme, Part<'a>)> {
-        let whole = Part { text: self.whole, at: 0 };
-        // A `://` farther on belongs to a parameter, and what stands before it may be a secret.
+    fn scheme(&mut self) -> Option<(Scheme, Span<'a>)> {
+        let input = Span { text: self.input, offset: 0 };
+        // A later `://` belongs to a parameter, and the text before it may be a secret.
         let is_scheme =
             |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-        let split = self.whole.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
+        let split = self.input.split_once("://").filter(|(scheme, _)| is_scheme(scheme));
         let Some((scheme, rest)) = split else {
             self.warning(
                 Some(0),
-                "there is no https:// in front",
-                "write it: it was taken as meant here, Cloudflare needs it",
+                "the scheme is missing",
+                "begin with https://: this command assumes it, Cloudflare does not",
             );
-            return Some((Scheme::Https, whole));
+            return Some((Scheme::Https, input));
         };
-        let rest = Part { text: rest, at: scheme.len() + 3 };
+        let rest = Span { text: rest, offset: scheme.len() + 3 };
         match &*scheme.to_ascii_lowercase() {
             "https" => Some((Scheme::Https, rest)),
             "splunk" => Some((Scheme::Splunk, rest)),
             "http" => {
-                self.error(Some(0), "Cloudflare pushes over TLS alone", "write https://");
+                self.error(Some(0), "Cloudflare pushes only over TLS", "write https://");
                 None
             }
             _ => {
-                let what = format!("`{}://` is no server of one's own", scheme.escape_debug());
-                self.error(Some(0), what, "only https:// and splunk:// can be looked at");
+                let message = format!("`{}://` is not supported here", scheme.escape_debug());
+                self.error(Some(0), message, "use a destination with https:// or splunk://");
                 None
             }
         }
     }
 
-    fn check_path(&mut self, path: Part<'_>) {
+    fn check_path(&mut self, path: Span<'_>) {
         self.check_escapes(path);
-        if let Some(place) = path.text.find("&header_") {
+        if let Some(offset) = path.text.find("&header_") {
             self.error(
-                Some(path.at + place),
-                "this header stands in the path",
-                "the first parameter begins with ?, only the next ones with &",
+                Some(path.offset + offset),
+                "the path contains a header parameter",
+                "begin the first parameter with ? and only the following ones with &",
             );
         }
-        if let Some(place) = path.text.find("{dataset}") {
+        if let Some(offset) = path.text.find("{dataset}") {
             self.error(
-                Some(path.at + place),
-                "`{dataset}` is a word of logpushd's configuration, and Cloudflare does not fill it in",
-                "write the dataset's name, as in /logpush/http_requests",
+                Some(path.offset + offset),
+                "`{dataset}` is a placeholder of logpushd's configuration, which Cloudflare does not replace",
+                "write the dataset's name, such as /logpush/http_requests",
             );
-        } else if let Some(place) = path.text.find(['{', '}']) {
+        } else if let Some(offset) = path.text.find(['{', '}']) {
             self.warning(
-                Some(path.at + place),
-                "Cloudflare fills nothing in for braces of such a destination",
-                "write what is meant",
+                Some(path.offset + offset),
+                "Cloudflare replaces no placeholders in such a destination",
+                "write the value",
             );
         }
     }
 
-    /// A `%` must stand before two hexadecimal digits.
-    fn check_escapes(&mut self, part: Part<'_>) -> bool {
+    /// Checks that two hexadecimal digits follow each `%`.
+    fn check_escapes(&mut self, part: Span<'_>) -> bool {
         let bytes = part.text.as_bytes();
-        let mut whole = true;
-        for (place, _) in part.text.match_indices('%') {
-            let digits = bytes.get(place + 1..place + 3);
+        let mut is_valid = true;
+        for (offset, _) in part.text.match_indices('%') {
+            let digits = bytes.get(offset + 1..offset + 3);
             if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
                 self.error(
-                    Some(part.at + place),
-                    "`%` without two hexadecimal digits behind it",
-                    "write %25 for the character itself",
+                    Some(part.offset + offset),
+                    "two hexadecimal digits must follow `%`",
+                    "write %25 for a percent sign",
                 );
-                whole = false;
+                is_valid = false;
             }
         }
-        whole
+        is_valid
     }
 
-    fn check_splunk(&mut self, path: Part<'_>, query: &query::Query<'_>) {
-        if path.text != RAW {
-            let advice = format!("Cloudflare pushes to {RAW} of a Splunk server");
-            self.warning(Some(path.at), "this is not the path of the raw collector", advice);
+    fn check_splunk(&mut self, path: Span<'_>, query: &query::Query<'_>) {
+        if path.text != SPLUNK_RAW_PATH {
+            let advice = format!("Cloudflare pushes to {SPLUNK_RAW_PATH} of a Splunk server");
+            self.warning(Some(path.offset), "the path is not that of the raw collector", advice);
         }
         if !query.has_channel {
-            self.error(None, "there is no channel", "add channel=GUID: any GUID does");
+            self.error(None, "the channel is missing", "add channel=GUID with any GUID");
         }
         let is_authorization = |(name, _): &&(HeaderName, HeaderValue)| name == "authorization";
         match query.headers.iter().find(is_authorization) {
             None => {
-                self.warning(None, "there is no token", "add header_Authorization=Splunk%20TOKEN");
+                self.warning(
+                    None,
+                    "the token is missing",
+                    "add header_Authorization=Splunk%20TOKEN",
+                );
             }
             Some((_, value)) if !value.as_bytes().starts_with(b"Splunk ") => self.warning(
                 None,
@@ -221,23 +229,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn error(&mut self, at: Option<usize>, what: impl Into<String>, advice: impl Into<String>) {
-        self.push(Severity::Error, at, what.into(), advice.into(), None);
+    fn error(&mut self, at: Option<usize>, message: impl Into<String>, advice: impl Into<String>) {
+        self.push(ProblemSeverity::Error, at, message.into(), advice.into(), None);
     }
 
-    fn warning(&mut self, at: Option<usize>, what: impl Into<String>, advice: impl Into<String>) {
-        self.push(Severity::Warning, at, what.into(), advice.into(), None);
+    fn warning(
+        &mut self,
+        at: Option<usize>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.push(ProblemSeverity::Warning, at, message.into(), advice.into(), None);
     }
 
     fn push(
         &mut self,
-        severity: Severity,
+        severity: ProblemSeverity,
         at: Option<usize>,
-        what: String,
+        message: String,
         advice: String,
         cloudflare: Option<&'static str>,
     ) {
-        let column = at.map(|at| 1 + self.whole.get(..at).map_or(at, |text| text.chars().count()));
-        self.problems.push(Problem { severity, column, what, advice, cloudflare });
+        let column = at.map(|at| 1 + self.input.get(..at).map_or(at, |text| text.chars().count()));
+        self.problems.push(DestinationProblem { severity, column, message, advice, cloudflare });
     }
 }

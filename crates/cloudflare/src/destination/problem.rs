@@ -1,46 +1,46 @@
-//! What is wrong with a destination: where, what, and what to do.
+//! The problems of a destination.
 
 use std::fmt;
 
-/// One thing that is wrong, or doubtful.
+/// An error or a warning about a destination.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problem {
-    /// How much it matters.
-    pub severity: Severity,
-    /// Where in the text, counted in characters from 1; `None` if it concerns the whole.
+pub struct DestinationProblem {
+    /// Whether it is an error or a warning.
+    pub severity: ProblemSeverity,
+    /// The position in the text, in characters from 1; `None` if it concerns the whole text.
     pub column: Option<usize>,
-    /// What it is. It holds no value of a header.
-    pub what: String,
+    /// The problem, without any header value.
+    pub message: String,
     /// What to do.
     pub advice: String,
-    /// What Cloudflare says, where that is known.
+    /// Cloudflare's message for this problem, if known.
     pub cloudflare: Option<&'static str>,
 }
 
-/// How much a problem matters.
+/// The severity of a problem.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Severity {
-    /// Cloudflare refuses the destination, or nothing could come of it.
+pub enum ProblemSeverity {
+    /// Cloudflare refuses the destination, or cannot deliver to it.
     Error,
-    /// It may be meant so.
+    /// The destination works, but probably not as intended.
     Warning,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for DestinationProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { column, what, advice, .. } = self;
+        let Self { column, message, advice, .. } = self;
         if let Some(column) = column {
             write!(f, "character {column}: ")?;
         }
-        write!(f, "{what}: {advice}")
+        write!(f, "{message}: {advice}")
     }
 }
 
-/// All that is wrong with a destination; at least one is an error.
+/// All problems of a destination; at least one is an error.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct DestinationProblems(pub Vec<DestinationProblem>);
 
-impl fmt::Display for Problems {
+impl fmt::Display for DestinationProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = self.0.iter();
         if let Some(first) = lines.next() {
@@ -50,4 +50,4 @@ impl fmt::Display for Problems {
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for DestinationProblems {}

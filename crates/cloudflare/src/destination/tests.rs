@@ -15,7 +15,7 @@ fn server(host: &str, port: u16) -> HostPort {
 }
 
 #[test]
-fn headers_are_taken_out_and_the_rest_is_sent_as_it_came() {
+fn header_parameters_become_headers_and_the_others_stay() {
     let text = "https://logs.example.com:8443/logpush/http_requests?tags=a%2Fb,c&header_X-Logpush-Secret=\
                 s3cr%2Bt%20%C3%A9&x&header_content-type=application/json&z=1=2";
     let Parsed { destination, warnings } = parsed(text);
@@ -34,7 +34,7 @@ fn headers_are_taken_out_and_the_rest_is_sent_as_it_came() {
 }
 
 #[test]
-fn what_is_plainly_meant_is_taken() {
+fn abbreviated_urls_are_accepted() {
     for (text, host, port, path) in [
         ("https://logs.example.com", "logs.example.com", 443, "/"),
         ("https://logs.example.com?a=b", "logs.example.com", 443, "/?a=b"),
@@ -53,7 +53,7 @@ fn what_is_plainly_meant_is_taken() {
 }
 
 #[test]
-fn splunk_is_https_with_its_own_parameters() {
+fn splunk_destinations_have_their_own_parameters() {
     let text = "splunk://splunk.example.com:8088/services/collector/raw?channel=8c6b5cd2&insecure-skip-verify=\
                 true&sourcetype=cloudflare:json&header_Authorization=Splunk%20token";
     let Parsed { destination, warnings } = parsed(text);
@@ -76,58 +76,58 @@ fn splunk_is_https_with_its_own_parameters() {
 }
 
 #[test]
-fn every_problem_has_its_place_and_what_to_do() {
-    use Severity::{Error, Warning};
+fn every_problem_has_a_position_and_advice() {
+    use ProblemSeverity::{Error, Warning};
     let long = format!("https://h.example/{}", "a".repeat(MAX_CHARS));
-    let cases: &[(&str, Severity, Option<usize>, &str)] = &[
+    let cases: &[(&str, ProblemSeverity, Option<usize>, &str)] = &[
         ("", Error, None, "write https://HOST/PATH"),
-        ("https://", Error, Some(9), "there is no host"),
-        ("https:///path", Error, Some(9), "there is no host"),
+        ("https://", Error, Some(9), "the host is missing"),
+        ("https:///path", Error, Some(9), "the host is missing"),
         ("http://h.example/", Error, Some(1), "write https://"),
-        ("s3://bucket/path", Error, Some(1), "`s3://` is no server"),
-        (&long, Error, None, "has 4114 characters, and Cloudflare takes 4096"),
-        ("https://h.example/a b", Error, Some(20), "a space cannot stand"),
-        ("https://h.example/a~b~", Error, Some(20), "write %7E for it"),
+        ("s3://bucket/path", Error, Some(1), "`s3://` is not supported"),
+        (&long, Error, None, "has 4114 characters, and Cloudflare accepts at most 4096"),
+        ("https://h.example/a b", Error, Some(20), "cannot contain a space"),
+        ("https://h.example/a~b~", Error, Some(20), "write %7E"),
         ("https://h.example/\u{e9}?\u{e9}", Error, Some(19), "percent-encode it as UTF-8"),
         ("https://h\u{e4}.example/", Error, Some(10), "xn-- form"),
-        ("\"https://h.example/\"", Error, Some(1), "take the quotes away"),
+        ("\"https://h.example/\"", Error, Some(1), "remove the quotes"),
         ("https://user:word@h.example/", Error, Some(18), "header_Authorization=Basic"),
-        ("https://h.example/#part", Error, Some(19), "behind # is sent nowhere"),
-        ("https://[2001:db8::1]/", Error, Some(9), "an IPv6 address cannot be a destination"),
-        ("https://[2001:db8::1]/", Warning, Some(10), "2001:db8::1 is an address"),
-        ("https://192.0.2.1/", Warning, Some(9), "must have it as an IP SAN"),
-        ("https://1.2.3/", Error, Some(9), "neither a name nor an IPv4"),
-        ("https://h..example/", Error, Some(9), "is not the name of a host"),
-        ("https://-h.example/", Error, Some(9), "is not the name of a host"),
-        // The ? was forgotten.
-        ("https://h.example&header_X=1", Error, Some(18), "a parameter stands in the host's name"),
-        ("https://h.example:1&a=@b", Error, Some(20), "a parameter stands in the host's name"),
-        ("https://h.exampleHeader_X=1", Error, Some(18), "a parameter stands in the host's name"),
-        ("https://h.example=hunter2", Error, Some(9), "`h.example...` is not the name of a host"),
+        ("https://h.example/#part", Error, Some(19), "the part after # is never sent"),
+        ("https://[2001:db8::1]/", Error, Some(9), "instead of an IPv6 address"),
+        ("https://[2001:db8::1]/", Warning, Some(10), "the host is an IP address, 2001:db8::1"),
+        ("https://192.0.2.1/", Warning, Some(9), "would need an IP SAN"),
+        ("https://1.2.3/", Error, Some(9), "neither a host name nor an IPv4"),
+        ("https://h..example/", Error, Some(9), "is not a valid host name"),
+        ("https://-h.example/", Error, Some(9), "is not a valid host name"),
+        // Without the `?`.
+        ("https://h.example&header_X=1", Error, Some(18), "the host contains a parameter"),
+        ("https://h.example:1&a=@b", Error, Some(20), "the host contains a parameter"),
+        ("https://h.exampleHeader_X=1", Error, Some(18), "the host contains a parameter"),
+        ("https://h.example=hunter2", Error, Some(9), "`h.example...` is not a valid host name"),
         ("https://h.example:0/", Error, Some(18), "port"),
         ("https://h.example:/", Error, Some(18), "port"),
         ("https://h.example:+443/", Error, Some(18), "port"),
         ("https://h.example:65536/", Error, Some(18), "port"),
         ("https://h.example/%zz", Error, Some(19), "write %25"),
         ("https://h.example/?a=%2", Error, Some(22), "write %25"),
-        ("https://h.example/a&header_X=y", Error, Some(20), "begins with ?"),
+        ("https://h.example/a&header_X=y", Error, Some(20), "begin the first parameter with ?"),
         ("https://h.example/{dataset}", Error, Some(19), "write the dataset's name"),
-        ("https://h.example/{DATE}", Warning, Some(19), "write what is meant"),
-        ("https://h.example/?header_=x", Error, Some(27), "not the name of a header"),
-        ("https://h.example/?header_X%20Y=x", Error, Some(27), "not the name of a header"),
-        ("https://h.example/?header_Host=x", Error, Some(27), "host is not ours"),
-        ("https://h.example/?header_Content-Encoding=x", Error, Some(27), "not ours to set"),
-        ("https://h.example/?header_X=a%0Ab", Error, Some(29), "no header can carry it"),
+        ("https://h.example/{DATE}", Warning, Some(19), "write the value"),
+        ("https://h.example/?header_=x", Error, Some(27), "the header name is invalid"),
+        ("https://h.example/?header_X%20Y=x", Error, Some(27), "the header name is invalid"),
+        ("https://h.example/?header_Host=x", Error, Some(27), "host cannot be set"),
+        ("https://h.example/?header_Content-Encoding=x", Error, Some(27), "cannot be set"),
+        ("https://h.example/?header_X=a%0Ab", Error, Some(29), "a header cannot contain it"),
         ("https://h.example/?header_X=a+b", Warning, Some(30), "write %20"),
         ("https://h.example/?header_X=", Warning, Some(29), "has no value"),
         ("https://h.example/?header_X", Warning, Some(28), "has no value"),
-        ("https://h.example/?header_X=a%20", Warning, Some(29), "gets lost"),
+        ("https://h.example/?header_X=a%20", Warning, Some(29), "does not preserve it"),
         ("https://h.example/?header_X_Y=a", Warning, Some(27), "underscore"),
-        ("https://h.example/?header_X=a&header_x=b", Warning, Some(38), "there twice"),
-        ("https://h.example/?Header_X=a", Warning, Some(20), "small letters"),
-        ("https://h.example/?insecure-skip-verify=true", Warning, Some(20), "all the same"),
+        ("https://h.example/?header_X=a&header_x=b", Warning, Some(38), "occurs twice"),
+        ("https://h.example/?Header_X=a", Warning, Some(20), "lower case"),
+        ("https://h.example/?insecure-skip-verify=true", Warning, Some(20), "ignores this"),
         ("splunk://h.example/services/collector/raw", Error, None, "add channel=GUID"),
-        ("splunk://h.example/services/collector/raw?channel=1", Warning, None, "there is no token"),
+        ("splunk://h.example/services/collector/raw?channel=1", Warning, None, "token is missing"),
         ("splunk://h.example/?channel=1", Warning, Some(19), "/services/collector/raw"),
         ("splunk://h.example/?insecure-skip-verify=no", Error, Some(42), "neither true nor"),
         ("splunk://h.example/?channel=1&header_Authorization=x", Warning, None, "begin with"),
@@ -135,22 +135,23 @@ fn every_problem_has_its_place_and_what_to_do() {
     for (text, severity, column, part) in cases {
         let problems = match Destination::parse(text) {
             Ok(parsed) => parsed.warnings,
-            Err(Problems(problems)) => problems,
+            Err(DestinationProblems(problems)) => problems,
         };
-        let is_it = |problem: &&Problem| {
+        let is_expected = |problem: &&DestinationProblem| {
             problem.severity == *severity
                 && problem.column == *column
                 && problem.to_string().contains(part)
         };
-        assert!(problems.iter().any(|p| is_it(&p)), "{text}: {part:?} not in {problems:#?}");
+        assert!(problems.iter().any(|p| is_expected(&p)), "{text}: {part:?} not in {problems:#?}");
         let is_refused = problems.iter().any(|problem| problem.severity == Error);
         assert_eq!(Destination::parse(text).is_err(), is_refused, "{text}");
     }
 }
 
 #[test]
-fn all_problems_are_said_at_once_and_a_character_once() {
-    let Problems(problems) = Destination::parse("http://u@h~~/ %q?header_Host=~").unwrap_err();
+fn all_problems_are_reported_at_once_and_each_character_once() {
+    let DestinationProblems(problems) =
+        Destination::parse("http://u@h~~/ %q?header_Host=~").unwrap_err();
     assert_eq!(problems.len(), 4, "{problems:#?}");
     assert!(problems.iter().filter_map(|p| p.cloudflare).all(|words| words.contains(CHARSET)));
 }
@@ -168,7 +169,7 @@ fn no_secret_is_shown() {
 }
 
 #[test]
-fn what_cannot_be_encoded_is_said() {
+fn values_that_cannot_be_encoded_are_reported() {
     let mut destination = parsed("https://h.example/p").destination;
     destination.path_and_query = "/a~b".to_owned();
     let problem = destination.encode().unwrap_err().to_string();
@@ -180,7 +181,7 @@ fn what_cannot_be_encoded_is_said() {
 }
 
 #[test]
-fn the_text_is_as_go_would_write_the_header() {
+fn header_names_are_formatted_as_go_does() {
     let mut destination = parsed("https://h.example/p?a=b").destination;
     destination.headers = vec![header("x-logpush-secret", "a~b+c d/e=\u{e9}")];
     assert_eq!(
@@ -214,7 +215,7 @@ fn destinations() -> impl Strategy<Value = Destination> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read_again(destination in destinations()) {
+    fn an_encoded_destination_parses_to_itself(destination in destinations()) {
         let text = destination.encode().unwrap();
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".,_:/?%+&={}-".contains(c);
         prop_assert!(text.chars().all(is_allowed), "{text}");
@@ -222,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_read_or_refused(
+    fn any_text_is_parsed_or_refused(
         text in prop_oneof![
             "\\PC{0,60}",
             "(https|splunk)://[a-z@:\\[\\].0-9]{0,9}[/?#&a-z=%+_ {}é]{0,30}",
@@ -230,13 +231,13 @@ proptest! {
         ]
     ) {
         match Destination::parse(&text) {
-            // What is read is written in a form that reads the same.
+            // Encoding and parsing again gives the same destination.
             Ok(Parsed { destination, .. }) => match destination.encode() {
-                Ok(again) => prop_assert_eq!(parsed(&again).destination, destination),
+                Ok(encoded) => prop_assert_eq!(parsed(&encoded).destination, destination),
                 Err(problems) => prop_assert!(problems.to_string().contains("has 4"), "{problems}"),
             },
-            Err(Problems(problems)) => {
-                prop_assert!(problems.iter().any(|problem| problem.severity == Severity::Error));
+            Err(DestinationProblems(problems)) => {
+                prop_assert!(problems.iter().any(|problem| problem.severity == ProblemSeverity::Error));
                 let length = text.trim().chars().count();
                 prop_assert!(problems.iter().filter_map(|p| p.column).all(|c| (1..=length + 1).contains(&c)));
             }
@@ -245,7 +246,7 @@ proptest! {
 }
 
 #[test]
-fn an_address_in_a_parameter_is_no_scheme() {
+fn a_url_in_a_parameter_is_not_the_scheme() {
     let text = "h.example/p?header_X-Key=hunter2&u=https:%2F%2Fx&v=https://x";
     let parsed = Destination::parse(text).unwrap();
     assert_eq!(parsed.destination.server.host, "h.example");

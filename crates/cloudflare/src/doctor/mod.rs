@@ -1,16 +1,16 @@
-//! `logpushd doctor`: does to a destination what Cloudflare does to it, step by step, and names what
-//! fails in Cloudflare's words and in ours.
+//! `logpushd doctor`: tests a destination the way Cloudflare does, step by step, and explains failures.
 //!
-//! A step that fails ends it, except that all is said about a certificate. The destination's headers
-//! and path go to no server whose certificate is not good, unless the destination says so.
+//! The first failed step ends the test, except that all checks of a certificate run. The headers and
+//! the path of the destination are sent only to a server with a valid certificate, unless the
+//! destination turns verification off.
 
 mod certificate;
+mod cloudflare_messages;
 mod network;
 mod options;
 mod report;
+mod requests;
 mod status;
-mod upload;
-mod words;
 
 use std::{io::Write, sync::Arc};
 
@@ -21,28 +21,30 @@ use tokio::runtime::Builder;
 
 pub use self::options::Doctor;
 use self::{
-    report::{Finding, Outcome, Report, Step},
-    upload::Uploader,
+    report::{DoctorStep, Finding, Report, StepOutcome},
+    requests::ProbeClient,
 };
 use crate::{
     argument,
-    destination::{Destination, Parsed, Problem, Problems, Severity, Verification},
+    destination::{
+        Destination, DestinationProblem, DestinationProblems, Parsed, ProblemSeverity, Verification,
+    },
 };
 
-/// Looks at the destination, and writes what was found.
+/// Tests the destination and writes a report.
 ///
 /// # Errors
-/// Also if a step fails, or the destination cannot be read.
+/// A step fails, or the destination is invalid.
 pub fn run(options: &Doctor, out: &mut dyn Write) -> Result<(), Fatal> {
-    let text = argument::text(&options.destination)?;
+    let text = argument::read(&options.destination)?;
     let mut report = Report::default();
-    let destination = read(&text, &mut report);
+    let destination = parse_destination(&text, &mut report);
     if let Some(destination) = &destination {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let examined = runtime.block_on(examine(destination, options, &mut report));
-        // A resolver that has no answer yet is not waited for.
+        let result = runtime.block_on(run_steps(destination, options, &mut report));
+        // Do not wait for a resolver that has not answered yet.
         runtime.shutdown_background();
-        examined?;
+        result?;
     }
     if options.json {
         report.write_json(out)?;
@@ -52,45 +54,46 @@ pub fn run(options: &Doctor, out: &mut dyn Write) -> Result<(), Fatal> {
     match report.failure() {
         None => Ok(()),
         Some(_) if destination.is_none() => {
-            Err(Fatal::Usage("the destination cannot be read".to_owned()))
+            Err(Fatal::Usage("the destination is invalid".to_owned()))
         }
         Some(failure) => {
-            Err(Fatal::Unavailable(format!("{}: {}", failure.step.text(), failure.ours)))
+            Err(Fatal::Unavailable(format!("{}: {}", failure.step.text(), failure.message)))
         }
     }
 }
 
-/// What stands in the text.
-fn read(text: &str, report: &mut Report) -> Option<Destination> {
+/// Parses the destination and reports its problems.
+fn parse_destination(text: &str, report: &mut Report) -> Option<Destination> {
     let (destination, problems) = match Destination::parse(text) {
         Ok(Parsed { destination, warnings }) => (Some(destination), warnings),
-        Err(Problems(problems)) => (None, problems),
+        Err(DestinationProblems(problems)) => (None, problems),
     };
     if let Some(destination) = &destination {
         let names: Vec<_> = destination.headers.iter().map(|(name, _)| name.as_str()).collect();
-        let headers = if names.is_empty() { "no header".to_owned() } else { names.join(", ") };
-        report.add(Finding::pass(Step::Destination, format!("{destination}, with {headers}")));
+        let headers = if names.is_empty() { "no headers".to_owned() } else { names.join(", ") };
+        report
+            .add(Finding::pass(DoctorStep::Destination, format!("{destination}, with {headers}")));
     }
     for problem in problems {
-        let Problem { severity, column, what, advice, cloudflare } = problem;
-        let ours = match column {
-            Some(column) => format!("character {column}: {what}"),
-            None => what,
+        let DestinationProblem { severity, column, message, advice, cloudflare } = problem;
+        let message = match column {
+            Some(column) => format!("character {column}: {message}"),
+            None => message,
         };
         let finding = match severity {
-            Severity::Error => Finding::fail(Step::Destination, ours, advice),
-            Severity::Warning => Finding::warn(Step::Destination, ours, advice),
+            ProblemSeverity::Error => Finding::fail(DoctorStep::Destination, message, advice),
+            ProblemSeverity::Warning => Finding::warn(DoctorStep::Destination, message, advice),
         };
         report.add(match cloudflare {
-            Some(words) => finding.cloudflare(words),
+            Some(text) => finding.cloudflare(text),
             None => finding,
         });
     }
     destination
 }
 
-/// All steps but the first, up to the one that fails.
-async fn examine(
+/// Runs all steps after the first one, until one fails.
+async fn run_steps(
     destination: &Destination,
     options: &Doctor,
     report: &mut Report,
@@ -99,40 +102,40 @@ async fn examine(
     let trust = tls::public_trust(ca_file).map_err(|error| Fatal::Io(error.to_string()))?;
     let (observing, watcher) =
         tls::observing(trust).map_err(|error| Fatal::Bug(error.to_string()))?;
-    // A name may end with a dot; a certificate's does not.
+    // A host name may end with a dot, a name in a certificate does not.
     let host = destination.server.host.strip_suffix('.').unwrap_or(&destination.server.host);
     let server = HostPort { host: host.to_owned(), port: destination.server.port };
 
     let Some(addresses) = network::resolve(&server, report).await else { return Ok(()) };
     let Some(stream) = network::connect(&addresses, report).await else { return Ok(()) };
-    let shaken = network::handshake(&server, stream, Arc::new(observing.clone()), report).await;
-    let (Some(speaks_h2), Some(observed)) = (shaken, watcher.take()) else { return Ok(()) };
+    let handshake = network::handshake(&server, stream, Arc::new(observing.clone()), report).await;
+    let (Some(speaks_h2), Some(observed)) = (handshake, watcher.take()) else { return Ok(()) };
 
     let findings = certificate::findings(&observed, &server.host, ca_file, Timestamp::now());
-    let is_good = findings.iter().all(|finding| finding.outcome != Outcome::Fail);
-    let is_overlooked = destination.verification == Verification::Skipped;
+    let is_good = findings.iter().all(|finding| finding.outcome != StepOutcome::Fail);
+    let skips_verification = destination.verification == Verification::Skipped;
     for mut finding in findings {
-        if is_overlooked && finding.outcome == Outcome::Fail {
-            finding.outcome = Outcome::Warn;
+        if skips_verification && finding.outcome == StepOutcome::Fail {
+            finding.outcome = StepOutcome::Warn;
             finding.cloudflare = None;
         }
         report.add(finding);
     }
-    if !is_good && !is_overlooked {
+    if !is_good && !skips_verification {
         return Ok(());
     }
-    // What is sent goes over connections of their own, whose certificate rustls has verified.
-    let tls = if is_overlooked {
+    // Requests use new connections, for which rustls verifies the certificate.
+    let tls = if skips_verification {
         observing
     } else {
         tls::public(ca_file).map_err(|error| Fatal::Io(error.to_string()))?
     };
     let destination = Destination { server, ..destination.clone() };
-    let mut uploader = Uploader::new(&destination, tls, speaks_h2)?;
-    let Some(()) = uploader.check(report).await else { return Ok(()) };
-    uploader.secret(report).await;
+    let mut probe = ProbeClient::new(&destination, tls, speaks_h2)?;
+    let Some(()) = probe.check(report).await else { return Ok(()) };
+    probe.secret(report).await;
     if !options.no_batch {
-        uploader.batch(Timestamp::now(), report).await;
+        probe.batch(Timestamp::now(), report).await;
     }
     Ok(())
 }

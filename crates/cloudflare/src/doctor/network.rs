@@ -1,4 +1,4 @@
-//! The way to the server: its addresses, TCP, TLS, and what it shows.
+//! The network steps: name resolution, TCP connections and the TLS handshake.
 
 use std::{
     io::ErrorKind,
@@ -17,14 +17,14 @@ use tokio::{
 };
 
 use super::{
-    report::{Finding, Report, Step},
-    words,
+    cloudflare_messages,
+    report::{DoctorStep, Finding, Report},
 };
 
-/// What Cloudflare gives connecting, and as much again the handshake.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Cloudflare's timeout for connecting, and also for the handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Which addresses the server has.
+/// Resolves the server's addresses, IPv4 first.
 pub(super) async fn resolve(server: &HostPort, report: &mut Report) -> Option<Vec<SocketAddr>> {
     let begun = Instant::now();
     let resolved = steps::resolve(server).await;
@@ -32,12 +32,16 @@ pub(super) async fn resolve(server: &HostPort, report: &mut Report) -> Option<Ve
     let finding = match &resolved {
         Ok(addresses) => resolved_to(server, addresses),
         Err(error) => {
-            let ours = format!("{} has no address: {}", server.host, error.cause);
-            let advice = "put it into the public DNS, or mend the name";
-            words::of_lookup(&server.host, error, Finding::fail(Step::Resolve, ours, advice))
+            let message = format!("{} does not resolve: {}", server.host, error.cause);
+            let advice = "add the name to the public DNS, or correct it in the destination";
+            cloudflare_messages::for_lookup(
+                &server.host,
+                error,
+                Finding::fail(DoctorStep::Resolve, message, advice),
+            )
         }
     };
-    report.add(finding.took(time, PATIENCE));
+    report.add(finding.timed(time, CONNECT_TIMEOUT));
     let mut addresses = resolved.ok()?;
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();
@@ -51,27 +55,27 @@ fn resolved_to(server: &HostPort, addresses: &[SocketAddr]) -> Finding {
         None => ip.to_string(),
     };
     let listed = ips.iter().map(describe).collect::<Vec<_>>().join(", ");
-    let ours = format!("{}: {listed}", server.host);
+    let message = format!("{}: {listed}", server.host);
     if ips.iter().any(|ip| scope(*ip).is_some()) {
-        let advice = "Cloudflare does not get to such an address and would say `context deadline exceeded`: the \
-                      public DNS must name a public one";
-        return Finding::warn(Step::Resolve, ours, advice);
+        let advice = "Cloudflare cannot reach this address and would report `context deadline exceeded`: the \
+                      public DNS must contain a public address";
+        return Finding::warn(DoctorStep::Resolve, message, advice);
     }
     if ips.iter().all(IpAddr::is_ipv6) {
-        let advice = "there is no IPv4 address, and whether Cloudflare pushes over IPv6 is not known: add one";
-        return Finding::warn(Step::Resolve, ours, advice);
+        let advice = "add an IPv4 address: Cloudflare may not push over IPv6";
+        return Finding::warn(DoctorStep::Resolve, message, advice);
     }
-    Finding::pass(Step::Resolve, ours)
+    Finding::pass(DoctorStep::Resolve, message)
 }
 
-/// Why nobody outside gets to an address.
+/// Returns the scope of an address that the internet cannot reach.
 fn scope(ip: IpAddr) -> Option<&'static str> {
     match ip.to_canonical() {
         ip if ip.is_loopback() => Some("this machine"),
-        ip if ip.is_unspecified() => Some("no address"),
+        ip if ip.is_unspecified() => Some("unspecified"),
         IpAddr::V4(ip) if ip.is_private() => Some("private"),
         IpAddr::V4(ip) if ip.is_link_local() => Some("link-local"),
-        // RFC 6598, 100.64.0.0/10: behind a carrier's NAT.
+        // RFC 6598, 100.64.0.0/10: carrier-grade NAT.
         IpAddr::V4(ip) if ip.to_bits() >> 22 == 0x6440_0000 >> 22 => Some("shared"),
         IpAddr::V6(ip) if ip.is_unique_local() => Some("private"),
         IpAddr::V6(ip) if ip.is_unicast_link_local() => Some("link-local"),
@@ -79,66 +83,66 @@ fn scope(ip: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Connects to all of them, and gives back the first that it came to.
+/// Connects to all addresses, and returns the first connection, in their order.
 pub(super) async fn connect(
     addresses: &[SocketAddr],
     report: &mut Report,
 ) -> Option<(SocketAddr, TcpStream)> {
     let mut connecting = JoinSet::new();
-    for (place, address) in addresses.iter().copied().enumerate() {
+    for (index, address) in addresses.iter().copied().enumerate() {
         connecting.spawn(async move {
             let begun = Instant::now();
             let outcome = steps::connect(address).await;
-            (place, address, outcome, begun.elapsed())
+            (index, address, outcome, begun.elapsed())
         });
     }
     let mut outcomes = connecting.join_all().await;
-    outcomes.sort_by_key(|(place, ..)| *place);
+    outcomes.sort_by_key(|(index, ..)| *index);
     let some_work = outcomes.iter().any(|(_, _, outcome, _)| outcome.is_ok());
     let mut first = None;
     for (_, address, outcome, time) in outcomes {
         let finding = match outcome {
             Ok(stream) => {
                 first = first.or(Some((address, stream)));
-                Finding::pass(Step::Connect, address.to_string())
+                Finding::pass(DoctorStep::Connect, address.to_string())
             }
             Err(error) => {
-                let (ours, advice) = unconnected(address, &error);
+                let (message, advice) = connect_failure(address, &error);
                 let finding = if some_work {
-                    Finding::warn(Step::Connect, ours, advice)
+                    Finding::warn(DoctorStep::Connect, message, advice)
                 } else {
-                    Finding::fail(Step::Connect, ours, advice)
+                    Finding::fail(DoctorStep::Connect, message, advice)
                 };
-                words::of_dial(address, &error, finding)
+                cloudflare_messages::for_connect(address, &error, finding)
             }
         };
-        report.add(finding.took(time, PATIENCE));
+        report.add(finding.timed(time, CONNECT_TIMEOUT));
     }
     first
 }
 
-fn unconnected(address: SocketAddr, error: &RequestError) -> (String, String) {
+fn connect_failure(address: SocketAddr, error: &RequestError) -> (String, String) {
     let advice = match error.kind {
         Some(ErrorKind::TimedOut) => format!(
-            "something drops what is sent there: let the firewall and the provider's rules pass TCP port {} from \
-             Cloudflare, and see that the address is the server's",
+            "a firewall drops the packets: allow TCP port {} from Cloudflare in the firewall and in the provider's \
+             rules, and check that the address belongs to the server",
             address.port()
         ),
         Some(ErrorKind::ConnectionRefused) => format!(
-            "nobody listens on port {}: start the daemon, compare the port with server.address, and see that it \
-             listens on this address and not on 127.0.0.1 alone",
+            "nothing listens on port {}: start the daemon, compare the port with server.address, and check that \
+             server.address is not 127.0.0.1",
             address.port()
         ),
         Some(ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable) => String::from(
-            "this machine has no way there, so it cannot tell: try from another one, or take the address out of \
-             the DNS if the server does not have it",
+            "this machine has no route to the address: run doctor from another network, or remove the address \
+             from the DNS if it does not belong to the server",
         ),
-        _ => String::from("see that the server is up, and what stands between"),
+        _ => String::from("check that the server is up, and the network in between"),
     };
     (format!("{address}: {}", error.cause), advice)
 }
 
-/// TLS, whatever the certificate is. Whether HTTP/2 is spoken behind it.
+/// Performs the TLS handshake, without verifying the certificate. Returns whether the server chose HTTP/2.
 pub(super) async fn handshake(
     server: &HostPort,
     (address, stream): (SocketAddr, TcpStream),
@@ -146,9 +150,9 @@ pub(super) async fn handshake(
     report: &mut Report,
 ) -> Option<bool> {
     let begun = Instant::now();
-    let shaken = steps::handshake(server, stream, tls).await;
+    let handshake = steps::handshake(server, stream, tls).await;
     let time = begun.elapsed();
-    let finding = match &shaken {
+    let finding = match &handshake {
         Ok(stream) => {
             let session = stream.get_ref().1;
             let version = match session.protocol_version() {
@@ -159,9 +163,9 @@ pub(super) async fn handshake(
             let suite = suite.and_then(|suite| suite.as_str()).unwrap_or("?");
             let http = match session.alpn_protocol() {
                 Some(b"h2") => "HTTP/2",
-                _ => "HTTP/1.1, since it does not offer HTTP/2",
+                _ => "HTTP/1.1 (the server does not offer HTTP/2)",
             };
-            Finding::pass(Step::Handshake, format!("{version} ({suite}), {http}"))
+            Finding::pass(DoctorStep::Handshake, format!("{version} ({suite}), {http}"))
         }
         Err(error) => {
             let is_plain = matches!(
@@ -170,78 +174,81 @@ pub(super) async fn handshake(
                     ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
                 )
             ) && speaks_plain_http(address).await;
-            unshaken(error, is_plain)
+            handshake_failure(error, is_plain)
         }
     };
-    report.add(finding.took(time, PATIENCE));
-    shaken.ok().map(|stream| stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    report.add(finding.timed(time, CONNECT_TIMEOUT));
+    handshake.ok().map(|stream| stream.get_ref().1.alpn_protocol() == Some(b"h2"))
 }
 
-fn unshaken(error: &RequestError, is_plain: bool) -> Finding {
-    let fail = |ours: &str, advice: &str| {
-        let finding = Finding::fail(Step::Handshake, ours, advice);
-        words::of_handshake(error, is_plain, finding)
+fn handshake_failure(error: &RequestError, is_plain: bool) -> Finding {
+    let fail = |message: &str, advice: &str| {
+        let finding = Finding::fail(DoctorStep::Handshake, message, advice);
+        cloudflare_messages::for_handshake(error, is_plain, finding)
     };
     if is_plain {
         return fail(
-            "the server speaks HTTP without TLS there",
-            "Cloudflare pushes over HTTPS alone: name the port that speaks TLS, or set up TLS on this one",
+            "the port speaks HTTP without TLS",
+            "Cloudflare pushes only over HTTPS: use the port that speaks TLS, or set up TLS on this one",
         );
     }
-    match (error.kind, words::alert(&error.cause)) {
+    match (error.kind, cloudflare_messages::alert(&error.cause)) {
         (_, Some("HandshakeFailure")) => fail(
-            "the server refuses the handshake: the two have no cipher in common, or it has no certificate for \
-             this name",
-            "offer TLS 1.2 or 1.3 with usual ciphers; if a proxy stands there, give it a certificate for the name",
+            "the server refuses the handshake: no cipher in common, or no certificate for this name",
+            "enable TLS 1.2 or 1.3 with common ciphers; if a proxy listens there, give it a certificate for the name",
         ),
         (_, Some("ProtocolVersion")) => {
-            fail("the server speaks no TLS from 1.2 on", "let it speak TLS 1.2 or 1.3")
+            fail("the server supports only TLS older than 1.2", "enable TLS 1.2 or 1.3")
         }
         (_, Some("UnrecognisedName")) => fail(
             "the server does not know this name",
-            "a proxy stands there: tell it the name and give it a certificate",
+            "a proxy listens there: configure the name and a certificate for it in the proxy",
         ),
         (Some(ErrorKind::TimedOut), _) => fail(
-            "the server takes connections but does not shake hands within 5 s",
-            "see that what listens there speaks TLS, and that it or a proxy in front is not stuck or overloaded",
+            "the server accepts connections but does not complete the handshake within 5 s",
+            "check that the port speaks TLS, and that the server or a proxy in front is not stuck or overloaded",
         ),
         (Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), _) => fail(
-            &format!("the server hangs up in the middle of the handshake ({})", error.cause),
-            "see its log; a firewall or a proxy that lets only some names or addresses pass does this, too",
+            &format!("the server closes the connection during the handshake ({})", error.cause),
+            "see its log; a firewall or proxy that allows only some names or addresses also does this",
         ),
         _ => fail(
             &format!("the handshake fails: {}", error.cause),
-            "see that what listens there speaks TLS, and its log",
+            "check that the port speaks TLS, and see the server's log",
         ),
     }
 }
 
-/// Whether somebody answers there to HTTP without TLS.
+/// Reports whether the server answers HTTP without TLS.
 async fn speaks_plain_http(address: SocketAddr) -> bool {
-    let asking = async {
+    let request = async {
         let mut stream = steps::connect(address).await.ok()?;
         stream.write_all(b"HEAD / HTTP/1.0\r\n\r\n").await.ok()?;
-        let mut begin = [0; 5];
-        stream.read_exact(&mut begin).await.ok()?;
-        (begin == *b"HTTP/").then_some(())
+        let mut start = [0; 5];
+        stream.read_exact(&mut start).await.ok()?;
+        (start == *b"HTTP/").then_some(())
     };
-    timeout(PATIENCE, asking).await.is_ok_and(|answer| answer.is_some())
+    timeout(CONNECT_TIMEOUT, request).await.is_ok_and(|answer| answer.is_some())
 }
 
-/// What the server says to a connection on which nothing is sent, if that is an alert. With TLS 1.3 it
-/// refuses a client behind the handshake, and a request that is on its way by then hides why.
+/// Returns the TLS alert that the server sends on an idle connection.
+///
+/// With TLS 1.3 a server refuses a client only after the handshake. If a request is already under way,
+/// the client sees a closed connection instead of the alert.
 pub(super) async fn alert(server: &HostPort, tls: &Arc<ClientConfig>) -> Option<String> {
     for address in steps::resolve(server).await.ok()? {
         let Ok(stream) = steps::connect(address).await else { continue };
-        let shaken = steps::handshake(server, stream, Arc::clone(tls)).await;
-        let mut stream = match shaken {
+        let handshake = steps::handshake(server, stream, Arc::clone(tls)).await;
+        let mut stream = match handshake {
             Ok(stream) => stream,
-            Err(error) => return Some(error.cause).filter(|it| words::alert(it).is_some()),
+            Err(error) => {
+                return Some(error.cause).filter(|it| cloudflare_messages::alert(it).is_some());
+            }
         };
-        // A server that has something to refuse does so at once.
+        // A server that refuses the client does so at once.
         let read = timeout(Duration::from_secs(1), stream.read(&mut [0])).await;
         let cause = read.ok()?.err()?.to_string();
-        return Some(cause).filter(|it| words::alert(it).is_some());
+        return Some(cause).filter(|it| cloudflare_messages::alert(it).is_some());
     }
     None
 }
@@ -251,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_nobody_outside_gets_to_are_known() {
+    fn private_addresses_have_a_scope() {
         for (ip, want) in [
             ("127.0.0.1", Some("this machine")),
             ("::1", Some("this machine")),
@@ -260,7 +267,7 @@ mod tests {
             ("169.254.1.1", Some("link-local")),
             ("100.64.0.1", Some("shared")),
             ("100.128.0.1", None),
-            ("0.0.0.0", Some("no address")),
+            ("0.0.0.0", Some("unspecified")),
             ("fd00::1", Some("private")),
             ("fe80::1", Some("link-local")),
             ("192.0.2.1", None),

@@ -1,4 +1,4 @@
-//! What the steps found, for people and for scripts.
+//! The report of all steps, as text and as JSON.
 
 use std::{
     io::{self, Write},
@@ -9,10 +9,10 @@ use command::json;
 use serde::Serialize;
 use settings::printable::printable;
 
-/// What is done to a destination, in order.
+/// The steps, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Step {
+pub(super) enum DoctorStep {
     Destination,
     Resolve,
     Connect,
@@ -26,7 +26,7 @@ pub(super) enum Step {
     Batch,
 }
 
-impl Step {
+impl DoctorStep {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Destination => "destination",
@@ -46,56 +46,73 @@ impl Step {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum StepOutcome {
     Pass,
     Warn,
     Fail,
 }
 
-/// What one step found. A step may find several things.
+/// A result of a step. A step may have several.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Finding {
-    pub(super) step: Step,
-    pub(super) outcome: Outcome,
-    pub(super) ours: String,
-    /// What Cloudflare says to the same.
+    pub(super) step: DoctorStep,
+    pub(super) outcome: StepOutcome,
+    #[serde(rename = "ours")]
+    pub(super) message: String,
+    /// Cloudflare's message for the same problem.
     pub(super) cloudflare: Option<String>,
+    /// What to do.
     pub(super) advice: Option<String>,
     pub(super) millis: Option<u64>,
 }
 
 impl Finding {
-    pub(super) fn pass(step: Step, ours: impl Into<String>) -> Self {
-        let ours = shown(&ours.into());
-        Self { step, outcome: Outcome::Pass, ours, cloudflare: None, advice: None, millis: None }
+    pub(super) fn pass(step: DoctorStep, message: impl Into<String>) -> Self {
+        let message = escape(&message.into());
+        Self {
+            step,
+            outcome: StepOutcome::Pass,
+            message,
+            cloudflare: None,
+            advice: None,
+            millis: None,
+        }
     }
 
-    pub(super) fn warn(step: Step, ours: impl Into<String>, advice: impl Into<String>) -> Self {
-        let advice = Some(shown(&advice.into()));
-        Self { outcome: Outcome::Warn, advice, ..Self::pass(step, ours) }
+    pub(super) fn warn(
+        step: DoctorStep,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        let advice = Some(escape(&advice.into()));
+        Self { outcome: StepOutcome::Warn, advice, ..Self::pass(step, message) }
     }
 
-    pub(super) fn fail(step: Step, ours: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Fail, ..Self::warn(step, ours, advice) }
+    pub(super) fn fail(
+        step: DoctorStep,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self { outcome: StepOutcome::Fail, ..Self::warn(step, message, advice) }
     }
 
-    pub(super) fn cloudflare(self, words: impl Into<String>) -> Self {
-        Self { cloudflare: Some(shown(&words.into())), ..self }
+    pub(super) fn cloudflare(self, message: impl Into<String>) -> Self {
+        Self { cloudflare: Some(escape(&message.into())), ..self }
     }
 
-    /// Says how long it took. One that passed becomes a warning when it took half of what Cloudflare
-    /// gives it: that is too near.
-    pub(super) fn took(mut self, time: Duration, limit: Duration) -> Self {
+    /// Adds the duration of the step. A step that took more than half of Cloudflare's timeout becomes a
+    /// warning.
+    pub(super) fn timed(mut self, time: Duration, limit: Duration) -> Self {
         self.millis = u64::try_from(time.as_millis()).ok();
-        // What did not come about in time has been said.
-        let is_done = self.outcome != Outcome::Fail && self.cloudflare.is_none();
+        // A timeout has already been reported.
+        let is_done = self.outcome != StepOutcome::Fail && self.cloudflare.is_none();
         if is_done && time > limit / 2 {
             let slow = format!(
-                "this was slow: Cloudflare gives up after {} s (`context deadline exceeded`), so find out what \
-                 it waited for",
+                "this was slow: Cloudflare gives up after {} s (`context deadline exceeded`); find the cause \
+                 of the delay",
                 limit.as_secs()
             );
-            self.outcome = Outcome::Warn;
+            self.outcome = StepOutcome::Warn;
             self.advice = Some(match self.advice {
                 Some(advice) => format!("{advice}; {slow}"),
                 None => slow,
@@ -105,13 +122,12 @@ impl Finding {
     }
 }
 
-/// Servers choose the text of answers and certificates: nothing of it may steer a terminal, or look
-/// like a line of ours.
-fn shown(text: &str) -> String {
+/// Escapes control characters, since a server chooses the text of its answers and certificates.
+fn escape(text: &str) -> String {
     printable(text).to_string()
 }
 
-/// What was found so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) findings: Vec<Finding>,
@@ -122,40 +138,40 @@ impl Report {
         self.findings.push(finding);
     }
 
-    /// The first failure: it is what Cloudflare would say.
+    /// Returns the first failure, which is the one that Cloudflare would report.
     pub(super) fn failure(&self) -> Option<&Finding> {
-        self.findings.iter().find(|finding| finding.outcome == Outcome::Fail)
+        self.findings.iter().find(|finding| finding.outcome == StepOutcome::Fail)
     }
 
     pub(super) fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         #[derive(Serialize)]
-        struct Whole<'a> {
+        struct ReportJson<'a> {
             ok: bool,
             steps: &'a [Finding],
         }
-        let whole = Whole { ok: self.failure().is_none(), steps: &self.findings };
-        json::write(out, &whole)
+        let report = ReportJson { ok: self.failure().is_none(), steps: &self.findings };
+        json::write(out, &report)
     }
 
     pub(super) fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         for finding in &self.findings {
-            let Finding { step, outcome, ours, cloudflare, advice, millis } = finding;
+            let Finding { step, outcome, message, cloudflare, advice, millis } = finding;
             let outcome = match outcome {
-                Outcome::Pass => "ok",
-                Outcome::Warn => "warn",
-                Outcome::Fail => "FAIL",
+                StepOutcome::Pass => "ok",
+                StepOutcome::Warn => "warn",
+                StepOutcome::Fail => "FAIL",
             };
             let time = millis.map(|millis| format!("{millis} ms")).unwrap_or_default();
-            writeln!(out, "{outcome:4}  {:11}  {time:>8}  {ours}", step.text())?;
+            writeln!(out, "{outcome:4}  {:11}  {time:>8}  {message}", step.text())?;
             let indent = " ".repeat(29);
-            if let Some(words) = cloudflare {
-                writeln!(out, "{indent}Cloudflare: {words}")?;
+            if let Some(text) = cloudflare {
+                writeln!(out, "{indent}Cloudflare: {text}")?;
             }
             if let Some(advice) = advice {
                 writeln!(out, "{indent}To do: {advice}")?;
             }
         }
-        let warnings = self.findings.iter().filter(|it| it.outcome == Outcome::Warn).count();
+        let warnings = self.findings.iter().filter(|it| it.outcome == StepOutcome::Warn).count();
         let warnings = match warnings {
             0 => String::new(),
             1 => "; one warning".to_owned(),
@@ -164,7 +180,10 @@ impl Report {
         match self.failure() {
             Some(failure) => {
                 let step = failure.step.text();
-                writeln!(out, "\n`{step}` failed: Cloudflare could not push there{warnings}.")
+                writeln!(
+                    out,
+                    "\n`{step}` failed: Cloudflare cannot push to this destination{warnings}."
+                )
             }
             None => writeln!(out, "\nNo step failed{warnings}."),
         }

@@ -1,4 +1,4 @@
-//! Compares a job with the endpoint that it sends to: what the one writes the other must read.
+//! Compares the output of a job with the format that its endpoint expects.
 
 use std::path::Path;
 
@@ -8,36 +8,36 @@ use serde_json::{Map, Value};
 
 use crate::api::output::{OutputOptions, OutputType};
 
-/// What a job has to know of an endpoint of a daemon.
-pub struct Endpoint {
-    /// As the configuration names it.
+/// An endpoint of a daemon, as far as a job depends on it.
+pub struct JobEndpoint {
+    /// The endpoint's name in the configuration.
     pub name: String,
-    /// What a job has as its destination, the secret included.
+    /// The job's `destination_conf` for this endpoint, including the secret.
     pub destination_conf: String,
-    /// What its bodies are.
+    /// The format of request bodies.
     pub format: Format,
-    /// The names of the columns, if the bodies are CSV without a row of names.
+    /// The column names, for CSV without a header row.
     pub columns: Vec<String>,
 }
 
-/// Which endpoint is asked for, by `--endpoint` and the options for it.
+/// The endpoint that `--endpoint` and its related options select.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointQuery<'a> {
-    /// The configuration, `-` for standard input.
+    /// The configuration file, `-` for standard input.
     pub config: &'a Path,
-    /// As the configuration names it.
+    /// The endpoint's name in the configuration.
     pub name: &'a str,
     /// The dataset of the job.
     pub dataset: &'a str,
-    /// By which name Cloudflare finds the daemon, if it is said: `NAME[:PORT]`.
+    /// The public host of the daemon, `NAME[:PORT]`, if it is not that of the certificate.
     pub host: Option<&'a str>,
 }
 
-/// Looks up an endpoint in a configuration. Fails if no endpoint has that name and takes that dataset.
-pub type FindEndpoint = dyn Fn(&EndpointQuery<'_>) -> Result<Endpoint, Fatal>;
+/// Looks up an endpoint in a configuration. Fails if no such endpoint accepts the dataset.
+pub type FindEndpoint = dyn Fn(&EndpointQuery<'_>) -> Result<JobEndpoint, Fatal>;
 
-/// What [`differences`] looks at in the `output_options` of a job, as the API has them.
-pub(super) fn output_of(options: &Map<String, Value>) -> OutputOptions {
+/// Extracts the options that [`differences`] compares from the `output_options` of a job.
+pub(super) fn comparable_output(options: &Map<String, Value>) -> OutputOptions {
     let text = |name: &str| {
         let text = options.get(name).and_then(Value::as_str);
         text.filter(|text| !text.is_empty()).map(str::to_owned)
@@ -55,44 +55,44 @@ pub(super) fn output_of(options: &Map<String, Value>) -> OutputOptions {
     }
 }
 
-/// How the output of a job differs from what `endpoint` reads. With `fields_follow` the names of the fields are
-/// not known yet.
+/// Lists the differences between the output of a job and the format that `endpoint` expects. With
+/// `fields_pending`, the field names are not known yet.
 pub(super) fn differences(
-    endpoint: &Endpoint,
+    endpoint: &JobEndpoint,
     output: &OutputOptions,
-    fields_follow: bool,
+    fields_pending: bool,
 ) -> Vec<String> {
     let name = &endpoint.name;
     let is_csv = output.output_type == Some(OutputType::Csv);
     match endpoint.format {
-        // A template makes of a row whatever it says.
+        // A template can produce any format.
         Format::Json | Format::Concatenated if is_csv && output.record_template.is_none() => {
             vec![format!(
-                "endpoint `{name}` reads JSON, and --output-type csv sends rows: leave it out, or set `format = \"csv\"` there"
+                "endpoint `{name}` expects JSON, not --output-type csv: remove the option, or set `format = \"csv\"` for the endpoint"
             )]
         }
         Format::Csv(delimiter) if output.record_template.is_none() => {
-            csv(endpoint, char::from(delimiter.byte()), output, fields_follow)
+            csv(endpoint, char::from(delimiter.byte()), output, fields_pending)
         }
         Format::Json | Format::Concatenated | Format::Csv(_) | Format::Text => Vec::new(),
     }
 }
 
 fn csv(
-    endpoint: &Endpoint,
+    endpoint: &JobEndpoint,
     delimiter: char,
     output: &OutputOptions,
-    fields_follow: bool,
+    fields_pending: bool,
 ) -> Vec<String> {
-    let Endpoint { name, columns, .. } = endpoint;
+    let JobEndpoint { name, columns, .. } = endpoint;
     if output.output_type != Some(OutputType::Csv) {
-        return vec![format!("endpoint `{name}` reads CSV: add --output-type csv")];
+        return vec![format!("endpoint `{name}` expects CSV: add --output-type csv")];
     }
     let mut differences = Vec::new();
     let sent = output.field_delimiter.as_deref().unwrap_or(",");
     if sent != delimiter.to_string() {
         differences.push(format!(
-            "the job separates cells by {sent:?}, and endpoint `{name}` by {delimiter:?}: add --field-delimiter {:?}",
+            "the job separates fields by {sent:?}, and endpoint `{name}` expects {delimiter:?}: add --field-delimiter {:?}",
             delimiter.to_string()
         ));
     }
@@ -101,13 +101,13 @@ fn csv(
         if output.batch_prefix.as_deref().unwrap_or_default().trim().is_empty() {
             let row = fields.join(&delimiter.to_string().escape_default().to_string());
             differences.push(format!(
-                "endpoint `{name}` takes the first row of each body for the names of the columns (`header = true`), and Logpush sends none: set `columns` there, or add --batch-prefix '{row}\\n'"
+                "endpoint `{name}` expects a header row in each body (`header = true`), and Logpush sends none: set `columns` for the endpoint, or add --batch-prefix '{row}\\n'"
             ));
         }
-    } else if !fields_follow && fields != columns {
+    } else if !fields_pending && fields != columns {
         let wanted = columns.join(",");
         differences.push(format!(
-            "the fields of the job are not the `columns` of endpoint `{name}`, in their order: add --fields {wanted}, or change `columns`"
+            "the fields of the job differ from the `columns` of endpoint `{name}`, or are in another order: add --fields {wanted}, or change `columns`"
         ));
     }
     differences
@@ -120,8 +120,8 @@ mod tests {
 
     use super::*;
 
-    fn endpoint(format: Format, columns: &[&str]) -> Endpoint {
-        Endpoint {
+    fn endpoint(format: Format, columns: &[&str]) -> JobEndpoint {
+        JobEndpoint {
             name: "rows".into(),
             destination_conf: String::new(),
             format,
@@ -130,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_has_is_compared_like_what_is_asked_for() {
+    fn options_from_the_api_are_compared() {
         let comma = endpoint(Format::Csv(Delimiter::Comma), &["a", "b"]);
         let found = |options: Value| {
             let Value::Object(options) = options else { panic!("{options}") };
-            differences(&comma, &output_of(&options), false)
+            differences(&comma, &comparable_output(&options), false)
         };
         let csv = json!({ "output_type": "csv", "field_names": ["a", "b"], "field_delimiter": null,
                           "record_template": "", "batch_prefix": "" });
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_must_send_what_the_endpoint_reads() {
+    fn a_job_must_send_the_format_of_the_endpoint() {
         let fields = |names: &[&str]| OutputOptions {
             field_names: Some(names.iter().map(|name| (*name).to_owned()).collect()),
             ..OutputOptions::default()
@@ -184,7 +184,7 @@ mod tests {
             (&tab, &csv(&["a", "b"]), Some("add --field-delimiter \"\\t\"")),
             (&header, &csv(&["a", "b"]), Some("--batch-prefix 'a,b\\n'")),
             (&header, &prefix, None),
-            (&json, &csv(&["a"]), Some("reads JSON")),
+            (&json, &csv(&["a"]), Some("expects JSON")),
             (&json, &fields(&["a"]), None),
             (&json, &template, None),
             (&text, &csv(&["a"]), None),

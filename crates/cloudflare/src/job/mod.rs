@@ -1,9 +1,9 @@
-//! `logpushd job`: Logpush jobs, over Cloudflare's API.
+//! `logpushd job`: manages Logpush jobs over Cloudflare's API.
 
 mod endpoint;
-pub mod options;
+mod options;
+mod request;
 mod session;
-mod settings;
 mod show;
 
 use std::io::Write;
@@ -17,25 +17,27 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 pub use self::{
-    endpoint::{Endpoint, EndpointQuery, FindEndpoint},
+    endpoint::{EndpointQuery, FindEndpoint, JobEndpoint},
     options::JobCommand,
 };
 use self::{
-    options::{Create, Delete, Fields, Target, Update, Validate},
+    options::{
+        CreateOptions, DeleteOptions, FieldsOptions, JobTarget, UpdateOptions, ValidateOptions,
+    },
+    request::{Warnings, destination, filter, job_members},
     session::Session,
-    settings::{Doubts, changes, destination, filter},
 };
 use crate::api::{
-    Call, destination as conf,
-    health::{self, State},
+    ApiCall, destination as conf,
+    health::{self, JobState},
     job::Job,
     output::{OutputOptions, TimestampFormat},
 };
 
-/// Does what `command` says. `find` looks up the endpoint of `--endpoint`.
+/// Runs a subcommand. `find` looks up the endpoint of `--endpoint`.
 ///
 /// # Errors
-/// Also if the API refuses.
+/// An option is invalid, a file cannot be read, or the API refuses the request or cannot be reached.
 pub fn run(command: &JobCommand, find: &FindEndpoint, out: &mut dyn Write) -> Result<(), Fatal> {
     match command {
         JobCommand::List(api) => list(&Session::new(api)?, api.json, out),
@@ -50,30 +52,31 @@ pub fn run(command: &JobCommand, find: &FindEndpoint, out: &mut dyn Write) -> Re
     }
 }
 
-/// What the API answered, as it should be.
-fn typed<T: DeserializeOwned>(result: Value) -> Result<T, Fatal> {
+/// Deserializes the result of an API call.
+fn parse_result<T: DeserializeOwned>(result: Value) -> Result<T, Fatal> {
     T::deserialize(result).map_err(|error| {
         Fatal::Unavailable(format!(
-            "the API answered something else than it should: {error}; --json shows it"
+            "cannot parse the response of the API: {error}; --json shows the response"
         ))
     })
 }
 
-/// All problems at once.
-fn refuse(problems: &[String]) -> Result<(), Fatal> {
+/// Fails with all problems, if there is any.
+fn fail_if_any(problems: &[String]) -> Result<(), Fatal> {
     if problems.is_empty() { Ok(()) } else { Err(Fatal::Usage(problems.join("\nlogpushd: "))) }
 }
 
 fn list(session: &Session<'_>, json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
-    let Some(result) = session.call(&Call::list(&session.scope), out)? else { return Ok(()) };
+    let Some(result) = session.call(&ApiCall::list(&session.scope), out)? else { return Ok(()) };
     if json {
         return Ok(session.print_json(result, out)?);
     }
-    // The API's schema allows for holes.
-    let mut jobs: Vec<Job> = typed::<Vec<Option<Job>>>(result)?.into_iter().flatten().collect();
+    // The API's schema allows null in the list.
+    let mut jobs: Vec<Job> =
+        parse_result::<Vec<Option<Job>>>(result)?.into_iter().flatten().collect();
     jobs.sort_unstable_by_key(|job| job.id);
     if jobs.is_empty() {
-        writeln!(out, "there is no job: logpushd job create makes one")?;
+        writeln!(out, "no jobs; create one with: logpushd job create")?;
         return Ok(());
     }
     let now = Timestamp::now();
@@ -84,9 +87,9 @@ fn list(session: &Session<'_>, json: bool, out: &mut dyn Write) -> Result<(), Fa
             [
                 job.id.to_string(),
                 or_dash(conf::printable(&job.dataset)),
-                State::of(job, now).word().to_owned(),
+                JobState::from_job(job, now).as_str().to_owned(),
                 or_dash(job.last_complete.map(|time| time.to_string()).unwrap_or_default()),
-                conf::place(&conf::printable(&job.destination_conf)),
+                conf::origin(&conf::printable(&job.destination_conf)),
                 or_dash(conf::printable(&job.name)),
             ]
         })
@@ -97,59 +100,60 @@ fn list(session: &Session<'_>, json: bool, out: &mut dyn Write) -> Result<(), Fa
         ("STATE", Align::Left),
         ("DELIVERED", Align::Left),
         ("DESTINATION", Align::Left),
-        // Last, since it may have blanks in it.
+        // The last column, since a name may contain spaces.
         ("NAME", Align::Left),
     ];
     Ok(table::write(out, columns, &rows)?)
 }
 
-fn show(target: &Target, out: &mut dyn Write) -> Result<(), Fatal> {
+fn show(target: &JobTarget, out: &mut dyn Write) -> Result<(), Fatal> {
     let session = Session::new(&target.api)?;
-    let call = Call::show(&session.scope, target.id);
+    let call = ApiCall::show(&session.scope, target.id);
     let Some(result) = session.call(&call, out)? else { return Ok(()) };
     if target.api.json {
         return Ok(session.print_json(result, out)?);
     }
-    Ok(show::write(&session, &typed(result)?, Timestamp::now(), out)?)
+    Ok(show::write(&session, &parse_result(result)?, Timestamp::now(), out)?)
 }
 
-fn create(options: &Create, find: &FindEndpoint, out: &mut dyn Write) -> Result<(), Fatal> {
+fn create(options: &CreateOptions, find: &FindEndpoint, out: &mut dyn Write) -> Result<(), Fatal> {
     let dataset = options.dataset.as_str();
     let mut problems = Vec::new();
     let (sent, endpoint) = destination(&options.destination, Some(dataset), find, &mut problems)?;
     if sent.is_none() && problems.is_empty() {
         problems.push(
-            "say where to send it: --endpoint, or --destination with a URL, @FILE or -".to_owned(),
+            "the destination is missing: add --endpoint, or --destination with a URL, @FILE or -"
+                .to_owned(),
         );
     }
     if options.settings.fields.is_none() && !options.settings.all_fields {
         problems.push(
-            "say what to send: --fields, or --all-fields; logpushd job fields lists them"
+            "the fields are missing: add --fields or --all-fields; logpushd job fields lists them"
                 .to_owned(),
         );
     }
     if options.kind.is_some() && dataset != "http_requests" {
-        problems.push(format!("--kind edge is for http_requests only, not for {dataset}"));
+        problems.push(format!("--kind edge is only for http_requests, not for {dataset}"));
     }
     let mut output = options.settings.output();
-    // To the nanosecond, and no number: those of unixnano, Cloudflare's default, are too large for
-    // what reads JSON with numbers of 53 bits, jq for one. rfc3339 drops the fraction.
+    // Readers that store numbers in 53 bits, such as jq, round the numbers of unixnano, Cloudflare's
+    // default; rfc3339 drops the fraction.
     output.timestamp_format.get_or_insert(TimestampFormat::Rfc3339Ns);
     problems.extend(output.problems(Some(dataset)));
     if let Some(endpoint) = &endpoint {
         problems.extend(endpoint::differences(endpoint, &output, options.settings.all_fields));
     }
-    let mut job = changes(&options.settings, Some(dataset), &mut problems)?;
-    refuse(&problems)?;
+    let mut job = job_members(&options.settings, Some(dataset), &mut problems)?;
+    fail_if_any(&problems)?;
 
     let session = Session::new(&options.api)?;
-    let doubts = Doubts::of(Some(dataset), Some(&options.settings), &session.scope);
+    let warnings = Warnings::new(Some(dataset), Some(&options.settings), &session.scope);
     if options.settings.all_fields {
-        let fields = all_fields(&session, dataset, out).map_err(|fatal| doubts.explain(fatal))?;
+        let fields = all_fields(&session, dataset, out).map_err(|fatal| warnings.explain(fatal))?;
         output.field_names = Some(fields);
-        // Now they are known.
+        // Compare again, now that the fields are known.
         if let Some(endpoint) = endpoint.filter(|_| !options.api.dry_run) {
-            refuse(&endpoint::differences(&endpoint, &output, false))?;
+            fail_if_any(&endpoint::differences(&endpoint, &output, false))?;
         }
     }
     job.insert("dataset".into(), dataset.into());
@@ -159,103 +163,114 @@ fn create(options: &Create, find: &FindEndpoint, out: &mut dyn Write) -> Result<
     if let Some(kind) = &options.kind {
         job.insert("kind".into(), kind.as_str().into());
     }
-    let call = Call::create(&session.scope, job.into());
-    let called = session.call(&call, out).map_err(|fatal| doubts.explain(fatal))?;
-    let Some(result) = called else { return Ok(doubts.write(out)?) };
+    let call = ApiCall::create(&session.scope, job.into());
+    let called = session.call(&call, out).map_err(|fatal| warnings.explain(fatal))?;
+    let Some(result) = called else { return Ok(warnings.write(out)?) };
     if options.api.json {
         return Ok(session.print_json(result, out)?);
     }
-    let job: Job = typed(result)?;
-    let (id, scope) = (job.id, session.scope.option());
+    let job: Job = parse_result(result)?;
+    let (id, scope) = (job.id, session.scope.as_option());
     writeln!(out, "job {id} for {dataset}: created, and Cloudflare's destination check succeeded")?;
     if job.enabled {
         writeln!(
             out,
-            "The first records come within some minutes. How it is doing: logpushd job show {id} {scope}"
+            "The first records arrive within a few minutes. To see the state: logpushd job show {id} {scope}"
         )?;
     } else {
-        writeln!(out, "It is disabled. To begin: logpushd job enable {id} {scope}")?;
+        writeln!(out, "The job is disabled. To enable it: logpushd job enable {id} {scope}")?;
     }
     Ok(())
 }
 
-/// The names of all fields; in a dry run a word that stands for them.
+/// Returns the names of all fields of a dataset; in a dry run, a placeholder.
 fn all_fields(
     session: &Session<'_>,
     dataset: &str,
     out: &mut dyn Write,
 ) -> Result<Vec<String>, Fatal> {
-    match session.call(&Call::fields(&session.scope, dataset), out)? {
-        Some(result) => Ok(typed::<Map<String, Value>>(result)?.into_iter().map(|f| f.0).collect()),
-        None => Ok(vec!["(each field of that answer)".to_owned()]),
+    match session.call(&ApiCall::fields(&session.scope, dataset), out)? {
+        Some(result) => {
+            Ok(parse_result::<Map<String, Value>>(result)?.into_iter().map(|f| f.0).collect())
+        }
+        None => Ok(vec!["(all fields from the first response)".to_owned()]),
     }
 }
 
-fn update(options: &Update, find: &FindEndpoint, out: &mut dyn Write) -> Result<(), Fatal> {
-    let Update { target, settings, .. } = options;
+fn update(options: &UpdateOptions, find: &FindEndpoint, out: &mut dyn Write) -> Result<(), Fatal> {
+    let UpdateOptions { target, settings, .. } = options;
     let mut problems = Vec::new();
     let dataset = options.dataset.as_deref();
     let (sent, endpoint) = destination(&options.destination, dataset, find, &mut problems)?;
     let mut output = settings.output();
     problems.extend(output.problems(None));
-    let mut job = changes(settings, dataset, &mut problems)?;
+    let mut job = job_members(settings, dataset, &mut problems)?;
     if let Some(sent) = sent {
         job.insert("destination_conf".into(), sent.into());
     }
     if job.is_empty() && output.is_empty() && !settings.all_fields && problems.is_empty() {
-        problems.push("say what to change: logpushd job update --help".to_owned());
+        problems
+            .push("nothing to change: add an option, see logpushd job update --help".to_owned());
     }
-    refuse(&problems)?;
+    fail_if_any(&problems)?;
 
     let session = Session::new(&target.api)?;
-    let mut known = String::new();
+    let mut known_destination = String::new();
     let changes_output = !output.is_empty() || settings.all_fields;
     if changes_output || endpoint.is_some() {
-        // They are replaced as a whole, and the endpoint must read all of them.
-        let before = session.call(&Call::show(&session.scope, target.id), out)?;
-        let before = before.map(typed::<Job>).transpose()?;
-        let dataset = before.as_ref().map_or("(its dataset)", |job| &job.dataset);
-        known = before.as_ref().map(|job| job.destination_conf.clone()).unwrap_or_default();
+        // The API replaces output_options as a whole, and the endpoint must accept all of them.
+        let current = session.call(&ApiCall::show(&session.scope, target.id), out)?;
+        let current = current.map(parse_result::<Job>).transpose()?;
+        let dataset = current.as_ref().map_or("(its dataset)", |job| &job.dataset);
+        known_destination =
+            current.as_ref().map(|job| job.destination_conf.clone()).unwrap_or_default();
         if settings.all_fields {
             output.field_names = Some(all_fields(&session, dataset, out)?);
         }
-        let merged = match &before {
-            // Nothing of it is replaced.
+        let merged = match &current {
             Some(job) if !changes_output => job.output_options.clone(),
-            _ => merged(before.as_ref(), &output)?,
+            _ => merged(current.as_ref(), &output)?,
         };
-        if let Some(endpoint) = endpoint.filter(|_| before.is_some()) {
-            refuse(&endpoint::differences(&endpoint, &endpoint::output_of(&merged), false))?;
+        if let Some(endpoint) = endpoint.filter(|_| current.is_some()) {
+            fail_if_any(&endpoint::differences(
+                &endpoint,
+                &endpoint::comparable_output(&merged),
+                false,
+            ))?;
         }
         if changes_output {
             job.insert("output_options".into(), merged.into());
-            if before.is_none() {
-                writeln!(out, "(with what else stands in output_options of the first answer)")?;
+            if current.is_none() {
+                writeln!(out, "(plus the other output_options from the first response)")?;
             }
         }
     }
-    let call = Call::update(&session.scope, target.id, job.into());
-    let doubts = Doubts::of(None, Some(settings), &session.scope);
-    let called = session.call_about(&call, &known, out).map_err(|fatal| doubts.explain(fatal))?;
-    let Some(result) = called else { return Ok(doubts.write(out)?) };
+    let call = ApiCall::update(&session.scope, target.id, job.into());
+    let warnings = Warnings::new(None, Some(settings), &session.scope);
+    let called = session
+        .call_for(&call, &known_destination, out)
+        .map_err(|fatal| warnings.explain(fatal))?;
+    let Some(result) = called else { return Ok(warnings.write(out)?) };
     if target.api.json {
         return Ok(session.print_json(result, out)?);
     }
     let id = target.id;
-    writeln!(out, "job {id}: changed. Cloudflare may go on as before for 15 minutes")?;
+    writeln!(out, "job {id}: changed; Cloudflare may use the old settings for up to 15 minutes")?;
     Ok(())
 }
 
-/// The output options of a job with some of them changed.
-fn merged(before: Option<&Job>, changed: &OutputOptions) -> Result<Map<String, Value>, Fatal> {
-    let mut options = before.map(|job| job.output_options.clone()).unwrap_or_default();
-    if let Some(before) = before {
-        refuse(&changed.problems(Some(&before.dataset)))?;
-        if options.is_empty() && !before.logpull_options.is_empty() && changed.field_names.is_none()
+/// Merges changed output options into those of the current job.
+fn merged(current: Option<&Job>, changed: &OutputOptions) -> Result<Map<String, Value>, Fatal> {
+    let mut options = current.map(|job| job.output_options.clone()).unwrap_or_default();
+    if let Some(current) = current {
+        fail_if_any(&changed.problems(Some(&current.dataset)))?;
+        if options.is_empty()
+            && !current.logpull_options.is_empty()
+            && changed.field_names.is_none()
         {
             return Err(Fatal::Usage(format!(
-                "job {} still has its output in logpull_options, which this would replace as a whole: name --fields as well",
-                before.id
+                "job {} still uses logpull_options, which output_options would replace as a whole: add --fields",
+                current.id
             )));
         }
     }
@@ -265,9 +280,9 @@ fn merged(before: Option<&Job>, changed: &OutputOptions) -> Result<Map<String, V
     Ok(options)
 }
 
-fn set_enabled(target: &Target, enabled: bool, out: &mut dyn Write) -> Result<(), Fatal> {
+fn set_enabled(target: &JobTarget, enabled: bool, out: &mut dyn Write) -> Result<(), Fatal> {
     let session = Session::new(&target.api)?;
-    let call = Call::update(&session.scope, target.id, json!({ "enabled": enabled }));
+    let call = ApiCall::update(&session.scope, target.id, json!({ "enabled": enabled }));
     let Some(result) = session.call(&call, out)? else { return Ok(()) };
     if target.api.json {
         return Ok(session.print_json(result, out)?);
@@ -276,16 +291,16 @@ fn set_enabled(target: &Target, enabled: bool, out: &mut dyn Write) -> Result<()
     Ok(writeln!(out, "job {id}: {word}")?)
 }
 
-fn delete(options: &Delete, out: &mut dyn Write) -> Result<(), Fatal> {
-    let Delete { target, yes } = options;
+fn delete(options: &DeleteOptions, out: &mut dyn Write) -> Result<(), Fatal> {
+    let DeleteOptions { target, yes } = options;
     if !yes && !target.api.dry_run {
         return Err(Fatal::Usage(format!(
-            "job {} would be gone for good: say --yes; logpushd job disable can be undone",
+            "deleting job {} cannot be undone: add --yes to delete it, or use logpushd job disable",
             target.id
         )));
     }
     let session = Session::new(&target.api)?;
-    let Some(result) = session.call(&Call::delete(&session.scope, target.id), out)? else {
+    let Some(result) = session.call(&ApiCall::delete(&session.scope, target.id), out)? else {
         return Ok(());
     };
     if target.api.json {
@@ -294,16 +309,16 @@ fn delete(options: &Delete, out: &mut dyn Write) -> Result<(), Fatal> {
     Ok(writeln!(out, "job {}: deleted", target.id)?)
 }
 
-fn fields(options: &Fields, out: &mut dyn Write) -> Result<(), Fatal> {
+fn fields(options: &FieldsOptions, out: &mut dyn Write) -> Result<(), Fatal> {
     let session = Session::new(&options.api)?;
-    let call = Call::fields(&session.scope, &options.dataset);
-    let doubts = Doubts::of(Some(&options.dataset), None, &session.scope);
-    let called = session.call(&call, out).map_err(|fatal| doubts.explain(fatal))?;
-    let Some(result) = called else { return Ok(doubts.write(out)?) };
+    let call = ApiCall::fields(&session.scope, &options.dataset);
+    let warnings = Warnings::new(Some(&options.dataset), None, &session.scope);
+    let called = session.call(&call, out).map_err(|fatal| warnings.explain(fatal))?;
+    let Some(result) = called else { return Ok(warnings.write(out)?) };
     if options.api.json {
         return Ok(session.print_json(result, out)?);
     }
-    let fields = typed::<Map<String, Value>>(result)?;
+    let fields = parse_result::<Map<String, Value>>(result)?;
     let rows: Vec<_> = fields
         .iter()
         .map(|(name, text)| {
@@ -314,23 +329,27 @@ fn fields(options: &Fields, out: &mut dyn Write) -> Result<(), Fatal> {
     Ok(table::write(out, [("FIELD", Align::Left), ("DESCRIPTION", Align::Left)], &rows)?)
 }
 
-/// What the API says of a destination.
+/// The API's verdict on a destination.
 #[derive(Deserialize)]
-struct Verdict {
+struct ValidationResult {
     #[serde(default)]
     valid: bool,
     #[serde(default)]
     message: String,
 }
 
-/// Whether a job sends there.
+/// The API's answer whether a job uses a destination.
 #[derive(Deserialize)]
-struct Existence {
+struct ExistsResult {
     #[serde(default)]
     exists: bool,
 }
 
-fn validate(options: &Validate, find: &FindEndpoint, out: &mut dyn Write) -> Result<(), Fatal> {
+fn validate(
+    options: &ValidateOptions,
+    find: &FindEndpoint,
+    out: &mut dyn Write,
+) -> Result<(), Fatal> {
     let mut problems = Vec::new();
     let dataset = options.dataset.as_deref();
     let (sent, _) = destination(&options.destination, dataset, find, &mut problems)?;
@@ -338,29 +357,35 @@ fn validate(options: &Validate, find: &FindEndpoint, out: &mut dyn Write) -> Res
         filter(text, dataset, &mut problems)?;
     }
     if sent.is_none() && problems.is_empty() {
-        problems.push("say which: --endpoint, or --destination with a URL, @FILE or -".to_owned());
+        problems.push(
+            "the destination is missing: add --endpoint, or --destination with a URL, @FILE or -"
+                .to_owned(),
+        );
     }
-    refuse(&problems)?;
+    fail_if_any(&problems)?;
     let sent = sent.unwrap_or_default();
     let session = Session::new(&options.api)?;
-    let verdict = session.call(&Call::validate(&session.scope, &sent), out)?;
-    let existence = session.call(&Call::exists(&session.scope, &sent), out)?;
+    let verdict = session.call(&ApiCall::validate(&session.scope, &sent), out)?;
+    let existence = session.call(&ApiCall::exists(&session.scope, &sent), out)?;
     let Some((verdict, existence)) = verdict.zip(existence) else { return Ok(()) };
     if options.api.json {
         let both = json!({ "destination": verdict, "exists": existence });
-        session.print_json_about(both, &sent, out)?;
+        session.print_json_for(both, &sent, out)?;
     }
-    let Verdict { valid, message } = typed(verdict)?;
+    let ValidationResult { valid, message } = parse_result(verdict)?;
     if !valid {
-        let message = conf::cleaned(&message, &sent);
+        let message = conf::sanitize(&message, &sent);
         let advice = health::advice(&message);
         let advice = advice.map(|advice| format!("\n  {advice}")).unwrap_or_default();
         return Err(Fatal::Unavailable(format!("the destination is not valid: {message}{advice}")));
     }
     if !options.api.json {
         writeln!(out, "valid: Cloudflare's destination check succeeded")?;
-        if typed::<Existence>(existence)?.exists {
-            writeln!(out, "A job of this zone or account sends there already, which is allowed.")?;
+        if parse_result::<ExistsResult>(existence)?.exists {
+            writeln!(
+                out,
+                "A job of this zone or account already uses this destination, which is allowed."
+            )?;
         }
     }
     Ok(())

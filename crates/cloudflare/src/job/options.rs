@@ -1,6 +1,6 @@
-//! `logpushd job`: the command line: the options of a Logpush job, in Cloudflare's words.
+//! The options of `logpushd job`, with Cloudflare's names for the settings of a job.
 
-#![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks would stay")]
+#![expect(clippy::doc_markdown, reason = "clap prints these comments, backticks included")]
 
 use std::path::PathBuf;
 
@@ -14,57 +14,57 @@ use crate::api::{
 };
 
 const AFTER: &str = "\
-The token is an API token with the permission \"Logs: Edit\". It is read from --token-file or from the
-environment, CLOUDFLARE_API_TOKEN, and shown nowhere.
-Exit codes: 0 done, 64 wrong usage or a value that Cloudflare would refuse, 69 the API cannot be reached
-or refuses, 74 a file cannot be read, 78 the configuration of --endpoint has a problem.";
+The API token needs the permission \"Logs: Edit\". logpushd reads it from --token-file or from the
+environment variable CLOUDFLARE_API_TOKEN, and never prints it.
 
-/// What to do with the jobs.
+Exit codes: 0 success; 64 invalid usage, or a value that Cloudflare would refuse; 69 the API cannot be
+reached or refuses the request; 74 a file cannot be read; 78 invalid configuration (--endpoint).";
+
+/// Subcommands of `logpushd job`.
 #[derive(Debug, Subcommand)]
 #[command(after_help = AFTER)]
 pub enum JobCommand {
-    /// List the jobs of a zone or account, and how each is doing
-    List(Api),
-    /// Show a job, whether it is healthy, and what to do if not
-    Show(Target),
-    /// Create a job; Cloudflare sends its destination check before it answers
-    Create(Box<Create>),
-    /// Change options of a job; what is not named stays as it is
-    Update(Box<Update>),
+    /// List the jobs of a zone or account and their states
+    List(ApiOptions),
+    /// Show a job, its state, and what to do if it fails
+    Show(JobTarget),
+    /// Create a job; Cloudflare checks the destination first
+    Create(Box<CreateOptions>),
+    /// Change a job; settings that are not given stay
+    Update(Box<UpdateOptions>),
     /// Enable a job
-    Enable(Target),
-    /// Disable a job; what there is to log meanwhile is lost
-    Disable(Target),
+    Enable(JobTarget),
+    /// Disable a job; its records are lost until it is enabled
+    Disable(JobTarget),
     /// Delete a job
-    Delete(Delete),
-    /// List the fields of a dataset, with Cloudflare's descriptions
-    Fields(Fields),
-    /// Have Cloudflare send its destination check, and ask whether a job sends there already
-    Validate(Validate),
+    Delete(DeleteOptions),
+    /// List the fields of a dataset with Cloudflare's descriptions
+    Fields(FieldsOptions),
+    /// Make Cloudflare check a destination, without a job
+    Validate(ValidateOptions),
 }
 
-/// How to reach the API, and for whom.
+/// Options for the API and for the owner of the jobs.
 #[derive(Debug, Args)]
-pub struct Api {
-    /// Whose jobs.
+pub struct ApiOptions {
     #[command(flatten)]
     scope: ScopeIds,
-    /// A file that holds the API token, - for standard input [default: the environment's CLOUDFLARE_API_TOKEN]
+    /// Read the API token from this file, - for standard input [default: $CLOUDFLARE_API_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Where the API is
+    /// Base URL of the API
     #[arg(long, value_name = "URL", default_value = API_URL)]
     pub api_url: String,
-    /// Trust the authorities in this PEM file rather than the public ones
+    /// Trust the certificate authorities in this PEM file instead of the public ones
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// Print the request, without the token, and send nothing
+    /// Print the requests, without the token, and send nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print what the API answers, as JSON
+    /// Print the API's response as JSON
     #[arg(long)]
     pub json: bool,
-    /// Show the secrets of destinations, rather than ***
+    /// Print the secrets of destinations instead of ***
     #[arg(long)]
     pub show_secrets: bool,
 }
@@ -72,16 +72,16 @@ pub struct Api {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct ScopeIds {
-    /// The ID of the zone, for its datasets: http_requests, dns_logs, firewall_events and others
+    /// ID of the zone, for datasets such as http_requests, dns_logs and firewall_events
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     zone: Option<String>,
-    /// The ID of the account, for its datasets: audit_logs_v2, gateway_dns, workers_trace_events and others
+    /// ID of the account, for datasets such as audit_logs_v2, gateway_dns and workers_trace_events
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     account: Option<String>,
 }
 
-impl Api {
-    /// Whose jobs.
+impl ApiOptions {
+    /// Returns the owner of the jobs.
     pub fn scope(&self) -> Scope {
         match (&self.scope.zone, &self.scope.account) {
             (Some(zone), _) => Scope::Zone(zone.clone()),
@@ -90,194 +90,181 @@ impl Api {
     }
 }
 
-/// One job.
+/// A job and the options for the API.
 #[derive(Debug, Args)]
-pub struct Target {
-    /// How to reach the API.
+pub struct JobTarget {
     #[command(flatten)]
-    pub api: Api,
-    /// The job's number, as `logpushd job list` shows it
+    pub api: ApiOptions,
+    /// ID of the job, from logpushd job list
     pub id: u64,
 }
 
-/// What to create.
+/// Options of `logpushd job create`.
 #[derive(Debug, Args)]
-pub struct Create {
-    /// How to reach the API.
+pub struct CreateOptions {
     #[command(flatten)]
-    pub api: Api,
-    /// What to log, as in http_requests
+    pub api: ApiOptions,
+    /// Dataset to send, such as http_requests
     #[arg(long, value_name = "NAME", value_parser = parse_dataset)]
     pub dataset: String,
-    /// Where to send it.
     #[command(flatten)]
-    pub destination: Destination,
-    /// What to send.
+    pub destination: DestinationOptions,
     #[command(flatten)]
-    pub settings: Settings,
-    /// Create it disabled; else it begins at once
+    pub settings: JobSettings,
+    /// Create the job without enabling it
     #[arg(long)]
     pub disabled: bool,
-    /// `edge` for Edge Log Delivery, straight from the edge; http_requests only
+    /// Use Edge Log Delivery (edge), which sends directly from the edge; http_requests only
     #[arg(long, value_name = "KIND", value_parser = ["edge"])]
     pub kind: Option<String>,
 }
 
-/// What to change.
+/// Options of `logpushd job update`.
 #[derive(Debug, Args)]
-pub struct Update {
-    /// Which job.
+pub struct UpdateOptions {
     #[command(flatten)]
-    pub target: Target,
-    /// Where to send it.
+    pub target: JobTarget,
     #[command(flatten)]
-    pub destination: Destination,
-    /// The dataset of the job, for --endpoint
+    pub destination: DestinationOptions,
+    /// Dataset of the job, for --endpoint
     #[arg(long, value_name = "NAME", value_parser = parse_dataset, requires = "endpoint")]
     pub dataset: Option<String>,
-    /// What to send.
     #[command(flatten)]
-    pub settings: Settings,
+    pub settings: JobSettings,
 }
 
-/// What to delete.
+/// Options of `logpushd job delete`.
 #[derive(Debug, Args)]
-pub struct Delete {
-    /// Which job.
+pub struct DeleteOptions {
     #[command(flatten)]
-    pub target: Target,
-    /// Yes, delete it: there is no way back
+    pub target: JobTarget,
+    /// Confirm the deletion, which cannot be undone
     #[arg(long)]
     pub yes: bool,
 }
 
-/// Which fields.
+/// Options of `logpushd job fields`.
 #[derive(Debug, Args)]
-pub struct Fields {
-    /// How to reach the API.
+pub struct FieldsOptions {
     #[command(flatten)]
-    pub api: Api,
-    /// The dataset, as in http_requests
+    pub api: ApiOptions,
+    /// Dataset, such as http_requests
     #[arg(long, value_name = "NAME", value_parser = parse_dataset)]
     pub dataset: String,
 }
 
-/// What to validate.
+/// Options of `logpushd job validate`.
 #[derive(Debug, Args)]
-pub struct Validate {
-    /// How to reach the API.
+pub struct ValidateOptions {
     #[command(flatten)]
-    pub api: Api,
-    /// Where.
+    pub api: ApiOptions,
     #[command(flatten)]
-    pub destination: Destination,
-    /// The dataset of the job, for --endpoint
+    pub destination: DestinationOptions,
+    /// Dataset of the job, for --endpoint
     #[arg(long, value_name = "NAME", value_parser = parse_dataset, requires = "endpoint")]
     pub dataset: Option<String>,
-    /// A filter to check as well, by the rules that Cloudflare documents: JSON, @FILE, or -
+    /// Also check this filter against Cloudflare's documented rules
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub filter: Option<String>,
 }
 
-/// Where to send it.
+/// Options for the destination of a job.
 #[derive(Debug, Args)]
-pub struct Destination {
-    /// One of three ways to say it.
+pub struct DestinationOptions {
     #[command(flatten)]
-    pub named: Named,
-    /// Of an endpoint: which configuration.
+    pub source: DestinationSource,
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Of an endpoint: by which name Cloudflare finds the daemon [default: the first of its certificate]
+    /// Public host of the daemon, for --endpoint [default: the first name of its certificate]
     #[arg(long, value_name = "NAME[:PORT]", requires = "endpoint")]
     pub host: Option<String>,
 }
 
-/// One of three.
+/// The mutually exclusive sources of the destination.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
-pub struct Named {
-    /// The destination, as in `https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET`;
-    /// @FILE reads it from a file, - from standard input
+pub struct DestinationSource {
+    /// Destination of the job; @FILE reads a file, - reads standard input
     ///
-    /// Other users of this machine see the command line while the command runs, and the shell remembers it:
-    /// a file or standard input keeps the secret from both.
+    /// For example, https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET. Other
+    /// users of this machine can see the command line while the command runs, and the shell stores it in its
+    /// history. Reading the destination from a file or standard input avoids both.
     #[arg(long = "destination", value_name = "URL|@FILE|-")]
     pub text: Option<String>,
     /// The former spelling of --destination @FILE.
     #[arg(long = "destination-file", value_name = "FILE", hide = true)]
     pub file: Option<PathBuf>,
-    /// An endpoint of the configuration: the destination is what logpushd destination prints for it
+    /// Use the destination of this endpoint of the configuration, as logpushd destination prints it
     #[arg(long, value_name = "NAME")]
     pub endpoint: Option<String>,
 }
 
-/// What to send.
+/// Options for the settings of a job.
 #[derive(Debug, Args)]
-pub struct Settings {
-    /// A name for people: letters, digits, `.`, `-` and `_`
+pub struct JobSettings {
+    /// Name of the job: letters, digits, '.', '-' and '_'
     #[arg(long, value_parser = limits::job_name)]
     pub name: Option<String>,
-    /// Fields, in the order that they are to come in, as in ClientIP,RayID
+    /// Fields to send, in this order, such as ClientIP,RayID
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub fields: Option<Vec<String>>,
-    /// All fields that the dataset has today
+    /// Send all fields that the dataset has now
     #[arg(long, conflicts_with = "fields")]
     pub all_fields: bool,
-    /// Which records to send: JSON as in {"where":{...}}, @FILE, or - for standard input; empty for all
+    /// Send only records that match this filter, {"where":{...}}; an empty filter matches all records
     #[arg(long, value_name = "JSON|@FILE|-")]
     pub filter: Option<String>,
-    /// `ndjson` or `csv`; Cloudflare's default is ndjson
+    /// Record format, ndjson or csv [default of Cloudflare: ndjson]
     #[arg(long, value_name = "TYPE")]
     pub output_type: Option<OutputType>,
-    /// `rfc3339ns`, `rfc3339ms`, `rfc3339`, `unixnano` or `unix`; a new job gets rfc3339ns
+    /// Timestamp format: rfc3339ns, rfc3339ms, rfc3339, unixnano or unix [default for a new job: rfc3339ns]
     #[arg(long, value_name = "FORMAT")]
     pub timestamp_format: Option<TimestampFormat>,
-    /// What stands before each batch; \n, \r, \t and \\ are understood here and below
+    /// Text before each batch; this and the following options interpret \n, \r, \t and \\
     #[arg(long, value_name = "TEXT", value_parser = limits::unescape)]
     pub batch_prefix: Option<String>,
-    /// What stands behind each batch
+    /// Text after each batch
     #[arg(long, value_name = "TEXT", value_parser = limits::unescape)]
     pub batch_suffix: Option<String>,
-    /// What stands before each record
+    /// Text before each record
     #[arg(long, value_name = "TEXT", value_parser = limits::unescape)]
     pub record_prefix: Option<String>,
-    /// What stands behind each record
+    /// Text after each record
     #[arg(long, value_name = "TEXT", value_parser = limits::unescape)]
     pub record_suffix: Option<String>,
-    /// What stands between two records
+    /// Text between records
     #[arg(long, value_name = "TEXT", value_parser = limits::unescape)]
     pub record_delimiter: Option<String>,
-    /// A record in Go's text/template, as in {"ip":{{.ClientIP}}}
+    /// Go text/template for a record, such as {"ip":{{.ClientIP}}}
     #[arg(long, value_name = "TEXT", value_parser = limits::unescape)]
     pub record_template: Option<String>,
-    /// What stands between two fields
+    /// Text between fields
     #[arg(long, value_name = "TEXT", value_parser = limits::unescape)]
     pub field_delimiter: Option<String>,
-    /// The part of all records to send, as in 0.1
+    /// Fraction of the records to send, such as 0.1
     #[arg(long, value_name = "RATE", value_parser = limits::sample_rate)]
     pub sample_rate: Option<f64>,
-    /// Replace each ${ by x{, against CVE-2021-44228 in what reads the logs
+    /// Replace ${ with x{ to protect readers of the logs from CVE-2021-44228 (Log4Shell)
     #[arg(long = "cve-2021-44228", value_name = "BOOL", num_args = 0..=1,
         default_missing_value = "true", require_equals = true)]
     pub cve_2021_44228: Option<bool>,
-    /// Put subrequests into the record of their request; http_requests only
+    /// Merge subrequests into the record of their request; http_requests only
     #[arg(long, value_name = "BOOL", num_args = 0..=1,
         default_missing_value = "true", require_equals = true)]
     pub merge_subrequests: Option<bool>,
-    /// The largest batch, inflated: 5MB to 1GB, or 0; 16MB suits logpushd
+    /// Maximum uncompressed batch size, 5MB to 1GB, or 0 for Cloudflare's default; 16MB suits logpushd
     #[arg(long, value_name = "SIZE", value_parser = limits::upload_bytes)]
     pub max_upload_bytes: Option<u64>,
-    /// The most records in a batch: 1000 to 1000000, or 0
+    /// Maximum number of records in a batch, 1000 to 1000000, or 0 for Cloudflare's default
     #[arg(long, value_name = "COUNT", value_parser = limits::upload_records)]
     pub max_upload_records: Option<u64>,
-    /// The longest time between batches: 30s to 5m, or 0
+    /// Maximum time between batches, 30s to 5m, or 0 for Cloudflare's default
     #[arg(long, value_name = "TIME", value_parser = limits::upload_interval)]
     pub max_upload_interval: Option<u64>,
 }
 
-impl Settings {
-    /// Those of them that Cloudflare has in `output_options`.
+impl JobSettings {
+    /// Returns the settings that belong to `output_options`.
     pub fn output(&self) -> OutputOptions {
         OutputOptions {
             field_names: self.fields.clone(),

@@ -1,4 +1,4 @@
-//! Sends requests to the API, or prints them.
+//! Sends requests to the API, or prints them in a dry run.
 
 use std::{
     env,
@@ -16,30 +16,30 @@ use http_client::{BlockingClient, HostPort, Request, Settings, retry};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::options::Api;
+use super::options::ApiOptions;
 use crate::{
-    api::{API_URL, Call, Scope, answer, destination, mask::Mask},
+    api::{API_URL, ApiCall, Scope, destination, mask::Mask, response},
     argument,
 };
 
 const TOKEN_VARIABLE: &str = "CLOUDFLARE_API_TOKEN";
 
-/// The API, as one command uses it.
+/// The connection parameters and credentials for the API.
 pub(super) struct Session<'a> {
-    api: &'a Api,
+    api: &'a ApiOptions,
     pub(super) scope: Scope,
     server: HostPort,
-    /// The path of the API's URL, without a slash behind it.
+    /// The path of the API's URL, without a trailing slash.
     base: String,
-    /// None in a dry run.
+    /// `None` in a dry run.
     token: Option<HeaderValue>,
-    /// Hides the token, also with `--show-secrets`, which is about destinations.
+    /// Masks the token, even with `--show-secrets`, which concerns only destinations.
     mask: Mask,
 }
 
 impl<'a> Session<'a> {
-    /// Nothing is sent yet.
-    pub(super) fn new(api: &'a Api) -> Result<Self, Fatal> {
+    /// Creates a session without sending anything.
+    pub(super) fn new(api: &'a ApiOptions) -> Result<Self, Fatal> {
         let (server, base) = parse_url(&api.api_url)?;
         let token = if api.dry_run { None } else { Some(token(api.token_file.as_deref())?) };
         let shown = token.as_ref().and_then(|token| token.to_str().ok()).unwrap_or_default();
@@ -47,16 +47,16 @@ impl<'a> Session<'a> {
         Ok(Self { api, scope: api.scope(), server, base, token, mask })
     }
 
-    /// Sends a request and gives back its result; in a dry run prints it, and there is none.
-    pub(super) fn call(&self, call: &Call, out: &mut dyn Write) -> Result<Option<Value>, Fatal> {
-        self.call_about(call, "", out)
+    /// Sends a request and returns its result. In a dry run, prints the request and returns `None`.
+    pub(super) fn call(&self, call: &ApiCall, out: &mut dyn Write) -> Result<Option<Value>, Fatal> {
+        self.call_for(call, "", out)
     }
 
-    /// The same for a job whose destination is known; else that is empty.
-    pub(super) fn call_about(
+    /// Like [`Self::call`], and masks the secrets of `known_destination`, which may be empty.
+    pub(super) fn call_for(
         &self,
-        call: &Call,
-        known: &str,
+        call: &ApiCall,
+        known_destination: &str,
         out: &mut dyn Write,
     ) -> Result<Option<Value>, Fatal> {
         let Some(token) = &self.token else {
@@ -70,22 +70,22 @@ impl<'a> Session<'a> {
             headers: headers(call, token.clone()),
             body: call.body.as_ref().map(|body| Bytes::from(body.to_string())).unwrap_or_default(),
         };
-        // A client for each: on a connection that was in use a request may be sent twice, which a new
-        // job would not bear.
+        // A new client for each request: on a reused connection, the request may be sent twice, and
+        // would create two jobs.
         let tls = tls::public(self.api.ca.as_deref())
             .map_err(|error| Fatal::Io(format!("--ca: {error}")))?;
         let sent = BlockingClient::new(Settings::new(tls))?.send(&request);
         let response = sent.map_err(|error| {
-            Fatal::Unavailable(format!("{error}: Cloudflare's API was not reached"))
+            Fatal::Unavailable(format!("cannot reach Cloudflare's API: {error}"))
         })?;
         let wait = response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let wait = wait.and_then(|value| retry::retry_after(value, Timestamp::now()));
         let mut result =
-            answer::read(response.status, wait, &response.text).map_err(|refusal| {
-                let hide = |text: &str| self.without_secrets(text, call, known);
-                let refusal = refusal.with_text(hide);
+            response::parse(response.status, wait, &response.text).map_err(|error| {
+                let hide = |text: &str| self.without_secrets(text, call, known_destination);
+                let error = error.map_body(hide);
                 Fatal::Unavailable(hide(&format!(
-                    "{} {} was refused: {refusal}",
+                    "{} {} was refused: {error}",
                     call.method, call.path
                 )))
             })?;
@@ -93,19 +93,19 @@ impl<'a> Session<'a> {
         Ok(Some(result))
     }
 
-    fn without_secrets(&self, text: &str, call: &Call, known: &str) -> String {
+    fn without_secrets(&self, text: &str, call: &ApiCall, known_destination: &str) -> String {
         if self.api.show_secrets {
             return self.mask.hide_secrets(text);
         }
         let sent = call.body.as_ref().and_then(|body| body.get("destination_conf"));
         let sent = sent.and_then(Value::as_str).unwrap_or_default();
-        let mask = self.mask.clone().with_destination(sent).with_destination(known);
+        let mask = self.mask.clone().with_destination(sent).with_destination(known_destination);
         let hide = |line| mask.hide(line);
-        // As a whole first: a page may have broken a secret over lines.
+        // First in the whole text, since a secret may be wrapped over lines.
         mask.hide_secrets(text).split('\n').map(hide).collect::<Vec<_>>().join("\n")
     }
 
-    fn print(&self, call: &Call, out: &mut dyn Write) -> io::Result<()> {
+    fn print(&self, call: &ApiCall, out: &mut dyn Write) -> io::Result<()> {
         let HostPort { port, .. } = self.server;
         let server = self.server.to_string();
         let server = if port == 443 { server.trim_end_matches(":443") } else { &server };
@@ -122,26 +122,26 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Prints a value of the API's.
+    /// Prints a JSON value from the API.
     pub(super) fn print_json(&self, value: Value, out: &mut dyn Write) -> io::Result<()> {
-        self.print_json_about(value, "", out)
+        self.print_json_for(value, "", out)
     }
 
-    /// The same of a destination that is known; else that is empty.
-    pub(super) fn print_json_about(
+    /// Like [`Self::print_json`], and masks the secrets of `known_destination`, which may be empty.
+    pub(super) fn print_json_for(
         &self,
         mut value: Value,
-        known: &str,
+        known_destination: &str,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         if !self.api.show_secrets {
-            hide_secrets(&mut value, known);
+            hide_secrets(&mut value, known_destination);
         }
         json::write(out, &value)
     }
 
-    /// A destination as it may be shown.
-    pub(super) fn shown(&self, destination: &str) -> String {
+    /// Formats a destination; masks its secrets unless `--show-secrets` is given.
+    pub(super) fn format_destination(&self, destination: &str) -> String {
         if self.api.show_secrets {
             destination::printable(destination)
         } else {
@@ -150,7 +150,7 @@ impl<'a> Session<'a> {
     }
 }
 
-fn headers(call: &Call, mut token: HeaderValue) -> HeaderMap {
+fn headers(call: &ApiCall, mut token: HeaderValue) -> HeaderMap {
     token.set_sensitive(true);
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, token);
@@ -162,32 +162,35 @@ fn headers(call: &Call, mut token: HeaderValue) -> HeaderMap {
     headers
 }
 
-/// In a job, in each job of a list, or in what is said of the destination `known`.
-fn hide_secrets(value: &mut Value, known: &str) {
+/// Masks the secrets in a job, in a list of jobs, or in messages about `known_destination`.
+fn hide_secrets(value: &mut Value, known_destination: &str) {
     let members = match value {
         Value::Array(values) => {
-            return values.iter_mut().for_each(|value| hide_secrets(value, known));
+            return values.iter_mut().for_each(|value| hide_secrets(value, known_destination));
         }
         Value::Object(members) => members,
         _ => return,
     };
     let own = members.get("destination_conf").and_then(Value::as_str);
-    let known = own.unwrap_or(known).to_owned();
+    let known_destination = own.unwrap_or(known_destination).to_owned();
     for (name, member) in members {
         match (name.as_str(), member) {
             ("destination_conf", Value::String(text)) => *text = destination::masked(text),
             ("error_message" | "message", Value::String(text)) => {
-                *text = destination::cleaned(text, &known);
+                *text = destination::sanitize(text, &known_destination);
             }
-            // What a job sends is its own affair: a filter may well hold an address with a query.
-            (_, member @ (Value::Object(_) | Value::Array(_))) => hide_secrets(member, &known),
+            // Other strings stay: a filter may contain a URL with a query.
+            (_, member @ (Value::Object(_) | Value::Array(_))) => {
+                hide_secrets(member, &known_destination);
+            }
             _ => {}
         }
     }
 }
 
 fn parse_url(url: &str) -> Result<(HostPort, String), Fatal> {
-    let wrong = || Fatal::Usage(format!("--api-url {url}: a URL is wanted, as in {API_URL}"));
+    let wrong =
+        || Fatal::Usage(format!("--api-url {url}: not an https URL; write one such as {API_URL}"));
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let host = uri.host().filter(|_| uri.scheme_str() == Some("https") && uri.query().is_none());
     let host = host.ok_or_else(wrong)?.trim_matches(['[', ']']).to_owned();
@@ -195,15 +198,15 @@ fn parse_url(url: &str) -> Result<(HostPort, String), Fatal> {
     Ok((server, uri.path().trim_end_matches('/').to_owned()))
 }
 
-/// The header's value.
+/// Reads the token and returns the value of the `Authorization` header.
 fn token(file: Option<&Path>) -> Result<HeaderValue, Fatal> {
     let (text, from) = match file {
-        Some(path) => (argument::from_file(path)?, path.display().to_string()),
+        Some(path) => (argument::read_file(path)?, path.display().to_string()),
         None => match env::var(TOKEN_VARIABLE) {
             Ok(text) => (text, TOKEN_VARIABLE.to_owned()),
             Err(_) => {
                 return Err(Fatal::Usage(format!(
-                    "there is no API token: name a file with --token-file, or set {TOKEN_VARIABLE}"
+                    "the API token is missing: add --token-file FILE, or set {TOKEN_VARIABLE}"
                 )));
             }
         },
@@ -211,11 +214,11 @@ fn token(file: Option<&Path>) -> Result<HeaderValue, Fatal> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Fatal::Usage(format!(
-            "{from} holds no API token: one word without blanks is wanted, without \"Bearer\" before it"
+            "{from} does not contain an API token: it must be a single word, without \"Bearer\""
         )));
     }
     HeaderValue::from_str(&format!("Bearer {text}"))
-        .map_err(|error| Fatal::Usage(format!("{from} holds no API token: {error}")))
+        .map_err(|error| Fatal::Usage(format!("{from} does not contain an API token: {error}")))
 }
 
 #[cfg(test)]
@@ -227,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_api_may_be_elsewhere() {
+    fn the_api_url_has_a_host_a_port_and_a_path() {
         let (server, base) = parse_url("https://api.cloudflare.com/client/v4").unwrap();
         assert_eq!(
             (server.to_string().as_str(), base.as_str()),
@@ -243,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_one_word_and_never_shown() {
+    fn a_token_is_a_single_word_and_never_shown() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         fs::write(&file, " hunter2\n").unwrap();
@@ -251,15 +254,18 @@ mod tests {
         for text in ["", "\n", "Bearer hunter2", "hunter2\nhunter3", "hunter2\u{e9}"] {
             fs::write(&file, text).unwrap();
             let error = token(Some(&file)).unwrap_err().to_string();
-            assert!(error.contains("holds no API token") && !error.contains("hunter"), "{error}");
+            assert!(
+                error.contains("does not contain an API token") && !error.contains("hunter"),
+                "{error}"
+            );
         }
-        let call = Call::list(&Scope::Zone("z".into()));
+        let call = ApiCall::list(&Scope::Zone("z".into()));
         let headers = headers(&call, HeaderValue::from_static("Bearer hunter2"));
         assert!(!format!("{headers:?}").contains("hunter2"));
     }
 
     #[test]
-    fn json_shows_no_secret_either() {
+    fn secrets_in_json_are_masked() {
         let mut jobs = json!([{
             "destination_conf": "https://h/p?header_X=hunter2",
             "error_message": "Post https://h/p?header_X=hunter2: timeout"

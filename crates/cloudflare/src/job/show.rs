@@ -1,4 +1,4 @@
-//! A job in words.
+//! Prints the state and the settings of a job.
 
 use std::io::{self, Write};
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 
 use super::session::Session;
 use crate::api::{
-    destination::{cleaned, printable},
-    health::{self, Ago, State},
+    destination::{printable, sanitize},
+    health::{self, JobState, RelativeTime},
     job::Job,
 };
 
-/// Lines of a name and a text, one below the other.
-struct Lines<'a>(&'a mut dyn Write);
+/// Writes aligned lines of a name and a text.
+struct DetailWriter<'a>(&'a mut dyn Write);
 
-impl Lines<'_> {
+impl DetailWriter<'_> {
     fn add(&mut self, name: &str, text: &str) -> io::Result<()> {
         if text.is_empty() { Ok(()) } else { writeln!(self.0, "  {name:<18}{text}") }
     }
 }
 
-/// Writes how the job is doing, then what it is.
+/// Writes the state of the job, then its settings.
 pub(super) fn write(
     session: &Session<'_>,
     job: &Job,
@@ -29,39 +29,39 @@ pub(super) fn write(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let Job { id, dataset, name, .. } = job;
-    let state = State::of(job, now);
-    let enable = format!("logpushd job enable {id} {}", session.scope.option());
+    let state = JobState::from_job(job, now);
+    let enable = format!("logpushd job enable {id} {}", session.scope.as_option());
     let name = if name.is_empty() { String::new() } else { format!(" \"{}\"", printable(name)) };
-    writeln!(out, "job {id}{name}: {}", state.word())?;
+    writeln!(out, "job {id}{name}: {}", state.as_str())?;
     writeln!(out, "  {}", state.explanation(&enable))?;
-    let mut lines = Lines(out);
-    lines.add("last delivery", &ago(job.last_complete, now, "never"))?;
+    let mut details = DetailWriter(out);
+    details.add("last delivery", &ago(job.last_complete, now, "never"))?;
     if job.is_failing() {
-        let message = cleaned(&job.error_message, &job.destination_conf);
-        lines.add("last failure", &ago(job.last_error, now, "at a time that is not said"))?;
-        lines.add("in their words", &message)?;
-        lines.add("that is", health::advice(&job.error_message).unwrap_or_default())?;
+        let message = sanitize(&job.error_message, &job.destination_conf);
+        details.add("last failure", &ago(job.last_error, now, "at an unknown time"))?;
+        details.add("message", &message)?;
+        details.add("explanation", health::advice(&job.error_message).unwrap_or_default())?;
     }
-    lines.add("dataset", &printable(dataset))?;
-    lines.add("kind", &printable(&job.kind))?;
-    lines.add("destination", &session.shown(&job.destination_conf))?;
-    lines.add("filter", &printable(&job.filter))?;
-    lines.add("batches", &batches(job))?;
+    details.add("dataset", &printable(dataset))?;
+    details.add("kind", &printable(&job.kind))?;
+    details.add("destination", &session.format_destination(&job.destination_conf))?;
+    details.add("filter", &printable(&job.filter))?;
+    details.add("batches", &batches(job))?;
     for (name, value) in &job.output_options {
-        lines.add(&printable(name), &plain(value))?;
+        details.add(&printable(name), &plain(value))?;
     }
-    lines.add("logpull_options", &printable(&job.logpull_options))
+    details.add("logpull_options", &printable(&job.logpull_options))
 }
 
 fn ago(time: Option<Timestamp>, now: Timestamp, none: &str) -> String {
-    time.map_or_else(|| none.to_owned(), |time| format!("{time}, {}", Ago { now, time }))
+    time.map_or_else(|| none.to_owned(), |time| format!("{time}, {}", RelativeTime { now, time }))
 }
 
-/// The limits that are set.
+/// Formats the batch limits that are set.
 fn batches(job: &Job) -> String {
     let mut limits = Vec::new();
     if job.max_upload_bytes > 0 {
-        limits.push(format!("{} bytes inflated", job.max_upload_bytes));
+        limits.push(format!("{} bytes uncompressed", job.max_upload_bytes));
     }
     if job.max_upload_records > 0 {
         limits.push(format!("{} records", job.max_upload_records));
@@ -72,7 +72,7 @@ fn batches(job: &Job) -> String {
     if limits.is_empty() { String::new() } else { format!("at most {}", limits.join(", ")) }
 }
 
-/// A value on one line; a list without its brackets.
+/// Formats a value on one line, and a list as its length and its items.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

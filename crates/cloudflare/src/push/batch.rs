@@ -1,52 +1,52 @@
-//! A batch that is being filled: gzipped as it grows, so that a large one costs little memory.
+//! Builds a batch. Compresses it while it grows, so that a large batch needs little memory.
 
 use std::{io, io::Write as _};
 
 use bytes::Bytes;
 
-use crate::gzip::Gzip;
+use crate::gzip::GzipBuffer;
 
-/// A batch being filled.
-pub(super) struct Batch {
-    gzip: Gzip,
-    /// How many records are in it.
+/// A batch under construction.
+pub(super) struct BatchBuilder {
+    gzip: GzipBuffer,
+    /// The number of records.
     pub(super) records: u64,
-    /// How long it is, inflated.
+    /// The uncompressed length.
     pub(super) bytes: u64,
 }
 
-/// A batch that is ready.
+/// A finished batch.
 #[derive(Clone, Debug)]
-pub(super) struct Body {
-    /// As it is sent.
+pub(super) struct GzippedBatch {
+    /// The compressed bytes.
     pub(super) gzip: Bytes,
-    /// How many records are in it; 0 if that is not known.
+    /// The number of records; 0 if unknown.
     pub(super) records: u64,
-    /// How long it is, inflated; 0 if that is not known.
+    /// The uncompressed length; 0 if unknown.
     pub(super) bytes: u64,
 }
 
-impl Batch {
-    /// `level`: from 0 to 9.
+impl BatchBuilder {
+    /// Creates an empty batch with a compression level from 0 to 9.
     pub(super) fn new(level: u32) -> Self {
-        Self { gzip: Gzip::new(level), records: 0, bytes: 0 }
+        Self { gzip: GzipBuffer::new(level), records: 0, bytes: 0 }
     }
 
-    /// Adds bytes.
+    /// Adds bytes that do not count as a record.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes += bytes.len() as u64;
         self.gzip.write_all(bytes)
     }
 
-    /// Adds a record, with its end.
+    /// Adds a record, including its line end.
     pub(super) fn push(&mut self, record: &[u8]) -> io::Result<()> {
         self.records += 1;
         self.write(record)
     }
 
-    /// Ends it.
-    pub(super) fn finish(self) -> io::Result<Body> {
+    /// Finishes the batch.
+    pub(super) fn finish(self) -> io::Result<GzippedBatch> {
         let Self { gzip, records, bytes } = self;
-        Ok(Body { gzip: gzip.finish()?, records, bytes })
+        Ok(GzippedBatch { gzip: gzip.finish()?, records, bytes })
     }
 }

@@ -1,23 +1,23 @@
-//! What is to be sent: files that are named, and all that lie in folders.
+//! Finds the files to send, also in directories.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::argument::reading;
+use crate::argument::read_error;
 
 /// A file, or standard input.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Source {
-    /// `-` for standard input.
+pub(super) struct InputFile {
+    /// The path, `-` for standard input.
     pub(super) path: PathBuf,
-    /// Its length as it lies there; none is known of a pipe.
+    /// The length on disk; 0 for standard input and pipes.
     pub(super) bytes: u64,
 }
 
-impl Source {
-    /// Whether it is standard input.
+impl InputFile {
+    /// Reports whether the source is standard input.
     pub(super) fn is_stdin(&self) -> bool {
         is_stdin(&self.path)
     }
@@ -27,44 +27,45 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// The files behind `named`, in that order; those of a folder in the order of their paths.
+/// Lists the files to send: `named`, in that order, with directories replaced by their files.
 ///
 /// # Errors
-/// Something is not there, or is neither file nor folder.
-pub(super) fn find(named: &[PathBuf]) -> io::Result<Vec<Source>> {
+/// A path does not exist, or a directory cannot be read.
+pub(super) fn find(named: &[PathBuf]) -> io::Result<Vec<InputFile>> {
     let mut found = Vec::new();
     for path in named {
         if is_stdin(path) {
-            found.push(Source { path: path.clone(), bytes: 0 });
+            found.push(InputFile { path: path.clone(), bytes: 0 });
             continue;
         }
-        // A link that is named is followed, a pipe is read.
-        let metadata = fs::metadata(path).map_err(reading(path))?;
+        // Follows a symbolic link that is named, and accepts a pipe.
+        let metadata = fs::metadata(path).map_err(read_error(path))?;
         if metadata.is_dir() {
             walk(path, &mut found)?;
         } else {
-            found.push(Source { path: path.clone(), bytes: metadata.len() });
+            found.push(InputFile { path: path.clone(), bytes: metadata.len() });
         }
     }
     Ok(found)
 }
 
-/// Regular files only. What begins with a dot is left out, and links are not followed: they may lead
-/// in a circle.
-fn walk(folder: &Path, found: &mut Vec<Source>) -> io::Result<()> {
-    let read = || fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>();
-    let mut entries = read().map_err(reading(folder))?;
+/// Adds the regular files of a directory and its subdirectories, in the order of their paths.
+///
+/// Skips hidden files and directories, and symbolic links, which may form a cycle.
+fn walk(directory: &Path, found: &mut Vec<InputFile>) -> io::Result<()> {
+    let read = || fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>();
+    let mut entries = read().map_err(read_error(directory))?;
     entries.sort_unstable_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        let metadata = entry.metadata().map_err(reading(&path))?;
+        let metadata = entry.metadata().map_err(read_error(&path))?;
         if metadata.is_dir() {
             walk(&path, found)?;
         } else if metadata.is_file() {
-            found.push(Source { bytes: metadata.len(), path });
+            found.push(InputFile { bytes: metadata.len(), path });
         }
     }
     Ok(())
@@ -75,16 +76,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_are_read_in_the_order_of_their_paths() {
+    fn files_of_directories_are_sorted_by_path() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for folder in ["f/b", "f/.git", "f/d"] {
-            fs::create_dir_all(at(folder)).unwrap();
+        for directory in ["f/b", "f/.git", "f/d"] {
+            fs::create_dir_all(at(directory)).unwrap();
         }
         for name in ["x", "f/a", "f/b/2", "f/b/1", "f/c", "f/.hidden", "f/.git/y"] {
             fs::write(at(name), name).unwrap();
         }
-        std::os::unix::fs::symlink(at("f"), at("f/circle")).unwrap();
+        std::os::unix::fs::symlink(at("f"), at("f/cycle")).unwrap();
         let named = [at("x"), PathBuf::from("-"), at("f"), at("f/a")];
         let found: Vec<_> = find(&named).unwrap();
         let want = ["x", "", "f/a", "f/b/1", "f/b/2", "f/c", "f/a"];
@@ -93,7 +94,7 @@ mod tests {
             want.iter().map(|name| if name.is_empty() { "-".into() } else { at(name) }).collect();
         assert_eq!(paths, want);
         assert_eq!(found[3].bytes, 5);
-        let error = find(&[at("gone")]).unwrap_err().to_string();
-        assert!(error.contains("gone"), "{error}");
+        let error = find(&[at("missing")]).unwrap_err().to_string();
+        assert!(error.contains("missing"), "{error}");
     }
 }

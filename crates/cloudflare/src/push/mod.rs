@@ -1,18 +1,18 @@
-//! `logpushd push`: sends files as Logpush would send their records.
+//! `logpushd push`: sends the records of files as Logpush would.
 //!
-//! Each connection is a thread, and takes one file after the other. It cuts it into batches while it
-//! reads it, and sends each until it is taken. So the records of a file arrive in their order, and the
-//! same file with the same limits is the same batches, which a server that knows them takes once.
+//! Each connection has a thread, which takes one file at a time, splits it into batches while reading,
+//! and retries each batch until the server accepts it. Therefore the records of a file arrive in order,
+//! and the same file with the same limits gives the same batches, which a server can deduplicate.
 
 mod batch;
-mod compressed;
-mod courier;
-mod cut;
+mod chunks;
 mod files;
+mod format;
 mod options;
-mod pieces;
+mod progress;
 mod report;
-mod tally;
+mod sender;
+mod split;
 
 use std::{
     fmt,
@@ -39,160 +39,160 @@ use tokio::{
 
 pub use self::options::Push;
 use self::{
-    batch::Body,
-    courier::{Courier, Route, Stop},
-    cut::{Cut, How},
-    files::Source,
-    tally::{Counted, Tally},
+    batch::GzippedBatch,
+    files::InputFile,
+    progress::{CountingReader, Progress},
+    sender::{Sender, StopFlag, UploadTarget},
+    split::{SplitMode, SplitOptions},
 };
 use crate::{argument, destination::Destination};
 
-/// How often the line is drawn.
+/// The interval between updates of the status line.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// What may wait for the main thread, which does nothing but wait.
+/// The capacity of the queue of events to the main thread.
 const EVENTS: usize = 16;
 
-/// Why a file was not sent.
+/// The reason why a file was not sent.
 #[derive(Debug)]
-enum Failure {
-    /// Something about the file: others go on.
-    Flaw(String),
-    /// The server does not take it, and would not take it again: nothing goes on.
+enum PushError {
+    /// The file cannot be read or split; other files continue.
+    File(String),
+    /// The server refused a batch, and a retry would not help; the push stops.
     Refused(String),
-    /// There is no server, or it took nothing for too long.
+    /// The server cannot be reached, or accepted nothing for too long; the push stops.
     Unreachable(String),
-    /// It was asked for, or another file failed.
+    /// A signal or the error of another file stopped the push.
     Interrupted,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for PushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Flaw(text) | Self::Refused(text) | Self::Unreachable(text) => f.write_str(text),
+            Self::File(text) | Self::Refused(text) | Self::Unreachable(text) => f.write_str(text),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for PushError {
     fn from(error: io::Error) -> Self {
-        Self::Flaw(error.to_string())
+        Self::File(error.to_string())
     }
 }
 
-/// What the main thread hears of.
-enum Event {
-    /// A file is done, or not: its place, and how many records of it were taken.
-    File(usize, u64, Result<(), Failure>),
-    /// A connection has nothing more to do.
+/// An event for the main thread.
+enum PushEvent {
+    /// A file is finished: its index, the number of accepted records, and the result.
+    File(usize, u64, Result<(), PushError>),
+    /// A connection has ended.
     Ended,
-    /// A signal says to stop.
+    /// A signal arrived.
     Stop,
 }
 
-/// What all connections share.
-struct Shared {
-    sources: Vec<Source>,
+/// The state that all connections share.
+struct PushState {
+    sources: Vec<InputFile>,
     next: AtomicUsize,
-    cut: Cut,
-    tally: Arc<Tally>,
-    stop: Arc<Stop>,
+    split: SplitOptions,
+    progress: Arc<Progress>,
+    stop: Arc<StopFlag>,
 }
 
-/// Sends what `options` name. `terminal`: where a line shows how it goes.
+/// Sends the files. Shows a status line on `terminal`, if there is one.
 ///
 /// # Errors
-/// Also if a file was not sent.
+/// An option is invalid, a file was not sent, or the server quarantined records.
 pub fn run(
     options: &Push,
     out: &mut dyn Write,
     terminal: Option<&mut dyn Write>,
 ) -> Result<(), Fatal> {
-    let route = route(options)?;
+    let target = target(options)?;
     let sources = files::find(&options.files)?;
     if sources.is_empty() {
-        return Err(Fatal::Usage("there is no file in what was named".to_owned()));
+        return Err(Fatal::Usage("the directories contain no files to send".to_owned()));
     }
-    let has_stdin = sources.iter().any(Source::is_stdin);
+    let has_stdin = sources.iter().any(InputFile::is_stdin);
     let total = if has_stdin { 0 } else { sources.iter().map(|source| source.bytes).sum() };
-    let cut = Cut {
+    let split = SplitOptions {
         max_bytes: options.max_bytes,
         max_records: options.max_records,
         level: options.gzip,
-        how: how(options),
+        mode: split_mode(options),
     };
-    let shared = Shared {
+    let shared = PushState {
         sources,
         next: AtomicUsize::new(0),
-        cut,
-        tally: Arc::new(Tally::new(total)),
+        split,
+        progress: Arc::new(Progress::new(total)),
         stop: Arc::default(),
     };
     if options.dry_run {
-        return report::describe(&shared, &route, options.json, out);
+        return report::describe(&shared, &target, options.json, out);
     }
-    let mut couriers = Vec::new();
+    let mut senders = Vec::new();
     for _ in 0..shared.sources.len().min(options.parallel.into()) {
-        couriers.push(Courier::new(&route, &shared.tally, &shared.stop)?);
+        senders.push(Sender::new(&target, &shared.progress, &shared.stop)?);
     }
-    if let Some(first) = couriers.first() {
-        first.connect().map_err(|failure| Fatal::Unavailable(failure.to_string()))?;
+    if let Some(first) = senders.first() {
+        first.connect().map_err(|error| Fatal::Unavailable(error.to_string()))?;
     }
-    let (events, heard) = sync_channel(EVENTS);
+    let (events, receiver) = sync_channel(EVENTS);
     watch_signals(events.clone())?;
     let shared = Arc::new(shared);
-    let connections = couriers.len();
-    for courier in couriers {
+    let connections = senders.len();
+    for sender in senders {
         let (shared, events) = (Arc::clone(&shared), events.clone());
         thread::Builder::new()
             .name("push".to_owned())
-            .spawn(move || work(&shared, courier, &events))?;
+            .spawn(move || work(&shared, sender, &events))?;
     }
     drop(events);
-    let outcomes = wait(&shared, &heard, connections, terminal)?;
+    let outcomes = wait(&shared, &receiver, connections, terminal)?;
     report::write(&shared, &outcomes, options.json, out)
 }
 
-/// The options exclude each other.
-const fn how(options: &Push) -> How {
+/// Returns the split mode; the options are mutually exclusive.
+const fn split_mode(options: &Push) -> SplitMode {
     if options.whole {
-        How::Whole
+        SplitMode::Whole
     } else if options.csv_header {
-        How::NamedRows
+        SplitMode::CsvWithHeader
     } else if options.no_csv_header {
-        How::Rows
+        SplitMode::CsvRows
     } else if options.lines {
-        How::Lines
+        SplitMode::Lines
     } else {
-        How::Records
+        SplitMode::Records
     }
 }
 
-fn route(options: &Push) -> Result<Route, Fatal> {
+fn target(options: &Push) -> Result<UploadTarget, Fatal> {
     let files = options.files.iter().filter_map(|path| path.to_str());
     let file = options.header_file.iter().filter_map(|path| path.to_str());
     let values = options.header.iter().map(String::as_str).chain([options.url.as_str()]);
     if values.chain(files).chain(file).filter(|value| argument::is_stdin(value)).count() > 1 {
-        return Err(Fatal::Usage("standard input (-) can be read once".to_owned()));
+        return Err(Fatal::Usage("standard input (-) can be read only once".to_owned()));
     }
-    let parsed = Destination::parse(&argument::text(&options.url)?)
-        .map_err(|problems| Fatal::Usage(format!("the URL cannot be used:\n{problems}")))?;
+    let parsed = Destination::parse(&argument::read(&options.url)?)
+        .map_err(|problems| Fatal::Usage(format!("the URL is invalid:\n{problems}")))?;
     let mut more = HeaderMap::new();
     if let Some(path) = &options.header_file {
-        let text = argument::from_file(path)?;
+        let text = argument::read_file(path)?;
         headers(&path.display().to_string(), &text, &mut more)?;
     }
     for header in &options.header {
         let from = header.strip_prefix('@').unwrap_or("--header");
-        headers(from, &argument::text(header)?, &mut more)?;
+        headers(from, &argument::read(header)?, &mut more)?;
     }
     let tls =
         tls::public(options.ca.as_deref()).map_err(|error| Fatal::Io(format!("--ca: {error}")))?;
-    Ok(Route::new(parsed.destination, more, tls, options.give_up_after))
+    Ok(UploadTarget::new(parsed.destination, more, tls, options.give_up_after))
 }
 
-/// `Name: value`, a line each.
+/// Parses headers, one `Name: value` per line.
 fn headers(from: &str, text: &str, headers: &mut HeaderMap) -> Result<(), Fatal> {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let header = line.split_once(':').and_then(|(name, value)| {
@@ -200,9 +200,9 @@ fn headers(from: &str, text: &str, headers: &mut HeaderMap) -> Result<(), Fatal>
             Some((name, HeaderValue::from_str(value.trim()).ok()?))
         });
         let Some((name, mut value)) = header else {
-            // Not the line itself, which may hold a secret.
+            // Do not quote the line, which may contain a secret.
             return Err(Fatal::Usage(format!(
-                "{from}:{}: no header: write it as in \"X-Logpush-Secret: SECRET\"",
+                "{from}:{}: not a header: write one such as \"X-Logpush-Secret: SECRET\"",
                 number + 1
             )));
         };
@@ -212,8 +212,8 @@ fn headers(from: &str, text: &str, headers: &mut HeaderMap) -> Result<(), Fatal>
     Ok(())
 }
 
-/// Tells of SIGINT and SIGTERM, as often as they come.
-fn watch_signals(events: SyncSender<Event>) -> io::Result<()> {
+/// Sends an event for each SIGINT and SIGTERM.
+fn watch_signals(events: SyncSender<PushEvent>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _entered = runtime.enter();
@@ -226,7 +226,7 @@ fn watch_signals(events: SyncSender<Event>) -> io::Result<()> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                if events.send(Event::Stop).is_err() {
+                if events.send(PushEvent::Stop).is_err() {
                     break;
                 }
             }
@@ -235,85 +235,85 @@ fn watch_signals(events: SyncSender<Event>) -> io::Result<()> {
     thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
 }
 
-/// Says that a connection has ended, however it did.
-struct Ending<'a>(&'a SyncSender<Event>);
+/// Sends [`PushEvent::Ended`] when dropped, also after a panic.
+struct EndNotifier<'a>(&'a SyncSender<PushEvent>);
 
-impl Drop for Ending<'_> {
+impl Drop for EndNotifier<'_> {
     fn drop(&mut self) {
-        // Behind a second signal nobody listens any more.
-        self.0.send(Event::Ended).ok();
+        // After a second signal, the receiver is gone.
+        self.0.send(PushEvent::Ended).ok();
     }
 }
 
-/// One connection: a file after the other.
-fn work(shared: &Shared, mut courier: Courier, events: &SyncSender<Event>) {
-    let _ending = Ending(events);
+/// Runs a connection: sends one file after the other.
+fn work(shared: &PushState, mut sender: Sender, events: &SyncSender<PushEvent>) {
+    let _ending = EndNotifier(events);
     loop {
-        let place = shared.next.fetch_add(1, Ordering::Relaxed);
-        let Some(source) = shared.sources.get(place).filter(|_| !shared.stop.is_asked()) else {
+        let index = shared.next.fetch_add(1, Ordering::Relaxed);
+        let Some(source) = shared.sources.get(index).filter(|_| !shared.stop.is_set()) else {
             break;
         };
         let mut records = 0;
         let outcome = each_batch(shared, source, &mut |body| {
-            courier.send(&body)?;
+            sender.send(&body)?;
             records += body.records;
             Ok(())
         });
-        if matches!(outcome, Err(Failure::Refused(_) | Failure::Unreachable(_))) {
-            shared.stop.ask();
+        if matches!(outcome, Err(PushError::Refused(_) | PushError::Unreachable(_))) {
+            shared.stop.set();
         }
-        if events.send(Event::File(place, records, outcome)).is_err() {
+        if events.send(PushEvent::File(index, records, outcome)).is_err() {
             break;
         }
     }
 }
 
 fn each_batch(
-    shared: &Shared,
-    source: &Source,
-    take: &mut dyn FnMut(Body) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let tally = &shared.tally;
+    shared: &PushState,
+    source: &InputFile,
+    take: &mut dyn FnMut(GzippedBatch) -> Result<(), PushError>,
+) -> Result<(), PushError> {
+    let progress = &shared.progress;
     let from: Box<dyn Read> = if source.is_stdin() {
         Box::new(io::stdin().lock())
     } else {
         Box::new(File::open(&source.path)?)
     };
-    cut::cut(compressed::open(Counted { from, tally })?, shared.cut, take)
+    split::split(format::open(CountingReader { from, progress })?, shared.split, take)
 }
 
-/// What became of a file: how many of its records were taken, and why not all.
-type Outcome = (u64, Result<(), Failure>);
+/// The number of accepted records of a file, and the result.
+type FileOutcome = (u64, Result<(), PushError>);
 
-/// Waits for the end of all connections, or for a second signal. A file that nobody began has no
+/// Waits until all connections have ended, or for a second signal. A file that was not started has no
 /// outcome.
 fn wait(
-    shared: &Shared,
-    heard: &Receiver<Event>,
+    shared: &PushState,
+    receiver: &Receiver<PushEvent>,
     connections: usize,
     mut terminal: Option<&mut dyn Write>,
-) -> io::Result<Vec<Option<Outcome>>> {
-    let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+) -> io::Result<Vec<Option<FileOutcome>>> {
+    let mut outcomes: Vec<Option<FileOutcome>> = Vec::new();
     outcomes.resize_with(shared.sources.len(), || None);
     let (mut ended, mut drawn) = (0, Instant::now());
     while ended < connections {
-        match heard.recv_timeout(REDRAW) {
-            Ok(Event::File(place, records, outcome)) => {
+        match receiver.recv_timeout(REDRAW) {
+            Ok(PushEvent::File(index, records, outcome)) => {
                 if outcome.is_ok() {
-                    shared.tally.file_done();
+                    shared.progress.file_done();
                 }
-                if let Some(slot) = outcomes.get_mut(place) {
+                if let Some(slot) = outcomes.get_mut(index) {
                     *slot = Some((records, outcome));
                 }
             }
-            Ok(Event::Ended) => ended += 1,
-            Ok(Event::Stop) if shared.stop.is_asked() => break,
-            Ok(Event::Stop) => {
-                shared.stop.ask();
+            Ok(PushEvent::Ended) => ended += 1,
+            Ok(PushEvent::Stop) if shared.stop.is_set() => break,
+            Ok(PushEvent::Stop) => {
+                shared.stop.set();
                 if let Some(terminal) = &mut terminal {
                     writeln!(
                         terminal,
-                        "\r\x1b[Kstopping as soon as what is under way is answered; once more stops at once"
+                        "\r\x1b[Kstopping after the current batches; press Ctrl-C again to stop at once"
                     )?;
                 }
             }
@@ -322,7 +322,7 @@ fn wait(
         }
         if let Some(terminal) = terminal.as_mut().filter(|_| drawn.elapsed() >= REDRAW) {
             drawn = Instant::now();
-            write!(terminal, "\r{}\x1b[K", shared.tally.line())?;
+            write!(terminal, "\r{}\x1b[K", shared.progress.line())?;
             terminal.flush()?;
         }
     }

@@ -1,77 +1,91 @@
-//! `logpushd push`: the command line: what is sent where, and how.
+//! The options of `logpushd push`.
 
-#![expect(clippy::doc_markdown, reason = "these comments are the help, where backticks would stay")]
+#![expect(clippy::doc_markdown, reason = "clap prints these comments, backticks included")]
 
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
 const AFTER: &str = "\
-Answers of 429, 408 and 5xx, and connections that fail, are tried again; any other but 2xx ends it. Ctrl-C
-ends it when the batches under way are answered. What is not done is said, and how to go on.
-Exit codes: 0 all was taken, 64 wrong usage, 65 all was sent, but the server put records into quarantine, 69 refused, unreachable, given up or interrupted, 74 a file
-cannot be read.";
+push retries connection failures and the statuses 408, 429 and 5xx. Any other status but 2xx stops it.
+Ctrl-C stops it after the current batches. The summary lists the files that were not sent and how to
+resume.
 
-/// The largest that Logpush sends.
+Exit codes: 0 the server accepted everything; 64 invalid usage; 65 everything was sent, but the server
+quarantined records; 69 the server refused a batch or could not be reached, or push was interrupted; 74 a
+file cannot be read.";
+
+/// The largest batch that Logpush sends.
 const MAX_BATCH_BYTES: u64 = 1_000_000_000;
 
-/// What to send.
+/// Options of `logpushd push`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = AFTER)]
 pub struct Push {
-    /// Where to, as a Logpush job has it: a URL whose header_NAME=VALUE parameters become headers; @FILE reads
-    /// it from a file, - from standard input
+    /// Destination URL; @FILE reads a file, - reads standard input
+    ///
+    /// As in the destination of a Logpush job, header_NAME=VALUE parameters become request headers. Other
+    /// users of this machine can see the command line while the command runs. Reading the URL from a file
+    /// or standard input keeps its secret from them.
     #[arg(value_name = "URL|@FILE|-")]
     pub url: String,
-    /// Files of one record a line, plain, gzip or zstd; all files in a folder; - for standard input
+    /// Files or directories to send, - for standard input
+    ///
+    /// A file contains one record per line, and is plain or compressed with gzip or zstd. push sends all
+    /// files in a directory and its subdirectories, in the order of their paths, except hidden files and
+    /// symbolic links.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// One more header, as in "X-Logpush-Secret: SECRET"; @FILE reads headers from a file, a line each, - from
-    /// standard input; no other user of the machine sees those; can be given several times
+    /// Add a header, such as "X-Logpush-Secret: SECRET"; can be given several times
+    ///
+    /// @FILE reads headers from a file and - from standard input, one per line, which hides secrets from
+    /// other users of this machine.
     #[arg(long, value_name = "HEADER|@FILE|-")]
     pub header: Vec<String>,
     /// The former spelling of --header @FILE.
     #[arg(long, value_name = "FILE", hide = true)]
     pub header_file: Option<PathBuf>,
-    /// The largest batch, inflated; only a record that is larger by itself makes a larger one
+    /// Maximum uncompressed batch size; a larger record becomes a batch of its own
     #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = batch_bytes)]
     pub max_bytes: u64,
-    /// The most records in a batch
+    /// Maximum number of records in a batch
     #[arg(long, value_name = "COUNT", default_value = "100000",
         value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_records: u64,
-    /// How hard to compress, from 0 (not at all) to 9
+    /// Compression level, from 0 (none) to 9
     #[arg(long, value_name = "LEVEL", default_value = "6",
         value_parser = clap::value_parser!(u32).range(0..=9))]
     pub gzip: u32,
-    /// How many connections: each sends one file at a time, so files no longer arrive in their order
+    /// Number of connections, each of which sends one file at a time; with several, files arrive in any order
     #[arg(long, value_name = "COUNT", default_value = "1",
         value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: u16,
-    /// How long a batch is tried for
+    /// Give up after retrying a batch for this long
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub give_up_after: Duration,
-    /// Send each file as it is, as one batch, such as an array of records
+    /// Send each file unchanged as one batch, such as a file with a JSON array
     #[arg(long)]
     pub whole: bool,
-    /// The first row of each CSV file names its columns: repeat it at the head of each batch
+    /// Treat files as CSV with a header row, and repeat that row in each batch
     #[arg(long, conflicts_with = "whole")]
     pub csv_header: bool,
-    /// The files are CSV, and no row names the columns: cut after any row
+    /// Treat files as CSV without a header row, and split them after any row
     #[arg(long, conflicts_with_all = ["whole", "csv_header"])]
     pub no_csv_header: bool,
-    /// Each line is a record, whatever it contains: cut after any line. Without this option or one of those
-    /// for CSV, a file that does not begin with a JSON object is sent only if it fits into one batch
+    /// Treat each line as a record, and split files after any line
+    ///
+    /// Without this option or one of those for CSV, push sends a file that does not begin with a JSON object
+    /// only if the file fits into one batch.
     #[arg(long, conflicts_with_all = ["whole", "csv_header", "no_csv_header"])]
     pub lines: bool,
-    /// Trust the authorities in this PEM file rather than the public ones
+    /// Trust the certificate authorities in this PEM file instead of the public ones
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// Read everything, print what would be sent, and send nothing
+    /// Read all files and print what would be sent, but send nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print one JSON object
+    /// Print the summary as one JSON object
     #[arg(long)]
     pub json: bool,
 }
@@ -79,7 +93,7 @@ pub struct Push {
 fn batch_bytes(text: &str) -> Result<u64, String> {
     match settings::parse_bytes(text).map_err(|what| format!("it {what}"))? {
         bytes @ 1..=MAX_BATCH_BYTES => Ok(bytes),
-        _ => Err("Logpush sends at most 1GB".into()),
+        _ => Err("write 1 byte to 1GB, the largest batch of Logpush".into()),
     }
 }
 

@@ -1,32 +1,32 @@
-//! What was sent and what was not, for people and for scripts.
+//! Prints the files that were and were not sent, as text or JSON.
 
 use std::io::{self, Write};
 
 use command::{Count, fatal::Fatal, json as output};
 use serde_json::{Value, json};
 
-use super::{Failure, Outcome, Shared, courier::Route, each_batch};
+use super::{FileOutcome, PushError, PushState, each_batch, sender::UploadTarget};
 
-/// How many files that are not done are named.
+/// The most files listed that were not sent.
 const NAMED_FILES: usize = 20;
 
-/// Says what is done, and if that is not all, how to go on.
+/// Prints the summary, the files that were not sent, and how to resume.
 pub(super) fn write(
-    shared: &Shared,
-    outcomes: &[Option<Outcome>],
+    shared: &PushState,
+    outcomes: &[Option<FileOutcome>],
     is_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Fatal> {
     if !is_json {
-        shared.tally.summary(out)?;
+        shared.progress.summary(out)?;
     }
     let (mut named, mut left, mut worst) = (0, 0_u64, None);
     let mut not_sent = Vec::new();
     for (source, outcome) in shared.sources.iter().zip(outcomes) {
         let (records, why) = match outcome {
             Some((_, Ok(()))) => continue,
-            Some((records, Err(failure))) => (*records, failure.to_string()),
-            None => (0, "not begun, or cut off".to_owned()),
+            Some((records, Err(error))) => (*records, error.to_string()),
+            None => (0, "not started, or interrupted".to_owned()),
         };
         left += 1;
         let path = source.path.display();
@@ -35,23 +35,23 @@ pub(super) fn write(
         } else {
             named += 1;
             if named <= NAMED_FILES && outcome.is_some() {
-                writeln!(out, "{path}: {} taken, then: {why}", Count(records, "record"))?;
+                writeln!(out, "{path}: {} accepted, then: {why}", Count(records, "record"))?;
             } else if named <= NAMED_FILES {
                 writeln!(out, "{path}: {why}")?;
             }
         }
-        if let Some((_, Err(failure))) = outcome {
-            worst = Some(worse(worst, failure));
+        if let Some((_, Err(error))) = outcome {
+            worst = Some(worse(worst, error));
         }
     }
     if is_json {
         write_json(shared, false, &not_sent, out)?;
     }
     if left == 0 {
-        return match shared.tally.bad() {
+        return match shared.progress.quarantined_records() {
             None => Ok(()),
             Some(bad) => Err(Fatal::Data(format!(
-                "everything was sent, but {bad} went to the server's quarantine: see `logpushd quarantine list` there"
+                "everything was sent, but the server quarantined {bad}; run `logpushd quarantine list` on the server"
             ))),
         };
     }
@@ -61,36 +61,35 @@ pub(super) fn write(
     let hint = if is_json { &mut io::sink() } else { out };
     writeln!(
         hint,
-        "To go on, send the same again with the same limits: logpushd knows the batches that it has, within its \
-         spool.dedup_window, and does not deliver them twice. For another server name only what is left."
+        "To resume, run the same command again: within spool.dedup_window, logpushd recognizes batches that it \
+         already has and delivers them once. For another server, send only the files listed above."
     )?;
-    let text = format!("{} of {} not sent", left, Count(shared.sources.len() as u64, "file"));
+    let text = format!("{left} of {} not sent", Count(shared.sources.len() as u64, "file"));
     Err(match worst {
-        Some(Failure::Flaw(what)) => Fatal::Io(format!("{text}: {what}")),
-        Some(failure) => Fatal::Unavailable(format!("{text}: {failure}")),
+        Some(PushError::File(what)) => Fatal::Io(format!("{text}: {what}")),
+        Some(error) => Fatal::Unavailable(format!("{text}: {error}")),
         None => Fatal::Unavailable(format!("{text}: interrupted")),
     })
 }
 
-/// What the server said counts for more than what is wrong with a file, and that it was interrupted only
-/// follows.
-fn worse<'a>(worst: Option<&'a Failure>, failure: &'a Failure) -> &'a Failure {
-    let weight = |failure: &Failure| match failure {
-        Failure::Refused(_) | Failure::Unreachable(_) => 2,
-        Failure::Interrupted => 1,
-        Failure::Flaw(_) => 0,
+/// Returns the error to report: the server's before an interruption, and that before a bad file.
+fn worse<'a>(worst: Option<&'a PushError>, error: &'a PushError) -> &'a PushError {
+    let weight = |error: &PushError| match error {
+        PushError::Refused(_) | PushError::Unreachable(_) => 2,
+        PushError::Interrupted => 1,
+        PushError::File(_) => 0,
     };
-    worst.filter(|worst| weight(worst) >= weight(failure)).unwrap_or(failure)
+    worst.filter(|worst| weight(worst) >= weight(error)).unwrap_or(error)
 }
 
-/// One object.
+/// Prints the summary as one JSON object.
 fn write_json(
-    shared: &Shared,
+    shared: &PushState,
     dry_run: bool,
     not_sent: &[Value],
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut whole = shared.tally.json();
+    let mut whole = shared.progress.json();
     if let Value::Object(members) = &mut whole {
         members.insert("dry_run".into(), dry_run.into());
         members.insert("not_sent".into(), not_sent.into());
@@ -100,15 +99,15 @@ fn write_json(
 
 /// Prints what would be sent.
 pub(super) fn describe(
-    shared: &Shared,
-    route: &Route,
+    shared: &PushState,
+    target: &UploadTarget,
     is_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Fatal> {
     if !is_json {
-        writeln!(out, "POST {route} with {}", route.header_names())?;
+        writeln!(out, "POST {target} with {}", target.header_names())?;
     }
-    let mut flaws = 0;
+    let mut failed = 0;
     let mut not_sent = Vec::new();
     for source in &shared.sources {
         let (mut batches, mut records, mut wire) = (0, 0, 0);
@@ -116,21 +115,21 @@ pub(super) fn describe(
             batches += 1;
             records += body.records;
             wire += body.gzip.len() as u64;
-            shared.tally.sent(&body);
+            shared.progress.sent(&body);
             Ok(())
         });
         let path = source.path.display();
         match outcome {
             Ok(()) => {
-                shared.tally.file_done();
+                shared.progress.file_done();
                 let (batches, records) = (Count(batches, "batch"), Count(records, "record"));
                 if !is_json {
                     writeln!(out, "{path}: {records} in {batches}, {wire} bytes gzipped")?;
                 }
             }
-            Err(failure) => {
-                flaws += 1;
-                let error = failure.to_string();
+            Err(error) => {
+                failed += 1;
+                let error = error.to_string();
                 if is_json {
                     not_sent
                         .push(json!({ "path": source.path, "records": records, "error": error }));
@@ -143,11 +142,11 @@ pub(super) fn describe(
     if is_json {
         write_json(shared, true, &not_sent, out)?;
     } else {
-        shared.tally.summary(out)?;
+        shared.progress.summary(out)?;
     }
-    if flaws == 0 {
+    if failed == 0 {
         Ok(())
     } else {
-        Err(Fatal::Io(format!("{} cannot be sent", Count(flaws, "file"))))
+        Err(Fatal::Io(format!("{} cannot be sent", Count(failed, "file"))))
     }
 }

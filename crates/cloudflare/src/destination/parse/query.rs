@@ -1,29 +1,29 @@
-//! The parameters: those that are sent, and those that become headers.
+//! Parses the parameters of a destination: those of the query, and those that become headers.
 
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::{Part, Reader, Scheme, Verification};
+use super::{Parser, Scheme, Span, Verification};
 use crate::destination::HEADER_PREFIX;
 
-/// What HTTP itself, or Cloudflare, sets.
-const NOT_OURS: [HeaderName; 8] =
+/// Headers that HTTP or Cloudflare sets.
+const RESERVED_HEADERS: [HeaderName; 8] =
     [HOST, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING, CONNECTION, TE, TRAILER, UPGRADE];
 
 const SKIP_VERIFY: &str = "insecure-skip-verify";
 
 pub(super) struct Query<'a> {
-    /// Word by word as they came.
+    /// The parameters of the request's query, unchanged.
     pub(super) sent: Vec<&'a str>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) verification: Verification,
     pub(super) has_channel: bool,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn query(&mut self, mut rest: Part<'a>, scheme: Scheme) -> Query<'a> {
+impl<'a> Parser<'a> {
+    pub(super) fn query(&mut self, mut rest: Span<'a>, scheme: Scheme) -> Query<'a> {
         let mut query = Query {
             sent: Vec::new(),
             headers: Vec::new(),
@@ -31,16 +31,16 @@ impl<'a> Reader<'a> {
             has_channel: false,
         };
         while !rest.text.is_empty() {
-            let (parameter, behind) = rest.cut(|c| c == '&');
-            rest = behind.skip_one();
-            let (name, value) = parameter.cut(|c| c == '=');
-            let (is_whole, value) = (self.check_escapes(parameter), value.skip_one());
+            let (parameter, tail) = rest.split_before(|c| c == '&');
+            rest = tail.skip_char();
+            let (name, value) = parameter.split_before(|c| c == '=');
+            let (is_valid, value) = (self.check_escapes(parameter), value.skip_char());
             if let Some(header) = name.text.strip_prefix(HEADER_PREFIX) {
-                let name = Part { text: header, at: name.at + HEADER_PREFIX.len() };
-                if is_whole && let Some(header) = self.header(name, value) {
+                let name = Span { text: header, offset: name.offset + HEADER_PREFIX.len() };
+                if is_valid && let Some(header) = self.header(name, value) {
                     if query.headers.iter().any(|(known, _)| *known == header.0) {
-                        let what = format!("the header {} is there twice", header.0);
-                        self.warning(Some(name.at), what, "keep one of them");
+                        let message = format!("the header {} occurs twice", header.0);
+                        self.warning(Some(name.offset), message, "remove one of them");
                     }
                     query.headers.push(header);
                 }
@@ -54,86 +54,97 @@ impl<'a> Reader<'a> {
         query
     }
 
-    /// One that is sent as it is.
+    /// Checks a parameter of the request's query.
     fn parameter(
         &mut self,
-        name: Part<'_>,
-        value: Part<'_>,
+        name: Span<'_>,
+        value: Span<'_>,
         scheme: Scheme,
         query: &mut Query<'_>,
     ) {
         if name.text.to_ascii_lowercase().starts_with(HEADER_PREFIX) {
             self.warning(
-                Some(name.at),
-                "this is sent in the address, not as a header",
-                "write header_ in small letters",
+                Some(name.offset),
+                "this parameter stays in the URL and does not become a header",
+                "write header_ in lower case",
             );
         }
         match (name.text, scheme) {
             ("channel", _) => query.has_channel |= !value.text.is_empty(),
             (SKIP_VERIFY, Scheme::Https) => self.warning(
-                Some(name.at),
-                "Cloudflare verifies the certificate of an https:// destination all the same",
-                "take it out: it has a meaning for splunk:// alone",
+                Some(name.offset),
+                "Cloudflare ignores this parameter and verifies the certificate",
+                "remove it: only splunk:// destinations support it",
             ),
-            // What Go takes for a truth value.
+            // The values that Go parses as booleans.
             (SKIP_VERIFY, Scheme::Splunk) => match value.text {
                 "1" | "t" | "T" | "TRUE" | "true" | "True" => {
                     query.verification = Verification::Skipped;
                     self.warning(
-                        Some(name.at),
-                        "the certificate is not looked at, and anybody in between may read along",
-                        "set it to false once the certificate is good",
+                        Some(name.offset),
+                        "Cloudflare does not verify the certificate, so an attacker in between can read the logs",
+                        "set it to false as soon as the certificate is valid",
                     );
                 }
                 "0" | "f" | "F" | "FALSE" | "false" | "False" => {}
                 _ => {
-                    let what = format!("{SKIP_VERIFY} is neither true nor false");
-                    self.error(Some(value.at), what, "write one of the two");
+                    let message = format!("{SKIP_VERIFY} is neither true nor false");
+                    self.error(Some(value.offset), message, "write true or false");
                 }
             },
             _ => {}
         }
     }
 
-    fn header(&mut self, name: Part<'_>, value: Part<'_>) -> Option<(HeaderName, HeaderValue)> {
-        let Ok(header) = HeaderName::from_bytes(&decoded(name.text)) else {
+    fn header(&mut self, name: Span<'_>, value: Span<'_>) -> Option<(HeaderName, HeaderValue)> {
+        let Ok(header) = HeaderName::from_bytes(&decode(name.text)) else {
             self.error(
-                Some(name.at),
-                "this is not the name of a header",
-                "write letters, digits and - behind header_",
+                Some(name.offset),
+                "the header name is invalid",
+                "use letters, digits and - after header_",
             );
             return None;
         };
-        if NOT_OURS.contains(&header) {
-            let what = format!("the header {header} is not ours to set");
-            self.error(Some(name.at), what, "take it out: it is made anew for each request");
+        if RESERVED_HEADERS.contains(&header) {
+            let message = format!("the header {header} cannot be set");
+            self.error(
+                Some(name.offset),
+                message,
+                "remove it: Cloudflare sets it for each request",
+            );
             return None;
         }
         if header.as_str().contains('_') {
-            let what = format!("the name {header} has an underscore");
-            let advice = "whether Cloudflare keeps it is not known, and many proxies drop such \
-                          headers: use -";
-            self.warning(Some(name.at), what, advice);
+            let message = format!("the header name {header} contains an underscore");
+            let advice = "use -: many proxies drop such headers, and Cloudflare may do so, too";
+            self.warning(Some(name.offset), message, advice);
         }
-        if let Some(place) = value.text.find('+') {
+        if let Some(offset) = value.text.find('+') {
             self.warning(
-                Some(value.at + place),
-                "`+` was taken for a space here, and whether Cloudflare does is not known",
-                "write %20 for a space and %2B for a plus",
+                Some(value.offset + offset),
+                "`+` is ambiguous: this command decodes it as a space, Cloudflare may not",
+                "write %20 for a space and %2B for a plus sign",
             );
         }
-        let bytes = decoded(value.text);
+        let bytes = decode(value.text);
         if bytes.is_empty() {
-            let what = format!("the header {header} has no value");
-            self.warning(Some(value.at), what, "write one behind =, or take it out");
+            let message = format!("the header {header} has no value");
+            self.warning(
+                Some(value.offset),
+                message,
+                "write a value after =, or remove the header",
+            );
         } else if bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ') {
-            let what = format!("the value of {header} begins or ends with a space");
-            self.warning(Some(value.at), what, "take it away: it gets lost on the way");
+            let message = format!("the value of {header} begins or ends with a space");
+            self.warning(
+                Some(value.offset),
+                message,
+                "remove the space: HTTP does not preserve it",
+            );
         }
         let Ok(mut value) = HeaderValue::from_bytes(&bytes) else {
-            let what = format!("the value of {header} holds a line break or the like");
-            self.error(Some(value.at), what, "take it out: no header can carry it");
+            let message = format!("the value of {header} contains a control character");
+            self.error(Some(value.offset), message, "remove it: a header cannot contain it");
             return None;
         };
         value.set_sensitive(true);
@@ -141,8 +152,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// As Go decodes the parameters of a query. Every `%` was checked before.
-fn decoded(text: &str) -> Vec<u8> {
+/// Decodes a parameter as Go does. `check_escapes` has checked every `%`.
+fn decode(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

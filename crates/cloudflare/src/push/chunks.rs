@@ -1,38 +1,37 @@
-//! Reads a source piece by piece, and inflates gzip.
+//! Reads a source in chunks, and decompresses gzip.
 
 use std::io::{self, Read};
 
 use records::decode::Inflate;
 
-/// How much is read at a time, and how much is inflated.
-pub(super) const PIECE_BYTES: usize = 128 * 1024;
+/// The sizes of an input chunk and of a decompressed chunk.
+pub(super) const INPUT_BYTES: usize = 128 * 1024;
 pub(super) const INFLATED_BYTES: usize = 256 * 1024;
 
-/// The bytes of a source, inflated if they are gzip.
-pub(super) struct Pieces<R> {
+/// The chunks of a source, decompressed if it is gzip.
+pub(super) struct Chunks<R> {
     from: R,
     inflate: Option<Inflate>,
     input: Vec<u8>,
-    /// Of the input, what was read, and what of that was taken.
+    /// The number of input bytes that were read, and of those that were consumed.
     filled: usize,
     taken: usize,
     output: Vec<u8>,
 }
 
-impl<R: Read> Pieces<R> {
+impl<R: Read> Chunks<R> {
     pub(super) fn new(from: R) -> Self {
         Self {
             from,
             inflate: None,
-            input: vec![0; PIECE_BYTES],
+            input: vec![0; INPUT_BYTES],
             filled: 0,
             taken: 0,
             output: Vec::with_capacity(INFLATED_BYTES),
         }
     }
 
-    /// Replaces the input, which was taken, by what is there, for a pipe may be slow; says whether there
-    /// is any more.
+    /// Reads the next input bytes, without waiting for a full buffer. Returns `false` at the end.
     fn refill(&mut self) -> io::Result<bool> {
         (self.filled, self.taken) = (0, 0);
         loop {
@@ -43,7 +42,7 @@ impl<R: Read> Pieces<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            // Of one byte it cannot be told whether it is gzip.
+            // Detecting gzip needs two bytes.
             if self.inflate.is_some() || self.filled > 1 {
                 break;
             }
@@ -51,7 +50,7 @@ impl<R: Read> Pieces<R> {
         Ok(self.filled > 0)
     }
 
-    /// The next bytes; none at the end.
+    /// Returns the next chunk, and `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<&[u8]>> {
         let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         self.output.clear();

@@ -1,5 +1,7 @@
-//! What Cloudflare says to a failure: texts seen in its dashboard, API and documentation, and where
-//! none was seen those of Go's client, which is what it pushes with.
+//! The messages that Cloudflare shows for failures.
+//!
+//! They come from its dashboard, API and documentation. Where none is known, they are those of Go's HTTP
+//! client, which Cloudflare uses.
 
 use std::{io::ErrorKind, net::SocketAddr};
 
@@ -7,22 +9,24 @@ use http_client::RequestError;
 
 use super::report::Finding;
 
-/// Seen for a server that does not answer, at whatever step.
-const LATE: &str = "context deadline exceeded";
+/// The message for a server that does not answer, in any step.
+const DEADLINE_EXCEEDED: &str = "context deadline exceeded";
 
-pub(super) fn of_lookup(host: &str, error: &RequestError, finding: Finding) -> Finding {
-    // The resolver's own words tell a name that is not there from a resolver that does not answer.
+pub(super) fn for_lookup(host: &str, error: &RequestError, finding: Finding) -> Finding {
+    // Only the resolver's message distinguishes a missing name from a resolver that does not answer.
     let is_absent = ["Name or service not known", "No address associated", "Name does not resolve"]
         .iter()
-        .any(|words| error.cause.contains(words));
+        .any(|text| error.cause.contains(text));
     let what = if is_absent { "no such host" } else { "server misbehaving" };
     finding.cloudflare(format!("dial tcp: lookup {host}: {what} (upload health: 1105)"))
 }
 
-pub(super) fn of_dial(address: SocketAddr, error: &RequestError, finding: Finding) -> Finding {
+pub(super) fn for_connect(address: SocketAddr, error: &RequestError, finding: Finding) -> Finding {
     let why = match error.kind {
         Some(ErrorKind::TimedOut) => {
-            return finding.cloudflare(format!("{LATE} (upload health: 1102 ConnectionTimeout)"));
+            return finding.cloudflare(format!(
+                "{DEADLINE_EXCEEDED} (upload health: 1102 ConnectionTimeout)"
+            ));
         }
         Some(ErrorKind::ConnectionRefused) => "connection refused",
         Some(ErrorKind::NetworkUnreachable) => "network is unreachable",
@@ -32,7 +36,7 @@ pub(super) fn of_dial(address: SocketAddr, error: &RequestError, finding: Findin
     finding.cloudflare(format!("dial tcp {address}: connect: {why}"))
 }
 
-pub(super) fn of_handshake(error: &RequestError, is_plain: bool, finding: Finding) -> Finding {
+pub(super) fn for_handshake(error: &RequestError, is_plain: bool, finding: Finding) -> Finding {
     if is_plain {
         return finding.cloudflare("http: server gave HTTP response to HTTPS client");
     }
@@ -40,7 +44,7 @@ pub(super) fn of_handshake(error: &RequestError, is_plain: bool, finding: Findin
         return finding.cloudflare(alert);
     }
     match error.kind {
-        Some(ErrorKind::TimedOut) => late(finding),
+        Some(ErrorKind::TimedOut) => for_timeout(finding),
         Some(ErrorKind::UnexpectedEof) => finding.cloudflare("EOF"),
         Some(ErrorKind::ConnectionReset) => finding.cloudflare("connection reset by peer"),
         Some(ErrorKind::InvalidData) => {
@@ -50,17 +54,17 @@ pub(super) fn of_handshake(error: &RequestError, is_plain: bool, finding: Findin
     }
 }
 
-/// No progress, once there was a connection.
-pub(super) fn late(finding: Finding) -> Finding {
-    finding.cloudflare(format!("{LATE} (upload health: 1106 Timeout)"))
+/// Adds the message for an established connection without progress.
+pub(super) fn for_timeout(finding: Finding) -> Finding {
+    finding.cloudflare(format!("{DEADLINE_EXCEEDED} (upload health: 1106 Timeout)"))
 }
 
-pub(super) fn of_exchange(error: &RequestError, finding: Finding) -> Finding {
+pub(super) fn for_exchange(error: &RequestError, finding: Finding) -> Finding {
     if let Some(alert) = remote_error(&error.cause) {
         return finding.cloudflare(alert);
     }
     match error.kind {
-        Some(ErrorKind::TimedOut) => late(finding),
+        Some(ErrorKind::TimedOut) => for_timeout(finding),
         Some(ErrorKind::ConnectionReset) => finding.cloudflare("connection reset by peer"),
         Some(ErrorKind::UnexpectedEof) => finding.cloudflare("EOF"),
         _ if error.cause.contains("connection closed") => finding.cloudflare("EOF"),
@@ -68,15 +72,15 @@ pub(super) fn of_exchange(error: &RequestError, finding: Finding) -> Finding {
     }
 }
 
-/// When a job is made or changed.
-pub(super) fn of_check(status: u16) -> String {
+/// Formats the message for a failure while a job is created or changed.
+pub(super) fn for_check(status: u16) -> String {
     format!(
         "error validating destination: error writing object: error uploading to https: status:{status}"
     )
 }
 
-/// While a job runs: what the server says is shown, if it says anything.
-pub(super) fn of_batch(status: u16, answer: &str) -> String {
+/// Formats the message for a failure while a job runs; it contains the server's answer, if any.
+pub(super) fn for_batch(status: u16, answer: &str) -> String {
     if answer.is_empty() {
         format!("error {status}: error pushing: error uploading to https: status:{status}")
     } else {
@@ -84,15 +88,15 @@ pub(super) fn of_batch(status: u16, answer: &str) -> String {
     }
 }
 
-/// The alert that the server sent, by its name in rustls.
+/// Extracts the name of a TLS alert from an error of rustls.
 pub(super) fn alert(cause: &str) -> Option<&str> {
     let (_, alert) = cause.split_once("received fatal alert: ")?;
     Some(alert.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or(alert))
 }
 
-/// The same in Go's words.
+/// Formats a TLS alert as Go does.
 fn remote_error(cause: &str) -> Option<String> {
-    let words = match alert(cause)? {
+    let text = match alert(cause)? {
         "HandshakeFailure" => "handshake failure",
         "ProtocolVersion" => "protocol version not supported",
         "UnrecognisedName" => "unrecognized name",
@@ -103,5 +107,5 @@ fn remote_error(cause: &str) -> Option<String> {
         "NoApplicationProtocol" => "no application protocol",
         _ => return None,
     };
-    Some(format!("remote error: tls: {words}"))
+    Some(format!("remote error: tls: {text}"))
 }

@@ -1,4 +1,4 @@
-//! From options to members of a job.
+//! Builds the members of a job from the command line.
 
 use std::io::{self, Write};
 
@@ -6,29 +6,31 @@ use command::fatal::Fatal;
 use serde_json::{Map, Value};
 
 use super::{
-    endpoint::{Endpoint, EndpointQuery, FindEndpoint},
-    options::{Destination, Named, Settings},
+    endpoint::{EndpointQuery, FindEndpoint, JobEndpoint},
+    options::{DestinationOptions, DestinationSource, JobSettings},
 };
 use crate::{
     api::{Scope, datasets, destination, filter as filters, limits},
     argument,
 };
 
-/// The destination that is named, if one is, and the endpoint if it is named by one. `dataset`: for an
-/// endpoint that takes several.
+/// Returns the destination from the options, if any, and the endpoint, if `--endpoint` selects one.
+/// `dataset` fills in the path of the endpoint.
 pub(super) fn destination(
-    options: &Destination,
+    options: &DestinationOptions,
     dataset: Option<&str>,
     find: &FindEndpoint,
     problems: &mut Vec<String>,
-) -> Result<(Option<String>, Option<Endpoint>), Fatal> {
+) -> Result<(Option<String>, Option<JobEndpoint>), Fatal> {
     let mut found = None;
-    let text = match &options.named {
-        Named { text: Some(text), .. } => argument::text(text)?,
-        Named { file: Some(file), .. } => argument::from_file(file)?,
-        Named { endpoint: Some(endpoint), .. } => {
+    let text = match &options.source {
+        DestinationSource { text: Some(text), .. } => argument::read(text)?,
+        DestinationSource { file: Some(file), .. } => argument::read_file(file)?,
+        DestinationSource { endpoint: Some(endpoint), .. } => {
             let Some(dataset) = dataset else {
-                problems.push("--endpoint: say --dataset, which is a part of its path".to_owned());
+                problems.push(
+                    "--endpoint: add --dataset, which the endpoint's path contains".to_owned(),
+                );
                 return Ok((None, None));
             };
             let query = EndpointQuery {
@@ -39,21 +41,21 @@ pub(super) fn destination(
             };
             found.insert(find(&query)?).destination_conf.clone()
         }
-        Named { .. } => return Ok((None, None)),
+        DestinationSource { .. } => return Ok((None, None)),
     };
     let text = text.trim().to_owned();
     problems.extend(destination::check(&text).err());
     Ok((Some(text), found))
 }
 
-/// A filter as it is sent.
+/// Reads and checks a filter.
 pub(super) fn filter(
     text: &str,
     dataset: Option<&str>,
     problems: &mut Vec<String>,
 ) -> Result<Option<String>, Fatal> {
     let from = text.strip_prefix('@').unwrap_or("--filter");
-    let text = argument::text(text)?;
+    let text = argument::read(text)?;
     match filters::parse(&text, dataset) {
         Ok(filter) => Ok(Some(filter)),
         Err(problem) => {
@@ -63,9 +65,9 @@ pub(super) fn filter(
     }
 }
 
-/// Everything but the destination and `output_options`.
-pub(super) fn changes(
-    settings: &Settings,
+/// Returns all members of the job except the destination and `output_options`.
+pub(super) fn job_members(
+    settings: &JobSettings,
     dataset: Option<&str>,
     problems: &mut Vec<String>,
 ) -> Result<Map<String, Value>, Fatal> {
@@ -90,28 +92,32 @@ pub(super) fn changes(
     Ok(job)
 }
 
-/// What Cloudflare may refuse.
+/// Warnings about values that Cloudflare may refuse.
 #[derive(Debug, Default)]
-pub(super) struct Doubts(Vec<String>);
+pub(super) struct Warnings(Vec<String>);
 
-impl Doubts {
-    pub(super) fn of(dataset: Option<&str>, settings: Option<&Settings>, scope: &Scope) -> Self {
-        let dataset = dataset.and_then(|dataset| datasets::doubt_in(dataset, scope));
+impl Warnings {
+    pub(super) fn new(
+        dataset: Option<&str>,
+        settings: Option<&JobSettings>,
+        scope: &Scope,
+    ) -> Self {
+        let dataset = dataset.and_then(|dataset| datasets::check_scope(dataset, scope));
         let name = settings.and_then(|settings| settings.name.as_deref());
-        Self(dataset.into_iter().chain(name.and_then(limits::job_name_doubt)).collect())
+        Self(dataset.into_iter().chain(name.and_then(limits::check_job_name)).collect())
     }
 
-    /// In a dry run nobody else says it.
+    /// Prints the warnings, for a dry run.
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        self.0.iter().try_for_each(|doubt| writeln!(out, "warning: {doubt}"))
+        self.0.iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))
     }
 
-    /// A refusal of the API with what may be its cause.
+    /// Adds the warnings to an error from the API, as its possible causes.
     pub(super) fn explain(&self, fatal: Fatal) -> Fatal {
         match fatal {
             Fatal::Unavailable(text) => {
-                let doubts = self.0.iter().map(|doubt| format!("\n  {doubt}"));
-                Fatal::Unavailable(doubts.fold(text, |text, doubt| text + &doubt))
+                let warnings = self.0.iter().map(|warning| format!("\n  {warning}"));
+                Fatal::Unavailable(warnings.fold(text, |text, warning| text + &warning))
             }
             fatal => fatal,
         }

@@ -1,5 +1,4 @@
-//! What was read and sent so far: counted by the connections, shown in a line while they work and in a
-//! summary behind.
+//! Counts what the connections read and send, and formats a status line and the final summary.
 
 use std::{
     collections::BTreeMap,
@@ -15,28 +14,27 @@ use command::Count;
 use serde_json::{Map, Value, json};
 use settings::format_bytes;
 
-use super::batch::Body;
+use super::batch::GzippedBatch;
 use crate::api::destination::printable;
 
-/// The line is no longer than that: a terminal is mostly 80 wide, and a longer line would not be
-/// overwritten.
+/// The maximum length of the status line. A longer line would wrap in a terminal with 80 columns, and
+/// could not be overwritten.
 const LINE_CHARS: usize = 78;
 const BAR_CHARS: usize = 20;
 
-/// Answers of logpushd, and what they are called in the summary. Other words of other servers are not
-/// counted.
-const TOLD: [(&str, &str); 4] = [
-    ("duplicate", "known to the server from before, and not delivered again"),
-    ("quarantined", "in quarantine as a whole"),
-    ("destination_check", "taken for a destination check, and not stored"),
-    ("empty", "without a record, and not stored"),
+/// The statuses of logpushd's answers that are counted, and their explanation in the summary.
+const ANSWERS: [(&str, &str); 4] = [
+    ("duplicate", "accepted before, not delivered again"),
+    ("quarantined", "quarantined as a whole"),
+    ("destination_check", "taken for a destination check and not stored"),
+    ("empty", "without records and not stored"),
 ];
 
-/// Counts.
+/// The progress of a push, shared by all connections.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct Progress {
     begun: Instant,
-    /// Of all files, as they lie there.
+    /// The size of all files on disk; 0 if unknown.
     total_bytes: u64,
     read_bytes: AtomicU64,
     records: AtomicU64,
@@ -46,14 +44,14 @@ pub(super) struct Tally {
     files: AtomicU64,
     retries: AtomicU64,
     quarantined: AtomicU64,
-    /// How many batches were answered so.
-    told: Mutex<BTreeMap<&'static str, u64>>,
-    /// How many wait, and why the last of them does.
+    /// The number of batches by the status of the answer.
+    answers: Mutex<BTreeMap<&'static str, u64>>,
+    /// The number of connections that wait for a retry, and the reason of the last one.
     waiting: Mutex<(u64, String)>,
 }
 
-impl Tally {
-    /// Time runs from now on. `total_bytes`: 0 if that is not known.
+impl Progress {
+    /// Starts the clock. `total_bytes` is 0 if unknown.
     pub(super) fn new(total_bytes: u64) -> Self {
         Self {
             begun: Instant::now(),
@@ -66,38 +64,40 @@ impl Tally {
             files: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
-            told: Mutex::default(),
+            answers: Mutex::default(),
             waiting: Mutex::default(),
         }
     }
 
-    /// A batch was taken.
-    pub(super) fn sent(&self, body: &Body) {
+    /// Counts an accepted batch.
+    pub(super) fn sent(&self, body: &GzippedBatch) {
         self.batches.fetch_add(1, Relaxed);
         self.records.fetch_add(body.records, Relaxed);
         self.bytes.fetch_add(body.bytes, Relaxed);
         self.wire_bytes.fetch_add(body.gzip.len() as u64, Relaxed);
     }
 
-    /// A file is done.
+    /// Counts a file that was sent completely.
     pub(super) fn file_done(&self) {
         self.files.fetch_add(1, Relaxed);
     }
 
-    /// What the server said of a batch.
-    pub(super) fn told(&self, status: &str, quarantined: u64) {
+    /// Counts the server's answer to a batch.
+    pub(super) fn count_answer(&self, status: &str, quarantined: u64) {
         self.quarantined.fetch_add(quarantined, Relaxed);
-        if let Some((word, _)) = TOLD.iter().find(|(word, _)| *word == status) {
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner).entry(word).or_default() += 1;
+        if let Some((known, _)) = ANSWERS.iter().find(|(known, _)| *known == status) {
+            let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            *answers.entry(known).or_default() += 1;
         }
     }
 
-    /// The summary as JSON.
+    /// Returns the summary as JSON.
     pub(super) fn json(&self) -> Value {
         let of = |count: &AtomicU64| count.load(Relaxed);
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let answers = TOLD
-            .map(|(word, _)| (word.to_owned(), told.get(word).copied().unwrap_or_default().into()));
+        let counts = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = ANSWERS.map(|(status, _)| {
+            (status.to_owned(), counts.get(status).copied().unwrap_or_default().into())
+        });
         json!({
             "sent": {
                 "files": of(&self.files),
@@ -113,29 +113,28 @@ impl Tally {
         })
     }
 
-    /// What the server put into quarantine, in words; `None` if that is nothing. A batch that could not
-    /// be read is one record to it.
-    pub(super) fn bad(&self) -> Option<String> {
+    /// Formats the number of quarantined records, if any. An unreadable batch counts as one record.
+    pub(super) fn quarantined_records(&self) -> Option<String> {
         match self.quarantined.load(Relaxed) {
             0 => None,
             records => Some(Count(records, "record").to_string()),
         }
     }
 
-    /// A batch is to be sent again.
-    pub(super) fn wait_begins(&self, why: &str) {
+    /// Counts a retry and starts waiting for it.
+    pub(super) fn begin_wait(&self, why: &str) {
         self.retries.fetch_add(1, Relaxed);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         *waiting = (waiting.0 + 1, why.to_owned());
     }
 
-    /// It is sent.
-    pub(super) fn wait_ends(&self) {
+    /// Ends the wait before a retry.
+    pub(super) fn end_wait(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.0 = waiting.0.saturating_sub(1);
     }
 
-    /// One line: how much is done, and what holds it up.
+    /// Formats the status line: the progress, and the reason of a retry.
     pub(super) fn line(&self) -> String {
         let elapsed = self.begun.elapsed();
         let read = self.read_bytes.load(Relaxed);
@@ -154,20 +153,20 @@ impl Tally {
         };
         let records = self.records.load(Relaxed);
         let rest = match self.waiting.lock().unwrap_or_else(PoisonError::into_inner) {
-            waiting if waiting.0 > 0 => format!("waiting: {}", printable(&waiting.1)),
+            waiting if waiting.0 > 0 => format!("retrying: {}", printable(&waiting.1)),
             _ => format!("{records} records, {}/s", format_bytes(rate(read, elapsed))),
         };
         line.extend([", ", &rest]);
         line.chars().take(LINE_CHARS).collect()
     }
 
-    /// What was done, in some lines.
+    /// Prints the summary.
     pub(super) fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
         let elapsed = self.begun.elapsed();
         let of = |count: &AtomicU64| count.load(Relaxed);
         let (records, bytes) = (of(&self.records), of(&self.bytes));
         write!(out, "{}, ", Count(of(&self.files), "file"))?;
-        // Of files that are gzip already and sent as they are nothing else is known.
+        // Unknown for gzip files that were sent unchanged.
         if records > 0 {
             write!(out, "{}, {} in ", Count(records, "record"), format_bytes(bytes))?;
         }
@@ -183,15 +182,15 @@ impl Tally {
             0 => writeln!(out)?,
             retries => writeln!(out, ", {}", Count(retries, "retry"))?,
         }
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for (word, meaning) in TOLD {
-            if let Some(batches) = told.get(word) {
+        let counts = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (status, meaning) in ANSWERS {
+            if let Some(batches) = counts.get(status) {
                 writeln!(out, "{}: {meaning}", Count(*batches, "batch"))?;
             }
         }
         match of(&self.quarantined) {
             0 => Ok(()),
-            records => writeln!(out, "{} in the server's quarantine", Count(records, "record")),
+            records => writeln!(out, "{} quarantined by the server", Count(records, "record")),
         }
     }
 }
@@ -201,16 +200,16 @@ fn rate(count: u64, elapsed: Duration) -> u64 {
     count.saturating_mul(1000) / millis
 }
 
-/// Counts what is read through it.
-pub(super) struct Counted<'a, R> {
+/// A reader that counts its bytes.
+pub(super) struct CountingReader<'a, R> {
     pub(super) from: R,
-    pub(super) tally: &'a Tally,
+    pub(super) progress: &'a Progress,
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read> Read for CountingReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
-        self.tally.read_bytes.fetch_add(read as u64, Relaxed);
+        self.progress.read_bytes.fetch_add(read as u64, Relaxed);
         Ok(read)
     }
 }
@@ -222,44 +221,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_much_is_done_and_what_holds_it_up() {
-        let tally = Tally::new(1000);
-        tally.read_bytes.store(400, Relaxed);
-        tally.sent(&Body { gzip: Bytes::from_static(b"xy"), records: 7, bytes: 300 });
-        let line = tally.line();
+    fn the_status_line_shows_progress_and_retries() {
+        let progress = Progress::new(1000);
+        progress.read_bytes.store(400, Relaxed);
+        progress.sent(&GzippedBatch { gzip: Bytes::from_static(b"xy"), records: 7, bytes: 300 });
+        let line = progress.line();
         let want = "[########            ]  40% of 1000 bytes, 7 records, ";
         assert!(line.starts_with(want), "{line}");
-        tally.wait_begins(&format!("503 \u{1b}{}", "x".repeat(100)));
-        let line = tally.line();
-        assert!(line.contains(", waiting: 503 \\u{1b}xxx"), "{line}");
+        progress.begin_wait(&format!("503 \u{1b}{}", "x".repeat(100)));
+        let line = progress.line();
+        assert!(line.contains(", retrying: 503 \\u{1b}xxx"), "{line}");
         assert_eq!(line.len(), LINE_CHARS);
-        tally.wait_ends();
-        assert!(!tally.line().contains("waiting"));
-        // What is longer than it was, or of a length that is not known.
-        tally.read_bytes.store(1001, Relaxed);
-        assert!(tally.line().starts_with("[####################] 100% of"));
-        assert!(Tally::new(0).line().starts_with("0 bytes, 0 records, "));
+        progress.end_wait();
+        assert!(!progress.line().contains("retrying"));
+        // A file that grew, and a source of unknown length.
+        progress.read_bytes.store(1001, Relaxed);
+        assert!(progress.line().starts_with("[####################] 100% of"));
+        assert!(Progress::new(0).line().starts_with("0 bytes, 0 records, "));
     }
 
     #[test]
-    fn a_summary_says_what_the_server_said() {
-        let tally = Tally::new(0);
+    fn the_summary_shows_the_servers_answers() {
+        let progress = Progress::new(0);
         for (status, quarantined) in
             [("committed", 2), ("duplicate", 0), ("duplicate", 0), ("?", 0)]
         {
-            tally.sent(&Body { gzip: Bytes::from_static(b"xy"), records: 3, bytes: 300 });
-            tally.told(status, quarantined);
+            progress.sent(&GzippedBatch {
+                gzip: Bytes::from_static(b"xy"),
+                records: 3,
+                bytes: 300,
+            });
+            progress.count_answer(status, quarantined);
         }
-        tally.file_done();
-        tally.wait_begins("x");
+        progress.file_done();
+        progress.begin_wait("x");
         let mut out = Vec::new();
-        tally.summary(&mut out).unwrap();
+        progress.summary(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.starts_with("1 file, 12 records, 1.2 KiB in 4 batches (8 bytes gzipped), "),
             "{text}"
         );
-        let rest = "/s, 1 retry\n2 batches: known to the server from before, and not delivered again\n2 records in the server's quarantine\n";
+        let rest = "/s, 1 retry\n2 batches: accepted before, not delivered again\n2 records quarantined by the server\n";
         assert!(text.ends_with(rest), "{text}");
     }
 }
