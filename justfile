@@ -9,7 +9,7 @@ fast:
     cargo test --locked --workspace --lib
     cargo test --locked --test it smoke::
 
-# The full lane: every test. The ones that need root or a program that is missing say so and are skipped.
+# The full lane: every test. Tests that need root or a missing program are skipped, with a message.
 full:
     cargo test --locked --workspace
 
