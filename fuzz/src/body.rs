@@ -1,4 +1,4 @@
-//! Bodies: any bytes decode to blocks that keep their promises, in any pieces, every time.
+//! Any bytes as a body decode to valid blocks, the same ones however the body is divided into chunks.
 //!
 //! The first bytes of the input choose how the rest is decoded. They are read modulo a power of
 //! two, so that in a seed they can be digits: `0` is the first choice, `7` the eighth.
@@ -23,15 +23,15 @@ const MAX_REJECTS: usize = 4096;
 /// What of a record that is too long is kept.
 const PREVIEW_BYTES: usize = 64 * 1024;
 
-/// Many small pieces behind a filler would only take time.
-const MAX_PIECES: usize = 4096;
+/// Many small chunks after a filler would only take time.
+const MAX_CHUNKS: usize = 4096;
 
 type Decoded = Result<(Vec<Block>, Summary), DecodeError>;
 
 /// Any bytes as a body. Input: choices of declared encoding and format, limit on a record, limit on the body,
-/// piece size, filler, place of the block's edge; then the body.
+/// chunk size, filler, offset of the end of a block; then the body.
 pub fn decode(data: &[u8]) {
-    let Some((&[declared, record, inflated, piece, filler, edge], body)) =
+    let Some((&[declared, record, inflated, chunk, filler, edge], body)) =
         data.split_first_chunk::<6>()
     else {
         return;
@@ -47,9 +47,9 @@ pub fn decode(data: &[u8]) {
     let limits = limits(record, inflated);
     let body = [filling(filler, edge), body.to_vec()].concat();
 
-    let outcome = in_any_pieces(limits, declared, &body, piece);
+    let outcome = in_any_chunks(limits, declared, &body, chunk);
     let Ok((blocks, summary)) = outcome else { return };
-    check_again(limits, format, &body, &blocks, &summary);
+    check_replay(limits, format, &body, &blocks, &summary);
     if summary.encoding == Encoding::Identity {
         assert_eq!(summary.inflated_bytes, body.len() as u64);
         assert_eq!(summary.digest, *blake3::hash(&body).as_bytes());
@@ -64,10 +64,10 @@ pub fn decode(data: &[u8]) {
     }
 }
 
-/// Any bytes as what was zipped. Input: choices of limit on a record, limit on the body, piece size,
-/// damage, its place (two bytes) and its value, members and padding; then the body.
+/// Any bytes as what was zipped. Input: choices of limit on a record, limit on the body, chunk size,
+/// damage, its offset (two bytes) and its value, members and padding; then the body.
 pub fn gzip_body(data: &[u8]) {
-    let Some((&[record, inflated, piece, damage, high, low, value, members], body)) =
+    let Some((&[record, inflated, chunk, damage, high, low, value, members], body)) =
         data.split_first_chunk::<8>()
     else {
         return;
@@ -78,7 +78,7 @@ pub fn gzip_body(data: &[u8]) {
     match damage & 3 {
         0 | 1 => {
             let outcome =
-                in_any_pieces(limits, (Encoding::Gzip, Format::Json), &zipped.wire, piece);
+                in_any_chunks(limits, (Encoding::Gzip, Format::Json), &zipped.wire, chunk);
             assert_same(limits, &outcome, body);
         }
         2 => {
@@ -86,7 +86,7 @@ pub fn gzip_body(data: &[u8]) {
             if let Some(byte) = wire.get_mut(place) {
                 *byte ^= value;
             }
-            let outcome = in_any_pieces(limits, (Encoding::Gzip, Format::Json), &wire, piece);
+            let outcome = in_any_chunks(limits, (Encoding::Gzip, Format::Json), &wire, chunk);
             // Without its magic it is text; with it, what is accepted is what was zipped.
             if matches!(&outcome, Ok((_, summary)) if summary.encoding == Encoding::Gzip) {
                 assert_same(limits, &outcome, body);
@@ -94,7 +94,7 @@ pub fn gzip_body(data: &[u8]) {
         }
         _ => {
             let wire = zipped.wire.get(..place).unwrap_or_default();
-            let outcome = in_any_pieces(limits, (Encoding::Gzip, Format::Json), wire, piece);
+            let outcome = in_any_chunks(limits, (Encoding::Gzip, Format::Json), wire, chunk);
             let whole = zipped.ends.iter().rev().find(|(wire_end, _)| *wire_end <= place);
             match (&outcome, whole) {
                 (Ok(_), Some((_, end))) => {
@@ -113,7 +113,7 @@ fn assert_same(limits: Limits, outcome: &Decoded, plain: &[u8]) {
         // As it is, this would be taken for gzip: bytes decide.
         return;
     }
-    let want = in_pieces(limits, (Encoding::Identity, Format::Json), plain, plain.len());
+    let want = in_chunks(limits, (Encoding::Identity, Format::Json), plain, plain.len());
     let want =
         want.map(|(blocks, summary)| (blocks, Summary { encoding: Encoding::Gzip, ..summary }));
     assert!(*outcome == want, "zipped {outcome:?}, plain {want:?}");
@@ -172,7 +172,7 @@ fn limits(record: u8, inflated: u8) -> Limits {
     Limits { inflated_bytes, record_bytes }
 }
 
-/// What stands before the fuzzer's bytes, so that the decoder's buffer is full `edge` bytes into
+/// The filler before the fuzzer's bytes, so that the decoder's buffer is full `edge` bytes into
 /// them; nothing for half of the choices. Its records are long, because that is read fast.
 fn filling(filler: u8, edge: u8) -> Vec<u8> {
     let x = "x".repeat(1000);
@@ -195,10 +195,10 @@ fn filling(filler: u8, edge: u8) -> Vec<u8> {
     [opening, &blanks, &unit.repeat(room / unit.len())].concat().into_bytes()
 }
 
-/// Decodes it whole and in pieces: what comes out may not depend on that.
-fn in_any_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piece: u8) -> Decoded {
-    let whole = in_pieces(limits, declared, wire, wire.len());
-    let piece = match piece & 7 {
+/// Decodes a body whole and in chunks, which must give the same blocks.
+fn in_any_chunks(limits: Limits, declared: (Encoding, Format), wire: &[u8], chunk: u8) -> Decoded {
+    let whole = in_chunks(limits, declared, wire, wire.len());
+    let chunk = match chunk & 7 {
         0 => 7,
         1 => 1,
         2 => 2,
@@ -206,13 +206,13 @@ fn in_any_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piec
         4 => 64,
         5 => 1000,
         6 => 65_536,
-        _ => usize::from(piece),
+        _ => usize::from(chunk),
     };
-    let pieces = in_pieces(limits, declared, wire, piece.max(wire.len() / MAX_PIECES));
-    match (&whole, &pieces) {
-        // What exactly is said of damage is zlib's business.
+    let chunks = in_chunks(limits, declared, wire, chunk.max(wire.len() / MAX_CHUNKS));
+    match (&whole, &chunks) {
+        // The exact message about damage is zlib's.
         (Err(DecodeError::Gzip(_)), Err(DecodeError::Gzip(_))) => {}
-        _ => assert!(whole == pieces, "whole {whole:?}, in pieces of {piece} {pieces:?}"),
+        _ => assert!(whole == chunks, "whole {whole:?}, in chunks of {chunk} {chunks:?}"),
     }
     if let Ok((blocks, summary)) = &whole {
         check_blocks(limits, declared.1, blocks, summary);
@@ -220,29 +220,29 @@ fn in_any_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piec
     whole
 }
 
-fn in_pieces(limits: Limits, declared: (Encoding, Format), wire: &[u8], piece: usize) -> Decoded {
+fn in_chunks(limits: Limits, declared: (Encoding, Format), wire: &[u8], chunk: usize) -> Decoded {
     let mut blocks = Vec::new();
     let mut decoder = Decoder::new(limits, declared.0).of(declared.1);
-    for piece in wire.chunks(piece.max(1)) {
-        decoder.push(piece, &mut |block| blocks.push(block))?;
+    for chunk in wire.chunks(chunk.max(1)) {
+        decoder.push(chunk, &mut |block| blocks.push(block))?;
     }
     let summary = decoder.finish(&mut |block| blocks.push(block))?;
     Ok((blocks, summary))
 }
 
 /// What the spool reads back must be what was accepted.
-fn check_again(limits: Limits, format: Format, wire: &[u8], blocks: &[Block], summary: &Summary) {
-    let mut again = Vec::new();
+fn check_replay(limits: Limits, format: Format, wire: &[u8], blocks: &[Block], summary: &Summary) {
+    let mut replayed = Vec::new();
     let mut decoder =
         Decoder::again(limits.record_bytes, summary.encoding, summary.rejected, summary.edition)
             .of(format);
-    for piece in wire.chunks(5000) {
-        let pushed = decoder.push(piece, &mut |block| again.push(block));
+    for chunk in wire.chunks(5000) {
+        let pushed = decoder.push(chunk, &mut |block| replayed.push(block));
         assert_eq!(pushed, Ok(()), "accepted before");
     }
-    let finished = decoder.finish(&mut |block| again.push(block));
+    let finished = decoder.finish(&mut |block| replayed.push(block));
     assert_eq!(finished, Ok(Summary { digest: [0; 32], ..summary.clone() }));
-    assert!(again == blocks, "again {again:?}, first {blocks:?}");
+    assert!(replayed == blocks, "replayed {replayed:?}, first {blocks:?}");
 }
 
 fn check_blocks(limits: Limits, format: Format, blocks: &[Block], summary: &Summary) {
@@ -269,7 +269,7 @@ fn check_blocks(limits: Limits, format: Format, blocks: &[Block], summary: &Summ
         records += lines;
         for reject in &block.rejects {
             check_reject(limits, is_made, reject);
-            assert!(reject.position > position, "{} behind {position}", reject.position);
+            assert!(reject.position > position, "{} after {position}", reject.position);
             position = reject.position;
             rejected += 1;
         }

@@ -1,16 +1,16 @@
-//! Where a job pushes to: any text is read or refused, and what is read can be written again.
+//! Any text as a destination is read or refused, and what is read can be written and read again.
 
 use logpushd::destination::{Destination, Parsed, ProblemSeverity};
 
-/// Reads `data` as a `destination_conf`. Bytes that are no text are none of its business.
+/// Reads `data` as a `destination_conf`. Skips bytes that are not text.
 pub fn destination(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match Destination::parse(text) {
         Ok(Parsed { destination, .. }) => {
             assert!(destination.path_and_query.starts_with('/'));
             // Headers may take more room than before.
-            let Ok(again) = destination.encode() else { return };
-            let parsed = Destination::parse(&again).expect("what was written can be read");
+            let Ok(encoded) = destination.encode() else { return };
+            let parsed = Destination::parse(&encoded).expect("what was written can be read");
             assert_eq!(parsed.destination, destination);
         }
         Err(problems) => {

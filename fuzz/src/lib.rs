@@ -1,7 +1,7 @@
-//! What must hold for any bytes at all: one function a fuzz target.
+//! What must hold for any bytes: one function per fuzz target.
 //!
 //! The targets feed them from libFuzzer, and `tests/it/fuzz_seeds.rs` includes this file to feed
-//! them the seeds on a stable toolchain, so that what was found once stays mended. A broken promise
+//! them the seeds on a stable toolchain, so that fixed bugs stay fixed. A violated requirement
 //! is a panic.
 
 mod body;

@@ -8,7 +8,7 @@ use logpushd::{
 /// Reads each line of `data` as a record.
 pub fn message(data: &[u8]) {
     for record in data.split(|byte| *byte == b'\n') {
-        for dataset in ["http_requests", "audit_logs", "any|thing"] {
+        for dataset in ["http_requests", "audit_logs", "any|dataset"] {
             for (message, beginning) in [
                 (Message::Cef, "CEF:0|"),
                 (Message::Leef, "LEEF:2.0|"),
@@ -44,7 +44,7 @@ fn check(message: Message, line: &str) {
         assert!(is_key, "{key:?} in {line:?}");
     }
     let unique: std::collections::BTreeSet<_> = keys.iter().collect();
-    assert_eq!(unique.len(), keys.len(), "a key stands twice in {line:?}");
+    assert_eq!(unique.len(), keys.len(), "a key is repeated in {line:?}");
 }
 
 /// The header of LEEF 1.0 has one field fewer.

@@ -7,7 +7,7 @@ use super::body::{BLOCK_BYTES, is_object};
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The plainest reading of lines there is, against what came out.
+/// Compares the blocks with the simplest reading of lines.
 pub(super) fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let start = body.trim_ascii_start();
@@ -79,7 +79,7 @@ fn as_one_line(record: &[u8]) -> impl Iterator<Item = u8> {
     record.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })
 }
 
-/// What somebody else finds in a body of objects one behind the other, against what came out.
+/// Compares the blocks with what `serde_json` finds in a body of concatenated objects.
 pub(super) fn check_concatenated(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     let mut want = Vec::new();
     for value in serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>() {
@@ -95,7 +95,7 @@ pub(super) fn check_concatenated(record_bytes: usize, body: &[u8], blocks: &[Blo
     assert!(blocks.iter().all(|block| block.rejects.is_empty()));
 }
 
-/// The plainest reading of text there is, against what came out.
+/// Compares the blocks with the simplest reading of text.
 pub(super) fn check_text(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     let (mut want, mut want_rejects, mut position) = (String::new(), Vec::new(), 0);
     let mut at_start = true;
@@ -108,7 +108,7 @@ pub(super) fn check_text(record_bytes: usize, body: &[u8], blocks: &[Block]) {
         if text.trim_ascii().is_empty() && !is_long {
             continue;
         }
-        // A mark behind a line that is too long to be looked at is still one.
+        // A byte order mark after a line that is too long to be read still counts.
         at_start &= is_long;
         position += 1;
         let made = std::str::from_utf8(text)

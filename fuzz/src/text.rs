@@ -7,7 +7,7 @@ use logpushd::{
     sink::template::PathTemplate,
 };
 
-/// Reads `data` as a configuration. Bytes that are no text are none of its business.
+/// Reads `data` as a configuration. Skips bytes that are not text.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let path = Path::new("/etc/logpushd/logpushd.toml");
