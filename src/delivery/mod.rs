@@ -67,6 +67,8 @@ pub struct Delivery {
     file: CheckpointFile,
     /// What the file says.
     saved: Checkpoint,
+    /// How often it was replaced by another one.
+    moves: u64,
     /// The last batch that was handled.
     handled: u64,
     /// The last batch that was counted as delivered.
@@ -130,6 +132,7 @@ impl Delivery {
             id,
             file,
             saved,
+            moves: 0,
             handled: batch,
             counted: batch,
             returns: Backoff::default(),
@@ -318,6 +321,7 @@ impl Delivery {
                 self.returns = Backoff::default();
                 self.end_alarm();
             }
+            self.moves += u64::from(checkpoint != self.saved);
             self.saved = checkpoint;
             self.sink.saved();
             self.dead_letters.saved(batch).map_err(Failure::Sink)?;

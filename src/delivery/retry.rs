@@ -69,6 +69,7 @@ impl Delivery {
         let mut backoff = Backoff::default();
         let mut last_try = false;
         loop {
+            let moves = self.moves;
             let Err(failure) = attempt(self) else {
                 if self.alarm == Some(Resume::Batch) {
                     self.end_alarm();
@@ -80,6 +81,10 @@ impl Delivery {
             };
             self.metrics.error();
             let resume = failure.resume();
+            if self.moves != moves {
+                // Something was delivered since the last failure.
+                backoff = Backoff::default();
+            }
             let backoff = match resume {
                 Resume::Batch => backoff.next_wait(),
                 Resume::Checkpoint => self.returns.next_wait(),
@@ -97,6 +102,10 @@ impl Delivery {
                 (true, Resume::Batch) => {}
                 (false, Resume::Batch) if !last_try && may_hurry => last_try = true,
                 (false, _) => {
+                    if resume == Resume::Batch {
+                        // A part of the batch may be delivered: the last checkpoint covers it.
+                        self.unsaved_since.get_or_insert_with(Instant::now);
+                    }
                     self.log_backlog();
                     return Err(Stopped);
                 }

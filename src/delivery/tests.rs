@@ -22,22 +22,32 @@ use crate::{
 /// What a sink does at the end of a batch.
 type Finish = Box<dyn FnMut(u64) -> Result<(), SinkError> + Send>;
 
-/// Remembers the last batch that it finished.
+/// Remembers the last batch that it finished, and how many it began.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 struct Finished {
     #[serde(default)]
     last: u64,
+    #[serde(default)]
+    begun: u64,
 }
 
 struct Scripted {
     finish: Finish,
     batch: u64,
     finished: Finished,
+    /// Whether each attempt begins with a checkpoint.
+    checkpoints: bool,
+    has_checkpoint: bool,
 }
 
 impl Sink for Scripted {
     fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+        if self.checkpoints && !std::mem::replace(&mut self.has_checkpoint, true) {
+            return Ok(Begin::CheckpointFirst);
+        }
+        self.has_checkpoint = false;
         self.batch = batch.sequence;
+        self.finished.begun += 1;
         Ok(Begin::Ready)
     }
 
@@ -91,6 +101,11 @@ impl Bench {
     }
 
     fn delivery(&self, finish: Finish, seen: &mut Finished) -> Delivery {
+        self.delivery_with(finish, seen, false)
+    }
+
+    /// With `checkpoints`, the checkpoint moves with each attempt.
+    fn delivery_with(&self, finish: Finish, seen: &mut Finished, checkpoints: bool) -> Delivery {
         let consumer =
             Consumer { name: "test".into(), wants: Arc::new(|_: &Batch| true), may_drop: false };
         let environment = SinkEnvironment {
@@ -103,7 +118,8 @@ impl Bench {
             Delivery::new(consumer, Arc::clone(&self.spool), metrics, environment, |context| {
                 *seen = context.state.read();
                 let finished = seen.clone();
-                Ok(Box::new(Scripted { finish, batch: 0, finished }))
+                let has_checkpoint = false;
+                Ok(Box::new(Scripted { finish, batch: 0, finished, checkpoints, has_checkpoint }))
             });
         delivery.unwrap()
     }
@@ -154,10 +170,51 @@ fn failure(text: &str) -> SinkError {
 fn a_sink_gets_back_what_it_remembered() {
     let mut bench = Bench::new();
     let last = bench.commit("{}\n");
-    assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished { last: 0 });
+    assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished::default());
     bench.restart();
     bench.commit("{\"a\":1}\n");
-    assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished { last });
+    assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished { last, begun: 1 });
+}
+
+#[test]
+fn a_stop_within_a_batch_stores_what_the_sink_has_delivered_of_it() {
+    let mut bench = Bench::new();
+    bench.commit("{}\n");
+    bench.run(Box::new(|_| Err(failure("busy"))));
+    bench.restart();
+    let seen = bench.run(Box::new(|_| Ok(())));
+    assert!(seen.begun > 0 && seen.last == 0, "{seen:?}");
+}
+
+#[test]
+fn a_return_to_the_checkpoint_stores_no_other_one_at_a_stop() {
+    let mut bench = Bench::new();
+    bench.commit("{}\n");
+    bench.run(Box::new(|_| Err(SinkError::since_checkpoint(std::io::Error::other("lost")))));
+    bench.restart();
+    assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished::default());
+}
+
+#[test]
+fn waits_do_not_grow_while_the_checkpoint_moves() {
+    // Waits that grow would take at least 51 s.
+    const FAILURES: usize = 10;
+    let bench = Bench::new();
+    bench.commit("{}\n");
+    let mut attempts = 0;
+    let finish: Finish = Box::new(move |_| {
+        attempts += 1;
+        if attempts > FAILURES { Ok(()) } else { Err(failure("busy")) }
+    });
+    let delivery = bench.delivery_with(finish, &mut Finished::default(), true);
+    let begun = Instant::now();
+    let running = thread::spawn(|| delivery.run());
+    while bench.spool.size().0 > 0 {
+        thread::yield_now();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    bench.spool.close();
+    assert!(running.join().unwrap().is_none());
 }
 
 #[test]
