@@ -73,7 +73,7 @@ pub(super) fn check_writable(acme: &Acme) -> Result<(), TlsError> {
     let probe = acme.cache_dir.join("probe");
     keep(&acme.cache_dir, &probe, b"probe")
         .and_then(|()| durable::remove(&probe))
-        .map_err(|source| TlsError::Keep { path: acme.certificate_file(), source })
+        .map_err(|source| TlsError::Store { path: acme.certificate_file(), source })
 }
 
 /// Keeps a certificate if it can be used.
@@ -82,7 +82,7 @@ pub(super) fn keep_certificate(acme: &Acme, issued: &Issued) -> Result<(), TlsEr
     let pem = format!("{}\n{}", issued.chain.trim_end(), issued.key);
     tls::check_pem(pem.as_bytes(), &path)?;
     keep(&acme.cache_dir, &path, pem.as_bytes())
-        .map_err(|source| TlsError::Keep { path: path.clone(), source })
+        .map_err(|source| TlsError::Store { path: path.clone(), source })
 }
 
 fn keep(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {

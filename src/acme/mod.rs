@@ -91,7 +91,7 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
                     waits.next_wait(failure.kind).max(failure.retry_after)
                 };
                 let again = failure::minutes(wait);
-                acceptor.await_certificate(format!("{}; trying again in {again}", failure.text));
+                acceptor.set_missing_because(format!("{}; trying again in {again}", failure.text));
                 // Whoever sees the count finds the reason, and whoever reads the log finds both.
                 metrics.acme_failure();
                 tell(&acme, &failure, &again);
@@ -137,7 +137,7 @@ fn until_renewal(validity: Option<Validity>, spread: Spread) -> Duration {
 async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
     let directory = failure::directory(acme);
     info!(%directory, domains = list(&acme.domains), "asking for a certificate");
-    acceptor.await_certificate(format!("asking {directory} for {}", acme.domains.join(", ")));
+    acceptor.set_missing_because(format!("asking {directory} for {}", acme.domains.join(", ")));
     in_cache(acme, cache::check_writable).await?;
     // In a task of its own: what a directory answers must not end the daemon.
     let ordering = {
@@ -149,7 +149,7 @@ async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
         Ok(Err(_)) => Err(Failure::late(ATTEMPT)),
         Err(error) => Err(Failure::other(&error)),
     };
-    acceptor.forget_challenges();
+    acceptor.clear_challenges();
     let pem = outcome?;
 
     let accepting = Arc::clone(acceptor);

@@ -48,9 +48,9 @@ impl Waits {
     /// The next wait.
     pub(super) fn next_wait(&mut self, kind: Kind) -> Duration {
         match kind {
-            Kind::Unreachable => self.unreachable.next_wait(),
-            Kind::Refused => self.refused.next_wait(),
-            Kind::Local => self.local.next_wait(),
+            Kind::Unreachable => self.unreachable.next_delay(),
+            Kind::Refused => self.refused.next_delay(),
+            Kind::Local => self.local.next_delay(),
         }
     }
 }
@@ -58,7 +58,7 @@ impl Waits {
 impl Default for Waits {
     fn default() -> Self {
         const HOUR: Duration = Duration::from_secs(60 * 60);
-        let from = |first, longest| Backoff::new(first, longest).spread(100..=120);
+        let from = |first, longest| Backoff::new(first, longest).with_jitter(100..=120);
         // Let's Encrypt takes five failures an hour for a name, then refuses to look.
         let refused = from(Duration::from_secs(5 * 60), 6 * HOUR);
         Self {

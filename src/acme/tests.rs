@@ -66,7 +66,7 @@ async fn second_pause(when: When, (old, new): (&Tls, &Tls)) -> String {
         if number == 1 && when == When::InTheAttempt {
             acceptor.reload(new).unwrap();
         }
-        acceptor.await_certificate(String::from("being asked for"));
+        acceptor.set_missing_because(String::from("being asked for"));
         async { Err(failure()) }
     };
     let said = async |number| loop {

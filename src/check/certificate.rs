@@ -55,8 +55,8 @@ pub(super) fn public_chain(document: &Document) -> Vec<Diagnostic> {
     if tls.self_signed || tls.acme.is_some() || !is_public {
         return Vec::new();
     }
-    // `stands_alone` has a warning of its own, with better advice.
-    let Some(identity) = identity(tls).filter(|identity| !identity.stands_alone) else {
+    // `misses_intermediates` has a warning of its own, with better advice.
+    let Some(identity) = identity(tls).filter(|identity| !identity.misses_intermediates) else {
         return Vec::new();
     };
     let now = jiff::Timestamp::now().as_second();

@@ -42,7 +42,7 @@ setting! {
 impl Server {
     /// With the files that it has if the configuration, which is in `folder`, names none.
     pub(super) fn beside(mut self, folder: &Path, spool_dir: &Path) -> Self {
-        self.tls.keep_beside(folder, spool_dir);
+        self.tls.set_default_paths(folder, spool_dir);
         self
     }
 

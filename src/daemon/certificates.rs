@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use crate::{
     audit::{self, Event},
     blocking,
-    tls::{Acceptor, Change, Expiry, Reminder, Watch},
+    tls::{Acceptor, Expiry, FilesChange, Reminder, Watch},
 };
 
 /// Soon enough for whoever tries it out, and no work to speak of.
@@ -39,13 +39,13 @@ pub(super) async fn run(acceptor: Arc<Acceptor>) {
 }
 
 fn look(acceptor: &Acceptor, watch: &mut Watch, reminder: &mut Reminder) {
-    match watch.look(acceptor) {
-        Change::None => {}
-        Change::Taken => {
+    match watch.poll(acceptor) {
+        FilesChange::None => {}
+        FilesChange::Loaded => {
             info!("the certificate's files have changed: taken over");
             audit::record(Event::CertificateChanged { source: "files" });
         }
-        Change::Refused(error) => {
+        FilesChange::Rejected(error) => {
             error!(%error, "the certificate's files have changed: the old certificate stays");
         }
     }
@@ -53,6 +53,6 @@ fn look(acceptor: &Acceptor, watch: &mut Watch, reminder: &mut Reminder) {
     match reminder.due(validity, renewal, Timestamp::now().as_second()) {
         None => {}
         Some(expiry @ Expiry::Soon { .. }) => warn!("{}", expiry.text(validity, renewal)),
-        Some(Expiry::Over) => error!("{}", Expiry::Over.text(validity, renewal)),
+        Some(Expiry::Expired) => error!("{}", Expiry::Expired.text(validity, renewal)),
     }
 }

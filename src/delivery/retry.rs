@@ -86,8 +86,8 @@ impl Delivery {
                 backoff = Backoff::default();
             }
             let backoff = match resume {
-                Resume::Batch => backoff.next_wait(),
-                Resume::Checkpoint => self.returns.next_wait(),
+                Resume::Batch => backoff.next_delay(),
+                Resume::Checkpoint => self.returns.next_delay(),
             };
             let wait = delay(failure.retry(), backoff);
             self.report(&failure, wait);
@@ -154,7 +154,7 @@ fn delay(retry: &Retry, backoff: Duration) -> Duration {
         Retry::Backoff => backoff,
         Retry::After(asked) => backoff.max(LONGEST_DELAY.min(*asked)),
         // Jitter, as in the backoff.
-        Retry::Operator { .. } => Backoff::new(OPERATOR_PACE, OPERATOR_PACE).next_wait(),
+        Retry::Operator { .. } => Backoff::new(OPERATOR_PACE, OPERATOR_PACE).next_delay(),
     }
 }
 

@@ -1,40 +1,40 @@
-//! Why a command ended before it had done its work: each kind has an exit code of its own.
+//! The error that ends a command. Each variant has its own exit code.
 
 use std::{fmt, io};
 
-/// Why the daemon did not start or ended, or a command did not do its work.
+/// An error that ends the daemon or a command. Displays as its message.
 #[derive(Debug)]
 pub enum Fatal {
-    /// What was asked for cannot be done as it was asked.
+    /// Invalid usage: the arguments cannot be carried out.
     Usage(String),
-    /// Something that the config names cannot be used.
+    /// The configuration, or a file that it names, cannot be used.
     Config(String),
-    /// Everything was sent, but records of it are bad: they are in quarantine, or were left out.
+    /// Everything was sent, but some records are invalid: they were quarantined or left out.
     Data(String),
-    /// Files cannot be read or written, or are not whole.
+    /// A file cannot be read or written, or is incomplete.
     Io(String),
-    /// An address cannot be listened on, or nobody answers there as they should.
+    /// An address cannot be listened on, or a server does not answer as expected.
     Unavailable(String),
-    /// A part ended that must not.
+    /// A defect in logpushd, such as a task that ended unexpectedly.
     Bug(String),
 }
 
 impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what)
-            | Self::Config(what)
-            | Self::Data(what)
-            | Self::Io(what)
-            | Self::Unavailable(what)
-            | Self::Bug(what) => f.write_str(what),
+            Self::Usage(message)
+            | Self::Config(message)
+            | Self::Data(message)
+            | Self::Io(message)
+            | Self::Unavailable(message)
+            | Self::Bug(message) => f.write_str(message),
         }
     }
 }
 
 impl std::error::Error for Fatal {}
 
-/// The error must say the step and the path.
+/// The error must name the failed operation and the path.
 impl From<io::Error> for Fatal {
     fn from(error: io::Error) -> Self {
         Self::Io(error.to_string())

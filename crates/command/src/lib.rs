@@ -1,7 +1,7 @@
-//! What all commands share: how they end ([`fatal`]), how they print tables and JSON, and the option that
-//! names the configuration.
+//! Shared by all commands: errors with exit codes ([`fatal`]), tables, JSON output, and the option
+//! that names the configuration file.
 //!
-//! Knows nothing of what a command does.
+//! Independent of what any command does.
 
 pub mod fatal;
 pub mod json;
@@ -11,10 +11,10 @@ use std::{fmt, path::PathBuf};
 
 use jiff::Timestamp;
 
-/// Where the configuration is if nobody says otherwise.
+/// The default of `--config`.
 pub const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
 
-/// Which configuration.
+/// The option `-c`, `--config`.
 #[derive(Debug, clap::Args)]
 pub struct ConfigFile {
     /// The configuration file; - reads standard input, with relative paths from the current directory
@@ -28,24 +28,23 @@ pub struct ConfigFile {
     pub path: PathBuf,
 }
 
-/// `1 record`, `2 records`.
+/// Displays a number and a noun in the singular or plural: `1 record`, `2 records`, `3 batches`.
 #[derive(Clone, Copy, Debug)]
 pub struct Count<'a>(pub u64, pub &'a str);
 
 impl fmt::Display for Count<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(count, what) = self;
-        // "batch" and "body" are the words that do not just take an "s".
-        match what.strip_suffix('y') {
-            _ if *count == 1 => write!(f, "1 {what}"),
+        let Self(count, noun) = self;
+        match noun.strip_suffix('y') {
+            _ if *count == 1 => write!(f, "1 {noun}"),
             Some(stem) => write!(f, "{count} {stem}ies"),
-            None if what.ends_with("ch") => write!(f, "{count} {what}es"),
-            None => write!(f, "{count} {what}s"),
+            None if noun.ends_with("ch") => write!(f, "{count} {noun}es"),
+            None => write!(f, "{count} {noun}s"),
         }
     }
 }
 
-/// A time to the second that it is in.
+/// Truncates a time to whole seconds.
 pub fn seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -1,17 +1,17 @@
-//! A table for people and for `awk`: columns as wide as they must be, no cell with a space in it.
+//! Tables for people and for `awk`: aligned columns, separated by spaces. No cell may contain a space.
 
 use std::io::{self, Write};
 
-/// Where the text of a column stands.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug)]
 pub enum Align {
-    /// At the left.
+    /// To the left.
     Left,
-    /// At the right, as numbers are.
+    /// To the right, for numbers.
     Right,
 }
 
-/// Writes the titles and the rows, two spaces between columns.
+/// Writes a line of titles and then the rows, with two spaces between columns.
 pub fn write<const N: usize>(
     out: &mut dyn Write,
     columns: [(&str, Align); N],

@@ -1,4 +1,4 @@
-//! Why a request has no response, in words that an operator can act on.
+//! The error of a request that got no response, with a text that an operator can act on.
 
 use std::{error::Error, fmt, io, iter, time::Duration};
 
@@ -6,21 +6,21 @@ use tls::Advice;
 
 use crate::{HostPort, Settings, steps::LookupError};
 
-/// What is done for a request, in order.
+/// A phase of a request, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// The name's addresses.
+    /// Resolving the server's name.
     Resolve,
-    /// TCP.
+    /// Connecting over TCP.
     Connect,
-    /// TLS, with the check of the certificate.
+    /// The TLS handshake, including the verification of the certificate.
     Handshake,
-    /// HTTP.
+    /// Sending the HTTP request and receiving the response.
     Exchange,
 }
 
 impl Phase {
-    /// As in "connecting to HOST: why".
+    /// The beginning of an error such as "connecting to HOST:PORT: CAUSE".
     fn gerund(self) -> &'static str {
         match self {
             Self::Resolve => "resolving",
@@ -31,21 +31,22 @@ impl Phase {
     }
 }
 
-/// Why there is no response: the phase, the server and the cause.
+/// An error of a request: the phase, the server and the cause.
 #[derive(Debug)]
 pub struct RequestError {
-    /// Which phase failed. A server that does not finish the TLS handshake fails in
-    /// [`Phase::Connect`] where the two are one step.
+    /// The phase that failed. A TLS handshake that does not finish counts as [`Phase::Connect`] in
+    /// [`crate::Client`], which has one deadline for both.
     pub phase: Phase,
-    /// What failed, without the phase and the server.
+    /// The cause, without the phase and the server.
     pub cause: String,
-    /// What the system reported; [`io::ErrorKind::TimedOut`] is also one of our deadlines.
+    /// The kind of the system error. [`io::ErrorKind::TimedOut`] also stands for our own deadlines.
     pub kind: Option<io::ErrorKind>,
     server: String,
 }
 
 impl RequestError {
-    /// An error of a client that was built from `settings`. `limit`: how long the request might take.
+    /// Converts an error of a client that was built from `settings`. `limit` is the deadline of the
+    /// request.
     pub fn new(
         error: &reqwest::Error,
         server: &HostPort,
@@ -56,7 +57,7 @@ impl RequestError {
             return Self::of_lookup(&server.host, lookup);
         }
         let system = io_error(error);
-        // `hyper-util` wraps a deadline for one of several addresses in an `io::Error`.
+        // If a server has several addresses, `hyper-util` wraps the deadline of one in an `io::Error`.
         let is_deadline =
             error.is_timeout() && system.is_none_or(|system| system.raw_os_error().is_none());
         match (error.is_connect(), is_deadline) {
@@ -90,19 +91,19 @@ impl RequestError {
         Self::of(Phase::Handshake, server, &cause).with_kind(Some(error.kind()))
     }
 
-    /// A failure of HTTP on a connection that is there.
+    /// An error of HTTP on an established connection.
     pub fn of_exchange(server: &HostPort, error: &(dyn Error + 'static)) -> Self {
         let kind = io_error(error).map(io::Error::kind);
         Self::of(Phase::Exchange, server, &causes(error)).with_kind(kind)
     }
 
-    /// A deadline that passed.
+    /// An error for a deadline of `limit` that has passed.
     pub fn late(phase: Phase, server: &impl fmt::Display, limit: Duration) -> Self {
         let cause = format!("no answer within {} s", limit.as_secs());
         Self::of(phase, server, &cause).with_kind(Some(io::ErrorKind::TimedOut))
     }
 
-    /// Whether a deadline has passed, one of ours or one of the system.
+    /// Whether a deadline has passed, ours or one of the system.
     pub fn is_late(&self) -> bool {
         self.kind == Some(io::ErrorKind::TimedOut)
     }
@@ -120,7 +121,7 @@ impl fmt::Display for RequestError {
 
 impl Error for RequestError {}
 
-/// An error and all that is behind it, also what an [`io::Error`] wraps.
+/// An error and its sources, including errors wrapped in an [`io::Error`].
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(Some(error), |error| inner(*error))
 }
@@ -136,30 +137,31 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-/// What the system, or rustls, reported: the innermost of errors that wrap each other.
+/// The innermost [`io::Error`]: the one that the system or rustls reported.
 fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     chain(error).filter_map(|error| error.downcast_ref()).last()
 }
 
-/// Whether it was TLS that could not be set up. `hyper-rustls` wraps its errors in an [`io::Error`], and
-/// `hyper-util` those of TCP in a type of its own.
+/// Whether a failed connection failed in the TLS handshake. `hyper-rustls` wraps errors of TLS in an
+/// [`io::Error`]; `hyper-util` wraps errors of TCP in its own type.
 fn is_of_tls(error: &reqwest::Error) -> bool {
     let connect = find::<hyper_util::client::legacy::Error>(error);
     connect.and_then(Error::source).is_some_and(<dyn Error>::is::<io::Error>)
 }
 
-/// The text of an error. That of rustls for a connection that was cut off is a link to its manual, and is
-/// replaced.
-fn in_words(error: &(dyn Error + 'static)) -> String {
+/// The text of one error. For a connection that was cut off, rustls prints a link to its manual, which
+/// is replaced.
+fn text(error: &(dyn Error + 'static)) -> String {
     let text = error.to_string();
     if text.contains("without sending TLS close_notify") {
-        return "the other side closed it without an answer (no TLS close_notify)".to_owned();
+        return "the server closed the connection without an answer (no TLS close_notify)"
+            .to_owned();
     }
     text
 }
 
-/// An error and what is behind it. The outer errors of `reqwest` and `hyper-util` only report that a
-/// request failed, and with which URL.
+/// The texts of an error and its sources. The outer errors of `reqwest` and `hyper-util` are left out:
+/// they only report that a request failed, and its URL.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let is_outer = |error: &(dyn Error + 'static)| {
         error.is::<reqwest::Error>() || error.is::<hyper_util::client::legacy::Error>()
@@ -168,7 +170,7 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     while let Some(error) = next {
         next = error.source();
         if next.is_none() || !is_outer(error) {
-            texts.push(in_words(error));
+            texts.push(text(error));
         }
     }
     texts.join(": ")

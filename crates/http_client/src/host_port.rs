@@ -1,13 +1,13 @@
-//! The name of a server.
+//! The host and port of a server.
 
 use std::fmt;
 
-/// A name or an IP address, and a port.
+/// A host name or IP address, and a port. Displays as in a URL, with brackets around an IPv6 address.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostPort {
-    /// An IPv6 address stands here without its brackets.
+    /// The name or address; an IPv6 address without brackets.
     pub host: String,
-    /// Not 0.
+    /// The port; never 0.
     pub port: u16,
 }
 

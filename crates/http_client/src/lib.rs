@@ -1,9 +1,9 @@
-//! The HTTP client of the daemon and of its commands: `reqwest`, with this program's own TLS
-//! configuration and messages.
+//! The HTTP client of the daemon and of the commands: `reqwest` with our TLS configuration and error
+//! messages.
 //!
-//! Redirects, cookies and proxies of the environment are off: a request goes where its URL says, and
-//! nowhere else. The steps of [`steps`] are for those who watch each of them: `doctor`, `cert show`, and
-//! `quarantine replay`, whose first bytes precede the TLS handshake.
+//! Redirects, cookies and proxies from the environment are disabled: a request goes only to the server
+//! in its URL. [`steps`] offers the single steps of a connection, for `doctor` and `cert show`, which
+//! report on each step, and for `quarantine replay`, which sends bytes before the TLS handshake.
 
 mod blocking;
 mod error;
@@ -25,27 +25,27 @@ pub use self::{
     host_port::HostPort,
 };
 
-/// What a request without a `User-Agent` gets.
+/// The default `User-Agent` header.
 pub const USER_AGENT: &str = concat!("logpushd/", env!("CARGO_PKG_VERSION"));
 
-/// Of a response's body this much is read.
+/// The maximum number of bytes stored of a response's body. The rest is read and discarded.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-/// What a client is built from.
+/// The settings of a [`Client`].
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whom to trust and which certificate to show. The protocols of ALPN are set by [`Self::build`].
+    /// The trusted authorities and the client certificate. [`Self::build`] sets the ALPN protocols.
     pub tls: ClientConfig,
-    /// For finding the address, connecting and the TLS handshake together.
+    /// The deadline for name resolution, TCP connection and TLS handshake together.
     pub connect_timeout: Duration,
-    /// For a request: from its connection to the end of the response.
+    /// The deadline for a request, from connecting to the end of the response.
     pub timeout: Duration,
-    /// Whether messages about TLS say what to do, in terms of configuration keys.
+    /// Whether TLS errors include advice that names configuration keys.
     pub advice: Advice,
 }
 
 impl Settings {
-    /// The limits of the commands: 10 s for connecting, five minutes for a request.
+    /// The defaults of the commands: 10 s to connect, 5 minutes for a request.
     pub fn new(tls: ClientConfig) -> Self {
         Self {
             tls,
@@ -55,11 +55,11 @@ impl Settings {
         }
     }
 
-    /// A client that speaks HTTP/2 where the server offers it, else HTTP/1.1. Clones share its
-    /// connections.
+    /// Builds a client that uses HTTP/2 if the server offers it, else HTTP/1.1. Clones share a
+    /// connection pool.
     ///
     /// # Errors
-    /// `reqwest` refuses its configuration, which is a bug here.
+    /// `reqwest` rejects the configuration, which is a defect in this crate.
     pub fn build(&self) -> reqwest::Result<reqwest::Client> {
         let mut tls = self.tls.clone();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -76,33 +76,33 @@ impl Settings {
     }
 }
 
-/// What is asked of a server, over TLS.
+/// A request over HTTPS.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// How.
+    /// The method.
     pub method: Method,
-    /// Of whom.
+    /// The server, over TLS.
     pub server: HostPort,
-    /// The path, and the query if there is one.
+    /// The path and the query.
     pub path: String,
-    /// All but `Host` and `Content-Length`.
+    /// The headers, except `Host` and `Content-Length`.
     pub headers: HeaderMap,
-    /// May be empty.
+    /// The body; may be empty.
     pub body: Bytes,
 }
 
-/// What the server answered.
+/// A server's response.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// How it went.
+    /// The status code.
     pub status: StatusCode,
-    /// What stands above the body.
+    /// The headers.
     pub headers: HeaderMap,
-    /// The body, or its first MiB.
+    /// The body, or its first MiB, without trailing white space. Invalid UTF-8 is replaced.
     pub text: String,
 }
 
-/// Sends requests with small bodies and reads small responses. Clones share its connections.
+/// Sends requests with small bodies and reads small responses. Clones share a connection pool.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -110,10 +110,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Nothing is sent yet.
+    /// Builds a client. It connects with the first request.
     ///
     /// # Errors
-    /// As [`Settings::build`].
+    /// See [`Settings::build`].
     pub fn new(settings: Settings) -> reqwest::Result<Self> {
         Ok(Self { http: settings.build()?, settings })
     }
@@ -121,15 +121,15 @@ impl Client {
     /// Sends a request and reads the response.
     ///
     /// # Errors
-    /// There is no whole response in time. Whatever the server answers is no error.
+    /// The response is incomplete or late. A response with an error status is not an error.
     pub async fn send(&self, request: &Request) -> Result<Response, RequestError> {
         self.send_within(request, self.settings.timeout).await
     }
 
-    /// The same, within `limit`.
+    /// Sends a request and reads the response within `limit`.
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// See [`Self::send`].
     pub async fn send_within(
         &self,
         request: &Request,

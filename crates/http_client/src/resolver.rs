@@ -1,4 +1,4 @@
-//! Finds the addresses of a name with the system's resolver, within a time.
+//! Resolves names with the system's resolver, with a deadline.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -10,7 +10,7 @@ pub(super) struct Resolver;
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            // The port of the URL takes the place of 0.
+            // `reqwest` replaces port 0 with the port of the URL.
             let addresses = steps::lookup(name.as_str(), 0).await?;
             let addresses: Addrs = Box::new(addresses.into_iter());
             Ok(addresses)

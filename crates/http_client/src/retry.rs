@@ -1,4 +1,4 @@
-//! When to try again: waits that grow, and what a server demands with `Retry-After`.
+//! When to retry: exponential backoff, and the `Retry-After` header of a server.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -8,8 +8,8 @@ use std::{
 
 use jiff::{Timestamp, fmt::rfc2822};
 
-/// Waits that double from a first to a longest one. Each is spread at random, so that what failed together
-/// does not come back together.
+/// Exponential backoff with jitter: delays double from a first one up to a maximum. The jitter keeps
+/// clients that failed together from retrying together.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -20,19 +20,20 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Each wait is between half and the whole of what it has grown to.
+    /// Creates a backoff with a jitter of 50 to 100 percent: each delay is between half and the whole of
+    /// its nominal value.
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, percent: 50..=100, failures: 0, random: RandomState::new() }
     }
 
-    /// Each wait is so many percent of what it has grown to, at random.
+    /// Sets the jitter: each delay is a random percentage of its nominal value.
     #[must_use]
-    pub fn spread(self, percent: RangeInclusive<u32>) -> Self {
+    pub fn with_jitter(self, percent: RangeInclusive<u32>) -> Self {
         Self { percent, ..self }
     }
 
-    /// The next wait.
-    pub fn next_wait(&mut self) -> Duration {
+    /// Returns the delay before the next attempt, and doubles the one after it.
+    pub fn next_delay(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         let whole = self.first.saturating_mul(factor).min(self.longest);
         self.failures = self.failures.saturating_add(1);
@@ -44,15 +45,15 @@ impl Backoff {
     }
 }
 
-/// From 100 ms to 30 s: for what may be over in a moment, such as a full disk or a server that restarts.
+/// From 100 ms to 30 s, for failures that may be short, such as a full disk or a restarting server.
 impl Default for Backoff {
     fn default() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(30))
     }
 }
 
-/// Reads the value of `Retry-After`, seconds or a date (RFC 9110, 10.2.3). A date that has passed is no
-/// wait; anything else is `None`.
+/// Parses the value of `Retry-After`: seconds or a date (RFC 9110, section 10.2.3). A date in the past
+/// is a delay of 0; any other value is `None`.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if value.bytes().all(|byte| byte.is_ascii_digit())
@@ -70,28 +71,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_a_bound() {
+    fn delays_grow_to_the_maximum() {
         let (first, longest) = (Duration::from_millis(100), Duration::from_secs(30));
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..50).map(|_| backoff.next_wait()).collect();
-        assert!(waits[0] >= first / 2 && waits[0] <= first, "{waits:?}");
-        assert!(waits[6] > waits[2], "{waits:?}");
-        assert!(waits.iter().all(|wait| *wait <= longest), "{waits:?}");
-        assert!(waits[19..].iter().all(|wait| *wait >= longest / 2), "{waits:?}");
+        let delays: Vec<_> = (0..50).map(|_| backoff.next_delay()).collect();
+        assert!(delays[0] >= first / 2 && delays[0] <= first, "{delays:?}");
+        assert!(delays[6] > delays[2], "{delays:?}");
+        assert!(delays.iter().all(|delay| *delay <= longest), "{delays:?}");
+        assert!(delays[19..].iter().all(|delay| *delay >= longest / 2), "{delays:?}");
     }
 
     #[test]
-    fn waits_are_spread_as_it_is_asked_for() {
+    fn jitter_stays_within_its_range() {
         let longest = Duration::from_secs(60);
         for _ in 0..100 {
-            let mut backoff = Backoff::new(longest, longest).spread(100..=120);
-            let wait = backoff.next_wait();
-            assert!(wait >= longest && wait <= longest * 6 / 5, "{wait:?}");
+            let mut backoff = Backoff::new(longest, longest).with_jitter(100..=120);
+            let delay = backoff.next_delay();
+            assert!(delay >= longest && delay <= longest * 6 / 5, "{delay:?}");
         }
     }
 
     #[test]
-    fn both_forms_of_retry_after_are_read() {
+    fn both_forms_of_retry_after_are_parsed() {
         let now = Timestamp::from_second(784_111_777).unwrap();
         for (value, seconds) in [
             ("120", Some(120)),
@@ -104,8 +105,8 @@ mod tests {
             ("+1", None),
             ("", None),
         ] {
-            let wait = retry_after(value, now);
-            assert_eq!(wait, seconds.map(Duration::from_secs), "{value}");
+            let delay = retry_after(value, now);
+            assert_eq!(delay, seconds.map(Duration::from_secs), "{value}");
         }
     }
 }

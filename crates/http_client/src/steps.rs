@@ -1,4 +1,4 @@
-//! The way to a server, step by step: resolve, connect, handshake.
+//! The single steps of a connection: resolve, connect, TLS handshake.
 
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,21 +13,21 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{HostPort, Phase, RequestError};
 
-/// As long as Cloudflare waits for each of the two (cloudflare-docs PR 32514).
+/// The deadlines that Cloudflare has for each of the two steps (cloudflare-docs PR 32514).
 const CONNECT: Duration = Duration::from_secs(5);
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// A resolver that has no answer by then has none.
+/// The deadline for the system's resolver, which may retry for minutes.
 const RESOLVE: Duration = Duration::from_secs(5);
 
 /// Why a name has no address.
 #[derive(Debug)]
 pub(super) enum LookupError {
-    /// What the resolver reported.
+    /// The resolver reported an error.
     Failed(io::Error),
-    /// It found the name, without an address.
+    /// The name exists, but has no address.
     NoAddress,
-    /// It has no answer within this time.
+    /// The resolver did not answer within this time.
     Late(Duration),
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for LookupError {
 
 impl Error for LookupError {}
 
-/// The addresses of a name, each with `port`; at least one.
+/// Resolves a name. Returns at least one address, each with `port`.
 pub(super) async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     let found = timeout(RESOLVE, lookup_host((host, port))).await;
     let found = found.map_err(|_| LookupError::Late(RESOLVE))?.map_err(LookupError::Failed)?;
@@ -51,10 +51,10 @@ pub(super) async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Loo
     if addresses.is_empty() { Err(LookupError::NoAddress) } else { Ok(addresses) }
 }
 
-/// Which addresses a server has; at least one.
+/// Resolves a server's name. Returns at least one address.
 ///
 /// # Errors
-/// There is no such name, or nobody answers for it.
+/// The name does not exist or has no address, or the resolver does not answer within 5 s.
 pub async fn resolve(server: &HostPort) -> Result<Vec<SocketAddr>, RequestError> {
     let found = lookup(&server.host, server.port).await;
     found.map_err(|error| RequestError::of_lookup(&server.host, &error))
@@ -63,7 +63,7 @@ pub async fn resolve(server: &HostPort) -> Result<Vec<SocketAddr>, RequestError>
 /// Connects to one address.
 ///
 /// # Errors
-/// It is refused, or does not come about within 5 s.
+/// The connection is refused, or is not established within 5 s.
 pub async fn connect(address: SocketAddr) -> Result<TcpStream, RequestError> {
     let failed = |error: io::Error| {
         RequestError::of(Phase::Connect, &address, &error).with_kind(Some(error.kind()))
@@ -72,16 +72,16 @@ pub async fn connect(address: SocketAddr) -> Result<TcpStream, RequestError> {
         .await
         .map_err(|_| RequestError::late(Phase::Connect, &address, CONNECT))?
         .map_err(failed)?;
-    // Heads and small bodies must not wait for each other.
+    // Without Nagle's algorithm, a small body does not wait for the acknowledgment of the head.
     stream.set_nodelay(true).map_err(failed)?;
     Ok(stream)
 }
 
-/// Does the TLS handshake, for the server's name.
+/// Performs the TLS handshake and verifies the certificate for the server's name.
 ///
 /// # Errors
-/// The certificate is not to be trusted, the two find no common ground, or it does not come about
-/// within 5 s.
+/// The certificate is not trusted, client and server have no version or cipher in common, or the
+/// handshake does not finish within 5 s.
 pub async fn handshake(
     server: &HostPort,
     stream: TcpStream,
@@ -95,24 +95,24 @@ pub async fn handshake(
         .map_err(|error| RequestError::of_handshake(server, &error, Advice::None))
 }
 
-/// All steps. `preface` is sent before the handshake. Of several addresses the first that can be
-/// connected to.
+/// Performs all steps, and sends `preface` before the TLS handshake. Uses the first address that
+/// accepts a connection.
 ///
 /// # Errors
-/// The step that failed; of several addresses what the last one reported.
+/// The step that failed; if no address accepts a connection, the error of the last one.
 pub async fn open(
     server: &HostPort,
     preface: &[u8],
     tls: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, RequestError> {
-    let mut outcome = Err(RequestError::of(Phase::Resolve, server, "no address"));
+    let mut result = Err(RequestError::of(Phase::Resolve, server, "no address"));
     for address in resolve(server).await? {
-        outcome = connect(address).await;
-        if outcome.is_ok() {
+        result = connect(address).await;
+        if result.is_ok() {
             break;
         }
     }
-    let mut stream = outcome?;
+    let mut stream = result?;
     let written = stream.write_all(preface).await;
     written.map_err(|error| RequestError::of_handshake(server, &error, Advice::None))?;
     handshake(server, stream, tls).await

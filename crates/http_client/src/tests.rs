@@ -1,4 +1,4 @@
-//! What a request's failures read like, against servers on loopback that misbehave.
+//! Tests of the errors of a request, against misbehaving servers on loopback.
 
 use std::{
     io::{Read, Write},
@@ -18,7 +18,8 @@ use super::*;
 
 type Session = StreamOwned<ServerConnection, TcpStream>;
 
-/// Serves each connection with `serve`, and names a file with its certificate.
+/// Starts a TLS server that handles each connection with `serve`. The directory contains its
+/// certificate, `ca.pem`.
 fn tls_server(
     alpn: &[&[u8]],
     serve: impl Fn(Session) + Send + Sync + 'static,
@@ -66,8 +67,8 @@ fn client(dir: &TempDir) -> BlockingClient {
     BlockingClient::new(Settings::new(trust)).unwrap()
 }
 
-/// A client that trusts nobody it will meet.
-fn stranger() -> Settings {
+/// The settings of a client that does not trust the servers of these tests.
+fn distrusting() -> Settings {
     let mut settings = Settings::new(tls::public(None).unwrap());
     settings.connect_timeout = Duration::from_secs(1);
     settings
@@ -95,11 +96,11 @@ fn answer(stream: &mut impl Write, head: &str) {
 }
 
 #[test]
-fn a_port_where_nobody_listens() {
+fn a_closed_port() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let error = failure(stranger(), &request(address, Vec::new()));
+    let error = failure(distrusting(), &request(address, Vec::new()));
     assert_eq!(
         (error.phase, error.kind),
         (Phase::Connect, Some(std::io::ErrorKind::ConnectionRefused))
@@ -112,7 +113,7 @@ fn a_port_where_nobody_listens() {
 fn a_name_that_does_not_exist() {
     let mut request = request(([127, 0, 0, 1], 1).into(), Vec::new());
     request.server.host = "no-such-name.invalid".to_owned();
-    let error = failure(stranger(), &request);
+    let error = failure(distrusting(), &request);
     assert_eq!(error.phase, Phase::Resolve, "{error}");
     assert!(error.to_string().starts_with("resolving no-such-name.invalid: "), "{error}");
     let by_step = tokio::runtime::Builder::new_current_thread()
@@ -124,10 +125,10 @@ fn a_name_that_does_not_exist() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_and_a_port_without_tls() {
+fn an_untrusted_certificate_and_a_port_without_tls() {
     let (address, _dir) = tls_server(&[], |mut stream| drop(head(&mut stream)));
-    let mut settings = stranger();
-    settings.advice = Advice::Given;
+    let mut settings = distrusting();
+    settings.advice = Advice::OnServer;
     let error = failure(settings, &request(address, Vec::new()));
     assert_eq!(error.phase, Phase::Handshake, "{error}");
     let want = format!(
@@ -141,14 +142,14 @@ fn a_certificate_that_is_not_trusted_and_a_port_without_tls() {
         drop(tcp.read(&mut [0; 1024]));
         answer(&mut tcp, "400 Bad Request\r\nConnection: close");
     });
-    let error = failure(stranger(), &request(plain, Vec::new()));
+    let error = failure(distrusting(), &request(plain, Vec::new()));
     assert_eq!(
         (error.phase, error.kind),
         (Phase::Handshake, Some(std::io::ErrorKind::InvalidData))
     );
     assert!(error.to_string().contains("does not speak TLS on this port"), "{error}");
     let closing = tcp_server(drop);
-    let error = failure(stranger(), &request(closing, Vec::new()));
+    let error = failure(distrusting(), &request(closing, Vec::new()));
     assert_eq!(error.phase, Phase::Handshake, "{error}");
 }
 
@@ -164,23 +165,23 @@ fn deadlines_are_named() {
     let want = format!("talking to localhost:{}: no answer within 1 s", address.port());
     assert_eq!(error.to_string(), want);
 
-    // Its queue of connections is full, and one more gets no answer from the system.
+    // A listener with a full backlog: the system does not answer another connection.
     let full = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::listen(&full, 0).unwrap();
     let address = full.local_addr().unwrap();
-    let patience = Duration::from_millis(200);
-    let connect = || TcpStream::connect_timeout(&address, patience);
+    let timeout = Duration::from_millis(200);
+    let connect = || TcpStream::connect_timeout(&address, timeout);
     let _waiting: Vec<_> = std::iter::from_fn(|| connect().ok()).collect();
-    let error = failure(stranger(), &request(address, Vec::new()));
+    let error = failure(distrusting(), &request(address, Vec::new()));
     assert!(error.is_late() && error.phase == Phase::Connect, "{error:?}");
     let want = format!("connecting to localhost:{}: no answer within 1 s", address.port());
     assert_eq!(error.to_string(), want);
 
-    // It takes the connection and says nothing.
+    // A server that accepts the connection and sends nothing.
     let mute = tcp_server(|mut tcp| {
         drop(tcp.read_to_end(&mut Vec::new()));
     });
-    let error = failure(stranger(), &request(mute, Vec::new()));
+    let error = failure(distrusting(), &request(mute, Vec::new()));
     assert!(error.is_late() && error.phase == Phase::Connect, "{error:?}");
     let want = format!("connecting to localhost:{}: no answer within 1 s", mute.port());
     assert_eq!(error.to_string(), want);
@@ -199,11 +200,12 @@ fn a_connection_that_ends_without_an_answer() {
     assert!(text.contains("no TLS close_notify") || text.contains("closed"), "{text}");
 }
 
-/// A server that refuses a body from its head alone, and closes, is heard.
+/// The client receives the answer of a server that refuses a request by its head and closes the
+/// connection.
 #[test]
-fn an_early_answer_is_not_hidden_by_the_rest_of_the_body() {
-    let (is_heard, hears) = std::sync::mpsc::sync_channel(8);
-    let hears = std::sync::Mutex::new(hears);
+fn an_early_answer_is_received_while_the_body_is_sent() {
+    let (received, is_received) = std::sync::mpsc::sync_channel(8);
+    let is_received = std::sync::Mutex::new(is_received);
     let (address, dir) = tls_server(&[], move |mut stream| {
         head(&mut stream);
         answer(
@@ -211,18 +213,18 @@ fn an_early_answer_is_not_hidden_by_the_rest_of_the_body() {
             "413 Payload Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig",
         );
         // The body is not read, however long the client tries to write it.
-        hears.lock().unwrap().recv().unwrap();
+        is_received.lock().unwrap().recv().unwrap();
     });
     let body = request(address, vec![0; 64 << 20]);
     let response = client(&dir).send_within(&body, Duration::from_secs(10)).unwrap();
-    is_heard.send(()).unwrap();
+    received.send(()).unwrap();
     assert_eq!((response.status.as_u16(), response.text.as_str()), (413, "big"));
 }
 
-/// The server sees two whole requests on one connection, and after it has closed that one, the third on a
-/// new connection.
+/// The server receives two requests on one connection and closes it. The third request uses a new
+/// connection.
 #[test]
-fn a_connection_is_kept_and_replaced() {
+fn a_connection_is_reused_and_replaced() {
     let (seen, heads) = std::sync::mpsc::sync_channel(8);
     let seen = std::sync::Mutex::new(seen);
     let (address, dir) = tls_server(&[b"http/1.1"], move |mut stream| {

@@ -1,4 +1,4 @@
-//! The configuration that connections are accepted with, and its exchange under them.
+//! The TLS configuration for new connections, and its replacement while the daemon runs.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -12,49 +12,50 @@ use tracing::warn;
 
 use super::{
     Acme, Identity, Loaded, Renewal, Tls, TlsError, Validity, challenge::Challenges, load,
-    self_signed, watch::Stamp,
+    self_signed, watch::FileStamps,
 };
 
-/// The configuration that new connections are accepted with; it can be exchanged under them.
+/// The TLS configuration for new connections, which can be replaced at any time.
 ///
-/// Connections under way keep the one they began with.
+/// Existing connections keep the configuration that they started with.
 #[derive(Debug)]
 pub struct Acceptor {
     state: RwLock<State>,
-    /// Held while files are read: of two that load, the later one must win.
+    /// Locked while files are read, so that the result of the latest load is the one in use.
     loading: Mutex<()>,
     challenges: Challenges,
-    /// Told of each [`Acceptor::adopt`].
+    /// Notified by [`Acceptor::adopt`].
     reloads: watch::Sender<()>,
-    /// Told of everything that new connections are accepted with.
+    /// Notified whenever `state` is replaced.
     replaced: watch::Sender<()>,
     /// Why there is no certificate yet.
-    awaiting: Mutex<String>,
+    missing_because: Mutex<String>,
 }
 
 #[derive(Debug)]
 struct State {
     tls: Tls,
-    /// How the files looked when `loaded` was read from them.
-    stamp: Stamp,
+    /// The stamps of the files that `loaded` was read from.
+    stamps: FileStamps,
     loaded: Loaded,
-    origin: Origin,
+    source: CertificateSource,
 }
 
 /// Where the certificate in use is from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Origin {
-    Files,
-    /// An earlier configuration; of this one there is none yet.
-    Before,
+enum CertificateSource {
+    /// The files of the current configuration.
+    Current,
+    /// An earlier configuration, since the current one has no certificate yet.
+    Earlier,
 }
 
 impl Acceptor {
-    /// Loads what `tls` names. With `self_signed`, certificate and key are made first if both are
-    /// missing. With ACME there may be no certificate yet.
+    /// Loads the files of `tls`. With `self_signed`, creates certificate and key first if both are
+    /// missing. With ACME, the certificate may be missing.
     ///
     /// # Errors
-    /// Anything that [`load`] refuses; files that cannot be written; one of the two missing.
+    /// See [`load`]. With `self_signed`: a file cannot be written, or only one of the two is missing.
     pub fn new(tls: &Tls) -> Result<Self, TlsError> {
         let Prepared(state) = Prepared::load(tls)?;
         Ok(Self {
@@ -63,12 +64,12 @@ impl Acceptor {
             challenges: Challenges::default(),
             reloads: watch::Sender::new(()),
             replaced: watch::Sender::new(()),
-            awaiting: Mutex::new("it is about to be asked for".to_owned()),
+            missing_because: Mutex::new("it has not been requested yet".to_owned()),
         })
     }
 
-    /// Accepts with what was prepared, from the next connection on. Should its files have been
-    /// refreshed meanwhile, they differ from what it is made of, and are refreshed again.
+    /// Uses a prepared configuration from the next connection on. If its files have changed since,
+    /// their stamps differ, and [`super::Watch`] loads them again.
     pub fn adopt(&self, Prepared(state): Prepared) {
         let alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.set(state);
@@ -76,19 +77,20 @@ impl Acceptor {
         self.reloads.send_replace(());
     }
 
-    /// Loads again; on an error everything stays as it was.
+    /// Loads the files of `tls` and uses them. After an error, the old configuration stays in use.
     ///
     /// # Errors
-    /// As [`Acceptor::new`].
+    /// See [`Acceptor::new`].
     pub fn reload(&self, tls: &Tls) -> Result<(), TlsError> {
         self.adopt(Prepared::load(tls)?);
         Ok(())
     }
 
-    /// Loads the files again that are in use now, and makes none.
+    /// Loads the files in use again, without creating any. After an error, the old configuration stays
+    /// in use.
     ///
     /// # Errors
-    /// As [`load`]; everything stays as it was.
+    /// See [`load`].
     pub fn refresh(&self) -> Result<(), TlsError> {
         let _alone = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let tls = self.get(|state| state.tls.clone());
@@ -97,33 +99,33 @@ impl Acceptor {
     }
 
     fn set(&self, mut state: State) {
-        // Until there is one for other names, that for the old ones is better than none.
+        // Until ACME has a certificate for the new names, the one for the old names is better than none.
         if state.loaded.certificate.is_none()
             && let Some(old) = self.get(|state| state.loaded.certificate.clone())
         {
-            state.loaded = state.loaded.showing(old);
-            state.origin = Origin::Before;
+            state.loaded = state.loaded.with_certificate(old);
+            state.source = CertificateSource::Earlier;
         }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
         self.replaced.send_replace(());
     }
 
-    /// What to accept a connection with that begins like this.
+    /// The configuration for a connection with this `ClientHello`.
     pub fn choose(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
         self.challenges.find(hello).unwrap_or_else(|| self.current())
     }
 
-    /// What to accept a connection with that begins like this, if it is a challenge.
+    /// The configuration for a connection with this `ClientHello`, if it is an ACME challenge.
     pub fn choose_challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
         self.challenges.find(hello)
     }
 
-    /// Whether an ACME directory may connect, from whatever address.
+    /// Whether an ACME directory may connect, from any address.
     pub fn expects_challenges(&self) -> bool {
         self.get(|state| state.tls.acme.is_some())
     }
 
-    /// Whether a client that has shown these certificates could still connect.
+    /// Whether a client with these certificates would be accepted now.
     pub fn accepts_client(&self, chain: &[CertificateDer<'_>]) -> bool {
         let Some(clients) = self.get(|state| state.loaded.clients.clone()) else { return true };
         chain.split_first().is_some_and(|(certificate, intermediates)| {
@@ -131,17 +133,17 @@ impl Acceptor {
         })
     }
 
-    /// Changes with everything that connections are accepted with, after this call.
+    /// Notifies of each replacement of the configuration after this call.
     pub fn replaced(&self) -> watch::Receiver<()> {
         self.replaced.subscribe()
     }
 
-    /// What the next connection is to be accepted with, if it is no challenge.
+    /// The configuration for the next connection, unless it is an ACME challenge.
     pub fn current(&self) -> Arc<ServerConfig> {
         self.get(|state| Arc::clone(&state.loaded.config))
     }
 
-    /// The validity of the certificate in use, and who renews it.
+    /// The validity of the certificate in use, and how it is renewed.
     pub fn validity(&self) -> Option<(Validity, Renewal)> {
         self.get(|state| {
             let certificate = state.loaded.certificate.as_ref()?;
@@ -149,58 +151,58 @@ impl Acceptor {
         })
     }
 
-    /// The certificate in use and its intermediates, to see whether they change.
+    /// The certificate in use and its intermediates.
     pub fn chain(&self) -> Option<Vec<CertificateDer<'static>>> {
         self.get(|state| Some(state.loaded.certificate.as_ref()?.chain().to_vec()))
     }
 
-    /// How to get a certificate, and the validity of the one that was got that way.
+    /// The ACME settings, and the validity of the certificate that was obtained with them.
     pub fn acme(&self) -> Option<(Acme, Option<Validity>)> {
         self.get(|state| {
             let certificate = state.loaded.certificate.as_ref();
-            let ours = certificate.filter(|_| state.origin == Origin::Files);
-            Some((state.tls.acme.clone()?, ours.and_then(|certificate| certificate.validity)))
+            let current = certificate.filter(|_| state.source == CertificateSource::Current);
+            Some((state.tls.acme.clone()?, current.and_then(|certificate| certificate.validity)))
         })
     }
 
-    /// Answers the challenge for `domain` from now on. `digest` is SHA-256.
+    /// Answers the ACME challenge for `domain` from now on, with a SHA-256 digest.
     ///
     /// # Errors
-    /// The certificate for it cannot be made.
+    /// The certificate of the answer cannot be created.
     pub fn answer_challenge(&self, domain: &str, digest: &[u8; 32]) -> Result<(), TlsError> {
         self.challenges.answer(domain, digest)
     }
 
-    /// Answers no challenge any more.
-    pub fn forget_challenges(&self) {
+    /// Stops answering all challenges.
+    pub fn clear_challenges(&self) {
         self.challenges.clear();
     }
 
-    /// Changes with each [`Acceptor::adopt`] after this call.
+    /// Notifies of each [`Acceptor::adopt`] after this call.
     pub fn reloads(&self) -> watch::Receiver<()> {
         self.reloads.subscribe()
     }
 
-    /// Says why there is no certificate yet.
-    pub fn await_certificate(&self, why: String) {
-        *self.awaiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    /// Sets the reason that [`Self::readiness`] reports while there is no certificate.
+    pub fn set_missing_because(&self, reason: String) {
+        *self.missing_because.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    /// Whether there is a certificate to show; if not, why.
+    /// Whether the daemon has a certificate.
     ///
     /// # Errors
-    /// In one line, for people.
+    /// The reason why it has none, in one line.
     pub fn readiness(&self) -> Result<(), String> {
         if self.get(|state| state.loaded.certificate.is_some()) {
             return Ok(());
         }
-        let why = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(format!("no certificate yet: {why}"))
+        let reason = self.missing_because.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(format!("no certificate yet: {reason}"))
     }
 
-    /// What is in use, and how its files looked when they were read.
-    pub(super) fn source(&self) -> (Tls, Stamp) {
-        self.get(|state| (state.tls.clone(), state.stamp.clone()))
+    /// The settings in use, and the stamps of the files when they were read.
+    pub(super) fn stamped_settings(&self) -> (Tls, FileStamps) {
+        self.get(|state| (state.tls.clone(), state.stamps.clone()))
     }
 
     fn get<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -208,39 +210,39 @@ impl Acceptor {
     }
 }
 
-/// What was loaded, and is not in use yet.
+/// A configuration that is loaded, but not in use yet.
 #[derive(Debug)]
 pub struct Prepared(State);
 
 impl Prepared {
-    /// Loads what `tls` names; what is self-signed is made if it is missing.
+    /// Loads the files of `tls`. With `self_signed`, creates them first if both are missing.
     ///
     /// # Errors
-    /// As [`Acceptor::new`].
+    /// See [`Acceptor::new`].
     pub fn load(tls: &Tls) -> Result<Self, TlsError> {
-        make(tls)?;
+        make_self_signed(tls)?;
         State::load(tls).map(Self)
     }
 }
 
 impl State {
     fn load(tls: &Tls) -> Result<Self, TlsError> {
-        // Before they are read: what changes meanwhile is then seen as a change.
-        let stamp = Stamp::of(tls);
+        // Taken before the files are read, so that a change during the read is noticed later.
+        let stamps = FileStamps::of(tls);
         let loaded = load(tls)?;
-        for oddity in loaded.certificate.iter().flat_map(Identity::oddities) {
-            warn!(cert_file = %tls.cert_file.display(), "{oddity}");
+        for warning in loaded.certificate.iter().flat_map(Identity::permanent_warnings) {
+            warn!(cert_file = %tls.cert_file.display(), "{warning}");
         }
-        Ok(Self { tls: tls.clone(), stamp, loaded, origin: Origin::Files })
+        Ok(Self { tls: tls.clone(), stamps, loaded, source: CertificateSource::Current })
     }
 }
 
-fn make(tls: &Tls) -> Result<(), TlsError> {
+fn make_self_signed(tls: &Tls) -> Result<(), TlsError> {
     if tls.self_signed && self_signed::make_if_missing(&tls.cert_file, &tls.key_file)? {
         warn!(
             cert_file = %tls.cert_file.display(),
             key_file = %tls.key_file.display(),
-            "made a self-signed certificate for localhost: for development, cloudflare refuses it"
+            "created a self-signed certificate for localhost; it is for development, Cloudflare refuses it"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Whether a chain leads to somebody who is trusted, and by what people tell certificates apart.
+//! Certificate chains: whether a chain is trusted, where it ends, and the fingerprint of a certificate.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::{
     inspect::{Certificate, Name},
 };
 
-/// Whether the first certificate of `chain` is trusted, were it neither expired
-/// nor too new. `now` is in seconds since 1970.
+/// Checks that the first certificate of `chain` is trusted, regardless of its validity: an expired
+/// certificate is verified at the time it expired. `now` is in Unix seconds.
 ///
 /// # Errors
-/// It is not, or it is not for a server.
+/// The certificate is not trusted, or is not for a server.
 pub fn verify(chain: &[CertificateDer<'_>], trust: &Trust, now: i64) -> Result<(), rustls::Error> {
     let malformed = rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
     let Some((own, others)) = chain.split_first() else { return Err(malformed) };
@@ -28,10 +28,11 @@ pub fn verify(chain: &[CertificateDer<'_>], trust: &Trust, now: i64) -> Result<(
     trust.verify(own, others, at, algorithms)
 }
 
-/// Where a chain ends that begins with the first of these: the issuer that is not among them.
+/// The issuer at the end of the chain that begins with the first certificate. It is the only issuer that
+/// is not among the certificates, unless the last one is self-issued.
 pub fn end(chain: &[Certificate]) -> Option<&Name> {
     let mut current = chain.first()?;
-    // No longer than there are certificates, for they may lead in a circle.
+    // At most one step for each certificate, since issuers may form a cycle.
     for _ in chain {
         let issuer = chain.iter().find(|it| it.subject.der == current.issuer.der);
         match issuer {
@@ -42,9 +43,9 @@ pub fn end(chain: &[Certificate]) -> Option<&Name> {
     Some(&current.issuer)
 }
 
-/// The digest (SHA-256) of a certificate, in hexadecimal with colons.
+/// The SHA-256 digest of a certificate, in hexadecimal with colons.
 pub fn fingerprint(der: &[u8]) -> String {
-    // The provider's own, found where it keeps it.
+    // The provider exposes SHA-256 only through a cipher suite.
     let hash = aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let SupportedCipherSuite::Tls13(suite) = hash else { return String::new() };
     let digest = suite.common.hash_provider.hash(der);

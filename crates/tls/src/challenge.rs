@@ -1,7 +1,7 @@
-//! Proves to an ACME directory that a name leads here: TLS-ALPN-01, RFC 8737.
+//! Answers the ACME challenge TLS-ALPN-01 (RFC 8737), which proves control of a domain name.
 //!
-//! The directory connects and offers nothing but the protocol `acme-tls/1`. It gets a certificate
-//! that holds the digest it has agreed on with us, and hangs up.
+//! The directory connects and offers only the protocol `acme-tls/1`. It receives a certificate with the
+//! digest that was agreed on, and closes the connection.
 
 use std::{
     collections::HashMap,
@@ -19,15 +19,15 @@ use rustls::{
 
 use super::TlsError;
 
-/// RFC 8737, 6.2.
+/// RFC 8737, section 6.2.
 const PROTOCOL: &[u8] = b"acme-tls/1";
 
-/// What is to be shown to a directory, by name.
+/// The answers to pending challenges, by domain name.
 #[derive(Debug, Default)]
 pub(super) struct Challenges(RwLock<HashMap<String, Arc<ServerConfig>>>);
 
 impl Challenges {
-    /// Answers the challenge for `domain` from now on. `digest` is SHA-256.
+    /// Answers the challenge for `domain` from now on, with a SHA-256 digest.
     pub(super) fn answer(&self, domain: &str, digest: &[u8; 32]) -> Result<(), TlsError> {
         let config = Arc::new(config(domain, digest)?);
         let mut challenges = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -35,12 +35,12 @@ impl Challenges {
         Ok(())
     }
 
-    /// Answers none any more.
+    /// Stops answering all challenges.
     pub(super) fn clear(&self) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// What to accept a connection with that asks for a challenge, and for one that is known.
+    /// The configuration for a `ClientHello` that requests a pending challenge.
     pub(super) fn find(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
         let mut offered = hello.alpn()?;
         if offered.next() != Some(PROTOCOL) || offered.next().is_some() {
@@ -51,7 +51,7 @@ impl Challenges {
     }
 }
 
-/// Without client certificates, whatever else is demanded: a directory has none to show.
+/// Never asks for a client certificate, since a directory has none.
 fn config(domain: &str, digest: &[u8; 32]) -> Result<ServerConfig, TlsError> {
     let mut params =
         CertificateParams::new(vec![domain.to_owned()]).map_err(TlsError::Challenge)?;

@@ -1,4 +1,4 @@
-//! What is trusted and shown where we are the client: by a sink, and by the commands.
+//! TLS configurations for clients: the sinks and the commands.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,10 +11,10 @@ use rustls::{
 
 use super::{
     ClientTls, Role, TlsError, Trust, certify, read_certificates, read_key,
-    verifier::{self, Judge, Presented},
+    verifier::{self, CertificatePolicy, Presented},
 };
 
-/// Where distributions keep whom they trust: Debian and Alpine, Fedora and RHEL, SUSE, others.
+/// The trusted authorities of the system: on Debian and Alpine, Fedora and RHEL, SUSE, and others.
 const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -22,28 +22,29 @@ const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// For a client that trusts the authorities of `tls`, or the system's, and shows its certificate. The
-/// server's certificate must be for `server_name` of `tls`, or for the name that the client connects to.
+/// Builds the configuration of a client that trusts the authorities of `tls`, or those of the system, and
+/// presents the certificate of `tls`. The server's certificate must be for `server_name` of `tls`, or
+/// for the name that the client connects to.
 ///
 /// # Errors
-/// A file cannot be read, does not hold what it should, or key and certificate do not belong
-/// together. The message says which file and what to do.
+/// A file cannot be read or has the wrong content, or certificate and key are not a pair. The message
+/// names the file and what to do.
 pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     let trust = if let Some(path) = &tls.ca_file {
         listed(path)?
     } else {
         let mut roots = RootCertStore::empty();
-        // Old ones that rustls cannot read are passed over: they sign nothing that is in use.
+        // Skips old authorities that rustls cannot parse; no certificate in use is signed by them.
         roots.add_parsable_certificates(read_certificates(&system_roots(), Role::ServerCa)?);
         Trust::in_authorities(roots)
     };
     let provider = aws_lc_rs::default_provider();
     let name = tls.server_name.as_deref().and_then(|name| ServerName::try_from(name).ok());
-    let judge: Arc<dyn Judge> = match name {
-        Some(name) => Arc::new(Named { trust, name: name.to_owned() }),
+    let policy: Arc<dyn CertificatePolicy> = match name {
+        Some(name) => Arc::new(WithServerName { trust, name: name.to_owned() }),
         None => Arc::new(trust),
     };
-    let builder = verifier::builder(judge)?;
+    let builder = verifier::builder(policy)?;
     Ok(match tls.identity() {
         Some((cert_file, key_file)) => {
             let chain = read_certificates(cert_file, Role::Certificate)?;
@@ -55,24 +56,24 @@ pub fn client(tls: &ClientTls) -> Result<ClientConfig, TlsError> {
     })
 }
 
-/// Trusts a server under another name than that of its address.
+/// Expects a configured name in the server's certificate, rather than the host of its address.
 #[derive(Debug)]
-struct Named {
+struct WithServerName {
     trust: Trust,
     name: ServerName<'static>,
 }
 
-impl Judge for Named {
-    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
-        self.trust.judge(&Presented { name: &self.name, ..*presented })
+impl CertificatePolicy for WithServerName {
+    fn check(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+        self.trust.check(&Presented { name: &self.name, ..*presented })
     }
 }
 
-/// The certificates that `ca_file` names, or the authorities of the public web as Mozilla lists them:
-/// whom Cloudflare trusts. This machine's own may have some more, which nobody outside knows.
+/// Trusts the certificates in `ca_file`, or the public authorities on Mozilla's list, which Cloudflare
+/// trusts. The authorities of this system are not used, since Cloudflare does not know private ones.
 ///
 /// # Errors
-/// The file cannot be read or does not hold certificates.
+/// The file cannot be read, or contains no certificates.
 pub fn public_trust(ca_file: Option<&Path>) -> Result<Trust, TlsError> {
     if let Some(path) = ca_file {
         return listed(path);
@@ -81,10 +82,11 @@ pub fn public_trust(ca_file: Option<&Path>) -> Result<Trust, TlsError> {
     Ok(Trust::in_authorities(roots))
 }
 
-/// For a command that talks to a public server: trusts [`public_trust`], offers HTTP/2 and HTTP/1.1.
+/// Builds the configuration of a client for a public server: it trusts [`public_trust`], and offers
+/// HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
-/// As [`public_trust`].
+/// See [`public_trust`].
 pub fn public(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let mut config = verifier::client(Arc::new(public_trust(ca_file)?))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -98,8 +100,8 @@ fn listed(path: &Path) -> Result<Trust, TlsError> {
 }
 
 fn system_roots() -> PathBuf {
-    let there = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
-    there.unwrap_or(Path::new(SYSTEM_ROOTS[0])).to_owned()
+    let existing = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
+    existing.unwrap_or(Path::new(SYSTEM_ROOTS[0])).to_owned()
 }
 
 #[cfg(test)]
@@ -118,20 +120,20 @@ mod tests {
     }
 
     #[test]
-    fn without_an_authority_the_system_s_are_trusted() {
+    fn the_default_is_to_trust_the_authorities_of_the_system() {
         if SYSTEM_ROOTS.iter().any(|path| Path::new(path).exists()) {
             client(&ClientTls::default()).unwrap();
         }
     }
 
     #[test]
-    fn a_server_may_be_known_by_another_name() {
+    fn server_name_replaces_the_host_of_the_address() {
         let params = rcgen::CertificateParams::new(vec!["siem.example".to_owned()]).unwrap();
         let shown = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
-        let judged = |name: &'static str| {
+        let check = |name: &'static str| {
             let trust = Trust::in_listed(vec![shown.der().clone()]).unwrap();
-            let named = Named { trust, name: ServerName::try_from(name).unwrap() };
-            named.judge(&Presented {
+            let policy = WithServerName { trust, name: ServerName::try_from(name).unwrap() };
+            policy.check(&Presented {
                 certificate: shown.der(),
                 intermediates: &[],
                 name: &ServerName::try_from("192.0.2.1").unwrap(),
@@ -139,8 +141,8 @@ mod tests {
                 algorithms: aws_lc_rs::default_provider().signature_verification_algorithms,
             })
         };
-        judged("siem.example").unwrap();
-        judged("other.example").unwrap_err();
+        check("siem.example").unwrap();
+        check("other.example").unwrap_err();
     }
 
     #[test]

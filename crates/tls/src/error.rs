@@ -1,73 +1,73 @@
-//! What can be wrong with certificate and key files, said so that it can be put right.
+//! Errors of certificate and key files. Each names the file and what to do.
 
 use std::{error::Error, fmt, io, path::PathBuf};
 
-use super::{found::Found, pem::PemFault};
+use super::{content::FileContent, pem::PemFault};
 
-/// Why certificate, key or client authorities cannot be used.
+/// An error that keeps a certificate, a key or authorities from being used.
 ///
-/// Its text names the file and what to do, in one line.
+/// Its text is one line that names the file and what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
     /// The file cannot be read.
     Read {
-        /// What it was to be.
+        /// The expected content.
         role: Role,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A PEM section is damaged.
     BadPem {
-        /// What it was to be.
+        /// The expected content.
         role: Role,
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and in which line.
+        /// The fault and its line.
         fault: PemFault,
     },
-    /// No certificate is in the file.
+    /// The file contains no certificate.
     NoCertificate {
-        /// What it was to be.
+        /// The expected content.
         role: Role,
         /// The file.
         path: PathBuf,
-        /// What is in it instead.
-        found: Found,
+        /// The actual content.
+        content: FileContent,
     },
-    /// No private key is in the file.
+    /// The file contains no private key.
     NoKey {
         /// The file.
         path: PathBuf,
-        /// What is in it instead.
-        found: Found,
+        /// The actual content.
+        content: FileContent,
     },
-    /// The key needs a passphrase, which a daemon does not have.
+    /// The key is encrypted with a passphrase, which a daemon does not have.
     EncryptedKey {
         /// The file.
         path: PathBuf,
     },
-    /// The key is of a kind or size that is not supported, or damaged.
+    /// The key is damaged, or its type or size is not supported.
     UnusableKey {
         /// The file.
         path: PathBuf,
-        /// What rustls said.
+        /// The error of rustls.
         source: rustls::Error,
     },
-    /// The certificate is no X.509 certificate, or damaged.
+    /// The certificate is damaged, or not an X.509 certificate.
     UnreadableCertificate {
         /// The file.
         path: PathBuf,
     },
     /// rustls refuses the certificate.
     UnusableCertificate {
-        /// What it was to be.
+        /// The expected content.
         role: Role,
         /// The file.
         path: PathBuf,
-        /// What rustls said.
+        /// The error of rustls.
         source: rustls::Error,
     },
     /// Certificate and key are not a pair.
@@ -76,53 +76,53 @@ pub enum TlsError {
         cert_file: PathBuf,
         /// The file of the key.
         key_file: PathBuf,
-        /// The place in the chain, from 0, of a certificate that does belong to the key.
+        /// The index, from 0, of the certificate in the chain that belongs to the key.
         belongs_to: Option<usize>,
     },
-    /// With `self_signed`: one of the two is there, so the other is not made.
+    /// With `self_signed`: one of the two files exists, so neither is created.
     OneMissing {
-        /// The file that is there.
+        /// The existing file.
         present: PathBuf,
-        /// The file that is not.
+        /// The missing file.
         missing: PathBuf,
     },
     /// With `self_signed`: the file cannot be written.
     Write {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// With `self_signed`: making the certificate failed.
+    /// With `self_signed`: the certificate cannot be created.
     Generate(rcgen::Error),
     /// With ACME: the file cannot be written.
-    Keep {
+    Store {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// With ACME: making the certificate failed that proves a name.
+    /// With ACME: the certificate of the answer to a challenge cannot be created.
     Challenge(rcgen::Error),
-    /// rustls refuses the whole.
+    /// rustls rejects the configuration as a whole.
     Setup(rustls::Error),
 }
 
-/// What a file was to be.
+/// The expected content of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Role {
-    /// `cert_file` of the server or of a sink
+    /// `cert_file` of the server or of a sink.
     Certificate,
-    /// `key_file`
+    /// `key_file`.
     Key,
-    /// `server.tls.client_ca_file`
+    /// `server.tls.client_ca_file`.
     ClientCa,
-    /// `ca_file` of a sink, or whom the system trusts
+    /// `ca_file` of a sink, or the trusted authorities of the system.
     ServerCa,
 }
 
 impl Role {
-    /// The key that names such a file.
+    /// The configuration key that names such a file.
     pub fn config_key(self) -> &'static str {
         match self {
             Self::Certificate => "cert_file",
@@ -134,7 +134,7 @@ impl Role {
 }
 
 impl TlsError {
-    /// What the file was to be that the error is about, if it is about one.
+    /// The expected content of the file that caused the error, if a file caused it.
     pub fn role(&self) -> Option<Role> {
         match self {
             Self::Read { role, .. }
@@ -149,12 +149,12 @@ impl TlsError {
         }
     }
 
-    /// A file is not there.
+    /// Whether the file does not exist.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
-    /// A file may not be read.
+    /// Whether the daemon has no permission to read the file.
     pub(super) fn is_denied(&self) -> bool {
         matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
@@ -167,7 +167,7 @@ impl fmt::Display for TlsError {
                 write!(f, "cannot read {}: {source}: ", path.display())?;
                 match source.kind() {
                     io::ErrorKind::PermissionDenied => {
-                        f.write_str("the daemon's user must be allowed to read it")
+                        f.write_str("make it readable for the user that runs logpushd")
                     }
                     _ => write!(f, "check {}", role.config_key()),
                 }
@@ -175,31 +175,31 @@ impl fmt::Display for TlsError {
             Self::BadPem { path, fault, .. } => {
                 write!(f, "{}:{}: {fault}", path.display(), fault.line)
             }
-            Self::NoCertificate { role, path, found } => write!(
+            Self::NoCertificate { role, path, content } => write!(
                 f,
                 "no certificate in {}: {} expects PEM with BEGIN CERTIFICATE{}",
                 path.display(),
                 role.config_key(),
-                found.instead_of_certificate(*role)
+                content.instead_of_certificate(*role)
             ),
-            Self::NoKey { path, found } => write!(
+            Self::NoKey { path, content } => write!(
                 f,
                 "no private key in {}: {} expects PEM with BEGIN PRIVATE KEY, \
                  BEGIN RSA PRIVATE KEY or BEGIN EC PRIVATE KEY{}",
                 path.display(),
                 Role::Key.config_key(),
-                found.instead_of_key()
+                content.instead_of_key()
             ),
             Self::EncryptedKey { path } => write!(
                 f,
                 "the private key in {path} is encrypted: decrypt it with openssl pkey -in {path} \
-                 -out NEW and let only the daemon's user read the result",
+                 -out NEW and make the result readable only for the user that runs logpushd",
                 path = path.display()
             ),
             Self::UnusableKey { path, source } => write!(
                 f,
                 "the private key in {} cannot be used: {source}: \
-                 use ECDSA P-256 or P-384, Ed25519, or RSA of 2048 bits and more",
+                 use ECDSA P-256 or P-384, Ed25519, or RSA with at least 2048 bits",
                 path.display()
             ),
             Self::UnreadableCertificate { path } => {
@@ -220,33 +220,38 @@ impl fmt::Display for TlsError {
                     cert_file.display()
                 )?;
                 match belongs_to {
-                    Some(place) => {
-                        write!(f, "it belongs to certificate number {}: put that first", place + 1)
+                    Some(index) => {
+                        write!(f, "it belongs to certificate number {}: put that first", index + 1)
                     }
-                    None => f.write_str("name the key that the certificate was requested with"),
+                    None => f.write_str(
+                        "set key_file to the key that the certificate was requested with",
+                    ),
                 }
             }
             Self::OneMissing { present, missing } => write!(
                 f,
-                "{} is there, but {} is missing: \
-                 self_signed makes both or none: remove the one or restore the other",
+                "{} exists, but {} is missing: \
+                 self_signed creates both or none; remove the one or restore the other",
                 present.display(),
                 missing.display()
             ),
             Self::Write { path, source } => write!(
                 f,
-                "cannot write {}: {source}: self_signed needs a folder that the daemon's user can \
-                 write to",
+                "cannot write {}: {source}: make its directory writable for the user that runs logpushd",
                 path.display()
             ),
-            Self::Generate(source) => write!(f, "cannot make a self-signed certificate: {source}"),
-            Self::Keep { path, source } => write!(
+            Self::Generate(source) => {
+                write!(f, "cannot create a self-signed certificate: {source}")
+            }
+            Self::Store { path, source } => write!(
                 f,
-                "cannot keep the certificate in {}: {source}: server.tls.acme.cache_dir needs a folder \
-                 that the daemon's user can write to",
+                "cannot store the certificate in {}: {source}: make server.tls.acme.cache_dir writable \
+                 for the user that runs logpushd",
                 path.display()
             ),
-            Self::Challenge(source) => write!(f, "cannot make the answer to a challenge: {source}"),
+            Self::Challenge(source) => {
+                write!(f, "cannot create the answer to a challenge: {source}")
+            }
             Self::Setup(source) => write!(f, "cannot set up TLS: {source}"),
         }
     }
@@ -255,7 +260,7 @@ impl fmt::Display for TlsError {
 impl Error for TlsError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Read { source, .. } | Self::Keep { source, .. } | Self::Write { source, .. } => {
+            Self::Read { source, .. } | Self::Store { source, .. } | Self::Write { source, .. } => {
                 Some(source)
             }
             Self::UnusableKey { source, .. }

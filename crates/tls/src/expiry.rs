@@ -1,4 +1,4 @@
-//! How near a certificate is to its end, and how often that is worth a word.
+//! When a certificate expires, and how often to warn about it.
 
 use jiff::Timestamp;
 
@@ -6,24 +6,24 @@ use super::Tls;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// From here on it is worth a word: what a company's own authority takes to issue one, and then some.
+/// How long before the end to warn: enough time for the authority of a company to issue a certificate.
 const SOON: i64 = 21 * DAY;
 
-/// How to renew a certificate that the daemon made.
-const SELF_SIGNED: &str = "delete the files cert_file and key_file and reload (SIGHUP), which makes new \
+/// How to renew a certificate that the daemon created.
+const SELF_SIGNED: &str = "delete the files cert_file and key_file and reload (SIGHUP), which creates new \
     ones, then copy the new cert_file to the clients that verify it";
 
-/// When a certificate may be used, in seconds since 1970.
+/// The validity period of a certificate, in Unix seconds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Validity {
-    /// From here.
+    /// The beginning.
     pub not_before: i64,
-    /// To here.
+    /// The end.
     pub not_after: i64,
 }
 
 impl Validity {
-    /// All of it.
+    /// The length of the period, in seconds.
     pub fn lifetime(self) -> i64 {
         self.not_after.saturating_sub(self.not_before).max(0)
     }
@@ -32,11 +32,11 @@ impl Validity {
 /// Who renews a certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Renewal {
-    /// The operator, or a program of his.
-    Outside,
-    /// The daemon, when a third of its life is left.
+    /// The operator, or a program outside of the daemon.
+    External,
+    /// The daemon, when a third of the lifetime is left.
     Acme,
-    /// The daemon made it for development (`self_signed`) and makes another one if the files are missing.
+    /// The operator deletes the files, and the daemon creates new ones (`self_signed`).
     SelfSigned,
 }
 
@@ -45,51 +45,52 @@ impl From<&Tls> for Renewal {
         match tls {
             _ if tls.acme.is_some() => Self::Acme,
             _ if tls.self_signed => Self::SelfSigned,
-            _ => Self::Outside,
+            _ => Self::External,
         }
     }
 }
 
-/// A certificate that expires soon, or has.
+/// The state of a certificate that expires soon or has expired.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Expiry {
-    /// In so many whole days.
+    /// It expires within three weeks.
     Soon {
-        /// 0: today.
+        /// The number of whole days left; 0 within the last day.
         days: i64,
     },
-    /// It is over.
-    Over,
+    /// It has expired.
+    Expired,
 }
 
 impl Expiry {
-    /// `None` if it is far away. `now` is in seconds since 1970.
+    /// `None` if the certificate does not expire soon. `now` is in Unix seconds.
     pub fn of(validity: Validity, renewal: Renewal, now: i64) -> Option<Self> {
         let soon = match renewal {
-            Renewal::Outside | Renewal::SelfSigned => SOON,
-            // Some authorities issue for six days. What should long have been renewed is news.
+            Renewal::External | Renewal::SelfSigned => SOON,
+            // Some authorities issue for six days. Renewal is due at a third of the lifetime, so a
+            // quarter means that it has failed for a while.
             Renewal::Acme => SOON.min(validity.lifetime() / 4),
         };
         match validity.not_after.saturating_sub(now) {
-            ..=0 => Some(Self::Over),
+            ..=0 => Some(Self::Expired),
             left if left <= soon => Some(Self::Soon { days: left / DAY }),
             _ => None,
         }
     }
 
-    /// In one line, with what to do.
+    /// A warning in one line, with what to do.
     pub fn text(self, validity: Validity, renewal: Renewal) -> String {
         let at = Timestamp::from_second(validity.not_after);
         let at = at.map_or_else(|_| String::new(), |at| format!(", at {at}"));
         let remedy = match renewal {
-            Renewal::Outside => "renew it",
-            Renewal::Acme => "the log says why it is not renewed",
+            Renewal::External => "renew it",
+            Renewal::Acme => "see the log for why it has not been renewed",
             Renewal::SelfSigned => {
                 return match self {
                     Self::Soon { .. } => {
                         format!("the development certificate expires soon{at}: {SELF_SIGNED}")
                     }
-                    Self::Over => format!(
+                    Self::Expired => format!(
                         "the development certificate has expired{at}, so clients that verify it do not \
                          connect: {SELF_SIGNED}"
                     ),
@@ -102,33 +103,33 @@ impl Expiry {
             Self::Soon { days } => {
                 format!("the certificate expires in {days} days{at}: {remedy}")
             }
-            Self::Over => {
-                format!("the certificate has expired{at}, so cloudflare does not connect: {remedy}")
+            Self::Expired => {
+                format!("the certificate has expired{at}, so Cloudflare does not connect: {remedy}")
             }
         }
     }
 }
 
-/// Decides when to say it again: at once when it is news, and then once a day.
+/// Decides when to log a warning: immediately if the state is new, then once a day.
 #[derive(Debug, Default)]
 pub struct Reminder {
-    /// Of which certificate, whether it was over, and when it was said.
+    /// The certificate of the last warning, whether it had expired, and the time of the warning.
     last: Option<(Validity, bool, i64)>,
 }
 
 impl Reminder {
-    /// What is to be said now, in seconds since 1970.
+    /// The warning that is due now, if one is. `now` is in Unix seconds.
     pub fn due(&mut self, validity: Validity, renewal: Renewal, now: i64) -> Option<Expiry> {
         let expiry = Expiry::of(validity, renewal, now)?;
-        let is_over = expiry == Expiry::Over;
-        if let Some((of, was_over, at)) = self.last
-            && (of, was_over) == (validity, is_over)
-            // A clock that was put back must not silence it.
+        let is_expired = expiry == Expiry::Expired;
+        if let Some((of, was_expired, at)) = self.last
+            && (of, was_expired) == (validity, is_expired)
+            // A clock that was set back must not suppress warnings.
             && (at..at.saturating_add(DAY)).contains(&now)
         {
             return None;
         }
-        self.last = Some((validity, is_over, now));
+        self.last = Some((validity, is_expired, now));
         Some(expiry)
     }
 }
@@ -142,7 +143,7 @@ mod tests {
     const YEAR: Validity = Validity { not_before: END - 365 * DAY, not_after: END };
 
     #[test]
-    fn who_renews_it_depends_on_the_settings() {
+    fn the_renewal_follows_from_the_settings() {
         let of = |self_signed, acme| {
             Renewal::from(&Tls {
                 cert_file: "/c".into(),
@@ -161,56 +162,56 @@ mod tests {
             cache_dir: "/cache".into(),
         };
         assert_eq!(of(true, None), Renewal::SelfSigned);
-        assert_eq!(of(false, None), Renewal::Outside);
+        assert_eq!(of(false, None), Renewal::External);
         assert_eq!(of(false, Some(acme)), Renewal::Acme);
     }
 
     #[test]
-    fn from_21_days_on_it_is_soon() {
+    fn a_certificate_expires_soon_from_21_days_on() {
         let cases = [
             (END - SOON - 1, None),
             (END - SOON, Some(Expiry::Soon { days: 21 })),
             (END - DAY, Some(Expiry::Soon { days: 1 })),
             (END - 1, Some(Expiry::Soon { days: 0 })),
-            (END, Some(Expiry::Over)),
-            (END + 400 * DAY, Some(Expiry::Over)),
+            (END, Some(Expiry::Expired)),
+            (END + 400 * DAY, Some(Expiry::Expired)),
         ];
         for (now, expected) in cases {
-            assert_eq!(Expiry::of(YEAR, Renewal::Outside, now), expected, "{now}");
+            assert_eq!(Expiry::of(YEAR, Renewal::External, now), expected, "{now}");
             assert_eq!(Expiry::of(YEAR, Renewal::Acme, now), expected, "{now}");
             assert_eq!(Expiry::of(YEAR, Renewal::SelfSigned, now), expected, "{now}");
         }
-        let text = Expiry::Soon { days: 3 }.text(YEAR, Renewal::Outside);
+        let text = Expiry::Soon { days: 3 }.text(YEAR, Renewal::External);
         assert!(text.contains("in 3 days, at 2027-01-15T08:00:00Z: renew it"), "{text}");
         let text = Expiry::Soon { days: 3 }.text(YEAR, Renewal::SelfSigned);
         let begin =
             "the development certificate expires soon, at 2027-01-15T08:00:00Z: delete the files";
         assert!(text.starts_with(begin), "{text}");
-        let text = Expiry::Over.text(YEAR, Renewal::SelfSigned);
+        let text = Expiry::Expired.text(YEAR, Renewal::SelfSigned);
         assert!(text.starts_with("the development certificate has expired, at 2027"), "{text}");
-        assert!(!text.contains("cloudflare"), "{text}");
+        assert!(!text.contains("Cloudflare"), "{text}");
         let never = Validity { not_before: 0, not_after: i64::MAX };
-        assert!(Expiry::Over.text(never, Renewal::Outside).contains("has expired, so"));
+        assert!(Expiry::Expired.text(never, Renewal::External).contains("has expired, so"));
 
-        // One that lives for six days is no news, unless nobody renews it.
+        // A certificate for six days that ACME renews is reported only in its last quarter.
         let short = Validity { not_before: END - 6 * DAY, not_after: END };
         assert_eq!(Expiry::of(short, Renewal::Acme, END - 3 * DAY), None);
         assert_eq!(Expiry::of(short, Renewal::Acme, END - DAY), Some(Expiry::Soon { days: 1 }));
         let soon = Some(Expiry::Soon { days: 3 });
-        assert_eq!(Expiry::of(short, Renewal::Outside, END - 3 * DAY), soon);
+        assert_eq!(Expiry::of(short, Renewal::External, END - 3 * DAY), soon);
     }
 
     #[test]
-    fn it_is_said_once_a_day_and_at_once_when_it_is_news() {
+    fn warnings_are_due_immediately_and_then_once_a_day() {
         let mut reminder = Reminder::default();
-        let mut due = |validity, now| reminder.due(validity, Renewal::Outside, now);
+        let mut due = |validity, now| reminder.due(validity, Renewal::External, now);
         assert_eq!(due(YEAR, END - 30 * DAY), None);
-        let begun = END - 20 * DAY;
-        let minutes = (0..).map(|minutes| begun + minutes * 60).take_while(|now| *now < END);
+        let start = END - 20 * DAY;
+        let minutes = (0..).map(|minutes| start + minutes * 60).take_while(|now| *now < END);
         assert_eq!(minutes.filter(|now| due(YEAR, *now).is_some()).count(), 20);
-        assert_eq!(due(YEAR, END), Some(Expiry::Over));
+        assert_eq!(due(YEAR, END), Some(Expiry::Expired));
         assert_eq!(due(YEAR, END + 60), None);
-        // Another one that is soon over as well.
+        // Another certificate that expires soon.
         let other = Validity { not_after: END + DAY, ..YEAR };
         assert_eq!(due(other, END + 60), Some(Expiry::Soon { days: 0 }));
         assert_eq!(due(Validity { not_after: END + 90 * DAY, ..YEAR }, END + 120), None);

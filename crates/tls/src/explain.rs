@@ -1,57 +1,57 @@
-//! Failures of TLS in words that an operator can act on.
+//! Explains TLS errors in plain words, with advice for the operator.
 
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError};
 
-/// What failed, in one line, and in parentheses the words of rustls, to search for.
+/// Explains an error in one line. The text of rustls follows in parentheses, to search for.
 pub fn explain(error: &Error) -> String {
-    let (plain, technical) = (in_plain_words(error), error.to_string());
+    let (plain, technical) = (plain_text(error), error.to_string());
     if plain == technical { plain } else { format!("{plain} ({technical})") }
 }
 
-fn in_plain_words(error: &Error) -> String {
+fn plain_text(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => of_certificate(error),
         Error::AlertReceived(alert) => of_alert(*alert),
-        Error::NoCertificatesPresented => "the other side showed no certificate".into(),
+        Error::NoCertificatesPresented => "the other side presented no certificate".into(),
         Error::PeerIncompatible(why) => {
-            format!("the other side offers nothing that we accept: {why:?}")
+            format!("the other side offers no TLS parameters that logpushd accepts: {why:?}")
         }
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => "the other side does not speak TLS on this port".into(),
         Error::InvalidMessage(_) => "the other side sent a message that is not valid TLS".into(),
         Error::NoApplicationProtocol => "the two sides have no protocol in common (ALPN)".into(),
-        Error::DecryptError => "a TLS record was damaged on its way".into(),
+        Error::DecryptError => "a TLS record was damaged in transit".into(),
         other => other.to_string(),
     }
 }
 
-/// Whether [`explain_io`] adds what to do, which names keys of the configuration.
+/// Which advice [`explain_io`] adds. Advice names keys of the configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Advice {
-    /// For the daemon's log, on a server that it connects to.
-    Given,
-    /// For the daemon's log, on a client that connects to it.
+    /// For a connection of the daemon to a server.
+    OnServer,
+    /// For a connection of a client to the daemon.
     OnClient,
-    /// For commands that know better what was asked of them.
+    /// For commands, which give their own advice.
     None,
 }
 
-/// A failure of a handshake in one line: what failed, and what to do. Any other error as it is.
+/// Explains a failed handshake in one line: the cause, and what to do. Any other error keeps its text.
 pub fn explain_io(error: &io::Error, wanted: Advice) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let Some(tls) = tls else { return error.to_string() };
     let advice = match wanted {
-        Advice::Given => advice(tls),
+        Advice::OnServer => advice(tls),
         Advice::OnClient => advice_on_client(tls).or_else(|| advice(tls)),
         Advice::None => None,
     };
     advice.map_or_else(|| explain(tls), |advice| format!("{}: {advice}", explain(tls)))
 }
 
-/// What to do where the other side is a client, if that is not what [`advice`] has.
+/// Advice for a client's connection, where it differs from [`advice`].
 fn advice_on_client(error: &Error) -> Option<&'static str> {
     match error {
         Error::InvalidMessage(_) => Some("the client must use TLS, as in https://"),
@@ -62,13 +62,13 @@ fn advice_on_client(error: &Error) -> Option<&'static str> {
     }
 }
 
-/// What to do about it on the side that verifies, if that is known.
+/// Advice for the side that verifies, if there is any.
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
         Error::InvalidCertificate(error) => advice_on_certificate(error),
         Error::AlertReceived(alert) => advice_on_alert(*alert),
         Error::NoCertificatesPresented => {
-            Some("give the other side a certificate that client_ca_file vouches for")
+            Some("configure a certificate on the other side that client_ca_file vouches for")
         }
         Error::PeerIncompatible(_) => Some("both sides need TLS 1.2 or 1.3"),
         Error::InvalidMessage(
@@ -82,7 +82,7 @@ fn of_certificate(error: &CertificateError) -> String {
     use CertificateError as Of;
     match error {
         Of::BadEncoding => "the certificate cannot be read".into(),
-        // The context has times and names for people.
+        // The context contains readable times and names.
         Of::ExpiredContext { .. } | Of::NotValidYetContext { .. } => error.to_string(),
         Of::NotValidForNameContext { expected, presented } => format!(
             "the certificate is not for {}, {}",
@@ -100,18 +100,18 @@ fn of_certificate(error: &CertificateError) -> String {
         Of::Revoked => "the certificate was revoked".into(),
         Of::UnknownIssuer => "no trusted authority vouches for the certificate".into(),
         Of::BadSignature => {
-            "the certificate was not signed by the authority of that name that is trusted".into()
+            "the certificate was not signed by the trusted authority of that name".into()
         }
         Of::NotValidForName => "the certificate is not for this server name".into(),
         Of::InvalidPurpose | Of::InvalidPurposeContext { .. } => {
-            "the certificate is not meant for this use (extended key usage)".into()
+            "the certificate is not for this use (extended key usage)".into()
         }
         Of::Other(other) => of_other(other),
         other => other.to_string(),
     }
 }
 
-/// The host name in what webpki prints, `DnsName("host.example")`; another kind of name as it is.
+/// The host name in the notation of webpki, `DnsName("host.example")`. Other names are not changed.
 fn bare(name: &str) -> &str {
     name.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")")).unwrap_or(name)
 }
@@ -119,10 +119,10 @@ fn bare(name: &str) -> &str {
 fn of_other(other: &OtherError) -> String {
     match of_webpki(other) {
         Some(webpki::Error::CaUsedAsEndEntity) => {
-            "the certificate is one of an authority, which may not be used for a server".into()
+            "the certificate belongs to an authority and may not be used for a server".into()
         }
         Some(webpki::Error::EndEntityUsedAsCa) => {
-            "the certificate was signed by one that is not an authority".into()
+            "the certificate was signed with a certificate that is not an authority".into()
         }
         Some(webpki::Error::UnsupportedCertVersion) => {
             "the certificate is not X.509 version 3".into()
@@ -131,7 +131,7 @@ fn of_other(other: &OtherError) -> String {
     }
 }
 
-/// What webpki says, if that is what rustls has no variant for.
+/// The error of webpki, for errors without a variant in rustls.
 fn of_webpki(OtherError(error): &OtherError) -> Option<&webpki::Error> {
     error.downcast_ref()
 }
@@ -145,16 +145,16 @@ fn advice_on_certificate(error: &CertificateError) -> Option<&'static str> {
             "name the authority, or the certificate itself, in ca_file; or let the server send its intermediates"
         }
         Of::NotValidForName | Of::NotValidForNameContext { .. } => {
-            "connect by a name that is in the certificate, or set tls.server_name"
+            "connect with a name in the certificate, or set tls.server_name"
         }
         Of::InvalidPurpose | Of::InvalidPurposeContext { .. } => {
             "have it issued with the extended key usage serverAuth for a server, clientAuth for a client"
         }
         Of::Other(other) if matches!(of_webpki(other), Some(webpki::Error::CaUsedAsEndEntity)) => {
-            "list this very certificate in ca_file, or have a server certificate issued"
+            "list this certificate itself in ca_file, or have a server certificate issued"
         }
         Of::BadSignature => {
-            "name the authority that signed it in ca_file: the listed one has the same name and another key"
+            "name the authority that signed it in ca_file; the listed one has the same name but another key"
         }
         Of::BadEncoding | Of::Other(_) => "have the certificate issued again",
         _ => return None,
@@ -165,17 +165,17 @@ fn of_alert(alert: AlertDescription) -> String {
     use AlertDescription as Of;
     let why = match alert {
         Of::UnknownCA => "the other side does not trust the authority of our certificate",
-        Of::CertificateExpired => "the other side says that our certificate has expired",
-        Of::CertificateRequired => "the other side wants a client certificate",
+        Of::CertificateExpired => "the other side reports that our certificate has expired",
+        Of::CertificateRequired => "the other side requires a client certificate",
         Of::BadCertificate | Of::CertificateUnknown | Of::UnsupportedCertificate => {
             "the other side refuses our certificate"
         }
-        Of::CertificateRevoked => "the other side says that our certificate was revoked",
+        Of::CertificateRevoked => "the other side reports that our certificate was revoked",
         Of::AccessDenied => "the other side denies access to our certificate",
         Of::HandshakeFailure | Of::InsufficientSecurity => {
             "the other side has no cipher or key type in common with us"
         }
-        Of::ProtocolVersion => "the other side speaks no TLS version that we speak",
+        Of::ProtocolVersion => "the other side has no TLS version in common with us",
         Of::UnrecognisedName => "the other side does not serve this name",
         Of::NoApplicationProtocol => "the other side speaks neither HTTP/2 nor HTTP/1.1",
         Of::InternalError => "the other side had an internal error",
@@ -189,12 +189,12 @@ fn advice_on_alert(alert: AlertDescription) -> Option<&'static str> {
     use AlertDescription as Of;
     Some(match alert {
         Of::UnknownCA => {
-            "use a certificate that it trusts, and send the intermediates with it (fullchain.pem)"
+            "use a certificate that it trusts, and include the intermediates in cert_file (fullchain.pem)"
         }
         Of::CertificateExpired => "renew our certificate",
         Of::CertificateRequired => "set cert_file and key_file",
         Of::BadCertificate | Of::CertificateUnknown | Of::UnsupportedCertificate => {
-            "its log says why; the usual reason is an authority that it does not trust"
+            "see its log for the reason; usually it does not trust the authority"
         }
         Of::ProtocolVersion => "both sides need TLS 1.2 or 1.3",
         _ => return None,
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_has_plain_words_the_technical_ones_and_advice() {
+    fn an_error_has_a_plain_text_the_technical_one_and_advice() {
         let cases = [
             (
                 Error::from(CertificateError::UnknownIssuer),
@@ -222,15 +222,15 @@ mod tests {
             ),
             (
                 Error::NoCertificatesPresented,
-                "the other side showed no certificate (peer sent no certificates): give ",
+                "the other side presented no certificate (peer sent no certificates): configure ",
             ),
         ];
         for (error, expected) in cases {
             let error = io::Error::other(error);
-            let given = explain_io(&error, Advice::Given);
-            assert!(given.starts_with(expected), "{given}");
+            let text = explain_io(&error, Advice::OnServer);
+            assert!(text.starts_with(expected), "{text}");
             let plain = explain_io(&error, Advice::None);
-            assert!(given.starts_with(&plain) && plain.ends_with(')'), "{plain}");
+            assert!(text.starts_with(&plain) && plain.ends_with(')'), "{plain}");
         }
         let inbound = [
             (
@@ -247,16 +247,17 @@ mod tests {
             ),
         ];
         for (error, expected) in inbound {
-            let given = explain_io(&io::Error::other(error), Advice::OnClient);
-            assert!(given.starts_with(expected), "{given}");
+            let text = explain_io(&io::Error::other(error), Advice::OnClient);
+            assert!(text.starts_with(expected), "{text}");
         }
         let other = io::Error::from(io::ErrorKind::UnexpectedEof);
-        assert_eq!(explain_io(&other, Advice::Given), other.to_string());
+        assert_eq!(explain_io(&other, Advice::OnServer), other.to_string());
     }
+
     #[test]
-    fn the_names_of_a_certificate_are_listed_without_decoration() {
+    fn the_names_of_a_certificate_are_listed_as_plain_text() {
         let of = |presented: &[&str]| {
-            in_plain_words(&Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            plain_text(&Error::InvalidCertificate(CertificateError::NotValidForNameContext {
                 expected: "localhost".try_into().unwrap(),
                 presented: presented.iter().map(|name| (*name).to_owned()).collect(),
             }))

@@ -1,6 +1,6 @@
-//! What stands in a certificate, for people and for those who explain why one was refused.
+//! Parses certificates, to display them and to explain why one was refused.
 //!
-//! Verifying is the business of rustls; this only reads what rustls does not tell.
+//! rustls verifies certificates; this module only reads fields that rustls does not expose.
 
 mod name;
 
@@ -23,50 +23,51 @@ use x509_parser::{
 pub use self::name::Name;
 use self::name::shown;
 
-/// What is of interest in a certificate.
+/// The fields of a certificate that logpushd uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Certificate {
-    /// Whose it is.
+    /// The owner.
     pub subject: Name,
-    /// Who signed it.
+    /// The signer.
     pub issuer: Name,
-    /// In hexadecimal.
+    /// The serial number, in hexadecimal.
     pub serial: String,
-    /// Seconds since 1970.
+    /// The beginning of the validity, in Unix seconds.
     pub not_before: i64,
-    /// Seconds since 1970.
+    /// The end of the validity, in Unix seconds.
     pub not_after: i64,
-    /// What signs for it.
+    /// The type of the public key.
     pub key: KeyType,
-    /// What its extensions say, as far as they can be read.
+    /// The extensions that can be parsed.
     pub extensions: Extensions,
 }
 
-/// The extensions that are looked at.
+/// The extensions that logpushd uses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Extensions {
     /// The DNS names of the subject alternative name. Control characters are escaped.
     pub dns_names: Vec<String>,
     /// The addresses of the subject alternative name.
     pub addresses: Vec<IpAddr>,
-    /// It may sign others.
+    /// The certificate may sign other certificates.
     pub is_authority: bool,
-    /// It says where its issuer's certificate is: few but public authorities do.
+    /// The certificate contains the URL of its issuer's certificate, which is rare with private
+    /// authorities.
     pub has_issuer_url: bool,
-    /// It holds receipts of public logs (RFC 6962): only public authorities ask for them.
+    /// The certificate contains timestamps of public logs (RFC 6962), which only public authorities use.
     pub is_publicly_logged: bool,
 }
 
-/// The kind of a public key.
+/// The type of a public key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KeyType {
-    /// RSA, and the bits of the modulus.
+    /// RSA, with the number of bits of the modulus.
     Rsa(usize),
-    /// A curve by its name, or by its number if it is none of the usual.
+    /// An elliptic curve, by its name or object identifier.
     Ec(String),
     /// Ed25519.
     Ed25519,
-    /// Any other, by its number.
+    /// Any other algorithm, by its object identifier.
     Other(String),
 }
 
@@ -82,8 +83,7 @@ impl fmt::Display for KeyType {
 }
 
 impl Certificate {
-    /// Reads a DER certificate; `None` if it is none. An extension that cannot be read is as one that
-    /// is not there.
+    /// Parses a certificate in DER. Returns `None` if it is not valid; an invalid extension is ignored.
     pub fn parse(der: &[u8]) -> Option<Self> {
         let (rest, certificate) = X509Certificate::from_der(der).ok()?;
         if !rest.is_empty() {
@@ -101,13 +101,13 @@ impl Certificate {
         })
     }
 
-    /// Issuer and subject are the same, as in a self-signed certificate.
+    /// Whether issuer and subject are the same, as in a self-signed certificate.
     pub fn is_self_issued(&self) -> bool {
         self.issuer.der == self.subject.der
     }
 }
 
-/// The first element of what may be several, one after the other, if it is a sequence, as a certificate is.
+/// The first of several consecutive elements, if it is a SEQUENCE, as a certificate is.
 pub(super) fn first_element(der: &[u8]) -> Option<&[u8]> {
     let (rest, _) = Sequence::from_der(der).ok()?;
     der.get(..der.len() - rest.len())
@@ -158,7 +158,7 @@ fn key_type(info: &SubjectPublicKeyInfo<'_>) -> Option<KeyType> {
     let algorithm = info.algorithm.oid();
     Some(if *algorithm == OID_PKCS1_RSAENCRYPTION {
         let (_, key) = RSAPublicKey::from_der(&info.subject_public_key.data).ok()?;
-        // The library's own size is one in whole bytes.
+        // `key_size` of x509-parser is rounded to whole bytes.
         let mut digits = key.modulus.iter().skip_while(|byte| **byte == 0);
         let first = digits.next().map_or(0, |byte| 8 - byte.leading_zeros() as usize);
         KeyType::Rsa(first + 8 * digits.count())
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_keys_are_told_apart() {
+    fn key_types_are_distinguished() {
         for (algorithm, name) in [
             (&rcgen::PKCS_ECDSA_P256_SHA256, "ECDSA P-256"),
             (&PKCS_ECDSA_P384_SHA384, "ECDSA P-384"),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_authorities_apart_is_read() {
+    fn the_extensions_of_authorities_are_read() {
         let key = KeyPair::generate().unwrap();
         let mut params = params(&[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
@@ -246,7 +246,7 @@ mod tests {
         params.custom_extensions = vec![
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access),
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 11129, 2, 4, 2], vec![4, 0]),
-            // One that is no subject alternative name at all.
+            // An invalid subject alternative name.
             CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![1, 2, 3]),
         ];
         let certificate = read(&params, &key);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_that_is_written_out_is_read() {
+    fn an_explicit_default_is_read() {
         // SEQUENCE { OID 2.5.29.19, critical FALSE, basicConstraints with cA FALSE }
         let mut der = vec![0x30, 15, 6, 3, 0x55, 29, 19, 1, 1, 0, 4, 5, 0x30, 3, 1, 1, 0];
         let is_authority = |der: &[u8]| {
@@ -280,7 +280,7 @@ mod tests {
     fn both_forms_of_time_are_read() {
         let key = KeyPair::generate().unwrap();
         for (year, month, day, seconds) in [
-            // UTCTime, which has two digits for the year.
+            // UTCTime, with two digits for the year.
             (1950, 1, 1, -631_152_000),
             (1970, 1, 1, 0),
             (2049, 12, 31, 2_524_521_600),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cut_certificate_is_taken() {
+    fn a_truncated_certificate_is_rejected() {
         let key = KeyPair::generate().unwrap();
         let der = CertificateParams::default().self_signed(&key).unwrap().der().to_vec();
         assert!(Certificate::parse(&der).is_some());

@@ -1,23 +1,23 @@
-//! Certificates and keys: PEM files in, a checked [`ServerConfig`] out, and its exchange while the
+//! Certificates and keys: reads PEM files into a checked [`ServerConfig`], and replaces it while the
 //! daemon runs.
 //!
-//! The only file that touches rustls-pemfile and that decides what rustls may speak. It knows
-//! nothing of sockets: `serve` does the handshake with the configuration handed out here.
+//! Only this file uses rustls-pemfile and chooses the protocol versions of rustls. The crate does not
+//! use sockets: `serve` performs the handshake with the configuration from here.
 
 mod acceptor;
 pub mod chain;
 mod challenge;
 mod client;
+mod content;
 mod error;
 mod expiry;
 mod explain;
-mod found;
 pub mod inspect;
 mod observe;
-mod own;
 mod pem;
 mod pinned;
 mod self_signed;
+mod server_certificate;
 mod settings;
 mod trust;
 mod verifier;
@@ -43,46 +43,47 @@ pub use self::{
     expiry::{Expiry, Reminder, Renewal, Validity},
     explain::{Advice, explain, explain_io},
     observe::{Observed, Observer, observing},
-    own::{Own, own},
     pinned::pinned,
+    server_certificate::{ServerCertificate, server_certificate},
     settings::{Acme, ClientTls, Tls, TlsVersion},
     trust::Trust,
-    watch::{Change, Watch},
+    watch::{FilesChange, Watch},
 };
 use self::{
-    found::Found,
+    content::FileContent,
     inspect::Certificate,
     pem::{Block, PemFault},
 };
 
-/// What [`load`] made of the files.
+/// The result of [`load`].
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Ready to accept with.
+    /// The configuration to accept connections with.
     pub config: Arc<ServerConfig>,
-    /// What is shown to clients. With ACME there may be none yet: every handshake fails then.
+    /// The server's certificate. With ACME it may be missing at first; every handshake fails then.
     pub certificate: Option<Identity>,
-    /// Who may connect, if clients have to show a certificate.
+    /// The verifier of client certificates, if they are required.
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Loaded {
-    /// The same with another certificate.
-    fn showing(self, certificate: Identity) -> Self {
+    /// Replaces the certificate.
+    fn with_certificate(self, certificate: Identity) -> Self {
         let mut config = (*self.config).clone();
         config.cert_resolver = Arc::new(ShownCertificate(Some(Arc::clone(&certificate.certified))));
         Self { config: Arc::new(config), certificate: Some(certificate), clients: self.clients }
     }
 }
 
-/// The server's own certificate, with its key.
+/// The server's certificate chain and its private key.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// From when to when. `None` if that cannot be read: rustls takes what we do not understand.
+    /// The validity of the certificate. `None` if it cannot be parsed here: rustls accepts some
+    /// certificates that [`Certificate::parse`] does not.
     pub validity: Option<Validity>,
-    /// It stands alone, and another one issued it: intermediates are probably missing, and then
-    /// Cloudflare refuses the connection.
-    pub stands_alone: bool,
+    /// The chain is a single certificate that is not self-issued, so its intermediates are probably
+    /// missing, and Cloudflare would refuse the connection.
+    pub misses_intermediates: bool,
     certified: Arc<CertifiedKey>,
 }
 
@@ -93,7 +94,7 @@ impl Identity {
         Self::of((&chain, &tls.cert_file), (&key, &tls.key_file))
     }
 
-    /// Checks PEM that is, or is to be, in these files.
+    /// Checks a chain and a key in PEM. The paths are for errors.
     fn of(
         (chain, cert_file): (&[u8], &Path),
         (key, key_file): (&[u8], &Path),
@@ -101,66 +102,65 @@ impl Identity {
         let chain = certificates_in(chain, cert_file, Role::Certificate)?;
         let key = key_in(key, key_file)?;
         let leaf = chain.first().and_then(|first| Certificate::parse(first));
-        let stands_alone =
+        let misses_intermediates =
             chain.len() == 1 && leaf.as_ref().is_some_and(|leaf| !leaf.is_self_issued());
         let validity =
             leaf.map(|leaf| Validity { not_before: leaf.not_before, not_after: leaf.not_after });
         let certified = certify(chain, key, &aws_lc_rs::default_provider(), (cert_file, key_file))?;
-        Ok(Self { validity, stands_alone, certified: Arc::new(certified) })
+        Ok(Self { validity, misses_intermediates, certified: Arc::new(certified) })
     }
 
-    /// Itself if its end is known: else nobody could say when to renew it.
-    fn dated(self, path: &Path) -> Result<Self, TlsError> {
+    /// Returns itself if its validity is known. Without it, the time of the renewal is unknown.
+    fn require_validity(self, path: &Path) -> Result<Self, TlsError> {
         match self.validity {
             Some(_) => Ok(self),
             None => Err(TlsError::UnreadableCertificate { path: path.into() }),
         }
     }
 
-    /// The certificate and what is sent with it.
+    /// The certificate and its intermediates.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.certified.cert
     }
 
-    /// What will keep Cloudflare from connecting, now or soon.
+    /// Problems that keep Cloudflare from connecting, now or soon.
     pub fn warnings(&self, tls: &Tls) -> Vec<String> {
         let now = jiff::Timestamp::now().as_second();
         let expiry = self.validity.and_then(|validity| {
             let expiry = Expiry::of(validity, tls.into(), now)?;
             Some(expiry.text(validity, tls.into()))
         });
-        expiry.into_iter().chain(self.oddities().map(str::to_owned)).collect()
+        expiry.into_iter().chain(self.permanent_warnings().map(str::to_owned)).collect()
     }
 
-    /// What is wrong with it at any time.
-    fn oddities(&self) -> impl Iterator<Item = &'static str> {
-        let unread = self.validity.is_none().then_some(UNREAD);
-        unread.into_iter().chain(self.stands_alone.then_some(STANDS_ALONE))
+    /// Problems that do not depend on the time.
+    fn permanent_warnings(&self) -> impl Iterator<Item = &'static str> {
+        let unparsed = self.validity.is_none().then_some(UNPARSED);
+        unparsed.into_iter().chain(self.misses_intermediates.then_some(MISSES_INTERMEDIATES))
     }
 }
 
-const STANDS_ALONE: &str =
-    "cert_file holds a single certificate: cloudflare needs the intermediates behind it, too";
+const MISSES_INTERMEDIATES: &str = "cert_file contains a single certificate: Cloudflare also needs its intermediates; append them to the file";
 
-const UNREAD: &str = "what stands in the first certificate of cert_file cannot be read: it is used, but nobody is told \
-                      when it expires, and cloudflare may refuse it: have it issued anew, in the usual form";
+const UNPARSED: &str = "the first certificate of cert_file has an unusual encoding: it is used, but logpushd cannot warn \
+                        before it expires, and Cloudflare may refuse it; have it issued again in the usual form";
 
 /// Reads and checks certificate, key and client authorities. Writes nothing.
 ///
 /// # Errors
-/// A file cannot be read, does not hold what it should, or key and certificate do not belong
-/// together. The message says which file and what to do.
+/// A file cannot be read or has the wrong content, or certificate and key are not a pair. The message
+/// names the file and what to do.
 pub fn load(tls: &Tls) -> Result<Loaded, TlsError> {
     let read = Identity::read(tls).and_then(|certificate| match tls.acme {
-        Some(_) => certificate.dated(&tls.cert_file),
+        Some(_) => certificate.require_validity(&tls.cert_file),
         None => Ok(certificate),
     });
     let certificate = match read {
         Ok(certificate) => Some(certificate),
-        // It was not there yet, or what is there will be replaced: that is what ACME is for.
+        // ACME obtains a missing certificate, and replaces a damaged one.
         Err(error) if tls.acme.is_some() && !error.is_denied() => {
             if !error.is_missing() {
-                warn!(%error, "what is in server.tls.acme.cache_dir cannot be used: asking for another");
+                warn!(%error, "cannot use the certificate in server.tls.acme.cache_dir, requesting a new one");
             }
             None
         }
@@ -171,18 +171,18 @@ pub fn load(tls: &Tls) -> Result<Loaded, TlsError> {
     Ok(Loaded { config, certificate, clients })
 }
 
-/// Checks PEM that is to be written to `path`: a chain, and the key of its first certificate.
+/// Checks PEM before it is written to `path`: a chain, and the key of its first certificate.
 ///
 /// # Errors
-/// As [`load`].
+/// See [`load`].
 pub fn check_pem(pem: &[u8], path: &Path) -> Result<(), TlsError> {
-    Identity::of((pem, path), (pem, path))?.dated(path).map(drop)
+    Identity::of((pem, path), (pem, path))?.require_validity(path).map(drop)
 }
 
-/// The certificates in PEM that was read from `path`; at least one.
+/// Parses the certificates in PEM; at least one. `path` is for errors.
 ///
 /// # Errors
-/// It holds none, or is damaged.
+/// The PEM contains no certificate, or is damaged.
 pub fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates_in(pem, path, Role::Certificate)
 }
@@ -190,15 +190,16 @@ pub fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'stati
 /// Reads a private key.
 ///
 /// # Errors
-/// As [`load`].
+/// See [`load`].
 pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     read_key(path)
 }
 
-/// Whether a key belongs to the first certificate of a chain that was found in, or at, `source`.
+/// Checks that a key belongs to the first certificate of a chain. `source` is where the chain is from,
+/// for errors.
 ///
 /// # Errors
-/// As [`load`].
+/// See [`load`].
 pub fn check_key(
     chain: Vec<CertificateDer<'static>>,
     source: &Path,
@@ -227,12 +228,12 @@ fn server_config(
     };
     let shown = ShownCertificate(certificate.map(|certificate| Arc::clone(&certificate.certified)));
     let mut config = builder.with_cert_resolver(Arc::new(shown));
-    // Some HTTP clients offer nothing but http/1.0; hyper answers them.
+    // Some HTTP clients offer only http/1.0; hyper answers them.
     config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[_]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
 
-/// Shows the same certificate to everybody, or none to anybody.
+/// Presents the same certificate to every client, or none.
 #[derive(Debug)]
 struct ShownCertificate(Option<Arc<CertifiedKey>>);
 
@@ -259,7 +260,7 @@ fn certify(
         Err(rustls::Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
             cert_file: cert_file.into(),
             key_file: key_file.into(),
-            // A chain in the wrong order is the usual way to get here with the right files.
+            // With the right files, the usual cause is a chain in the wrong order.
             belongs_to: certified.cert.iter().position(|certificate| {
                 let alone = vec![certificate.clone()];
                 CertifiedKey::new(alone, Arc::clone(&certified.key)).keys_match().is_ok()
@@ -283,7 +284,7 @@ fn client_verifier(path: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError>
             source,
         })?;
     }
-    // Without `allow_unauthenticated` a client that shows nothing is refused.
+    // Without `allow_unauthenticated`, a client without a certificate is refused.
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))
@@ -298,13 +299,13 @@ fn certificates_in(
     path: &Path,
     role: Role,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let mut found = Found::look(pem);
+    let mut content = FileContent::detect(pem);
     let mut certificates = Vec::new();
     for (block, item) in items(pem, path, role)? {
         match item {
             Some(Item::X509Certificate(certificate)) => {
-                // One that is cut off may be whole base64. OpenSSL's TRUSTED CERTIFICATE goes on with what
-                // it may be used for.
+                // A certificate that is cut off may still be valid base64. In OpenSSL's TRUSTED
+                // CERTIFICATE, the allowed uses follow the certificate.
                 let is_trusted = block.label == "TRUSTED CERTIFICATE";
                 let whole = inspect::first_element(&certificate)
                     .filter(|der| is_trusted || der.len() == certificate.len())
@@ -312,19 +313,19 @@ fn certificates_in(
                 let certificate = CertificateDer::from(whole.to_vec());
                 certificates.push(certificate);
             }
-            Some(Item::Csr(_)) => found = Found::Request,
-            None if block.is_encrypted_key() => found = Found::EncryptedKey,
-            Some(_) => found = Found::Key,
+            Some(Item::Csr(_)) => content = FileContent::Request,
+            None if block.is_encrypted_key() => content = FileContent::EncryptedKey,
+            Some(_) => content = FileContent::Key,
             None => {}
         }
     }
     if certificates.is_empty() {
-        return Err(TlsError::NoCertificate { role, path: path.into(), found });
+        return Err(TlsError::NoCertificate { role, path: path.into(), content });
     }
     Ok(certificates)
 }
 
-/// The blocks of a file, and what is in those that this program reads.
+/// Parses the blocks of a file. Known blocks that are not needed here have no item.
 fn items(pem: &[u8], path: &Path, role: Role) -> Result<Vec<(Block, Option<Item>)>, TlsError> {
     let bad_pem = bad_pem(path, role);
     let blocks = pem::blocks(pem).map_err(&bad_pem)?;
@@ -335,7 +336,7 @@ fn items(pem: &[u8], path: &Path, role: Role) -> Result<Vec<(Block, Option<Item>
             key @ ("PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY") if !block.is_encrypted => {
                 key
             }
-            // Beside certificates and keys, and of no use.
+            // Often found beside certificates and keys, but not needed.
             "DH PARAMETERS" | "EC PARAMETERS" | "PUBLIC KEY" | "X509 CRL" => {
                 return Ok((block, None));
             }
@@ -359,24 +360,24 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 fn key_in(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let mut found = Found::look(pem);
+    let mut content = FileContent::detect(pem);
     for (block, item) in items(pem, path, Role::Key)? {
         match item {
             Some(Item::Pkcs1Key(key)) => return Ok(key.into()),
             Some(Item::Pkcs8Key(key)) => return Ok(key.into()),
             Some(Item::Sec1Key(key)) => return Ok(key.into()),
-            None if block.is_encrypted_key() => found = Found::EncryptedKey,
-            // What explains it best.
-            _ if found == Found::EncryptedKey => {}
-            Some(Item::X509Certificate(_)) => found = Found::Certificate,
-            Some(Item::Csr(_)) => found = Found::Request,
+            None if block.is_encrypted_key() => content = FileContent::EncryptedKey,
+            // An encrypted key is reported first, whatever else the file contains.
+            _ if content == FileContent::EncryptedKey => {}
+            Some(Item::X509Certificate(_)) => content = FileContent::Certificate,
+            Some(Item::Csr(_)) => content = FileContent::Request,
             _ => {}
         }
     }
-    if found == Found::EncryptedKey {
+    if content == FileContent::EncryptedKey {
         return Err(TlsError::EncryptedKey { path: path.into() });
     }
-    Err(TlsError::NoKey { path: path.into(), found })
+    Err(TlsError::NoKey { path: path.into(), content })
 }
 
 fn read(path: &Path, role: Role) -> Result<Vec<u8>, TlsError> {

@@ -1,5 +1,5 @@
-//! A client that completes the handshake whatever the certificate is, and says what is wrong with it:
-//! for who explains, and sends nothing before it has looked.
+//! A client that completes the handshake with any certificate and records the result of the
+//! verification, for commands that explain it. They must check the result before they send anything.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,51 +13,51 @@ use rustls::{
 use super::{
     TlsError, Trust,
     inspect::Certificate,
-    verifier::{self, Judge, Presented},
+    verifier::{self, CertificatePolicy, Presented},
 };
 
-/// What a server showed, and what verifying it found.
+/// The certificates that a server presented, and the results of verifying them.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The server's own certificate, then whatever came with it.
+    /// The server's certificate, then the certificates sent with it.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Whether the certificate is for the name that was asked for.
+    /// Whether the certificate is for the server's name.
     pub name: Result<(), rustls::Error>,
-    /// Whether a trusted authority vouches for it, were it neither expired nor too new.
+    /// Whether the certificate is trusted, regardless of its validity.
     pub trust: Result<(), rustls::Error>,
 }
 
-/// Keeps what the last handshake saw.
+/// Records the verification of the last handshake.
 #[derive(Debug)]
 pub struct Observer {
     trust: Trust,
-    seen: Mutex<Option<Observed>>,
+    last: Mutex<Option<Observed>>,
 }
 
 impl Observer {
-    /// What the last handshake saw. It must be looked at before anything is sent.
+    /// Takes the result of the last handshake. Check it before sending anything.
     pub fn take(&self) -> Option<Observed> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// For a client that looks whom `trust` trusts, offers HTTP/2 and HTTP/1.1, but leaves it to the caller to look
-/// at the outcome.
+/// Builds the configuration of a client that offers HTTP/2 and HTTP/1.1. It accepts any certificate and
+/// verifies it against `trust`; the caller checks the result in the [`Observer`].
 ///
 /// # Errors
-/// rustls refuses its own defaults.
+/// rustls rejects the configuration.
 pub fn observing(trust: Trust) -> Result<(ClientConfig, Arc<Observer>), TlsError> {
-    let observer = Arc::new(Observer { trust, seen: Mutex::new(None) });
-    let judge: Arc<dyn Judge> = Arc::clone(&observer) as _;
-    let mut config = verifier::client(judge)?;
+    let observer = Arc::new(Observer { trust, last: Mutex::new(None) });
+    let policy: Arc<dyn CertificatePolicy> = Arc::clone(&observer) as _;
+    let mut config = verifier::client(policy)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // A resumed session shows no certificate.
+    // In a resumed session, the server presents no certificate.
     config.resumption = rustls::client::Resumption::disabled();
     Ok((config, observer))
 }
 
-impl Judge for Observer {
-    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+impl CertificatePolicy for Observer {
+    fn check(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
         let &Presented { certificate, intermediates, name, now, algorithms } = presented;
         let parsed = ParsedCertificate::try_from(certificate)?;
         let name = verify_server_name(&parsed, name);
@@ -65,14 +65,14 @@ impl Judge for Observer {
         let trust = self.trust.verify(certificate, intermediates, at, algorithms);
         let chain = std::iter::once(certificate).chain(intermediates);
         let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Observed { chain, name, trust });
         Ok(())
     }
 }
 
-/// The time at which to ask for trust: now, or when the certificate was last good. Else nothing but its
-/// age would be found out about one that has expired.
+/// The time closest to `now` at which the certificate is valid. At this time, the verification of an
+/// expired certificate reports other problems than its age.
 fn within(certificate: &[u8], now: UnixTime) -> UnixTime {
     let Some(certificate) = Certificate::parse(certificate) else { return now };
     let bounds = [certificate.not_before, certificate.not_after];

@@ -1,6 +1,6 @@
-//! Takes PEM apart as people make it: blocks that follow each other on one line, indented, with CRLF, with
-//! text between them, after a byte order mark. Whatever begins a block is either read or reported with its
-//! line; nothing is skipped. What a block holds is the business of rustls-pemfile.
+//! Splits PEM into blocks. It accepts what people write: several blocks in one line, indentation, CRLF,
+//! text between blocks, a byte order mark. Every line that begins a block is parsed, or reported with its
+//! number; none is skipped. rustls-pemfile decodes the content of a block.
 
 use std::fmt::{self, Write as _};
 
@@ -13,45 +13,45 @@ const DASHES: &[u8] = b"-----";
 /// One block.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Block {
-    /// The line that begins it, from 1.
+    /// The number of its first line, from 1.
     pub(super) line: usize,
     pub(super) label: String,
-    /// It is a key under a passphrase, in the old form of OpenSSL.
+    /// It is a key that is encrypted with a passphrase, in the old format of OpenSSL.
     pub(super) is_encrypted: bool,
     base64: String,
 }
 
 impl Block {
-    /// A private key under a passphrase.
+    /// Whether the block is a private key that is encrypted with a passphrase.
     pub(super) fn is_encrypted_key(&self) -> bool {
         self.is_encrypted || self.label == "ENCRYPTED PRIVATE KEY"
     }
 
-    /// The block alone, as every reader expects it, under this label.
+    /// The block in strict PEM, with this label.
     pub(super) fn text(&self, label: &str) -> String {
         let mut text = format!("-----BEGIN {label}-----\n");
         let mut rest = self.base64.as_str();
         while !rest.is_empty() {
-            let (line, behind) = rest.split_at(rest.len().min(64));
+            let (line, next) = rest.split_at(rest.len().min(64));
             text.push_str(line);
             text.push('\n');
-            rest = behind;
+            rest = next;
         }
         writeln!(text, "-----END {label}-----").ok();
         text
     }
 }
 
-/// What is wrong with a block, and where. Holds nothing of the file but labels.
+/// A fault in a block, and its line. Contains only labels of the file, no content.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PemFault {
-    /// From 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    what: What,
+    kind: PemFaultKind,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum What {
+enum PemFaultKind {
     Utf16,
     Marker,
     EndAlone,
@@ -64,50 +64,50 @@ enum What {
 }
 
 impl PemFault {
-    /// What is in a block cannot be decoded.
+    /// The content of the block cannot be decoded.
     pub(super) fn content(block: &Block) -> Self {
-        Self { line: block.line, what: What::Content { label: block.label.clone() } }
+        Self { line: block.line, kind: PemFaultKind::Content { label: block.label.clone() } }
     }
 
-    /// A kind of block that is of no use here.
+    /// The label of the block is not supported.
     pub(super) fn unknown(block: &Block) -> Self {
-        Self { line: block.line, what: What::Unknown { label: block.label.clone() } }
+        Self { line: block.line, kind: PemFaultKind::Unknown { label: block.label.clone() } }
     }
 }
 
 impl fmt::Display for PemFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            What::Utf16 => f.write_str("the file is UTF-16: save it as plain text (UTF-8)"),
-            What::Marker => f.write_str(
-                "a damaged BEGIN or END line: it has exactly five dashes before and after, as in -----BEGIN CERTIFICATE-----",
+        match &self.kind {
+            PemFaultKind::Utf16 => f.write_str("the file is UTF-16: save it as plain text (UTF-8)"),
+            PemFaultKind::Marker => f.write_str(
+                "a damaged BEGIN or END line: write exactly five dashes before and after, as in -----BEGIN CERTIFICATE-----",
             ),
-            What::EndAlone => {
+            PemFaultKind::EndAlone => {
                 f.write_str("an END line without a BEGIN line before it: copy the whole block")
             }
-            What::NoEnd { label } => {
+            PemFaultKind::NoEnd { label } => {
                 write!(f, "the block {label} has no END line: copy the whole block")
             }
-            What::OtherEnd { begun, ended } => write!(
+            PemFaultKind::OtherEnd { begun, ended } => write!(
                 f,
                 "the block {begun} ends as {ended}: copy both blocks whole"
             ),
-            What::Character { label } => write!(
+            PemFaultKind::Character { label } => write!(
                 f,
-                "a character in the block {label} that is not base64: copy the block again, with line ends and nothing before each line"
+                "a character in the block {label} is not base64: copy the block again, with its line breaks and nothing before each line"
             ),
-            What::Empty { label } => write!(f, "the block {label} is empty: copy it again"),
-            What::Content { label } => {
+            PemFaultKind::Empty { label } => write!(f, "the block {label} is empty: copy it again"),
+            PemFaultKind::Content { label } => {
                 write!(f, "the block {label} is damaged or cut off: copy it again")
             }
-            What::Unknown { label } => {
-                write!(f, "a block {label}, which is of no use here")?;
+            PemFaultKind::Unknown { label } => {
+                write!(f, "a block {label}, which is not supported here")?;
                 match label.as_str() {
                     "PKCS7" | "CMS" => f.write_str(
                         ": convert it with openssl pkcs7 -print_certs -in FILE -out NEW",
                     ),
                     "OPENSSH PRIVATE KEY" => {
-                        f.write_str(": that is a key for SSH; name the key of the certificate")
+                        f.write_str(": this is a key for SSH; name the key of the certificate")
                     }
                     _ => f.write_str(": remove it"),
                 }
@@ -116,11 +116,11 @@ impl fmt::Display for PemFault {
     }
 }
 
-/// All blocks of a file.
+/// Splits a file into its blocks.
 pub(super) fn blocks(file: &[u8]) -> Result<Vec<Block>, PemFault> {
     let is_utf16 = file.starts_with(&[0xff, 0xfe]) || file.starts_with(&[0xfe, 0xff]);
     if is_utf16 {
-        return Err(PemFault { line: 1, what: What::Utf16 });
+        return Err(PemFault { line: 1, kind: PemFaultKind::Utf16 });
     }
     let mut blocks = Vec::new();
     let mut reader = Reader { file, at: 0 };
@@ -140,9 +140,9 @@ impl<'a> Reader<'a> {
         self.file.get(self.at..).unwrap_or_default()
     }
 
-    fn fault(&self, at: usize, what: What) -> PemFault {
+    fn fault(&self, at: usize, kind: PemFaultKind) -> PemFault {
         let before = self.file.get(..at).unwrap_or_default();
-        PemFault { line: memchr::memchr_iter(b'\n', before).count() + 1, what }
+        PemFault { line: memchr::memchr_iter(b'\n', before).count() + 1, kind }
     }
 
     fn next(&mut self) -> Result<Option<Block>, PemFault> {
@@ -150,12 +150,13 @@ impl<'a> Reader<'a> {
         let begins = self.at + begins;
         self.at = begins;
         if !is_begin {
-            let what = if self.rest().starts_with(END) { What::EndAlone } else { What::Marker };
-            return Err(self.fault(begins, what));
+            let is_end = self.rest().starts_with(END);
+            let kind = if is_end { PemFaultKind::EndAlone } else { PemFaultKind::Marker };
+            return Err(self.fault(begins, kind));
         }
         let label = self.label(BEGIN)?;
         let body = self.at;
-        let no_end = || self.fault(begins, What::NoEnd { label: label.clone() });
+        let no_end = || self.fault(begins, PemFaultKind::NoEnd { label: label.clone() });
         let (length, is_begin) = marker(self.rest()).ok_or_else(no_end)?;
         if is_begin {
             return Err(no_end());
@@ -164,7 +165,7 @@ impl<'a> Reader<'a> {
         self.at = body + length;
         let ended = self.label(END)?;
         if ended != label {
-            return Err(self.fault(body + length, What::OtherEnd { begun: label, ended }));
+            return Err(self.fault(body + length, PemFaultKind::OtherEnd { begun: label, ended }));
         }
         let (headers, content) = split_headers(text);
         let is_encrypted = memmem::find(headers, b"ENCRYPTED").is_some();
@@ -174,19 +175,19 @@ impl<'a> Reader<'a> {
             !(byte.is_ascii_alphanumeric() || b"+/=".contains(byte) || byte.is_ascii_whitespace())
         };
         if let Some(at) = content.iter().position(stray) {
-            return Err(self.fault(body + headers.len() + at, What::Character { label }));
+            return Err(self.fault(body + headers.len() + at, PemFaultKind::Character { label }));
         }
         if base64.is_empty() {
-            return Err(self.fault(begins, What::Empty { label }));
+            return Err(self.fault(begins, PemFaultKind::Empty { label }));
         }
-        let line = self.fault(begins, What::Marker).line;
+        let line = self.fault(begins, PemFaultKind::Marker).line;
         let base64 = String::from_utf8_lossy(&base64).into_owned();
         Ok(Some(Block { line, label, is_encrypted, base64 }))
     }
 
-    /// The label of the marker that is next, which is skipped.
+    /// Consumes the next marker and returns its label.
     fn label(&mut self, marker: &[u8]) -> Result<String, PemFault> {
-        let fault = self.fault(self.at, What::Marker);
+        let fault = self.fault(self.at, PemFaultKind::Marker);
         let rest = self.rest().strip_prefix(marker).ok_or_else(|| fault.clone())?;
         let length = memmem::find(rest, DASHES).ok_or_else(|| fault.clone())?;
         let label = rest.get(..length).unwrap_or_default();
@@ -200,11 +201,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The next thing that looks like a marker: where its dashes begin, and whether it is a good BEGIN. A
-/// marker with too few or too many dashes counts, as one that is not.
+/// Finds the next marker, valid or damaged: the offset of its dashes, and whether it is a valid BEGIN.
+/// A marker with the wrong number of dashes is damaged.
 fn marker(text: &[u8]) -> Option<(usize, bool)> {
     let words = [&b"BEGIN"[..], b"END"];
-    // A word after dashes. Two are enough: prose has no such thing.
+    // The word after at least two dashes. Prose does not contain this.
     let found = words.iter().filter_map(|word| {
         memmem::find_iter(text, word).find(|at| {
             text.get(..*at).is_some_and(|before| {
@@ -215,19 +216,20 @@ fn marker(text: &[u8]) -> Option<(usize, bool)> {
     });
     let word = found.min()?;
     let before = text.get(..word).unwrap_or_default();
-    // As many as five: those before them may end the marker before.
+    // At most five dashes: more may belong to the end of the previous marker.
     let dashes = before.iter().rev().take(5).take_while(|byte| **byte == b'-').count();
     let at = word - dashes;
     let here = text.get(at..).unwrap_or_default();
     Some((at, here.starts_with(BEGIN)))
 }
 
-/// Whether a word processor made a dash of hyphens here: U+2010 to U+2015, or the minus sign U+2212.
+/// Whether the text ends with a dash that a word processor has substituted for hyphens: U+2010 to U+2015,
+/// or the minus sign U+2212.
 fn ends_with_typographic_dash(text: &[u8]) -> bool {
     matches!(text, [.., 0xe2, 0x80, 0x90..=0x95] | [.., 0xe2, 0x88, 0x92])
 }
 
-/// RFC 1421 headers, which end at an empty line, and what follows them.
+/// Splits a block into RFC 1421 headers, which end at an empty line, and the content.
 fn split_headers(text: &[u8]) -> (&[u8], &[u8]) {
     let mut length = 0;
     let mut has_header = false;
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_reported_with_its_line() {
+    fn damage_is_reported_with_its_line() {
         for (text, expected) in [
             ("x\n-----BEGIN A-----\nAAAA\n", "2: the block A has no END"),
             ("x\n—–BEGIN A—–\nAAAA\n—–END A—–\n", "2: a damaged BEGIN or END line"),
@@ -278,10 +280,10 @@ mod tests {
             ("-----BEGIN A-----\n\n-----END A-----", "1: the block A is empty"),
             ("\u{2014}BEGIN A-----", "1: a damaged BEGIN or END line"),
         ] {
-            let said = labels(text).map_or_else(|said| said, |_| String::new());
+            let fault = labels(text).map_or_else(|fault| fault, |_| String::new());
             assert!(
-                said.starts_with(expected) && said.is_empty() == expected.is_empty(),
-                "{text:?}: {said}"
+                fault.starts_with(expected) && fault.is_empty() == expected.is_empty(),
+                "{text:?}: {fault}"
             );
         }
         let utf16: Vec<u8> = std::iter::once(0xfeff)
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_read_as_people_write_them() {
+    fn lenient_pem_is_accepted() {
         let text = "\u{feff}Bag Attributes\n  friendlyName: x\nsubject=CN = BEGIN\n  -----BEGIN A B-----\r\n  AA\r\n  AA\r\n  -----END A B----------BEGIN C-----\nAAAA\n-----END C-----trailing";
         assert_eq!(labels(text).unwrap(), [(4, "A B".to_owned()), (7, "C".to_owned())]);
         let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----";
@@ -300,7 +302,7 @@ mod tests {
         assert_eq!(blocks(b"no PEM at all - BEGINNING TO END -").unwrap(), []);
     }
 
-    /// What is around a block, and what becomes of it.
+    /// A part of a generated file.
     #[derive(Clone, Debug)]
     enum Part {
         Block { label: String, base64: String, indent: String, newline: &'static str, width: usize },
@@ -340,7 +342,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_mixture_is_read_completely_or_reported(parts in prop::collection::vec(part(), 0..8)) {
+        fn any_combination_is_read_completely_or_reported(parts in prop::collection::vec(part(), 0..8)) {
             let (mut text, mut wanted, mut is_damaged) = (String::new(), Vec::new(), false);
             for part in &parts {
                 match part {
@@ -349,11 +351,11 @@ mod tests {
                         for line in base64.as_bytes().chunks(*width) {
                             write!(text, "{indent}{}{newline}", std::str::from_utf8(line).unwrap()).unwrap();
                         }
-                        // Without a newline: the next may follow at once.
+                        // Without a newline: the next block may follow in the same line.
                         write!(text, "{indent}-----END {label}-----").unwrap();
                         wanted.push((label.clone(), base64.clone()));
                     }
-                    // A dash at its beginning would belong to the marker before it.
+                    // A dash at its beginning would belong to the previous marker.
                     Part::Text(prose) => { text.push('\n'); text.push_str(prose); }
                     Part::Damage(damage) => { is_damaged = true; text.push_str(damage); }
                 }
@@ -372,7 +374,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[-BEGINDA \\n:=]{0,60}") {
+        fn no_input_causes_a_panic(text in "[-BEGINDA \\n:=]{0,60}") {
             drop(blocks(text.as_bytes()));
         }
     }

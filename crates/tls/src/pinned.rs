@@ -1,5 +1,5 @@
-//! What a command trusts that talks to the daemon of the same configuration: its certificate, and no
-//! other. Names and authorities do not matter then, so a self-signed one is as good.
+//! The TLS configuration of a command that connects to the daemon of the same configuration: it trusts
+//! exactly the daemon's certificate. Names and authorities are not checked, so it may be self-signed.
 
 use std::{path::Path, sync::Arc};
 
@@ -7,13 +7,14 @@ use rustls::{CertificateError, ClientConfig, pki_types::CertificateDer};
 
 use super::{
     Role, TlsError, read_certificates,
-    verifier::{self, Judge, Presented},
+    verifier::{self, CertificatePolicy, Presented},
 };
 
-/// For a client that trusts exactly the first certificate of `cert_file`, and speaks HTTP/1.1.
+/// Builds the configuration of a client that trusts only the first certificate of `cert_file`, and
+/// offers only HTTP/1.1.
 ///
 /// # Errors
-/// The file holds no certificate.
+/// The file contains no certificate.
 pub fn pinned(cert_file: &Path) -> Result<ClientConfig, TlsError> {
     let certificates = read_certificates(cert_file, Role::Certificate)?;
     let unreadable = || TlsError::UnreadableCertificate { path: cert_file.to_owned() };
@@ -23,12 +24,12 @@ pub fn pinned(cert_file: &Path) -> Result<ClientConfig, TlsError> {
     Ok(config)
 }
 
-/// Takes this certificate and no other.
+/// Accepts only this certificate.
 #[derive(Debug)]
 struct Pinned(CertificateDer<'static>);
 
-impl Judge for Pinned {
-    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+impl CertificatePolicy for Pinned {
+    fn check(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
         if *presented.certificate == self.0 {
             Ok(())
         } else {
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
     use crate::{Acceptor, Tls, TlsVersion};
 
-    /// Whether a client that has pinned the certificate of `client` trusts the server of `server`.
+    /// Checks that a client that has pinned the certificate of `client` trusts the server of `server`.
     fn trusts(client: &Tls, server: &Tls) -> Result<(), rustls::Error> {
         let config = pinned(&client.cert_file).unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn one_certificate_is_trusted_and_no_other() {
+    fn only_the_pinned_certificate_is_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let (ours, other) = (made(dir.path(), "ours"), made(dir.path(), "other"));
         trusts(&ours, &ours).unwrap();

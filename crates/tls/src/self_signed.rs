@@ -1,4 +1,4 @@
-//! A certificate for development, made where the configured one is missing.
+//! Creates a certificate for development, if the configured one is missing.
 
 use std::{
     fs::{self, OpenOptions},
@@ -14,19 +14,19 @@ use super::TlsError;
 
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Ten years. Proxies that verify it answer 502 once it has expired, and nobody renews it.
+/// Ten years, since it is not renewed, and a proxy that verifies it answers 502 once it has expired.
 const VALID_DAYS: i64 = 3650;
 
-/// Only the daemon's user may read the key.
+/// Only the user that runs logpushd may read the key.
 const KEY_MODE: u32 = 0o600;
 const CERT_MODE: u32 = 0o644;
 
-/// Makes both files if both are missing, and says whether it did.
+/// Creates both files if both are missing. Returns whether it has created them.
 ///
 /// # Errors
 /// One of the two is missing; a file cannot be written.
 pub(super) fn make_if_missing(cert_file: &Path, key_file: &Path) -> Result<bool, TlsError> {
-    match (is_there(cert_file)?, is_there(key_file)?) {
+    match (exists(cert_file)?, exists(key_file)?) {
         (true, true) => return Ok(false),
         (false, false) => {}
         (true, false) => return Err(one_missing(cert_file, key_file)),
@@ -34,7 +34,7 @@ pub(super) fn make_if_missing(cert_file: &Path, key_file: &Path) -> Result<bool,
     }
 
     let key = KeyPair::generate().map_err(TlsError::Generate)?;
-    // rcgen's own constructor spares a dependency on the crate that it counts time with.
+    // This constructor avoids a dependency on the time crate of rcgen.
     let midnight = |date: Date| {
         let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
         rcgen::date_time_ymd(date.year().into(), month, day)
@@ -42,7 +42,7 @@ pub(super) fn make_if_missing(cert_file: &Path, key_file: &Path) -> Result<bool,
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let mut params =
         CertificateParams::new(NAMES.map(str::to_owned)).map_err(TlsError::Generate)?;
-    // From yesterday: the client's clock may be behind.
+    // Valid since yesterday, in case a client's clock is slow.
     params.not_before = midnight(today.saturating_sub(Span::new().days(1)));
     params.not_after = midnight(today.saturating_add(Span::new().days(VALID_DAYS)));
     params.distinguished_name = DistinguishedName::new();
@@ -52,14 +52,14 @@ pub(super) fn make_if_missing(cert_file: &Path, key_file: &Path) -> Result<bool,
 
     write_new(key_file, &key.serialize_pem(), KEY_MODE)?;
     if let Err(error) = write_new(cert_file, &certificate.pem(), CERT_MODE) {
-        // A key alone would stop the next start; nothing else has it yet.
+        // With only a key, the next start would fail. The key is not in use yet.
         drop(fs::remove_file(key_file));
         return Err(error);
     }
     Ok(true)
 }
 
-fn is_there(path: &Path) -> Result<bool, TlsError> {
+fn exists(path: &Path) -> Result<bool, TlsError> {
     path.try_exists().map_err(|source| TlsError::Write { path: path.into(), source })
 }
 
@@ -69,8 +69,8 @@ fn one_missing(present: &Path, missing: &Path) -> TlsError {
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
     let write = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(text.as_bytes())?;
@@ -89,7 +89,7 @@ mod tests {
     use crate::{Acceptor, Tls, TlsVersion};
 
     #[test]
-    fn both_files_are_made_once_and_can_be_loaded() {
+    fn both_files_are_created_once_and_can_be_loaded() {
         let dir = TempDir::new().unwrap();
         let tls = Tls {
             cert_file: dir.path().join("a/b/cert.pem"),
@@ -108,9 +108,9 @@ mod tests {
 
         let first = fs::read(&tls.cert_file).unwrap();
         acceptor.reload(&tls).unwrap();
-        assert_eq!(fs::read(&tls.cert_file).unwrap(), first, "made again");
+        assert_eq!(fs::read(&tls.cert_file).unwrap(), first, "created again");
 
-        // How the documentation renews it.
+        // The documented way to renew it.
         fs::remove_file(&tls.cert_file).unwrap();
         fs::remove_file(&tls.key_file).unwrap();
         acceptor.reload(&tls).unwrap();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_alone_is_an_error_and_is_left_as_it_is() {
+    fn one_missing_file_is_an_error_and_the_other_is_not_changed() {
         for present in ["cert.pem", "key.pem"] {
             let dir = TempDir::new().unwrap();
             fs::write(dir.path().join(present), "mine").unwrap();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_stays_behind_when_the_certificate_cannot_be_written() {
+    fn the_key_is_removed_if_the_certificate_cannot_be_written() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("both.pem");
         assert!(make_if_missing(&path, &path).is_err());

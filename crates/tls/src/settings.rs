@@ -1,4 +1,4 @@
-//! `[server.tls]`, and the keys of TLS that are elsewhere.
+//! The settings of `[server.tls]`, of ACME and of TLS clients.
 
 mod acme;
 mod client;
@@ -56,32 +56,33 @@ settings! {
 }
 
 words! {
-    /// `server.tls.min_version`
+    /// A version of TLS (`server.tls.min_version`).
     pub enum TlsVersion {
-        /// RFC 5246
+        /// TLS 1.2, RFC 5246.
         V1_2 = "1.2",
-        /// RFC 8446
+        /// TLS 1.3, RFC 8446.
         V1_3 = "1.3",
     }
 }
 
 setting! {
-    /// A PEM file with authorities of clients.
+    /// A PEM file with the authorities that sign client certificates.
     pub struct ClientCa(PathBuf): Takes::String("path"), read by client_ca;
 }
 
 impl Tls {
-    /// Chooses the files that the configuration, which is in `folder`, does not name.
-    pub fn keep_beside(&mut self, folder: &Path, spool_dir: &Path) {
+    /// Sets the default paths: in `config_dir`, the directory of the configuration file, or with ACME in
+    /// `spool_dir`.
+    pub fn set_default_paths(&mut self, config_dir: &Path, spool_dir: &Path) {
         if let Some(acme) = &mut self.acme {
-            acme.keep_beside(spool_dir);
+            acme.set_default_paths(spool_dir);
             self.cert_file = acme.certificate_file();
             self.key_file = acme.certificate_file();
             self.self_signed = false;
         }
         for (file, name) in [(&mut self.cert_file, CERT.name), (&mut self.key_file, KEY.name)] {
             if file.as_os_str().is_empty() {
-                *file = folder.join(name);
+                *file = config_dir.join(name);
             }
         }
     }
@@ -91,10 +92,10 @@ fn client_ca(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
     value.readable("name a PEM file with the CA that signs the client certificates", cx)
 }
 
-/// What `cert_file` and `key_file` do not have in common.
+/// The description of `cert_file` or `key_file`.
 struct PemFile {
     key: &'static str,
-    /// Beside the configuration, if `self_signed` leaves the choice to us.
+    /// The default file name with `self_signed`.
     name: &'static str,
     content: &'static str,
 }
@@ -111,14 +112,14 @@ fn check_tls(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
         exclude_files(tls, table, cx);
         return;
     }
-    // A value that cannot be read demands nothing of the two files.
+    // If `self_signed` is invalid, it is unknown whether the two files are required.
     let is_known = table.contains("self_signed") || table.lacks("self_signed");
     if tls.self_signed || !is_known || !table.is_sound("self_signed") {
         return;
     }
     for (PemFile { key, name, content }, file) in [(CERT, &tls.cert_file), (KEY, &tls.key_file)] {
         let hint = format!(
-            "add `{key} = \"{name}\"` under [server.tls], a PEM file with {content}; for development `self_signed = true` makes it",
+            "add `{key} = \"{name}\"` under [server.tls], a PEM file with {content}; for development `self_signed = true` creates it",
         );
         table.require(key, &hint, cx);
         if let (Some(span), true) = (table.span_of(key), table.is_sound(key)) {
@@ -128,13 +129,13 @@ fn check_tls(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
     }
 }
 
-/// Whoever names both means one of them; which, we cannot know.
+/// Rejects keys that contradict `[server.tls.acme]`.
 fn exclude_files(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
     let stray = [CERT.key, KEY.key].into_iter().filter(|key| table.contains(key));
     for key in stray.chain(tls.self_signed.then_some("self_signed")) {
-        let message = format!("`{}` cannot stand beside `[server.tls.acme]`", table.full(key));
+        let message = format!("`{}` cannot be combined with `[server.tls.acme]`", table.full(key));
         let hint =
-            "leave it out: what ACME gets is kept in `cache_dir`; or take [server.tls.acme] out";
+            "remove it, since ACME stores its files in `cache_dir`; or remove [server.tls.acme]";
         cx.push(table.problem_at(key, message).hint(hint));
     }
 }

@@ -1,4 +1,4 @@
-//! Certificate and key files: what is taken, and the words for what is not.
+//! Tests of which certificate and key files are accepted, and of the errors for others.
 
 use std::{path::PathBuf, process::Command};
 
@@ -26,7 +26,7 @@ fn every_form_of_key_is_accepted() {
 }
 
 #[test]
-fn pem_is_read_as_people_make_it() {
+fn lenient_pem_is_loaded() {
     let dir = TempDir::new().unwrap();
     let (authority, key) = (authority(), KeyPair::generate().unwrap());
     let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -57,7 +57,7 @@ fn pem_is_read_as_people_make_it() {
         let key = [&indented(&key), "\u{feff}", &key.replace('\n', "\r\n"), &cert].concat();
         load(&files(&dir, &cert, &key)).unwrap_or_else(|error| panic!("{form}, key: {error}"));
     }
-    // Never skipped, and named by file and line.
+    // Damage is never skipped, and is reported with file and line.
     let (good, lines) = (leaf.clone(), leaf.lines().count());
     for (damaged, line) in [
         (format!("{good}{}", ca.replace("-----BEGIN", "----BEGIN")), lines + 1),
@@ -66,14 +66,14 @@ fn pem_is_read_as_people_make_it() {
         (format!("{good}-----BEGIN CERTIFICATE-----\nAAA\n-----END CERTIFICATE-----\n"), lines + 1),
     ] {
         let error = load(&files(&dir, &damaged, &key)).unwrap_err();
-        let said = error.to_string();
-        assert!(said.contains(&format!("cert.pem:{line}: ")), "{said}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("cert.pem:{line}: ")), "{text}");
         assert_eq!(error.role(), Some(Role::Certificate));
     }
 }
 
 #[test]
-fn the_whole_chain_is_offered_and_its_leaf_s_expiry_known() {
+fn the_whole_chain_is_presented_and_the_validity_of_the_leaf_is_known() {
     let dir = TempDir::new().unwrap();
     let authority = authority();
     let key = KeyPair::generate().unwrap();
@@ -82,14 +82,14 @@ fn the_whole_chain_is_offered_and_its_leaf_s_expiry_known() {
     let leaf = params.signed_by(&key, &authority).unwrap().pem();
 
     let alone = load(&files(&dir, &leaf, &key.serialize_pem())).unwrap();
-    assert!(alone.certificate.unwrap().stands_alone);
+    assert!(alone.certificate.unwrap().misses_intermediates);
 
     let chain = format!("{leaf}{}", authority.pem());
     let tls = files(&dir, &chain, &key.serialize_pem());
     assert_eq!(read_certificates(&tls.cert_file, Role::Certificate).unwrap().len(), 2);
     let loaded = load(&tls).unwrap();
     let certificate = loaded.certificate.unwrap();
-    assert!(!certificate.stands_alone);
+    assert!(!certificate.misses_intermediates);
     assert_eq!(certificate.validity.unwrap().not_after, 1_893_542_400);
     let offered = ["h2", "http/1.1", "http/1.0"].map(|name| name.as_bytes().to_vec());
     assert_eq!(loaded.config.alpn_protocols, offered);
@@ -100,7 +100,7 @@ fn the_whole_chain_is_offered_and_its_leaf_s_expiry_known() {
 }
 
 #[test]
-fn a_certificate_of_which_only_the_end_cannot_be_read_is_used() {
+fn a_certificate_with_an_unusual_end_date_is_used() {
     let dir = TempDir::new().unwrap();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -117,10 +117,10 @@ fn a_certificate_of_which_only_the_end_cannot_be_read_is_used() {
     let mut tls = files(&dir, &pem, &key);
     let identity = load(&tls).unwrap().certificate.unwrap();
     assert_eq!(identity.validity, None);
-    assert_eq!(identity.warnings(&tls), [UNREAD]);
+    assert_eq!(identity.warnings(&tls), [UNPARSED]);
     assert!(Acceptor::new(&tls).unwrap().validity().is_none());
 
-    // What is to be renewed must be known.
+    // A certificate from ACME must have a known validity.
     let error = check_pem(format!("{pem}{key}").as_bytes(), &tls.cert_file).unwrap_err();
     assert!(matches!(error, TlsError::UnreadableCertificate { .. }), "{error}");
     tls.acme = Some(Acme {
@@ -145,8 +145,8 @@ fn errors_name_the_file_and_the_remedy() {
     let cases: &[(&str, &str, &[&str])] = &[
         ("", &pem, &["no certificate in ", "cert.pem", "BEGIN CERTIFICATE"]),
         (&cert, "", &["no private key in ", "key.pem", "BEGIN PRIVATE KEY"]),
-        (&pem, &cert, &["cert.pem", "it holds a private key", "swapped"]),
-        (&cert, &cert, &["key.pem", "it holds a certificate", "swapped"]),
+        (&pem, &cert, &["cert.pem", "it contains a private key", "swapped"]),
+        (&cert, &cert, &["key.pem", "it contains a certificate", "swapped"]),
         (&csr, &pem, &["cert.pem", "signing request"]),
         (&cert, &sealed, &["key.pem", "encrypted", "openssl pkey"]),
         (&cert, &other, &["the private key in ", "key.pem", "does not belong", "cert.pem"]),
@@ -167,7 +167,7 @@ fn errors_name_the_file_and_the_remedy() {
 }
 
 #[test]
-fn reload_takes_what_is_good_and_keeps_the_old_on_an_error() {
+fn reload_uses_valid_files_and_keeps_the_old_ones_after_an_error() {
     let dir = TempDir::new().unwrap();
     let key = KeyPair::generate().unwrap();
     let tls = files(&dir, &certificate(&key), &key.serialize_pem());
@@ -232,7 +232,7 @@ fn files(dir: &TempDir, cert: &str, key: &str) -> Tls {
     }
 }
 
-/// `openssl ARGS` on the key: it writes the forms that rcgen does not.
+/// Runs `openssl ARGS` on the key, for formats that rcgen does not write.
 fn openssl(args: &[&str], key: &KeyPair) -> String {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("in.pem");

@@ -1,7 +1,7 @@
-//! Whom a client trusts: the authorities of a file, and the certificates in it as they are.
+//! What a client trusts: authorities, and single certificates.
 //!
-//! webpki refuses an authority's certificate where a server's is expected, also when the operator has
-//! listed that very certificate, as most do for a self-signed one. OpenSSL accepts it, and so does this.
+//! webpki rejects the certificate of an authority as a server certificate, even if the operator has
+//! listed it, as is common for self-signed certificates. Like OpenSSL, this module accepts it.
 
 use rustls::{
     CertificateError, RootCertStore,
@@ -13,10 +13,10 @@ use rustls::{
 
 use super::{
     inspect::Certificate,
-    verifier::{Judge, Presented},
+    verifier::{CertificatePolicy, Presented},
 };
 
-/// Authorities, and certificates that are trusted without one.
+/// Trusted authorities, and certificates that are trusted without an authority.
 #[derive(Clone, Debug)]
 pub struct Trust {
     roots: RootCertStore,
@@ -24,12 +24,12 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Trusts what these authorities have signed.
+    /// Trusts certificates that these authorities have signed.
     pub(super) fn in_authorities(roots: RootCertStore) -> Self {
         Self { roots, listed: Vec::new() }
     }
 
-    /// Trusts what these certificates have signed, and each of them where a server shows it.
+    /// Trusts these certificates, and certificates that they have signed.
     pub(super) fn in_listed(listed: Vec<CertificateDer<'static>>) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         for certificate in &listed {
@@ -38,7 +38,7 @@ impl Trust {
         Ok(Self { roots, listed })
     }
 
-    /// Whether a server's certificate is trusted at that time. Its name is another question.
+    /// Checks that a server's certificate is trusted at a time. Does not check its name.
     pub(super) fn verify(
         &self,
         certificate: &CertificateDer<'_>,
@@ -55,8 +55,8 @@ impl Trust {
     }
 }
 
-impl Judge for Trust {
-    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
+impl CertificatePolicy for Trust {
+    fn check(&self, presented: &Presented<'_>) -> Result<(), rustls::Error> {
         let &Presented { certificate, intermediates, name, now, algorithms } = presented;
         self.verify(certificate, intermediates, now, algorithms)?;
         verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
@@ -94,8 +94,8 @@ mod tests {
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
     }
 
-    fn judged(trust: &Trust, shown: &CertificateDer<'_>, name: &str) -> Result<(), rustls::Error> {
-        trust.judge(&Presented {
+    fn check(trust: &Trust, shown: &CertificateDer<'_>, name: &str) -> Result<(), rustls::Error> {
+        trust.check(&Presented {
             certificate: shown,
             intermediates: &[],
             name: &ServerName::try_from(name).unwrap(),
@@ -105,26 +105,26 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_certificate_is_trusted_for_its_name_and_its_time_only() {
+    fn a_listed_certificate_is_trusted_only_for_its_name_and_validity() {
         let own = certificate([2020, 4000]);
         let trust = Trust::in_listed(vec![own.clone()]).unwrap();
-        judged(&trust, &own, "siem.example").unwrap();
+        check(&trust, &own, "siem.example").unwrap();
 
-        let wrong_name = judged(&trust, &own, "other.example").unwrap_err();
+        let wrong_name = check(&trust, &own, "other.example").unwrap_err();
         assert!(matches!(
             wrong_name,
             rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })
         ));
-        let other = judged(&trust, &certificate([2020, 4000]), "siem.example").unwrap_err();
+        let other = check(&trust, &certificate([2020, 4000]), "siem.example").unwrap_err();
         let other = crate::explain(&other);
-        assert!(other.starts_with("the certificate is one of an authority"), "{other}");
+        assert!(other.starts_with("the certificate belongs to an authority"), "{other}");
         let unlisted = Trust::in_authorities(trust.roots);
-        judged(&unlisted, &own, "siem.example").unwrap_err();
+        check(&unlisted, &own, "siem.example").unwrap_err();
 
         for (years, expected) in [([2000, 2001], "expired"), ([3000, 3001], "not valid yet")] {
             let own = certificate(years);
             let trust = Trust::in_listed(vec![own.clone()]).unwrap();
-            let error = judged(&trust, &own, "siem.example").unwrap_err().to_string();
+            let error = check(&trust, &own, "siem.example").unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
     }

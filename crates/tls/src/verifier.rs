@@ -1,5 +1,5 @@
-//! Clients with a mind of their own about a server's certificate. That the server has its key is
-//! verified as ever.
+//! Clients with a custom policy for server certificates. rustls verifies that the server has the key of
+//! its certificate.
 
 use std::{fmt, sync::Arc};
 
@@ -17,39 +17,40 @@ use rustls::{
 
 use super::TlsError;
 
-/// Decides on certificates.
-pub(super) trait Judge: fmt::Debug + Send + Sync {
-    /// Whether the connection goes on.
-    fn judge(&self, presented: &Presented<'_>) -> Result<(), rustls::Error>;
+/// Decides whether to accept a server's certificate.
+pub(super) trait CertificatePolicy: fmt::Debug + Send + Sync {
+    /// Accepts the certificate, or ends the handshake with an error.
+    fn check(&self, presented: &Presented<'_>) -> Result<(), rustls::Error>;
 }
 
-/// What a server shows, and what it is asked for.
+/// The certificates that a server presents, and what they are checked against.
 pub(super) struct Presented<'a> {
     pub(super) certificate: &'a CertificateDer<'a>,
     pub(super) intermediates: &'a [CertificateDer<'a>],
+    /// The expected name of the server.
     pub(super) name: &'a ServerName<'a>,
     pub(super) now: UnixTime,
-    /// Those that may have signed the certificates.
+    /// The accepted signature algorithms.
     pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// For a client that leaves certificates to `judge`, and shows none itself.
+/// Builds the configuration of a client with this policy and without a client certificate.
 ///
 /// # Errors
-/// rustls refuses its own defaults.
-pub(super) fn client(judge: Arc<dyn Judge>) -> Result<ClientConfig, TlsError> {
-    Ok(builder(judge)?.with_no_client_auth())
+/// rustls rejects the configuration.
+pub(super) fn client(policy: Arc<dyn CertificatePolicy>) -> Result<ClientConfig, TlsError> {
+    Ok(builder(policy)?.with_no_client_auth())
 }
 
-/// The same, with the choice of showing a certificate.
+/// Builds the configuration of a client with this policy, up to the choice of the client certificate.
 ///
 /// # Errors
-/// As [`client`].
+/// See [`client`].
 pub(super) fn builder(
-    judge: Arc<dyn Judge>,
+    policy: Arc<dyn CertificatePolicy>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Verifier { judge, algorithms: provider.signature_verification_algorithms };
+    let verifier = Verifier { policy, algorithms: provider.signature_verification_algorithms };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?
@@ -60,7 +61,7 @@ pub(super) fn builder(
 
 #[derive(Debug)]
 struct Verifier {
-    judge: Arc<dyn Judge>,
+    policy: Arc<dyn CertificatePolicy>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -73,7 +74,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge.judge(&Presented {
+        self.policy.check(&Presented {
             certificate: end_entity,
             intermediates,
             name: server_name,

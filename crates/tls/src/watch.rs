@@ -1,7 +1,7 @@
-//! Notices that certificate, key or client authorities have changed on disk.
+//! Detects changes of the files of certificate, key and client authorities.
 //!
-//! By asking again and again: it costs three calls of `stat`, and it does not matter how the files
-//! come to change (written in place, renamed, a link in the path turned to elsewhere).
+//! It polls: a poll costs three calls of `stat`, and detects every kind of change (a write in place, a
+//! rename, a changed symbolic link in the path).
 
 use std::{
     fs,
@@ -11,69 +11,69 @@ use std::{
 
 use super::{Acceptor, Tls, TlsError};
 
-/// What tells one state of a file from another: device, inode, size, and both times with their
-/// nanoseconds.
-type Looks = (u64, u64, u64, (i64, i64), (i64, i64));
+/// The metadata that changes when a file changes: device, inode, size, and the times of modification and
+/// status change in seconds and nanoseconds.
+type FileStamp = (u64, u64, u64, (i64, i64), (i64, i64));
 
-/// How the files of a configuration look from the outside; a file that is not there looks like
-/// nothing.
+/// The stamps of all files of a configuration. A missing file has none.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Stamp(Vec<(PathBuf, Option<Looks>)>);
+pub(super) struct FileStamps(Vec<(PathBuf, Option<FileStamp>)>);
 
-impl Stamp {
+impl FileStamps {
     pub(super) fn of(tls: &Tls) -> Self {
         let files = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
-        Self(files.into_iter().flatten().map(|file| (file.clone(), looks(file))).collect())
+        Self(files.into_iter().flatten().map(|file| (file.clone(), stamp(file))).collect())
     }
 }
 
-fn looks(file: &Path) -> Option<Looks> {
+fn stamp(file: &Path) -> Option<FileStamp> {
     let file = fs::metadata(file).ok()?;
     let (modified, changed) =
         ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
     Some((file.dev(), file.ino(), file.size(), modified, changed))
 }
 
-/// What a look at the files showed.
+/// The result of a poll.
 #[derive(Debug)]
-pub enum Change {
-    /// They are as they were, or are just being changed.
+pub enum FilesChange {
+    /// The files have not changed, or a change is not complete yet.
     None,
-    /// They had changed, and are in use now.
-    Taken,
-    /// They have changed, and cannot be used: what was loaded before stays. Said once for a change.
-    Refused(TlsError),
+    /// The files have changed, and the new ones are in use.
+    Loaded,
+    /// The files have changed, but cannot be used, so the old configuration stays in use. Reported once
+    /// for each change.
+    Rejected(TlsError),
 }
 
 /// Watches the files of an [`Acceptor`].
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// What could not be used at the last look. Whoever writes two files is between them for a
-    /// moment, so that is an error only if it stays as it is.
-    unfit: Option<Stamp>,
-    refused: Option<Stamp>,
+    /// Files that could not be used at the last poll. A program that replaces two files may be between
+    /// them, so this is an error only if the next poll finds the same files.
+    suspect: Option<FileStamps>,
+    rejected: Option<FileStamps>,
 }
 
 impl Watch {
-    /// Looks at the files, and loads them if they have changed.
-    pub fn look(&mut self, acceptor: &Acceptor) -> Change {
-        let (tls, loaded) = acceptor.source();
-        let now = Stamp::of(&tls);
-        if now == loaded || self.refused.as_ref() == Some(&now) {
-            return Change::None;
+    /// Loads the files if they have changed.
+    pub fn poll(&mut self, acceptor: &Acceptor) -> FilesChange {
+        let (tls, loaded) = acceptor.stamped_settings();
+        let now = FileStamps::of(&tls);
+        if now == loaded || self.rejected.as_ref() == Some(&now) {
+            return FilesChange::None;
         }
         match acceptor.refresh() {
             Ok(()) => {
                 *self = Self::default();
-                Change::Taken
+                FilesChange::Loaded
             }
-            Err(error) if self.unfit.as_ref() == Some(&now) => {
-                self.refused = Some(now);
-                Change::Refused(error)
+            Err(error) if self.suspect.as_ref() == Some(&now) => {
+                self.rejected = Some(now);
+                FilesChange::Rejected(error)
             }
             Err(_) => {
-                self.unfit = Some(now);
-                Change::None
+                self.suspect = Some(now);
+                FilesChange::None
             }
         }
     }
@@ -117,52 +117,52 @@ mod tests {
     const IN_2032: i64 = 1_956_528_000;
 
     #[test]
-    fn a_pair_is_taken_when_it_fits_and_a_misfit_is_said_once() {
+    fn a_matching_pair_is_loaded_and_a_mismatch_is_reported_once() {
         let dir = TempDir::new().unwrap();
         put(dir.path(), &pair(2031));
         let tls = files(dir.path());
         let (acceptor, mut watch) = (Acceptor::new(&tls).unwrap(), Watch::default());
-        assert!(matches!(watch.look(&acceptor), Change::None));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::None));
 
-        // One file, then the other, with a look in between.
+        // One file, then the other, with a poll in between.
         let next = pair(2032);
         fs::write(&tls.cert_file, &next.0).unwrap();
-        assert!(matches!(watch.look(&acceptor), Change::None), "it may come to fit");
+        assert!(matches!(watch.poll(&acceptor), FilesChange::None), "the pair may be incomplete");
         assert_eq!(acceptor.validity().unwrap().0.not_after, IN_2031);
         fs::write(&tls.key_file, &next.1).unwrap();
-        assert!(matches!(watch.look(&acceptor), Change::Taken));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::Loaded));
         assert_eq!(acceptor.validity().unwrap().0.not_after, IN_2032);
-        assert!(matches!(watch.look(&acceptor), Change::None));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::None));
 
-        // One that never fits: said at the second look, and never again.
+        // A permanent mismatch: reported at the second poll, and only there.
         fs::write(&tls.key_file, pair(2033).1).unwrap();
-        assert!(matches!(watch.look(&acceptor), Change::None));
-        assert!(matches!(watch.look(&acceptor), Change::Refused(TlsError::Mismatch { .. })));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::None));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::Rejected(TlsError::Mismatch { .. })));
         for _ in 0..3 {
-            assert!(matches!(watch.look(&acceptor), Change::None));
+            assert!(matches!(watch.poll(&acceptor), FilesChange::None));
         }
         fs::remove_file(&tls.key_file).unwrap();
-        assert!(matches!(watch.look(&acceptor), Change::None));
-        assert!(matches!(watch.look(&acceptor), Change::Refused(TlsError::Read { .. })));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::None));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::Rejected(TlsError::Read { .. })));
         assert_eq!(acceptor.validity().unwrap().0.not_after, IN_2032);
 
         fs::write(&tls.key_file, &next.1).unwrap();
-        assert!(matches!(watch.look(&acceptor), Change::Taken), "mended");
+        assert!(matches!(watch.poll(&acceptor), FilesChange::Loaded), "repaired");
     }
 
     #[test]
-    fn a_link_that_leads_elsewhere_is_a_change() {
+    fn a_changed_symbolic_link_is_a_change() {
         let dir = TempDir::new().unwrap();
         let of = |year: &str| dir.path().join(year);
         put(&of("2031"), &pair(2031));
         put(&of("2032"), &pair(2032));
         symlink(of("2031"), of("live")).unwrap();
         let (acceptor, mut watch) = (Acceptor::new(&files(&of("live"))).unwrap(), Watch::default());
-        assert!(matches!(watch.look(&acceptor), Change::None));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::None));
 
         symlink(of("2032"), of("next")).unwrap();
         fs::rename(of("next"), of("live")).unwrap();
-        assert!(matches!(watch.look(&acceptor), Change::Taken));
+        assert!(matches!(watch.poll(&acceptor), FilesChange::Loaded));
         assert_eq!(acceptor.validity().unwrap().0.not_after, IN_2032);
     }
 }

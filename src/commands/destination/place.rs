@@ -25,7 +25,7 @@ impl Place {
         let tls = &config.server.tls;
         let host = match &said_host {
             Some(host) => {
-                let own = tls::own(&tls.cert_file);
+                let own = tls::server_certificate(&tls.cert_file);
                 if let Ok(own) = own
                     && !own.is_for(host)
                 {
@@ -99,7 +99,7 @@ fn certified(tls: &Tls) -> Result<String, Fatal> {
     if let Some(domain) = tls.acme.as_ref().and_then(|acme| acme.domains.first()) {
         return Ok(domain.clone());
     }
-    let own = tls::own(&tls.cert_file).map_err(|error| {
+    let own = tls::server_certificate(&tls.cert_file).map_err(|error| {
         Fatal::Io(format!("{error}; or say the daemon's name with --host NAME"))
     })?;
     let names = &own.certificate.extensions.dns_names;

@@ -227,9 +227,9 @@ fn nothing_is_ordered_that_could_not_be_kept() {
     let setup = setup(&pebble, port);
     setup.write("acme", "no folder");
     let daemon = setup.start();
-    let complaint = daemon.wait_log("no certificate: cannot keep the certificate in ");
+    let complaint = daemon.wait_log("no certificate: cannot store the certificate in ");
     assert_eq!(complaint["level"], "ERROR", "{complaint}");
-    assert!(daemon.ask("/readyz").1.contains("server.tls.acme.cache_dir needs a folder"));
+    assert!(daemon.ask("/readyz").1.contains("make server.tls.acme.cache_dir writable"));
     assert!(!pebble.log().contains("GET /dir "), "it was not even asked: {}", pebble.log());
 
     fs::remove_file(daemon.path("acme")).unwrap();

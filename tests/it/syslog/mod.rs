@@ -188,7 +188,7 @@ fn a_server_that_is_not_to_be_trusted_gets_nothing() {
     let cases = [
         (
             receiver.keys_without_certificate(),
-            "wants a client certificate (received fatal alert: CertificateRequired): set cert_file and key_file",
+            "requires a client certificate (received fatal alert: CertificateRequired): set cert_file and key_file",
         ),
         (receiver.keys_with_name("other.example"), "set tls.server_name"),
         (receiver.keys_trusting_another(), "name the authority that signed it in ca_file"),

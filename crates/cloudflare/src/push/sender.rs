@@ -192,7 +192,7 @@ impl Sender {
                     Ok(response) => return Err(PushError::Refused(self.target.refusal(&response))),
                     Err(error) => (error.to_string(), None),
                 };
-            let pause = requested_wait.unwrap_or_else(|| backoff.next_wait());
+            let pause = requested_wait.unwrap_or_else(|| backoff.next_delay());
             // A subtraction, since adding a huge Retry-After would overflow.
             if pause > self.target.give_up_after.saturating_sub(since.elapsed()) {
                 let (elapsed, pause) = (since.elapsed().as_secs(), pause.as_secs());

@@ -109,7 +109,7 @@ impl HttpSender {
             tls: tls::client(&self.tls).map_err(|error| error.to_string())?,
             connect_timeout: CONNECT_TIMEOUT.min(self.timeout),
             timeout: self.timeout,
-            advice: Advice::Given,
+            advice: Advice::OnServer,
         };
         let http = settings.build().map_err(|error| error.to_string())?;
         Ok(Session { http, settings, secrets })

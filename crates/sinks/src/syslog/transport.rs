@@ -291,7 +291,7 @@ fn handshake(
 }
 
 fn tls_error(error: rustls::Error) -> io::Error {
-    io::Error::other(format!("TLS: {}", explain_io(&io::Error::other(error), Advice::Given)))
+    io::Error::other(format!("TLS: {}", explain_io(&io::Error::other(error), Advice::OnServer)))
 }
 
 /// What an empty read means.

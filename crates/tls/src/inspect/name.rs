@@ -1,4 +1,4 @@
-//! Whom a certificate names: the subject or issuer as text.
+//! Distinguished names: the subject and the issuer of a certificate.
 
 use x509_parser::{
     asn1_rs::{Any, Tag},
@@ -10,9 +10,9 @@ use settings::printable::printable;
 /// A distinguished name.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Name {
-    /// As in the certificate: what two names are compared by.
+    /// The encoding in the certificate, by which names are compared.
     pub der: Vec<u8>,
-    /// Attribute and value, in the order of the certificate. Control characters are escaped.
+    /// The attributes and their values, in the order of the certificate. Control characters are escaped.
     pub parts: Vec<(String, String)>,
 }
 
@@ -26,19 +26,18 @@ impl Name {
         Self { der: name.as_raw().to_owned(), parts: parts.collect() }
     }
 
-    /// The first common name.
+    /// The first common name, if the name contains one.
     pub fn common_name(&self) -> Option<&str> {
-        let is_it = |(kind, _): &&(String, String)| kind == "CN";
-        self.parts.iter().find(is_it).map(|(_, value)| value.as_str())
+        self.parts.iter().find(|(attribute, _)| attribute == "CN").map(|(_, value)| value.as_str())
     }
 }
 
-/// `CN=logs.example.com, O=Example`
+/// Displays the most specific attribute first: `CN=logs.example.com, O=Example`.
 impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut separator = "";
-        for (kind, value) in self.parts.iter().rev() {
-            write!(f, "{separator}{kind}={value}")?;
+        for (attribute, value) in self.parts.iter().rev() {
+            write!(f, "{separator}{attribute}={value}")?;
             separator = ", ";
         }
         if self.parts.is_empty() { f.write_str("(no name)") } else { Ok(()) }
@@ -60,12 +59,13 @@ fn label(oid: &str) -> &str {
     }
 }
 
-/// Whoever made the certificate chose the text: no escape sequence of it may reach a terminal.
+/// Escapes control characters: the text is untrusted, and no escape sequence may reach a terminal.
 pub(super) fn shown(text: &str) -> String {
     printable(text).to_string()
 }
 
-/// The library reads no `BMPString`, and none of the others that is not what its type allows.
+/// Decodes a string leniently: x509-parser does not support `BMPString`, and rejects invalid strings of
+/// other types.
 fn text(value: &Any<'_>) -> String {
     if value.tag() != Tag::BmpString {
         return shown(&String::from_utf8_lossy(value.data));

@@ -1,4 +1,4 @@
-//! `[server.tls.acme]`: who gives the certificate, for which names, and where it is kept.
+//! The settings of `[server.tls.acme]`.
 
 use std::path::{Path as FilePath, PathBuf};
 
@@ -7,7 +7,7 @@ use settings::{
     Context, Diagnostic, Value, check_domain, reference::Takes, setting, settings, types::Path,
 };
 
-/// As many as Let's Encrypt puts into one certificate.
+/// The limit of Let's Encrypt for one certificate.
 const MAX_DOMAINS: usize = 100;
 
 settings! {
@@ -44,22 +44,22 @@ settings! {
 }
 
 setting! {
-    /// Names in lower case, without a dot at the end, none of them twice.
+    /// Distinct domain names in lower case, without a trailing dot.
     pub struct Domains(Vec<String>): Takes::StringOrList("name of a host"), read by domains;
 }
 
 setting! {
-    /// `mailto:...`
+    /// A contact address, `mailto:...`.
     pub struct Contact(String): Takes::String("mailto: address"), read by contact;
 }
 
 setting! {
-    /// Where a directory's own description is, an `https://` URL.
+    /// The `https://` URL of an ACME directory.
     pub struct DirectoryUrl(String): Takes::String("URL"), read by directory_url;
 }
 
 setting! {
-    /// A PEM file with whom to trust when talking to a directory.
+    /// A PEM file with the authorities that may sign a directory's certificate.
     pub struct DirectoryCa(PathBuf): Takes::String("path"), read by directory_ca;
 }
 
@@ -69,27 +69,27 @@ impl Acme {
         spool_dir.join("acme")
     }
 
-    /// Chooses the cache if the file names none.
-    pub(super) fn keep_beside(&mut self, spool_dir: &FilePath) {
+    /// Sets the default of `cache_dir` if the configuration does not set it.
+    pub(super) fn set_default_paths(&mut self, spool_dir: &FilePath) {
         if self.cache_dir.as_os_str().is_empty() {
             self.cache_dir = Self::default_cache_dir(spool_dir);
         }
     }
 
-    /// Where certificate and key are kept, both in one file, so that they are exchanged as one.
+    /// The file of the certificate and its key: one file, so that both are replaced atomically.
     ///
-    /// Another directory or other names are another file: a certificate is never taken for what it
-    /// is not.
+    /// The name depends on the directory and the domains, so a certificate from another directory or
+    /// for other names is never used.
     pub fn certificate_file(&self) -> PathBuf {
         let mut domains: Vec<&str> = self.domains.iter().map(String::as_str).collect();
         domains.sort_unstable();
         let digest = digest(&[&[self.directory_url.as_str()], domains.as_slice()].concat());
-        // For people. A file's name must not be longer than 255 bytes.
+        // The first domain makes the name readable. A file name is limited to 255 bytes.
         let first = self.domains.first().map_or("", String::as_str);
         self.cache_dir.join(format!("{first:.100}-{digest}.pem"))
     }
 
-    /// Where the account at the directory is kept, with its key.
+    /// The file of the account at the directory, with its key.
     pub fn account_file(&self) -> PathBuf {
         self.cache_dir.join(format!("account-{}.json", digest(&[&self.directory_url])))
     }
@@ -110,22 +110,22 @@ fn domains(value: &Value<'_>, cx: &mut Context) -> Option<Vec<String>> {
         let domain = domain.strip_suffix('.').unwrap_or(&domain);
         let shown = text.get_ref().escape_debug();
         if let Err(hint) = check(domain) {
-            let message = format!("`{shown}` is not a name that a certificate can be had for");
+            let message = format!("cannot obtain a certificate for `{shown}`");
             cx.push(Diagnostic::at(text.span(), message).hint(hint));
         } else if domains.iter().any(|known| known == domain) {
-            cx.push(Diagnostic::at(text.span(), format!("`{shown}` stands twice in `{name}`")));
+            cx.push(Diagnostic::at(text.span(), format!("`{shown}` is listed twice in `{name}`")));
         }
         domains.push(domain.to_owned());
     }
     (domains.len() == count).then_some(domains)
 }
 
-/// What to do about a name that no certificate can be had for in this way.
+/// Checks that ACME can issue a certificate for `domain`. The error is a hint.
 fn check(domain: &str) -> Result<(), &'static str> {
     if domain.starts_with("*.") {
         return Err(
-            "a wildcard cannot be proven on a listener (TLS-ALPN-01): list the names, or get \
-                    the certificate by DNS-01 with a client beside the daemon, and name its files",
+            "TLS-ALPN-01 cannot validate a wildcard: list the names, or obtain the certificate by \
+             DNS-01 with another ACME client and set cert_file and key_file",
         );
     }
     check_domain(domain)
@@ -136,9 +136,9 @@ fn contact(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     let address = text.strip_prefix("mailto:").unwrap_or_default();
     let is_plain = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains(['?', ',']);
     if !is_plain || !address.contains('@') {
-        let message = format!("`{}` is not a contact", text.escape_debug());
+        let message = format!("`{}` is not a contact address", text.escape_debug());
         let example = value.example();
-        let hint = format!("write one mail address as {example}, or leave it out");
+        let hint = format!("write one mail address such as {example}, or remove the key");
         cx.push(value.problem(message).hint(hint));
         return None;
     }
@@ -152,8 +152,8 @@ fn directory_url(value: &Value<'_>, cx: &mut Context) -> Option<String> {
         uri.scheme_str() == Some("https") && !has_user
     });
     if !is_usable || url.contains('#') {
-        let message = format!("`{}` is not the address of a directory", url.escape_debug());
-        let hint = format!("it is an https:// URL, as {}", value.example());
+        let message = format!("`{}` is not the URL of an ACME directory", url.escape_debug());
+        let hint = format!("write an https:// URL such as {}", value.example());
         cx.push(value.problem(message).hint(hint));
         return None;
     }
@@ -164,7 +164,7 @@ fn directory_ca(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
     value.readable("name a PEM file with the CA that signed the directory's certificate", cx)
 }
 
-/// 64 bits are enough to tell apart what one operator has configured.
+/// 64 bits of a digest, enough to distinguish the configurations of one operator.
 fn digest(parts: &[&str]) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn another_directory_or_other_names_are_another_file() {
+    fn file_names_depend_on_directory_and_domains() {
         let one = acme("https://a/dir", &["a.example", "b.example"]);
         let same = acme("https://a/dir", &["b.example", "a.example"]);
         let name = |acme: &Acme| acme.certificate_file().to_str().unwrap().to_owned();

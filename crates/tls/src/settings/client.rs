@@ -1,4 +1,4 @@
-//! The `tls` table of a sink that connects to a server.
+//! The settings of the `tls` table of a sink.
 
 use std::path::PathBuf;
 
@@ -21,14 +21,14 @@ settings! {
 }
 
 impl ClientTls {
-    /// The certificate and the key to show.
+    /// The files of the client certificate and its key.
     pub fn identity(&self) -> Option<(&PathBuf, &PathBuf)> {
         self.cert_file.as_ref().zip(self.key_file.as_ref())
     }
 }
 
 setting! {
-    /// A PEM file with authorities.
+    /// A PEM file with trusted authorities.
     pub struct CaFile(PathBuf): Takes::String("path"), read by ca_file;
 }
 
@@ -43,7 +43,7 @@ setting! {
 }
 
 setting! {
-    /// What a certificate is for: a DNS name or an IP address.
+    /// The DNS name or IP address in a certificate.
     pub struct ServerName(String): Takes::String("name or IP address"), read by server_name;
 }
 
@@ -62,11 +62,11 @@ fn key_file(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
 fn server_name(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     let name = value.string(cx)?.into_inner();
     if rustls::pki_types::ServerName::try_from(name.as_str()).is_err() {
-        let message = format!("`{}` is not the name of a server", name.escape_debug());
+        let message = format!("`{}` is not a server name", name.escape_debug());
         cx.push(
             value
                 .problem(message)
-                .hint("write a name or an IP address, as it stands in the server's certificate"),
+                .hint("write a DNS name or an IP address, as in the server's certificate"),
         );
         return None;
     }
@@ -76,7 +76,7 @@ fn server_name(value: &Value<'_>, cx: &mut Context) -> Option<String> {
 fn check(_: &ClientTls, table: &Table<'_>, cx: &mut Context) {
     if table.contains("cert_file") != table.contains("key_file") {
         let (cert_file, key_file) = (table.full("cert_file"), table.full("key_file"));
-        let message = format!("`{cert_file}` and `{key_file}` need each other");
-        cx.push_incomplete(table.problem(message).hint("name both, or none of the two"));
+        let message = format!("`{cert_file}` and `{key_file}` require each other");
+        cx.push_incomplete(table.problem(message).hint("set both, or neither"));
     }
 }

@@ -1,4 +1,4 @@
-//! The server's own certificate as it stands in the file, for who tells others about it.
+//! The server's certificate as in its file, for commands that report on it.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use super::{TlsError, error::Role, inspect::Certificate, read_certificates};
 
 /// The first certificate of a file.
 #[derive(Debug)]
-pub struct Own {
-    /// What stands in it.
+pub struct ServerCertificate {
+    /// Its fields.
     pub certificate: Certificate,
     der: CertificateDer<'static>,
 }
@@ -21,17 +21,17 @@ pub struct Own {
 /// Reads the first certificate of `cert_file`.
 ///
 /// # Errors
-/// The file holds none that can be read.
-pub fn own(cert_file: &Path) -> Result<Own, TlsError> {
+/// The file contains no certificate, or one that cannot be parsed.
+pub fn server_certificate(cert_file: &Path) -> Result<ServerCertificate, TlsError> {
     let unreadable = || TlsError::UnreadableCertificate { path: cert_file.to_owned() };
     let first = read_certificates(cert_file, Role::Certificate)?.into_iter().next();
     let der = first.ok_or_else(unreadable)?;
     let certificate = Certificate::parse(&der).ok_or_else(unreadable)?;
-    Ok(Own { certificate, der })
+    Ok(ServerCertificate { certificate, der })
 }
 
-impl Own {
-    /// Whether a client that asks for this name or address takes it.
+impl ServerCertificate {
+    /// Whether the certificate is valid for this name or address.
     pub fn is_for(&self, host: &str) -> bool {
         let (Ok(parsed), Ok(name)) =
             (ParsedCertificate::try_from(&self.der), ServerName::try_from(host))
