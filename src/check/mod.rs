@@ -60,7 +60,7 @@ fn at_start(document: &Document) -> Vec<Diagnostic> {
 pub fn log_warnings(document: &Document) {
     let problems = document.problems(at_start(document));
     for warning in problems.diagnostics() {
-        let place = problems.place(warning);
+        let place = problems.location(warning);
         let hint = warning.hint.as_deref().unwrap_or_default();
         warn!(place, hint, "configuration: {}", warning.message);
     }

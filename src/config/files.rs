@@ -172,7 +172,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
             assert!(!error.contains("hidden"), "{error}");
         }
-        assert!(read_secrets(dir.path()).unwrap_err().to_string().contains("folder"));
+        assert!(read_secrets(dir.path()).unwrap_err().to_string().contains("directory"));
         assert!(read_secrets(Path::new("/dev/null")).unwrap_err().to_string().contains("regular"));
     }
 }

@@ -131,9 +131,9 @@ fn check_limits(limits: &Limits, table: &Table<'_>, cx: &mut Context) {
 fn exceeds(table: &Table<'_>, place: &str, small: (&str, u64), large: (&str, u64)) -> Diagnostic {
     let message = format!(
         "`{}` ({}) is more than `{}` ({})",
-        table.full(small.0),
+        table.full_name(small.0),
         format_bytes(small.1),
-        table.full(large.0),
+        table.full_name(large.0),
         format_bytes(large.1)
     );
     table.problem_at(place, message).hint(format!("lower `{}` or raise `{}`", small.0, large.0))

@@ -1,4 +1,4 @@
-//! What is known while a file is read: where relative paths begin, and the problems so far.
+//! The state of reading a file: the directory for relative paths, and the problems found so far.
 
 use std::{
     env,
@@ -7,83 +7,85 @@ use std::{
 
 use crate::diagnostic::Diagnostic;
 
-/// What every reading function is handed.
+/// The state of reading a file, which is passed to every function that reads a value.
 #[derive(Debug, Default)]
 pub struct Context {
-    /// The folder of the configuration file, absolute and without links, so that `..` can be cut off
-    /// it by name.
-    folder: PathBuf,
-    /// The folder of the credentials that the service manager gives.
+    /// The directory of the configuration file: absolute and without symbolic links, so that `..` can be
+    /// resolved by name.
+    dir: PathBuf,
+    /// The directory of the service manager's credentials.
     credentials: Option<PathBuf>,
-    /// Whether the files that the configuration names are looked at.
+    /// Whether to check the files that the configuration names.
     files: NamedFiles,
     problems: Vec<(Diagnostic, Basis)>,
 }
 
 impl Context {
-    /// For a file in this directory, which is absolute. Credentials are where `CREDENTIALS_DIRECTORY` says.
-    pub fn new(folder: &Path) -> Self {
+    /// Creates the context of a file in `dir`, an absolute path. The credentials are in the directory that
+    /// the environment variable `CREDENTIALS_DIRECTORY` names.
+    pub fn new(dir: &Path) -> Self {
         let credentials = env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Self { folder: folder.to_owned(), credentials, ..Self::default() }
+        Self { dir: dir.to_owned(), credentials, ..Self::default() }
     }
 
-    /// The directory where relative paths begin.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The directory that relative paths refer to.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
-    /// The directory of the credentials that the service manager gives.
+    /// The directory of the service manager's credentials.
     pub fn credentials(&self) -> Option<&Path> {
         self.credentials.as_deref()
     }
 
-    /// Where a relative path begins, and what is left of it: its leading `..` are gone.
-    pub fn begin<'a>(&self, mut path: &'a str) -> (&Path, &'a str) {
-        let mut folder = self.folder.as_path();
+    /// Splits a relative path into the directory that it refers to and the rest, without leading `..`.
+    pub fn base_of<'a>(&self, mut path: &'a str) -> (&Path, &'a str) {
+        let mut dir = self.dir.as_path();
         while let Some(rest) = path.strip_prefix("../") {
-            folder = folder.parent().unwrap_or(folder);
+            dir = dir.parent().unwrap_or(dir);
             path = rest.trim_start_matches('/');
         }
-        (folder, path)
+        (dir, path)
     }
 
-    /// For text alone: whatever files it names, nothing on the disk is opened.
-    pub fn of_text(folder: &Path) -> Self {
-        Self { files: NamedFiles::Trusted, ..Self::new(folder) }
+    /// Creates a context that does not check the files that the configuration names.
+    pub fn without_files(dir: &Path) -> Self {
+        Self { files: NamedFiles::Ignored, ..Self::new(dir) }
     }
 
-    /// Whether the files that the configuration names are to be read.
+    /// Whether to check the files that the configuration names.
     pub fn reads_files(&self) -> bool {
         self.files == NamedFiles::Read
     }
 
-    /// Records a problem that is one whatever else the file says.
+    /// Records a problem that does not depend on other parts of the file.
     pub fn push(&mut self, problem: Diagnostic) {
         self.problems.push((problem, Basis::Here));
     }
 
-    /// Records a problem that may vanish once the whole file can be read: something is missing, or
-    /// one place does not fit another.
+    /// Records a problem that may depend on a line with a syntax error: a missing key, or two keys that
+    /// contradict each other.
     pub fn push_incomplete(&mut self, problem: Diagnostic) {
         self.problems.push((problem, Basis::WholeFile));
     }
 
-    /// Whether nothing is wrong so far.
+    /// Whether no problem is recorded.
     pub fn is_clean(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// All problems, together with what the parser found.
+    /// Returns all problems, including those of the parser.
     pub fn finish(self, source: &str, syntax: Vec<Diagnostic>) -> Vec<Diagnostic> {
-        let is_sound = syntax.is_empty();
+        let is_valid_toml = syntax.is_empty();
         let broken: Vec<usize> = syntax.iter().map(|problem| line(source, problem)).collect();
         let mut problems = syntax;
         problems.extend(
             self.problems
                 .into_iter()
-                // What the parser made of a broken line is a guess, and so is what seems missing.
+                // After a syntax error, values in the same line and missing keys are unreliable.
                 .filter(|(problem, basis)| {
-                    is_sound || (*basis == Basis::Here && !broken.contains(&line(source, problem)))
+                    is_valid_toml
+                        || (*basis == Basis::Here && !broken.contains(&line(source, problem)))
                 })
                 .map(|(problem, _)| problem),
         );
@@ -91,22 +93,23 @@ impl Context {
     }
 }
 
-/// What becomes of the files that a configuration names.
+/// How to treat the files that a configuration names.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum NamedFiles {
     #[default]
     Read,
-    Trusted,
+    Ignored,
 }
 
-/// What a problem depends on.
+/// The part of the file that a problem depends on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Basis {
+    /// Its own line.
     Here,
     WholeFile,
 }
 
-/// The line where a problem begins, from 0.
+/// The number of a problem's first line, from 0.
 pub(crate) fn line(source: &str, problem: &Diagnostic) -> usize {
     let start = problem.span.as_ref().map_or(0, |span| span.start);
     source.as_bytes().iter().take(start).filter(|byte| **byte == b'\n').count()

@@ -1,7 +1,7 @@
-//! What is wrong with a configuration, and how it is shown: `path:line:col`, the line, a caret.
+//! Problems of a configuration, displayed as `path:line:col`, the line and a caret.
 //!
-//! Knows nothing of TOML. A [`Diagnostic`] is made by whoever finds the problem; [`Problems`] holds
-//! all of one file beside its text, because only the text turns a span into a line.
+//! Independent of TOML. A [`Diagnostic`] is one problem; [`Problems`] contains those of one file with its
+//! text, which is needed to convert a span to a line.
 
 use std::{
     error::Error,
@@ -13,7 +13,7 @@ use std::{
 
 use crate::printable::is_hidden;
 
-/// What a [`Diagnostic`] means for the configuration.
+/// The severity of a [`Diagnostic`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Severity {
     /// The configuration cannot be used.
@@ -22,26 +22,26 @@ pub enum Severity {
     Warning,
 }
 
-/// One problem: where, what, and what to do about it.
+/// One problem: its position, a message and a hint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Diagnostic {
-    /// Whether the configuration can be used.
+    /// The severity.
     pub severity: Severity,
-    /// Bytes of the source; `None` if the problem has no place in it.
+    /// The byte range in the source; `None` if the problem has no position.
     pub span: Option<Range<usize>>,
-    /// Lower case, no full stop, one line; names the object and the expectation.
+    /// One line in lower case without a full stop, which names the object and the expectation.
     pub message: String,
     /// What to change.
     pub hint: Option<String>,
 }
 
 impl Diagnostic {
-    /// A problem with a place in the file.
+    /// A problem at a position in the file.
     pub fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         Self::new(Severity::Error, Some(span), &message.into())
     }
 
-    /// A problem of the file as a whole.
+    /// A problem of the whole file.
     pub fn general(message: impl Into<String>) -> Self {
         Self::new(Severity::Error, None, &message.into())
     }
@@ -52,11 +52,11 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, span: Option<Range<usize>>, message: &str) -> Self {
-        // Names in it may be any text, and every reader of a message relies on one line.
-        Self { severity, span, message: shown(message), hint: None }
+        // A message may contain any name from the file, and must be a single line.
+        Self { severity, span, message: sanitized(message), hint: None }
     }
 
-    /// Adds what to change.
+    /// Adds a hint on what to change.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -64,7 +64,7 @@ impl Diagnostic {
     }
 }
 
-/// Every problem of one file, in the order of their places.
+/// All problems of one file, in the order of their positions.
 #[derive(Debug)]
 pub struct Problems {
     path: PathBuf,
@@ -74,18 +74,18 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// `source` is the text that the spans of `diagnostics` mean.
+    /// Collects problems. Their spans refer to `source`.
     pub fn new(
         path: impl Into<PathBuf>,
         source: impl Into<String>,
         mut diagnostics: Vec<Diagnostic>,
     ) -> Self {
-        // Stable: what shares a place keeps the order of its finding. No place comes first.
+        // The sort is stable: problems at the same position keep their order. Those without one are first.
         diagnostics.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
         Self { path: path.into(), source: Some(source.into()), diagnostics }
     }
 
-    /// The file could not be read at all; `hint` is what to do if it is not there.
+    /// The problem of a file that cannot be read. `hint` is what to do if it does not exist.
     pub fn unreadable(path: impl Into<PathBuf>, error: &io::Error, hint: &str) -> Self {
         let mut problem = Diagnostic::general(format!("cannot read the file: {error}"));
         if error.kind() == io::ErrorKind::NotFound {
@@ -94,43 +94,43 @@ impl Problems {
         Self { path: path.into(), source: None, diagnostics: vec![problem] }
     }
 
-    /// The file, as the user named it.
+    /// The path as the user has passed it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether there is none.
+    /// Whether the file has no problems.
     pub fn is_empty(&self) -> bool {
         self.diagnostics.is_empty()
     }
 
-    /// Where a problem is, as `path:line:column`. A problem of the whole file is at its beginning,
-    /// unless the file could not be read.
-    pub fn place(&self, problem: &Diagnostic) -> String {
-        let path = shown(&self.path.to_string_lossy());
+    /// The location of a problem as `path:line:column`, or only the path if the file could not be read. A
+    /// problem of the whole file is at its beginning.
+    pub fn location(&self, problem: &Diagnostic) -> String {
+        let path = sanitized(&self.path.to_string_lossy());
         match self.position(problem) {
             None => path,
             Some((line, column)) => format!("{path}:{line}:{column}"),
         }
     }
 
-    /// The line and the column of a problem, as [`place`](Self::place) prints them; `None` if the
-    /// file could not be read.
+    /// The line and the column of a problem, as in [`location`](Self::location); `None` if the file could
+    /// not be read.
     pub fn position(&self, problem: &Diagnostic) -> Option<(usize, usize)> {
         let source = self.source.as_deref()?;
         let Some(span) = &problem.span else { return Some((1, 1)) };
-        let cited = Cited::new(source, span);
-        Some((cited.line, cited.column))
+        let excerpt = Excerpt::new(source, span);
+        Some((excerpt.line, excerpt.column))
     }
 
-    /// The same text in one line, without the cited lines: for a log.
+    /// All problems in one line without excerpts, for a log.
     pub fn in_one_line(&self) -> String {
         let texts = self.diagnostics.iter().map(|problem| self.line(problem));
         texts.collect::<Vec<_>>().join("; ")
     }
 
-    /// A line for each problem that begins with its priority: for systemd's journal, which takes each line
-    /// for an event. See sd-daemon(3).
+    /// One line for each problem, which begins with its priority. systemd's journal logs each line as an
+    /// event. See sd-daemon(3).
     pub fn for_journal(&self) -> String {
         let lines = self.diagnostics.iter().map(|problem| {
             let priority = match problem.severity {
@@ -143,41 +143,41 @@ impl Problems {
     }
 
     fn line(&self, problem: &Diagnostic) -> String {
-        let text = format!("{}: {}", self.place(problem), shown(&problem.message));
+        let text = format!("{}: {}", self.location(problem), sanitized(&problem.message));
         match &problem.hint {
-            Some(hint) => format!("{text} (help: {})", shown(hint)),
+            Some(hint) => format!("{text} (help: {})", sanitized(hint)),
             None => text,
         }
     }
 
-    fn cited(&self, span: &Range<usize>) -> Cited {
-        Cited::new(self.source.as_deref().unwrap_or_default(), span)
+    fn excerpt(&self, span: &Range<usize>) -> Excerpt {
+        Excerpt::new(self.source.as_deref().unwrap_or_default(), span)
     }
 
-    /// The problems in the order of their places.
+    /// The problems in the order of their positions.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 }
 
 impl Display for Problems {
-    /// A blank line between two problems, no newline behind the last.
+    /// Separates problems with a blank line, and ends without a newline.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.diagnostics.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n\n")?;
             }
-            let cited = problem.span.as_ref().map(|span| self.cited(span));
+            let excerpt = problem.span.as_ref().map(|span| self.excerpt(span));
             let severity = match problem.severity {
                 Severity::Error => "",
                 Severity::Warning => "warning: ",
             };
-            write!(f, "{}: {severity}{}", self.place(problem), shown(&problem.message))?;
-            if let Some(cited) = cited {
-                write!(f, "\n  {}\n  {}{}", cited.text, cited.padding, cited.carets)?;
+            write!(f, "{}: {severity}{}", self.location(problem), sanitized(&problem.message))?;
+            if let Some(excerpt) = excerpt {
+                write!(f, "\n  {}\n  {}{}", excerpt.text, excerpt.padding, excerpt.carets)?;
             }
             if let Some(hint) = &problem.hint {
-                write!(f, "\n  = help: {}", shown(hint))?;
+                write!(f, "\n  = help: {}", sanitized(hint))?;
             }
         }
         Ok(())
@@ -186,25 +186,25 @@ impl Display for Problems {
 
 impl Error for Problems {}
 
-/// The first line of a span, taken apart for printing.
-struct Cited {
-    /// From 1.
+/// The first line of a span, with carets below the span.
+struct Excerpt {
+    /// The number of the line, from 1.
     line: usize,
-    /// From 1, in characters.
+    /// The column of the span in characters, from 1.
     column: usize,
     text: String,
     padding: String,
     carets: String,
 }
 
-impl Cited {
+impl Excerpt {
     fn new(source: &str, span: &Range<usize>) -> Self {
         let mut start = span.start.min(source.len());
         while !source.is_char_boundary(start) {
             start -= 1;
         }
         if start == source.len() {
-            // Behind the last newline there is nothing to show: point behind the last text.
+            // After the last newline is no text: point after the last line with text.
             start = source.trim_end().len();
         }
         let (before, after) = source.split_at(start);
@@ -212,25 +212,25 @@ impl Cited {
         let tail = after.split('\n').next().unwrap_or_default();
         let tail = tail.strip_suffix('\r').unwrap_or(tail);
 
-        // `get` fails where the span leaves the line: then all the rest of the line is marked.
+        // `get` fails if the span ends after the line: then the rest of the line is marked.
         let marked = tail.get(..span.end.saturating_sub(start)).unwrap_or(tail);
         Self {
             line: above.map_or(1, |above| above.matches('\n').count() + 2),
             column: head.chars().count() + 1,
             text: head.chars().chain(tail.chars()).map(printable).collect(),
-            // A tab stays a tab, so that the caret lands wherever the terminal puts the text.
+            // A tab stays a tab, so that the caret is below the text with any tab width.
             padding: head.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect(),
             carets: "^".repeat(marked.chars().count().max(1)),
         }
     }
 }
 
-/// What of the file stands in a message, too: the names of tables may be any text.
-fn shown(text: &str) -> String {
+/// Replaces hidden characters: a message may contain text from the file, such as the name of a table.
+fn sanitized(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 
-/// What is shown goes to terminals and journals: nothing in it may steer them.
+/// Replaces a character that could control a terminal or corrupt a journal.
 fn printable(c: char) -> char {
     if is_hidden(c) && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }
 }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn points_at_the_place() {
+    fn carets_point_at_the_span() {
         let cases = [
             ("a = 1\nb = 2\n", 6..7, "x.toml:2:1: wrong\n  b = 2\n  ^"),
             ("a = 1\nb = 22\n", 10..12, "x.toml:2:5: wrong\n  b = 22\n      ^^"),
@@ -254,15 +254,15 @@ mod tests {
             ("a = 1\r\nb = 2\r\n", 7..8, "x.toml:2:1: wrong\n  b = 2\n  ^"),
             // Columns count characters, not bytes.
             ("# é\n\"é\" = 12", 12..14, "x.toml:2:7: wrong\n  \"é\" = 12\n        ^^"),
-            // A tab before the place is kept.
+            // A tab before the span is kept.
             ("\ta = 1", 5..6, "x.toml:1:6: wrong\n  \ta = 1\n  \t    ^"),
-            // Several lines: the first.
+            // A span of several lines: the first line.
             ("a = [\n1,\n]\n", 4..10, "x.toml:1:5: wrong\n  a = [\n      ^"),
-            // The end of the file: behind the last text.
+            // The end of the file: after the last text.
             ("a = [1\n\n", 8..8, "x.toml:1:7: wrong\n  a = [1\n        ^"),
             ("a = ", 4..4, "x.toml:1:4: wrong\n  a = \n     ^"),
             ("", 0..0, "x.toml:1:1: wrong\n  \n  ^"),
-            // An escape sequence does not reach the terminal.
+            // An escape sequence is replaced.
             ("a\u{1b} = 1", 5..6, "x.toml:1:6: wrong\n  a\u{fffd} = 1\n       ^"),
         ];
         for (source, span, expected) in cases {
@@ -274,26 +274,26 @@ mod tests {
     fn no_escape_sequence_reaches_the_terminal() {
         let problem = Diagnostic::at(0..1, "a\u{1b}[2J").hint("b\u{9b}c");
         assert_eq!(Diagnostic::general("a\nb").message, "a\u{fffd}b", "a message is one line");
-        let shown = Problems::new("x.toml", "a", vec![problem]).to_string();
-        assert_eq!(shown, "x.toml:1:1: a\u{fffd}[2J\n  a\n  ^\n  = help: b\u{fffd}c");
+        let text = Problems::new("x.toml", "a", vec![problem]).to_string();
+        assert_eq!(text, "x.toml:1:1: a\u{fffd}[2J\n  a\n  ^\n  = help: b\u{fffd}c");
     }
 
     #[test]
-    fn sorts_by_place_and_prints_hints() {
+    fn problems_are_sorted_by_position_and_have_hints() {
         let problems = Problems::new(
             "x.toml",
             "a = 1\nb = 2\n",
             vec![
                 Diagnostic::at(6..7, "second"),
-                Diagnostic::at(0..1, "first").hint("leave it out"),
-                Diagnostic::general("nowhere"),
+                Diagnostic::at(0..1, "first").hint("remove it"),
+                Diagnostic::general("whole file"),
                 Diagnostic::warning(Some(10..11), "third"),
             ],
         );
         assert_eq!(
             problems.to_string(),
-            "x.toml:1:1: nowhere\n\n\
-             x.toml:1:1: first\n  a = 1\n  ^\n  = help: leave it out\n\n\
+            "x.toml:1:1: whole file\n\n\
+             x.toml:1:1: first\n  a = 1\n  ^\n  = help: remove it\n\n\
              x.toml:2:1: second\n  b = 2\n  ^\n\n\
              x.toml:2:5: warning: third\n  b = 2\n      ^"
         );

@@ -1,5 +1,4 @@
-//! A configuration together with the text that it was read from, so that a check that runs after
-//! validation can point at a key.
+//! A configuration with its source text, so that checks after validation can refer to a key.
 
 use std::{
     collections::BTreeMap,
@@ -14,78 +13,79 @@ use crate::diagnostic::{Diagnostic, Problems};
 /// A valid configuration and its source.
 #[derive(Clone, Debug)]
 pub struct Document<C> {
-    /// What the text says.
+    /// The configuration.
     pub config: C,
     path: PathBuf,
     source: String,
-    places: Places,
+    spans: KeySpans,
 }
 
 impl<C> Document<C> {
-    /// `places` and `config` are those of `source`, which `path` holds.
-    pub fn new(config: C, path: &Path, source: String, places: Places) -> Self {
-        Self { config, path: path.to_owned(), source, places }
+    /// Joins a configuration with the text that it was read from.
+    pub fn new(config: C, path: &Path, source: String, spans: KeySpans) -> Self {
+        Self { config, path: path.to_owned(), source, spans }
     }
 
-    /// The file, as it was named on the command line.
+    /// The path as on the command line.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The value of a key such as `sink.archive.file.path`, or an item of a list such as
-    /// `server.address.0`. If the key is not in the file, the table that it belongs to.
+    /// The span of the value of a key such as `sink.archive.file.path`, or of a list item such as
+    /// `server.address.0`. If the key is not in the file, the span of the table that it belongs to.
     pub fn span(&self, key: &str) -> Option<Range<usize>> {
-        self.places.find(key)
+        self.spans.find(key)
     }
 
-    /// The text of each value, by the full name of its key; lists as a whole.
+    /// The source text of each value, by the full name of its key. A list is one value.
     pub fn texts(&self) -> BTreeMap<String, String> {
-        let Places(places) = &self.places;
+        let KeySpans(spans) = &self.spans;
         let is_item = |key: &str| {
             let last = key.rsplit('.').next().unwrap_or_default();
             last.bytes().all(|byte| byte.is_ascii_digit())
         };
         let is_table = |key: &str| {
             let below = format!("{key}.");
-            let mut inner = places.keys().filter(|other| other.starts_with(&below));
+            let mut inner = spans.keys().filter(|other| other.starts_with(&below));
             inner.any(|other| !is_item(other))
         };
-        let leaves = places.iter().filter(|(key, _)| !is_item(key) && !is_table(key));
+        let leaves = spans.iter().filter(|(key, _)| !is_item(key) && !is_table(key));
         let text = |span: &Range<usize>| self.source.get(span.clone()).unwrap_or_default();
         leaves.map(|(key, span)| (key.clone(), text(span).to_owned())).collect()
     }
 
-    /// Whether the file names the key.
+    /// Whether the file contains the key.
     pub fn has(&self, key: &str) -> bool {
-        self.places.0.contains_key(key)
+        self.spans.0.contains_key(key)
     }
 
-    /// A warning that points at a key, or at the table that the key belongs to.
+    /// A warning at a key, or at the table that the key belongs to.
     pub fn warning(&self, key: &str, message: impl Into<String>) -> Diagnostic {
         Diagnostic::warning(self.span(key), message)
     }
 
-    /// An error that points at a key, or at the table that the key belongs to.
+    /// An error at a key, or at the table that the key belongs to.
     pub fn error(&self, key: &str, message: impl Into<String>) -> Diagnostic {
         Diagnostic { span: self.span(key), ..Diagnostic::general(message) }
     }
 
-    /// Puts diagnostics of this configuration in order, to be printed with the lines they point at.
+    /// Joins diagnostics with the source of this configuration, for display.
     pub fn problems(&self, diagnostics: Vec<Diagnostic>) -> Problems {
         Problems::new(&self.path, self.source.clone(), diagnostics)
     }
 }
 
-/// Where each value of a document is, by the full name of its key.
+/// The span of each value in a document, by the full name of its key.
 #[derive(Clone, Debug, Default)]
-pub struct Places(BTreeMap<String, Range<usize>>);
+pub struct KeySpans(BTreeMap<String, Range<usize>>);
 
-impl Places {
-    /// Names that need quotes belong to configurations that validation refuses.
+impl KeySpans {
+    /// Collects the spans of all values. Names are not quoted, since validation rejects names that need
+    /// quotes.
     pub(crate) fn of(root: &DeTable<'_>) -> Self {
-        let mut places = Self::default();
-        places.add_table("", root);
-        places
+        let mut spans = Self::default();
+        spans.add_table("", root);
+        spans
     }
 
     fn add_table(&mut self, name: &str, table: &DeTable<'_>) {
@@ -124,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_found_and_a_missing_one_leads_to_its_table() {
+    fn the_span_of_a_missing_key_is_that_of_its_table() {
         let text = "[a.b]\nc = [1, 22]\n[d]\n";
-        let places = Places::of(DeTable::parse(text).unwrap().get_ref());
-        let cited = |key: &str| places.find(key).and_then(|span| text.get(span));
-        assert_eq!(cited("a.b.c"), Some("[1, 22]"));
-        assert_eq!(cited("a.b.c.1"), Some("22"));
-        assert_eq!(cited("a.b.x"), Some("[a.b]"));
-        assert_eq!(cited("d.x.y"), Some("[d]"));
-        assert_eq!(cited("x.y"), None);
+        let spans = KeySpans::of(DeTable::parse(text).unwrap().get_ref());
+        let find = |key: &str| spans.find(key).and_then(|span| text.get(span));
+        assert_eq!(find("a.b.c"), Some("[1, 22]"));
+        assert_eq!(find("a.b.c.1"), Some("22"));
+        assert_eq!(find("a.b.x"), Some("[a.b]"));
+        assert_eq!(find("d.x.y"), Some("[d]"));
+        assert_eq!(find("x.y"), None);
     }
 }

@@ -1,20 +1,22 @@
-//! What a DNS name may look like.
+//! The syntax of DNS names.
 
 use std::net::IpAddr;
 
-/// Whether this is a DNS name, in the form that certificates have it; if not, what to do.
+/// Checks that `domain` is a DNS name in the form used in certificates.
 ///
 /// # Errors
-/// What to write instead.
+/// A hint on what to write instead.
 pub fn check_domain(domain: &str) -> Result<(), &'static str> {
     if domain.parse::<IpAddr>().is_ok() {
-        return Err("write a DNS name that leads to this machine, as \"logs.example.com\"");
+        return Err("write a DNS name that resolves to this host, such as \"logs.example.com\"");
     }
     if domain.contains(['/', ':', '@']) {
-        return Err("write the name alone, without scheme, port and path, as \"logs.example.com\"");
+        return Err(
+            "write only the name, without scheme, port and path, such as \"logs.example.com\"",
+        );
     }
     if !domain.is_ascii() {
-        return Err("write it in Punycode, as \"xn--bcher-kva.example\"");
+        return Err("write it in Punycode, such as \"xn--bcher-kva.example\"");
     }
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -23,7 +25,7 @@ pub fn check_domain(domain: &str) -> Result<(), &'static str> {
             && !label.ends_with('-')
     };
     if domain.len() > 253 || !domain.split('.').all(is_label) {
-        return Err("a name is labels of letters, digits and \"-\", joined by dots, as \
+        return Err("write labels of letters, digits and \"-\", separated by dots, such as \
                     \"logs.example.com\"");
     }
     Ok(())

@@ -1,32 +1,32 @@
 //! The declarations: [`settings!`](crate::settings), [`words!`](crate::words) and
 //! [`setting!`](crate::setting).
 
-/// Declares a table of keys: the struct, its reader ([`Settings`](crate::Settings)) and its entry in the
-/// reference, from one definition.
+/// Declares a table of keys: the struct, its reader ([`Settings`](crate::Settings)) and its description
+/// in the reference, in one definition.
 ///
 /// ```
 /// use settings::types::{Count, Size, Span};
 ///
 /// settings::words! {
-///     /// Which entries a full queue keeps.
+///     /// The entries to keep when the queue is full.
 ///     pub enum WhenFull {
-///         /// The entries that are in the queue.
+///         /// The entries in the queue.
 ///         Old = "old",
-///         /// The entries that arrive.
+///         /// The new entries.
 ///         New = "new",
 ///     }
 /// }
 ///
 /// settings::settings! {
-///     /// The queue of waiting entries.
+///     /// The queue of unsent entries.
 ///     pub struct Queue in "queue" {
-///         /// The size of all waiting entries.
+///         /// The maximum size of all entries.
 ///         pub max_bytes: Size = "10GiB",
-///         /// How many entries may wait.
+///         /// The maximum number of entries.
 ///         pub max_entries: Option<Count> as 1000 else "no limit",
-///         /// How long an entry waits.
+///         /// The delay before an entry is sent.
 ///         pub delay: Span as "30s",
-///         /// Which entries are kept when the queue is full.
+///         /// The entries to keep when the queue is full.
 ///         pub when_full: WhenFull = "old",
 ///     }
 /// }
@@ -35,22 +35,23 @@
 /// The doc comments are the texts of the reference. The type of a key is a [`Setting`](crate::Setting).
 /// Values are written as in TOML:
 ///
-/// - `KEY: TYPE = DEFAULT`: the default is read like a value of the file.
+/// - `KEY: TYPE = DEFAULT`: the default is read like a value in the file.
 /// - `KEY: TYPE as EXAMPLE`: the key is required.
-/// - `KEY: TYPE as EXAMPLE else "what holds without it"`: nothing stands for the key if it is missing.
-///   The field is then the default of its type: `None`, or an empty list.
-/// - `KEY: TYPE`, where the type is a [`Section`](crate::Section): a table within the table. If the inner table
-///   has a name (`in ".limits"`) it is a chapter of the reference; else its keys are among those of the
-///   outer one.
-/// - `FIELD "": TYPE`, where the type is a [`Section`](crate::Section) without a name: its keys are keys of this table. So
-///   several tables share them.
+/// - `KEY: TYPE as EXAMPLE else "meaning"`: the key is optional and has no default value; the text
+///   describes the behavior without it. The field is then the default of its type: `None`, or an empty
+///   list.
+/// - `KEY: TYPE`, where the type is a [`Section`](crate::Section): a table within the table. If the inner
+///   table has a name (`in ".limits"`), it is a chapter of the reference. Otherwise its keys are listed
+///   with those of the outer table.
+/// - `FIELD "": TYPE`, where the type is a [`Section`](crate::Section) without a name: its keys are keys
+///   of this table. Several tables can share keys in this way.
 ///
 /// A field may have another name than its key: `pub conditions "where": TYPE`. A function of
-/// `(&Self, &Table, &mut Context)` checks what one key demands of another:
-/// `pub struct Queue in "queue", checked by check_queue { ... }`. It runs even if a required key is missing or
-/// wrong, so that all problems are reported at once: then [`Table::is_sound`](crate::Table::is_sound) tells that the
-/// value is an example. The struct derives `Clone`, `Debug` and `PartialEq`, and more by
-/// `pub struct Queue in "queue" derive(Copy, Eq) { ... }`.
+/// `(&Self, &Table, &mut Context)` checks keys against each other:
+/// `pub struct Queue in "queue", checked by check_queue { ... }`. It runs even if a required key is
+/// missing or invalid, so that all problems are reported at once. In this case, the value is an example,
+/// and [`Table::is_valid`](crate::Table::is_valid) returns `false`. The struct derives `Clone`, `Debug`
+/// and `PartialEq`, and more with `pub struct Queue in "queue" derive(Copy, Eq) { ... }`.
 #[macro_export]
 macro_rules! settings {
     (
@@ -78,7 +79,7 @@ macro_rules! settings {
             const TABLE: &'static $crate::reference::Table = &$crate::reference::Table {
                 name: concat!("" $(, $table)?),
                 text: &[$($about),+],
-                entries: &[$(
+                items: &[$(
                     $crate::settings!(
                         @entry $crate::settings!(@key $field $($key)?), [$($text),+], $kind;
                         $(= $default)? $(as $example $(else $without)?)?
@@ -87,7 +88,7 @@ macro_rules! settings {
             };
 
             fn draft(table: &mut $crate::Table<'_>, cx: &mut $crate::Context) -> Option<Self> {
-                table.claim(Self::TABLE);
+                table.declare(Self::TABLE);
                 $(
                     let $field = $crate::settings!(
                         @read table, cx, $crate::settings!(@key $field $($key)?), $kind;
@@ -125,28 +126,28 @@ macro_rules! settings {
     (@output $kind:ty; $($rest:tt)+) => { <$kind as $crate::Setting>::Output };
 
     (@entry $key:expr, $text:tt, $kind:ty;) => {
-        $crate::reference::Entry::Section {
+        $crate::reference::TableItem::Section {
             name: $key,
             text: &$text,
             table: <$kind as $crate::Section>::TABLE,
         }
     };
     (@entry $key:expr, $text:tt, $kind:ty; $($without:tt)+) => {
-        $crate::reference::Entry::Key($crate::reference::Key {
+        $crate::reference::TableItem::Key($crate::reference::Key {
             name: $key,
             takes: <$kind as $crate::Setting>::TAKES,
-            without: $crate::settings!(@without $($without)+),
+            presence: $crate::settings!(@without $($without)+),
             text: &$text,
             is_read: |value, cx| <$kind as $crate::Setting>::read(value, cx).is_some(),
         })
     };
 
-    (@without = $default:tt) => { $crate::reference::Without::Default(stringify!($default)) };
+    (@without = $default:tt) => { $crate::reference::Presence::Default(stringify!($default)) };
     (@without as $example:tt) => {
-        $crate::reference::Without::Refused { example: stringify!($example) }
+        $crate::reference::Presence::Required { example: stringify!($example) }
     };
     (@without as $example:tt else $without:literal) => {
-        $crate::reference::Without::Means { text: $without, example: stringify!($example) }
+        $crate::reference::Presence::Optional { text: $without, example: stringify!($example) }
     };
 
     (@read $table:ident, $cx:ident, $key:expr, $kind:ty;) => {
@@ -163,7 +164,7 @@ macro_rules! settings {
     };
 }
 
-/// Declares a closed list of words as an enum, which is a [`Setting`](crate::Setting).
+/// Declares a closed list of words as an enum that implements [`Setting`](crate::Setting).
 ///
 /// See [`settings!`](crate::settings) for an example.
 #[macro_export]
@@ -198,8 +199,8 @@ macro_rules! words {
     };
 }
 
-/// Declares a marker that is a [`Setting`](crate::Setting): what it is read as, what the reference says, and the function
-/// of `(Value, &mut Context)` that reads it.
+/// Declares a marker type that implements [`Setting`](crate::Setting): its output type, its description in
+/// the reference, and the function of `(Value, &mut Context)` that reads it.
 ///
 /// ```
 /// use settings::{Context, Value, reference::Takes, setting};

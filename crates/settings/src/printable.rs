@@ -1,22 +1,22 @@
-//! Text from outside as a terminal, a log or a SIEM may show it: with its control characters, its
-//! invisible format characters and the line separators of Unicode written out.
+//! Makes untrusted text safe for terminals, logs and SIEMs: escapes control characters, invisible format
+//! characters and the line separators of Unicode.
 //!
-//! Every part of the project that shows text of a client, a server or a record uses this module, so
-//! that one list of characters holds everywhere. It knows nothing of where the text goes.
+//! All code that displays text of a client, a server or a record uses this module, so that the same list
+//! of characters applies everywhere. It is independent of where the text is displayed.
 
 use std::{
     fmt::{self, Write},
     io,
 };
 
-/// Whether `c` can steer a terminal, change the order in which text is shown, end a line for some
-/// readers, or be invisible: all of the Unicode categories Cc (controls), Cf (format characters, among
-/// them those for direction), Zl and Zp (U+2028 and U+2029).
+/// Whether `c` can control a terminal, reorder text, end a line in some programs, or be invisible: the
+/// Unicode categories Cc (controls), Cf (format characters, including those for direction), Zl and Zp
+/// (U+2028 and U+2029).
 ///
-/// Joiners are included, so an emoji of several parts is shown in parts. A list with exceptions
-/// would have to be argued for every reader.
+/// Joiners are included, so an emoji of several parts is displayed in parts. Exceptions would have to be
+/// justified for every program that displays the text.
 pub fn is_hidden(c: char) -> bool {
-    // What is unassigned between them is included: Unicode reserves it for more of the kind.
+    // Unassigned code points in these ranges are included: Unicode reserves them for similar characters.
     c.is_control()
         || matches!(c,
             '\u{ad}'
@@ -40,12 +40,12 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Shows a text for people: hidden characters as `\n`, `\t`, `\r` or `\u{9b}`, all else as it is.
+/// Escapes hidden characters as `\n`, `\t`, `\r` or `\u{9b}`. Other characters are not changed.
 pub fn printable(text: &str) -> Printable<'_> {
     Printable { text, max_bytes: usize::MAX }
 }
 
-/// A text that is shown for people. See [`printable`].
+/// A text with hidden characters escaped. See [`printable`].
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<'a> {
     text: &'a str,
@@ -53,8 +53,7 @@ pub struct Printable<'a> {
 }
 
 impl Printable<'_> {
-    /// Shows only a start of the text, at most about `max_bytes` long, then `...` and how long the
-    /// text is. The rest is not looked at.
+    /// Limits the output to about `max_bytes`. A longer text is cut and followed by `...` and its length.
     #[must_use]
     pub fn up_to(self, max_bytes: usize) -> Self {
         Self { max_bytes, ..self }
@@ -76,22 +75,21 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// The start of a text: as many whole characters as fit into `max_bytes`.
+/// The longest prefix of whole characters with at most `max_bytes`.
 pub fn start(text: &str, max_bytes: usize) -> &str {
     let end = (0..=max_bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
-/// Writes one character as [`printable`] shows it.
+/// Writes one character, escaped as by [`printable`].
 pub fn write_printable(c: char, to: &mut impl Write) -> fmt::Result {
     if is_hidden(c) { write!(to, "{}", c.escape_default()) } else { to.write_char(c) }
 }
 
-/// Formats `value`, whatever its length, into at most `most_chars` characters. An ellipsis stands for
-/// the rest. Nothing is escaped.
-pub fn clipped(value: impl fmt::Display, most_chars: usize) -> String {
-    let mut clipped = Clipped { text: String::new(), room: most_chars, was_cut: false };
-    // An error is the end of the room, or a value that cannot be formatted.
+/// Formats `value` with at most `max_chars` characters. An ellipsis replaces the rest. Does not escape.
+pub fn clipped(value: impl fmt::Display, max_chars: usize) -> String {
+    let mut clipped = Clipped { text: String::new(), room: max_chars, was_cut: false };
+    // An error means that the limit is reached, or that the value cannot be formatted.
     write!(clipped, "{value}").ok();
     if clipped.was_cut {
         clipped.text.push('…');
@@ -99,7 +97,7 @@ pub fn clipped(value: impl fmt::Display, most_chars: usize) -> String {
     clipped.text
 }
 
-/// Collects formatted text up to a number of characters, then refuses the rest.
+/// Collects formatted text up to a number of characters, then returns an error.
 struct Clipped {
     text: String,
     room: usize,
@@ -120,34 +118,34 @@ impl Write for Clipped {
     }
 }
 
-/// Writes text without hidden characters: they come out as `\u009b`, so that JSON stays what it means. Line ends
-/// and tabs stay; bytes that are no UTF-8 become U+FFFD.
+/// Escapes hidden characters in the text that is written to it as `\u009b`, which does not change the
+/// meaning of JSON. Line feeds and tabs are not changed; invalid UTF-8 becomes U+FFFD.
 #[derive(Debug)]
 pub struct Writer<W: io::Write> {
     to: W,
-    /// The start of a character whose end has not been written yet.
-    begun: Vec<u8>,
+    /// The first bytes of a character that is not complete yet.
+    incomplete: Vec<u8>,
 }
 
 impl<W: io::Write> Writer<W> {
-    /// Writes to `to`.
+    /// Creates a writer to `to`.
     pub fn new(to: W) -> Self {
-        Self { to, begun: Vec::new() }
+        Self { to, incomplete: Vec::new() }
     }
 }
 
 impl<W: io::Write> io::Write for Writer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let begun = std::mem::take(&mut self.begun);
-        let joined = [&begun, bytes].concat();
+        let incomplete = std::mem::take(&mut self.incomplete);
+        let joined = [&incomplete, bytes].concat();
         let mut text = String::with_capacity(joined.len());
         let mut seen = 0;
         for chunk in joined.utf8_chunks() {
             write_units(chunk.valid(), &['\n', '\t'], &mut text);
             let rest = chunk.invalid();
             seen += chunk.valid().len() + rest.len();
-            if seen == joined.len() && may_go_on(rest) {
-                self.begun = rest.to_vec();
+            if seen == joined.len() && is_incomplete(rest) {
+                self.incomplete = rest.to_vec();
             } else if !rest.is_empty() {
                 text.push(char::REPLACEMENT_CHARACTER);
             }
@@ -161,18 +159,18 @@ impl<W: io::Write> io::Write for Writer<W> {
     }
 }
 
-/// Whether these bytes can be the start of a character.
-fn may_go_on(bytes: &[u8]) -> bool {
+/// Whether these bytes can be the beginning of a character.
+fn is_incomplete(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
 
-/// Appends JSON to `out` with the hidden characters of its strings as `\u009b`, so that it means the
-/// same. Line ends and tabs, which valid JSON has between tokens only, stay.
+/// Appends JSON to `out` with hidden characters escaped as `\u009b`, which does not change its meaning.
+/// Line ends and tabs are not changed: valid JSON contains them only between tokens.
 pub fn json(text: &str, out: &mut String) {
     write_units(text, &['\n', '\r', '\t'], out);
 }
 
-/// Appends `text` with its hidden characters as [`unit_escapes`] writes them, but for those in `kept`.
+/// Appends `text` with hidden characters escaped by [`unit_escapes`], except those in `kept`.
 fn write_units(text: &str, kept: &[char], out: &mut String) {
     for c in text.chars() {
         if is_hidden(c) && !kept.contains(&c) {
@@ -183,10 +181,11 @@ fn write_units(text: &str, kept: &[char], out: &mut String) {
     }
 }
 
-/// Appends `c` as JSON and most languages write it in strings: `\u009b`, two of them beyond U+FFFF.
+/// Appends `c` as JSON and most languages escape it in strings: as `\u009b`, or as two escapes if it is
+/// greater than U+FFFF.
 pub fn unit_escapes(c: char, out: &mut String) {
     for unit in c.encode_utf16(&mut [0; 2]) {
-        // A String takes everything.
+        // Writing to a String does not fail.
         write!(out, "\\u{unit:04x}").ok();
     }
 }
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_control_and_format_character_is_written_out() {
+    fn every_control_and_format_character_is_escaped() {
         let hidden: Vec<char> = ('\0'..=char::MAX).filter(|c| is_hidden(*c)).collect();
         // 65 Cc, 170 Cf, Zl and Zp in Unicode 16, and the 32 unassigned code points among them.
         assert_eq!(hidden.len(), 65 + 170 + 2 + 32);
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_shown_as_it_is_written_in_code() {
+    fn escapes_are_those_of_rust_and_json() {
         let text = "\u{1b}[2J\u{9b}\n\t\u{202e}\u{2028}\u{e0041} \\ \u{e9}\u{1f600}\u{200d}";
         let shown = r"\u{1b}[2J\u{9b}\n\t\u{202e}\u{2028}\u{e0041} \ ";
         assert_eq!(printable(text).to_string(), format!("{shown}\u{e9}\u{1f600}\\u{{200d}}"));
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_whole_characters() {
+    fn a_prefix_consists_of_whole_characters() {
         let starts = [0, 1, 2, 3, 4].map(|bytes| start("a\u{e9}b", bytes));
         assert_eq!(starts, ["", "a", "a", "a\u{e9}", "a\u{e9}b"]);
         assert_eq!(start("ab", 9), "ab");
@@ -255,24 +254,24 @@ mod tests {
         assert_eq!(clipped("x".repeat(1 << 20), 2), "xx…");
     }
 
-    fn written(pieces: &[&[u8]]) -> String {
+    fn written(chunks: &[&[u8]]) -> String {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
-        for piece in pieces {
-            io::Write::write_all(&mut writer, piece).unwrap();
+        for chunk in chunks {
+            io::Write::write_all(&mut writer, chunk).unwrap();
         }
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn nothing_hidden_is_written_in_whatever_pieces_it_comes() {
+    fn hidden_characters_are_escaped_however_the_text_is_split() {
         let hidden: String = ('\0'..=char::MAX).filter(|c| is_hidden(*c)).collect();
         let text = format!("\u{e9}{hidden}\u{1f600}");
         let whole = written(&[text.as_bytes()]);
         assert!(whole.starts_with("\u{e9}\\u0000\\u0001") && whole.ends_with('\u{1f600}'));
         assert!(!whole.contains(|c| is_hidden(c) && !matches!(c, '\n' | '\t')), "{whole}");
-        let pieces: Vec<_> = text.as_bytes().chunks(1).collect();
-        assert_eq!(written(&pieces), whole);
+        let chunks: Vec<_> = text.as_bytes().chunks(1).collect();
+        assert_eq!(written(&chunks), whole);
         let value = serde_json::json!({ "a": text, (text.clone()): [text] });
         let pretty = serde_json::to_string_pretty(&value).unwrap();
         let read: serde_json::Value = serde_json::from_str(&written(&[pretty.as_bytes()])).unwrap();
@@ -281,14 +280,14 @@ mod tests {
     }
 
     proptest! {
-        // The tables of another crate: those of the regular expressions that proptest reads.
+        // Compares with the Unicode tables of proptest's regular expressions.
         #[test]
-        fn what_unicode_calls_a_control_is_hidden(text in "[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]{1,40}") {
+        fn control_and_format_characters_are_hidden(text in "[\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]{1,40}") {
             prop_assert!(text.chars().all(is_hidden), "{:?}", text);
         }
 
         #[test]
-        fn what_unicode_calls_a_letter_a_mark_or_a_sign_stays(
+        fn other_characters_are_not_changed(
             text in "[\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Zs}\\p{Co}]{0,40}",
         ) {
             prop_assert_eq!(&printable(&text).to_string(), &text);

@@ -1,8 +1,8 @@
-//! Takes keys out of a TOML document by name and type, and keeps the place of each.
+//! Reads keys of a TOML document by name and type, and records the span of each.
 //!
-//! Nothing here fails at the first problem: whatever is wrong is pushed to the [`Context`] and the
-//! reading goes on. A [`Table`] gives its [`Value`]s out by key, and a value gives itself out as a
-//! type. What it means is the business of those who declare the keys.
+//! Reading does not stop at the first problem: each one is recorded in the [`Context`]. A [`Table`]
+//! returns [`Value`]s by key, and a value converts itself to a type. The declarations of the keys give
+//! the values their meaning.
 //!
 //! [`Context`]: crate::Context
 
@@ -14,24 +14,24 @@ mod value;
 
 use toml::de::DeTable;
 
-use crate::{diagnostic::Diagnostic, document::Places};
+use crate::{diagnostic::Diagnostic, document::KeySpans};
 
 pub use self::{
     path::{check_readable, open_regular},
     suggestion::{nearest, suggestion},
     table::Table,
-    value::{Entry, Pairs, Plain, Value},
+    value::{NamedValue, Pairs, PlainValue, Value},
 };
 
-/// Parses as much of `source` as can be: the root table, where its values are, and what is wrong with
-/// the syntax.
-pub fn parse(source: &str) -> (Table<'_>, Places, Vec<Diagnostic>) {
+/// Parses as much of `source` as possible. Returns the root table, the spans of its values, and the syntax
+/// errors.
+pub fn parse(source: &str) -> (Table<'_>, KeySpans, Vec<Diagnostic>) {
     let (document, errors) = DeTable::parse_recoverable(source);
-    let places = Places::of(document.get_ref());
-    (Table::root(document.into_inner()), places, syntax::problems(source, &errors))
+    let spans = KeySpans::of(document.get_ref());
+    (Table::root(document.into_inner()), spans, syntax::problems(source, &errors))
 }
 
-/// The full name of a key, to be shown: it may hold anything in quotes.
+/// The full name of a key for display. A quoted key may contain any character, so it is escaped.
 fn join(table: &str, key: &str) -> String {
     let key = key.escape_debug();
     if table.is_empty() { key.to_string() } else { format!("{table}.{key}") }

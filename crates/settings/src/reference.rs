@@ -1,149 +1,149 @@
-//! What every key is for: of this the reader is made, and the documentation.
+//! Declarations of tables and keys, for the reader and for the documentation.
 
 use std::fmt;
 
 use crate::{Context, Value};
 
-/// A table of the file and its keys. In texts, what stands in backquotes is literal.
+/// The declaration of a table and its keys. Text in backquotes is literal.
 #[derive(Clone, Copy, Debug)]
 pub struct Table {
-    /// Its name, as `queue`; a part in capitals, as in `queue.NAME`, is the operator's choice. Of a table within
-    /// another, what follows the name of that one, as `.limits`; empty if its keys are described among those
-    /// of the table around it.
+    /// The name, such as `queue`. A part in capitals, as in `queue.NAME`, is the operator's choice. The name
+    /// of an inner table is a suffix to that of the outer one, such as `.limits`, or empty if its keys are
+    /// listed with those of the outer table.
     pub name: &'static str,
-    /// What it is for: the lines of its doc comment.
+    /// The lines of its doc comment.
     pub text: &'static [&'static str],
-    /// Its keys, the more important ones first.
-    pub entries: &'static [Entry],
+    /// The keys and inner tables, the more important ones first.
+    pub items: &'static [TableItem],
 }
 
-/// What a table has.
+/// A key or an inner table.
 #[derive(Clone, Copy, Debug)]
-pub enum Entry {
+pub enum TableItem {
     /// A key.
     Key(Key),
-    /// A table within the table.
+    /// An inner table.
     Section {
-        /// Its key in the table around it. Empty if its keys are keys of that table.
+        /// Its key in the outer table. Empty if its keys are keys of the outer table.
         name: &'static str,
-        /// What it is for there: the lines of its doc comment.
+        /// The lines of the doc comment of the field.
         text: &'static [&'static str],
-        /// What is in it.
+        /// Its declaration.
         table: &'static Table,
     },
 }
 
-/// A key of a table.
+/// The declaration of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// What it takes.
+    /// The values that it takes.
     pub takes: Takes,
-    /// What holds without it.
-    pub without: Without,
+    /// Whether it is required, and its default or example.
+    pub presence: Presence,
     /// The lines of its doc comment. The first paragraph describes what it does; the others give details and
     /// advice.
     pub text: &'static [&'static str],
-    /// Whether a value can be read. Why not is reported to the context.
+    /// Whether a value is valid. Problems are reported to the context.
     pub is_read: fn(&Value<'_>, &mut Context) -> bool,
 }
 
-/// A table as the reference has it.
+/// A table in the reference.
 #[derive(Clone, Debug)]
 pub struct Chapter {
-    /// Its whole name, as `queue.limits`.
+    /// The full name, such as `queue.limits`.
     pub name: String,
-    /// What it is for: paragraphs, of which the first stands alone.
+    /// The description. Its first paragraph can be used alone.
     pub text: String,
-    /// Its keys.
+    /// The declaration.
     pub table: &'static Table,
 }
 
-/// What a key takes.
+/// The values that a key takes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Takes {
-    /// A string of this sort.
+    /// A string, with a description.
     String(&'static str),
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A string of this sort, or a list of them.
+    /// A string or a list of strings, with a description of the string.
     StringOrList(&'static str),
-    /// A list of strings of this sort.
+    /// A list of strings, with a description of the string.
     List(&'static str),
     /// `true` or `false`.
     Flag,
-    /// A whole number from 1 on.
+    /// A whole number of at least 1.
     Count,
-    /// `"64MiB"`
+    /// A size such as `"64MiB"`.
     Size {
-        /// Bytes.
+        /// The minimum in bytes.
         least: u64,
-        /// Bytes; `u64::MAX` is no bound.
+        /// The maximum in bytes; `u64::MAX` means no limit.
         most: u64,
     },
-    /// `"24h"`
+    /// A duration such as `"24h"`.
     Duration {
-        /// A word that may stand in its place.
+        /// A word that is allowed instead of a duration.
         beside: Option<&'static str>,
-        /// Whether 0 is one.
+        /// Whether 0 is allowed.
         zero: bool,
     },
-    /// A table of names and values of this sort.
+    /// A table with names of the operator's choice, with a description.
     Names(&'static str),
 }
 
 impl Takes {
-    /// A list of such values.
+    /// The type of a list of such values.
     #[must_use]
     pub const fn in_list(self) -> Self {
         match self {
-            Self::String(sort) => Self::List(sort),
+            Self::String(description) => Self::List(description),
             other => other,
         }
     }
 
-    /// Such a value, or a list of them.
+    /// The type of such a value or a list of them.
     #[must_use]
     pub const fn alone_or_in_list(self) -> Self {
         match self {
-            Self::String(sort) => Self::StringOrList(sort),
+            Self::String(description) => Self::StringOrList(description),
             other => other,
         }
     }
 }
 
-/// What holds if a key is not there.
+/// Whether a key may be missing. Values are written as in the file.
 #[derive(Clone, Copy, Debug)]
-pub enum Without {
-    /// The file is refused.
-    Refused {
-        /// What may stand there, as in the file.
+pub enum Presence {
+    /// The key is required.
+    Required {
+        /// A valid value.
         example: &'static str,
     },
-    /// The same as with this value, as in the file.
+    /// A missing key has this value.
     Default(&'static str),
-    /// What no value stands for.
-    Means {
-        /// In words.
+    /// A missing key has a meaning that no value has.
+    Optional {
+        /// The meaning.
         text: &'static str,
-        /// What may stand there, as in the file.
+        /// A valid value.
         example: &'static str,
     },
 }
 
-impl Without {
-    /// A value that may stand there, as in the file.
+impl Presence {
+    /// A valid value: the default or the example.
     pub const fn example(&self) -> &'static str {
         match self {
-            Self::Refused { example } | Self::Means { example, .. } => example,
+            Self::Required { example } | Self::Optional { example, .. } => example,
             Self::Default(value) => value,
         }
     }
 }
 
-impl Entry {
-    /// Its key.
+impl TableItem {
+    /// The name of the key or inner table.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Key(key) => key.name,
@@ -153,32 +153,32 @@ impl Entry {
 }
 
 impl Table {
-    /// Its keys by the names that they have in this table: those of a table within it that has no chapter of
-    /// its own are `INNER.KEY`.
+    /// The keys with their names in this table. Keys of an inner table without its own chapter are named
+    /// `INNER.KEY`.
     pub fn keys(&self) -> Vec<(String, &'static Key)> {
         let mut keys = Vec::new();
-        for entry in self.entries {
+        for entry in self.items {
             match entry {
-                Entry::Key(key) => keys.push((key.name.to_owned(), key)),
-                Entry::Section { name: "", table, .. } => keys.extend(table.keys()),
-                Entry::Section { name, table, .. } if table.name.is_empty() => {
+                TableItem::Key(key) => keys.push((key.name.to_owned(), key)),
+                TableItem::Section { name: "", table, .. } => keys.extend(table.keys()),
+                TableItem::Section { name, table, .. } if table.name.is_empty() => {
                     keys.extend(
                         table.keys().into_iter().map(|(key, of)| (format!("{name}.{key}"), of)),
                     );
                 }
-                Entry::Section { .. } => {}
+                TableItem::Section { .. } => {}
             }
         }
         keys
     }
 
-    /// This table, and behind it the tables within it that have a chapter of their own.
+    /// This table, followed by the inner tables with their own chapters.
     pub fn chapters(&'static self) -> Vec<Chapter> {
         let chapter =
             Chapter { name: self.name.to_owned(), text: paragraphs(self.text), table: self };
         let mut chapters = vec![chapter];
-        for entry in self.entries {
-            let Entry::Section { name, text, table } = entry else { continue };
+        for entry in self.items {
+            let TableItem::Section { name, text, table } = entry else { continue };
             if table.name.is_empty() && !name.is_empty() {
                 continue;
             }
@@ -194,46 +194,46 @@ impl Table {
         chapters
     }
 
-    /// The keys without which the file is refused.
+    /// The required keys.
     pub fn required(&self) -> impl Iterator<Item = &'static Key> + use<> {
-        let is_required = |key: &&Key| matches!(key.without, Without::Refused { .. });
+        let is_required = |key: &&Key| matches!(key.presence, Presence::Required { .. });
         self.own_keys().into_iter().filter(is_required)
     }
 
-    /// Its keys and those of tables whose keys are its keys.
+    /// The keys, including those of shared declarations.
     fn own_keys(&self) -> Vec<&'static Key> {
         let mut keys = Vec::new();
-        for entry in self.entries {
+        for entry in self.items {
             match entry {
-                Entry::Key(key) => keys.push(key),
-                Entry::Section { name: "", table, .. } => keys.extend(table.own_keys()),
-                Entry::Section { .. } => {}
+                TableItem::Key(key) => keys.push(key),
+                TableItem::Section { name: "", table, .. } => keys.extend(table.own_keys()),
+                TableItem::Section { .. } => {}
             }
         }
         keys
     }
 
     pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
-        self.entries.iter().find_map(|entry| match entry {
-            Entry::Key(key) if key.name == name => Some(key),
+        self.items.iter().find_map(|entry| match entry {
+            TableItem::Key(key) if key.name == name => Some(key),
             _ => None,
         })
     }
 }
 
 impl Key {
-    /// What it does: paragraphs with an empty line between them, of which the first stands alone.
+    /// The description, with an empty line between paragraphs. The first paragraph can be used alone.
     pub fn text(&self) -> String {
         paragraphs(self.text)
     }
 
-    /// Reads its default and its example as a file would have them.
+    /// Checks that its default or example is a valid value.
     ///
     /// # Errors
-    /// What is wrong with them: a defect of the declaration.
+    /// The problems, which are defects of the declaration.
     pub fn check(&self) -> Result<(), String> {
-        let mut cx = Context::of_text(std::path::Path::new("/"));
-        let text = self.without.example();
+        let mut cx = Context::without_files(std::path::Path::new("/"));
+        let text = self.presence.example();
         let is_read = Value::parse(self.name, text)
             .is_some_and(|value| (self.is_read)(&value, &mut cx) && cx.is_clean());
         if is_read {
@@ -252,7 +252,7 @@ fn paragraphs(lines: &[&str]) -> String {
     joined.collect::<Vec<_>>().join("\n\n")
 }
 
-/// The first paragraph of the text of a key or table: what it is for, without details.
+/// The first paragraph of the description of a key or table, without details.
 pub fn first_paragraph(text: &str) -> &str {
     text.split("\n\n").next().unwrap_or(text)
 }
@@ -260,60 +260,60 @@ pub fn first_paragraph(text: &str) -> &str {
 impl fmt::Display for Takes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::String(what) => f.write_str(what),
+            Self::String(description) => f.write_str(description),
             Self::OneOf(words) => {
-                for (place, word) in words.iter().enumerate() {
-                    f.write_str(match place {
+                for (index, word) in words.iter().enumerate() {
+                    f.write_str(match index {
                         0 => "",
-                        _ if place + 1 == words.len() => " or ",
+                        _ if index + 1 == words.len() => " or ",
                         _ => ", ",
                     })?;
                     write!(f, "`\"{}\"`", word.escape_debug())?;
                 }
                 Ok(())
             }
-            Self::StringOrList(what) => write!(f, "{what}, or a list of them"),
-            Self::List(what) => write!(f, "list of {what}"),
+            Self::StringOrList(description) => write!(f, "{description}, or a list of them"),
+            Self::List(description) => write!(f, "list of {description}"),
             Self::Flag => f.write_str("`true` or `false`"),
-            Self::Count => f.write_str("whole number from 1 on"),
+            Self::Count => f.write_str("whole number of at least 1"),
             Self::Size { most: u64::MAX, .. } => f.write_str("size"),
             Self::Size { least, most } => {
                 let (least, most) = (crate::format_bytes(least), crate::format_bytes(most));
                 write!(f, "size from {least} to {most}")
             }
             Self::Duration { beside, zero } => {
-                f.write_str(if zero { "duration" } else { "duration of more than 0" })?;
+                f.write_str(if zero { "duration" } else { "duration greater than 0" })?;
                 beside.map_or(Ok(()), |word| write!(f, ", or `\"{word}\"`"))
             }
-            Self::Names(what) => write!(f, "table of {what}"),
+            Self::Names(description) => write!(f, "table of {description}"),
         }
     }
 }
 
-impl fmt::Display for Without {
+impl fmt::Display for Presence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { example } => write!(f, "required; for example `{example}`"),
+            Self::Required { example } => write!(f, "required; for example `{example}`"),
             Self::Default(value) => write!(f, "default `{value}`"),
-            Self::Means { text, example } => {
+            Self::Optional { text, example } => {
                 write!(f, "without it: {text}; for example `{example}`")
             }
         }
     }
 }
 
-/// One stretch of a text.
+/// A part of a description.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stretch<'a> {
-    /// Words.
+pub enum TextPart<'a> {
+    /// Prose.
     Plain(&'a str),
-    /// What is typed as it stands.
+    /// Literal text, such as the name of a key.
     Literal(&'a str),
 }
 
-/// The stretches of a text: what stands in backquotes is literal.
-pub fn stretches(text: &str) -> impl Iterator<Item = Stretch<'_>> {
-    text.split('`').enumerate().filter(|(_, part)| !part.is_empty()).map(|(place, part)| {
-        if place % 2 == 0 { Stretch::Plain(part) } else { Stretch::Literal(part) }
+/// Splits a description into prose and literal text, which is in backquotes.
+pub fn text_parts(text: &str) -> impl Iterator<Item = TextPart<'_>> {
+    text.split('`').enumerate().filter(|(_, part)| !part.is_empty()).map(|(index, part)| {
+        if index % 2 == 0 { TextPart::Plain(part) } else { TextPart::Literal(part) }
     })
 }

@@ -1,23 +1,23 @@
-//! What connects a type with the keys that it stands behind.
+//! The traits that connect a type with keys and tables of a configuration.
 
 use std::path::Path;
 
 use crate::{Context, Table, Value, reference, reference::Takes};
 
-/// What may stand behind a key. A type that is read as itself implements it for itself; a marker such as
-/// [`types::Size`](crate::types::Size) says how another type is written.
+/// The type of a key. It may be its own output; a marker such as [`types::Size`](crate::types::Size)
+/// describes how another type is written.
 pub trait Setting {
-    /// What the program works with.
+    /// The type of the field in the struct.
     type Output;
 
-    /// What the reference says of it.
+    /// The values that the key takes, for the reference.
     const TAKES: Takes;
 
-    /// Reads the value. What is wrong with it is reported to `cx`, and there is no output then.
+    /// Reads the value. Reports problems to `cx` and returns `None` if it is invalid.
     fn read(value: &Value<'_>, cx: &mut Context) -> Option<Self::Output>;
 }
 
-/// A key that may be missing, and for which then nothing stands.
+/// An optional key without a default.
 impl<T: Setting> Setting for Option<T> {
     type Output = Option<T::Output>;
     const TAKES: Takes = T::TAKES;
@@ -27,30 +27,30 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// The keys of a table, as [`settings!`](crate::settings) declares them.
+/// The keys of a table, as declared with [`settings!`](crate::settings).
 pub trait Settings: Sized {
-    /// The table, for the reader and the reference.
+    /// The declaration, for the reader and the reference.
     const TABLE: &'static reference::Table;
 
-    /// Reads the keys of this table and checks what one demands of another. Other keys stay in `table`,
-    /// so that several may share one; [`Table::finish`] reports those that are left.
+    /// Reads the keys of this declaration and checks them against each other. Other keys stay in `table`,
+    /// so that several declarations may share one; [`Table::finish`] reports the keys that are left.
     ///
-    /// A required key that is missing or wrong is reported, and its example stands in for it:
-    /// [`Table::is_whole`] tells. Nothing comes back only if a default cannot be read.
+    /// If a required key is missing or invalid, reports that and uses its example:
+    /// [`Table::is_complete`] returns `false` then. Returns `None` only if a default cannot be read.
     fn draft(table: &mut Table<'_>, cx: &mut Context) -> Option<Self>;
 
-    /// The same, and nothing if an example stands in.
+    /// Reads the keys as [`Self::draft`] does, but returns `None` if a required key is missing or invalid.
     fn read(table: &mut Table<'_>, cx: &mut Context) -> Option<Self> {
         let settings = Self::draft(table, cx);
-        settings.filter(|_| table.is_whole())
+        settings.filter(|_| table.is_complete())
     }
 
-    /// The defaults, and the examples of what is required. Nothing only if one of them cannot be read.
+    /// Returns the defaults, and the examples of required keys. `None` only if one of them cannot be read.
     fn sample() -> Option<Self> {
-        Self::draft(&mut Table::absent(), &mut Context::of_text(Path::new("/")))
+        Self::draft(&mut Table::absent(), &mut Context::without_files(Path::new("/")))
     }
 
-    /// Takes the table of this name out of `root`, with all of its keys. One that is missing is empty.
+    /// Removes the table of this name from `root` and reads all of its keys. A missing table is empty.
     fn take_from(root: &mut Table<'_>, cx: &mut Context) -> Option<Self> {
         let mut table = root.table(Self::TABLE.name, cx);
         let settings = Self::read(&mut table, cx);
@@ -61,17 +61,18 @@ pub trait Settings: Sized {
 
 /// A table within a table.
 pub trait Section {
-    /// What the program works with.
+    /// The type of the field in the struct.
     type Output;
 
-    /// The keys in it.
+    /// The declaration of its keys.
     const TABLE: &'static reference::Table;
 
-    /// Takes the table behind `key`. Whether an example stands in, `parent` knows afterwards.
+    /// Removes the table `key` from `parent` and reads it. If a required key is missing or invalid,
+    /// `parent` is no longer complete.
     fn take(parent: &mut Table<'_>, key: &'static str, cx: &mut Context) -> Option<Self::Output>;
 }
 
-/// A table that says something by being there.
+/// An optional table: its presence has a meaning.
 impl<T: Settings> Section for Option<T> {
     type Output = Self;
     const TABLE: &'static reference::Table = T::TABLE;

@@ -1,4 +1,4 @@
-//! What stands behind keys in every program: sizes, durations, paths, numbers, text and lists.
+//! Common types of keys: sizes, durations, paths, numbers, text and lists.
 
 use std::{marker::PhantomData, path::PathBuf, time::Duration};
 
@@ -14,38 +14,38 @@ setting! {
 }
 
 setting! {
-    /// A whole number from 1 on.
+    /// A whole number of at least 1.
     pub struct Count(usize): Takes::Count, read by count;
 }
 
 setting! {
-    /// A duration such as `"24h"`; 0 is one.
+    /// A duration such as `"24h"`, or 0.
     pub struct Span(Duration): Takes::Duration { beside: None, zero: true }, read by span;
 }
 
 setting! {
-    /// A duration of more than 0.
+    /// A duration greater than 0.
     pub struct PositiveSpan(Duration): Takes::Duration { beside: None, zero: false }, read by positive_span;
 }
 
 setting! {
-    /// The name of a field.
+    /// The name of a field in a record.
     pub struct FieldName(String): Takes::String("name of a field"), read by text;
 }
 
 setting! {
-    /// A path; a relative one begins at the directory of the file.
+    /// A path. A relative path refers to the directory of the configuration file.
     pub struct Path(PathBuf): Takes::String("path"), read by path;
 }
 
 setting! {
-    /// The path of a file that is read, which may be among the credentials of the service manager.
-    /// Nothing asks whether the file is there.
+    /// The path of an input file, which may be a credential of the service manager. Does not check that
+    /// the file exists.
     pub struct Input(PathBuf): Takes::String("path"), read by input;
 }
 
 setting! {
-    /// A table of strings under names that the operator chooses, in the order of the names.
+    /// A table of strings with names of the operator's choice, in the order of the names.
     pub struct Texts(Pairs): Takes::Names("names and values"), read by texts;
 }
 
@@ -69,8 +69,9 @@ fn span(value: &Value<'_>, cx: &mut Context) -> Option<Duration> {
 fn positive_span(value: &Value<'_>, cx: &mut Context) -> Option<Duration> {
     let duration = value.duration(cx)?;
     if duration.is_zero() {
-        let message = format!("`{}` must be more than 0", value.name());
-        cx.push(value.problem(message).hint(format!("write how long, as {}", value.example())));
+        let message = format!("`{}` must be greater than 0", value.name());
+        let hint = format!("write a duration such as {}", value.example());
+        cx.push(value.problem(message).hint(hint));
         return None;
     }
     Some(duration)
@@ -88,7 +89,8 @@ fn texts(value: &Value<'_>, cx: &mut Context) -> Option<Pairs> {
     value.pairs(cx)
 }
 
-/// A size of at least one byte: `"64MiB"`, or a number of bytes. `LEAST` and `MOST` are bounds in bytes.
+/// A size of at least one byte: `"64MiB"`, or a number of bytes. `LEAST` and `MOST` are bounds in bytes,
+/// inclusive.
 #[derive(Clone, Copy, Debug)]
 pub struct Size<const LEAST: u64 = 1, const MOST: u64 = { u64::MAX }>;
 
@@ -108,7 +110,7 @@ impl<const LEAST: u64, const MOST: u64> Setting for Size<LEAST, MOST> {
     }
 }
 
-/// A list of strings of a sort: not empty, none of them empty, none twice.
+/// A non-empty list of distinct, non-empty strings.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<T>(PhantomData<T>);
 
@@ -117,30 +119,30 @@ impl<T: Setting<Output = String>> Setting for Names<T> {
     const TAKES: Takes = T::TAKES.in_list();
 
     fn read(value: &Value<'_>, cx: &mut Context) -> Option<Self::Output> {
-        let shown = value.name();
+        let list = value.name();
         let items = value.items(cx)?;
         let mut names: Vec<Spanned<String>> = Vec::new();
-        let mut is_whole = true;
+        let mut are_valid = true;
         for item in items {
             let span = item.span();
             let Some(name) = T::read(&item, cx) else {
-                is_whole = false;
+                are_valid = false;
                 continue;
             };
             if name.is_empty() {
-                let message = format!("an empty name in `{shown}`");
-                cx.push(Diagnostic::at(span.clone(), message).hint("leave it out"));
+                let message = format!("an empty name in `{list}`");
+                cx.push(Diagnostic::at(span.clone(), message).hint("remove it"));
             } else if names.iter().any(|other| *other.get_ref() == name) {
-                let message = format!("`{}` stands twice in `{shown}`", name.escape_debug());
-                cx.push(Diagnostic::at(span.clone(), message).hint("leave one out"));
+                let message = format!("`{}` is listed twice in `{list}`", name.escape_debug());
+                cx.push(Diagnostic::at(span.clone(), message).hint("remove one"));
             }
             names.push(Spanned::new(span, name));
         }
-        is_whole.then_some(names)
+        are_valid.then_some(names)
     }
 }
 
-/// A list of values of a sort, not empty.
+/// A non-empty list of values.
 #[derive(Clone, Copy, Debug)]
 pub struct List<T>(PhantomData<T>);
 
@@ -156,7 +158,7 @@ impl<T: Setting> Setting for List<T> {
     }
 }
 
-/// A value of a sort or a list of them, not empty, each with its place.
+/// A value, or a non-empty list of values, each with its span.
 #[derive(Clone, Copy, Debug)]
 pub struct OneOrMore<T>(PhantomData<T>);
 

@@ -1,8 +1,8 @@
-//! Sizes and durations as people write them: `"64MiB"`, `"1h30m"`.
+//! Parses sizes and durations such as `"64MiB"` and `"1h30m"`, and formats sizes.
 
 use std::time::Duration;
 
-/// The units of a size. Case matters: `Mb` would be bits to some, so it is refused.
+/// The units of a size. They are case-sensitive: `Mb` is rejected, since it could mean bits.
 const SIZES: &[(&str, u64)] = &[
     ("", 1),
     ("B", 1),
@@ -18,23 +18,23 @@ const SIZES: &[(&str, u64)] = &[
     ("TiB", 1 << 40),
 ];
 
-/// The units of a duration with their milliseconds, longest first.
+/// The units of a duration in milliseconds, longest first.
 const DURATIONS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Reads a size: `"64MiB"`, `"500kB"`, `"1024"`.
+/// Parses a size such as `64MiB`, `500kB` or `1024`.
 ///
 /// # Errors
-/// What is wrong with it, as the rest of a sentence that begins with the text.
+/// A message that continues a sentence whose subject is the text.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = split_number(text.trim());
     if number.is_empty() {
-        return Err("is not a size: it must begin with a whole number, as \"64MiB\" does".into());
+        return Err("is not a size: write a whole number and a unit, such as \"64MiB\"".into());
     }
     let unit = unit.trim_start();
     let Some((_, factor)) = SIZES.iter().find(|(name, _)| *name == unit) else {
         return Err(if unit.starts_with(['.', ',', '_']) {
-            "is not a size: only whole numbers are read, as in \"1536MiB\"".into()
+            "is not a size: write a whole number, such as \"1536MiB\"".into()
         } else {
             format!(
                 "has the unknown unit `{unit}`: use kB, MB, GB, TB (of 1000) or KiB, MiB, GiB, TiB (of 1024)"
@@ -48,32 +48,32 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "is too large a size".into())
 }
 
-/// Reads a duration: `"30s"`, `"90d"`, `"1h30m"`.
+/// Parses a duration such as `30s`, `90d` or `1h30m`.
 ///
 /// # Errors
-/// What is wrong with it, as the rest of a sentence that begins with the text.
+/// A message that continues a sentence whose subject is the text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut rest = text.trim();
     let mut millis = Some(0_u64);
     let mut units = DURATIONS.iter();
     if rest.is_empty() {
-        return Err("is not a duration: write one as \"30s\" or \"24h\"".into());
+        return Err("is not a duration: write one such as \"30s\" or \"24h\"".into());
     }
     while !rest.is_empty() {
-        let (number, behind) = split_number(rest);
+        let (number, after) = split_number(rest);
         if number.is_empty() {
-            return Err("is not a duration: write one as \"30s\" or \"24h\"".into());
+            return Err("is not a duration: write one such as \"30s\" or \"24h\"".into());
         }
-        let behind = behind.trim_start();
-        let unit_len = behind.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(behind.len());
-        let (unit, behind) = behind.split_at(unit_len);
+        let after = after.trim_start();
+        let unit_len = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_len);
         if unit.is_empty() {
             return Err("has a number without a unit: use ms, s, m, h or d".into());
         }
-        // Going on in the list keeps the order: "30m1h" and "1h1h" are mistakes, not sums.
+        // `units` is not restarted, so "30m1h" and "1h1h" are errors, not sums.
         let Some((_, factor)) = units.find(|(name, _)| *name == unit) else {
             return Err(if DURATIONS.iter().any(|(name, _)| *name == unit) {
-                "must name each unit once, the longest first, as \"1h30m\" does".into()
+                "must contain each unit once, the longest first, such as \"1h30m\"".into()
             } else {
                 match short(unit) {
                     Some(short) => {
@@ -85,12 +85,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         };
         let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
         millis = millis.zip(part).and_then(|(sum, part)| sum.checked_add(part));
-        rest = behind;
+        rest = after;
     }
     millis.map(Duration::from_millis).ok_or_else(|| "is too long a duration".into())
 }
 
-/// The unit that somebody wrote out.
+/// The abbreviation of a spelled-out unit.
 fn short(unit: &str) -> Option<&'static str> {
     let words = [
         ("ms", &["msec", "millis", "milliseconds"][..]),
@@ -102,14 +102,14 @@ fn short(unit: &str) -> Option<&'static str> {
     words.iter().find(|(_, words)| words.contains(&unit)).map(|(short, _)| *short)
 }
 
-/// Writes a size for people: `256 MiB`, `1.5 GiB`, `1000 bytes`.
+/// Formats a size for people: `256 MiB`, `1.5 GiB`, `1000 bytes`.
 pub fn format_bytes(bytes: u64) -> String {
     if bytes == 1 {
         return "1 byte".into();
     }
     let mut unit = ("bytes", 1);
     for next in [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)] {
-        // By the rounded value, so that one byte less than 1 MiB is not "1024.0 KiB".
+        // Compares the rounded value, so that one byte less than 1 MiB is not "1024.0 KiB".
         if bytes < next.1 && (bytes.is_multiple_of(unit.1) || tenths(bytes, unit.1) < 10_240) {
             break;
         }
@@ -123,12 +123,12 @@ pub fn format_bytes(bytes: u64) -> String {
     }
 }
 
-/// `bytes` in tenths of a unit, rounded.
+/// Converts `bytes` to tenths of a unit, rounded.
 fn tenths(bytes: u64, unit: u64) -> u128 {
     (u128::from(bytes) * 10 + u128::from(unit) / 2) / u128::from(unit)
 }
 
-/// The leading ASCII digits, and what follows.
+/// Splits a text after its leading ASCII digits.
 fn split_number(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_sizes() {
+    fn sizes_are_parsed() {
         let cases = [
             ("0", 0),
             ("1024", 1024),
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_size() {
+    fn invalid_sizes_are_rejected() {
         let cases = [
             ("", "is not a size"),
             ("MiB", "is not a size"),
             ("-1", "is not a size"),
-            ("1.5GiB", "only whole numbers"),
+            ("1.5GiB", "write a whole number, such as"),
             ("64mb", "unknown unit `mb`"),
             ("64MiBs", "unknown unit `MiBs`"),
             ("16777216TiB", "too large"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_durations() {
+    fn durations_are_parsed() {
         let cases = [
             ("0s", 0),
             ("30 s", 30_000),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_duration() {
+    fn invalid_durations_are_rejected() {
         let cases = [
             ("", "is not a duration"),
             ("soon", "is not a duration"),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_sizes() {
+    fn sizes_are_formatted() {
         let cases = [
             (0, "0 bytes"),
             (1, "1 byte"),
@@ -237,13 +237,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exact_sizes_come_back(number in 1_u64..1024, power in 0_u32..5) {
+        fn exact_sizes_round_trip(number in 1_u64..1024, power in 0_u32..5) {
             let bytes = number << (10 * power);
             prop_assert_eq!(parse_bytes(&format_bytes(bytes)), Ok(bytes));
         }
 
         #[test]
-        fn rounded_sizes_are_near(bytes in 1024_u64..) {
+        fn rounded_sizes_are_close(bytes in 1024_u64..) {
             let text = format_bytes(bytes);
             let (number, unit) = text.split_once(' ').unwrap();
             let unit = u128::from(parse_bytes(&format!("1{unit}")).unwrap());
@@ -253,7 +253,7 @@ mod tests {
         }
 
         #[test]
-        fn durations_come_back(h in 0_u64..100, m in 0_u64..60, s in 0_u64..60) {
+        fn durations_round_trip(h in 0_u64..100, m in 0_u64..60, s in 0_u64..60) {
             prop_assert_eq!(
                 parse_duration(&format!("{h}h{m}m{s}s")),
                 Ok(Duration::from_secs(h * 3600 + m * 60 + s))

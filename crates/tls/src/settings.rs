@@ -113,8 +113,8 @@ fn check_tls(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
         return;
     }
     // If `self_signed` is invalid, it is unknown whether the two files are required.
-    let is_known = table.contains("self_signed") || table.lacks("self_signed");
-    if tls.self_signed || !is_known || !table.is_sound("self_signed") {
+    let is_known = table.contains("self_signed") || table.is_missing("self_signed");
+    if tls.self_signed || !is_known || !table.is_valid("self_signed") {
         return;
     }
     for (PemFile { key, name, content }, file) in [(CERT, &tls.cert_file), (KEY, &tls.key_file)] {
@@ -122,7 +122,7 @@ fn check_tls(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
             "add `{key} = \"{name}\"` under [server.tls], a PEM file with {content}; for development `self_signed = true` creates it",
         );
         table.require(key, &hint, cx);
-        if let (Some(span), true) = (table.span_of(key), table.is_sound(key)) {
+        if let (Some(span), true) = (table.span_of(key), table.is_valid(key)) {
             let file = Spanned::new(span, file.clone());
             cx.check_readable(&file, &format!("name a PEM file with {content}"));
         }
@@ -133,7 +133,8 @@ fn check_tls(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
 fn exclude_files(tls: &Tls, table: &Table<'_>, cx: &mut Context) {
     let stray = [CERT.key, KEY.key].into_iter().filter(|key| table.contains(key));
     for key in stray.chain(tls.self_signed.then_some("self_signed")) {
-        let message = format!("`{}` cannot be combined with `[server.tls.acme]`", table.full(key));
+        let message =
+            format!("`{}` cannot be combined with `[server.tls.acme]`", table.full_name(key));
         let hint =
             "remove it, since ACME stores its files in `cache_dir`; or remove [server.tls.acme]";
         cx.push(table.problem_at(key, message).hint(hint));

@@ -2,7 +2,7 @@
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-use settings::reference::{Chapter, Stretch, stretches};
+use settings::reference::{Chapter, TextPart, text_parts};
 
 use super::Page;
 use crate::config::reference;
@@ -56,7 +56,7 @@ fn add_table(chapter: &Chapter, roff: &mut Roff) {
     for (name, key) in chapter.table.keys() {
         roff.control("TP", []);
         roff.text([bold(name)]);
-        roff.text(inlines(&format!("{}; {}", key.takes, key.without)));
+        roff.text(inlines(&format!("{}; {}", key.takes, key.presence)));
         for (place, paragraph) in key.text().split("\n\n").enumerate() {
             roff.control(if place == 0 { "br" } else { "IP" }, []);
             roff.text(inlines(paragraph));
@@ -66,8 +66,8 @@ fn add_table(chapter: &Chapter, roff: &mut Roff) {
 
 fn inlines(text: &str) -> Vec<Inline> {
     let inline = |stretch| match stretch {
-        Stretch::Plain(words) => roman(words),
-        Stretch::Literal(words) => bold(words),
+        TextPart::Plain(words) => roman(words),
+        TextPart::Literal(words) => bold(words),
     };
-    stretches(text).map(inline).collect()
+    text_parts(text).map(inline).collect()
 }

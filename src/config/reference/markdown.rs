@@ -31,7 +31,7 @@ pub(in crate::config) fn document() -> String {
     for table in tables() {
         write!(text, "\n## `[{}]`\n\n{}\n", table.name, linked(&table.text)).unwrap();
         for (name, key) in table.table.keys() {
-            let (takes, without) = (key.takes, key.without);
+            let (takes, without) = (key.takes, key.presence);
             write!(text, "\n### `{}.{name}`\n\n{takes}; {without}\n", table.name).unwrap();
             write!(text, "\n{}\n", linked(&key.text())).unwrap();
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use settings::reference::{Chapter, Key, Stretch, Takes, Without, first_paragraph, stretches};
+use settings::reference::{Chapter, Key, Presence, Takes, TextPart, first_paragraph, text_parts};
 
 use super::{EXAMPLE, FILE, tables};
 
@@ -103,16 +103,16 @@ impl Sample {
             }
             _ => {}
         }
-        match key.without {
+        match key.presence {
             _ if is_set => {}
-            Without::Refused { .. } => facts.push("Required. Example:".to_owned()),
-            Without::Means { text, .. } => facts.push(format!("Default: {text}. Example:")),
-            Without::Default(_) => {}
+            Presence::Required { .. } => facts.push("Required. Example:".to_owned()),
+            Presence::Optional { text, .. } => facts.push(format!("Default: {text}. Example:")),
+            Presence::Default(_) => {}
         }
         if !facts.is_empty() {
             self.comment(&facts.join(" "));
         }
-        self.setting(is_set, &format!("{name} = {}", key.without.example()));
+        self.setting(is_set, &format!("{name} = {}", key.presence.example()));
     }
 
     /// A key with its value, or the header of a table.
@@ -124,10 +124,10 @@ impl Sample {
     fn comment(&mut self, paragraph: &str) {
         const NO_BREAK: &str = "\u{a0}";
         let mut plain = String::new();
-        for stretch in stretches(paragraph) {
+        for stretch in text_parts(paragraph) {
             match stretch {
-                Stretch::Plain(words) => plain.push_str(words),
-                Stretch::Literal(words) => {
+                TextPart::Plain(words) => plain.push_str(words),
+                TextPart::Literal(words) => {
                     let quote = if words.starts_with('"') { "" } else { "`" };
                     write!(plain, "{quote}{}{quote}", words.replace(' ', NO_BREAK)).unwrap();
                 }

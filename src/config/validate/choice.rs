@@ -2,7 +2,8 @@
 
 use records::select::{Choice, Comparison, Condition, Fields, Scalar, Test};
 use settings::{
-    Context, Diagnostic, Pairs, Plain, Spanned, Table, Value, reference::Takes, setting, suggestion,
+    Context, Diagnostic, Pairs, PlainValue, Spanned, Table, Value, reference::Takes, setting,
+    suggestion,
 };
 
 use super::names::plain;
@@ -141,9 +142,9 @@ fn scalars(value: &Value<'_>, cx: &mut Context) -> Option<Vec<Scalar>> {
 
 fn scalar(value: &Value<'_>, cx: &mut Context) -> Option<Scalar> {
     Some(match value.plain(cx)? {
-        Plain::String(text) => Scalar::String(text),
-        Plain::Number(number) => Scalar::Number(number),
-        Plain::Bool(flag) => Scalar::Bool(flag),
+        PlainValue::String(text) => Scalar::String(text),
+        PlainValue::Number(number) => Scalar::Number(number),
+        PlainValue::Bool(flag) => Scalar::Bool(flag),
     })
 }
 

@@ -87,10 +87,11 @@ enum NamesOf {
 fn format(keys: &Keys, table: &Table<'_>, cx: &mut Context) -> Format {
     let csv_only = ["delimiter", "columns", "header"]
         .into_iter()
-        .find(|key| table.contains(key) && table.is_sound(key));
+        .find(|key| table.contains(key) && table.is_valid(key));
     if keys.format == Form::Csv {
-        let (lacks_columns, lacks_header) = (table.lacks("columns"), table.lacks("header"));
-        let has_header = table.contains("header") && table.is_sound("header");
+        let (lacks_columns, lacks_header) =
+            (table.is_missing("columns"), table.is_missing("header"));
+        let has_header = table.contains("header") && table.is_valid("header");
         let names = match (has_header.then_some(keys.header), lacks_columns) {
             // A misspelled key, or a value of another type, is a problem of its own.
             (None, _) if !lacks_header => NamesOf::Once,
@@ -100,7 +101,7 @@ fn format(keys: &Keys, table: &Table<'_>, cx: &mut Context) -> Format {
         };
         check_names(table, names, cx);
     } else if let Some(key) = csv_only {
-        let problem = table.problem_at(key, format!("`{}` is only for CSV", table.full(key)));
+        let problem = table.problem_at(key, format!("`{}` is only for CSV", table.full_name(key)));
         cx.push_incomplete(problem.hint("add `format = \"csv\"`, or leave it out"));
     }
     let format = match keys.format {
@@ -109,7 +110,8 @@ fn format(keys: &Keys, table: &Table<'_>, cx: &mut Context) -> Format {
         Form::Text => Format::Text,
     };
     if format.header_row(&plain(&keys.columns)).len() > MAX_NAMES_BYTES {
-        let message = format!("the names in `{}` come to more than 64 KiB", table.full("columns"));
+        let message =
+            format!("the names in `{}` come to more than 64 KiB", table.full_name("columns"));
         let hint = "every record repeats them: name the `field_names` of the job, and no more";
         cx.push_incomplete(table.problem(message).hint(hint));
     }
@@ -124,13 +126,13 @@ fn check_names(table: &Table<'_>, names: NamesOf, cx: &mut Context) {
         NamesOf::Twice => (
             format!(
                 "both `{}` and `{}` name the columns",
-                table.full("columns"),
-                table.full("header")
+                table.full_name("columns"),
+                table.full_name("header")
             ),
             "leave `header` out: a first row that equals `columns` is skipped anyway",
         ),
         NamesOf::Missing => (
-            format!("CSV needs `{}`: nothing names the columns", table.full("columns")),
+            format!("CSV needs `{}`: nothing names the columns", table.full_name("columns")),
             "add `columns = [\"ClientIP\", \"EdgeStartTimestamp\"]` with the job's `field_names` in their order; or `header = true` if a row of names begins each body (the job's `batch_prefix`)",
         ),
     };
@@ -143,7 +145,7 @@ fn path(
     table: &Table<'_>,
     cx: &mut Context,
 ) -> Option<Spanned<PathPattern>> {
-    if table.lacks("path") {
+    if table.is_missing("path") {
         let problem = table.problem(format!("endpoint `{}` has no `path`", name.get_ref()));
         cx.push_incomplete(problem.hint("add `path = \"/logpush/{dataset}\"`"));
     }
@@ -167,7 +169,7 @@ fn path(
             return None;
         }
         (None, None) => {
-            if table.lacks("dataset") {
+            if table.is_missing("dataset") {
                 let message = format!("`{text}` does not say which dataset it is for");
                 let hint = "write `{dataset}` into the path, or add `dataset = \"http_requests\"`";
                 cx.push_incomplete(Diagnostic::at(span, message).hint(hint));
@@ -235,14 +237,14 @@ fn auth(
     demands_client_cert: bool,
     cx: &mut Context,
 ) -> Option<Auth> {
-    let lacks_secret = table.lacks("secret_file");
-    if table.contains("secret_header") && table.is_sound("secret_header") {
+    let lacks_secret = table.is_missing("secret_file");
+    if table.contains("secret_header") && table.is_valid("secret_header") {
         check_header(keys.protocol, table, cx);
     }
     if let Some(file) = &keys.secret_file {
         check_secrets(file, keys, table, cx);
     }
-    if lacks_secret && table.lacks("auth") && !demands_client_cert {
+    if lacks_secret && table.is_missing("auth") && !demands_client_cert {
         cx.push_incomplete(
             table.problem(format!("endpoint `{}` has no authentication", name.get_ref())).hint(
                 "add `secret_file = \"secrets.txt\"`, or say `auth = \"none\"` to let anyone post",
@@ -283,7 +285,7 @@ fn check_header(protocol: Protocol, table: &Table<'_>, cx: &mut Context) {
         let message = "`secret_header` does nothing with `splunk_hec`: the token comes as `Authorization: Splunk TOKEN`";
         let hint = "leave it out; the lines of `secret_file` are the tokens";
         cx.push(table.problem_at("secret_header", message).hint(hint));
-    } else if table.lacks("secret_file") {
+    } else if table.is_missing("secret_file") {
         let message = "`secret_header` does nothing without `secret_file`";
         let hint = "add `secret_file = \"secrets.txt\"`, or leave `secret_header` out";
         cx.push_incomplete(table.problem_at("secret_header", message).hint(hint));

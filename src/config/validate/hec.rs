@@ -15,7 +15,7 @@ pub(super) fn path(
     table: &Table<'_>,
     cx: &mut Context,
 ) -> Option<Spanned<PathPattern>> {
-    if !table.is_sound("path") || !table.is_sound("dataset") {
+    if !table.is_valid("path") || !table.is_valid("dataset") {
         return None;
     }
     let prefix = keys.path.as_deref().unwrap_or(HEC_PREFIX);

@@ -22,7 +22,7 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
-use settings::{Context, Diagnostic, Places, Problems, Settings as _, Table};
+use settings::{Context, Diagnostic, KeySpans, Problems, Settings as _, Table};
 
 use self::sink::Sinks;
 use super::{Admin, Config, Document, Limits, Log, Quarantine, STDIN, Server, Spool};
@@ -67,13 +67,13 @@ fn read_stdin() -> io::Result<(Vec<u8>, PathBuf)> {
 }
 
 pub(super) fn check_text(file: &Path, source: &str) -> Result<Config, Problems> {
-    let mut cx = Context::of_text(file.parent().unwrap_or(Path::new("/")));
+    let mut cx = Context::without_files(file.parent().unwrap_or(Path::new("/")));
     parse(source, &mut cx)
         .map(|(config, _)| config)
         .map_err(|diagnostics| Problems::new(file, source, diagnostics))
 }
 
-fn parse(source: &str, cx: &mut Context) -> Result<(Config, Places), Vec<Diagnostic>> {
+fn parse(source: &str, cx: &mut Context) -> Result<(Config, KeySpans), Vec<Diagnostic>> {
     let (root, places, syntax) = settings::parse(source);
     let config = config(root, cx);
     match config {
@@ -87,7 +87,7 @@ fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
     let server = Server::draft(&mut table, cx);
     let demands_client_cert =
         server.as_ref().is_some_and(|server| server.tls.client_ca_file.is_some());
-    let server = server.filter(|_| table.is_whole());
+    let server = server.filter(|_| table.is_complete());
     table.finish(cx);
     let spool = Spool::take_from(&mut root, cx);
     let Sinks { valid: sinks, names: sink_names, chosen, paths, .. } = sink::sinks(&mut root, cx);
@@ -103,7 +103,7 @@ fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
     root.finish(cx);
     let spool = spool?;
     Some(Config {
-        server: server?.beside(cx.folder(), &spool.dir),
+        server: server?.beside(cx.dir(), &spool.dir),
         endpoints,
         sinks,
         limits: limits?,

@@ -53,7 +53,7 @@ impl Sinks {
         let problem = table.problem(format!("sink `{name}` has no kind"));
         let kinds: Vec<_> = SinkKind::names().filter(|kind| table.contains(kind)).collect();
         let is_empty = table.is_empty();
-        let lacks_all = SinkKind::names().all(|kind| table.lacks(kind));
+        let lacks_all = SinkKind::names().all(|kind| table.is_missing(kind));
         let tables: Vec<_> = SinkKind::names()
             .filter_map(|kind| Some((kind, table.optional_table(kind, cx)?)))
             .collect();

@@ -1,17 +1,17 @@
-//! What the parser says of text that is no TOML, in words for whoever wrote it.
+//! Converts syntax errors of the TOML parser to diagnostics with hints.
 
 use std::ops::Range;
 
 use crate::{context::line, diagnostic::Diagnostic};
 
-/// What the parser says of a key or a table that is there already.
+/// The parser's message for a repeated key or table.
 const DUPLICATE: &str = "duplicate key";
 
-/// One problem for each line that could not be read.
+/// One problem for each line with a syntax error.
 pub(super) fn problems(source: &str, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
     let repeated: Vec<_> =
         errors.iter().filter_map(|error| repeated_table(source, error)).collect();
-    // Each key of the first table would be one that is in the file twice.
+    // The parser also reports each key in a repeated table as a duplicate of one in the first table.
     let is_consequence = |error: &&toml::de::Error| {
         let within =
             |table: &Range<usize>| error.span().is_some_and(|at| table.contains(&at.start));
@@ -19,13 +19,13 @@ pub(super) fn problems(source: &str, errors: &[toml::de::Error]) -> Vec<Diagnost
     };
     let errors = errors.iter().filter(|error| !is_consequence(error));
     let mut problems: Vec<_> = errors.map(|error| problem(source, error)).collect();
-    // Once it has lost its way in a line, the parser finds more in it that nobody wrote.
+    // After the first error in a line, the parser's other errors there are unreliable.
     problems.dedup_by_key(|problem| line(source, problem));
     problems
 }
 
 fn problem(source: &str, error: &toml::de::Error) -> Diagnostic {
-    const QUOTES: &str = "text stands in quotes, as in address = \"0.0.0.0:8443\"";
+    const QUOTES: &str = "write text in quotes, as in address = \"0.0.0.0:8443\"";
     let Some(span) = error.span() else {
         return Diagnostic::general(format!("not valid TOML: {}", error.message()));
     };
@@ -34,8 +34,8 @@ fn problem(source: &str, error: &toml::de::Error) -> Diagnostic {
     if message == DUPLICATE {
         let key = source.get(span.clone()).unwrap_or_default();
         let first = first_of(source, &span)
-            .map_or_else(String::new, |line| format!(": the first is in line {line}"));
-        let message = format!("`{}` is in the file twice{first}", key.escape_debug());
+            .map_or_else(String::new, |line| format!("; the first one is in line {line}"));
+        let message = format!("duplicate `{}`{first}", key.escape_debug());
         return Diagnostic::at(span, message)
             .hint("a key or a table may appear only once: merge the two, or rename one");
     }
@@ -47,19 +47,20 @@ fn problem(source: &str, error: &toml::de::Error) -> Diagnostic {
     {
         problem.hint(QUOTES)
     } else if message.starts_with("missing comma between array") {
-        problem.hint("perhaps a list further up is never closed with `]`")
+        problem.hint("check that each list above is closed with `]`")
     } else if message.contains("string") {
-        problem.hint("close the text with a quote on the same line: \"...\"; a quote in it is \\\"")
+        problem.hint("end the text with a quote on the same line, as in \"...\"; write a quote within it as \\\"")
     } else if message.contains("table") {
-        problem.hint("a table begins with its name in brackets on a line alone, as in [server.tls]")
+        problem.hint("begin a table with its name in brackets on its own line, as in [server.tls]")
     } else if message.contains("array") {
-        problem.hint("a list is in brackets, with commas between its items: [\"a\", \"b\"]")
+        problem
+            .hint("write a list in brackets, with commas between its items, as in [\"a\", \"b\"]")
     } else {
-        problem.hint("each line is a comment, KEY = VALUE, or [TABLE]; see https://toml.io")
+        problem.hint("write a comment, KEY = VALUE or [TABLE] in each line; see https://toml.io")
     }
 }
 
-/// If a table is there twice, where what is in the second is: behind its header, up to the next.
+/// The span of the content of a repeated table: after its header, up to the next header.
 fn repeated_table(source: &str, error: &toml::de::Error) -> Option<Range<usize>> {
     let span = error.span().filter(|_| error.message() == DUPLICATE)?;
     let (before, after) = source.split_at_checked(span.start)?;
@@ -78,7 +79,7 @@ fn repeated_table(source: &str, error: &toml::de::Error) -> Option<Range<usize>>
     Some(begin..end.unwrap_or(source.len()))
 }
 
-/// The line, from 1, of the key or table that the one at `span` repeats.
+/// The number, from 1, of the line of the key or table that the one at `span` repeats.
 fn first_of(source: &str, span: &Range<usize>) -> Option<usize> {
     let before = source.get(..span.start)?;
     let own_line = source.lines().nth(before.matches('\n').count())?.trim();
@@ -94,7 +95,7 @@ fn first_of(source: &str, span: &Range<usize>) -> Option<usize> {
     }
     let key = |line: &str| line.split('=').next().map(|key| key.trim().to_owned());
     let own = key(own_line);
-    // Within the same table.
+    // Only lines of the same table.
     let mut lines: Vec<_> = above.collect();
     lines.reverse();
     let table = lines.into_iter().take_while(|(_, line)| !line.trim_start().starts_with('['));

@@ -1,4 +1,4 @@
-//! A table: which keys it has, which are missing, and which nobody knows.
+//! Tables: reads declared keys, and reports missing and unknown ones.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -10,48 +10,48 @@ use toml::{
 use super::{
     Value, join,
     suggestion::{is_near, suggestion},
-    value::{Entry, entries},
+    value::{NamedValue, entries},
 };
 use crate::{Context, Diagnostic, Setting, Settings, reference};
 
-/// A table of the file, of which keys are taken.
+/// A table of the file. Reading a key removes it.
 #[derive(Debug)]
 pub struct Table<'i> {
-    /// As the file says it: `queue.main.limits`; empty for the root.
+    /// The full name, such as `queue.main.limits`; empty for the root.
     name: String,
-    /// The header, or the braces; `None` for the root and for a table that is not there.
+    /// The span of the header or the braces; `None` for the root and for a missing table.
     span: Option<Range<usize>>,
-    /// What nobody has asked for so far.
+    /// The entries that are not declared.
     entries: DeTable<'i>,
-    /// The keys that were asked for and are there.
-    found: BTreeMap<&'static str, Found<'i>>,
-    /// The keys that were asked for, in that order.
+    /// The declared keys in the file.
+    found: BTreeMap<&'static str, DeclaredValue<'i>>,
+    /// All declared keys, in their order.
     known: Vec<&'static str>,
     /// The declarations of those keys.
     declared: Vec<&'static reference::Table>,
-    /// Keys that are missing, or have a value that cannot be read.
+    /// Keys that are missing or have an invalid value.
     faulty: Vec<&'static str>,
-    /// Whether no example stands in for a required key.
-    is_whole: bool,
-    origin: Origin,
+    /// Whether all required keys have a valid value.
+    is_complete: bool,
+    state: TableState,
 }
 
-/// The value of a key.
+/// The value of a declared key.
 #[derive(Debug)]
-struct Found<'i> {
+struct DeclaredValue<'i> {
     span: Range<usize>,
-    /// `None` once it was read.
+    /// `None` after it was read.
     value: Option<Spanned<DeValue<'i>>>,
 }
 
-/// What a table stands for.
+/// Whether missing keys of a table can be reported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Origin {
-    /// What the file has, if anything.
-    File,
-    /// Something that is no table, or has a misspelled name. That is reported: what is missing here may be
-    /// there.
-    Mistake,
+enum TableState {
+    /// The table has the content of the file, or is not in the file.
+    Reliable,
+    /// The table in the file has a misspelled name, or is not a table, which is reported. Keys that are
+    /// missing here may be in it.
+    Unreliable,
 }
 
 impl<'i> Table<'i> {
@@ -59,7 +59,7 @@ impl<'i> Table<'i> {
         Self::new(String::new(), None, entries)
     }
 
-    /// A table that is not there.
+    /// A table that is not in the file.
     pub(crate) fn absent() -> Self {
         Self::root(DeTable::new())
     }
@@ -73,23 +73,23 @@ impl<'i> Table<'i> {
             known: Vec::new(),
             declared: Vec::new(),
             faulty: Vec::new(),
-            is_whole: true,
-            origin: Origin::File,
+            is_complete: true,
+            state: TableState::Reliable,
         }
     }
 
-    /// The value as a table, if it is one.
+    /// Converts a value to a table, if it is one.
     fn of(value: &Value<'i>) -> Option<Self> {
         let table = value.as_table()?.clone();
         Some(Self::new(value.name().to_owned(), Some(value.span()), table))
     }
 
-    /// Sets the keys of a declaration aside. What is left is unknown.
-    pub fn claim(&mut self, table: &'static reference::Table) {
+    /// Declares keys. Keys without a declaration are unknown.
+    pub fn declare(&mut self, table: &'static reference::Table) {
         self.declared.push(table);
-        self.is_whole = true;
-        for entry in table.entries.iter().filter(|entry| !entry.name().is_empty()) {
-            self.find(entry.name());
+        self.is_complete = true;
+        for item in table.items.iter().filter(|item| !item.name().is_empty()) {
+            self.find(item.name());
         }
     }
 
@@ -99,22 +99,22 @@ impl<'i> Table<'i> {
         }
         self.known.push(key);
         if let Some(value) = self.entries.remove(key) {
-            self.found.insert(key, Found { span: value.span(), value: Some(value) });
+            self.found.insert(key, DeclaredValue { span: value.span(), value: Some(value) });
         }
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value<'i>> {
         self.find(key);
         let value = self.found.get_mut(key)?.value.take()?;
-        let without = self.key(key).map_or(reference::Without::Default(""), |key| key.without);
-        Some(Value::new(self.full(key), without, value))
+        let presence = self.key(key).map_or(reference::Presence::Default(""), |key| key.presence);
+        Some(Value::new(self.full_name(key), presence, value))
     }
 
     fn key(&self, name: &str) -> Option<&'static reference::Key> {
         self.declared.iter().find_map(|table| table.key(name))
     }
 
-    /// The value of a key, or nothing if it is not there or cannot be read.
+    /// Reads the value of a key. Returns `None` if it is missing or invalid.
     fn read<T: Setting>(&mut self, key: &'static str, cx: &mut Context) -> Option<T::Output> {
         let read = T::read(&self.take(key)?, cx);
         if read.is_none() {
@@ -123,13 +123,13 @@ impl<'i> Table<'i> {
         read
     }
 
-    /// What the declaration has for a key: its default, or its example.
+    /// Reads the default or the example in the declaration of a key.
     fn declared<T: Setting>(&self, key: &'static str, cx: &mut Context) -> Option<T::Output> {
-        let text = self.key(key)?.without.example();
-        T::read(&Value::parse(&self.full(key), text)?, cx)
+        let text = self.key(key)?.presence.example();
+        T::read(&Value::parse(&self.full_name(key), text)?, cx)
     }
 
-    /// The value of a key, or its default.
+    /// Reads the value of a key. If it is missing or invalid, returns the default.
     pub fn value_or_default<T: Setting>(
         &mut self,
         key: &'static str,
@@ -138,7 +138,7 @@ impl<'i> Table<'i> {
         self.read::<T>(key, cx).or_else(|| self.declared::<T>(key, cx))
     }
 
-    /// The value of a key, or the default of its type.
+    /// Reads the value of a key. If it is missing or invalid, returns the default of the type.
     pub fn optional_value<T>(&mut self, key: &'static str, cx: &mut Context) -> T::Output
     where
         T: Setting<Output: Default>,
@@ -146,8 +146,8 @@ impl<'i> Table<'i> {
         self.read::<T>(key, cx).unwrap_or_default()
     }
 
-    /// Returns the value of a key. If the key is missing or its value cannot be read, reports that and
-    /// returns the key's example.
+    /// Reads the value of a required key. If it is missing or invalid, reports that and returns the
+    /// example.
     pub fn required_value<T: Setting>(
         &mut self,
         key: &'static str,
@@ -157,41 +157,44 @@ impl<'i> Table<'i> {
         if read.is_some() {
             return read;
         }
-        self.is_whole = false;
+        self.is_complete = false;
         if !self.contains(key) {
             self.faulty.push(key);
-            let example = self.key(key).map_or("", |key| key.without.example());
+            let example = self.key(key).map_or("", |key| key.presence.example());
             self.require(key, &format!("add `{key} = {example}`"), cx);
         }
-        self.declared::<T>(key, &mut Context::of_text(cx.folder()))
+        self.declared::<T>(key, &mut Context::without_files(cx.dir()))
     }
 
-    /// The keys of a table within this one. One that is missing is empty; `demands` says whether it has to be a
-    /// table, if it is there, for there to be anything.
+    /// Reads a table within this one. If it is missing or not a table, it is read as an empty table; with
+    /// `must_exist`, the result is `None` instead.
     pub fn section<T: Settings>(
         &mut self,
         key: &'static str,
-        demands: bool,
+        must_exist: bool,
         cx: &mut Context,
     ) -> Option<T> {
-        let mut table = if demands { self.optional_table(key, cx)? } else { self.table(key, cx) };
+        let mut table =
+            if must_exist { self.optional_table(key, cx)? } else { self.table(key, cx) };
         let settings = T::draft(&mut table, cx);
-        self.is_whole &= table.is_whole;
+        self.is_complete &= table.is_complete;
         table.finish(cx);
         settings
     }
 
-    /// Takes a table; one that is absent is empty.
+    /// Removes a table. A missing table is empty.
     #[must_use]
     pub fn table(&mut self, key: &'static str, cx: &mut Context) -> Self {
-        let origin = if self.lacks(key) { self.origin } else { Origin::Mistake };
-        self.optional_table(key, cx)
-            .unwrap_or_else(|| Self { origin, ..Self::new(self.full(key), None, DeTable::new()) })
+        let state = if self.is_missing(key) { self.state } else { TableState::Unreliable };
+        self.optional_table(key, cx).unwrap_or_else(|| Self {
+            state,
+            ..Self::new(self.full_name(key), None, DeTable::new())
+        })
     }
 
-    /// Takes a table that says something by being there.
+    /// Removes a table. Returns `None` if it is missing or not a table.
     pub fn optional_table(&mut self, key: &'static str, cx: &mut Context) -> Option<Self> {
-        let header = format!("begin it with a line [{}]", self.full(key));
+        let header = format!("begin the table with the line [{}]", self.full_name(key));
         self.table_or(key, &header, cx)
     }
 
@@ -204,8 +207,9 @@ impl<'i> Table<'i> {
         table
     }
 
-    /// Takes a table of tables whose names the operator chooses, in the order of the names. If there
-    /// is not one, that is the problem `none`. `headers` is how such a table begins, as `[queue.NAME]`.
+    /// Removes a table of tables with names of the operator's choice, in the order of the names. Reports
+    /// the problem `none` if it is empty or missing. `headers` is the header of such a table, for example
+    /// `[queue.NAME]`.
     pub fn named_tables(
         &mut self,
         key: &'static str,
@@ -213,13 +217,13 @@ impl<'i> Table<'i> {
         none: Diagnostic,
         cx: &mut Context,
     ) -> Vec<(Spanned<String>, Self)> {
-        let is_absent = self.lacks(key);
-        let table = self.table_or(key, &format!("begin each with a line {headers}"), cx);
+        let is_absent = self.is_missing(key);
+        let table = self.table_or(key, &format!("begin each table with a line {headers}"), cx);
         if table.as_ref().map_or(is_absent, Self::is_empty) {
             cx.push_incomplete(none);
         }
         let Some(table) = table else { return Vec::new() };
-        let named = |(name, value): Entry<'i>| {
+        let named = |(name, value): NamedValue<'i>| {
             let table = Self::of(&value);
             if table.is_none() {
                 cx.push(value.wrong_type("a table"));
@@ -229,15 +233,15 @@ impl<'i> Table<'i> {
         entries(&table.name, &table.entries).into_iter().filter_map(named).collect()
     }
 
-    /// The keys of a declaration that several tables share, as keys of this table.
+    /// Reads the keys of a declaration that several tables share, as keys of this table.
     pub fn shared<T: Settings>(&mut self, cx: &mut Context) -> Option<T> {
-        let was_whole = self.is_whole;
+        let was_whole = self.is_complete;
         let settings = T::draft(self, cx);
-        self.is_whole &= was_whole;
+        self.is_complete &= was_whole;
         settings
     }
 
-    /// The names in a table that is not taken yet.
+    /// The names in a table that has not been removed yet.
     pub fn names_in(&self, key: &str) -> Vec<String> {
         let table = self.entries.get(key).and_then(|value| value.get_ref().as_table());
         table
@@ -247,44 +251,47 @@ impl<'i> Table<'i> {
             .collect()
     }
 
-    /// Whether the file has the key here.
+    /// Whether the file contains the key in this table.
     pub fn contains(&self, key: &str) -> bool {
         self.found.contains_key(key) || self.entries.contains_key(key)
     }
 
-    /// Whether the file has nothing here.
+    /// Whether the table is empty or missing.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty() && self.entries.is_empty()
     }
 
-    /// Whether the file has the table, by a header or in braces.
-    pub fn is_there(&self) -> bool {
+    /// Whether the file contains the table, with a header or in braces.
+    pub fn exists(&self) -> bool {
         self.span.is_some()
     }
 
-    /// Whether no example stands in for a required key of the last declaration, or of a table within it.
-    pub fn is_whole(&self) -> bool {
-        self.is_whole
+    /// Whether all required keys of the last declaration, and of the tables within it, have valid values.
+    /// Otherwise some values are examples.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
-    /// Whether the value of a key is one that the operator wrote or left to the default: not if it is
-    /// missing or wrong, which has been reported.
-    pub fn is_sound(&self, key: &str) -> bool {
+    /// Whether the value of a key is from the file or is its default. Otherwise the key is missing or
+    /// invalid, which has been reported, and its value is an example.
+    pub fn is_valid(&self, key: &str) -> bool {
         !self.faulty.contains(&key)
     }
 
-    /// Whether the key is not there, nor anything unknown that looks like a misspelling of it. That is
-    /// reported by [`Table::finish`], and "missing" beside it would be noise.
-    pub fn lacks(&self, key: &str) -> bool {
-        self.origin == Origin::File
+    /// Whether the key is missing, and no unknown key looks like a misspelling of it. [`Table::finish`]
+    /// reports a misspelled key, so it is not reported as missing as well.
+    pub fn is_missing(&self, key: &str) -> bool {
+        self.state == TableState::Reliable
             && !self.found.contains_key(key)
             && !self.entries.keys().any(|found| is_near(found.get_ref(), key))
     }
 
-    /// Reports a key that is lacking.
+    /// Reports a missing key.
     pub fn require(&self, key: &str, hint: &str, cx: &mut Context) {
-        if self.lacks(key) {
-            cx.push_incomplete(self.problem(format!("`{}` is missing", self.full(key))).hint(hint));
+        if self.is_missing(key) {
+            cx.push_incomplete(
+                self.problem(format!("`{}` is missing", self.full_name(key))).hint(hint),
+            );
         }
     }
 
@@ -296,7 +303,7 @@ impl<'i> Table<'i> {
         }
     }
 
-    /// A problem with the value of a key; with the table, if the key is not there.
+    /// A problem with the value of a key, or with the table if the key is missing.
     pub fn problem_at(&self, key: &str, message: impl Into<String>) -> Diagnostic {
         match self.span_of(key) {
             Some(span) => Diagnostic::at(span, message),
@@ -304,28 +311,28 @@ impl<'i> Table<'i> {
         }
     }
 
-    /// Where the value of a key is, if it was taken.
+    /// The span of the value of a declared key, if it is in the file.
     pub fn span_of(&self, key: &str) -> Option<Range<usize>> {
         self.found.get(key).map(|found| found.span.clone())
     }
 
     /// The full name of a key of this table.
-    pub fn full(&self, key: &str) -> String {
+    pub fn full_name(&self, key: &str) -> String {
         join(&self.name, key)
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every unknown key.
     pub fn finish(self, cx: &mut Context) {
-        self.finish_explaining("the keys here are", cx);
+        self.finish_explaining("valid keys are", cx);
     }
 
-    /// The same, with other words before the list of what may stand here.
+    /// Reports every unknown key. `introduction` precedes the list of valid keys in the hint.
     pub fn finish_explaining(self, introduction: &str, cx: &mut Context) {
         for key in self.entries.keys() {
             let (span, key) = (key.span(), key.get_ref());
-            let place =
+            let table =
                 if self.name.is_empty() { String::new() } else { format!(" in `{}`", self.name) };
-            let message = format!("unknown key `{}`{place}", key.escape_debug());
+            let message = format!("unknown key `{}`{table}", key.escape_debug());
             cx.push(Diagnostic::at(span, message).hint(suggestion(key, &self.known, introduction)));
         }
     }

@@ -265,7 +265,7 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
         );
     }
     let Ok(template) = PathTemplate::parse(&settings.path) else { return };
-    if !table.is_sound("path") {
+    if !table.is_valid("path") {
         return;
     }
     let mut report = |message: &str, hint: &str| {
@@ -290,7 +290,7 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
 }
 
 fn check_event_window(_: &EventWindow, table: &Table<'_>, cx: &mut Context) {
-    if table.is_there() && table.is_empty() {
+    if table.exists() && table.is_empty() {
         cx.push(
             table
                 .problem("`event_window` is empty")
@@ -300,7 +300,7 @@ fn check_event_window(_: &EventWindow, table: &Table<'_>, cx: &mut Context) {
 }
 
 fn check_rotate(_: &Rotate, table: &Table<'_>, cx: &mut Context) {
-    if table.is_there() && table.is_empty() {
+    if table.exists() && table.is_empty() {
         cx.push(table.problem("`rotate` does not say when").hint(
             "write `max_bytes`, `max_age` or both, as { max_bytes = \"1GiB\", max_age = \"24h\" }",
         ));
@@ -308,7 +308,7 @@ fn check_rotate(_: &Rotate, table: &Table<'_>, cx: &mut Context) {
 }
 
 fn check_retain(_: &Retain, table: &Table<'_>, cx: &mut Context) {
-    if table.is_there() && table.is_empty() {
+    if table.exists() && table.is_empty() {
         cx.push(table.problem("`retain` does not say what is kept").hint(
             "write one or more of `files`, `age` and `bytes`, as { files = 30, bytes = \"100GiB\" }",
         ));

@@ -56,7 +56,7 @@ impl NetworkSettings {
 
 fn check(settings: &NetworkSettings, table: &Table<'_>, cx: &mut Context) {
     if settings.in_flight > MAX_IN_FLIGHT {
-        let name = table.full("in_flight");
+        let name = table.full_name("in_flight");
         let message = format!("`{name}` must be at most {MAX_IN_FLIGHT}");
         cx.push(table.problem_at("in_flight", message));
     }

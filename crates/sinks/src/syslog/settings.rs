@@ -222,13 +222,14 @@ impl Settings {
 fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
     if settings.message != MessageFormat::Leef && table.contains("leef_version") {
         let message =
-            format!("`{}` has no use: the message is not LEEF", table.full("leef_version"));
+            format!("`{}` has no use: the message is not LEEF", table.full_name("leef_version"));
         let problem = table.problem_at("leef_version", message);
         cx.push(problem.hint("add message = \"leef\", or leave it out"));
     }
     for key in ["msgid", "structured_data"] {
         if settings.format == SyslogFormat::Rfc3164 && table.contains(key) {
-            let message = format!("`{}` has no place in a header of RFC 3164", table.full(key));
+            let message =
+                format!("`{}` has no place in a header of RFC 3164", table.full_name(key));
             let problem = table.problem_at(key, message);
             cx.push(problem.hint("leave it out, or use format = \"rfc5424\""));
         }
@@ -241,18 +242,19 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
             ),
         );
     }
-    if !table.is_sound("address") {
+    if !table.is_valid("address") {
         return;
     }
     if settings.has_udp() && settings.max_message_bytes.is_some_and(|size| size > MAX_DATAGRAM) {
-        let name = table.full("max_message_bytes");
+        let name = table.full_name("max_message_bytes");
         let message = format!("`{name}` must be between 1 KiB and {MAX_DATAGRAM} bytes");
         let problem = table.problem_at("max_message_bytes", message);
         cx.push(problem.hint("a UDP datagram holds no more"));
     }
     if settings.tls != ClientTls::default() && !settings.speaks_tls() {
         // Whoever wrote that thinks that the connection is encrypted.
-        let message = format!("`{}` has no use: no address begins with tls://", table.full("tls"));
+        let message =
+            format!("`{}` has no use: no address begins with tls://", table.full_name("tls"));
         cx.push(table.problem(message).hint("write the address as \"tls://HOST:6514\""));
     }
 }

@@ -75,7 +75,7 @@ fn server_name(value: &Value<'_>, cx: &mut Context) -> Option<String> {
 
 fn check(_: &ClientTls, table: &Table<'_>, cx: &mut Context) {
     if table.contains("cert_file") != table.contains("key_file") {
-        let (cert_file, key_file) = (table.full("cert_file"), table.full("key_file"));
+        let (cert_file, key_file) = (table.full_name("cert_file"), table.full_name("key_file"));
         let message = format!("`{cert_file}` and `{key_file}` require each other");
         cx.push_incomplete(table.problem(message).hint("set both, or neither"));
     }

@@ -152,7 +152,7 @@ fn delimiter(value: &Value<'_>, cx: &mut Context) -> Option<Delimiter> {
 fn no_auth(value: &Value<'_>, cx: &mut Context) -> Option<()> {
     let none = value.string(cx)?.into_inner();
     if none != "none" {
-        let message = format!("`{}` is not a value of `auth`", none.escape_debug());
+        let message = format!("`{}` is not a valid value of `auth`", none.escape_debug());
         let hint = "write \"none\" to let anyone post, else leave it out and name a `secret_file`";
         cx.push(value.problem(message).hint(hint));
         return None;

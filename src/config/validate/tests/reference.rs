@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ::settings::reference::{Chapter, Key, Takes, Without};
+use ::settings::reference::{Chapter, Key, Presence, Takes};
 
 use super::*;
 use crate::config::{check_text, reference};
@@ -47,7 +47,7 @@ fn every_table() -> String {
             let header = chapter.name.replacen(kind.name, &name, 1);
             writeln!(file, "[{header}]").unwrap();
             for key in chapter.table.required() {
-                writeln!(file, "{} = {}", key.name, key.without.example()).unwrap();
+                writeln!(file, "{} = {}", key.name, key.presence.example()).unwrap();
             }
         }
     }
@@ -189,14 +189,14 @@ fn its_defaults_are_those_of_validation() {
         let (name, without) = (place.name(), place.load(None));
         let stated =
             |value| place.load(Some(value)).unwrap_or_else(|problems| panic!("{name}: {problems}"));
-        match place.key.without {
-            Without::Default(value) => {
+        match place.key.presence {
+            Presence::Default(value) => {
                 let mut stated = stated(value);
                 // To ask for it is to insist on it, and that is all the difference.
                 stated.admin.asked_for = false;
                 assert_eq!(stated, without.unwrap(), "{name}");
             }
-            Without::Means { example, .. } => {
+            Presence::Optional { example, .. } => {
                 let stated = stated(example);
                 // Without it the file may be refused: a secret has no other way in here. The folder
                 // is an example of itself, and who owns files is looked up on the machine.
@@ -207,7 +207,7 @@ fn its_defaults_are_those_of_validation() {
                     assert_ne!(stated, without, "{name}");
                 }
             }
-            Without::Refused { example } => {
+            Presence::Required { example } => {
                 stated(example);
                 let problems = without.unwrap_err();
                 assert!(problems.contains(&place.name), "{name}: {problems}");

@@ -37,7 +37,7 @@ fn path_to_fill_in(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     if text.get_ref().starts_with('/') {
         return Some(text.into_inner());
     }
-    let (folder, rest) = cx.begin(text.get_ref());
+    let (folder, rest) = cx.base_of(text.get_ref());
     let Some(folder) = folder.to_str() else {
         cx.push(
             problem("the folder of this file is not valid UTF-8".into())

@@ -53,7 +53,9 @@ fn severity_values(value: &Value<'_>, cx: &mut Context) -> Option<Vec<(String, u
         }
         let choices = SEVERITIES.map(|name| format!("\"{name}\"")).join(", ");
         let message = format!("`{}` is not a severity", word.escape_debug());
-        cx.push(Diagnostic::at(severity.span(), message).hint(format!("the values are {choices}")));
+        cx.push(
+            Diagnostic::at(severity.span(), message).hint(format!("valid values are {choices}")),
+        );
     }
     Some(values)
 }

@@ -59,7 +59,7 @@ fn targets(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SyslogTarget>> {
 fn target(text: &str, cx: &Context) -> Option<SyslogTarget> {
     let (scheme, rest) = text.split_once("://")?;
     if scheme == "unix" {
-        let (folder, rest) = cx.begin(rest);
+        let (folder, rest) = cx.base_of(rest);
         let path = folder.join(rest);
         // What an address of the kernel holds, with the zero behind it.
         let fits = path.as_os_str().len() < 108 && !rest.is_empty();
