@@ -20,7 +20,7 @@ pub(super) fn errors(document: &Document) -> Vec<Diagnostic> {
         if let Some(claim) = sink.kind.claims().tls.filter(|tls| tls.is_used)
             && let Err(error) = tls::client(claim.files)
         {
-            let table = sink.tls_table();
+            let table = sink.full_name("tls");
             errors.push(document.error(&key(&table, &error), error.to_string()));
         }
     }

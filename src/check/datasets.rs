@@ -10,7 +10,7 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
     let config = &document.config;
     let mut warnings = Vec::new();
     for sink in &config.sinks {
-        let key = format!("sink.{}.{}.datasets", sink.name, sink.kind.name());
+        let key = sink.full_name("datasets");
         for (index, dataset) in sink.choice.datasets.iter().enumerate() {
             if !is_expected(config, dataset) {
                 let message = format!("Cloudflare has no dataset `{dataset}`");

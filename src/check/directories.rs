@@ -59,7 +59,7 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
     for sink in &config.sinks {
         let Some(files) = sink.kind.claims().files else { continue };
         let Ok(template) = PathTemplate::parse(files.pattern) else { continue };
-        let key = format!("sink.{}.{}.{}", sink.name, sink.kind.name(), files.key);
+        let key = sink.full_name(files.key);
         // A path without a place to fill in is one file; otherwise directories are made below the base.
         targets.push(match template.base() {
             Some(path) => Target { key, path, kind: Kind::Directory },

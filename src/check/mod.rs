@@ -43,17 +43,22 @@ pub fn warnings(document: &Document) -> Vec<Diagnostic> {
 /// The warnings that the daemon does not log on another occasion.
 fn at_start(document: &Document) -> Vec<Diagnostic> {
     let checks: [fn(&Document) -> Vec<Diagnostic>; 9] = [
+        of_reader,
         certificate::acme_port,
         certificate::public_chain,
         datasets::unknown,
         directories::writable,
         patterns::files_for_directories,
         patterns::too_many_files,
-        patterns::delay_without_compression,
         secrets::dubious,
         secrets::readable_by_others,
     ];
     checks.iter().flat_map(|check| check(document)).collect()
+}
+
+/// What the reader warns about: each table knows its keys.
+fn of_reader(document: &Document) -> Vec<Diagnostic> {
+    document.warnings().to_vec()
 }
 
 /// Logs the warnings at the start of the daemon and after a reload.

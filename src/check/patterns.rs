@@ -1,5 +1,4 @@
-//! File sinks whose path makes more files than anyone wants, or a file where another sink needs a directory,
-//! or whose keys have no effect.
+//! Sinks whose path makes more files than anyone wants, or a file where another sink needs a directory.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,7 +12,7 @@ pub(super) fn too_many_files(document: &Document) -> Vec<Diagnostic> {
     let sinks = document.config.sinks.iter();
     let paths = sinks.filter_map(|sink| {
         let files = sink.kind.claims().files?;
-        Some((format!("sink.{}.{}.{}", sink.name, sink.kind.name(), files.key), files.pattern))
+        Some((sink.full_name(files.key), files.pattern))
     });
     paths
         .filter(|(_, path)| PathTemplate::parse(path).is_ok_and(|path| changes_each_second(&path)))
@@ -31,42 +30,26 @@ pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
     let config = &document.config;
     let endpoints: Vec<_> = config.endpoints.iter().map(|each| each.name.clone()).collect();
     let files = config.sinks.iter().filter_map(|sink| {
+        let key = sink.full_name(sink.kind.claims().files?.key);
         let files = sink.files(&endpoints, &paths::resolve).ok()??;
-        Some((&sink.name, files))
+        Some((&sink.name, key, files))
     });
     let files: Vec<_> = files.collect();
     let mut warnings = Vec::new();
-    for (name, needed) in &files {
-        let mut others =
-            files.iter().filter_map(|(other, files)| Some((*other, files.in_the_way_of(needed)?)));
+    for (_, key, needed) in &files {
+        let mut others = files
+            .iter()
+            .filter_map(|(other, _, files)| Some((*other, files.in_the_way_of(needed)?)));
         if let Some((other, path)) = others.next() {
             let message = format!(
                 "sink `{other}` writes a file where this sink needs a directory, as `{}`",
                 path.display()
             );
-            let key = format!("sink.{name}.file.path");
             let hint = "give the two sinks different directories, or the file an extension";
-            warnings.push(document.warning(&key, message).hint(hint));
+            warnings.push(document.warning(key, message).hint(hint));
         }
     }
     warnings
-}
-
-/// `compress_after` where nothing is compressed.
-pub(super) fn delay_without_compression(document: &Document) -> Vec<Diagnostic> {
-    let sinks = document.config.sinks.iter();
-    let keys = sinks.filter_map(|sink| {
-        let files = sink.kind.claims().files?;
-        let key = format!("sink.{}.{}.compress_after", sink.name, sink.kind.name());
-        files.packed.is_none().then_some(key)
-    });
-    keys.filter(|key| document.has(key))
-        .map(|key| {
-            document
-                .warning(&key, "`compress_after` has no effect without `compress`")
-                .hint("add `compress = \"gzip\"` or \"zstd\", or remove `compress_after`")
-        })
-        .collect()
 }
 
 fn changes_each_second(path: &PathTemplate) -> bool {

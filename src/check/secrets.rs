@@ -80,11 +80,11 @@ fn files(config: &Config) -> Vec<(String, &Path)> {
         }
     }
     for sink in &config.sinks {
-        if let Some(tls) = sink.kind.claims().tls
-            && let Some(key_file) = &tls.files.key_file
-        {
-            files.push((format!("{}.key_file", sink.tls_table()), &**key_file));
-        }
+        let claims = sink.kind.claims();
+        let secrets = claims.secrets.iter().map(|secret| (sink.full_name(secret.key), secret.file));
+        files.extend(secrets);
+        let key_file = claims.tls.and_then(|tls| tls.files.key_file.as_deref());
+        files.extend(key_file.map(|file| (sink.full_name("tls.key_file"), file)));
     }
     files
 }
@@ -98,10 +98,10 @@ pub(super) fn inputs(config: &Config) -> Vec<(String, &Path)> {
     inputs.extend(client_ca.map(|path| ("server.tls.client_ca_file".to_owned(), path)));
     for sink in &config.sinks {
         let Some(tls) = sink.kind.claims().tls else { continue };
-        let table = sink.tls_table();
-        inputs.extend(tls.files.ca_file.as_deref().map(|path| (format!("{table}.ca_file"), path)));
+        let ca = tls.files.ca_file.as_deref();
+        inputs.extend(ca.map(|path| (sink.full_name("tls.ca_file"), path)));
         let cert = tls.files.cert_file.as_deref();
-        inputs.extend(cert.map(|path| (format!("{table}.cert_file"), path)));
+        inputs.extend(cert.map(|path| (sink.full_name("tls.cert_file"), path)));
     }
     inputs
 }

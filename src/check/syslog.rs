@@ -10,7 +10,7 @@ pub(super) fn errors(document: &Document, readable: &io::Result<()>) -> Vec<Diag
     let Err(error) = readable else { return Vec::new() };
     let keys = document.config.sinks.iter().filter_map(|sink| {
         let key = sink.kind.claims().acknowledged?;
-        Some(format!("sink.{}.{}.{key}", sink.name, sink.kind.name()))
+        Some(sink.full_name(key))
     });
     keys.map(|key| document.error(&key, error.to_string())).collect()
 }

@@ -201,6 +201,56 @@ fn problems_with_files_of_a_sink_point_at_their_keys() {
 }
 
 #[test]
+fn secrets_of_an_http_sink_are_protected_on_disk_and_on_the_way() {
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let token = dir.path().join("token.txt");
+    fs::write(&token, "Bearer abc\n").unwrap();
+    let tables = |url: &str| {
+        let headers = "secret_headers = { Authorization = \"token.txt\" }";
+        format!("{SOUND}[sink.c.http]\nurl = \"{url}\"\n{headers}\n")
+    };
+    let https = tables("https://c.example.com/");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(said(dir.path(), &https), "");
+    let document = config::read(&dir.path().join("logpushd.toml")).unwrap();
+    let inputs = secrets::inputs(&document.config);
+    assert!(inputs.contains(&("sink.c.http.secret_headers".to_owned(), &token)), "{inputs:?}");
+
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    let warnings = said(dir.path(), &https);
+    let place = "logpushd.toml:14:18: warning: every user of this machine can read `token.txt`";
+    assert!(warnings.contains(place), "{warnings}");
+    assert_eq!(warnings.matches("warning").count(), 1, "{warnings}");
+
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let warnings = said(dir.path(), &tables("http://c.example.com/"));
+    let expected = "logpushd.toml:13:7: warning: the secrets of `sink.c.http.secret_headers` cross the \
+                    network unencrypted";
+    assert!(warnings.contains(expected), "{warnings}");
+    assert_eq!(said(dir.path(), &tables("http://127.0.0.1:8080/")), "");
+    let without = format!("{SOUND}[sink.c.http]\nurl = \"http://c.example.com/\"\n");
+    assert_eq!(said(dir.path(), &without), "");
+}
+
+#[test]
+fn much_memory_for_requests_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = |keys: &str| {
+        let sink = format!("[sink.c.http]\nurl = \"https://c.example.com/\"\n{keys}\n");
+        said(dir.path(), &format!("{SOUND}{sink}"))
+    };
+    let found = said("batch = { max_bytes = \"256MiB\" }\nin_flight = 256");
+    let expected = "15:13: warning: this sink can hold 64 GiB of records in memory: 256 requests in flight \
+                    with up to 256 MiB each";
+    assert!(found.contains(expected), "{found}");
+    let found = said("batch = { max_bytes = \"256MiB\", max_records = 100 }\nin_flight = 8");
+    assert!(found.contains("2 GiB of records"), "{found}");
+    assert_eq!(said("batch = { max_bytes = \"256MiB\" }"), "", "4 requests, 1 GiB");
+    assert_eq!(said("in_flight = 256"), "", "4 MiB each, 1 GiB");
+}
+
+#[test]
 fn addresses_that_exclude_each_other_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logpushd.toml");

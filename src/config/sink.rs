@@ -81,9 +81,9 @@ words! {
 }
 
 impl SinkConfig {
-    /// The name of its table of TLS files, as in `sink.NAME.KIND.tls`.
-    pub fn tls_table(&self) -> String {
-        format!("sink.{}.{}.tls", self.name, self.kind.name())
+    /// The full name of a key of its table, as in `sink.NAME.KIND.key`.
+    pub fn full_name(&self, key: &str) -> String {
+        format!("sink.{}.{}.{key}", self.name, self.kind.name())
     }
 
     /// The files that it can write, if it writes any. `endpoints` are the names of all endpoints, `resolve` says

@@ -89,7 +89,7 @@ pub(super) fn check_sinks(
         if let Some(claim) = sink.kind.claims().tls.filter(|tls| tls.is_used)
             && let Err(error) = tls::client(claim.files)
         {
-            return Err(format!("{path}: {}: {error}", sink.tls_table()));
+            return Err(format!("{path}: {}: {error}", sink.full_name("tls")));
         }
     }
     Ok(())

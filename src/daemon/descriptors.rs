@@ -6,8 +6,8 @@ use tracing::warn;
 use super::OVERFLOW_CONNECTIONS;
 use crate::{config::Config, http::MAX_UPLOADS, sink::MAX_OPEN_FILES};
 
-/// For standard streams, listeners, the runtime, the spool, checkpoints, certificates and sinks that
-/// are connections.
+/// For standard streams, listeners, the runtime, the spool, checkpoints, certificates and sinks with few
+/// files or connections.
 const RESERVE: u64 = 128;
 
 /// Raises the soft limit to the hard one, and warns if that is too low.
@@ -32,13 +32,14 @@ pub(super) fn raise(config: &Config) {
     }
 }
 
-/// How many files may be open at once: one for each connection and each body, and those of the sinks.
+/// How many files may be open at once: one for each connection and each body, those of the sinks, and
+/// those of the quarantine.
 fn needed(config: &Config) -> u64 {
-    // Quarantine is one more.
-    let sinks = config.sinks.iter().filter(|sink| sink.kind.claims().files.is_some()).count() + 1;
+    let sinks = config.sinks.iter().map(|sink| sink.kind.claims().descriptors).sum::<usize>();
+    let quarantine = MAX_OPEN_FILES;
     let connections = config.limits.max_connections + OVERFLOW_CONNECTIONS;
     let bodies = MAX_UPLOADS.min(config.limits.max_connections);
-    (connections + bodies + sinks * MAX_OPEN_FILES) as u64 + RESERVE
+    (connections + bodies + sinks + quarantine) as u64 + RESERVE
 }
 
 #[cfg(test)]
@@ -64,6 +65,8 @@ mod tests {
         assert_eq!(one, 1024 + 64 + 512 + 2 * 64 + 128);
         assert_eq!(needed_with(&(file("a") + &file("b"))), one + 64);
         assert_eq!(needed_with(&(file("a") + "[sink.out.stdout]\n")), one);
+        let http = "[sink.out.http]\nurl = \"https://a.example/\"\nin_flight = 200\n";
+        assert_eq!(needed_with(&(file("a") + http)), one + 200);
         let few = "[limits]\nmax_connections = 24\n".to_owned() + &file("a");
         assert_eq!(needed_with(&few), one - 1000 - (512 - 24));
     }

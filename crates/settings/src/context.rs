@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 
 /// The state of reading a file, which is passed to every function that reads a value.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub struct Context {
     /// Whether to check the files that the configuration names.
     files: NamedFiles,
     problems: Vec<(Diagnostic, Basis)>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Context {
@@ -67,6 +68,16 @@ impl Context {
     /// contradict each other.
     pub fn push_incomplete(&mut self, problem: Diagnostic) {
         self.problems.push((problem, Basis::WholeFile));
+    }
+
+    /// Records that something is valid, but will probably not do what the operator expects.
+    pub fn warn(&mut self, warning: Diagnostic) {
+        self.warnings.push(Diagnostic { severity: Severity::Warning, ..warning });
+    }
+
+    /// Takes the warnings so far.
+    pub fn take_warnings(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Whether no problem is recorded.

@@ -18,12 +18,24 @@ pub struct Document<C> {
     path: PathBuf,
     source: String,
     spans: KeySpans,
+    warnings: Vec<Diagnostic>,
 }
 
 impl<C> Document<C> {
-    /// Joins a configuration with the text that it was read from.
-    pub fn new(config: C, path: &Path, source: String, spans: KeySpans) -> Self {
-        Self { config, path: path.to_owned(), source, spans }
+    /// Joins a configuration with the text that it was read from, and the warnings of the reader.
+    pub fn new(
+        config: C,
+        path: &Path,
+        source: String,
+        spans: KeySpans,
+        warnings: Vec<Diagnostic>,
+    ) -> Self {
+        Self { config, path: path.to_owned(), source, spans, warnings }
+    }
+
+    /// The warnings of the reader.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 
     /// The path as on the command line.
@@ -52,11 +64,6 @@ impl<C> Document<C> {
         let leaves = spans.iter().filter(|(key, _)| !is_item(key) && !is_table(key));
         let text = |span: &Range<usize>| self.source.get(span.clone()).unwrap_or_default();
         leaves.map(|(key, span)| (key.clone(), text(span).to_owned())).collect()
-    }
-
-    /// Whether the file contains the key.
-    pub fn has(&self, key: &str) -> bool {
-        self.spans.0.contains_key(key)
     }
 
     /// A warning at a key, or at the table that the key belongs to.

@@ -12,7 +12,9 @@ use settings::{Context, Table, settings, words};
 use super::{
     Sink, SinkContext,
     kinds::{Claims, Kind, TlsClaim},
-    network::{Headers, HttpRequest, HttpSender, NetworkSettings, SecretHeaders, UrlTemplate},
+    network::{
+        Headers, HttpRequest, HttpSender, NetworkSettings, SecretHeader, SecretHeaders, UrlTemplate,
+    },
     upload::{Chunk, Target, Uploader, Verdict},
 };
 
@@ -66,8 +68,13 @@ impl Kind for Settings {
     }
 
     fn claims(&self) -> Claims<'_> {
-        let tls = TlsClaim { files: &self.network.tls, is_used: true };
-        Claims { tls: Some(tls), ..Claims::default() }
+        let tls = TlsClaim { files: &self.network.tls, is_used: self.url.is_https() };
+        Claims {
+            tls: Some(tls),
+            secrets: self.secret_headers.iter().map(SecretHeader::claim).collect(),
+            descriptors: self.network.in_flight,
+            ..Claims::default()
+        }
     }
 
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String> {
@@ -85,6 +92,10 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
             let hint = "leave it out of `headers` or of `secret_headers`";
             cx.push(table.problem_at("secret_headers", message).hint(hint));
         }
+    }
+    if table.is_valid("url") {
+        let secrets = (!settings.secret_headers.is_empty()).then_some("secret_headers");
+        settings.network.check_url(&settings.url, secrets, table, cx);
     }
 }
 

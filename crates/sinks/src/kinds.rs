@@ -3,6 +3,8 @@
 //! A kind is a module with its settings, declared by `settings!` of the crate `settings` and described
 //! further by [`Kind`], and with its [`Sink`].
 
+use std::path::Path;
+
 use settings::{Context, Settings, Table, reference};
 use tls::ClientTls;
 
@@ -34,6 +36,10 @@ pub struct Claims<'a> {
     pub files: Option<WrittenPaths<'a>>,
     /// The table `tls`, if it has one.
     pub tls: Option<TlsClaim<'a>>,
+    /// The files of secrets that it reads.
+    pub secrets: Vec<SecretClaim<'a>>,
+    /// How many files and connections it may have open at once, if they are more than a few.
+    pub descriptors: usize,
     /// The key of addresses for which it asks the kernel what has been acknowledged.
     pub acknowledged: Option<&'static str>,
 }
@@ -45,6 +51,15 @@ pub struct TlsClaim<'a> {
     pub files: &'a ClientTls,
     /// Whether it connects with them.
     pub is_used: bool,
+}
+
+/// A file of secrets that a sink reads.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretClaim<'a> {
+    /// The key that names it.
+    pub key: &'static str,
+    /// The file.
+    pub file: &'a Path,
 }
 
 macro_rules! kinds {

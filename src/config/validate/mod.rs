@@ -47,7 +47,7 @@ pub(super) fn read(file: &Path) -> Result<Document, Problems> {
     })?;
     let mut cx = Context::new(&folder);
     match parse(&source, &mut cx) {
-        Ok((config, places)) => Ok(Document::new(config, file, source, places)),
+        Ok((config, places)) => Ok(Document::new(config, file, source, places, cx.take_warnings())),
         Err(diagnostics) => Err(Problems::new(file, source, diagnostics)),
     }
 }

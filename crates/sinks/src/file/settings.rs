@@ -17,7 +17,7 @@ use self::{
     owner::{Group, User},
     path::PathToFillIn,
 };
-use super::{FileSink, FileState, place::Owner};
+use super::{FileSink, FileState, MAX_OPEN_FILES, place::Owner};
 use crate::{
     Sink, SinkContext,
     kinds::{Claims, Kind},
@@ -157,7 +157,8 @@ impl Kind for Settings {
     }
 
     fn claims(&self) -> Claims<'_> {
-        Claims { files: Some(self.written_paths()), ..Claims::default() }
+        let files = Some(self.written_paths());
+        Claims { files, descriptors: MAX_OPEN_FILES, ..Claims::default() }
     }
 
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String> {
@@ -263,6 +264,11 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
                 )
                 .hint("add `time = \"event\"`, or remove `event_window`"),
         );
+    }
+    if settings.compress == Compress::None && table.contains("compress_after") {
+        let warning = "`compress_after` has no effect without `compress`";
+        let hint = "add `compress = \"gzip\"` or \"zstd\", or remove `compress_after`";
+        cx.warn(table.problem_at("compress_after", warning).hint(hint));
     }
     let Ok(template) = PathTemplate::parse(&settings.path) else { return };
     if !table.is_valid("path") {

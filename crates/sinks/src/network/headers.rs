@@ -9,6 +9,7 @@ use reqwest::header::{
 use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
 
 use super::secret::read_header;
+use crate::kinds::SecretClaim;
 
 /// What belongs to the connection, to the body, or to the sinks.
 const OWN: [HeaderName; 8] =
@@ -27,6 +28,13 @@ pub struct SecretHeader {
     pub name: HeaderName,
     /// The file.
     pub file: PathBuf,
+}
+
+impl SecretHeader {
+    /// The file as the sink claims it.
+    pub fn claim(&self) -> SecretClaim<'_> {
+        SecretClaim { key: "secret_headers", file: &self.file }
+    }
 }
 
 /// Names and values.

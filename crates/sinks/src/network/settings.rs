@@ -1,16 +1,19 @@
 //! The keys of every sink that sends requests over a network.
 
 use settings::{
-    Context, Table, settings,
+    Context, Table, format_bytes, settings,
     types::{Count, PositiveSpan, Size},
 };
 use tls::ClientTls;
 
-use super::Compression;
+use super::{Compression, HttpUrl};
 use crate::upload::{Limits, UploadOptions};
 
 /// Each request in flight has a chunk in memory.
 const MAX_IN_FLIGHT: usize = 256;
+
+/// What the chunks in memory may take without a warning.
+const MAX_MEMORY: u64 = 1 << 30;
 
 settings! {
     /// How requests are sent.
@@ -52,6 +55,29 @@ impl NetworkSettings {
             timeout: self.timeout,
         }
     }
+
+    /// Reports a `tls` table that the URL does not use, and secrets that are sent unencrypted. `secrets` is the
+    /// key that names them, if there are any.
+    pub fn check_url(
+        &self,
+        url: &HttpUrl,
+        secrets: Option<&str>,
+        table: &Table<'_>,
+        cx: &mut Context,
+    ) {
+        if self.tls != ClientTls::default() && !url.is_https() {
+            // The operator probably believes that the connection is encrypted.
+            let message =
+                format!("`{}` has no use: the URL begins with http://", table.full_name("tls"));
+            let hint = "write the URL with https://, or leave the table out";
+            cx.push(table.problem_at("tls", message).hint(hint));
+        }
+        if let Some(key) = secrets.filter(|_| url.is_clear_text()) {
+            let message =
+                format!("the secrets of `{}` cross the network unencrypted", table.full_name(key));
+            cx.warn(table.problem_at("url", message).hint("write the URL with https://"));
+        }
+    }
 }
 
 fn check(settings: &NetworkSettings, table: &Table<'_>, cx: &mut Context) {
@@ -59,5 +85,18 @@ fn check(settings: &NetworkSettings, table: &Table<'_>, cx: &mut Context) {
         let name = table.full_name("in_flight");
         let message = format!("`{name}` must be at most {MAX_IN_FLIGHT}");
         cx.push(table.problem_at("in_flight", message));
+        return;
+    }
+    let memory = settings.batch.max_bytes.saturating_mul(settings.in_flight as u64);
+    if memory > MAX_MEMORY {
+        let message = format!(
+            "this sink can hold {} of records in memory: {} requests in flight with up to {} each",
+            format_bytes(memory),
+            settings.in_flight,
+            format_bytes(settings.batch.max_bytes)
+        );
+        let key = if table.contains("in_flight") { "in_flight" } else { "batch" };
+        let hint = "lower `in_flight` or `batch.max_bytes`";
+        cx.warn(table.problem_at(key, message).hint(hint));
     }
 }

@@ -26,7 +26,12 @@ impl HttpUrl {
         Url::parse(&text).map_err(|error| format!("cannot use the URL {}: {error}", self.0))
     }
 
-    /// Whether secrets cross a network in clear text.
+    /// Whether requests are encrypted.
+    pub fn is_https(&self) -> bool {
+        self.fill("dataset", "endpoint").is_ok_and(|url| url.scheme() == "https")
+    }
+
+    /// Whether requests cross a network in clear text.
     pub fn is_clear_text(&self) -> bool {
         let Ok(url) = self.fill("dataset", "endpoint") else { return false };
         url.scheme() == "http" && !url.host_str().is_some_and(is_loopback)
