@@ -153,8 +153,8 @@ fn measured_decode(decoder: Decoder, wire: &[u8]) {
 #[inline(never)]
 fn measured_keep(spool: &Spool, wire: &[u8]) {
     let mut decoder = Decoder::new(LIMITS, Encoding::Gzip);
-    let (mut staging, mut blocks) = (spool.stage(), spool.gather());
-    let mut take = |block| assert!(spool.keep(&mut blocks, block));
+    let (mut staging, mut blocks) = (spool.stage(), spool.new_blocks());
+    let mut take = |block| assert!(spool.cache_block(&mut blocks, block));
     for piece in wire.chunks(PIECE_BYTES) {
         staging.write(piece).unwrap();
         decoder.push(piece, &mut take).unwrap();

@@ -25,7 +25,7 @@ use rustix::fs::OFlags;
 use serde::Serialize;
 use tracing::{error, info};
 
-use crate::{network::network, repeats::Failures};
+use crate::{log_throttle::FailureThrottle, network::network};
 
 /// Events that wait for the thread. The daemon makes a handful a minute.
 const QUEUE: usize = 1024;
@@ -168,7 +168,7 @@ pub fn start(path: &Path) -> io::Result<()> {
         path: path.to_owned(),
         file: Some(file),
         counted: Arc::clone(&counted),
-        failures: Failures::default(),
+        failures: FailureThrottle::default(),
     };
     thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&receiver))?;
     // A second log would be a defect; the first one stays.
@@ -258,7 +258,7 @@ struct Writer {
     /// `None`: it could not be opened again.
     file: Option<File>,
     counted: Arc<AuditCounts>,
-    failures: Failures,
+    failures: FailureThrottle,
 }
 
 impl Writer {

@@ -15,5 +15,5 @@ use crate::durable;
 pub async fn run<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
-    spawn_blocking(|| durable::permit(work)).await
+    spawn_blocking(|| durable::allow_blocking(work)).await
 }

@@ -12,7 +12,7 @@ use crate::{
     },
     quarantine::Bodies,
     record,
-    spool::{Batch, Blocks, Header, NoRoom, Origin, Spool, Staging},
+    spool::{Batch, Blocks, Header, Origin, Spool, SpoolUnavailable, Staging},
 };
 
 /// How many records were rejected, by reason, in the order of [`RejectReason::ALL`].
@@ -117,7 +117,7 @@ pub enum IngestError {
         excess: Excess,
     },
     /// There is no room for it now.
-    NoRoom(NoRoom),
+    SpoolUnavailable(SpoolUnavailable),
     /// It cannot be stored now.
     Store(io::Error),
 }
@@ -140,7 +140,7 @@ impl Ingest {
         let Form { encoding, format, header_row } = form;
         let staging = spool.stage();
         let gathered = Gathered {
-            blocks: Some(spool.gather()),
+            blocks: Some(spool.new_blocks()),
             rejects: RejectCounts::default(),
             first: First::Awaited,
         };
@@ -229,7 +229,7 @@ fn store(
     if summary.records + summary.rejected == 0 {
         return Ok(Receipt::Empty);
     }
-    spool.make_room(staging.bytes()).map_err(IngestError::NoRoom)?;
+    spool.admit(staging.bytes()).map_err(IngestError::SpoolUnavailable)?;
     let header = Header {
         origin,
         records: summary.records,
@@ -270,7 +270,7 @@ impl Gathered {
                 }
             }
             if let Some(blocks) = &mut self.blocks
-                && !spool.keep(blocks, block)
+                && !spool.cache_block(blocks, block)
             {
                 self.blocks = None;
             }

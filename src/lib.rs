@@ -9,7 +9,7 @@
 //! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
 //!
 //! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are
-//! `records`; [`ages`], [`clock`], [`durable`] and [`repeats`] are in `spool`; [`sink`] is `sinks`;
+//! `records`; [`file_ages`], [`clock`], [`durable`] and [`log_throttle`] are in `spool`; [`sink`] is `sinks`;
 //! [`retry`] is in [`http_client`], [`destination`] in [`cloudflare`], and [`fatal`] in `command`.
 //!
 //! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`retry`] and [`blocking`];
@@ -47,4 +47,4 @@ pub use cloudflare::destination;
 pub use command::fatal;
 pub use http_client::retry;
 pub use records::{decode, record, select};
-pub use spool::{ages, clock, durable, repeats};
+pub use spool::{clock, durable, file_ages, log_throttle};

@@ -44,7 +44,7 @@ impl Account {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(durable::at("reading", &path)(error)),
+            Err(error) => return Err(durable::error_at("reading", &path)(error)),
         };
         // One that cannot be read is worth no more than none: another costs nothing.
         Ok(serde_json::from_slice(&text).ok())
@@ -147,7 +147,10 @@ mod tests {
         fs::remove_dir(&acme.cache_dir).unwrap();
         fs::write(&acme.cache_dir, "no folder").unwrap();
         let error = check_writable(&acme).unwrap_err().to_string();
-        assert!(error.contains("a.example-") && error.contains("cache_dir needs"), "{error}");
+        assert!(
+            error.contains("a.example-") && error.contains("acme.cache_dir writable"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, format_bytes},
     delivery,
     fatal::Fatal,
-    spool::{Batch, Condition, Consumer, Contents, Survey},
+    spool::{Batch, Consumer, FileCondition, ReadOnlySpool, SpoolContents},
 };
 
 /// A consumer, and how far it is.
@@ -27,13 +27,13 @@ struct SpoolReader {
 
 impl SpoolReader {
     fn waits_for(&self, batch: &Batch) -> bool {
-        batch.sequence > self.checkpoint.unwrap_or(0) && (self.consumer.wants)(batch)
+        batch.sequence > self.checkpoint.unwrap_or(0) && (self.consumer.accepts)(batch)
     }
 }
 
 /// Lists the batches that wait, then the totals and how far each sink is.
 pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
-    let survey = Survey::new(&config.spool.dir);
+    let survey = ReadOnlySpool::new(&config.spool.dir);
     // The cursors after the batches: what a sink takes meanwhile shows as taken.
     let contents = contents(&survey)?;
     let readers = readers(config, &survey)?;
@@ -90,7 +90,7 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
     let sum = |what: fn(&Batch) -> u64| -> u64 {
         contents.waiting.iter().map(|entry| what(&entry.batch)).sum()
     };
-    let bytes: u64 = contents.waiting.iter().map(spool::Entry::bytes).sum();
+    let bytes: u64 = contents.waiting.iter().map(spool::QueuedBatch::bytes).sum();
     if is_json {
         let sinks = readers.iter().zip(&lacking).map(|(reader, lacking)| {
             json!({ "name": reader.name, "behind": lacking, "checkpoint": reader.checkpoint })
@@ -132,7 +132,7 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
 /// # Errors
 /// Also if a file is not whole.
 pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
-    let survey = Survey::new(&config.spool.dir);
+    let survey = ReadOnlySpool::new(&config.spool.dir);
     let contents = contents(&survey)?;
     let (mut whole, mut inflated, mut gone) = (0_u64, 0_u64, 0_u64);
     let mut problems = Vec::new();
@@ -148,12 +148,12 @@ pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(),
     }
     for entry in &contents.waiting {
         match survey.verify(&entry.batch) {
-            Condition::Whole { inflated_bytes } => {
+            FileCondition::Intact { inflated_bytes } => {
                 whole += 1;
                 inflated += inflated_bytes;
             }
-            Condition::Gone => gone += 1,
-            Condition::Damaged(what) => {
+            FileCondition::Missing => gone += 1,
+            FileCondition::Damaged(what) => {
                 let (name, problem) = (entry.batch.file_name(), format!("damaged: {what}"));
                 writeln!(text, "{name}: {problem}")?;
                 problems.push((name, problem));
@@ -164,9 +164,9 @@ pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(),
     write!(text, "{} whole ({} inflated)", Count(whole, "file"), format_bytes(inflated))?;
     write!(text, ", {bad} not whole, {} unfinished", contents.unfinished.len())?;
     writeln!(text, "{}", delivered(gone))?;
-    let set_aside = std::fs::read_dir(survey.set_aside()).map_or(0, Iterator::count) as u64;
+    let set_aside = std::fs::read_dir(survey.unusable_files()).map_or(0, Iterator::count) as u64;
     if set_aside > 0 {
-        let folder = survey.set_aside();
+        let folder = survey.unusable_files();
         writeln!(text, "{} in {}", Count(set_aside, "file"), folder.display())?;
     }
     if is_json {
@@ -190,7 +190,7 @@ pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(),
              keeps a copy in {}; look for what wrote there, and at the disk",
             Count(bad, "file"),
             folder.display(),
-            survey.set_aside().display(),
+            survey.unusable_files().display(),
         )));
     }
     Ok(())
@@ -200,7 +200,7 @@ fn delivered(gone: u64) -> String {
     if gone > 0 { format!(", {gone} delivered meanwhile") } else { String::new() }
 }
 
-fn contents(survey: &Survey) -> Result<Contents, Fatal> {
+fn contents(survey: &ReadOnlySpool) -> Result<SpoolContents, Fatal> {
     survey.contents().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Fatal::Io(format!(
             "{error}: no daemon has run yet with this spool.dir, or the file names another one"
@@ -212,7 +212,7 @@ fn contents(survey: &Survey) -> Result<Contents, Fatal> {
     })
 }
 
-fn readers(config: &Config, survey: &Survey) -> Result<Vec<SpoolReader>, Fatal> {
+fn readers(config: &Config, survey: &ReadOnlySpool) -> Result<Vec<SpoolReader>, Fatal> {
     let cursors = survey.cursors();
     let reader = |name: &str, consumer: Consumer| {
         let checkpoint = delivery::last_batch(&cursors, &consumer.name)?;

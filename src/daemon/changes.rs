@@ -174,7 +174,7 @@ pub(super) fn added(
             Err(error) => {
                 for delivery in added {
                     // What could not be let go of now is with the next release.
-                    spool.leave(delivery.id()).ok();
+                    spool.unregister(delivery.id()).ok();
                 }
                 return Err(format!("sink.{}: {error}", sink.name));
             }

@@ -12,14 +12,16 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use crate::{ages::Ages, blocking, config::Quarantine, metrics::Metrics, quarantine, spool::Spool};
+use crate::{
+    blocking, config::Quarantine, file_ages::FileAges, metrics::Metrics, quarantine, spool::Spool,
+};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Goes on for ever. The bounds are those that `config` has then.
 pub(super) async fn run(
     mut config: watch::Receiver<Quarantine>,
-    ages: Ages,
+    ages: FileAges,
     spool: Arc<Spool>,
     metrics: Arc<Metrics>,
 ) {

@@ -20,8 +20,8 @@ use crate::{
     blocking,
     config::{Config, Endpoint, PathPattern},
     durable,
+    log_throttle::FailureThrottle,
     metrics::{Arrival, Metrics},
-    repeats::Failures,
 };
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ const FILE: &str = "last-batches.json";
 pub(super) struct LastBatches {
     path: PathBuf,
     metrics: Arc<Metrics>,
-    written: Mutex<(Contents, Failures)>,
+    written: Mutex<(Contents, FailureThrottle)>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -61,7 +61,7 @@ impl LastBatches {
                 metrics.restore_last_batch(dataset, *at, now);
             }
         }
-        let written = Mutex::new((contents, Failures::default()));
+        let written = Mutex::new((contents, FailureThrottle::default()));
         Self { path, metrics: Arc::clone(metrics), written }
     }
 
@@ -113,7 +113,7 @@ fn read(path: &Path) -> io::Result<Contents> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::default()),
         Err(error) => Err(error),
     };
-    contents.map_err(durable::at("reading", path))
+    contents.map_err(durable::error_at("reading", path))
 }
 
 /// Whether a batch of a dataset may come in here. Any may that is in no list.

@@ -100,7 +100,7 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
         .thread_name("logpushd")
         // Uploads that wait for a disk must not keep everything else from a thread.
         .max_blocking_threads(MAX_UPLOADS + OTHER_BLOCKING_THREADS)
-        .on_thread_start(durable::forbid)
+        .on_thread_start(durable::forbid_blocking)
         .build()
         .map_err(|error| Fatal::Unavailable(format!("cannot start threads: {error}")))?;
     let _context = runtime.enter();
@@ -237,7 +237,7 @@ impl Daemon {
         announce(&self.config, |_| true);
         announce_sinks(&self.config, |_| true);
         let manager = Arc::clone(&self.manager);
-        durable::forbid();
+        durable::forbid_blocking();
         runtime.block_on(async {
             tokio::select! {
                 outcome = self.watch((signals, stops), ended, &requests) => outcome,
@@ -354,7 +354,7 @@ impl Daemon {
         timeout_at(begun + DRAIN, last_batches).await.ok();
         self.spool.report_dropped();
         let at_rest = async {
-            while !self.spool.is_at_rest() {
+            while !self.spool.is_disk_idle() {
                 sleep(PAUSE).await;
             }
         };

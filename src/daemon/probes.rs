@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Daemon, OVERFLOW_CONNECTIONS, process::Asker};
-use crate::{admin, spool::Room};
+use crate::{admin, spool::SpoolStatus};
 
 /// A probe of readiness has the disk take something if it has taken nothing for so long: a disk may
 /// hang while nothing comes.
@@ -23,7 +23,7 @@ impl Daemon {
         listener: TcpListener,
     ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
         let process = Asker::start(Arc::clone(&self.metrics))?;
-        let (room, metrics) = (Room::of(&self.spool), Arc::clone(&self.metrics));
+        let (room, metrics) = (SpoolStatus::new(&self.spool), Arc::clone(&self.metrics));
         let (acceptor, log) = (Arc::clone(&self.acceptor), self.log.clone());
         let readiness = self.readiness();
         let render = move || {
@@ -33,7 +33,7 @@ impl Daemon {
                 Err(_) => metrics.not_ready(),
             }
             let (batches, bytes) = room.size();
-            metrics.spool(bytes, batches as u64, room.bytes());
+            metrics.spool(bytes, batches as u64, room.available_bytes());
             if let Some((validity, _)) = acceptor.validity() {
                 metrics.certificate_expiry(validity.not_after);
             }
@@ -74,7 +74,7 @@ impl Daemon {
 
     /// The line for `systemctl status`.
     pub(super) fn status(&self) -> impl Fn() -> String + Clone + Send + 'static {
-        let (room, readiness) = (Room::of(&self.spool), self.readiness());
+        let (room, readiness) = (SpoolStatus::new(&self.spool), self.readiness());
         move || match readiness() {
             Ok(()) => format!("receiving; batches that wait in the spool: {}", room.size().0),
             Err(why) => format!("refusing: {why}"),

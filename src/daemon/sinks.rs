@@ -23,7 +23,7 @@ use crate::{
     delivery::{self, Delivery, Reopen},
     select::Selection,
     sink,
-    spool::{Consumer, ConsumerId, End, Spool},
+    spool::{Consumer, ConsumerId, Spool, StopAfter},
 };
 
 /// How long a sink that ends may go on with what waits for it, then with the batch that it is at. Who
@@ -142,7 +142,7 @@ impl Sinks {
                 sink.then = plan.map_or(Then::Leaves, |plan| Then::Becomes(Box::new(plan)));
             }
         }
-        self.spool.end(&ids, End::AtQueueEnd)
+        self.spool.stop_consumers(&ids, StopAfter::QueueEnd)
     }
 
     /// Waits for those that were told to end, then starts what they are to be, and `added`.
@@ -156,7 +156,7 @@ impl Sinks {
         let mut awaited: BTreeSet<&String> =
             names.iter().filter(|name| self.by_name.contains_key(*name)).collect();
         let mut ended = Vec::new();
-        for (patience, then) in [(DELIVER, Some(End::Now)), (LAST_BATCH, None)] {
+        for (patience, then) in [(DELIVER, Some(StopAfter::CurrentBatch)), (LAST_BATCH, None)] {
             let deadline = Instant::now() + patience;
             while !awaited.is_empty() {
                 let Ok(delivery) = timeout_at(deadline, self.ended.recv()).await else {
@@ -168,11 +168,11 @@ impl Sinks {
             }
             if let Some(then) = then {
                 let late = awaited.iter().filter_map(|name| self.by_name.get(*name));
-                self.spool.end(&late.map(|sink| sink.id).collect::<Vec<_>>(), then);
+                self.spool.stop_consumers(&late.map(|sink| sink.id).collect::<Vec<_>>(), then);
             }
         }
         let newcomers: Vec<_> = added.iter().map(Delivery::id).collect();
-        let begin = self.spool.pass_over(&newcomers, committed);
+        let begin = self.spool.skip_unneeded(&newcomers, committed);
         for delivery in ended {
             self.replace(delivery).await;
         }
@@ -212,7 +212,7 @@ impl Sinks {
             Some((id, Then::Becomes(plan))) => {
                 let Plan { sink, consumer } = *plan;
                 // Here, not by its thread: it may be told to end again before that has opened it.
-                self.spool.go_on(id);
+                self.spool.cancel_stop(id);
                 let outcome = self.spawn(&name, move || {
                     let selection = Selection::new(&sink.choice);
                     delivery.resume(consumer, selection, |context| {
@@ -236,7 +236,7 @@ impl Sinks {
     /// What it alone lacks goes from the spool.
     async fn leave(&self, id: ConsumerId) {
         let spool = Arc::clone(&self.spool);
-        if let Ok(Err(error)) = blocking::run(move || spool.leave(id)).await {
+        if let Ok(Err(error)) = blocking::run(move || spool.unregister(id)).await {
             error!(%error, "what a sink that is gone had not delivered stays in the spool for now");
         }
     }

@@ -57,7 +57,7 @@ impl CheckpointFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         };
-        checkpoint.map_err(durable::at("reading the checkpoint", &self.path))
+        checkpoint.map_err(durable::error_at("reading the checkpoint", &self.path))
     }
 
     pub(super) fn store(&self, checkpoint: &Checkpoint) -> io::Result<()> {
@@ -67,7 +67,7 @@ impl CheckpointFile {
 
     pub(super) fn remove(&self) -> io::Result<()> {
         durable::remove(&self.path)?;
-        durable::sync_dir(durable::folder(&self.path))
+        durable::sync_dir(durable::parent(&self.path))
     }
 }
 

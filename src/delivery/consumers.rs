@@ -19,7 +19,7 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
     let taker = sink.clone();
     Consumer {
         name: sink.name.clone(),
-        wants: Arc::new(move |batch: &Batch| {
+        accepts: Arc::new(move |batch: &Batch| {
             let Origin { endpoint, dataset, sink, .. } = &batch.header.origin;
             batch.header.records > 0
                 && !without.contains(endpoint)
@@ -40,7 +40,7 @@ pub fn endpoints_without<'a>(config: &'a Config, sink: &String) -> BTreeSet<&'a 
 pub fn quarantine_consumer() -> Consumer {
     Consumer {
         name: QUARANTINE.to_owned(),
-        wants: Arc::new(|batch: &Batch| batch.header.rejected > 0),
+        accepts: Arc::new(|batch: &Batch| batch.header.rejected > 0),
         may_drop: false,
     }
 }

@@ -110,7 +110,7 @@ impl Sink for Refusing {
 fn live(dir: &Path, doubt: Doubt) {
     let (spool, runtime) = (unlocked_spool(dir), Builder::new_current_thread().build().unwrap());
     let consumer =
-        Consumer { name: "test".into(), wants: Arc::new(|_: &Batch| true), may_drop: false };
+        Consumer { name: "test".into(), accepts: Arc::new(|_: &Batch| true), may_drop: false };
     let environment = SinkEnvironment {
         runtime: runtime.handle().clone(),
         stop: CancellationToken::new(),

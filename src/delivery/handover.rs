@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Delivery, opening::Opening};
 use crate::{
-    repeats::Failures,
+    log_throttle::FailureThrottle,
     retry::Backoff,
     select::Selection,
     sink::{Sink, SinkContext},
@@ -52,7 +52,7 @@ impl Delivery {
         self.stop.clone()
     }
 
-    /// Begins behind a batch that [`Spool::pass_over`] has named, and puts that on record.
+    /// Begins behind a batch that [`Spool::skip_unneeded`] has named, and puts that on record.
     #[must_use]
     pub fn beginning_behind(mut self, batch: u64) -> Self {
         self.handled = self.handled.max(batch);
@@ -80,19 +80,19 @@ impl Delivery {
             metrics: &self.metrics,
         };
         let (sink, dead_letters) = opening.run(&self.environment, self.stop.clone(), open)?;
-        let (handled, wants) = (self.saved.batch, Arc::clone(&consumer.wants));
+        let (handled, accepts) = (self.saved.batch, Arc::clone(&consumer.accepts));
         self.spool.resume(self.id, consumer, handled);
         self.metrics.action_required(false);
         Ok(Self {
-            wants,
+            accepts,
             sink,
             dead_letters,
             selection,
             handled,
             returns: Backoff::default(),
             alarm: None,
-            failures: Failures::default(),
-            kept: Failures::default(),
+            failures: FailureThrottle::default(),
+            kept: FailureThrottle::default(),
             ..self
         })
     }

@@ -21,8 +21,8 @@ use crate::{
 /// # Errors
 /// The folder cannot be read, or neither be written to nor removed from.
 pub fn forget_files(cursors: &Path, config: &Config) -> io::Result<()> {
-    for file in fs::read_dir(cursors).map_err(durable::at("reading", cursors))? {
-        let path = file.map_err(durable::at("reading", cursors))?.path();
+    for file in fs::read_dir(cursors).map_err(durable::error_at("reading", cursors))? {
+        let path = file.map_err(durable::error_at("reading", cursors))?.path();
         if let Some(name) = sink_name(&path) {
             let described = config.sinks.iter().find(|sink| sink.name == name);
             forget_files_of(name, cursors, described.map(|sink| &sink.kind))?;

@@ -36,13 +36,13 @@ use self::{
 };
 use crate::{
     decode::Block,
+    log_throttle::FailureThrottle,
     metrics::{Arrival, SinkMetrics},
     quarantine::DeadLetterFile,
-    repeats::Failures,
     retry::Backoff,
     select::Selection,
     sink::{Begin, Resume, Sink, SinkContext, SinkEnvironment},
-    spool::{Batch, Consumer, ConsumerId, Entry, Next, ReadError, Spool, Wants},
+    spool::{Batch, BatchFilter, Consumer, ConsumerId, NextBatch, QueuedBatch, ReadError, Spool},
 };
 
 /// How long what was delivered may wait for its checkpoint. That costs a few syncs; without it the
@@ -52,7 +52,7 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// A consumer of the spool, ready to run.
 pub struct Delivery {
     name: String,
-    wants: Wants,
+    accepts: BatchFilter,
     sink: Box<dyn Sink>,
     dead_letters: DeadLetterFile,
     /// What the sinks get that take its place.
@@ -79,9 +79,9 @@ pub struct Delivery {
     /// still fail to arrive, so the alarm for a return to a checkpoint lasts until the next one.
     alarm: Option<Resume>,
     /// Which failed attempts are logged.
-    failures: Failures,
+    failures: FailureThrottle,
     /// The same for what the spool could not release.
-    kept: Failures,
+    kept: FailureThrottle,
     /// When the first thing happened that no checkpoint covers.
     unsaved_since: Option<Instant>,
     reopen: Arc<AtomicBool>,
@@ -111,7 +111,7 @@ impl Delivery {
         environment: SinkEnvironment,
         open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
     ) -> Result<Self, String> {
-        let (name, wants) = (consumer.name.clone(), Arc::clone(&consumer.wants));
+        let (name, accepts) = (consumer.name.clone(), Arc::clone(&consumer.accepts));
         let file = CheckpointFile::new(&spool.cursors(), &name);
         let saved = file.load();
         let batch = saved.batch;
@@ -121,7 +121,7 @@ impl Delivery {
         let id = spool.register(consumer, batch);
         Ok(Self {
             name,
-            wants,
+            accepts,
             sink,
             dead_letters,
             environment,
@@ -137,8 +137,8 @@ impl Delivery {
             counted: batch,
             returns: Backoff::default(),
             alarm: None,
-            failures: Failures::default(),
-            kept: Failures::default(),
+            failures: FailureThrottle::default(),
+            kept: FailureThrottle::default(),
             unsaved_since: None,
             reopen: Arc::default(),
         })
@@ -204,10 +204,10 @@ impl Delivery {
             }
             let wake_at = checkpoint_at.into_iter().chain(tend_at).min();
             match self.spool.next(self.id, wake_at) {
-                Next::Timeout => {}
-                Next::Closed => break,
-                Next::Entry(entry) => {
-                    if (self.wants)(&entry.batch) {
+                NextBatch::TimedOut => {}
+                NextBatch::Closed => break,
+                NextBatch::Ready(entry) => {
+                    if (self.accepts)(&entry.batch) {
                         match self.persist(&mut |this| this.attempt(&entry)) {
                             Ok(Outcome::Done) => {}
                             Ok(Outcome::Returned) => continue,
@@ -231,18 +231,18 @@ impl Delivery {
         self.spool.is_open().then_some(self)
     }
 
-    fn attempt(&mut self, entry: &Entry) -> Result<(), Failure> {
+    fn attempt(&mut self, entry: &QueuedBatch) -> Result<(), Failure> {
         let batch = &entry.batch;
         let mut progress = Progress::default();
         let spool = Arc::clone(&self.spool);
         match spool.read(entry, &mut |block| self.hand_over(batch, block, &mut progress)) {
             Ok(()) => {}
-            Err(ReadError::Taker(failure)) => return Err(failure),
+            Err(ReadError::Consumer(failure)) => return Err(failure),
             Err(ReadError::Damaged(what)) => {
                 // The disk lost what was acknowledged. What is readable has been delivered.
                 let path = self.spool.path(batch);
                 error!(sink = self.name, path = %path.display(), error = %what, "damaged batch");
-                self.spool.set_aside(batch);
+                self.spool.keep_damaged_copy(batch);
             }
             Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 error!(sink = self.name, %error, "a batch is gone from the spool");

@@ -107,7 +107,7 @@ impl Bench {
     /// With `checkpoints`, the checkpoint moves with each attempt.
     fn delivery_with(&self, finish: Finish, seen: &mut Finished, checkpoints: bool) -> Delivery {
         let consumer =
-            Consumer { name: "test".into(), wants: Arc::new(|_: &Batch| true), may_drop: false };
+            Consumer { name: "test".into(), accepts: Arc::new(|_: &Batch| true), may_drop: false };
         let environment = SinkEnvironment {
             runtime: self.runtime.handle().clone(),
             stop: CancellationToken::new(),
@@ -278,12 +278,12 @@ fn a_failure_for_the_operator_is_shown_until_something_arrives() {
         }
         refuses.store(false, SeqCst);
         // A reload does not wait for the slow pace.
-        bench.spool.end(&[id], spool::End::AtQueueEnd);
+        bench.spool.stop_consumers(&[id], spool::StopAfter::QueueEnd);
         let delivery = running.join().unwrap().expect("the daemon continues");
         let is_delivered = delivery.saved.batch == 1;
         assert_eq!(is_delivered, resume == Resume::Batch, "a return is not tried again");
         assert_eq!(bench.shows(ENDED), is_delivered);
-        bench.spool.go_on(id);
+        bench.spool.cancel_stop(id);
         let running = thread::spawn(|| delivery.run());
         while !bench.shows(ENDED) {
             thread::yield_now();

@@ -26,7 +26,7 @@ use crate::{
     decode::RejectReason,
     ingest::{Ingest, IngestError, Receipt},
     metrics::{Arrival, EndpointMetrics, QuarantineReason},
-    spool::{NoRoom, Origin},
+    spool::{Origin, SpoolUnavailable},
 };
 
 /// How long a body may stand still. Cloudflare gives up on its own after 10 s without progress.
@@ -196,7 +196,7 @@ impl From<IngestError> for Refusal {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::TooLarge { limit, excess } => Self::inflates_too_large(limit, excess),
-            IngestError::NoRoom(reason) => reason.into(),
+            IngestError::SpoolUnavailable(reason) => reason.into(),
             IngestError::Store(error) => Self::cannot_store(&error),
         }
     }
@@ -207,7 +207,7 @@ impl From<IngestError> for Refusal {
 async fn in_time<T>(work: impl Future<Output = Result<T, JoinError>>) -> Result<T, Refusal> {
     match timeout(DISK, work).await {
         Ok(outcome) => outcome.map_err(|error| panicked(&error)),
-        Err(_) => Err(NoRoom::Hangs.into()),
+        Err(_) => Err(SpoolUnavailable::DiskHangs.into()),
     }
 }
 

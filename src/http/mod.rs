@@ -52,7 +52,7 @@ use crate::{
     metrics::Metrics,
     quarantine::Bodies,
     serve::Client,
-    spool::{NoRoom, Origin, Room, Spool},
+    spool::{Origin, Spool, SpoolStatus, SpoolUnavailable},
 };
 
 const DRAINING: &str = "the receiver is shutting down; send again";
@@ -71,7 +71,7 @@ pub struct Intake {
     proxies: Vec<IpNet>,
     in_flight: InFlight,
     /// What may be asked here; the spool itself is for threads that may wait for its disk.
-    room: Room,
+    room: SpoolStatus,
     spool: Arc<Spool>,
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
@@ -94,7 +94,7 @@ impl Intake {
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
             in_flight: InFlight::new(config.limits.max_in_flight_bytes),
-            room: Room::of(&spool),
+            room: SpoolStatus::new(&spool),
             spool,
             bodies,
             metrics,
@@ -138,8 +138,8 @@ impl Intake {
     /// Brings [`Intake::readiness`] up to date: asks the disk if it fails or has taken nothing for `age`.
     /// Takes a few seconds at the most, when the disk hangs.
     pub async fn ask_disk(&self, age: Duration) {
-        if let Some(question) = self.room.ask(age) {
-            while !self.room.is_answered(question) {
+        if let Some(probe) = self.room.probe(age) {
+            while !self.room.is_finished(probe) {
                 sleep(ANSWER_PAUSE).await;
             }
         }
@@ -152,7 +152,7 @@ impl Intake {
         }
         // Whoever asks how the daemon is must not cost a sink batches.
         let wanted = self.in_flight.used().saturating_add(1);
-        self.room.may_have_room(wanted).map_err(|reason| no_room::text(&reason))?;
+        self.room.may_accept(wanted).map_err(|reason| no_room::text(&reason))?;
         if self.in_flight.is_full() {
             return Err(self.too_much_in_flight_text());
         }
@@ -236,9 +236,9 @@ impl Intake {
             return Err(Refusal::unavailable(&DRAINING));
         }
         let wanted = self.in_flight.used().saturating_add(bytes.max(1));
-        match self.room.may_have_room(wanted) {
+        match self.room.may_accept(wanted) {
             Ok(()) => Ok(None),
-            Err(NoRoom::DiskFull { .. }) => Ok(Some(wanted)),
+            Err(SpoolUnavailable::DiskFull { .. }) => Ok(Some(wanted)),
             Err(reason) => Err(reason.into()),
         }
     }
@@ -246,7 +246,7 @@ impl Intake {
     /// Whether a disk that was full when it was last asked has room by now.
     async fn check_disk(&self, wanted: u64) -> Result<(), Refusal> {
         self.ask_disk(Duration::ZERO).await;
-        self.room.may_have_room(wanted).map_err(Refusal::from)
+        self.room.may_accept(wanted).map_err(Refusal::from)
     }
 
     fn is_draining(&self) -> bool {

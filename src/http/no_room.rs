@@ -1,27 +1,29 @@
 //! Why the spool takes no batch, in words for the sender and the operator.
 
 use super::refusal::Refusal;
-use crate::{config::format_bytes, spool::NoRoom};
+use crate::{config::format_bytes, spool::SpoolUnavailable};
 
-pub(super) fn text(reason: &NoRoom) -> String {
+pub(super) fn text(reason: &SpoolUnavailable) -> String {
     match reason {
-        NoRoom::SpoolFull { max_bytes, behind } => format!(
-            "the spool is full (spool.max_bytes = {}): the sink {behind} lags, see the receiver's \
+        SpoolUnavailable::SpoolFull { max_bytes, slowest_sink } => format!(
+            "the spool is full (spool.max_bytes = {}): the sink {slowest_sink} lags, see the receiver's \
              log",
             format_bytes(*max_bytes)
         ),
-        NoRoom::DiskFull { free, reserve } => format!(
+        SpoolUnavailable::DiskFull { free, reserve } => format!(
             "the spool's disk is full: {} are free, and {} stay so",
             format_bytes(*free),
             format_bytes(*reserve)
         ),
-        NoRoom::CannotWrite { error } => format!("the spool cannot be written to: {error}"),
-        NoRoom::Hangs => String::from("the disk under spool.dir does not answer"),
+        SpoolUnavailable::CannotWrite { error } => {
+            format!("the spool cannot be written to: {error}")
+        }
+        SpoolUnavailable::DiskHangs => String::from("the disk under spool.dir does not answer"),
     }
 }
 
-impl From<NoRoom> for Refusal {
-    fn from(reason: NoRoom) -> Self {
+impl From<SpoolUnavailable> for Refusal {
+    fn from(reason: SpoolUnavailable) -> Self {
         Self::Unavailable { why: text(&reason) }
     }
 }

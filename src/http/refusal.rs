@@ -213,14 +213,14 @@ mod tests {
     use std::{collections::BTreeSet, fs, path::Path};
 
     use super::*;
-    use crate::spool::NoRoom;
+    use crate::spool::SpoolUnavailable;
 
     /// One of each sort, and of those that are told apart by a text of their own.
     fn samples() -> Vec<Refusal> {
         let sink = || String::from("archive");
-        let full = NoRoom::SpoolFull { max_bytes: 10 << 30, behind: sink() };
-        let disk = NoRoom::DiskFull { free: 5 << 20, reserve: 256 << 20 };
-        let write = NoRoom::CannotWrite { error: String::from("Read-only file system") };
+        let full = SpoolUnavailable::SpoolFull { max_bytes: 10 << 30, slowest_sink: sink() };
+        let disk = SpoolUnavailable::DiskFull { free: 5 << 20, reserve: 256 << 20 };
+        let write = SpoolUnavailable::CannotWrite { error: String::from("Read-only file system") };
         let samples = vec![
             Refusal::Malformed { what: String::from("invalid chunk size") },
             Refusal::Disconnected { what: String::from("unexpected end") },

@@ -1,6 +1,6 @@
 //! Keeps the quarantine within its size and age.
 //!
-//! What goes first is what was not written to for longest, by [`Ages`]: a wall clock that steps neither
+//! What goes first is what was not written to for longest, by [`FileAges`]: a wall clock that steps neither
 //! makes a file old nor changes the order. A records file is large when it has an
 //! eighth of the bound: it then gets another name, and the daemon begins a new one. So a flood of
 //! rejects costs the oldest eighth at a time, and never all at once because it happened on one day.
@@ -16,10 +16,10 @@ use tracing::{info, warn};
 
 use super::{FileKind, QuarantineFile, Shelf, shelf::roll};
 use crate::{
-    ages::{Ages, Sighting},
     clock::Clock,
     config::{self, format_bytes},
     durable,
+    file_ages::{FileAges, ObservedFile},
 };
 
 /// The part of the bound that makes a file large.
@@ -35,16 +35,16 @@ pub struct BoundsOutcome {
 }
 
 /// Opens the ages of the quarantine's files, whose ledger is in the directory `cursors`.
-pub fn ages(cursors: &Path) -> Ages {
+pub fn ages(cursors: &Path) -> FileAges {
     // No sink has such a name.
-    Ages::open(&cursors.join("@quarantine.ages.json"), Clock::system())
+    FileAges::open(&cursors.join("@quarantine.ages.json"), Clock::system())
 }
 
 /// Removes what is too old or too much. What cannot be removed is tried again the next time.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn enforce(config: &config::Quarantine, ages: &mut Ages) -> io::Result<BoundsOutcome> {
+pub fn enforce(config: &config::Quarantine, ages: &mut FileAges) -> io::Result<BoundsOutcome> {
     let mut shelf = Shelf::read(&config.dir)?;
     for kept in &mut shelf.files {
         let is_large = kept.bytes > config.max_bytes / LARGE_PART;
@@ -59,8 +59,8 @@ pub fn enforce(config: &config::Quarantine, ages: &mut Ages) -> io::Result<Bound
             }
         }
     }
-    let sighting = |kept: &QuarantineFile| Sighting::of(kept.key(), kept.modified, kept.bytes);
-    let round = ages.look(&shelf.files.iter().map(sighting).collect::<Vec<_>>());
+    let sighting = |kept: &QuarantineFile| ObservedFile::of(kept.key(), kept.modified, kept.bytes);
+    let round = ages.observe(&shelf.files.iter().map(sighting).collect::<Vec<_>>());
     // They are in the order of their times, which counts among those that were first seen together.
     shelf.files.sort_by_key(|kept| Reverse(round.age(&kept.key())));
     let mut outcome = BoundsOutcome { bytes: shelf.bytes(), removed_bytes: 0 };
@@ -99,7 +99,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::clock::test::Hands;
+    use crate::clock::test::ManualClock;
 
     const HOUR: Duration = Duration::from_secs(3600);
     /// In 2026.
@@ -107,8 +107,8 @@ mod tests {
 
     struct Folder {
         config: config::Quarantine,
-        ages: Ages,
-        hands: Hands,
+        ages: FileAges,
+        clock: ManualClock,
         _dir: tempfile::TempDir,
     }
 
@@ -119,9 +119,9 @@ mod tests {
             let shelf = dir.path().join("quarantine");
             fs::create_dir_all(shelf.join("bodies")).unwrap();
             let config = config::Quarantine { dir: shelf, max_bytes, max_age: 48 * HOUR };
-            let hands = Hands::at(BEGIN.into());
-            let ages = Ages::open(&dir.path().join("ages.json"), hands.clock());
-            Self { config, ages, hands, _dir: dir }
+            let clock = ManualClock::at(BEGIN.into());
+            let ages = FileAges::open(&dir.path().join("ages.json"), clock.clock());
+            Self { config, ages, clock, _dir: dir }
         }
 
         fn file(&self, name: &str, bytes: usize, hours: u32) -> PathBuf {
@@ -151,7 +151,7 @@ mod tests {
             BoundsOutcome { bytes: 100, removed_bytes: 0 },
             "the first hour"
         );
-        folder.hands.wait(3600);
+        folder.clock.advance(3600);
         assert_eq!(folder.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 60 });
         assert_eq!(folder.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 0 });
         assert!(young.exists() && not_ours.exists());
@@ -186,24 +186,24 @@ mod tests {
     fn a_false_clock_removes_nothing_that_is_young() {
         let mut folder = Folder::new(800);
         folder.enforce();
-        folder.hands.wait(3600);
+        folder.clock.advance(3600);
         folder.enforce();
-        folder.hands.set(0);
+        folder.clock.set(0);
         let first = folder.file("records-1970-01-01.ndjson.replayed-1", 50, 24 * 365 * 50);
         folder.enforce();
         // The clock is corrected, but only after it was ahead.
-        folder.hands.set(i64::from(BEGIN) + 365 * 24 * 3600);
+        folder.clock.set(i64::from(BEGIN) + 365 * 24 * 3600);
         let second = folder.file("records-2027-01-01.ndjson.replayed-1", 60, 0);
         let ahead = UNIX_EPOCH + Duration::from_secs(BEGIN.into()) + 365 * 24 * HOUR;
         File::options().write(true).open(&second).unwrap().set_modified(ahead).unwrap();
-        folder.hands.wait(60);
+        folder.clock.advance(60);
         folder.enforce();
-        folder.hands.set(BEGIN.into());
-        folder.hands.wait(60);
+        folder.clock.set(BEGIN.into());
+        folder.clock.advance(60);
         let third = folder.file("records-2026-09-21.ndjson.replayed-1", 70, 0);
         for _ in 0..47 {
             assert_eq!(folder.enforce(), BoundsOutcome { bytes: 180, removed_bytes: 0 });
-            folder.hands.wait(3600);
+            folder.clock.advance(3600);
         }
         folder.config.max_bytes = 150;
         assert_eq!(
@@ -219,7 +219,7 @@ mod tests {
             "not by its date"
         );
         assert!(third.exists());
-        folder.hands.wait(2 * 3600);
+        folder.clock.advance(2 * 3600);
         assert_eq!(folder.enforce(), BoundsOutcome { bytes: 0, removed_bytes: 70 });
     }
 }

@@ -55,7 +55,7 @@ impl Bodies {
     /// get the same name: a sender that tries again does not fill the disk.
     pub fn keep(&self, mut staging: Staging, origin: &Origin) -> io::Result<String> {
         let staged = staging.sync()?;
-        let digest = digest(staged).map_err(durable::at("reading", staged))?.to_hex();
+        let digest = digest(staged).map_err(durable::error_at("reading", staged))?.to_hex();
         let digest = digest.get(..32).unwrap_or_default();
         let file_name = format!("{}.{}.{digest}", origin.endpoint, origin.dataset);
         durable::link_or_copy(staged, &self.dir.join(&file_name))?;

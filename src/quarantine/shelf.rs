@@ -76,10 +76,10 @@ impl Shelf {
         let files = match fs::read_dir(folder) {
             // Nothing was ever quarantined.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            files => files.map_err(durable::at("reading", folder))?,
+            files => files.map_err(durable::error_at("reading", folder))?,
         };
         for file in files {
-            let path = file.map_err(durable::at("reading", folder))?.path();
+            let path = file.map_err(durable::error_at("reading", folder))?.path();
             let Some(kind) = FileKind::of(&path) else { continue };
             match path.symlink_metadata() {
                 Ok(metadata) if metadata.is_file() => {
@@ -103,7 +103,7 @@ impl QuarantineFile {
     /// Names the file among the others, whatever it is renamed to. It stays in its directory; the other
     /// directory may be on another filesystem.
     pub(super) fn key(&self) -> String {
-        let folder = durable::folder(&self.path).file_name().unwrap_or_default();
+        let folder = durable::parent(&self.path).file_name().unwrap_or_default();
         let is_body = folder == BODIES;
         format!("{}{}", if is_body { "body-" } else { "" }, self.inode)
     }
@@ -157,7 +157,7 @@ pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     match split(&name(path)) {
         (_, Some(ASIDE)) => Ok(path.to_owned()),
         // Not a name that another file had before it was done: a replay goes by the name.
-        (base, _) => rename_to_free(path, &numbered(base, ASIDE), &numbered(base, DONE)),
+        (base, _) => rename_no_replace(path, &numbered(base, ASIDE), &numbered(base, DONE)),
     }
 }
 
@@ -169,7 +169,7 @@ pub fn set_done(path: &Path) -> io::Result<PathBuf> {
     let kept = name.strip_prefix(base).and_then(|suffix| suffix.strip_prefix(ASIDE));
     match kept.map(|number| path.with_file_name(format!("{base}{DONE}{number}"))) {
         Some(to) if to.symlink_metadata().is_err() => rename(path, to),
-        _ => rename_to_free(path, &numbered(base, DONE), &numbered(base, DONE)),
+        _ => rename_no_replace(path, &numbered(base, DONE), &numbered(base, DONE)),
     }
 }
 
@@ -186,7 +186,7 @@ pub fn put_back(aside: &Path) -> io::Result<PathBuf> {
     let name = name(aside);
     let stem = name.split('.').next().unwrap_or_default();
     let free = |seconds| format!("{stem}.{seconds}{RECORDS_SUFFIX}");
-    rename_to_free(aside, &free, &free)
+    rename_no_replace(aside, &free, &free)
 }
 
 /// What a file was before it was replayed or set aside.
@@ -202,7 +202,7 @@ pub(super) fn roll(path: &Path) -> io::Result<Option<PathBuf>> {
         return Ok(None);
     };
     let name = |seconds| format!("{stem}.{seconds}{RECORDS_SUFFIX}");
-    rename_to_free(path, &name, &name).map(Some)
+    rename_no_replace(path, &name, &name).map(Some)
 }
 
 fn name(path: &Path) -> String {
@@ -215,7 +215,7 @@ fn numbered<'a>(base: &'a str, suffix: &'a str) -> impl Fn(u64) -> String + 'a {
 
 /// Renames a file to `name` with the first number, mostly the time, for which that name and the one
 /// to `spare` are free.
-fn rename_to_free(
+fn rename_no_replace(
     path: &Path,
     name: &dyn Fn(u64) -> String,
     spare: &dyn Fn(u64) -> String,
@@ -232,7 +232,7 @@ fn rename_to_free(
 fn rename(path: &Path, to: PathBuf) -> io::Result<PathBuf> {
     durable::rename(path, &to)?;
     // A replay tells what was sent already by the name that its file got.
-    durable::sync_dir(durable::folder(&to))?;
+    durable::sync_dir(durable::parent(&to))?;
     Ok(to)
 }
 

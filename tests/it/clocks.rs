@@ -11,7 +11,7 @@ use crate::support::{
 
 /// 365 days, in seconds.
 const YEAR: i64 = 365 * 24 * 3600;
-const STEPPED: &str = "the clock stepped by more than a day: removing nothing by age for an hour";
+const STEPPED: &str = "clock stepped by more than a day; not removing files by age for an hour";
 
 /// A daemon whose wall clock a test sets; `None` without libfaketime.
 fn with_clock(setup: Setup) -> Option<Setup> {

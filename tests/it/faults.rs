@@ -110,7 +110,7 @@ fn what_could_not_be_removed_is_gone_when_the_daemon_stops() {
     let daemon = Setup::new().start();
     daemon.setup().faults("fail EROFS remove /batches\n");
     daemon.commit(&numbered(1, 10));
-    daemon.wait_log("cannot remove a file of the spool: tried again later");
+    daemon.wait_log("cannot remove a file of the spool; retrying later");
     daemon.setup().faults("");
     let stopped = daemon.stop().in_order();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
@@ -338,7 +338,7 @@ fn a_sink_that_may_lose_batches_never_fills_the_spool() {
     let stopped = daemon.stop().in_order();
     let lines = stopped.log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let drops = lines.filter(|line| {
-        line["message"] == "the spool is full: dropped what this sink had not begun"
+        line["message"] == "spool full: dropped batches that the sink had not started"
     });
     let logged: u64 = drops.map(|line| line["records"].as_u64().unwrap()).sum();
     assert_eq!(logged, dropped, "what is counted is logged");

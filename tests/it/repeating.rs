@@ -68,7 +68,7 @@ fn a_full_spool_that_cannot_drop_is_one_line() {
     daemon.setup().faults("fail EIO open /out/\n");
     wait_until("a batch that was dropped for another", || is_taken(&connection));
     daemon.wait_log("batches can be dropped from the full spool again");
-    let failed = only(&daemon, "the spool is full, and no batch can be dropped from it");
+    let failed = only(&daemon, "spool full, and batches cannot be dropped");
     assert_eq!(failed["repeated"], 0, "{failed}");
     daemon.setup().faults("");
     daemon.stop().in_order();
@@ -156,7 +156,7 @@ fn batches_that_are_dropped_again_and_again_are_one_line() {
         });
         last = dropped();
     }
-    only(&daemon, "the spool is full: dropped what this sink had not begun");
+    only(&daemon, "spool full: dropped batches that the sink had not started");
     daemon.setup().faults("");
     daemon.stop().in_order();
 }

@@ -1,20 +1,20 @@
-//! How much waits for a consumer, kept up to date with each step: to count it anew would take as long as
-//! the backlog is, while nothing can be committed.
+//! The backlog of a consumer, updated incrementally: counting it again would block commits for a time
+//! proportional to the backlog.
 
 use std::{borrow::Borrow, collections::BTreeMap};
 
-use super::{Entry, consumer::Cursor};
+use super::{QueuedBatch, consumer::Cursor};
 
-/// The batches that a consumer takes and has not handled.
+/// The batches that a consumer accepts and has not handled.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Backlog {
     pub(super) batches: u64,
-    /// Of their files.
+    /// The total size of their files.
     pub(super) bytes: u64,
 }
 
 impl Backlog {
-    fn of<E: Borrow<Entry>>(entries: impl Iterator<Item = E>) -> Self {
+    fn of<E: Borrow<QueuedBatch>>(entries: impl Iterator<Item = E>) -> Self {
         entries.fold(Self::default(), |sum, entry| Self {
             batches: sum.batches + 1,
             bytes: sum.bytes + entry.borrow().bytes,
@@ -33,43 +33,43 @@ impl Backlog {
 }
 
 impl Cursor {
-    /// Counts all of it.
-    pub(super) fn count(&mut self, waiting: &BTreeMap<u64, Entry>) {
+    /// Counts the whole backlog.
+    pub(super) fn count(&mut self, waiting: &BTreeMap<u64, QueuedBatch>) {
         self.backlog = self.wanted(waiting, self.handled, u64::MAX);
     }
 
-    /// The consumer has handled the batches up to `handled`, which may be fewer than before.
-    pub(super) fn move_to(&mut self, handled: u64, waiting: &BTreeMap<u64, Entry>) {
+    /// Sets the last handled batch, which may be earlier than before.
+    pub(super) fn move_to(&mut self, handled: u64, waiting: &BTreeMap<u64, QueuedBatch>) {
         let before = std::mem::replace(&mut self.handled, handled);
         if handled > before {
             let done = self.wanted(waiting, before, handled);
             self.backlog.shrink(done);
         } else {
-            let again = self.wanted(waiting, handled, before);
-            self.backlog.grow(again);
+            let added = self.wanted(waiting, handled, before);
+            self.backlog.grow(added);
         }
     }
 
-    /// A batch was committed.
-    pub(super) fn added(&mut self, entry: &Entry) {
-        if self.lacks(entry) {
+    /// Adds a committed batch.
+    pub(super) fn added(&mut self, entry: &QueuedBatch) {
+        if self.needs(entry) {
             self.backlog.grow(Backlog::of([entry].into_iter()));
         }
     }
 
-    /// Batches are no longer there.
-    pub(super) fn lost<E: Borrow<Entry>>(&mut self, gone: impl IntoIterator<Item = E>) {
-        let lost = Backlog::of(gone.into_iter().filter(|entry| self.lacks(entry.borrow())));
+    /// Subtracts removed batches.
+    pub(super) fn removed<E: Borrow<QueuedBatch>>(&mut self, gone: impl IntoIterator<Item = E>) {
+        let lost = Backlog::of(gone.into_iter().filter(|entry| self.needs(entry.borrow())));
         self.backlog.shrink(lost);
     }
 
-    /// What it takes of the batches behind `from`, up to `to`.
-    fn wanted(&self, waiting: &BTreeMap<u64, Entry>, from: u64, to: u64) -> Backlog {
+    /// Counts the accepted batches after `from`, up to `to`.
+    fn wanted(&self, waiting: &BTreeMap<u64, QueuedBatch>, from: u64, to: u64) -> Backlog {
         if from >= to {
             return Backlog::default();
         }
         let between = waiting.range(from + 1..=to).map(|(_, entry)| entry);
-        Backlog::of(between.filter(|entry| (self.consumer.wants)(&entry.batch)))
+        Backlog::of(between.filter(|entry| (self.consumer.accepts)(&entry.batch)))
     }
 }
 
@@ -78,11 +78,11 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     use crate::{
-        Consumer, ConsumerId, Next, Options, Spool,
+        Consumer, ConsumerId, NextBatch, Options, Spool,
         tests::{commit, consumer},
     };
 
-    /// Every step is followed by a count of all that waits.
+    /// Compares the backlog with a full count after every step.
     struct Counted {
         spool: Spool,
         seen: u64,
@@ -93,7 +93,7 @@ mod tests {
             let lags = self.spool.lags();
             let queue = self.spool.queue();
             for (lag, cursor) in lags.iter().zip(queue.cursors.values()) {
-                let lacked = || queue.waiting.values().filter(|entry| cursor.lacks(entry));
+                let lacked = || queue.waiting.values().filter(|entry| cursor.needs(entry));
                 let bytes = lacked().map(|entry| entry.bytes).sum::<u64>();
                 let what = (lag.batches, lag.bytes);
                 assert_eq!(what, (lacked().count() as u64, bytes), "{}: {step}", lag.name);
@@ -102,7 +102,9 @@ mod tests {
         }
 
         fn handle(&mut self, consumer: ConsumerId) -> u64 {
-            let Next::Entry(entry) = self.spool.next(consumer, None) else { panic!("none waits") };
+            let NextBatch::Ready(entry) = self.spool.next(consumer, None) else {
+                panic!("no batch")
+            };
             self.spool.advance(consumer, entry.batch.sequence);
             self.check("advance");
             entry.batch.sequence
@@ -110,12 +112,12 @@ mod tests {
     }
 
     fn picky(may_drop: bool) -> Consumer {
-        let wants = Arc::new(|batch: &crate::Batch| !batch.sequence.is_multiple_of(3));
-        Consumer { wants, ..consumer(may_drop) }
+        let accepts = Arc::new(|batch: &crate::Batch| !batch.sequence.is_multiple_of(3));
+        Consumer { accepts, ..consumer(may_drop) }
     }
 
     #[test]
-    fn it_is_what_a_count_comes_to_after_each_step() {
+    fn the_backlog_matches_a_full_count_after_every_step() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(
             dir.path(),
@@ -137,11 +139,11 @@ mod tests {
         counted.spool.release(some, 2).unwrap();
         counted.check("release");
         counted.spool.advance(all, 3);
-        counted.check("back to the checkpoint");
+        counted.check("return to the checkpoint");
         let late = counted.spool.register(picky(false), 0);
         counted.check("register");
-        counted.spool.pass_over(&[late], 4);
-        counted.check("pass over");
+        counted.spool.skip_unneeded(&[late], 4);
+        counted.check("skip");
         counted.spool.resume(all, picky(false), 5);
         counted.check("resume");
         for consumer in [all, late, some] {
@@ -149,7 +151,7 @@ mod tests {
             counted.spool.release(consumer, last).unwrap();
             counted.check("release");
         }
-        counted.spool.leave(late).unwrap();
+        counted.spool.unregister(late).unwrap();
         counted.check("leave");
         drop(counted);
         let spool = Spool::open(
@@ -159,12 +161,12 @@ mod tests {
         .unwrap();
         let mut counted = Counted { spool, seen: 0 };
         counted.spool.register(consumer(false), 5);
-        counted.check("a restart");
+        counted.check("restart");
         assert!(counted.seen > 1);
     }
 
     #[test]
-    fn what_is_dropped_waits_no_longer() {
+    fn dropped_batches_leave_the_backlog() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(
             dir.path(),

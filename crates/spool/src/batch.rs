@@ -1,17 +1,19 @@
-//! What is known of a batch, and the file name that says all of it.
+//! The metadata of a batch, and the file name that encodes all of it.
 //!
 //! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.FORMAT[@SINK][.gz]`, for example
-//! `0000000000000042.1763755200123456.push.http_requests.5000.0.8388608.HEX.json.gz`. No field can
-//! hold a dot. The limit on a record stands in it because it decides which records are rejected:
-//! the batch must read the same after the config has changed. So does the format; the columns of CSV
-//! stand in the file's first row. A batch that the first edition of the rules would read otherwise has the
-//! number of its edition behind the format, as in `json2`. A batch for one sink alone has the name of that
-//! sink behind it, as in `json@archive`. Versions that do not know it set such a file aside.
+//! `0000000000000042.1763755200123456.push.http_requests.5000.0.8388608.HEX.json.gz`. No field
+//! contains a dot.
+//!
+//! The name contains the record limit and the format because they decide which records are rejected: the
+//! batch must decode to the same records after the configuration has changed. The columns of CSV are in
+//! the first row of the file. A batch that needs the second edition of the rules has the number of that
+//! edition after the format, as in `json2`. A batch for a single sink has the name of that sink after the
+//! format, as in `json@archive`. Versions that do not know such a name treat the file as unusable.
 
 use jiff::Timestamp;
 use records::decode::{Delimiter, Edition, Encoding, Format};
 
-/// What a file's name ends with, before `.gz`.
+/// The endings of file names, before `.gz`.
 const ENDINGS: [(Format, &str); 7] = [
     (Format::Json, "json"),
     (Format::Concatenated, "hec"),
@@ -22,58 +24,58 @@ const ENDINGS: [(Format, &str); 7] = [
     (Format::Csv(Delimiter::Pipe), "psv"),
 ];
 
-/// What follows the ending, by the edition of the rules.
+/// The suffixes of the ending, by edition of the rules.
 const EDITIONS: [(Edition, &str); 2] = [(Edition::First, ""), (Edition::Second, "2")];
 
-/// The most that the names of endpoint, dataset and sink have together, in bytes, in a batch for one sink:
-/// a file name has at most 255.
+/// The maximum total length of the endpoint, dataset and sink names of a batch for a single sink, in
+/// bytes: a file name has at most 255 bytes.
 pub const MAX_JOINT_NAMES_BYTES: usize = 128;
 
-/// One upload that was accepted. The order of batches is the order of their commits.
+/// An accepted upload. Batches are ordered by commit.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Batch {
-    /// Its place among all batches ever committed to this spool; the first is 1.
+    /// The position among all batches ever committed to this spool, from 1.
     pub sequence: u64,
-    /// What was known before it had a place.
+    /// The metadata from before the commit.
     pub header: Header,
 }
 
-/// Where a body came in.
+/// The origin of a body.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {
-    /// Name of the endpoint.
+    /// The name of the endpoint.
     pub endpoint: String,
-    /// Name of the dataset, `[a-z0-9_]{1,64}`.
+    /// The name of the dataset, `[a-z0-9_]{1,64}`.
     pub dataset: String,
-    /// When its request arrived; whole microseconds.
+    /// The arrival time of the request, in whole microseconds.
     pub received: Timestamp,
-    /// Name of the only sink that may take it. `None`: all sinks that take its endpoint and dataset.
+    /// The only sink that receives the batch. `None` means all sinks that accept its endpoint and dataset.
     pub sink: Option<String>,
 }
 
-/// A batch without its place.
+/// The metadata of a batch, without its sequence.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// Where it came in.
+    /// The endpoint, dataset and arrival time.
     pub origin: Origin,
-    /// Records that sinks get.
+    /// The number of valid records, for sinks.
     pub records: u64,
-    /// Records that quarantine gets.
+    /// The number of rejected records, for quarantine.
     pub rejected: u64,
-    /// The limit on a record that it was decoded under, in bytes.
+    /// The record limit that it was decoded with, in bytes.
     pub record_limit: usize,
-    /// The first half of the BLAKE3 of its inflated bytes.
+    /// The first half of the BLAKE3 digest of the decompressed bytes.
     pub digest: u128,
-    /// The form of the bytes in the file.
+    /// The encoding of the file.
     pub encoding: Encoding,
-    /// The form of the records in them.
+    /// The format of the records.
     pub format: Format,
-    /// The edition of the rules that it is read under.
+    /// The edition of the decoding rules.
     pub edition: Edition,
 }
 
 impl Batch {
-    /// The name of its file in the spool.
+    /// Returns the name of the batch file.
     pub fn file_name(&self) -> String {
         let Header {
             origin: Origin { endpoint, dataset, received, sink },
@@ -101,7 +103,7 @@ impl Batch {
         )
     }
 
-    /// Reads a file name back. `None` if it is no name of ours.
+    /// Parses a file name. Returns `None` if it is not the name of a batch.
     pub fn from_file_name(name: &str) -> Option<Self> {
         let mut fields = name.splitn(9, '.');
         let mut next = || fields.next();
@@ -141,19 +143,19 @@ impl Batch {
             edition,
         };
         let batch = Self { sequence, header };
-        // One spelling a batch: "+1" and "01" are somebody else's files.
+        // Exactly one name per batch: names with "+1" or "01" are files of another program.
         (batch.file_name() == name).then_some(batch)
     }
 }
 
-/// Whether the configuration could have a sink of this name.
+/// Reports whether a sink can have this name.
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 impl Header {
-    /// What a file name holds of a digest.
+    /// Returns the part of a digest that is in the file name.
     pub fn short_digest(digest: &[u8; 32]) -> u128 {
         digest.iter().take(16).fold(0, |short, byte| short << 8 | u128::from(*byte))
     }
@@ -167,7 +169,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_says_all_of_a_batch(
+        fn a_file_name_encodes_a_batch(
             sequence in any::<u64>(),
             received in 0_i64..4_000_000_000_000_000,
             endpoint in "[A-Za-z0-9_-]{1,64}",
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn names_sort_in_order_of_commit() {
+    fn names_sort_in_commit_order() {
         let name = |sequence| {
             let header = Header {
                 origin: Origin {
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_sink_is_behind_the_format_where_earlier_versions_read_no_name() {
+    fn the_name_of_the_only_sink_follows_the_format() {
         let name = |ending: &str| format!("0000000000000009.0.e.d.1.0.8.{:032x}.{ending}", 0xab);
         for (ending, want) in [
             ("json.gz", Some(None)),

@@ -1,8 +1,8 @@
-//! Wall time and steady time, read together and replaceable in tests.
+//! Wall time and monotonic time, read together, and replaceable in tests.
 //!
-//! Whatever ages within one run of the daemon ages by [`Moment`]s of a clock that only rises: a step of
-//! the wall clock does not change it. A file that the next run reads holds wall time, converted by the
-//! wall clock of the moment of writing, and converted back by that of the moment of reading.
+//! Ages within one run of the daemon use [`MonotonicTime`], which steps of the wall clock do not change.
+//! Files that the next run reads contain wall time: it is converted with the wall clock at the time
+//! of the write, and converted back with the wall clock at the time of the read.
 
 use std::{
     fmt,
@@ -10,35 +10,35 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Microseconds since the clock was made; less than zero before that.
+/// Microseconds since the clock was created; negative before that.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Moment(pub i64);
+pub struct MonotonicTime(pub i64);
 
-/// What both clocks say at the same time, in microseconds.
+/// The time of both clocks, read together, in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// Since the clock was made. It only rises, and stands still while the machine is suspended.
-    pub steady: i64,
+    /// Since the clock was created. It never goes back, and stops while the machine is suspended.
+    pub monotonic: i64,
     /// Since 1970.
     pub wall: i64,
 }
 
-/// Reads both clocks: those of the system, or in a test those of a closure.
+/// Reads both clocks, either those of the system or, in a test, those of a closure.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Now + Send + Sync>);
 
 impl Clock {
-    /// The clocks of the system.
+    /// Returns the clocks of the system.
     pub fn system() -> Self {
         let begun = Instant::now();
         Self::from(move || {
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let micros = |micros: u128| i64::try_from(micros).unwrap_or(i64::MAX);
-            Now { steady: micros(begun.elapsed().as_micros()), wall: micros(wall.as_micros()) }
+            Now { monotonic: micros(begun.elapsed().as_micros()), wall: micros(wall.as_micros()) }
         })
     }
 
-    /// Reads both.
+    /// Reads both clocks.
     pub fn now(&self) -> Now {
         self.0()
     }
@@ -57,31 +57,31 @@ impl fmt::Debug for Clock {
 }
 
 impl Now {
-    /// The present moment.
-    pub fn moment(self) -> Moment {
-        Moment(self.steady)
+    /// Returns the monotonic time.
+    pub fn moment(self) -> MonotonicTime {
+        MonotonicTime(self.monotonic)
     }
 
-    /// The moment of a wall time. The future is a mistake of some clock, and counts as now.
-    pub fn moment_of(self, wall: i64) -> Moment {
-        Moment(self.steady.saturating_sub(self.wall.saturating_sub(wall).max(0)))
+    /// Converts a wall time. A time in the future, from a wrong clock, counts as now.
+    pub fn moment_of(self, wall: i64) -> MonotonicTime {
+        MonotonicTime(self.monotonic.saturating_sub(self.wall.saturating_sub(wall).max(0)))
     }
 
-    /// The wall time of a moment.
-    pub fn wall_of(self, Moment(steady): Moment) -> i64 {
-        self.wall.saturating_sub(self.steady.saturating_sub(steady))
+    /// Converts a monotonic time to wall time.
+    pub fn wall_of(self, MonotonicTime(monotonic): MonotonicTime) -> i64 {
+        self.wall.saturating_sub(self.monotonic.saturating_sub(monotonic))
     }
 }
 
-impl Moment {
-    /// An earlier moment.
+impl MonotonicTime {
+    /// Returns an earlier time.
     #[must_use]
     pub fn minus(self, micros: i64) -> Self {
         Self(self.0.saturating_sub(micros))
     }
 }
 
-/// Clocks for tests, of this crate and of those that use it.
+/// Clocks for the tests of this crate and of its users.
 pub mod test {
     use std::sync::{
         Arc,
@@ -92,36 +92,36 @@ pub mod test {
 
     /// Clocks that a test sets, in seconds.
     #[derive(Clone, Debug)]
-    pub struct Hands {
-        steady: Arc<AtomicI64>,
+    pub struct ManualClock {
+        monotonic: Arc<AtomicI64>,
         wall: Arc<AtomicI64>,
     }
 
-    impl Hands {
-        /// The wall clock shows `wall`, and the steady one 0.
+    impl ManualClock {
+        /// Creates clocks with wall time `wall` and monotonic time 0.
         pub fn at(wall: i64) -> Self {
-            Self { steady: Arc::default(), wall: Arc::new(wall.into()) }
+            Self { monotonic: Arc::default(), wall: Arc::new(wall.into()) }
         }
 
-        /// The clock that they move.
+        /// Returns the clock that reads these times.
         pub fn clock(&self) -> Clock {
-            let Self { steady, wall } = self.clone();
+            let Self { monotonic, wall } = self.clone();
             let micros = |hand: &AtomicI64| hand.load(Relaxed) * 1_000_000;
-            Clock::from(move || Now { steady: micros(&steady), wall: micros(&wall) })
+            Clock::from(move || Now { monotonic: micros(&monotonic), wall: micros(&wall) })
         }
 
-        /// Lets time pass on both.
-        pub fn wait(&self, seconds: i64) {
-            self.steady.fetch_add(seconds, Relaxed);
+        /// Advances both clocks.
+        pub fn advance(&self, seconds: i64) {
+            self.monotonic.fetch_add(seconds, Relaxed);
             self.step(seconds);
         }
 
-        /// Steps the wall clock alone.
+        /// Steps only the wall clock.
         pub fn step(&self, seconds: i64) {
             self.wall.fetch_add(seconds, Relaxed);
         }
 
-        /// Steps the wall clock to a time.
+        /// Sets the wall clock.
         pub fn set(&self, wall: i64) {
             self.wall.store(wall, Relaxed);
         }

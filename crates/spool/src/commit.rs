@@ -1,7 +1,7 @@
-//! Makes a batch durable: written beside its final name, synced, renamed, folder synced.
+//! Makes a batch durable: writes it to a staging file, syncs it, renames it, and syncs the directory.
 //!
-//! Batches that are ready at the same time share the last step: one of them leads, does it for all
-//! that wait, and the others find their answer.
+//! Batches that are ready at the same time share the last two steps (group commit): one thread leads and
+//! commits the whole group, and the others wait for their results.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,52 +15,52 @@ use std::{
 };
 
 use super::{
-    Batch, Blocks, Entry, Header, Spool,
-    age::Age,
-    dedup::Key,
-    disk::Disk,
-    leftovers::{Leftover, Leftovers},
+    Batch, Blocks, Header, QueuedBatch, Spool,
+    batch_age::BatchAge,
+    dedup::DedupKey,
+    disk::DiskMonitor,
+    removals::{PendingRemovals, StaleFile},
 };
 use crate::durable;
 
-/// What a file's name begins with until its batch is committed.
+/// The prefix of the file name until the batch is committed.
 pub(super) const UNFINISHED_PREFIX: &str = ".unfinished-";
 
-/// How much is gathered before it is written.
+/// The size of the write buffer.
 const WRITE_BYTES: usize = 256 * 1024;
 
-/// The file of a batch that arrives. It is gone when this is dropped before it is committed.
+/// The staging file of an arriving batch. Dropping it before the commit removes the file.
 #[derive(Debug)]
 pub struct Staging {
     path: PathBuf,
-    /// Made with the first write: what turns out to be no batch never touches the disk.
+    /// Created by the first write, so that bodies that are no batches never touch the disk.
     file: Option<File>,
     buffer: Vec<u8>,
     bytes: u64,
-    leftovers: Arc<Leftovers>,
-    disk: Arc<Disk>,
+    removals: Arc<PendingRemovals>,
+    disk: Arc<DiskMonitor>,
 }
 
-/// The queue of those who wait for the last step.
+/// The queue for the group commit.
 #[derive(Debug, Default)]
-pub(super) struct Commits {
-    line: Mutex<Line>,
-    /// Told when a leader has done its work.
+pub(super) struct CommitQueue {
+    pending_commits: Mutex<PendingCommits>,
+    /// Notified when a leader has finished.
     done: Condvar,
-    /// Numbers unfinished files.
+    /// The number of staging files so far, for their names.
     staged: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    waiting: Vec<Arc<Ticket>>,
-    led: bool,
+struct PendingCommits {
+    waiting: Vec<Arc<PendingCommit>>,
+    has_leader: bool,
 }
 
-/// One batch in the queue.
+/// A batch that waits for the group commit.
 #[derive(Debug)]
-struct Ticket {
-    key: Key,
+struct PendingCommit {
+    key: DedupKey,
     header: Header,
     staged: PathBuf,
     outcome: Mutex<Option<io::Result<Arc<Batch>>>>,
@@ -69,16 +69,18 @@ struct Ticket {
 }
 
 impl Spool {
-    /// A file for a batch that arrives.
+    /// Creates a staging file for an arriving batch.
     pub fn stage(&self) -> Staging {
         let number = self.commits.staged.fetch_add(1, Ordering::Relaxed);
         let path = self.batches.join(format!("{UNFINISHED_PREFIX}{number}"));
-        let (leftovers, disk) = (Arc::clone(&self.leftovers), Arc::clone(&self.disk));
-        Staging { path, file: None, buffer: Vec::new(), bytes: 0, leftovers, disk }
+        let (removals, disk) = (Arc::clone(&self.removals), Arc::clone(&self.disk));
+        Staging { path, file: None, buffer: Vec::new(), bytes: 0, removals, disk }
     }
 
-    /// Commits a batch. When this returns its place, it survives a power cut. `None` if the same
-    /// batch was committed before, within the window; nothing is left of this one then.
+    /// Commits a batch. On return, the batch survives a power failure.
+    ///
+    /// Returns `None` if the same batch was committed before, within the deduplication window. Nothing of
+    /// the duplicate is left.
     ///
     /// # Errors
     /// The batch is not stored, and nothing of it is left.
@@ -88,13 +90,13 @@ impl Spool {
         header: Header,
         blocks: Option<Blocks>,
     ) -> io::Result<Option<Arc<Batch>>> {
-        let key = Key::of(&header);
+        let key = DedupKey::of(&header);
         let Some(_claim) = self.dedup.claim(key) else { return Ok(None) };
-        let _busy = self.disk.busy();
-        // Behind the claim: an attempt at the same batch that failed until now may have left it.
-        self.leftovers.tidy()?;
+        let _busy = self.disk.start_operation();
+        // After the claim: a failed attempt at the same batch may have left a file.
+        self.removals.retry()?;
         staging.sync()?;
-        let ticket = Arc::new(Ticket {
+        let pending = Arc::new(PendingCommit {
             key,
             header,
             staged: staging.path.clone(),
@@ -102,27 +104,28 @@ impl Spool {
             blocks: Mutex::new(blocks),
             bytes: staging.bytes,
         });
-        let mut line = lock(&self.commits.line);
-        line.waiting.push(Arc::clone(&ticket));
-        while line.led {
-            line = self.commits.done.wait(line).unwrap_or_else(PoisonError::into_inner);
-            if lock(&ticket.outcome).is_some() {
+        let mut pending_commits = lock(&self.commits.pending_commits);
+        pending_commits.waiting.push(Arc::clone(&pending));
+        while pending_commits.has_leader {
+            pending_commits =
+                self.commits.done.wait(pending_commits).unwrap_or_else(PoisonError::into_inner);
+            if lock(&pending.outcome).is_some() {
                 break;
             }
         }
-        if lock(&ticket.outcome).is_none() {
-            line.led = true;
-            let group = std::mem::take(&mut line.waiting);
-            drop(line);
+        if lock(&pending.outcome).is_none() {
+            pending_commits.has_leader = true;
+            let group = std::mem::take(&mut pending_commits.waiting);
+            drop(pending_commits);
             self.commit_group(&group);
-            lock(&self.commits.line).led = false;
+            lock(&self.commits.pending_commits).has_leader = false;
             self.commits.done.notify_all();
         }
-        match lock(&ticket.outcome).take() {
+        match lock(&pending.outcome).take() {
             Some(Ok(batch)) => {
-                // Its file bears another name now.
+                // The file has its final name.
                 staging.file = None;
-                self.disk.works();
+                self.disk.succeeded();
                 Ok(Some(batch))
             }
             Some(Err(error)) => Err(error),
@@ -130,68 +133,68 @@ impl Spool {
         }
     }
 
-    fn commit_group(&self, group: &[Arc<Ticket>]) {
+    fn commit_group(&self, group: &[Arc<PendingCommit>]) {
         let first = self.queue().next_sequence;
         let mut renamed = Vec::with_capacity(group.len());
         let mut sequence = first;
-        for ticket in group {
-            let batch = Arc::new(Batch { sequence, header: ticket.header.clone() });
+        for pending in group {
+            let batch = Arc::new(Batch { sequence, header: pending.header.clone() });
             let path = self.path(&batch);
-            match durable::rename(&ticket.staged, &path) {
+            match durable::rename(&pending.staged, &path) {
                 Ok(()) => {
                     sequence += 1;
-                    renamed.push((ticket, batch));
+                    renamed.push((pending, batch));
                 }
-                Err(error) => ticket.fail(&error),
+                Err(error) => pending.fail(&error),
             }
         }
         let synced = durable::sync_dir(&self.batches);
         let mut queue = self.queue();
-        // A number is never used twice, even if what bore it was not acknowledged.
+        // A sequence is never reused, even if its batch was not acknowledged.
         queue.next_sequence = queue.next_sequence.max(sequence);
         match synced {
             Ok(()) => {
-                for (ticket, batch) in renamed {
-                    self.dedup.committed(ticket.key);
-                    let blocks = lock(&ticket.blocks).take().map(Arc::new);
-                    let (bytes, age) = (ticket.bytes, Age::new());
-                    queue.add(Entry { batch: Arc::clone(&batch), bytes, age, blocks });
-                    *lock(&ticket.outcome) = Some(Ok(batch));
+                for (pending, batch) in renamed {
+                    self.dedup.committed(pending.key);
+                    let blocks = lock(&pending.blocks).take().map(Arc::new);
+                    let (bytes, age) = (pending.bytes, BatchAge::new());
+                    queue.add(QueuedBatch { batch: Arc::clone(&batch), bytes, age, blocks });
+                    *lock(&pending.outcome) = Some(Ok(batch));
                 }
                 drop(queue);
                 self.changed.notify_all();
             }
             Err(error) => {
                 drop(queue);
-                for (ticket, batch) in renamed {
-                    self.leftovers.remove(&self.path(&batch), Leftover::Refused);
-                    ticket.fail(&error);
+                for (pending, batch) in renamed {
+                    self.removals.remove(&self.path(&batch), StaleFile::Unacknowledged);
+                    pending.fail(&error);
                 }
             }
         }
     }
 }
 
-impl Ticket {
+impl PendingCommit {
     fn fail(&self, error: &io::Error) {
-        *lock(&self.outcome) = Some(Err(durable::share(error)));
+        *lock(&self.outcome) = Some(Err(durable::clone_error(error)));
     }
 }
 
 impl Staging {
-    /// How many bytes there are.
+    /// Returns the number of bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Adds bytes as they came.
+    /// Appends received bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes += bytes.len() as u64;
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Makes the bytes last; the name is still a temporary one. Gives back the file's path.
+    /// Makes the bytes durable under the staging name. Returns the path of the file.
     pub fn sync(&mut self) -> io::Result<&Path> {
         self.flush()?;
         if let Some(file) = &self.file {
@@ -201,7 +204,7 @@ impl Staging {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let _busy = self.disk.busy();
+        let _busy = self.disk.start_operation();
         let file = match &mut self.file {
             Some(file) => file,
             none => {
@@ -221,17 +224,17 @@ impl Drop for Staging {
         if self.file.take().is_none() {
             return;
         }
-        // A body that is given up, because its sender is gone or too slow.
-        if durable::is_forbidden() {
-            self.leftovers.add(&self.path, Leftover::Idle);
-            self.disk.tidy();
+        // The body was abandoned, because its sender is gone or too slow.
+        if durable::is_blocking_forbidden() {
+            self.removals.add(&self.path, StaleFile::Unused);
+            self.disk.request_cleanup();
         } else {
-            self.leftovers.remove(&self.path, Leftover::Idle);
+            self.removals.remove(&self.path, StaleFile::Unused);
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing between lock and unlock panics.
+    // No code between lock and unlock panics.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,4 @@
-//! Whoever reads batches: how far each is, who comes, changes and goes, and what may leave the spool
-//! for it.
+//! The consumers of batches: their positions, their life cycle, and which batches they still need.
 
 use std::{
     io,
@@ -7,95 +6,97 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Backlog, Batch, Entry, Next, Queue, Spool};
+use super::{Backlog, Batch, NextBatch, Queue, QueuedBatch, Spool};
 
-/// Whoever reads batches.
+/// A consumer of batches.
 pub struct Consumer {
-    /// For the log.
+    /// The name, for the log.
     pub name: String,
-    /// Which batches it takes.
-    pub wants: Wants,
-    /// Whether the spool, when it is full, drops its oldest batches rather than refuse new ones.
+    /// The batches that it accepts.
+    pub accepts: BatchFilter,
+    /// Whether a full spool may drop its oldest batches instead of refusing new ones.
     pub may_drop: bool,
 }
 
-/// Tells the batches that a consumer takes.
-pub type Wants = Arc<dyn Fn(&Batch) -> bool + Send + Sync>;
+/// Selects the batches that a consumer accepts.
+pub type BatchFilter = Arc<dyn Fn(&Batch) -> bool + Send + Sync>;
 
-/// How far a consumer is.
+/// The position of a consumer.
 pub(super) struct Cursor {
     pub(super) consumer: Consumer,
-    /// The last batch that was handed to it.
-    pub(super) begun: u64,
+    /// The last batch that was passed to it.
+    pub(super) started: u64,
     /// The last batch that it has handled.
     pub(super) handled: u64,
-    /// The last batch that it will not ask for again, not even after a crash.
+    /// The last batch that it will not ask for again, even after a crash.
     pub(super) released: u64,
-    /// If it is to end: the last batch that it gets.
-    until: Option<u64>,
-    /// What waits for it.
+    /// The last batch that it receives, if it is to stop.
+    stop_after: Option<u64>,
+    /// The batches that it accepts and has not handled.
     pub(super) backlog: Backlog,
 }
 
-/// A consumer's place in the spool.
+/// Identifies a registered consumer.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ConsumerId(u64);
 
-/// When a consumer is to end.
+/// The batch after which a consumer stops.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum End {
-    /// Behind the batches that are committed by now.
-    AtQueueEnd,
-    /// Behind the batch that it is at.
-    Now,
+pub enum StopAfter {
+    /// The last batch that is committed now.
+    QueueEnd,
+    /// The batch that it is handling.
+    CurrentBatch,
 }
 
-/// What a consumer lacks.
+/// The lag of a consumer.
 #[derive(Debug, Eq, PartialEq)]
 pub struct Lag {
-    /// Its name.
+    /// The name of the consumer.
     pub name: String,
     /// The age of the oldest batch that it has not handled.
     pub oldest: Option<Duration>,
-    /// How many of the batches that wait it takes and has not handled.
+    /// The number of batches that it accepts and has not handled.
     pub batches: u64,
-    /// Size of their files.
+    /// The total size of their files.
     pub bytes: u64,
-    /// How many records it, or another of its name, has lost to a full spool.
+    /// The number of records that a full spool dropped for consumers of this name.
     pub dropped: u64,
 }
 
 impl Spool {
-    /// Registers a consumer that has handled the batches up to `released` in an earlier life, or
-    /// none (0). All that there are at the start are registered before the first batch is committed,
-    /// and before the first of them releases any; one that comes later gets what waits by then.
+    /// Registers a consumer that has handled the batches up to `released` in an earlier run, or none (0).
+    ///
+    /// At startup, all consumers must be registered before the first commit and before the first release.
+    /// A consumer that is registered later receives the batches that are in the spool by then.
     pub fn register(&self, consumer: Consumer, released: u64) -> ConsumerId {
         let mut queue = self.queue();
         queue.next_sequence = queue.next_sequence.max(released + 1);
         queue.registered += 1;
         let id = ConsumerId(queue.registered);
-        let (begun, handled) = (released, released);
+        let (started, handled) = (released, released);
         let backlog = Backlog::default();
-        let mut cursor = Cursor { consumer, begun, handled, released, until: None, backlog };
+        let mut cursor = Cursor { consumer, started, handled, released, stop_after: None, backlog };
         cursor.count(&queue.waiting);
         queue.cursors.insert(id, cursor);
         id
     }
 
-    /// Tells consumers to end, all at the same place: [`Spool::next`] will say so, and [`Spool::pause`]
-    /// no longer pauses. Gives back the last batch that is committed.
-    pub fn end(&self, consumers: &[ConsumerId], end: End) -> u64 {
+    /// Stops consumers, all after the same batch. Then [`Spool::next`] returns [`NextBatch::Closed`], and
+    /// [`Spool::pause`] does not wait. Returns the last committed batch.
+    pub fn stop_consumers(&self, consumers: &[ConsumerId], end: StopAfter) -> u64 {
         let mut queue = self.queue();
-        // What is being committed has a higher number.
+        // A batch whose commit is under way has a higher sequence.
         let committed = queue.next_sequence - 1;
         let last = match end {
-            End::AtQueueEnd => committed,
-            End::Now => 0,
+            StopAfter::QueueEnd => committed,
+            StopAfter::CurrentBatch => 0,
         };
         for consumer in consumers {
             if let Some(cursor) = queue.cursors.get_mut(consumer) {
-                // Told again, it does not get more.
-                cursor.until = Some(cursor.until.map_or(last, |until| until.min(last)));
+                // A second call does not extend it.
+                cursor.stop_after =
+                    Some(cursor.stop_after.map_or(last, |stop_after| stop_after.min(last)));
             }
         }
         drop(queue);
@@ -103,14 +104,14 @@ impl Spool {
         committed
     }
 
-    /// Lets those who came just now pass over the batches up to `last` that nobody else lacks: they
-    /// are still there only because nobody has released them yet. Says where they begin.
-    pub fn pass_over(&self, newcomers: &[ConsumerId], last: u64) -> u64 {
+    /// Lets new consumers skip the batches up to `last` that no other consumer needs, which are in the
+    /// spool only because they have not been released yet. Returns the last skipped batch.
+    pub fn skip_unneeded(&self, newcomers: &[ConsumerId], last: u64) -> u64 {
         let mut queue = self.queue();
         let queue = &mut *queue;
-        let is_lacked = |entry: &Entry| {
+        let is_lacked = |entry: &QueuedBatch| {
             let mut others = queue.cursors.iter().filter(|(id, _)| !newcomers.contains(id));
-            others.any(|(_, cursor)| cursor.lacks(entry))
+            others.any(|(_, cursor)| cursor.needs(entry))
         };
         let lacked = queue.waiting.range(..=last).find(|(_, entry)| is_lacked(entry));
         let begin = lacked.map_or(last, |(sequence, _)| sequence - 1);
@@ -122,54 +123,54 @@ impl Spool {
         begin
     }
 
-    /// Takes back that a consumer is to end.
-    pub fn go_on(&self, consumer: ConsumerId) {
+    /// Cancels the stop of a consumer.
+    pub fn cancel_stop(&self, consumer: ConsumerId) {
         if let Some(cursor) = self.queue().cursors.get_mut(&consumer) {
-            cursor.until = None;
+            cursor.stop_after = None;
         }
     }
 
-    /// Lets another take the place of a consumer that has ended, behind the batch `handled`.
+    /// Replaces a stopped consumer by another one, which continues after the batch `handled`.
     pub fn resume(&self, place: ConsumerId, consumer: Consumer, handled: u64) {
         let mut queue = self.queue();
         let queue = &mut *queue;
         if let Some(cursor) = queue.cursors.get_mut(&place) {
-            // A batch that was begun stays so: what is in a file of it must not be all of it.
+            // A started batch stays started, so that it is not dropped: a file may contain a part of it.
             cursor.consumer = consumer;
             cursor.handled = handled;
             cursor.count(&queue.waiting);
         }
     }
 
-    /// Forgets a consumer: nothing is kept for it any more.
+    /// Removes a consumer, for which no batches are kept any more.
     ///
     /// # Errors
     /// As [`Spool::release`].
-    pub fn leave(&self, consumer: ConsumerId) -> io::Result<()> {
+    pub fn unregister(&self, consumer: ConsumerId) -> io::Result<()> {
         self.queue().cursors.remove(&consumer);
         self.changed.notify_all();
-        self.let_go()
+        self.remove_released()
     }
 
-    /// Waits, up to `deadline`, for the batch after the last that the consumer has handled.
-    pub fn next(&self, consumer: ConsumerId, deadline: Option<Instant>) -> Next {
+    /// Waits until `deadline` for the batch after the last one that the consumer has handled.
+    pub fn next(&self, consumer: ConsumerId, deadline: Option<Instant>) -> NextBatch {
         let mut queue = self.queue();
         loop {
-            if let Some(entry) = queue.begin_next(consumer) {
-                return Next::Entry(entry);
+            if let Some(entry) = queue.take_next(consumer) {
+                return NextBatch::Ready(entry);
             }
-            if queue.is_over(consumer) {
-                return Next::Closed;
+            if queue.is_stopped(consumer) {
+                return NextBatch::Closed;
             }
             if queue.woken.remove(&consumer) {
-                return Next::Timeout;
+                return NextBatch::TimedOut;
             }
             queue = match deadline {
                 None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        return Next::Timeout;
+                        return NextBatch::TimedOut;
                     }
                     let waited = self.changed.wait_timeout(queue, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
@@ -178,22 +179,22 @@ impl Spool {
         }
     }
 
-    /// Ends the wait of a consumer, so that it looks at what else there is to do.
+    /// Ends the current wait of a consumer, so that it can do other work.
     pub fn wake(&self, consumer: ConsumerId) {
         self.queue().woken.insert(consumer);
         self.changed.notify_all();
     }
 
-    /// Waits for `pause`, and says whether the consumer goes on.
+    /// Waits for `pause`. Returns `false` if the consumer has to stop.
     pub fn pause(&self, consumer: ConsumerId, pause: Duration) -> bool {
         let queue = self.queue();
-        let goes_on = |queue: &mut Queue| !queue.is_over(consumer);
+        let goes_on = |queue: &mut Queue| !queue.is_stopped(consumer);
         let waited = self.changed.wait_timeout_while(queue, pause, goes_on);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_over(consumer)
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_stopped(consumer)
     }
 
-    /// Says that a consumer has handled the batches up to `sequence`: what lies in memory for it
-    /// may go. It may say less than before, down to what it has released: it gets the rest again.
+    /// Sets the last batch that a consumer has handled, whose cached blocks may be dropped. It may be earlier
+    /// than before, down to the last released batch, to receive batches again.
     pub fn advance(&self, consumer: ConsumerId, sequence: u64) {
         let mut queue = self.queue();
         let queue = &mut *queue;
@@ -207,42 +208,42 @@ impl Spool {
         }
     }
 
-    /// Says that a consumer will never ask again for the batches up to `sequence`. Those that no
-    /// consumer needs are removed.
+    /// Sets the last batch that a consumer will never ask for again, and removes the batches that no
+    /// consumer needs.
     ///
     /// # Errors
-    /// It cannot be written down that they were committed: they stay, until a later release.
+    /// The deduplication log cannot be written. The batches stay until a later release.
     pub fn release(&self, consumer: ConsumerId, sequence: u64) -> io::Result<()> {
         if let Some(cursor) = self.queue().cursors.get_mut(&consumer) {
             cursor.released = sequence;
         }
-        self.let_go()
+        self.remove_released()
     }
 
-    fn let_go(&self) -> io::Result<()> {
+    fn remove_released(&self) -> io::Result<()> {
         let queue = self.queue();
         let released = queue.released();
         if queue.waiting.range(..=released).next().is_none() {
             return Ok(());
         }
         drop(queue);
-        // That they were committed must be known when their files no longer say so.
+        // The deduplication log must contain the batches before their files are removed.
         self.dedup.sync()?;
         let mut queue = self.queue();
-        // Whoever came meanwhile may have begun with them.
+        // A consumer that was registered in the meantime may have started with them.
         let released = released.min(queue.released());
         let kept = queue.waiting.split_off(&(released + 1));
         let gone = std::mem::replace(&mut queue.waiting, kept);
         queue.bytes -= gone.values().map(|entry| entry.bytes).sum::<u64>();
         for cursor in queue.cursors.values_mut() {
-            cursor.lost(gone.values());
+            cursor.removed(gone.values());
         }
         drop(queue);
         self.remove(&gone.into_values().collect::<Vec<_>>());
         Ok(())
     }
 
-    /// What each consumer lacks.
+    /// Returns the lag of each consumer.
     pub fn lags(&self) -> Vec<Lag> {
         let (queue, now) = (self.queue(), Instant::now());
         let lag = |cursor: &Cursor| Lag {
@@ -262,7 +263,7 @@ impl Spool {
         queue.cursors.values().map(lag).collect()
     }
 
-    pub(super) fn furthest_behind(&self) -> String {
+    pub(super) fn slowest_consumer(&self) -> String {
         let queue = self.queue();
         let last = queue.cursors.values().min_by_key(|cursor| cursor.handled);
         last.map(|cursor| cursor.consumer.name.clone()).unwrap_or_default()
@@ -270,37 +271,38 @@ impl Spool {
 }
 
 impl Cursor {
-    /// Whether it takes a batch and has not handled it.
-    pub(super) fn lacks(&self, entry: &Entry) -> bool {
-        entry.batch.sequence > self.handled && (self.consumer.wants)(&entry.batch)
+    /// Reports whether it accepts a batch and has not handled it.
+    pub(super) fn needs(&self, entry: &QueuedBatch) -> bool {
+        entry.batch.sequence > self.handled && (self.consumer.accepts)(&entry.batch)
     }
 
-    /// Whether a batch may vanish for this consumer's sake. One that it has begun may not: a file
-    /// would end in the middle of it.
-    pub(super) fn can_do_without(&self, entry: &Entry) -> bool {
-        let Consumer { wants, may_drop, .. } = &self.consumer;
+    /// Reports whether a batch may be dropped. A started batch may not, since a file would end in the
+    /// middle of it.
+    pub(super) fn can_drop(&self, entry: &QueuedBatch) -> bool {
+        let Consumer { accepts, may_drop, .. } = &self.consumer;
         let sequence = entry.batch.sequence;
-        sequence <= self.released || sequence > self.begun && (*may_drop || !wants(&entry.batch))
+        sequence <= self.released
+            || sequence > self.started && (*may_drop || !accepts(&entry.batch))
     }
 }
 
 impl Queue {
-    fn begin_next(&mut self, consumer: ConsumerId) -> Option<Entry> {
+    fn take_next(&mut self, consumer: ConsumerId) -> Option<QueuedBatch> {
         let cursor = self.cursors.get_mut(&consumer)?;
         let (sequence, entry) = self.waiting.range(cursor.handled + 1..).next()?;
-        if cursor.until.is_some_and(|until| *sequence > until) {
+        if cursor.stop_after.is_some_and(|stop_after| *sequence > stop_after) {
             return None;
         }
-        cursor.begun = *sequence;
+        cursor.started = *sequence;
         Some(entry.clone())
     }
 
-    /// Whether a consumer that has read all there is for it has come to its end.
-    fn is_over(&self, consumer: ConsumerId) -> bool {
-        self.closed || self.cursors.get(&consumer).is_none_or(|cursor| cursor.until.is_some())
+    /// Reports whether the consumer has to stop after the batches that it has read.
+    fn is_stopped(&self, consumer: ConsumerId) -> bool {
+        self.closed || self.cursors.get(&consumer).is_none_or(|cursor| cursor.stop_after.is_some())
     }
 
-    /// The last batch that all have released.
+    /// Returns the last batch that all consumers have released.
     fn released(&self) -> u64 {
         self.cursors.values().map(|cursor| cursor.released).min().unwrap_or(0)
     }

@@ -1,9 +1,9 @@
-//! Asks the spool's disk how it is, in a thread of its own, and keeps the answer for whoever wants to
-//! know without waiting for a disk.
+//! Monitors the disk of the spool in a thread of its own, so that its state can be read without waiting
+//! for the disk.
 //!
-//! A disk may hang: a call does not return for minutes, or ever. A second thread, which touches no
-//! disk, counts how long calls have been under way. It counts its own rounds, not time: after a pause
-//! of the whole host the disk gets another chance to answer.
+//! A disk may hang: a system call does not return for minutes, or ever. A second thread, which never
+//! touches the disk, counts how long calls have been under way. It counts its own rounds instead of time,
+//! so that the disk gets another chance after the whole host was paused.
 
 use std::{
     collections::BTreeMap,
@@ -18,116 +18,116 @@ use std::{
 
 use tracing::{error, info};
 
-use super::{commit, leftovers::Leftovers};
-use crate::{durable, repeats::Failures};
+use super::{commit, removals::PendingRemovals};
+use crate::{durable, log_throttle::FailureThrottle};
 
-/// How often the disk is asked for its free space, and tried while it fails.
+/// The interval between reads of the free space, and between probes while the disk fails.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// One round of the thread that counts.
+/// The interval of the counter thread.
 const ROUND: Duration = Duration::from_millis(250);
 
-/// A question without an answer after so many rounds, 2 s, means that the disk hangs. A commit that
-/// takes as long is a reason to ask: it may be a large one.
-const PATIENCE: u64 = 8;
+/// The number of rounds, 2 s, after which a probe without an answer means that the disk hangs. A commit
+/// that takes as long only triggers a probe, since the batch may be large.
+const HANG_ROUNDS: u64 = 8;
 
-/// What the disk must have room for in a trial. An exhausted quota does not show in the free space, and
-/// may leave a few blocks that take a short file, but no batch.
-const TRIAL_BYTES: u64 = 1 << 20;
+/// The number of bytes that a probe allocates. An exhausted quota does not reduce the free space, and may
+/// leave a few blocks, enough for a small file but not for a batch.
+const PROBE_BYTES: u64 = 1 << 20;
 
-/// What is known of the disk.
+/// The monitor of the spool's disk.
 #[derive(Debug)]
-pub(super) struct Disk {
-    shared: Arc<Shared>,
+pub(super) struct DiskMonitor {
+    shared: Arc<MonitorState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct MonitorState {
     state: Mutex<State>,
-    /// Told when there is a question, and at the end.
+    /// Notified when there is a task, and at the end.
     asked: Condvar,
-    /// Told when there is something to count, and at the end.
+    /// Notified when there is something to count, and at the end.
     counting: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The space on the disk: free, and in all.
+    /// The free space and the total space.
     space: Option<(u64, u64)>,
-    /// Why the last operation failed, until one works.
-    failing: Option<Failing>,
-    /// Which batches that could not be stored are logged.
-    batches: Failures,
-    /// When the disk last took something durably.
-    worked: Instant,
-    /// What the thread that asks is to do next.
-    next: Next,
-    /// How many questions were begun.
+    /// The failure of the last operation, until one succeeds.
+    failing: Option<DiskFailure>,
+    /// Throttles the log of batches that could not be stored.
+    batches: FailureThrottle,
+    /// The time of the last durable write.
+    last_success: Instant,
+    /// The next task of the monitor thread.
+    next: DiskTask,
+    /// The number of tasks that were started.
     begun: u64,
-    /// In which round the one under way was begun.
+    /// The round in which the current task was started.
     asking: Option<u64>,
-    /// Operations of others under way: by number, in which round they were begun.
+    /// The operations of other threads: the round in which each was started, by number.
     busy: BTreeMap<u64, u64>,
-    /// How many of those there ever were.
+    /// The number of operations that were ever started.
     operations: u64,
-    /// The counter's rounds, while there is something to count.
+    /// The round of the counter thread.
     round: u64,
     is_counting: bool,
-    hangs: bool,
+    is_hung: bool,
 }
 
-/// An operation that failed.
+/// A failed operation.
 #[derive(Debug)]
-struct Failing {
+struct DiskFailure {
     error: String,
-    /// The same without the path.
+    /// The error without the path.
     cause: String,
-    /// Whether it is in the log, so that the recovery has to be, too.
+    /// Whether the failure was logged, so that the recovery is logged, too.
     is_logged: bool,
 }
 
-/// What to ask the disk.
+/// A task of the monitor thread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Next {
-    /// How much is free.
+enum DiskTask {
+    /// Read the free space.
     Space,
-    /// The same, and to take something.
-    Trial,
-    /// To remove what is left over, and nothing more.
+    /// Read the free space and write a probe file.
+    Probe,
+    /// Remove pending files, then end.
     Close,
-    /// Nothing more.
+    /// End.
     End,
 }
 
-/// A question for the disk.
+/// Identifies a probe.
 #[derive(Clone, Copy, Debug)]
-pub struct Question(u64);
+pub struct ProbeId(u64);
 
-/// An operation under way.
+/// An operation that is under way, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Busy<'a> {
-    disk: &'a Disk,
+pub(super) struct Operation<'a> {
+    disk: &'a DiskMonitor,
     number: u64,
 }
 
-impl Disk {
-    /// Watches the disk of the directory `batches`.
-    pub(super) fn watch(batches: &Path, leftovers: Arc<Leftovers>) -> io::Result<Self> {
+impl DiskMonitor {
+    /// Starts to monitor the disk of the directory `batches`.
+    pub(super) fn watch(batches: &Path, removals: Arc<PendingRemovals>) -> io::Result<Self> {
         let state = State {
             space: space(batches),
             failing: None,
-            batches: Failures::default(),
-            worked: Instant::now(),
-            next: Next::Space,
+            batches: FailureThrottle::default(),
+            last_success: Instant::now(),
+            next: DiskTask::Space,
             begun: 0,
             asking: None,
             busy: BTreeMap::new(),
             operations: 0,
             round: 0,
             is_counting: false,
-            hangs: false,
+            is_hung: false,
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(MonitorState {
             state: Mutex::new(state),
             asked: Condvar::new(),
             counting: Condvar::new(),
@@ -135,68 +135,68 @@ impl Disk {
         let thread = |name: &str| thread::Builder::new().name(name.to_owned());
         let disk = Self { shared: Arc::clone(&shared) };
         let (asking, batches) = (Arc::clone(&shared), batches.to_owned());
-        thread("spool disk").spawn(move || asking.ask_disk(&batches, &leftovers))?;
+        thread("spool disk").spawn(move || asking.run_tasks(&batches, &removals))?;
         thread("spool clock").spawn(move || shared.count())?;
         Ok(disk)
     }
 
-    /// The space on the disk: free, and in all.
+    /// Returns the free space and the total space.
     pub(super) fn space(&self) -> Option<(u64, u64)> {
         self.state().space
     }
 
-    /// Looks at the space itself. May wait for the disk.
-    pub(super) fn look(&self, batches: &Path) {
+    /// Reads the space. Blocks on the disk.
+    pub(super) fn refresh_space(&self, batches: &Path) {
         let space = space(batches);
         self.state().space = space;
     }
 
-    /// Whether a question has been under way for too long.
-    pub(super) fn hangs(&self) -> bool {
-        self.state().hangs
+    /// Reports whether the disk hangs.
+    pub(super) fn is_hung(&self) -> bool {
+        self.state().is_hung
     }
 
-    /// Why the disk takes nothing, in words without a path.
+    /// Returns why the disk fails, without a path.
     pub(super) fn failure(&self) -> Option<String> {
         self.state().failing.as_ref().map(|failing| failing.cause.clone())
     }
 
-    /// Asks the disk to take something, unless it has done so for `age` or it is known to hang.
-    pub(super) fn ask(&self, age: Duration) -> Option<Question> {
+    /// Requests a probe, unless a write succeeded within `age` or the disk hangs.
+    pub(super) fn probe(&self, age: Duration) -> Option<ProbeId> {
         let mut state = self.state();
-        let is_fresh = state.failing.is_none() && state.worked.elapsed() < age;
-        if state.hangs || is_fresh || matches!(state.next, Next::Close | Next::End) {
+        let is_fresh = state.failing.is_none() && state.last_success.elapsed() < age;
+        if state.is_hung || is_fresh || matches!(state.next, DiskTask::Close | DiskTask::End) {
             return None;
         }
-        state.want_trial();
-        // One under way may have been begun before what the asker has seen.
-        let question = Question(state.begun + 1);
+        state.request_probe();
+        // The current task may have been started before the event that the caller has seen.
+        let probe = ProbeId(state.begun + 1);
         drop(state);
         self.shared.asked.notify_one();
-        Some(question)
+        Some(probe)
     }
 
-    /// Whether a question is answered, or will not be in time.
-    pub(super) fn is_answered(&self, Question(number): Question) -> bool {
+    /// Reports whether a probe has finished, or will not finish in time.
+    pub(super) fn is_finished(&self, ProbeId(number): ProbeId) -> bool {
         let state = self.state();
-        let is_over = matches!(state.next, Next::Close | Next::End);
+        let is_over = matches!(state.next, DiskTask::Close | DiskTask::End);
         is_over
-            || state.hangs
+            || state.is_hung
             || state.begun > number
             || state.begun == number && state.asking.is_none()
     }
 
-    /// Takes note of an operation that begins.
-    pub(super) fn busy(&self) -> Busy<'_> {
+    /// Registers an operation that begins.
+    pub(super) fn start_operation(&self) -> Operation<'_> {
         let mut state = self.state();
         state.operations += 1;
         let (number, round) = (state.operations, state.round);
         state.busy.insert(number, round);
-        self.shared.count_on(&state);
-        Busy { disk: self, number }
+        self.shared.wake_counter(&state);
+        Operation { disk: self, number }
     }
 
-    /// Takes note that a batch could not be stored.
+    /// Records that a batch could not be stored.
     pub(super) fn failed(&self, error: &io::Error) {
         let cause = durable::cause(error);
         let mut state = self.state();
@@ -204,34 +204,34 @@ impl Disk {
         if let Some(repeated) = report {
             error!(%error, repeated, "cannot store a batch");
         }
-        let failing = Failing { error: error.to_string(), cause, is_logged: report.is_some() };
+        let failing = DiskFailure { error: error.to_string(), cause, is_logged: report.is_some() };
         state.failing.get_or_insert(failing).is_logged |= report.is_some();
     }
 
-    /// Takes note that a batch could be stored.
-    pub(super) fn works(&self) {
+    /// Records that a batch was stored.
+    pub(super) fn succeeded(&self) {
         let mut state = self.state();
-        // Not with a trial: a disk may take that, and no batch.
+        // A probe does not count: the disk may accept the probe but not a batch.
         state.batches.recovered();
-        state.works();
+        state.succeeded();
     }
 
-    /// Has the thread that may wait remove what it can of the leftovers.
-    pub(super) fn tidy(&self) {
-        self.state().want_trial();
+    /// Requests that the monitor thread remove pending files.
+    pub(super) fn request_cleanup(&self) {
+        self.state().request_probe();
         self.shared.asked.notify_one();
     }
 
-    /// Has what is left over removed, and asks the disk nothing after that.
+    /// Requests that pending files be removed, and ends the monitor thread.
     pub(super) fn close(&self) {
-        self.state().next = Next::Close;
+        self.state().next = DiskTask::Close;
         self.shared.asked.notify_one();
     }
 
-    /// Whether that is done, or will not be in time.
+    /// Reports whether the monitor thread has ended, or will not end in time.
     pub(super) fn is_closed(&self) -> bool {
         let state = self.state();
-        state.hangs || state.next == Next::End
+        state.is_hung || state.next == DiskTask::End
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -239,87 +239,87 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for DiskMonitor {
     fn drop(&mut self) {
-        // The threads are not waited for: the disk may hang.
-        self.state().next = Next::End;
+        // Do not join the threads: the disk may hang.
+        self.state().next = DiskTask::End;
         self.shared.asked.notify_one();
         self.shared.counting.notify_one();
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Operation<'_> {
     fn drop(&mut self) {
         self.disk.state().busy.remove(&self.number);
     }
 }
 
-impl Shared {
+impl MonitorState {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing between lock and unlock leaves it half changed.
+        // No code between lock and unlock leaves the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count_on(&self, state: &State) {
+    fn wake_counter(&self, state: &State) {
         if !state.is_counting {
             self.counting.notify_one();
         }
     }
 
-    /// Asks the disk, until the spool is dropped.
-    fn ask_disk(&self, batches: &Path, leftovers: &Leftovers) {
+    /// Runs tasks until the spool is closed or dropped.
+    fn run_tasks(&self, batches: &Path, removals: &PendingRemovals) {
         loop {
             let mut state = self.state();
-            if state.next == Next::Space {
+            if state.next == DiskTask::Space {
                 let waited = self.asked.wait_timeout(state, INTERVAL);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            let is_trial = match state.next {
-                Next::Close => {
+            let is_probe = match state.next {
+                DiskTask::Close => {
                     drop(state);
-                    // What is left of them then is removed at the next start.
-                    leftovers.tidy().ok();
-                    self.state().next = Next::End;
+                    // The next start removes the rest.
+                    removals.retry().ok();
+                    self.state().next = DiskTask::End;
                     self.counting.notify_one();
                     return;
                 }
-                Next::End => return,
-                Next::Trial => true,
-                Next::Space => state.failing.is_some(),
+                DiskTask::End => return,
+                DiskTask::Probe => true,
+                DiskTask::Space => state.failing.is_some(),
             };
-            state.next = Next::Space;
+            state.next = DiskTask::Space;
             state.begun += 1;
             state.asking = Some(state.round);
-            self.count_on(&state);
+            self.wake_counter(&state);
             drop(state);
 
             let space = space(batches);
-            let outcome = is_trial.then(|| try_out(batches, leftovers));
+            let outcome = is_probe.then(|| probe_disk(batches, removals));
 
             let mut state = self.state();
             state.asking = None;
             state.space = space;
-            if std::mem::take(&mut state.hangs) {
+            if std::mem::take(&mut state.is_hung) {
                 info!("the disk under spool.dir answers again");
             }
             match outcome {
                 None => {}
-                Some(Ok(())) => state.works(),
+                Some(Ok(())) => state.succeeded(),
                 Some(Err(error)) => {
                     if state.failing.as_ref().is_none_or(|failing| !failing.is_logged) {
                         error!(%error, "the spool cannot be written to");
                     }
                     let (error, cause) = (error.to_string(), durable::cause(&error));
-                    state.failing = Some(Failing { error, cause, is_logged: true });
+                    state.failing = Some(DiskFailure { error, cause, is_logged: true });
                 }
             }
         }
     }
 
-    /// Counts rounds while anything is under way, until the spool is dropped.
+    /// Counts rounds while a call is under way, until the spool is dropped.
     fn count(&self) {
         let mut state = self.state();
-        while state.next != Next::End {
+        while state.next != DiskTask::End {
             state.is_counting = state.asking.is_some() || !state.busy.is_empty();
             if !state.is_counting {
                 state = self.counting.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -328,17 +328,17 @@ impl Shared {
             let waited = self.counting.wait_timeout(state, ROUND);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.round += 1;
-            let is_late = |begun: u64| state.round >= begun + PATIENCE;
+            let is_late = |begun: u64| state.round >= begun + HANG_ROUNDS;
             if state.asking.is_some_and(is_late) {
-                if !state.hangs {
-                    error!("the disk under spool.dir does not answer: batches are refused");
+                if !state.is_hung {
+                    error!("the disk under spool.dir does not answer; refusing batches");
                 }
-                state.hangs = true;
+                state.is_hung = true;
             } else if state.asking.is_none()
                 && state.busy.first_key_value().is_some_and(|(_, begun)| is_late(*begun))
-                && state.worked.elapsed() > 2 * INTERVAL
+                && state.last_success.elapsed() > 2 * INTERVAL
             {
-                state.want_trial();
+                state.request_probe();
                 self.asked.notify_one();
             }
         }
@@ -346,15 +346,15 @@ impl Shared {
 }
 
 impl State {
-    fn want_trial(&mut self) {
-        if self.next == Next::Space {
-            self.next = Next::Trial;
+    fn request_probe(&mut self) {
+        if self.next == DiskTask::Space {
+            self.next = DiskTask::Probe;
         }
     }
 
-    fn works(&mut self) {
-        self.worked = Instant::now();
-        if let Some(Failing { error, is_logged: true, .. }) = self.failing.take() {
+    fn succeeded(&mut self) {
+        self.last_success = Instant::now();
+        if let Some(DiskFailure { error, is_logged: true, .. }) = self.failing.take() {
             info!(error, "the spool can be written to again");
         }
     }
@@ -364,16 +364,16 @@ fn space(batches: &Path) -> Option<(u64, u64)> {
     durable::space(batches).ok()
 }
 
-/// All that a commit does: a disk may take bytes and no names.
-fn try_out(batches: &Path, leftovers: &Leftovers) -> io::Result<()> {
+/// Performs all steps of a commit: a disk may accept bytes but no names.
+fn probe_disk(batches: &Path, removals: &PendingRemovals) -> io::Result<()> {
     let name =
         |end: &str| -> PathBuf { batches.join(format!("{}{end}", commit::UNFINISHED_PREFIX)) };
     let (path, renamed) = (name("probe"), name("probed"));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    let tried = leftovers.tidy().and_then(|()| {
+    let tried = removals.retry().and_then(|()| {
         let file = durable::open(&options, &path)?;
-        durable::allocate(&file, TRIAL_BYTES, &path)?;
+        durable::allocate(&file, PROBE_BYTES, &path)?;
         durable::write_all(&file, b"probe", &path)?;
         durable::sync(&file, &path)?;
         durable::rename(&path, &renamed)?;

@@ -1,17 +1,16 @@
 //! The durable queue between the listener and the sinks, and the file operations that it rests on.
 //!
-//! A folder of the bodies that Cloudflare sent, one file a batch, and an index of them in memory.
-//! Consumers read batches in the order of their commits, each at its own pace; a batch leaves when
-//! the last of them says that it needs it no more. Knows nothing of HTTP, of what sinks do, nor of the
-//! configuration: it takes [`Options`].
+//! The queue is a directory with one file for each batch, as received, and an index in memory.
+//! Consumers read batches in commit order, each at its own pace. A batch is removed when no consumer
+//! needs it any more. The crate does not depend on HTTP, sinks or the configuration: it takes
+//! [`Options`].
 //!
-//! Beside the queue are parts that its users need as well: [`durable`] file operations, a replaceable
-//! [`clock`], the [`ages`] of files, and what keeps failures that repeat out of the log ([`repeats`]).
+//! Other modules are useful without the queue: [`durable`] file operations, a replaceable [`clock`], the
+//! age of files ([`file_ages`]), and rate limits for repeated log messages ([`log_throttle`]).
 
-mod age;
-pub mod ages;
 mod backlog;
 mod batch;
+mod batch_age;
 pub mod clock;
 mod commit;
 mod consumer;
@@ -19,14 +18,15 @@ mod dedup;
 mod disk;
 pub mod durable;
 mod file;
-mod leftovers;
+pub mod file_ages;
 mod lock;
+pub mod log_throttle;
 mod memory;
+mod read_only;
 mod recover;
-pub mod repeats;
-mod room;
+mod removals;
 mod shed;
-mod survey;
+mod status;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -43,124 +43,124 @@ use jiff::Timestamp;
 use records::decode::{Block, Decoder};
 use tracing::error;
 
-use self::repeats::Failures;
+use self::log_throttle::FailureThrottle;
 use self::{
-    age::Age,
     backlog::Backlog,
-    commit::Commits,
+    batch_age::BatchAge,
+    commit::CommitQueue,
     consumer::Cursor,
     dedup::Dedup,
-    disk::Disk,
-    leftovers::{Leftover, Leftovers},
-    memory::Memory,
+    disk::DiskMonitor,
+    memory::MemoryBudget,
+    removals::{PendingRemovals, StaleFile},
 };
 pub use self::{
     batch::{Batch, Header, MAX_JOINT_NAMES_BYTES, Origin},
     commit::Staging,
-    consumer::{Consumer, ConsumerId, End, Lag, Wants},
-    disk::Question,
+    consumer::{BatchFilter, Consumer, ConsumerId, Lag, StopAfter},
+    disk::ProbeId,
     file::{ReadError, decode_file},
     memory::Blocks,
-    room::{NoRoom, Room},
-    survey::{Condition, Contents, Survey},
+    read_only::{FileCondition, ReadOnlySpool, SpoolContents},
+    status::{SpoolStatus, SpoolUnavailable},
 };
 
-/// What a spool may hold, and for how long it knows a batch.
+/// The limits of a spool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Options {
-    /// The most that the files of the batches that wait may come to, in bytes.
+    /// The maximum total size of the batch files, in bytes.
     pub max_bytes: u64,
-    /// For how long a committed batch is recognized when it is sent again.
+    /// The time during which a committed batch is recognized as a duplicate.
     pub dedup_window: Duration,
 }
 
-/// The spool of a running daemon, which alone may use the folder.
+/// The spool of a running daemon, which has exclusive use of the directory.
 pub struct Spool {
     dir: PathBuf,
     batches: PathBuf,
-    /// Held for as long as the spool is.
+    /// The lock file; the lock is held until the spool is dropped.
     _lock: File,
     max_bytes: AtomicU64,
-    memory: Memory,
-    commits: Commits,
+    memory: MemoryBudget,
+    commits: CommitQueue,
     dedup: Dedup,
-    leftovers: Arc<Leftovers>,
-    disk: Arc<Disk>,
-    /// Which failures to drop batches are logged.
-    shedding: Mutex<Failures>,
+    removals: Arc<PendingRemovals>,
+    disk: Arc<DiskMonitor>,
+    /// Throttles the log of failures to drop batches.
+    shedding: Mutex<FailureThrottle>,
     queue: Mutex<Queue>,
-    /// Told when a batch is added, and when the spool closes.
+    /// Notified when a batch is added, a consumer changes, or the spool closes.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: BTreeMap<u64, Entry>,
-    /// Those of `waiting` whose blocks are in memory, oldest first.
+    waiting: BTreeMap<u64, QueuedBatch>,
+    /// The sequences in `waiting` whose blocks are in memory, oldest first.
     resident: VecDeque<u64>,
-    /// In the order in which they came.
+    /// The consumers, in the order of their registration.
     cursors: BTreeMap<ConsumerId, Cursor>,
-    /// How many ever came.
+    /// The number of consumers that were ever registered.
     registered: u64,
     next_sequence: u64,
     bytes: u64,
-    /// Records that were lost, by the name of the consumer: one that comes back counts on.
+    /// The dropped records, by the name of the consumer, which keep counting when it is registered again.
     dropped: HashMap<String, shed::Dropped>,
     closed: bool,
-    /// Consumers that are to stop waiting once.
+    /// Consumers whose current wait must end.
     woken: HashSet<ConsumerId>,
 }
 
-/// A batch that waits.
+/// A batch in the queue.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    /// What is known of it.
+pub struct QueuedBatch {
+    /// The metadata of the batch.
     pub batch: Arc<Batch>,
-    /// Size of its file.
+    /// The size of its file.
     bytes: u64,
-    age: Age,
+    age: BatchAge,
     blocks: Option<Arc<Blocks>>,
 }
 
-impl Entry {
-    /// A batch of whose blocks none is in memory.
+impl QueuedBatch {
+    /// Creates an entry for a batch without blocks in memory.
     fn on_disk(batch: Batch, bytes: u64) -> Self {
-        let age = Age::since(batch.header.origin.received, Timestamp::now());
+        let age = BatchAge::since(batch.header.origin.received, Timestamp::now());
         Self { batch: Arc::new(batch), bytes, age, blocks: None }
     }
 
-    /// Size of its file.
+    /// Returns the size of its file.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 }
 
-/// What a consumer gets when it asks for the next batch.
+/// The result of [`Spool::next`].
 #[derive(Debug)]
-pub enum Next {
-    /// The batch after the one it named.
-    Entry(Entry),
-    /// None came in time, or before [`Spool::wake`].
-    Timeout,
-    /// None will come: the daemon stops.
+pub enum NextBatch {
+    /// The next batch.
+    Ready(QueuedBatch),
+    /// The deadline passed, or [`Spool::wake`] was called.
+    TimedOut,
+    /// There will be no more batches: the consumer or the daemon stops.
     Closed,
 }
 
 impl Spool {
-    fn remove(&self, gone: &[Entry]) {
+    fn remove(&self, gone: &[QueuedBatch]) {
         for entry in gone {
-            self.leftovers.remove(&self.path(&entry.batch), Leftover::Idle);
+            self.removals.remove(&self.path(&entry.batch), StaleFile::Unused);
         }
     }
 
-    /// Hands the blocks of a batch to `take`, from memory or from its file.
+    /// Passes the blocks of a batch to `take`, from memory or from its file.
     pub fn read<E>(
         &self,
-        entry: &Entry,
+        entry: &QueuedBatch,
         take: &mut dyn FnMut(&Block) -> Result<(), E>,
     ) -> Result<(), ReadError<E>> {
         if let Some(blocks) = &entry.blocks {
-            return blocks.iter().try_for_each(take).map_err(ReadError::Taker);
+            return blocks.iter().try_for_each(take).map_err(ReadError::Consumer);
         }
         let path = self.path(&entry.batch);
         let header = &entry.batch.header;
@@ -170,8 +170,8 @@ impl Spool {
         decode_file(&path, decoder, take).map(drop)
     }
 
-    /// Keeps a copy of a damaged batch where nobody removes it.
-    pub fn set_aside(&self, batch: &Batch) {
+    /// Keeps a copy of a damaged batch in the directory for unusable files.
+    pub fn keep_damaged_copy(&self, batch: &Batch) {
         let from = self.path(batch);
         let to = self.dir.join(recover::SET_ASIDE).join(batch.file_name());
         if let Err(error) = durable::link_or_copy(&from, &to) {
@@ -179,65 +179,63 @@ impl Spool {
         }
     }
 
-    /// Ends the wait of every consumer that has read all there is. Nothing is committed after this.
+    /// Ends the wait of every consumer that has read everything. Nothing is committed afterwards.
     pub fn close(&self) {
         self.queue().closed = true;
         self.changed.notify_all();
         self.disk.close();
     }
 
-    /// Whether nothing is done with the disk any more, after [`Spool::close`] and the end of all
-    /// consumers.
-    pub fn is_at_rest(&self) -> bool {
+    /// Reports whether all disk operations have ended, after [`Spool::close`] and the end of all consumers.
+    pub fn is_disk_idle(&self) -> bool {
         self.disk.is_closed()
     }
 
-    /// How many batches wait, and the bytes of their files.
+    /// Returns the number of batches in the queue and the total size of their files.
     pub fn size(&self) -> (usize, u64) {
         let queue = self.queue();
         (queue.waiting.len(), queue.bytes)
     }
 
-    /// The most that may wait.
+    /// Returns the maximum total size of the batch files.
     pub fn max_bytes(&self) -> u64 {
         self.max_bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes other values for what was given to [`Spool::open`]. What was forgotten under a shorter
-    /// window is not remembered again.
+    /// Replaces the options. Duplicates that a shorter window has forgotten stay forgotten.
     pub fn reconfigure(&self, options: Options) {
         self.max_bytes.store(options.max_bytes, Ordering::Relaxed);
         self.dedup.set_window(options.dedup_window);
     }
 
-    /// Whether more batches may come.
+    /// Reports whether the spool accepts batches.
     pub fn is_open(&self) -> bool {
         !self.queue().closed
     }
 
-    /// The file of a batch.
+    /// Returns the path of a batch file.
     pub fn path(&self, batch: &Batch) -> PathBuf {
         self.batches.join(batch.file_name())
     }
 
-    /// The folder of the consumers' cursors.
+    /// Returns the directory of the consumers' checkpoints.
     pub fn cursors(&self) -> PathBuf {
         self.dir.join(recover::CURSORS)
     }
 
-    /// The folder of the batches' files.
+    /// Returns the directory of the batch files.
     pub fn batches(&self) -> &Path {
         &self.batches
     }
 
-    /// Gathers blocks for a batch that may be committed, within the budget.
-    pub fn gather(&self) -> Blocks {
-        self.memory.gather()
+    /// Creates an empty set of blocks, within the memory budget.
+    pub fn new_blocks(&self) -> Blocks {
+        self.memory.new_blocks()
     }
 
-    /// Adds a block to those that were gathered. `false` if there is no room for it: the batch then
-    /// does without any.
-    pub fn keep(&self, blocks: &mut Blocks, block: Block) -> bool {
+    /// Adds a block to the blocks of a batch. Returns `false` if the memory budget is exhausted; the batch
+    /// is then read from its file.
+    pub fn cache_block(&self, blocks: &mut Blocks, block: Block) -> bool {
         blocks.push(block, |bytes| {
             let mut queue = self.queue();
             let mut freed = 0;
@@ -251,19 +249,19 @@ impl Spool {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing between lock and unlock leaves the queue half changed.
+        // No code between lock and unlock leaves the queue inconsistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Queue {
-    /// Lets go of the oldest blocks in memory that a consumer has had, and says how many bytes they
-    /// were: who lags reads the file. What nobody has had stays, for it is needed next.
+    /// Drops the oldest cached blocks that some consumer has already handled, and returns their size. Slower
+    /// consumers read the file. Blocks that no consumer has handled stay, since they are needed next.
     fn evict(&mut self) -> Option<usize> {
         let place = self.resident.iter().position(|sequence| {
             self.waiting.get(sequence).is_none_or(|entry| {
                 self.cursors.values().any(|cursor| {
-                    cursor.handled >= *sequence && (cursor.consumer.wants)(&entry.batch)
+                    cursor.handled >= *sequence && (cursor.consumer.accepts)(&entry.batch)
                 })
             })
         })?;
@@ -276,7 +274,7 @@ impl Queue {
         blocks.map_or(0, |blocks| blocks.bytes())
     }
 
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, entry: QueuedBatch) {
         let sequence = entry.batch.sequence;
         if entry.blocks.is_some() {
             self.resident.push_back(sequence);
@@ -296,8 +294,8 @@ impl std::fmt::Debug for Spool {
 }
 
 #[cfg(test)]
-mod consumer_tests;
+mod capacity_tests;
 #[cfg(test)]
-mod room_tests;
+mod consumer_tests;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Decoded blocks that stay in memory for sinks that keep up, under one budget.
+//! Decoded blocks in memory for sinks that keep up, within one budget.
 
 use std::sync::{
     Arc,
@@ -7,30 +7,30 @@ use std::sync::{
 
 use records::decode::Block;
 
-/// What decoded blocks may take together. With a decoder a request and the runtime's own needs it
-/// keeps the daemon under 100 MB.
+/// The memory budget for all blocks. With a decoder for each request and the runtime, the daemon stays
+/// under 100 MB.
 const BUDGET_BYTES: usize = 40 << 20;
 
-/// What those of one batch may take: a larger one is read from the spool again, since it would push
-/// out all others.
+/// The limit for the blocks of one batch. A larger batch would evict all others, so it is read from the
+/// spool again.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// The budget.
+/// The memory budget.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct MemoryBudget {
     used: Arc<AtomicUsize>,
 }
 
-/// The blocks of one batch, in order, and the memory they are charged for.
+/// The blocks of one batch, in order, which count toward the budget.
 #[derive(Debug)]
 pub struct Blocks {
-    memory: Memory,
+    memory: MemoryBudget,
     list: Vec<Block>,
     bytes: usize,
 }
 
-impl Memory {
-    pub(super) fn gather(&self) -> Blocks {
+impl MemoryBudget {
+    pub(super) fn new_blocks(&self) -> Blocks {
         Blocks { memory: self.clone(), list: Vec::new(), bytes: 0 }
     }
 
@@ -41,7 +41,7 @@ impl Memory {
 }
 
 impl Blocks {
-    /// Adds a block, if the budget allows; `make_room` may free some of it.
+    /// Adds a block if the budget allows it. `make_room` may free memory.
     pub(super) fn push(&mut self, mut block: Block, make_room: impl FnOnce(usize)) -> bool {
         if block.bytes.len() < block.bytes.capacity() / 2 {
             block.bytes.shrink_to_fit();
@@ -61,7 +61,7 @@ impl Blocks {
         true
     }
 
-    /// The blocks.
+    /// Returns the blocks in order.
     pub fn iter(&self) -> impl Iterator<Item = &Block> {
         self.list.iter()
     }

@@ -1,5 +1,5 @@
-//! Opening the spool: what an earlier life left behind is put in order, and nothing in the folder
-//! can keep the daemon from starting.
+//! Opens the spool and recovers from the end of the previous run. No file in the directory can keep the
+//! daemon from starting.
 
 use std::{
     fs::{self, DirEntry},
@@ -11,30 +11,30 @@ use std::{
 use tracing::{info, warn};
 
 use super::{
-    Batch, Entry, Options, Queue, Spool, commit, dedup::Dedup, disk::Disk, lock::lock,
-    memory::Memory,
+    Batch, Options, Queue, QueuedBatch, Spool, commit, dedup::Dedup, disk::DiskMonitor, lock::lock,
+    memory::MemoryBudget,
 };
 use crate::durable;
 
-/// Files of batches.
+/// The directory of batch files.
 pub(super) const BATCHES: &str = "batches";
-/// Checkpoints of consumers.
+/// The directory of the consumers' checkpoints.
 pub(super) const CURSORS: &str = "cursors";
-/// Which batches were committed.
+/// The directory of the deduplication log.
 const DEDUP: &str = "dedup";
-/// Files that are not ours, or damaged.
+/// The directory of unusable files: damaged batches, and files of other programs.
 pub(super) const SET_ASIDE: &str = "set-aside";
-/// Holds the lock that keeps a second daemon out.
+/// The lock file.
 const LOCK: &str = "lock";
 
-/// Batches hold what visitors of a site did: no other user may look.
+/// The mode of the directories. Batches contain data about visitors, so other users have no access.
 const DIR_MODE: u32 = 0o700;
 
 impl Spool {
-    /// Opens the spool in `dir`, which is made if it is missing.
+    /// Opens the spool in `dir`, and creates the directory if it is missing.
     ///
     /// # Errors
-    /// The folder cannot be used, or another daemon uses it.
+    /// The directory cannot be used, or another daemon uses it.
     pub fn open(dir: &Path, options: Options) -> io::Result<Self> {
         let (batches, dedup) = (dir.join(BATCHES), dir.join(DEDUP));
         for folder in [dir, &batches, &dedup, &dir.join(CURSORS), &dir.join(SET_ASIDE)] {
@@ -42,17 +42,17 @@ impl Spool {
         }
         let lock = lock(&dir.join(LOCK))?;
         let mut queue = Queue { next_sequence: 1, ..Queue::default() };
-        for file in fs::read_dir(&batches).map_err(durable::at("reading", &batches))? {
+        for file in fs::read_dir(&batches).map_err(durable::error_at("reading", &batches))? {
             let file = file?;
             match inspect(&file) {
-                Ok(Found::Batch(entry)) => queue.add(entry),
-                Ok(Found::Unfinished) => {
+                Ok(SpoolFile::Batch(entry)) => queue.add(entry),
+                Ok(SpoolFile::Unfinished) => {
                     let path = file.path();
-                    // Never acknowledged: the sender still has it.
+                    // The batch was never acknowledged, so the sender still has it.
                     durable::remove(&path)?;
-                    info!(path = %path.display(), "removed a half-written batch");
+                    info!(path = %path.display(), "removed an unfinished batch");
                 }
-                Ok(Found::Foreign(why)) => set_aside(dir, &file.path(), why),
+                Ok(SpoolFile::Foreign(why)) => set_aside(dir, &file.path(), why),
                 Err(error) => set_aside(dir, &file.path(), &error.to_string()),
             }
         }
@@ -63,17 +63,17 @@ impl Spool {
         for entry in queue.waiting.values() {
             dedup.seed(&entry.batch.header);
         }
-        let leftovers = Arc::default();
-        let disk = Arc::new(Disk::watch(&batches, Arc::clone(&leftovers))?);
+        let removals = Arc::default();
+        let disk = Arc::new(DiskMonitor::watch(&batches, Arc::clone(&removals))?);
         Ok(Self {
             dir: dir.to_owned(),
             batches,
             _lock: lock,
             max_bytes: options.max_bytes.into(),
-            memory: Memory::default(),
-            commits: commit::Commits::default(),
+            memory: MemoryBudget::default(),
+            commits: commit::CommitQueue::default(),
             dedup,
-            leftovers,
+            removals,
             disk,
             shedding: Mutex::default(),
             queue: Mutex::new(queue),
@@ -82,30 +82,30 @@ impl Spool {
     }
 }
 
-/// What a file in the folder of batches is.
-pub(super) enum Found {
-    Batch(Entry),
+/// The kinds of files in the batch directory.
+pub(super) enum SpoolFile {
+    Batch(QueuedBatch),
     Unfinished,
     Foreign(&'static str),
 }
 
-pub(super) fn inspect(file: &DirEntry) -> io::Result<Found> {
+pub(super) fn inspect(file: &DirEntry) -> io::Result<SpoolFile> {
     let metadata = file.metadata()?;
     let name = file.file_name();
     let name = name.to_str().unwrap_or_default();
     if !metadata.is_file() {
-        return Ok(Found::Foreign("not a file"));
+        return Ok(SpoolFile::Foreign("not a file"));
     }
     if name.starts_with(commit::UNFINISHED_PREFIX) {
-        return Ok(Found::Unfinished);
+        return Ok(SpoolFile::Unfinished);
     }
     let Some(batch) = Batch::from_file_name(name) else {
-        return Ok(Found::Foreign("its name is not that of a batch"));
+        return Ok(SpoolFile::Foreign("its name is not that of a batch"));
     };
     if metadata.len() == 0 {
-        return Ok(Found::Foreign("empty"));
+        return Ok(SpoolFile::Foreign("empty"));
     }
-    Ok(Found::Batch(Entry::on_disk(batch, metadata.len())))
+    Ok(SpoolFile::Batch(QueuedBatch::on_disk(batch, metadata.len())))
 }
 
 fn set_aside(dir: &Path, path: &Path, why: &str) {
@@ -113,15 +113,15 @@ fn set_aside(dir: &Path, path: &Path, why: &str) {
     match fs::rename(path, &to) {
         Ok(()) => {
             let (path, to) = (path.display(), to.display());
-            warn!(%path, %to, why, "set a file of the spool aside");
+            warn!(%path, %to, why, "moved an unusable file out of the spool");
         }
         Err(error) => {
-            warn!(path = %path.display(), why, %error, "a file of the spool cannot be set aside");
+            warn!(path = %path.display(), why, %error, "cannot move an unusable file out of the spool");
         }
     }
 }
 
-/// A name in the set-aside folder that nothing has.
+/// Returns an unused name in the directory for unusable files.
 fn free_name(dir: &Path, path: &Path) -> PathBuf {
     let folder = dir.join(SET_ASIDE);
     let name = path.file_name().unwrap_or_default();

@@ -1,21 +1,21 @@
-//! Makes room in a full spool at the cost of consumers that said they may lose batches.
+//! Drops batches from a full spool for consumers that allow it.
 
 use std::{sync::PoisonError, time::Instant};
 
 use tracing::{info, warn};
 
-use super::{Entry, Queue, Spool};
-use crate::{durable, repeats::Losses};
+use super::{Queue, QueuedBatch, Spool};
+use crate::{durable, log_throttle::LossThrottle};
 
-/// More than is needed is freed, so that not every batch has to: this part of the spool.
+/// The part of the spool that is freed in addition, so that not every batch has to drop others.
 const SLACK_PART: u64 = 20;
 
-/// What a consumer has lost.
+/// The records that a consumer has lost.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     records: u64,
-    /// Which losses are logged.
-    losses: Losses,
+    /// Throttles the log.
+    losses: LossThrottle,
 }
 
 impl Dropped {
@@ -25,12 +25,12 @@ impl Dropped {
 }
 
 fn log_dropped(sink: &str, records: u64) {
-    warn!(sink, records, "the spool is full: dropped what this sink had not begun");
+    warn!(sink, records, "spool full: dropped batches that the sink had not started");
 }
 
 impl Spool {
-    /// Drops the oldest batches that nobody else lacks and that none has begun, until about `bytes`
-    /// more have room. Says whether anything was dropped.
+    /// Drops the oldest batches that no other consumer needs and that none has started, to make room for
+    /// about `bytes`. Returns whether it dropped any.
     pub(super) fn shed(&self, bytes: u64) -> bool {
         let queue = self.queue();
         if !queue.cursors.values().any(|cursor| cursor.consumer.may_drop) {
@@ -38,7 +38,7 @@ impl Spool {
         }
         let committed_below = queue.next_sequence;
         drop(queue);
-        // As before any other removal.
+        // As before every removal of batches.
         if !self.may_remove() {
             return false;
         }
@@ -50,7 +50,7 @@ impl Spool {
             if freed >= wanted {
                 break;
             }
-            if queue.cursors.values().all(|cursor| cursor.can_do_without(entry)) {
+            if queue.cursors.values().all(|cursor| cursor.can_drop(entry)) {
                 freed += entry.bytes;
                 gone.push(entry.clone());
             }
@@ -62,8 +62,8 @@ impl Spool {
         let now = Instant::now();
         let Queue { cursors, dropped, .. } = &mut *queue;
         for cursor in cursors.values_mut() {
-            cursor.lost(&gone);
-            let lost = gone.iter().filter(|entry| cursor.lacks(entry));
+            cursor.removed(&gone);
+            let lost = gone.iter().filter(|entry| cursor.needs(entry));
             let records: u64 = lost.map(|entry| entry.batch.header.records).sum();
             if records > 0 {
                 let sink = &cursor.consumer.name;
@@ -79,7 +79,7 @@ impl Spool {
         !gone.is_empty()
     }
 
-    /// Logs the drops that no line contains yet.
+    /// Logs the dropped records that have not been logged yet.
     pub fn report_dropped(&self) {
         for (sink, dropped) in &mut self.queue().dropped {
             if let Some(records) = dropped.losses.rest() {
@@ -88,8 +88,8 @@ impl Spool {
         }
     }
 
-    /// Makes durable what must be before batches are removed. Every request to a full spool comes
-    /// here.
+    /// Makes the deduplication log durable, which must precede the removal of batches. Every request to a
+    /// full spool calls this.
     fn may_remove(&self) -> bool {
         let synced = self.dedup.sync();
         let mut failures = self.shedding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,18 +101,18 @@ impl Spool {
             }
             Err(error) => {
                 if let Some(repeated) = failures.failed(&durable::cause(error), Instant::now()) {
-                    warn!(%error, repeated, "the spool is full, and no batch can be dropped from it");
+                    warn!(%error, repeated, "spool full, and batches cannot be dropped");
                 }
             }
         }
         synced.is_ok()
     }
 
-    /// Whether there is a batch that could be dropped.
+    /// Reports whether a batch could be dropped.
     pub(super) fn can_shed(&self) -> bool {
         let queue = self.queue();
         let may_vanish =
-            |entry: &Entry| queue.cursors.values().all(|cursor| cursor.can_do_without(entry));
+            |entry: &QueuedBatch| queue.cursors.values().all(|cursor| cursor.can_drop(entry));
         queue.cursors.values().any(|cursor| cursor.consumer.may_drop)
             && queue.waiting.values().any(may_vanish)
     }

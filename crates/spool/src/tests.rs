@@ -14,7 +14,7 @@ use records::decode::Encoding;
 pub(super) const ROOM: u64 = 1 << 30;
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A header that no other has.
+/// A unique header.
 pub(super) fn header(records: u64) -> Header {
     static DIGESTS: AtomicU64 = AtomicU64::new(0);
 
@@ -36,7 +36,7 @@ pub(super) fn header(records: u64) -> Header {
 }
 
 pub(super) fn consumer(may_drop: bool) -> Consumer {
-    Consumer { name: "archive".into(), wants: Arc::new(|_: &Batch| true), may_drop }
+    Consumer { name: "archive".into(), accepts: Arc::new(|_: &Batch| true), may_drop }
 }
 
 pub(super) fn register(spool: &Spool, released: u64) -> ConsumerId {
@@ -46,10 +46,10 @@ pub(super) fn register(spool: &Spool, released: u64) -> ConsumerId {
 pub(super) fn commit(spool: &Spool, text: &str) -> Arc<Batch> {
     let mut staging = spool.stage();
     staging.write(text.as_bytes()).unwrap();
-    spool.commit(staging, header(1), None).unwrap().expect("no duplicate")
+    spool.commit(staging, header(1), None).unwrap().expect("not a duplicate")
 }
 
-fn text_of(spool: &Spool, entry: &Entry) -> String {
+fn text_of(spool: &Spool, entry: &QueuedBatch) -> String {
     let mut bytes = Vec::new();
     let read = spool.read(entry, &mut |block: &Block| {
         bytes.extend_from_slice(&block.bytes);
@@ -59,8 +59,8 @@ fn text_of(spool: &Spool, entry: &Entry) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The batch behind the one with the sequence `after`, whoever asks.
-fn next(spool: &Spool, after: u64) -> Entry {
+/// The batch after the sequence `after`, for any consumer.
+fn next(spool: &Spool, after: u64) -> QueuedBatch {
     spool.queue().waiting.range(after + 1..).next().expect("a batch").1.clone()
 }
 
@@ -73,7 +73,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
+fn a_batch_is_removed_after_the_last_release() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let (fast, slow) = (register(&spool, 0), register(&spool, 0));
@@ -82,9 +82,9 @@ fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
     assert_eq!(text_of(&spool, &next(&spool, 0)), "{\"a\":1}\n");
     assert_eq!(text_of(&spool, &next(&spool, 1)), "{\"a\":2}\n");
     let sequence = |consumer| match spool.next(consumer, Some(Instant::now())) {
-        Next::Entry(entry) => Some(entry.batch.sequence),
-        Next::Timeout => None,
-        Next::Closed => panic!("closed"),
+        NextBatch::Ready(entry) => Some(entry.batch.sequence),
+        NextBatch::TimedOut => None,
+        NextBatch::Closed => panic!("closed"),
     };
     assert_eq!((sequence(fast), sequence(slow)), (Some(1), Some(1)));
     spool.advance(fast, 2);
@@ -99,7 +99,7 @@ fn a_batch_leaves_when_the_last_consumer_lets_it_go() {
 }
 
 #[test]
-fn what_waits_is_found_again_in_order() {
+fn a_restart_finds_the_batches_in_order() {
     let dir = tempfile::tempdir().unwrap();
     {
         let spool =
@@ -121,7 +121,7 @@ fn what_waits_is_found_again_in_order() {
 }
 
 #[test]
-fn a_sequence_is_never_used_twice() {
+fn a_sequence_is_never_reused() {
     let dir = tempfile::tempdir().unwrap();
     {
         let spool =
@@ -130,14 +130,14 @@ fn a_sequence_is_never_used_twice() {
         commit(&spool, "{}\n");
         spool.release(consumer, 1).unwrap();
     }
-    // The folder is empty: only the consumer knows of the first batch.
+    // The directory is empty: only the consumer knows of the first batch.
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 1);
     assert_eq!(commit(&spool, "{}\n").sequence, 2);
 }
 
 #[test]
-fn what_is_no_batch_keeps_nobody_from_starting() {
+fn unusable_files_do_not_keep_the_spool_from_opening() {
     let dir = tempfile::tempdir().unwrap();
     let kept = {
         let spool =
@@ -147,18 +147,18 @@ fn what_is_no_batch_keeps_nobody_from_starting() {
     };
     let batches = dir.path().join("batches");
     fs::write(batches.join(".unfinished-7"), "half").unwrap();
-    fs::write(batches.join("notes.txt"), "whose?").unwrap();
+    fs::write(batches.join("notes.txt"), "x").unwrap();
     fs::write(batches.join(kept.replace("0001.", "0002.")), "").unwrap();
-    fs::create_dir(batches.join("folder")).unwrap();
+    fs::create_dir(batches.join("directory")).unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     assert_eq!(names(&batches), std::slice::from_ref(&kept));
     let aside = names(&dir.path().join("set-aside"));
-    assert_eq!(aside, [&kept.replace("0001.", "0002."), "folder", "notes.txt"]);
+    assert_eq!(aside, [&kept.replace("0001.", "0002."), "directory", "notes.txt"]);
     assert_eq!(text_of(&spool, &next(&spool, 0)), "{\"kept\":1}\n");
 }
 
 #[test]
-fn a_second_daemon_is_kept_out() {
+fn a_second_daemon_cannot_open_the_spool() {
     let dir = tempfile::tempdir().unwrap();
     let first = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let error =
@@ -169,7 +169,7 @@ fn a_second_daemon_is_kept_out() {
 }
 
 #[test]
-fn what_is_not_committed_leaves_nothing() {
+fn a_batch_that_is_not_committed_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let mut staging = spool.stage();
@@ -181,7 +181,7 @@ fn what_is_not_committed_leaves_nothing() {
 }
 
 #[test]
-fn a_commit_that_fails_takes_none_of_the_others_with_it() {
+fn a_failed_commit_does_not_affect_others() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 0);
@@ -195,7 +195,7 @@ fn a_commit_that_fails_takes_none_of_the_others_with_it() {
 }
 
 #[test]
-fn commits_from_many_threads_each_get_a_place() {
+fn concurrent_commits_get_distinct_sequences() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 0);
@@ -223,19 +223,20 @@ fn commits_from_many_threads_each_get_a_place() {
 }
 
 #[test]
-fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
+fn cached_blocks_stay_within_the_budget_while_they_are_needed() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let (fast, slow) = (register(&spool, 0), register(&spool, 0));
-    // It takes none, so that it has passed them says nothing.
-    let wants_none = Consumer { wants: Arc::new(|_| false), ..consumer(false) };
+    // It accepts no batches, so its position does not matter.
+    let wants_none = Consumer { accepts: Arc::new(|_| false), ..consumer(false) };
     let idle = spool.register(wants_none, 0);
     let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat((1 << 20) - 100));
     let commit = || {
-        let mut blocks = Some(spool.gather());
+        let mut blocks = Some(spool.new_blocks());
         for _ in 0..10 {
             let block = Block { bytes: line.clone().into(), records: 1, rejects: vec![] };
-            blocks = blocks.and_then(|mut blocks| spool.keep(&mut blocks, block).then_some(blocks));
+            blocks = blocks
+                .and_then(|mut blocks| spool.cache_block(&mut blocks, block).then_some(blocks));
         }
         let mut staging = spool.stage();
         staging.write(line.repeat(10).as_bytes()).unwrap();
@@ -247,13 +248,13 @@ fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
     }
     spool.advance(idle, 5);
     commit();
-    // What is needed next stays; what comes when there is no room is read from its file.
+    // Blocks that are needed next stay. Blocks beyond the budget are read from their file.
     assert_eq!([1, 2, 3, 4, 5, 6].map(resident), [true, true, true, true, false, false]);
     for sequence in 1..=6 {
         assert!(text_of(&spool, &next(&spool, sequence - 1)) == line.repeat(10), "{sequence}");
     }
 
-    // What one has had makes room, though another lags.
+    // Blocks that one consumer has handled are evicted, although another one lags.
     spool.advance(fast, 2);
     commit();
     assert_eq!([1, 2, 3, 4, 7].map(resident), [false, true, true, true, true]);
@@ -262,13 +263,13 @@ fn blocks_stay_in_memory_within_the_budget_and_no_longer_than_needed() {
     spool.advance(slow, 4);
     assert_eq!([2, 3, 4, 7].map(resident), [false, false, false, true]);
 
-    let mut too_large = spool.gather();
+    let mut too_large = spool.new_blocks();
     let block = Block { bytes: vec![b'x'; 17 << 20], records: 1, rejects: vec![] };
-    assert!(!spool.keep(&mut too_large, block));
+    assert!(!spool.cache_block(&mut too_large, block));
 }
 
 #[test]
-fn damage_is_told_from_what_is_readable() {
+fn a_damaged_file_is_distinguished_from_an_unreadable_one() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 0);
@@ -278,17 +279,17 @@ fn damage_is_told_from_what_is_readable() {
     let batch = spool.commit(staging, damaged, None).unwrap().unwrap();
     let read = spool.read(&next(&spool, 0), &mut |_| Ok::<_, Infallible>(()));
     assert!(matches!(read, Err(ReadError::Damaged(_))), "{read:?}");
-    spool.set_aside(&batch);
+    spool.keep_damaged_copy(&batch);
     assert_eq!(names(&dir.path().join("set-aside")), [batch.file_name()]);
 }
 
 #[test]
-fn closing_ends_every_wait() {
+fn closing_ends_all_waits() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let consumer = register(&spool, 0);
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| matches!(spool.next(consumer, None), Next::Closed));
+        let waiting = scope.spawn(|| matches!(spool.next(consumer, None), NextBatch::Closed));
         let pausing = scope.spawn(|| spool.pause(consumer, Duration::from_secs(3600)));
         spool.close();
         assert!(waiting.join().unwrap());
@@ -297,7 +298,7 @@ fn closing_ends_every_wait() {
 }
 
 #[test]
-fn the_same_batch_is_committed_once_also_across_a_restart() {
+fn a_batch_is_committed_once_even_across_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let batch = header(1);
     let commit = |spool: &Spool| {
@@ -311,8 +312,8 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
         let consumer = register(&spool, 0);
         assert!(commit(&spool));
         assert!(!commit(&spool));
-        assert_eq!(names(spool.batches()).len(), 1, "nothing of the second is left");
-        // Only the file's own name says now that it was committed.
+        assert_eq!(names(spool.batches()).len(), 1, "the duplicate leaves nothing");
+        // Only the name of the batch file shows now that it was committed.
         fs::remove_dir_all(dir.path().join("dedup")).unwrap();
         fs::create_dir(dir.path().join("dedup")).unwrap();
         spool.advance(consumer, 0);
@@ -327,7 +328,7 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
     }
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     register(&spool, 1);
-    assert!(!commit(&spool), "now the log says it");
+    assert!(!commit(&spool), "now from the log");
     let mut other = batch.clone();
     other.origin.dataset = "dns_logs".into();
     let mut staging = spool.stage();
@@ -336,7 +337,7 @@ fn the_same_batch_is_committed_once_also_across_a_restart() {
 }
 
 #[test]
-fn a_consumer_may_go_back_to_what_it_has_released() {
+fn a_consumer_can_return_to_its_last_release() {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), Options { max_bytes: ROOM, dedup_window: DAY }).unwrap();
     let sink = register(&spool, 0);
@@ -344,7 +345,7 @@ fn a_consumer_may_go_back_to_what_it_has_released() {
         commit(&spool, &format!("{{\"a\":{number}}}\n"));
     }
     let next = || match spool.next(sink, Some(Instant::now())) {
-        Next::Entry(entry) => Some((entry.batch.sequence, text_of(&spool, &entry))),
+        NextBatch::Ready(entry) => Some((entry.batch.sequence, text_of(&spool, &entry))),
         _ => None,
     };
     spool.advance(sink, 4);

@@ -88,7 +88,7 @@ fn check_room(csr_file: &Path, key_file: &Path) -> Result<(), Fatal> {
     let text = match fs::read(csr_file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(durable::at("reading", csr_file)(error).into()),
+        Err(error) => return Err(durable::error_at("reading", csr_file)(error).into()),
     };
     let requests =
         ["-----BEGIN CERTIFICATE REQUEST-----", "-----BEGIN NEW CERTIFICATE REQUEST-----"];
@@ -106,7 +106,7 @@ fn check_room(csr_file: &Path, key_file: &Path) -> Result<(), Fatal> {
 fn is_same(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| {
         fs::canonicalize(path).or_else(|_| {
-            let folder = fs::canonicalize(durable::folder(path))?;
+            let folder = fs::canonicalize(durable::parent(path))?;
             Ok::<_, io::Error>(folder.join(path.file_name().unwrap_or_default()))
         })
     };
@@ -118,7 +118,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 /// The key that is there, or a new one that is written down; and whether it is new.
 fn key(csr: &Csr, path: &Path) -> Result<(KeyPair, bool), Fatal> {
     let at = path.display();
-    let is_there = path.try_exists().map_err(durable::at("looking for", path))?;
+    let is_there = path.try_exists().map_err(durable::error_at("looking for", path))?;
     if is_there && csr.key.is_none() {
         return Err(Fatal::Io(format!(
             "{at} is there already: to use it again, name it with --key; else move it away"
@@ -157,7 +157,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let file = durable::open(options.write(true).create_new(true).mode(KEY_MODE), path)?;
     durable::write_all(&file, text.as_bytes(), path)?;
     durable::sync(&file, path)?;
-    durable::sync_dir(durable::folder(path))
+    durable::sync_dir(durable::parent(path))
 }
 
 fn request(csr: &Csr, key: &KeyPair) -> Result<String, rcgen::Error> {

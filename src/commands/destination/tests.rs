@@ -138,11 +138,11 @@ fn a_name_that_cannot_be_known_must_be_said() {
         assert!(folder.refuses(&said(wrong)).contains("NAME:PORT"), "{wrong}");
     }
     for (wrong, says) in [
-        ("b c", "--host b c: a name is labels"),
-        ("logs.example.com/", "the name alone"),
-        ("a@logs.example.com:443", "the name alone"),
+        ("b c", "--host b c: write labels of letters"),
+        ("logs.example.com/", "write only the name"),
+        ("a@logs.example.com:443", "write only the name"),
         ("b\u{fc}cher.example", "Punycode"),
-        ("h&header_X=1", "a name is labels"),
+        ("h&header_X=1", "write labels of letters"),
     ] {
         let error = folder.refuses(&said(wrong));
         assert!(error.contains(says), "{says:?} not in {error}");

@@ -17,7 +17,7 @@ use clap_complete::Shell;
 pub use self::synopsis::{option, synopsis, value_names};
 use crate::{
     cli::Cli,
-    durable::{self, at},
+    durable::{self, error_at},
     fatal::Fatal,
 };
 
@@ -82,7 +82,7 @@ pub fn write_page(name: &str, out: &mut dyn Write) -> Result<(), Fatal> {
 
 /// Writes every page to a file in `dir`, which is made if it is missing, and its path to `out`.
 pub fn write_all(dir: &Path, out: &mut dyn Write) -> Result<(), Fatal> {
-    fs::create_dir_all(dir).map_err(at("making folder", dir))?;
+    fs::create_dir_all(dir).map_err(error_at("making folder", dir))?;
     for page in pages() {
         let path = dir.join(page.file_name());
         durable::replace_with_mode(&path, page.roff.as_bytes(), 0o644)?;

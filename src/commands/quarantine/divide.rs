@@ -42,7 +42,7 @@ pub(in crate::commands) fn divide(
     how: Gone,
     goes: &mut dyn FnMut(u64, &[u8]) -> bool,
 ) -> io::Result<Parts> {
-    let metadata = aside.metadata().map_err(durable::at("reading", aside))?;
+    let metadata = aside.metadata().map_err(durable::error_at("reading", aside))?;
     let (mut gone, mut rest) = (Part::new(aside, "gone"), Part::new(aside, "rest"));
     each_line(aside, &mut |number, line| {
         if line.trim_ascii().is_empty() {
@@ -60,12 +60,12 @@ pub(in crate::commands) fn divide(
     if let Some(path) = gone.finish(&metadata)? {
         let to = quarantine::done_path(aside);
         durable::rename(&path, &to)?;
-        durable::sync_dir(durable::folder(&to))?;
+        durable::sync_dir(durable::parent(&to))?;
         parts.gone = Some(to);
     }
     if let Some(path) = rest.finish(&metadata)? {
         durable::rename(&path, aside)?;
-        durable::sync_dir(durable::folder(aside))?;
+        durable::sync_dir(durable::parent(aside))?;
         // What was replayed must not be replayed again.
         parts.rest = Some(match FileKind::of(aside) {
             Some(FileKind::Replayed) => aside.to_owned(),
@@ -73,7 +73,7 @@ pub(in crate::commands) fn divide(
         });
     } else {
         durable::remove(aside)?;
-        durable::sync_dir(durable::folder(aside))?;
+        durable::sync_dir(durable::parent(aside))?;
     }
     Ok(parts)
 }
@@ -102,7 +102,7 @@ impl Part {
             let made = file.metadata()?;
             if (made.uid(), made.gid()) != (from.uid(), from.gid()) {
                 fchown(&file, Some(from.uid()), Some(from.gid()))
-                    .map_err(durable::at("changing the owner of", &self.path))?;
+                    .map_err(durable::error_at("changing the owner of", &self.path))?;
             }
             self.file = Some(file);
         }

@@ -74,10 +74,10 @@ pub(super) type VisitLine<'a> = &'a mut dyn FnMut(u64, &[u8]) -> io::Result<Cont
 
 /// Visits the lines of a file, numbered from 1, each with its line end.
 pub(super) fn each_line(path: &Path, visit: VisitLine<'_>) -> io::Result<()> {
-    let file = File::open(path).map_err(durable::at("opening", path))?;
+    let file = File::open(path).map_err(durable::error_at("opening", path))?;
     let mut file = BufReader::with_capacity(256 * 1024, file);
     let (mut line, mut number) = (Vec::new(), 0);
-    while file.read_until(b'\n', &mut line).map_err(durable::at("reading", path))? > 0 {
+    while file.read_until(b'\n', &mut line).map_err(durable::error_at("reading", path))? > 0 {
         number += 1;
         if visit(number, &line)?.is_break() {
             break;
@@ -92,5 +92,5 @@ pub(super) fn is_own(config: &Config, path: &Path) -> bool {
     let dir = &config.quarantine.dir;
     let real = |path: &Path| fs::canonicalize(path).ok();
     let own = [real(dir), real(&dir.join(BODIES))];
-    real(durable::folder(path)).is_some_and(|folder| own.contains(&Some(folder)))
+    real(durable::parent(path)).is_some_and(|folder| own.contains(&Some(folder)))
 }

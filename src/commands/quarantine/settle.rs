@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{config::Config, delivery, fatal::Fatal, quarantine, spool::Survey};
+use crate::{config::Config, delivery, fatal::Fatal, quarantine, spool::ReadOnlySpool};
 
 /// How long a batch may take that the daemon is writing to quarantine: far more than it needs, unless
 /// it cannot write.
@@ -22,14 +22,14 @@ pub(in crate::commands) fn settle(
     config: &Config,
     pause: &mut dyn FnMut(Duration) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
-    let survey = Survey::new(&config.spool.dir);
+    let survey = ReadOnlySpool::new(&config.spool.dir);
     let waiting = match survey.contents() {
         // No daemon has run yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         contents => contents?.waiting,
     };
     let quarantine = delivery::quarantine_consumer();
-    let last = waiting.iter().rev().find(|entry| (quarantine.wants)(&entry.batch));
+    let last = waiting.iter().rev().find(|entry| (quarantine.accepts)(&entry.batch));
     let last = last.map_or(0, |entry| entry.batch.sequence);
     let begun = Instant::now();
     while !quarantine::is_settled(&survey.cursors())? {

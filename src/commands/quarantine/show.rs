@@ -102,7 +102,7 @@ fn files(config: &Config, options: &Show) -> io::Result<Vec<QuarantineFile>> {
 }
 
 fn file(path: &Path) -> io::Result<QuarantineFile> {
-    let metadata = path.metadata().map_err(durable::at("reading", path))?;
+    let metadata = path.metadata().map_err(durable::error_at("reading", path))?;
     Ok(QuarantineFile {
         path: path.to_owned(),
         // A copy of a records file may have any name.

@@ -334,7 +334,7 @@ fn each_whole(
         outcome
     });
     read.map(drop).map_err(|error| match error {
-        ReadError::Taker(failure) => failure,
+        ReadError::Consumer(failure) => failure,
         ReadError::Io(error) => {
             ReplayError::Flaw(format!("its record is whole in bodies/{body} only: {error}"))
         }

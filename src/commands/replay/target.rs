@@ -72,7 +72,7 @@ pub(super) fn find(config: &Config, options: &Replay) -> Result<Vec<ReplayFile>,
 }
 
 fn target(config: &Config, path: &Path) -> Result<ReplayFile, Fatal> {
-    let metadata = path.symlink_metadata().map_err(durable::at("reading", path))?;
+    let metadata = path.symlink_metadata().map_err(durable::error_at("reading", path))?;
     if !metadata.is_file() {
         let path = path.display();
         return Err(Fatal::Io(format!(
@@ -214,7 +214,7 @@ impl ReplayFile {
         report: &mut ReplayReport,
     ) -> Result<(), ReplayError> {
         let Some(place) = self.plan.places.keys().next() else { return Ok(()) };
-        let body = fs::read(&self.path).map_err(durable::at("reading", &self.path))?;
+        let body = fs::read(&self.path).map_err(durable::error_at("reading", &self.path))?;
         let taken = daemon.send(place, What::Body, &Bytes::from(body))?;
         match taken.status.as_str() {
             "committed" | "duplicate" => {

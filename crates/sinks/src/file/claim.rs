@@ -46,7 +46,7 @@ impl Claimant {
                 "the sink whose `path` is {} has this file open; give each sink files of its own",
                 holder.pattern
             ));
-            return Err(durable::at("opening", path)(error));
+            return Err(durable::error_at("opening", path)(error));
         }
         *times += 1;
         Ok(Claim { key })

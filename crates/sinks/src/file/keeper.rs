@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::process::nice;
-use spool::{ages::Ages, clock::Clock};
+use spool::{clock::Clock, file_ages::FileAges};
 use tracing::{Span, debug, info, warn};
 
 use super::{
@@ -61,7 +61,7 @@ impl Keeper {
     pub(super) fn start(
         (inventory, place, template): (Inventory, Place, PathTemplate),
         options: &Settings,
-        ages: Option<Ages>,
+        ages: Option<FileAges>,
         pack_failures: SinkCounter,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -118,7 +118,7 @@ impl Drop for Keeper {
 }
 
 impl Shared {
-    fn run(&self, mut ages: Option<Ages>) {
+    fn run(&self, mut ages: Option<FileAges>) {
         // Compressing may take what others leave. If that cannot be said, it takes its share.
         nice(10).ok();
         let (mut troubles, mut waiting) = (Troubles::default(), Waiting::new(Clock::system()));
@@ -141,7 +141,7 @@ impl Shared {
         &self,
         troubles: &mut Troubles,
         waiting: &mut Waiting,
-        ages: Option<&mut Ages>,
+        ages: Option<&mut FileAges>,
     ) -> Duration {
         let next = self.pack_all(troubles, waiting);
         if self.options.retain != Retain::default() && !self.stop.load(Ordering::Acquire) {

@@ -34,7 +34,7 @@ use std::{
 
 use jiff::Timestamp;
 use records::decode::Block;
-use spool::{Batch, ages::Ages, clock::Clock, repeats::Failures};
+use spool::{Batch, clock::Clock, file_ages::FileAges, log_throttle::FailureThrottle};
 use tracing::warn;
 
 pub(super) use self::state::valid_state;
@@ -82,7 +82,7 @@ pub struct FileSink {
     fsync: Fsync,
     rotation: Rotation,
     /// Which failed rotations are logged.
-    rotations: Failures,
+    rotations: FailureThrottle,
     counters: SinkCounters,
     targets: HashMap<PathBuf, Target>,
     /// The files of the batch under way.
@@ -144,7 +144,7 @@ impl FileSink {
             template,
             fsync: config.fsync,
             rotation: Rotation::new(config.rotate),
-            rotations: Failures::default(),
+            rotations: FailureThrottle::default(),
             counters,
             targets: targets.collect(),
             current: Vec::new(),
@@ -343,9 +343,9 @@ impl Sink for FileSink {
 }
 
 /// How old the files are, if that matters. The ledger stands beside the list of the files.
-fn ages(list: &Path, options: &Settings) -> Option<Ages> {
+fn ages(list: &Path, options: &Settings) -> Option<FileAges> {
     let ledger = list.with_extension("").with_extension("ages.json");
-    options.retain.age.map(|_| Ages::open(&ledger, Clock::system()))
+    options.retain.age.map(|_| FileAges::open(&ledger, Clock::system()))
 }
 
 /// Writes what of these bytes is not there yet.

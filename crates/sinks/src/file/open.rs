@@ -78,13 +78,13 @@ impl Open {
 
     /// Asks for the length, which others may have changed.
     pub(super) fn measure(&mut self, path: &Path) -> io::Result<()> {
-        self.length = self.file.metadata().map_err(durable::at("reading", path))?.len();
+        self.length = self.file.metadata().map_err(durable::error_at("reading", path))?.len();
         Ok(())
     }
 
     /// Whether any name leads to the file.
     pub(super) fn is_named(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.file.metadata().map_err(durable::at("reading", path))?.nlink() > 0)
+        Ok(self.file.metadata().map_err(durable::error_at("reading", path))?.nlink() > 0)
     }
 
     /// Appends what the file takes at once, and says how much that is.
@@ -99,7 +99,7 @@ impl Open {
     /// have been killed before it synced them.
     pub(super) fn holds(&mut self, offset: u64, bytes: &[u8], path: &Path) -> io::Result<bool> {
         let mut there = vec![0; bytes.len()];
-        self.file.read_exact_at(&mut there, offset).map_err(durable::at("reading", path))?;
+        self.file.read_exact_at(&mut there, offset).map_err(durable::error_at("reading", path))?;
         let holds = there == bytes;
         self.dirty |= holds && !bytes.is_empty();
         Ok(holds)
@@ -110,7 +110,7 @@ impl Open {
     /// of ours holds a zero, and who reads lines has seen none there.
     pub(super) fn cut_zeros(&mut self, offset: u64, bytes: &[u8], path: &Path) -> io::Result<bool> {
         let mut there = vec![0; bytes.len()];
-        self.file.read_exact_at(&mut there, offset).map_err(durable::at("reading", path))?;
+        self.file.read_exact_at(&mut there, offset).map_err(durable::error_at("reading", path))?;
         let same = there.iter().zip(bytes).take_while(|(there, byte)| there == byte).count();
         let kept = offset + same as u64;
         let only_zeros =
@@ -136,7 +136,7 @@ impl Open {
         let mut last = [b'\n'];
         self.measure(path)?;
         if let Some(at) = self.length.checked_sub(1) {
-            self.file.read_exact_at(&mut last, at).map_err(durable::at("reading", path))?;
+            self.file.read_exact_at(&mut last, at).map_err(durable::error_at("reading", path))?;
         }
         if last != [b'\n'] {
             self.append(b"\n", path)?;
@@ -168,7 +168,7 @@ impl Open {
         let same = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
         let file = durable::open(OpenOptions::new().write(true), &same)?;
         self.each_piece(self.synced.min(self.length), path, &mut |at, piece| {
-            file.write_all_at(piece, at).map_err(durable::at("writing", path))?;
+            file.write_all_at(piece, at).map_err(durable::error_at("writing", path))?;
             Ok(true)
         })?;
         Ok(())
@@ -186,7 +186,7 @@ impl Open {
         while at < self.length {
             let left = usize::try_from(self.length - at).unwrap_or(usize::MAX);
             let piece = piece.get_mut(..left.min(PIECE_BYTES)).unwrap_or_default();
-            self.file.read_exact_at(piece, at).map_err(durable::at("reading", path))?;
+            self.file.read_exact_at(piece, at).map_err(durable::error_at("reading", path))?;
             if !visit(at, piece)? {
                 return Ok(false);
             }

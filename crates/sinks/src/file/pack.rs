@@ -56,7 +56,7 @@ pub(super) fn pack(
         }
         outcome => outcome?,
     };
-    let metadata = from.metadata().map_err(durable::at("reading", path))?;
+    let metadata = from.metadata().map_err(durable::error_at("reading", path))?;
     if Identity::of(&metadata) != kept.identity {
         return inventory.forget_if_gone(path).map(|()| false);
     }
@@ -89,7 +89,7 @@ pub(super) fn pack(
         directory.remove(beside_name).ok();
         return finished;
     }
-    let metadata = packed.metadata().map_err(durable::at("reading", &beside))?;
+    let metadata = packed.metadata().map_err(durable::error_at("reading", &beside))?;
     let identity = Identity::of(&metadata);
     inventory.note(&to, Some(Kept { identity, stage: Stage::Packed, ..kept.clone() }))?;
     directory.rename(beside_name, to_name)?;
@@ -120,7 +120,7 @@ fn free_name(
     let identity = Identity::of(&there);
     if !inventory.has(&to, identity) {
         let error = io::Error::new(io::ErrorKind::AlreadyExists, "somebody else's file is there");
-        return Err(durable::at("compressing to", &to)(error));
+        return Err(durable::error_at("compressing to", &to)(error));
     }
     if kept.number.is_none() {
         // Of an earlier version, which gave each file a name of its own: a crash left it.
@@ -184,7 +184,7 @@ fn finish(packed: &File, metadata: &Metadata, path: &Path) -> io::Result<()> {
         packed.set_permissions(Permissions::from_mode(metadata.mode() & 0o777))?;
         packed.set_modified(metadata.modified()?)
     };
-    like(packed).map_err(durable::at("setting owner, mode and time of", path))?;
+    like(packed).map_err(durable::error_at("setting owner, mode and time of", path))?;
     durable::sync(packed, path)
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::fs::OFlags;
-use spool::durable::{self, Directory, Private};
+use spool::durable::{self, Directory, PrivateDirectory};
 
 /// How often a file may come and go between two looks at it.
 const TRIES: usize = 3;
@@ -53,19 +53,19 @@ impl Place {
     /// Opens the file at `path` to read and to append, or makes it, and the directories that are missing.
     pub(super) fn open(&self, path: &Path) -> io::Result<Found> {
         let make = |parent: &Directory, name: &OsStr| self.make_directory(parent, name);
-        let directory = Directory::walk(durable::folder(path), self.base(path), Some(&make))?;
+        let directory = Directory::walk(durable::parent(path), self.base(path), Some(&make))?;
         let (file, new) = self.open_or_make(&directory, file_name(path)?)?;
-        let metadata = file.metadata().map_err(durable::at("reading", path))?;
+        let metadata = file.metadata().map_err(durable::error_at("reading", path))?;
         if !metadata.is_file() {
             let error = io::Error::other("it is not a regular file");
-            return Err(durable::at("opening", path)(error));
+            return Err(durable::error_at("opening", path)(error));
         }
         Ok(Found { file, metadata, new, directory })
     }
 
     /// The directory of the file at `path`, as it is.
     pub(super) fn directory(&self, path: &Path) -> io::Result<Directory> {
-        Directory::walk(durable::folder(path), self.base(path), None)
+        Directory::walk(durable::parent(path), self.base(path), None)
     }
 
     /// Gives the file `live` of `directory` the free name `ended`, and begins an empty new file in its place,
@@ -79,11 +79,11 @@ impl Place {
         live: &OsStr,
         ended: &OsStr,
     ) -> io::Result<io::Result<Metadata>> {
-        directory.rename_to_free(directory, live, ended)?;
+        directory.rename_no_replace(directory, live, ended)?;
         // From here on the file has ended, whatever fails.
         let new = self.make_file(directory, live);
         Ok(new.and_then(|new| {
-            new.metadata().map_err(durable::at("reading", &directory.path().join(live)))
+            new.metadata().map_err(durable::error_at("reading", &directory.path().join(live)))
         }))
     }
 
@@ -120,10 +120,10 @@ impl Place {
         }
         // It has its name when it is given away, and not before: nobody can tell afterwards who made an
         // empty file.
-        let private = Private::new(directory)?;
+        let private = PrivateDirectory::new(directory)?;
         let file = create(&private.directory);
         let named = file.and_then(|file| {
-            directory.rename_to_free(&private.directory, name, name).map(|()| file)
+            directory.rename_no_replace(&private.directory, name, name).map(|()| file)
         });
         if named.is_err() {
             private.directory.remove(name).ok();
@@ -139,9 +139,9 @@ impl Place {
             self.give(&directory.handle()?, bits, &path).map(|()| directory)
         };
         let directory = if self.gives_away() || parent.is_shared()? {
-            let private = Private::new(parent)?;
+            let private = PrivateDirectory::new(parent)?;
             let named = create(&private.directory).and_then(|directory| {
-                parent.rename_to_free(&private.directory, name, name)?;
+                parent.rename_no_replace(&private.directory, name, name)?;
                 Ok(directory.named(path.clone()))
             });
             if named.is_err() {
@@ -165,10 +165,10 @@ impl Place {
         if user.is_some() || group.is_some() {
             fchown(file, user, group).map_err(|error| self.not_given(error, path))?;
         }
-        let metadata = file.metadata().map_err(durable::at("reading", path))?;
+        let metadata = file.metadata().map_err(durable::error_at("reading", path))?;
         if metadata.mode() & 0o777 != mode {
             let mode = Permissions::from_mode(mode);
-            file.set_permissions(mode).map_err(durable::at("setting the mode of", path))?;
+            file.set_permissions(mode).map_err(durable::error_at("setting the mode of", path))?;
         }
         Ok(())
     }
@@ -181,13 +181,14 @@ impl Place {
             name(user),
             name(group)
         );
-        durable::at(&step, path)(error)
+        durable::error_at(&step, path)(error)
     }
 }
 
 /// The name of a file in its directory.
 pub(super) fn file_name(path: &Path) -> io::Result<&OsStr> {
-    let none = || durable::at("opening", path)(io::Error::other("it is not the path of a file"));
+    let none =
+        || durable::error_at("opening", path)(io::Error::other("it is not the path of a file"));
     path.file_name().ok_or_else(none)
 }
 
@@ -381,7 +382,7 @@ mod tests {
         chown(dir.path(), Some(READER), None).unwrap();
         let directory = Directory::walk(dir.path(), dir.path(), None).unwrap();
         assert!(directory.is_shared().unwrap());
-        let private = Private::new(&directory).unwrap();
+        let private = PrivateDirectory::new(&directory).unwrap();
         assert_eq!(bits(private.directory.path()), 0o700);
         drop(private);
         place.open(&dir.path().join("a/file")).unwrap();

@@ -168,7 +168,7 @@ impl FileSink {
                     let new = self.place.replace(&directory, name, to)?;
                     return Ok(new.map_err(|error| not_made = Some(error)).ok());
                 }
-                directory.rename_to_free(&directory, name, to).map(|()| None)
+                directory.rename_no_replace(&directory, name, to).map(|()| None)
             };
             match &self.keeper {
                 Some(keeper) => keeper.inventory().rename(path, &to, rename)?,

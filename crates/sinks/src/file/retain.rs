@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use settings::format_bytes;
 use spool::{
-    ages::{Ages, Sighting},
     durable,
+    file_ages::{FileAges, ObservedFile},
 };
 use tracing::{info, warn};
 
@@ -50,7 +50,7 @@ struct Finished {
 pub(super) fn enforce(
     (place, inventory, template): (&Place, &Inventory, &PathTemplate),
     held: &Held,
-    (rules, ages): (&Retain, Option<&mut Ages>),
+    (rules, ages): (&Retain, Option<&mut FileAges>),
     now: SystemTime,
     troubles: &mut Troubles,
 ) {
@@ -73,8 +73,8 @@ pub(super) fn enforce(
     }
     if let (Some(ages), Some(most)) = (ages, rules.age) {
         // Compressing changes the length of a file, and not its age.
-        let sighting = |file: &Finished| Sighting::of(file.kept.key(), file.modified, 0);
-        let round = ages.look(&files.iter().map(sighting).collect::<Vec<_>>());
+        let sighting = |file: &Finished| ObservedFile::of(file.kept.key(), file.modified, 0);
+        let round = ages.observe(&files.iter().map(sighting).collect::<Vec<_>>());
         for file in &mut files {
             file.is_old = round.is_older(&file.kept.key(), most);
         }
@@ -168,7 +168,7 @@ fn remove(file: &Finished, place: &Place, held: &Held) -> io::Result<bool> {
     // As long as it is open its room is not given back, which may take long: not while the sink waits.
     // And what is no file by now must not make the keeper wait.
     let open = directory.open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
-    let there = open.metadata().map_err(durable::at("reading", path))?;
+    let there = open.metadata().map_err(durable::error_at("reading", path))?;
     if Identity::of(&there) != file.kept.identity {
         return Ok(false);
     }
@@ -179,7 +179,7 @@ fn remove(file: &Finished, place: &Place, held: &Held) -> io::Result<bool> {
 mod tests {
     use std::{fs, time::Duration};
 
-    use spool::clock::test::Hands;
+    use spool::clock::test::ManualClock;
 
     use super::super::place::Owner;
     use super::*;
@@ -190,8 +190,8 @@ mod tests {
         inventory: Inventory,
         held: Held,
         now: SystemTime,
-        hands: Hands,
-        ages: Ages,
+        clock: ManualClock,
+        ages: FileAges,
         dir: tempfile::TempDir,
     }
 
@@ -200,9 +200,9 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let inventory = Inventory::open(&dir.path().join("list.json"));
             let now = SystemTime::now();
-            let hands = Hands::at(Timestamp::try_from(now).unwrap().as_second());
-            let ages = Ages::open(&dir.path().join("ages.json"), hands.clock());
-            Self { inventory, held: Held::default(), now, hands, ages, dir }
+            let clock = ManualClock::at(Timestamp::try_from(now).unwrap().as_second());
+            let ages = FileAges::open(&dir.path().join("ages.json"), clock.clock());
+            Self { inventory, held: Held::default(), now, clock, ages, dir }
         }
 
         /// Not the sink's until it is noted.
@@ -233,7 +233,7 @@ mod tests {
         /// Twice, with more than an hour in between, in which nobody knows whether the clock is right.
         fn enforce(&mut self, rules: Retain) -> Vec<String> {
             self.enforce_once(rules);
-            self.hands.wait(3601);
+            self.clock.advance(3601);
             self.enforce_once(rules)
         }
 
@@ -357,13 +357,13 @@ mod tests {
         let file = fs::File::options().write(true).open(path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         folder.enforce_once(rules);
-        folder.hands.step(-30 * 365 * 24 * 3600);
+        folder.clock.step(-30 * 365 * 24 * 3600);
         assert_eq!(folder.enforce(rules), ["a-2"]);
-        folder.hands.step(30 * 365 * 24 * 3600);
+        folder.clock.step(30 * 365 * 24 * 3600);
         assert_eq!(folder.enforce(rules), ["a-2"]);
-        folder.hands.wait(45 * 3600);
+        folder.clock.advance(45 * 3600);
         assert_eq!(folder.enforce_once(rules), ["a-2"]);
-        folder.hands.wait(3600);
+        folder.clock.advance(3600);
         assert_eq!(folder.enforce_once(rules), [""; 0], "49 hours after it was seen first");
     }
 

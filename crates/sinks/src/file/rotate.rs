@@ -106,7 +106,7 @@ impl Rotation {
             }
         }
         let error = io::Error::new(io::ErrorKind::AlreadyExists, "no name is free for it");
-        Err(durable::at("rotating", path)(error))
+        Err(durable::error_at("rotating", path)(error))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _, path::Path, time::Instant};
 
-use spool::repeats::Losses;
+use spool::log_throttle::LossThrottle;
 use tracing::warn;
 
 use super::{
@@ -35,7 +35,7 @@ pub(super) struct Target {
     /// It could not be rotated: not again before this.
     pub(super) not_before: Option<Instant>,
     /// Which changes by other processes are logged.
-    pub(super) interference: Losses,
+    pub(super) interference: LossThrottle,
 }
 
 impl Target {
@@ -53,7 +53,7 @@ impl Target {
             used: 0,
             used_at: now,
             not_before: None,
-            interference: Losses::default(),
+            interference: LossThrottle::default(),
         }
     }
 
@@ -70,7 +70,7 @@ impl Target {
             used: 0,
             used_at: Instant::now(),
             not_before: None,
-            interference: Losses::default(),
+            interference: LossThrottle::default(),
         }
     }
 

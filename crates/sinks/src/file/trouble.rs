@@ -3,12 +3,12 @@
 
 use std::{io, time::Instant};
 
-use spool::{durable, repeats::Failures};
+use spool::{durable, log_throttle::FailureThrottle};
 
 /// One kind of work that may fail for many files, round after round.
 #[derive(Default)]
 pub(super) struct Trouble {
-    failures: Failures,
+    failures: FailureThrottle,
     files: u64,
     /// The failure that stands for the round, and its cause.
     shown: Option<(String, io::Error)>,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn error(path: &str, kind: io::ErrorKind) -> io::Error {
-        durable::at("compressing", Path::new(path))(kind.into())
+        durable::error_at("compressing", Path::new(path))(kind.into())
     }
 
     fn failed(report: Report) -> (String, u64, u64) {

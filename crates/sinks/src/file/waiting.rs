@@ -10,7 +10,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use spool::clock::{Clock, Moment};
+use spool::clock::{Clock, MonotonicTime};
 
 use super::{
     inventory::{Kept, Stage},
@@ -21,7 +21,7 @@ use super::{
 pub(super) struct Waiting {
     clock: Clock,
     /// When files ended, by [`Kept::key`] and the noted time.
-    since: HashMap<(String, Option<i64>), Moment>,
+    since: HashMap<(String, Option<i64>), MonotonicTime>,
 }
 
 impl Waiting {
@@ -77,7 +77,7 @@ fn modified(path: &Path) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use spool::clock::test::Hands;
+    use spool::clock::test::ManualClock;
 
     use super::{super::inventory::Identity, *};
 
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn a_file_waits_so_long_after_it_has_ended_whatever_the_wall_clock_does() {
-        let hands = Hands::at(BEGIN);
-        let mut waiting = Waiting::new(hands.clock());
+        let clock = ManualClock::at(BEGIN);
+        let mut waiting = Waiting::new(clock.clock());
         // The second ended before the process began, the third while the clock was ahead.
         let files = [
             file(1, Stage::Ended, Some(BEGIN)),
@@ -109,27 +109,27 @@ mod tests {
         ];
         let found = waiting.ripe(&files, DELAY);
         assert_eq!((numbers(&found), found.1), (vec![], INTERVAL));
-        hands.step(-YEAR);
-        hands.wait(95);
+        clock.step(-YEAR);
+        clock.advance(95);
         let found = waiting.ripe(&files, DELAY);
         assert_eq!((numbers(&found), found.1), (vec![], Duration::from_secs(5)));
-        hands.step(3 * YEAR);
-        hands.wait(5);
+        clock.step(3 * YEAR);
+        clock.advance(5);
         assert_eq!(numbers(&waiting.ripe(&files, DELAY)), [2]);
-        hands.wait(499);
+        clock.advance(499);
         assert_eq!(numbers(&waiting.ripe(&files, DELAY)), [2]);
-        hands.wait(1);
+        clock.advance(1);
         assert_eq!(numbers(&waiting.ripe(&files, DELAY)), [1, 2, 3]);
         // Something came for the first, and it has ended again.
         let again = [file(1, Stage::Ended, Some(BEGIN + 3 * YEAR))];
         assert_eq!(numbers(&waiting.ripe(&again, DELAY)), [0; 0]);
         let now = CompressAfter::Delay(Duration::ZERO);
-        assert_eq!(numbers(&Waiting::new(hands.clock()).ripe(&files, now)), [1, 2, 3]);
+        assert_eq!(numbers(&Waiting::new(clock.clock()).ripe(&files, now)), [1, 2, 3]);
     }
 
     #[test]
     fn next_waits_for_the_next_file_of_the_stream() {
-        let mut waiting = Waiting::new(Hands::at(BEGIN).clock());
+        let mut waiting = Waiting::new(ManualClock::at(BEGIN).clock());
         let mut files = vec![
             file(1, Stage::Ended, Some(1)),
             file(2, Stage::Ended, Some(1)),

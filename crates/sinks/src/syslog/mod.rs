@@ -15,7 +15,7 @@ use std::{io, time::Instant};
 
 use records::{decode::Block, record};
 use rustix::system::uname;
-use spool::{Batch, repeats::Losses};
+use spool::{Batch, log_throttle::LossThrottle};
 use tracing::{info, warn};
 
 pub use self::settings::{
@@ -51,7 +51,7 @@ pub(super) struct SyslogSink {
     message: Vec<u8>,
     counters: SinkCounters,
     /// Which of the records that were too long are logged.
-    losses: Losses,
+    losses: LossThrottle,
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl SyslogSink {
             out: Vec::new(),
             message: Vec::new(),
             counters,
-            losses: Losses::default(),
+            losses: LossThrottle::default(),
         }
     }
 

@@ -28,7 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use spool::repeats::Losses;
+use spool::log_throttle::LossThrottle;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -94,7 +94,7 @@ pub struct Uploader<T: Target> {
     /// Failures that delivery does not know yet.
     failure: Option<Failure>,
     /// Halved chunks, to be logged.
-    halved: Losses,
+    halved: LossThrottle,
     stop: CancellationToken,
     dead_letters: DeadLetters,
     pace: Pace,
@@ -126,7 +126,7 @@ impl<T: Target> Uploader<T> {
             fingerprint,
             breaker: Breaker::resume(state.refused),
             failure: None,
-            halved: Losses::default(),
+            halved: LossThrottle::default(),
             stop: context.stop,
             dead_letters: context.dead_letters,
             pace: PACE,

@@ -1,4 +1,4 @@
-//! The log of what was committed, as two files: `current` is written to, `previous` is the one before.
+//! The deduplication log: two files, `current`, which is appended to, and `previous`, which came before.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,39 +10,39 @@ use std::{
 
 use tracing::warn;
 
-use super::{Key, MAX_ENTRIES};
+use super::{DedupKey, MAX_ENTRIES};
 use crate::{
-    clock::{Moment, Now},
+    clock::{MonotonicTime, Now},
     durable,
 };
 
 pub(super) const CURRENT: &str = "current";
 pub(super) const PREVIOUS: &str = "previous";
 
-/// When a batch was committed, and what it is known by.
-pub(super) type Entry = (Moment, Key);
+/// The commit time of a batch, and its key.
+pub(super) type LogEntry = (MonotonicTime, DedupKey);
 
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct DedupLog {
     dir: PathBuf,
     file: Option<File>,
-    /// Up to where `current` counts: what is behind came of an attempt that failed.
+    /// The valid length of `current`. Bytes after it are from a failed attempt.
     bytes: u64,
-    /// How many it holds.
+    /// The number of entries in `current`.
     entries: usize,
-    /// When the first of them was made.
-    begun: Moment,
-    /// An earlier life wrote to it, and may not have synced it.
+    /// The time of its first entry.
+    begun: MonotonicTime,
+    /// Whether an earlier run wrote to it, and may not have synced it.
     in_doubt: bool,
 }
 
-impl Log {
-    /// Reads what an earlier life wrote, entry by entry: a list of them would cost more than what
-    /// is remembered. What cannot be read is left out.
-    pub(super) fn open(dir: PathBuf, now: Now, each: &mut dyn FnMut(Entry)) -> Self {
+impl DedupLog {
+    /// Reads the log of an earlier run, one entry at a time, since a list of them would need more memory
+    /// than the index. Skips unreadable entries.
+    pub(super) fn open(dir: PathBuf, now: Now, each: &mut dyn FnMut(LogEntry)) -> Self {
         let mut log = Self::of(dir);
         for name in [PREVIOUS, CURRENT] {
-            // What is counted is that of the last one.
+            // The counters are those of the last file, `current`.
             (log.bytes, log.entries) = (0, 0);
             let path = log.dir.join(name);
             let read = read(&path, &mut |(wall, key)| {
@@ -57,8 +57,8 @@ impl Log {
                 Ok(bytes) => log.bytes = bytes,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    warn!(path = %path.display(), %error, "cannot read which batches were committed");
-                    // It may be readable the next time: no byte of it is taken away.
+                    warn!(path = %path.display(), %error, "cannot read the deduplication log");
+                    // It may be readable the next time, so nothing of it is truncated.
                     log.bytes = u64::MAX;
                 }
             }
@@ -67,12 +67,17 @@ impl Log {
         log
     }
 
-    /// Adds what is `owed` to it, and makes all of it survive a power cut.
+    /// Appends the `owed` entries and makes the log durable.
     ///
     /// # Errors
-    /// All that was owed still is: a file that could not be synced may have lost it, whatever the
-    /// next sync says.
-    pub(super) fn add(&mut self, owed: &[Entry], window_micros: i64, now: Now) -> io::Result<()> {
+    /// All of `owed` is still to be written: a file whose sync failed may have lost the entries, even if
+    /// the next sync succeeds.
+    pub(super) fn add(
+        &mut self,
+        owed: &[LogEntry],
+        window_micros: i64,
+        now: Now,
+    ) -> io::Result<()> {
         if owed.is_empty() && !self.in_doubt {
             return Ok(());
         }
@@ -81,17 +86,17 @@ impl Log {
         let is_full = self.entries + owed.len() > MAX_ENTRIES;
         if self.entries > 0 && (is_full || newest.minus(window_micros) > self.begun) {
             durable::sync(self.file()?, &current)?;
-            // What is in `previous` then is older than the window, or one of too many.
+            // The entries in `previous` are older than the window, or exceed `MAX_ENTRIES`.
             durable::rename(&current, &self.dir.join(PREVIOUS))?;
             *self = Self::of(std::mem::take(&mut self.dir));
         }
         let counts = self.bytes;
         let file = self.file()?;
-        let there = file.metadata().map_err(durable::at("reading", &current))?.len();
+        let there = file.metadata().map_err(durable::error_at("reading", &current))?.len();
         if there > counts {
             durable::truncate(file, counts, &current)?;
         }
-        // A line that a crash tore must not take the first of these with it.
+        // The line end separates the first entry from a line that a crash has torn.
         let lines = owed
             .iter()
             .map(|(at, key)| format!("{} {:032x}\n", now.wall_of(*at), u128::from_be_bytes(key.0)));
@@ -108,7 +113,7 @@ impl Log {
     }
 
     fn of(dir: PathBuf) -> Self {
-        Self { dir, file: None, bytes: 0, entries: 0, begun: Moment(0), in_doubt: false }
+        Self { dir, file: None, bytes: 0, entries: 0, begun: MonotonicTime(0), in_doubt: false }
     }
 
     fn file(&mut self) -> io::Result<&File> {
@@ -125,9 +130,9 @@ impl Log {
     }
 }
 
-/// Hands over the entries of a file in order, and gives back its length. A line that is not whole was
-/// never synced, and is passed over.
-fn read(path: &Path, each: &mut dyn FnMut((i64, Key))) -> io::Result<u64> {
+/// Passes the entries of a file to `each`, in order, and returns the length of the file. Skips
+/// incomplete lines, which were never synced.
+fn read(path: &Path, each: &mut dyn FnMut((i64, DedupKey))) -> io::Result<u64> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     for line in BufReader::new(file).split(b'\n').take(2 * MAX_ENTRIES) {

@@ -1,11 +1,11 @@
-//! Remembers what was committed, so that a batch that is sent again is not delivered again.
+//! Deduplication: remembers committed batches, so that a batch that is sent again is not delivered again.
 //!
-//! Cloudflare sends a batch again whenever it did not see our answer. What it sends may be zipped
-//! anew, so a batch is known by the digest of its inflated bytes, within its endpoint and dataset.
+//! Cloudflare retries a batch if it did not see our answer. It may compress the batch again, so a
+//! batch is identified by the digest of its decompressed bytes, within its endpoint and dataset.
 //!
-//! The memory is a log of two files, `current` and `previous`, read at the start. An entry is written
-//! and synced before its batch can leave the spool, and a batch whose entry cannot be written stays;
-//! until then the name of the batch's own file says the same. So the two are never both lost.
+//! The index in memory is backed by a log of two files, `current` and `previous`, read at startup. An entry
+//! is durable in the log before its batch can leave the spool; a batch whose entry cannot be written stays.
+//! Until then, the name of the batch file contains the same information. So a crash never loses both.
 
 mod log;
 
@@ -22,29 +22,29 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::log::{Entry, Log};
+use self::log::{DedupLog, LogEntry};
 use super::{Header, Origin};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, MonotonicTime};
 
-/// How many batches are remembered at most: 14 MB of memory and, in two files, 20 MB of disk, both
-/// measured (see docs/reliability.md). Beyond that the oldest is forgotten before its time. A day has
-/// room for two batches a second.
+/// The maximum number of remembered batches. It needs 14 MB of memory and 20 MB on disk (measured, see
+/// docs/reliability.md), and is enough for two batches per second over a day. Beyond it, the oldest
+/// batches are forgotten early.
 const MAX_ENTRIES: usize = 200_000;
 
-/// What a batch is known by. Not a `u128`: that would be aligned, and take half as much again.
+/// Identifies a batch. Not a `u128`, whose alignment would increase the memory by half.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Key([u8; 16]);
+pub(super) struct DedupKey([u8; 16]);
 
-impl Key {
+impl DedupKey {
     pub(super) fn of(header: &Header) -> Self {
         let mut hasher = blake3::Hasher::new();
-        // No name holds a NUL.
+        // No name contains a NUL.
         let Origin { endpoint, dataset, .. } = &header.origin;
         for part in [endpoint.as_bytes(), b"\0", dataset.as_bytes(), b"\0"] {
             hasher.update(part);
         }
         hasher.update(&header.digest.to_le_bytes());
-        // For one sink alone it is another batch than for all.
+        // A batch for a single sink differs from the same batch for all sinks.
         if let Some(sink) = &header.origin.sink {
             hasher.update(sink.as_bytes());
         }
@@ -52,7 +52,7 @@ impl Key {
     }
 }
 
-impl From<u128> for Key {
+impl From<u128> for DedupKey {
     fn from(number: u128) -> Self {
         Self(number.to_be_bytes())
     }
@@ -62,41 +62,41 @@ impl From<u128> for Key {
 pub(super) struct Dedup {
     clock: Clock,
     window_micros: AtomicI64,
-    known: Mutex<Known>,
-    /// Locked while it is written to, which holds up no claim.
-    log: Mutex<Log>,
-    /// Told when a claim ends.
+    known: Mutex<DedupIndex>,
+    /// Locked during writes to the log, which do not block claims.
+    log: Mutex<DedupLog>,
+    /// Notified when a claim ends.
     ended: Condvar,
 }
 
 #[derive(Debug)]
-struct Known {
-    states: HashMap<Key, State>,
-    /// What is committed, oldest first.
-    order: VecDeque<Entry>,
-    /// How many were in `order` before its first.
+struct DedupIndex {
+    states: HashMap<DedupKey, KeyState>,
+    /// The committed batches, oldest first.
+    order: VecDeque<LogEntry>,
+    /// The number of entries that were removed from the front of `order`.
     forgotten: u64,
-    /// How many of all that ever were in `order` are durably in the log.
+    /// The number of entries, of all that were ever in `order`, that are durable in the log.
     logged: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum State {
-    /// Somebody is committing it.
+enum KeyState {
+    /// A thread is committing it.
     Claimed,
     Committed,
 }
 
-/// The right to commit a batch: whoever brings the same one meanwhile waits for the outcome.
+/// The right to commit a batch. Other threads with the same batch wait until it ends.
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     dedup: &'a Dedup,
-    key: Key,
+    key: DedupKey,
 }
 
 impl Dedup {
-    /// Reads what an earlier life remembered. What cannot be read is forgotten: that costs
-    /// duplicates, not records.
+    /// Reads the log of an earlier run. Unreadable entries are forgotten, which may cause duplicates but
+    /// never loses records.
     pub(super) fn open(dir: PathBuf, window: Duration) -> Self {
         Self::open_at(dir, window, Clock::system())
     }
@@ -105,13 +105,13 @@ impl Dedup {
         let window_micros = whole_micros(window);
         let now = clock.now();
         let oldest = now.moment().minus(window_micros);
-        let mut known = Known::new();
-        let log = Log::open(dir, now, &mut |(at, key)| {
+        let mut known = DedupIndex::new();
+        let log = DedupLog::open(dir, now, &mut |(at, key)| {
             if at >= oldest {
                 known.remember(at, key);
             }
         });
-        // A clock that was put back has written later entries with earlier times.
+        // A clock that was set back has written later entries with earlier times.
         known.order.make_contiguous().sort_unstable_by_key(|(at, _)| *at);
         known.logged = known.end();
         Self {
@@ -123,48 +123,48 @@ impl Dedup {
         }
     }
 
-    /// Remembers a batch that waits in the spool: an earlier life may not have logged it.
+    /// Adds a batch from the spool, which an earlier run may not have logged.
     pub(super) fn seed(&self, header: &Header) {
-        self.seed_key(Key::of(header), header.origin.received);
+        self.seed_key(DedupKey::of(header), header.origin.received);
     }
 
-    fn seed_key(&self, key: Key, received: Timestamp) {
+    fn seed_key(&self, key: DedupKey, received: Timestamp) {
         if self.window_micros() > 0 {
             let at = self.clock.now().moment_of(received.as_microsecond());
             self.known().remember(at, key);
         }
     }
 
-    /// Asks to commit a batch. `None` if that was done within the window; waits while somebody else
-    /// is at it.
-    pub(super) fn claim(&self, key: Key) -> Option<Claim<'_>> {
+    /// Claims a batch for a commit, and waits while another thread commits it. Returns `None` if it was
+    /// committed within the window.
+    pub(super) fn claim(&self, key: DedupKey) -> Option<Claim<'_>> {
         let mut known = self.known();
         known.forget(self.clock.now().moment().minus(self.window_micros()));
         loop {
             match known.states.get(&key) {
                 None => break,
-                Some(State::Committed) => return None,
-                Some(State::Claimed) => {
+                Some(KeyState::Committed) => return None,
+                Some(KeyState::Claimed) => {
                     known = self.ended.wait(known).unwrap_or_else(PoisonError::into_inner);
                 }
             }
         }
-        known.states.insert(key, State::Claimed);
+        known.states.insert(key, KeyState::Claimed);
         Some(Claim { dedup: self, key })
     }
 
-    /// Remembers that a batch is committed: before anybody can deliver it.
-    pub(super) fn committed(&self, key: Key) {
+    /// Adds a committed batch, before any consumer can deliver it.
+    pub(super) fn committed(&self, key: DedupKey) {
         if self.window_micros() > 0 {
             let now = self.clock.now().moment();
             self.known().remember(now, key);
         }
     }
 
-    /// Writes down all that was committed so far, and makes it survive a power cut.
+    /// Writes all batches that were committed so far to the log, and makes it durable.
     ///
     /// # Errors
-    /// A restart may forget some of it, unless its files are still in the spool.
+    /// A restart may forget some of them, unless their files are still in the spool.
     pub(super) fn sync(&self) -> io::Result<()> {
         let mut log = lock(&self.log);
         let (owed, end) = {
@@ -184,14 +184,14 @@ impl Dedup {
         self.window_micros.load(Ordering::Relaxed)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, DedupIndex> {
         lock(&self.known)
     }
 }
 
-impl Known {
-    /// With room for all that there can be, of which the system gives what is touched. The table has
-    /// twice that: what was removed wears it down, and one that is more than half full then grows.
+impl DedupIndex {
+    /// Allocates the maximum size at once; the system only provides the pages that are used. The table has
+    /// twice the capacity, since deleted entries would make a table that is more than half full grow.
     fn new() -> Self {
         Self {
             states: HashMap::with_capacity(2 * MAX_ENTRIES),
@@ -201,19 +201,19 @@ impl Known {
         }
     }
 
-    /// How many ever were in `order`.
+    /// Returns the number of entries that were ever in `order`.
     fn end(&self) -> u64 {
         self.forgotten + self.order.len() as u64
     }
 
-    /// What is not in the log yet.
-    fn unlogged(&self) -> Vec<Entry> {
+    /// Returns the entries that are not in the log yet.
+    fn unlogged(&self) -> Vec<LogEntry> {
         let logged = usize::try_from(self.logged.saturating_sub(self.forgotten));
         self.order.iter().skip(logged.unwrap_or(usize::MAX)).copied().collect()
     }
 
-    fn remember(&mut self, at: Moment, key: Key) {
-        if self.states.insert(key, State::Committed) != Some(State::Committed) {
+    fn remember(&mut self, at: MonotonicTime, key: DedupKey) {
+        if self.states.insert(key, KeyState::Committed) != Some(KeyState::Committed) {
             self.order.push_back((at, key));
         }
         while self.order.len() > MAX_ENTRIES {
@@ -221,7 +221,7 @@ impl Known {
         }
     }
 
-    fn forget(&mut self, oldest: Moment) {
+    fn forget(&mut self, oldest: MonotonicTime) {
         while self.order.front().is_some_and(|(at, _)| *at < oldest) {
             self.forget_first();
         }
@@ -238,7 +238,7 @@ impl Known {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let mut known = self.dedup.known();
-        if known.states.get(&self.key) == Some(&State::Claimed) {
+        if known.states.get(&self.key) == Some(&KeyState::Claimed) {
             known.states.remove(&self.key);
         }
         drop(known);
@@ -251,7 +251,7 @@ fn whole_micros(window: Duration) -> i64 {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing between lock and unlock panics.
+    // No code between lock and unlock panics.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

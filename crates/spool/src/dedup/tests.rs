@@ -10,7 +10,7 @@ use super::{
     log::{CURRENT, PREVIOUS},
     *,
 };
-use crate::clock::test::Hands;
+use crate::clock::test::ManualClock;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -19,13 +19,13 @@ fn open(dir: &Path, window: Duration) -> Dedup {
 }
 
 fn commit(dedup: &Dedup, key: u128) -> bool {
-    let Some(_claim) = dedup.claim(Key::from(key)) else { return false };
-    dedup.committed(Key::from(key));
+    let Some(_claim) = dedup.claim(DedupKey::from(key)) else { return false };
+    dedup.committed(DedupKey::from(key));
     true
 }
 
 #[test]
-fn a_batch_is_known_after_its_commit_and_after_a_restart() {
+fn a_committed_batch_is_a_duplicate_even_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
     assert!(commit(&dedup, 1) && commit(&dedup, 2));
@@ -36,30 +36,30 @@ fn a_batch_is_known_after_its_commit_and_after_a_restart() {
 }
 
 #[test]
-fn a_commit_that_failed_is_no_commit() {
+fn a_failed_commit_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
-    drop(dedup.claim(Key::from(1)).unwrap());
+    drop(dedup.claim(DedupKey::from(1)).unwrap());
     assert!(commit(&dedup, 1));
 }
 
 #[test]
-fn whoever_brings_the_same_batch_waits_for_the_outcome() {
+fn a_second_claim_waits_for_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
     for commits in [true, false] {
-        let key = Key::from(u128::from(commits));
+        let key = DedupKey::from(u128::from(commits));
         let claim = dedup.claim(key).unwrap();
         thread::scope(|scope| {
-            let (tell, told) = mpsc::sync_channel(0);
+            let (sender, receiver) = mpsc::sync_channel(0);
             let second = scope.spawn({
                 let dedup = &dedup;
                 move || {
-                    tell.send(()).unwrap();
+                    sender.send(()).unwrap();
                     dedup.claim(key).is_none()
                 }
             });
-            told.recv().unwrap();
+            receiver.recv().unwrap();
             if commits {
                 dedup.committed(key);
             }
@@ -70,16 +70,16 @@ fn whoever_brings_the_same_batch_waits_for_the_outcome() {
 }
 
 #[test]
-fn what_is_older_than_the_window_is_forgotten() {
+fn entries_older_than_the_window_are_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
     let now = Timestamp::now();
-    dedup.seed_key(Key::from(1), now - Duration::from_secs(25 * 3600));
-    dedup.seed_key(Key::from(2), now - Duration::from_secs(23 * 3600));
-    assert!(dedup.claim(Key::from(1)).is_some() && dedup.claim(Key::from(2)).is_none());
+    dedup.seed_key(DedupKey::from(1), now - Duration::from_secs(25 * 3600));
+    dedup.seed_key(DedupKey::from(2), now - Duration::from_secs(23 * 3600));
+    assert!(dedup.claim(DedupKey::from(1)).is_some() && dedup.claim(DedupKey::from(2)).is_none());
     dedup.sync().unwrap();
     let dedup = open(dir.path(), DAY);
-    assert!(dedup.claim(Key::from(1)).is_some() && dedup.claim(Key::from(2)).is_none());
+    assert!(dedup.claim(DedupKey::from(1)).is_some() && dedup.claim(DedupKey::from(2)).is_none());
     let never = open(dir.path(), Duration::ZERO);
     assert!(commit(&never, 9) && commit(&never, 9));
 }
@@ -89,7 +89,7 @@ fn memory_and_disk_are_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
     for key in 0..MAX_ENTRIES * 2 + 10 {
-        dedup.committed(Key::from(key as u128));
+        dedup.committed(DedupKey::from(key as u128));
         if key % 30_000 == 0 {
             dedup.sync().unwrap();
         }
@@ -99,15 +99,15 @@ fn memory_and_disk_are_bounded() {
     assert_eq!(dedup.known().states.len(), MAX_ENTRIES);
     let size = |name| fs::metadata(dir.path().join(name)).unwrap().len();
     assert!(size(CURRENT) + size(PREVIOUS) <= 2 * 51 * MAX_ENTRIES as u64);
-    assert!(dedup.claim(Key::from(5)).is_some(), "the oldest");
-    assert!(dedup.claim(Key::from(MAX_ENTRIES as u128 * 2)).is_none());
+    assert!(dedup.claim(DedupKey::from(5)).is_some(), "the oldest");
+    assert!(dedup.claim(DedupKey::from(MAX_ENTRIES as u128 * 2)).is_none());
     let dedup = open(dir.path(), DAY);
     assert!(dedup.known().order.len() > MAX_ENTRIES / 2);
-    assert!(dedup.claim(Key::from(MAX_ENTRIES as u128 * 2)).is_none());
+    assert!(dedup.claim(DedupKey::from(MAX_ENTRIES as u128 * 2)).is_none());
 }
 
 #[test]
-fn what_could_not_be_logged_is_logged_later_and_takes_no_more_room() {
+fn entries_that_could_not_be_logged_are_logged_later_without_more_space() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(&dir.path().join("dedup"), DAY);
     assert!(commit(&dedup, 1));
@@ -117,7 +117,7 @@ fn what_could_not_be_logged_is_logged_later_and_takes_no_more_room() {
     dedup.sync().unwrap();
     let path = dir.path().join("dedup").join(CURRENT);
     let whole = fs::read(&path).unwrap();
-    // An attempt that got no further than this.
+    // A failed attempt that wrote only a part.
     assert!(commit(&dedup, 3));
     File::options().append(true).open(&path).unwrap().set_len(3 * whole.len() as u64).unwrap();
     dedup.sync().unwrap();
@@ -130,7 +130,7 @@ fn what_could_not_be_logged_is_logged_later_and_takes_no_more_room() {
 }
 
 #[test]
-fn a_torn_or_damaged_log_is_read_as_far_as_it_goes() {
+fn a_torn_or_damaged_log_is_read_as_far_as_possible() {
     let dir = tempfile::tempdir().unwrap();
     let dedup = open(dir.path(), DAY);
     for key in [1, 2] {
@@ -146,7 +146,7 @@ fn a_torn_or_damaged_log_is_read_as_far_as_it_goes() {
     assert!(!commit(&dedup, 1) && commit(&dedup, 2));
 }
 
-/// Memory of this process, in KiB.
+/// The resident memory of this process, in KiB.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -154,8 +154,8 @@ fn resident() -> usize {
 }
 
 #[test]
-#[ignore = "measures the whole process, so it has to be alone: see docs/reliability.md"]
-fn what_a_full_memory_costs() {
+#[ignore = "measures the whole process, so it must run alone: see docs/reliability.md"]
+fn measure_a_full_index() {
     const ROUNDS: u128 = 8;
     const ALL: u128 = MAX_ENTRIES as u128;
 
@@ -164,9 +164,10 @@ fn what_a_full_memory_costs() {
         let sizes = [CURRENT, PREVIOUS].map(|name| fs::metadata(dir.path().join(name)));
         sizes.iter().flatten().map(fs::Metadata::len).sum::<u64>()
     };
-    // As spread as digests are.
-    let key =
-        |number: u128| Key::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    // Distributed like digests.
+    let key = |number: u128| {
+        DedupKey::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    };
     let before = resident();
     let dedup = open(dir.path(), DAY);
     let mut most_on_disk = 0;
@@ -199,65 +200,65 @@ fn what_a_full_memory_costs() {
     let dedup = open(dir.path(), DAY);
     eprintln!("read in {:?}, {} KiB of memory more", begun.elapsed(), resident() - before);
     assert!(dedup.claim(key(ROUNDS * ALL - 1)).is_none(), "the latest");
-    assert!(dedup.claim(key((ROUNDS - 1) * ALL)).is_none(), "the oldest that there is room for");
-    assert!(dedup.claim(key((ROUNDS - 1) * ALL - 1)).is_some(), "the one before");
+    assert!(dedup.claim(key((ROUNDS - 1) * ALL)).is_none(), "the oldest within the limit");
+    assert!(dedup.claim(key((ROUNDS - 1) * ALL - 1)).is_some(), "the previous one");
 }
 
 const YEAR: i64 = 365 * 24 * 3600;
 
 #[test]
-fn a_step_of_the_wall_clock_neither_forgets_nor_keeps() {
+fn a_step_of_the_wall_clock_changes_no_window() {
     let dir = tempfile::tempdir().unwrap();
-    let hands = Hands::at(1_790_000_000);
-    let dedup = Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), hands.clock());
+    let clock = ManualClock::at(1_790_000_000);
+    let dedup = Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), clock.clock());
     assert!(commit(&dedup, 1));
-    hands.step(YEAR);
+    clock.step(YEAR);
     assert!(commit(&dedup, 2));
-    hands.step(-YEAR);
+    clock.step(-YEAR);
     assert!(!commit(&dedup, 1) && !commit(&dedup, 2), "forgotten too early");
-    hands.step(YEAR);
+    clock.step(YEAR);
     assert!(commit(&dedup, 3));
-    hands.step(-YEAR);
+    clock.step(-YEAR);
     assert!(commit(&dedup, 4));
-    hands.wait(11);
-    assert!([1, 2, 3, 4].iter().all(|key| commit(&dedup, *key)), "kept too long");
+    clock.advance(11);
+    assert!([1, 2, 3, 4].iter().all(|key| commit(&dedup, *key)), "forgotten too late");
 }
 
 #[test]
-fn an_entry_from_the_future_ages_from_the_start_on() {
+fn an_entry_from_the_future_ages_from_the_start() {
     let dir = tempfile::tempdir().unwrap();
-    let hands = Hands::at(1_790_000_000);
-    let open = || Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), hands.clock());
-    hands.step(YEAR);
+    let clock = ManualClock::at(1_790_000_000);
+    let open = || Dedup::open_at(dir.path().to_owned(), Duration::from_secs(10), clock.clock());
+    clock.step(YEAR);
     let dedup = open();
     assert!(commit(&dedup, 1));
     dedup.sync().unwrap();
-    hands.step(-YEAR);
+    clock.step(-YEAR);
     let dedup = open();
     assert!(!commit(&dedup, 1) && commit(&dedup, 2));
     dedup.sync().unwrap();
-    hands.wait(5);
-    // The entries that this life reads are not in the order of their times.
+    clock.advance(5);
+    // The entries of the log are not sorted by time.
     let dedup = open();
     assert!(!commit(&dedup, 1) && !commit(&dedup, 2));
-    hands.wait(6);
-    assert!(commit(&dedup, 2), "kept for longer than the window");
-    hands.wait(5);
-    assert!(commit(&dedup, 1), "kept for ever");
+    clock.advance(6);
+    assert!(commit(&dedup, 2), "forgotten too late");
+    clock.advance(5);
+    assert!(commit(&dedup, 1), "never forgotten");
 }
 
 #[test]
-fn the_log_changes_files_by_the_window_whatever_the_wall_clock_does() {
+fn the_log_rotates_by_the_window_despite_steps_of_the_wall_clock() {
     let dir = tempfile::tempdir().unwrap();
-    let hands = Hands::at(1_790_000_000);
-    let open = || Dedup::open_at(dir.path().to_owned(), DAY, hands.clock());
+    let clock = ManualClock::at(1_790_000_000);
+    let open = || Dedup::open_at(dir.path().to_owned(), DAY, clock.clock());
     let dedup = open();
     for key in [1, 2, 3] {
         assert!(commit(&dedup, key));
         dedup.sync().unwrap();
-        hands.step(YEAR);
+        clock.step(YEAR);
     }
-    hands.step(-3 * YEAR);
+    clock.step(-3 * YEAR);
     assert!(!dir.path().join(PREVIOUS).exists());
     let dedup = open();
     assert!([1, 2, 3].iter().all(|key| !commit(&dedup, *key)));

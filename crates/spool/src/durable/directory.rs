@@ -1,8 +1,8 @@
 //! Directories by descriptor, for trees that other users may write to.
 //!
-//! A path that is looked up twice may lead to two different places if someone else may exchange a
-//! directory for a symbolic link in between. So a path is walked once, component by component, and
-//! every later operation names one entry of the directory that was reached. No operation follows a link.
+//! A path that is looked up twice may lead to two different files if another user replaces a directory by
+//! a symbolic link in between. Therefore a path is walked once, component by component, and every later
+//! operation uses the descriptor of the last directory and a single name. No operation follows a link.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -23,13 +23,13 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{Step, at, step, unless_invalid};
+use super::{FileOperation, error_at, ignore_invalid, run_operation};
 
-/// How many links a path may have, which is the kernel's own limit, and directories to be made.
-const MAX_DETOURS: usize = 40 + 40;
+/// The maximum number of links in a path (40, as in the kernel) and of directories to create.
+const MAX_REDIRECTS: usize = 40 + 40;
 
-/// Opens a directory to look up names in it, and nothing else: that takes no permission to read.
-const TO_SEARCH: OFlags =
+/// Opens a directory only to look up names, which needs no permission to read.
+const SEARCH_FLAGS: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// An open directory.
@@ -39,49 +39,50 @@ pub struct Directory {
     path: PathBuf,
 }
 
-/// Which links of a path are followed.
+/// The links of a path that are followed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Links {
-    /// Those that only root or this process's user can have made.
+enum LinkPolicy {
+    /// Links that only root or the user of this process can have created.
     Trusted,
-    /// None.
+    /// No links.
     Never,
 }
 
-/// Makes a directory that is missing: its parent, and the name that it is to have.
+/// Creates a missing directory, with its parent and its name.
 pub type MakeDirectory<'a> = &'a dyn Fn(&Directory, &OsStr) -> io::Result<Directory>;
 
 impl Directory {
-    /// Walks to the directory `path`, which is absolute. Links in `base`, a prefix of it, are followed
-    /// if only root or this process's user can have made them; links behind it are refused. Missing
-    /// directories are made by `make`.
+    /// Opens the directory at the absolute `path`.
+    ///
+    /// Links in `base`, a prefix of `path`, are followed if only root or the user of this process can have
+    /// created them. Links after it are refused. Missing directories are created by `make`.
     ///
     /// # Errors
-    /// A directory is missing and there is no `make`, a link is refused, or the system refuses.
+    /// A directory is missing and `make` is `None`, a link is refused, or a system call fails.
     pub fn walk(path: &Path, base: &Path, make: Option<MakeDirectory<'_>>) -> io::Result<Self> {
         let literal = if path.starts_with(base) { base } else { path }.components().count();
-        let links = |place| if place < literal { Links::Trusted } else { Links::Never };
+        let links = |place| if place < literal { LinkPolicy::Trusted } else { LinkPolicy::Never };
         let components = path.components().enumerate().skip(1);
-        let mut todo: Vec<(OsString, Links)> = components
+        let mut todo: Vec<(OsString, LinkPolicy)> = components
             .map(|(place, component)| (component.as_os_str().to_owned(), links(place)))
             .collect();
         todo.reverse();
         let mut here = Self::root()?;
-        let mut left = MAX_DETOURS;
+        let mut left = MAX_REDIRECTS;
         while let Some((name, links)) = todo.pop() {
-            let errno = match calls::openat(&here.fd, &name, TO_SEARCH, Mode::empty()) {
+            let errno = match calls::openat(&here.fd, &name, SEARCH_FLAGS, Mode::empty()) {
                 Ok(fd) => {
                     here.enter(fd, &name);
                     continue;
                 }
                 Err(errno) => errno,
             };
-            let failed = |errno: Errno| at("opening", &here.path.join(&name))(errno.into());
+            let failed = |errno: Errno| error_at("opening", &here.path.join(&name))(errno.into());
             left = left.checked_sub(1).ok_or_else(|| failed(Errno::LOOP))?;
             match (errno, make) {
                 (Errno::NOENT, Some(make)) => match make(&here, &name) {
                     Ok(directory) => here = directory,
-                    // Someone else was faster: it is looked at like any other.
+                    // Another process has created the directory: check it like any other.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                         todo.push((name, links));
                     }
@@ -93,18 +94,19 @@ impl Directory {
                         here = Self::root()?;
                     }
                     let parts = target.components().filter(|part| part.as_os_str() != "/");
-                    let parts = parts.map(|part| (part.as_os_str().to_owned(), Links::Trusted));
+                    let parts =
+                        parts.map(|part| (part.as_os_str().to_owned(), LinkPolicy::Trusted));
                     todo.extend(parts.collect::<Vec<_>>().into_iter().rev());
                 }
                 _ => return Err(failed(errno)),
             }
         }
-        // Files are called what the configuration calls them, also behind a link.
+        // Messages contain the path from the configuration, even if it leads over a link.
         Ok(Self { fd: here.fd, path: path.to_owned() })
     }
 
     fn root() -> io::Result<Self> {
-        let fd = calls::openat(CWD, "/", TO_SEARCH, Mode::empty())?;
+        let fd = calls::openat(CWD, "/", SEARCH_FLAGS, Mode::empty())?;
         Ok(Self { fd, path: PathBuf::from("/") })
     }
 
@@ -117,23 +119,23 @@ impl Directory {
         }
     }
 
-    /// What the link `name` leads to, if it may be followed.
-    fn link(&self, name: &OsStr, links: Links) -> io::Result<PathBuf> {
+    /// Returns the target of the link `name`, if the link may be followed.
+    fn link(&self, name: &OsStr, links: LinkPolicy) -> io::Result<PathBuf> {
         let path = self.path.join(name);
         let refused = |why: String| {
-            at("opening", &path)(io::Error::new(io::ErrorKind::PermissionDenied, why))
+            error_at("opening", &path)(io::Error::new(io::ErrorKind::PermissionDenied, why))
         };
-        // One descriptor for its owner and its target, so that both are of the same link.
+        // One descriptor for owner and target, so that both are of the same link.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let link = calls::openat(&self.fd, name, flags, Mode::empty())?;
         let stat = calls::fstat(&link)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            return Err(at("opening", &path)(Errno::NOTDIR.into()));
+            return Err(error_at("opening", &path)(Errno::NOTDIR.into()));
         }
-        if links == Links::Never {
+        if links == LinkPolicy::Never {
             return Err(refused(
-                "it is a symbolic link, and none is followed behind a placeholder; remove it, or \
-                 name what it leads to in the sink's `path`"
+                "it is a symbolic link, which is refused after a placeholder; remove the link, or \
+                 write its target in the sink's `path`"
                     .into(),
             ));
         }
@@ -141,35 +143,34 @@ impl Directory {
         let open_to_all = parent.st_mode & 0o1002 == 0o002;
         if !is_trusted(stat.st_uid) || !is_trusted(parent.st_uid) || open_to_all {
             return Err(refused(format!(
-                "it is a symbolic link that user {} may exchange; name what it leads to in the \
-                 sink's `path`, or let root own the link and its directory",
+                "it is a symbolic link that user {} can replace; write its target in the sink's \
+                 `path`, or make root the owner of the link and its directory",
                 if is_trusted(stat.st_uid) { parent.st_uid } else { stat.st_uid }
             )));
         }
         let target = calls::readlinkat(&link, "", Vec::new()).map_err(io::Error::from);
-        let target = target.map_err(at("reading link", &path))?;
+        let target = target.map_err(error_at("reading link", &path))?;
         Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
     }
 
-    /// The path that it was opened by.
+    /// Returns the path that it was opened with.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether other users may exchange its entries.
+    /// Reports whether other users may replace its entries.
     pub fn is_shared(&self) -> io::Result<bool> {
         let stat = calls::fstat(&self.fd)?;
         let sticky = stat.st_mode & 0o1000 != 0;
         Ok(!is_trusted(stat.st_uid) || stat.st_mode & 0o022 != 0 && !sticky)
     }
 
-    /// Opens the file `name`, never through a link.
+    /// Opens the file `name`, and never follows a link.
     pub fn open(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
         self.open_with_mode(name, flags, 0)
     }
 
-    /// Makes the file `name`, which must not be there, to read and to append. The umask applies to
-    /// `mode`.
+    /// Creates the file `name`, which must not exist, to read and to append. The umask applies to `mode`.
     pub fn create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
         self.open_with_mode(name, flags, mode)
@@ -177,37 +178,39 @@ impl Directory {
 
     fn open_with_mode(&self, name: &OsStr, flags: OFlags, mode: u32) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        step(Step::Open, &self.path.join(name), || {
+        run_operation(FileOperation::Open, &self.path.join(name), || {
             match calls::openat(&self.fd, name, flags, Mode::from_raw_mode(mode)) {
                 Ok(fd) => Ok(fd.into()),
                 Err(Errno::LOOP) => Err(io::Error::other(
-                    "it is a symbolic link, which is never followed here; remove it, or name what it \
-                     leads to in the sink's `path`",
+                    "it is a symbolic link, which is refused here; remove the link, or write its target \
+                     in the sink's `path`",
                 )),
                 Err(errno) => Err(errno.into()),
             }
         })
     }
 
-    /// Makes the directory `name`, which must not be there, and opens it. Someone who may write here
-    /// can exchange it in between: see [`Self::is_shared`]. The umask applies to `mode`.
+    /// Creates the directory `name`, which must not exist, and opens it. The umask applies to `mode`.
+    ///
+    /// A user who may write to this directory can replace it in between: see [`Self::is_shared`].
     pub fn make(&self, name: &OsStr, mode: u32) -> io::Result<Self> {
         let path = self.path.join(name);
-        step(Step::MakeDir, &path, || {
+        run_operation(FileOperation::MakeDir, &path, || {
             Ok(calls::mkdirat(&self.fd, name, Mode::from_raw_mode(mode))?)
         })?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = calls::openat(&self.fd, name, flags, Mode::empty());
-        let fd = fd.map_err(|errno| at("opening", &path)(errno.into()))?;
+        let fd = fd.map_err(|errno| error_at("opening", &path)(errno.into()))?;
         Ok(Self { fd, path })
     }
 
-    /// Its descriptor as a file, to ask for or to set owner and mode. Only of one from [`Self::make`].
+    /// Returns the descriptor as a file, to read or set owner and mode. Only for directories from
+    /// [`Self::make`].
     pub fn handle(&self) -> io::Result<File> {
         Ok(self.fd.try_clone()?.into())
     }
 
-    /// The same directory, after it was renamed.
+    /// Sets the path of a directory that was renamed.
     #[must_use]
     pub fn named(self, path: PathBuf) -> Self {
         Self { path, ..self }
@@ -215,24 +218,24 @@ impl Directory {
 
     /// Removes the directory `name` if it is empty.
     pub fn remove_directory(&self, name: &OsStr) {
-        // One that stays is in nobody's way.
+        // A directory that remains does no harm.
         calls::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).ok();
     }
 
-    /// What the entry `name` is, which may be a link.
+    /// Returns the metadata of the entry `name`, which may be a link.
     pub fn metadata(&self, name: &OsStr) -> io::Result<Metadata> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let read = || File::from(calls::openat(&self.fd, name, flags, Mode::empty())?).metadata();
-        read().map_err(at("reading", &self.path.join(name)))
+        read().map_err(error_at("reading", &self.path.join(name)))
     }
 
-    /// Whether there is an entry `name`, or it cannot be found out.
+    /// Reports whether the entry `name` exists, or its existence cannot be determined.
     pub fn has(&self, name: &OsStr) -> bool {
         let stat = calls::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
         !matches!(stat, Err(Errno::NOENT))
     }
 
-    /// The names of all entries.
+    /// Lists the names of all entries.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         let read = || -> io::Result<Vec<OsString>> {
             let mut names = Vec::new();
@@ -244,22 +247,22 @@ impl Directory {
             }
             Ok(names)
         };
-        read().map_err(at("reading", &self.path))
+        read().map_err(error_at("reading", &self.path))
     }
 
-    /// Gives an entry its final name, here.
+    /// Renames an entry of this directory.
     pub fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        step(Step::Rename, &self.path.join(to), || {
+        run_operation(FileOperation::Rename, &self.path.join(to), || {
             Ok(calls::renameat(&self.fd, from, &self.fd, to)?)
         })
     }
 
-    /// Gives an entry of `of` a name here, unless something has that name.
-    pub fn rename_to_free(&self, of: &Self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    /// Moves an entry from `of` to this directory. Fails if the new name exists.
+    pub fn rename_no_replace(&self, of: &Self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let free = RenameFlags::NOREPLACE;
-        step(Step::Rename, &self.path.join(to), || {
+        run_operation(FileOperation::Rename, &self.path.join(to), || {
             match calls::renameat_with(&of.fd, from, &self.fd, to, free) {
-                // Some filesystems cannot do it at once.
+                // Some filesystems do not support this atomically.
                 Err(Errno::INVAL | Errno::NOSYS) if self.has(to) => {
                     Err(io::ErrorKind::AlreadyExists.into())
                 }
@@ -271,9 +274,9 @@ impl Directory {
         })
     }
 
-    /// Removes a file. It is no error if it is gone.
+    /// Removes a file. Succeeds if the file does not exist.
     pub fn remove(&self, name: &OsStr) -> io::Result<()> {
-        step(Step::Remove, &self.path.join(name), || {
+        run_operation(FileOperation::Remove, &self.path.join(name), || {
             match calls::unlinkat(&self.fd, name, AtFlags::empty()) {
                 Err(Errno::NOENT) => Ok(()),
                 outcome => Ok(outcome?),
@@ -281,30 +284,32 @@ impl Directory {
         })
     }
 
-    /// Makes what happened here (new names, renames) survive a power cut.
+    /// Makes changes of the directory (new names, renames) durable.
     pub fn sync(&self) -> io::Result<()> {
-        unless_invalid(step(Step::SyncDir, &self.path, || File::from(self.reopen()?).sync_all()))
+        ignore_invalid(run_operation(FileOperation::SyncDir, &self.path, || {
+            File::from(self.reopen()?).sync_all()
+        }))
     }
 
-    /// A descriptor for more than looking up names.
+    /// Opens the directory for more than looking up names.
     fn reopen(&self) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         calls::openat(&self.fd, ".", flags, Mode::empty())
     }
 }
 
-/// A directory that nobody else may enter, in one that others may write to: what is made here is not
-/// exchanged for something else before it is ready for its place. It is removed with the value.
+/// A private directory within one that other users may write to, so that they cannot replace a file before
+/// it gets its final name. Dropping the value removes the directory.
 #[derive(Debug)]
-pub struct Private<'a> {
-    /// The directory.
+pub struct PrivateDirectory<'a> {
+    /// The private directory.
     pub directory: Directory,
     parent: &'a Directory,
     name: OsString,
 }
 
-impl<'a> Private<'a> {
-    /// Makes it in `parent`.
+impl<'a> PrivateDirectory<'a> {
+    /// Creates the directory in `parent`.
     pub fn new(parent: &'a Directory) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mut tries = 0;
@@ -313,7 +318,7 @@ impl<'a> Private<'a> {
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = OsString::from(format!(".logpushd-{}-{number}", process::id()));
             match parent.make(&name, 0o700) {
-                // A process with this number was killed here.
+                // Left by a killed process with the same ID.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < 100 => {}
                 Err(error) => return Err(error),
                 Ok(directory) => {
@@ -324,16 +329,16 @@ impl<'a> Private<'a> {
                     }
                     let error = io::Error::new(
                         io::ErrorKind::PermissionDenied,
-                        "someone exchanged it for another directory",
+                        "another user replaced it by another directory",
                     );
-                    return Err(at("making directory", &private.directory.path)(error));
+                    return Err(error_at("creating directory", &private.directory.path)(error));
                 }
             }
         }
     }
 }
 
-impl Drop for Private<'_> {
+impl Drop for PrivateDirectory<'_> {
     fn drop(&mut self) {
         self.parent.remove_directory(&self.name);
     }

@@ -1,15 +1,15 @@
-//! Faults on demand, in debug builds alone: how the tests show what a crash at any place costs.
+//! Fault injection, only in debug builds: lets tests show the effect of a crash at any operation.
 //!
-//! `LOGPUSHD_FAULTS` names a file. It holds one fault a line, and is read again when it changes, so
-//! that a fault can come and go while the daemon runs:
+//! `LOGPUSHD_FAULTS` names a file with one fault per line. It is read again when it changes, so that
+//! faults can come and go while the daemon runs:
 //!
-//! - `kill before|after STEP PATH COUNT`: SIGKILL at the COUNT-th time that STEP comes to a file whose
-//!   path holds PATH (`*`: any);
-//! - `tear PATH COUNT`: at the COUNT-th write to such a file, half of it is written, then SIGKILL;
-//! - `exchange STEP PATH TARGET`: the first time that STEP was done to such a file, the file gets the
-//!   name `NAME.away`, and a symbolic link to TARGET takes its place, as another user may do it;
-//! - `fail ERROR STEP PATH`: the step fails, every time. ERROR is one of those in [`before`];
-//! - `hang STEP PATH`: the step does not return for as long as the line is in the file.
+//! - `kill before|after OPERATION PATH COUNT`: sends SIGKILL at the COUNT-th OPERATION on a file whose path
+//!   contains PATH (`*`: any);
+//! - `tear PATH COUNT`: at the COUNT-th write to such a file, writes half of the bytes, then sends SIGKILL;
+//! - `exchange OPERATION PATH TARGET`: after the first OPERATION on such a file, renames the file to
+//!   `NAME.away` and creates a symbolic link to TARGET with its name, as another user may do;
+//! - `fail ERROR OPERATION PATH`: the operation always fails. ERROR is one of those in [`before`];
+//! - `hang OPERATION PATH`: the operation does not return while the line is in the file.
 
 use std::{
     collections::HashMap,
@@ -27,14 +27,14 @@ use rustix::{
     process::{Signal, getpid, kill_process},
 };
 
-use super::Step;
+use super::FileOperation;
 
 static FAULTS: LazyLock<Option<Mutex<Faults>>> = LazyLock::new(|| {
     let file = env::var_os("LOGPUSHD_FAULTS")?;
     Some(Mutex::new(Faults { file: file.into(), ..Faults::default() }))
 });
 
-/// How often a step that hangs looks whether it still does.
+/// The interval at which a hanging operation checks whether it has to continue.
 const HANG_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
@@ -42,7 +42,7 @@ struct Faults {
     file: PathBuf,
     changed: Option<SystemTime>,
     lines: Vec<String>,
-    /// How often a line was met.
+    /// The number of matches of each line.
     met: HashMap<String, u32>,
 }
 
@@ -57,7 +57,7 @@ impl Faults {
         self.lines.clone()
     }
 
-    /// Whether it is this time.
+    /// Counts a match. Returns whether it is the one to act on.
     fn count(&mut self, line: &str, count: &str) -> bool {
         let met = self.met.entry(line.to_owned()).or_default();
         *met += 1;
@@ -65,18 +65,18 @@ impl Faults {
     }
 }
 
-pub(super) fn before(step: Step, path: &Path) -> io::Result<()> {
-    kill_if("before", step, path);
+pub(super) fn before(operation: FileOperation, path: &Path) -> io::Result<()> {
+    kill_if("before", operation, path);
     let Some(faults) = &*FAULTS else { return Ok(()) };
     let lines = || faults.lock().unwrap_or_else(PoisonError::into_inner).lines();
-    while lines().iter().any(|line| hangs(line, step, path)) {
+    while lines().iter().any(|line| hangs(line, operation, path)) {
         thread::sleep(HANG_PAUSE);
     }
     let lines = lines();
     for line in lines {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["fail", error, name, part] = words[..]
-            && is(step, name, path, part)
+            && is(operation, name, path, part)
         {
             let errno = match error {
                 "ENOSPC" => Errno::NOSPC,
@@ -92,47 +92,47 @@ pub(super) fn before(step: Step, path: &Path) -> io::Result<()> {
                 "EXDEV" => Errno::XDEV,
                 _ => Errno::IO,
             };
-            return Err(super::at(step.gerund(), path)(errno.into()));
+            return Err(super::error_at(operation.description(), path)(errno.into()));
         }
     }
     Ok(())
 }
 
-fn hangs(line: &str, step: Step, path: &Path) -> bool {
+fn hangs(line: &str, operation: FileOperation, path: &Path) -> bool {
     let words: Vec<_> = line.split_whitespace().collect();
-    matches!(words[..], ["hang", name, part] if is(step, name, path, part))
+    matches!(words[..], ["hang", name, part] if is(operation, name, path, part))
 }
 
-pub(super) fn after(step: Step, path: &Path) {
-    kill_if("after", step, path);
-    exchange(step, path);
+pub(super) fn after(operation: FileOperation, path: &Path) {
+    kill_if("after", operation, path);
+    exchange(operation, path);
 }
 
-fn exchange(step: Step, path: &Path) {
+fn exchange(operation: FileOperation, path: &Path) {
     let Some(faults) = &*FAULTS else { return };
     let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
     for line in faults.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["exchange", name, part, target] = words[..]
-            && is(step, name, path, part)
+            && is(operation, name, path, part)
             && faults.count(&line, "1")
         {
             let mut away = path.as_os_str().to_owned();
             away.push(".away");
-            // If it did not work, the test finds no link.
+            // If this fails, the test finds no link.
             fs::rename(path, &away).and_then(|()| symlink(target, path)).ok();
         }
     }
 }
 
-/// Gives back the bytes to write.
+/// Returns the bytes to write.
 pub(super) fn tear<'a>(path: &Path, mut file: &fs::File, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
     let Some(faults) = &*FAULTS else { return Ok(bytes) };
     let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
     for line in faults.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["tear", part, count] = words[..]
-            && is(Step::Write, "write", path, part)
+            && is(FileOperation::Write, "write", path, part)
             && faults.count(&line, count)
         {
             file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default())?;
@@ -142,14 +142,14 @@ pub(super) fn tear<'a>(path: &Path, mut file: &fs::File, bytes: &'a [u8]) -> io:
     Ok(bytes)
 }
 
-fn kill_if(when: &str, step: Step, path: &Path) {
+fn kill_if(when: &str, operation: FileOperation, path: &Path) {
     let Some(faults) = &*FAULTS else { return };
     let mut faults = faults.lock().unwrap_or_else(PoisonError::into_inner);
     for line in faults.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
         if let ["kill", moment, name, part, count] = words[..]
             && moment == when
-            && is(step, name, path, part)
+            && is(operation, name, path, part)
             && faults.count(&line, count)
         {
             kill();
@@ -157,13 +157,13 @@ fn kill_if(when: &str, step: Step, path: &Path) {
     }
 }
 
-fn is(step: Step, name: &str, path: &Path, part: &str) -> bool {
-    format!("{step:?}").eq_ignore_ascii_case(name)
+fn is(operation: FileOperation, name: &str, path: &Path, part: &str) -> bool {
+    format!("{operation:?}").eq_ignore_ascii_case(name)
         && (part == "*" || path.to_string_lossy().contains(part))
 }
 
 fn kill() -> ! {
-    // If it did not work, the test finds the process alive.
+    // If this fails, the test finds the process alive.
     kill_process(getpid(), Signal::KILL).ok();
     loop {
         thread::park();

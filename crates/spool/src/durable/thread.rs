@@ -1,8 +1,8 @@
-//! Which threads may wait for a disk.
+//! A flag for threads that must not wait for a disk.
 //!
-//! A thread of the runtime serves many connections and must not. It is marked when it starts, and
-//! [`permit`] lifts the mark for work that was handed to a thread for blocking calls. Every operation
-//! of `durable` checks the mark in debug builds, so a test finds a call from async code.
+//! A thread of the runtime serves many connections and must not block. The flag is set when it starts, and
+//! [`allow_blocking`] clears it for work on the pool for blocking calls. In debug builds, every
+//! operation of `durable` checks the flag, so that tests find calls from async code.
 
 use std::cell::Cell;
 
@@ -10,13 +10,13 @@ thread_local! {
     static FORBIDDEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Marks this thread as one of the runtime's.
-pub fn forbid() {
+/// Forbids this thread to block.
+pub fn forbid_blocking() {
     FORBIDDEN.set(true);
 }
 
-/// Runs `work` on a thread that may wait for a disk.
-pub fn permit<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work` on a thread that may block.
+pub fn allow_blocking<T>(work: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -27,7 +27,7 @@ pub fn permit<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// Whether this thread may not wait for a disk.
-pub fn is_forbidden() -> bool {
+/// Reports whether this thread must not block.
+pub fn is_blocking_forbidden() -> bool {
     FORBIDDEN.get()
 }

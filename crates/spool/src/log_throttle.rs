@@ -1,15 +1,14 @@
-//! What happens again and again is logged the first time and then once a minute: nobody can fill a disk
-//! with it.
+//! Throttles repeated log messages: logs the first one, then one per minute.
 
 use std::time::{Duration, Instant};
 
-/// How often a failure or a loss that repeats is reported.
+/// The interval between log messages.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// Which reports of a failure that repeats are logged: the first, each with another cause, and
-/// otherwise one a minute.
+/// Throttles the log of a repeated failure: logs the first one, each one with another cause, and
+/// otherwise one per minute.
 #[derive(Debug, Default)]
-pub struct Failures {
+pub struct FailureThrottle {
     reported: Option<Reported>,
 }
 
@@ -17,12 +16,13 @@ pub struct Failures {
 struct Reported {
     cause: String,
     at: Instant,
-    /// Since then.
+    /// The number of failures since then that were not logged.
     unreported: u64,
 }
 
-impl Failures {
-    /// Counts a failure. `Some` if it is to be logged: how many were not since the last that was.
+impl FailureThrottle {
+    /// Counts a failure. Returns `Some` if it is to be logged, with the number of failures since the last
+    /// logged one.
     pub fn failed(&mut self, cause: &str, now: Instant) -> Option<u64> {
         let unreported = match &mut self.reported {
             None => 0,
@@ -38,22 +38,21 @@ impl Failures {
         Some(unreported)
     }
 
-    /// Takes notice of a success. Whether it is the first after a failure.
+    /// Records a success. Returns `true` if it is the first one after a failure.
     pub fn recovered(&mut self) -> bool {
         self.reported.take().is_some()
     }
 }
 
-/// Adds up what is lost again and again: the first loss is logged, and then once a minute all that was
-/// lost since.
+/// Throttles the log of repeated losses: logs the first one, then once per minute their sum.
 #[derive(Debug, Default)]
-pub struct Losses {
+pub struct LossThrottle {
     reported_at: Option<Instant>,
     unreported: u64,
 }
 
-impl Losses {
-    /// Counts a loss. `Some` if a line is to be logged: with all that no line contains yet.
+impl LossThrottle {
+    /// Counts a loss. Returns `Some` if a line is to be logged, with the sum that has not been logged yet.
     pub fn add(&mut self, amount: u64, now: Instant) -> Option<u64> {
         self.unreported += amount;
         if self.reported_at.is_some_and(|at| now.saturating_duration_since(at) < REPEAT) {
@@ -63,7 +62,7 @@ impl Losses {
         self.rest()
     }
 
-    /// What no line contains yet, if there is something: for a line after which no loss may come.
+    /// Returns the sum that has not been logged yet, if any, for a last line.
     pub fn rest(&mut self) -> Option<u64> {
         Some(std::mem::take(&mut self.unreported)).filter(|rest| *rest > 0)
     }
@@ -74,8 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_are_added_up_for_a_line_a_minute() {
-        let mut losses = Losses::default();
+    fn losses_are_summed_for_one_line_per_minute() {
+        let mut losses = LossThrottle::default();
         let start = Instant::now();
         let reported = (0..=120).filter_map(|second| {
             let now = start + Duration::from_secs(second);
@@ -88,8 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_reported_with_each_change_and_then_once_a_minute() {
-        let mut failures = Failures::default();
+    fn a_failure_is_logged_when_its_cause_changes_and_once_per_minute() {
+        let mut failures = FailureThrottle::default();
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         assert!(!failures.recovered());

@@ -1,29 +1,29 @@
-//! How old a batch is, whatever steps the wall clock makes.
+//! The age of a batch, independent of steps of the wall clock.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// The age of a batch: what it was at some moment, and how long ago that is.
+/// The age of a batch: its age at a point in time, and the time since then.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Age {
+pub(super) struct BatchAge {
     at: Instant,
     then: Duration,
 }
 
-impl Age {
-    /// That of a batch that arrives now.
+impl BatchAge {
+    /// Returns the age of a batch that arrives now.
     pub(super) fn new() -> Self {
         Self { at: Instant::now(), then: Duration::ZERO }
     }
 
-    /// That of a batch from an earlier life. One from the future is new: some clock was wrong.
+    /// Returns the age of a batch from an earlier run. A time in the future, from a wrong clock, counts as now.
     pub(super) fn since(received: Timestamp, wall: Timestamp) -> Self {
         let then = Duration::try_from(wall.duration_since(received)).unwrap_or_default();
         Self { at: Instant::now(), then }
     }
 
-    /// The age at a moment.
+    /// Returns the age at a point in time.
     pub(super) fn at(self, now: Instant) -> Duration {
         self.then + now.saturating_duration_since(self.at)
     }
@@ -34,11 +34,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_from_the_future_ages_too() {
+    fn a_batch_from_the_future_counts_as_new() {
         let hour = Duration::from_secs(3600);
         let wall = Timestamp::from_second(1_790_000_000).unwrap();
         for (received, then) in [(wall - hour, hour), (wall + hour, Duration::ZERO)] {
-            let age = Age::since(received, wall);
+            let age = BatchAge::since(received, wall);
             assert_eq!(age.at(age.at), then);
             assert_eq!(age.at(age.at + hour), then + hour);
         }

@@ -1,5 +1,4 @@
-//! Looks at a spool from the outside: read-only, without the lock, beside a running daemon. Files may
-//! vanish under it, because they were delivered.
+//! Reads a spool without the lock, beside a running daemon, which may remove files at any time.
 
 use std::{
     convert::Infallible,
@@ -10,74 +9,74 @@ use std::{
 use records::decode::{Decoder, Encoding, Limits, Summary};
 
 use super::{
-    Batch, Entry, Header, ReadError, decode_file,
-    recover::{self, Found},
+    Batch, Header, QueuedBatch, ReadError, decode_file,
+    recover::{self, SpoolFile},
 };
 use crate::durable;
 
-/// The spool's folder, seen from the outside.
+/// A spool directory, opened read-only.
 #[derive(Debug)]
-pub struct Survey {
+pub struct ReadOnlySpool {
     dir: PathBuf,
 }
 
-/// What lies in the folder of batches.
+/// The files in the batch directory.
 #[derive(Debug, Default)]
-pub struct Contents {
-    /// Batches that wait, in order.
-    pub waiting: Vec<Entry>,
-    /// Names of files of uploads that are under way, or were when the daemon ended: not acknowledged.
+pub struct SpoolContents {
+    /// The batches in the queue, in order.
+    pub waiting: Vec<QueuedBatch>,
+    /// The names of files of unfinished uploads, which were not acknowledged.
     pub unfinished: Vec<String>,
-    /// Names of files that are no batches, and why. The daemon sets them aside when it starts.
+    /// The names of files that are no batches, with reasons. The daemon moves them away when it starts.
     pub foreign: Vec<(String, String)>,
 }
 
-/// How a batch's file is.
+/// The condition of a batch file.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Condition {
-    /// It holds what its name says.
-    Whole {
-        /// Its size, inflated.
+pub enum FileCondition {
+    /// It matches its name.
+    Intact {
+        /// The decompressed size.
         inflated_bytes: u64,
     },
-    /// It does not: what differs.
+    /// It does not match its name, with the differences.
     Damaged(String),
-    /// It is no longer there.
-    Gone,
+    /// It does not exist any more.
+    Missing,
 }
 
-impl Survey {
-    /// `dir` is `spool.dir`.
+impl ReadOnlySpool {
+    /// Opens the directory `spool.dir`.
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
 
-    /// The folder of the consumers' cursors.
+    /// Returns the directory of the consumers' checkpoints.
     pub fn cursors(&self) -> PathBuf {
         self.dir.join(recover::CURSORS)
     }
 
-    /// The folder of the batches' files.
+    /// Returns the directory of the batch files.
     pub fn batches(&self) -> PathBuf {
         self.dir.join(recover::BATCHES)
     }
 
-    /// The folder of what a start found and could not use.
-    pub fn set_aside(&self) -> PathBuf {
+    /// Returns the directory of unusable files.
+    pub fn unusable_files(&self) -> PathBuf {
         self.dir.join(recover::SET_ASIDE)
     }
 
-    /// Reads the folder of batches. The files themselves are not opened.
-    pub fn contents(&self) -> io::Result<Contents> {
+    /// Lists the batch directory. Does not open the files.
+    pub fn contents(&self) -> io::Result<SpoolContents> {
         let folder = self.batches();
-        let mut contents = Contents::default();
-        for file in fs::read_dir(&folder).map_err(durable::at("reading", &folder))? {
-            let file = file.map_err(durable::at("reading", &folder))?;
+        let mut contents = SpoolContents::default();
+        for file in fs::read_dir(&folder).map_err(durable::error_at("reading", &folder))? {
+            let file = file.map_err(durable::error_at("reading", &folder))?;
             let name = || file.file_name().to_string_lossy().into_owned();
             match recover::inspect(&file) {
-                Ok(Found::Batch(entry)) => contents.waiting.push(entry),
-                Ok(Found::Unfinished) => contents.unfinished.push(name()),
-                Ok(Found::Foreign(why)) => contents.foreign.push((name(), why.to_owned())),
+                Ok(SpoolFile::Batch(entry)) => contents.waiting.push(entry),
+                Ok(SpoolFile::Unfinished) => contents.unfinished.push(name()),
+                Ok(SpoolFile::Foreign(why)) => contents.foreign.push((name(), why.to_owned())),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => contents.foreign.push((name(), error.to_string())),
             }
@@ -88,26 +87,28 @@ impl Survey {
         Ok(contents)
     }
 
-    /// Decodes a batch's file and compares what comes out with its name.
-    pub fn verify(&self, batch: &Batch) -> Condition {
+    /// Decodes a batch file and compares the result with its name.
+    pub fn verify(&self, batch: &Batch) -> FileCondition {
         let path = self.batches().join(batch.file_name());
         let header = &batch.header;
         let limits = Limits { inflated_bytes: u64::MAX, record_bytes: header.record_limit };
         let decoder = Decoder::new(limits, header.encoding).under(header.edition).of(header.format);
         match decode_file(&path, decoder, &mut |_| Ok::<_, Infallible>(())) {
             Ok(summary) => match difference(header, &summary) {
-                Some(what) => Condition::Damaged(what),
-                None => Condition::Whole { inflated_bytes: summary.inflated_bytes },
+                Some(what) => FileCondition::Damaged(what),
+                None => FileCondition::Intact { inflated_bytes: summary.inflated_bytes },
             },
-            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Condition::Gone,
-            Err(ReadError::Io(error)) => Condition::Damaged(error.to_string()),
-            Err(ReadError::Damaged(error)) => Condition::Damaged(error.to_string()),
-            Err(ReadError::Taker(never)) => match never {},
+            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                FileCondition::Missing
+            }
+            Err(ReadError::Io(error)) => FileCondition::Damaged(error.to_string()),
+            Err(ReadError::Damaged(error)) => FileCondition::Damaged(error.to_string()),
+            Err(ReadError::Consumer(never)) => match never {},
         }
     }
 }
 
-/// What of the name is not so, if anything.
+/// Describes the differences from the name, if there are any.
 fn difference(header: &Header, found: &Summary) -> Option<String> {
     let form = |encoding| match encoding {
         Encoding::Gzip => "gzip",
@@ -126,7 +127,7 @@ fn difference(header: &Header, found: &Summary) -> Option<String> {
         }
     }
     if Header::short_digest(&found.digest) != header.digest {
-        differences.push(String::from("its bytes are not those that were committed (digest)"));
+        differences.push(String::from("its bytes differ from those that were committed (digest)"));
     }
     (!differences.is_empty()).then(|| differences.join("; "))
 }
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_whole_from_damaged_beside_a_running_daemon() {
+    fn intact_damaged_and_missing_files_are_distinguished_beside_a_running_daemon() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(
             dir.path(),
@@ -181,7 +182,7 @@ mod tests {
         fs::write(spool.path(&changed), "{\"b\":4}\n").unwrap();
         fs::write(spool.path(&shortened), "{\"a\":6}\n{\"a\"").unwrap();
 
-        let survey = Survey::new(dir.path());
+        let survey = ReadOnlySpool::new(dir.path());
         fs::write(survey.batches().join(".unfinished-7"), "{").unwrap();
         fs::write(survey.batches().join("notes.txt"), "x").unwrap();
         let empty = Batch { sequence: 9, header: header("", 1, Encoding::Identity) }.file_name();
@@ -195,17 +196,17 @@ mod tests {
         let foreign: Vec<_> = contents.foreign.iter().map(|(_, why)| why.as_str()).collect();
         assert_eq!(foreign, ["empty", "its name is not that of a batch"]);
 
-        assert_eq!(survey.verify(&whole), Condition::Whole { inflated_bytes: 16 });
+        assert_eq!(survey.verify(&whole), FileCondition::Intact { inflated_bytes: 16 });
         for (batch, want) in [
             (miscounted, "2 records by its name, 1 by its bytes"),
             (changed, "digest"),
             (wrong_form, "gzip by its name, plain by its bytes"),
             (shortened, "2 records by its name, 1 by its bytes; 0 rejected by its name, 1"),
         ] {
-            let Condition::Damaged(what) = survey.verify(&batch) else { panic!("{want}") };
+            let FileCondition::Damaged(what) = survey.verify(&batch) else { panic!("{want}") };
             assert!(what.contains(want), "{what}");
         }
         fs::remove_file(spool.path(&gone)).unwrap();
-        assert_eq!(survey.verify(&gone), Condition::Gone);
+        assert_eq!(survey.verify(&gone), FileCondition::Missing);
     }
 }
