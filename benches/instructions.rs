@@ -131,7 +131,7 @@ fn run(step: &str) {
     match step {
         "inflate" | "inflate_small" => measured_inflate(&wire),
         "read_again" => {
-            measured_decode(Decoder::again(1 << 20, Encoding::Gzip, 0, Edition::First), &wire);
+            measured_decode(Decoder::for_replay(1 << 20, Encoding::Gzip, 0, Edition::First), &wire);
         }
         "keep" => measured_keep(&spool, &wire),
         _ => measured_decode(Decoder::new(LIMITS, Encoding::Gzip), &wire),

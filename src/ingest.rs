@@ -144,7 +144,8 @@ impl Ingest {
             rejects: RejectCounts::default(),
             first: First::Awaited,
         };
-        let decoder = Decoder::new(limits, encoding).of(format).behind(header_row.len());
+        let decoder =
+            Decoder::new(limits, encoding).with_format(format).with_prefix_len(header_row.len());
         let reading = Reading::Decoding(Box::new(decoder));
         let header_row =
             (!header_row.is_empty()).then(|| HeaderRow { row: header_row, first: Vec::new() });
@@ -163,7 +164,7 @@ impl Ingest {
     fn begin(&mut self) -> Result<(), IngestError> {
         match self.header_row.take() {
             Some(HeaderRow { row, first }) if !first.is_empty() => {
-                self.take(&decode::before(&row, &first)?)?;
+                self.take(&decode::match_encoding(&row, &first)?)?;
                 self.take(&first)
             }
             _ => Ok(()),

@@ -222,7 +222,7 @@ fn in_any_chunks(limits: Limits, declared: (Encoding, Format), wire: &[u8], chun
 
 fn in_chunks(limits: Limits, declared: (Encoding, Format), wire: &[u8], chunk: usize) -> Decoded {
     let mut blocks = Vec::new();
-    let mut decoder = Decoder::new(limits, declared.0).of(declared.1);
+    let mut decoder = Decoder::new(limits, declared.0).with_format(declared.1);
     for chunk in wire.chunks(chunk.max(1)) {
         decoder.push(chunk, &mut |block| blocks.push(block))?;
     }
@@ -233,9 +233,13 @@ fn in_chunks(limits: Limits, declared: (Encoding, Format), wire: &[u8], chunk: u
 /// What the spool reads back must be what was accepted.
 fn check_replay(limits: Limits, format: Format, wire: &[u8], blocks: &[Block], summary: &Summary) {
     let mut replayed = Vec::new();
-    let mut decoder =
-        Decoder::again(limits.record_bytes, summary.encoding, summary.rejected, summary.edition)
-            .of(format);
+    let mut decoder = Decoder::for_replay(
+        limits.record_bytes,
+        summary.encoding,
+        summary.rejected,
+        summary.edition,
+    )
+    .with_format(format);
     for chunk in wire.chunks(5000) {
         let pushed = decoder.push(chunk, &mut |block| replayed.push(block));
         assert_eq!(pushed, Ok(()), "accepted before");

@@ -10,7 +10,7 @@ use settings::printable;
 pub(super) fn line(dataset: &str, record: &[u8], out: &mut String) {
     let start = out.len();
     out.push_str(dataset);
-    let read = record::each(record, &mut |name, value| {
+    let read = record::for_each_member(record, &mut |name, value| {
         out.push(' ');
         if is_word(&name) {
             out.push_str(&name);

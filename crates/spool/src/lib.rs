@@ -164,9 +164,13 @@ impl Spool {
         }
         let path = self.path(&entry.batch);
         let header = &entry.batch.header;
-        let decoder =
-            Decoder::again(header.record_limit, header.encoding, header.rejected, header.edition)
-                .of(header.format);
+        let decoder = Decoder::for_replay(
+            header.record_limit,
+            header.encoding,
+            header.rejected,
+            header.edition,
+        )
+        .with_format(header.format);
         decode_file(&path, decoder, take).map(drop)
     }
 

@@ -92,7 +92,9 @@ impl ReadOnlySpool {
         let path = self.batches().join(batch.file_name());
         let header = &batch.header;
         let limits = Limits { inflated_bytes: u64::MAX, record_bytes: header.record_limit };
-        let decoder = Decoder::new(limits, header.encoding).under(header.edition).of(header.format);
+        let decoder = Decoder::new(limits, header.encoding)
+            .with_edition(header.edition)
+            .with_format(header.format);
         match decode_file(&path, decoder, &mut |_| Ok::<_, Infallible>(())) {
             Ok(summary) => match difference(header, &summary) {
                 Some(what) => FileCondition::Damaged(what),

@@ -319,9 +319,9 @@ fn each_whole(
     let mut position = 0;
     let header = &batch.header;
     let decoder =
-        Decoder::again(header.record_limit, header.encoding, header.rejected, header.edition)
-            .taking(limit)
-            .of(header.format);
+        Decoder::for_replay(header.record_limit, header.encoding, header.rejected, header.edition)
+            .with_record_limit(limit)
+            .with_format(header.format);
     let read = decode_file(&file, decoder, &mut |block| {
         let mut outcome = Ok(());
         each_record(block, &mut position, &mut |position, record| {

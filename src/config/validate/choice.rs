@@ -123,7 +123,7 @@ fn test(
             return None;
         }
     };
-    value.number(cx).map(|number| Test::Is(comparison, number))
+    value.number(cx).map(|number| Test::Compare(comparison, number))
 }
 
 /// One value, or a list of at least one.

@@ -67,7 +67,7 @@ impl<R: Read> Chunks<R> {
                 return end.map(|()| None).map_err(damaged);
             }
             let start = self.input.get(..self.filled).unwrap_or_default();
-            self.inflate.get_or_insert_with(|| Inflate::of(start));
+            self.inflate.get_or_insert_with(|| Inflate::detect(start));
         }
     }
 }

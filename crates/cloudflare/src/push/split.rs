@@ -174,7 +174,7 @@ fn whole(
 ) -> Result<(), PushError> {
     let mut start = Vec::new();
     from.by_ref().take(INPUT_BYTES as u64).read_to_end(&mut start)?;
-    if Inflate::of(&start).is_gzip() {
+    if Inflate::detect(&start).is_gzip() {
         from.read_to_end(&mut start)?;
         return take(GzippedBatch { gzip: start.into(), records: 0, bytes: 0 });
     }

@@ -1,56 +1,58 @@
-//! Records as the elements of a JSON array, over any white space; or the same without the array, one behind
-//! the other.
+//! Records as elements of a JSON array with any white space, or as concatenated values without an array.
 //!
-//! Elements are told apart by brackets and strings alone, then checked one by one, so that a bad one
-//! costs itself. A line end inside a string, which JSON forbids, ends the element: that finds the way
-//! back after a quote that is missing. Without an array an element ends with its own last bracket, or, if it
-//! has none, with the line, or, once it is too long, where a line begins with an object.
+//! Elements are delimited by brackets and strings alone and then validated one by one, so that an invalid
+//! element does not affect others. A line end in a string, which JSON forbids, ends the element; this
+//! resynchronizes after a missing quote. Without an array, an element ends with its last bracket; without
+//! a bracket it ends with its line; if it is too long, it ends where a line begins with an object.
 
 use memchr::memchr3;
 
 use super::{
     BLOCK_BYTES, Block,
-    record::{self, PREVIEW_BYTES, RejectReason, Trust},
-    tally::{End, Overlong, Rules, Tally},
+    record::{self, PREVIEW_BYTES, RejectReason, Validation},
+    totals::{End, Overlong, Rules, Totals},
 };
 
 /// Cuts elements off a buffer.
 pub(super) struct Array {
     record_bytes: usize,
-    trust: Trust,
+    validation: Validation,
     wrapping: Wrapping,
-    place: Place,
+    state: State,
     depth: usize,
-    /// Where in the buffer the current element begins.
+    /// The offset of the current element in the buffer.
     start: Option<usize>,
-    /// How much of the buffer has been read.
+    /// The number of bytes of the buffer that have been scanned.
     read: usize,
     overlong: Option<Overlong>,
     block: Block,
 }
 
-/// What stands around the elements.
+/// The container of the elements.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wrapping {
-    /// Arrays or no array, one behind the other; here neither has begun.
+    /// Concatenated arrays, or concatenated values without an array; not determined yet.
     Unopened,
     /// No array, up to the end of the body.
     None,
-    /// An array behind which others may follow.
+    /// An array that others may follow.
     Repeated,
+    /// One array.
     Bare,
-    /// An object, whose end belongs to the framing.
+    /// An array in an object, whose end belongs to the framing.
     Envelope,
 }
 
-enum Place {
+/// The position of the scanner.
+enum State {
+    /// Outside of strings.
     Between,
     String,
-    /// Behind a backslash in a string.
+    /// After a backslash in a string.
     Escape,
-    /// Behind a line end in an element that is too long, where no array tells what is one.
+    /// After a line end in an element without an array that is too long.
     LineStart,
-    /// Behind the array in an envelope.
+    /// After the array in an envelope.
     Closing,
     Closed,
 }
@@ -59,9 +61,9 @@ impl Array {
     pub(super) fn new(rules: Rules, wrapping: Wrapping) -> Self {
         Self {
             record_bytes: rules.record_bytes,
-            trust: rules.trust,
+            validation: rules.validation,
             wrapping,
-            place: Place::Between,
+            state: State::Between,
             depth: 0,
             start: None,
             read: 0,
@@ -70,32 +72,32 @@ impl Array {
         }
     }
 
-    /// Hands over the whole elements of `buffer`, leaves the last part of one in it, and room
-    /// behind. Says whether the array is closed, and no other may follow; what does is then left in
-    /// the buffer.
+    /// Passes complete elements of `buffer` to `out`, and leaves an incomplete element in it, with room
+    /// for more. Returns whether the last array is closed; the rest of the body is then left in the
+    /// buffer.
     pub(super) fn frame(
         &mut self,
         buffer: &mut Vec<u8>,
         end: End,
-        tally: &mut Tally,
+        totals: &mut Totals,
         out: &mut dyn FnMut(Block),
     ) -> bool {
-        while self.read < buffer.len() && !matches!(self.place, Place::Closed) {
-            self.step(buffer, tally);
+        while self.read < buffer.len() && !matches!(self.state, State::Closed) {
+            self.step(buffer, totals);
             if self.block.bytes.len() >= BLOCK_BYTES {
                 out(std::mem::take(&mut self.block));
             }
         }
-        let closed = matches!(self.place, Place::Closed);
+        let closed = matches!(self.state, State::Closed);
         if end == End::Last && !closed {
-            self.end_element(buffer, self.read, tally);
+            self.end_element(buffer, self.read, totals);
         }
-        // Rejects may be many and their records none: they are not gathered up over the whole body.
+        // A body can consist of rejects alone: they are not collected over the whole body.
         let hand_over = closed || end == End::Last || !self.block.rejects.is_empty();
         if hand_over && self.block != Block::default() {
             out(std::mem::take(&mut self.block));
         }
-        // Whether it is too long or not, its preview must be whole before it is let go.
+        // The preview of a reject must be complete before its bytes are discarded.
         if let Some(start) = self.start
             && self.read - start > self.record_bytes.max(PREVIEW_BYTES)
         {
@@ -111,48 +113,48 @@ impl Array {
         closed
     }
 
-    /// Reads on to the next byte that may matter.
-    fn step(&mut self, buffer: &[u8], tally: &mut Tally) {
+    /// Advances to the next byte that may change the state, and processes it.
+    fn step(&mut self, buffer: &[u8], totals: &mut Totals) {
         let rest = buffer.get(self.read..).unwrap_or_default();
         let Some(&byte) = rest.first() else { return };
-        match self.place {
-            Place::Closed => return,
-            Place::Closing => {
+        match self.state {
+            State::Closed => return,
+            State::Closing => {
                 if !byte.is_ascii_whitespace() {
-                    self.place = Place::Closed;
+                    self.state = State::Closed;
                     self.advance(usize::from(byte == b'}'));
                     return;
                 }
             }
-            Place::Escape => {
-                self.place = Place::String;
+            State::Escape => {
+                self.state = State::String;
                 if byte == b'\n' {
                     return;
                 }
             }
-            // Most likely a bracket is missing further up. Those of a record over several lines are
+            // Probably a bracket is missing before: objects within a record of several lines are
             // indented.
-            Place::LineStart => {
-                self.place = Place::Between;
+            State::LineStart => {
+                self.state = State::Between;
                 if byte == b'{' {
-                    self.end_element(buffer, self.read, tally);
+                    self.end_element(buffer, self.read, totals);
                 }
                 return;
             }
-            Place::String => match memchr3(b'"', b'\\', b'\n', rest) {
+            State::String => match memchr3(b'"', b'\\', b'\n', rest) {
                 None => return self.advance(rest.len()),
                 Some(at) => {
                     self.advance(at);
                     match rest.get(at) {
-                        Some(b'"') => self.place = Place::Between,
-                        Some(b'\\') => self.place = Place::Escape,
-                        _ => self.end_element(buffer, self.read, tally),
+                        Some(b'"') => self.state = State::Between,
+                        Some(b'\\') => self.state = State::Escape,
+                        _ => self.end_element(buffer, self.read, totals),
                     }
                 }
             },
-            // The array does not end with its bracket but turns into the next: a body may hold
-            // millions, and each may cost no more than its bytes.
-            Place::Between
+            // Consecutive arrays are handled without leaving this loop: a body may contain millions of
+            // them, and each must cost only its bytes.
+            State::Between
                 if self.wrapping == Wrapping::Unopened && !byte.is_ascii_whitespace() =>
             {
                 if byte != b'[' {
@@ -161,32 +163,32 @@ impl Array {
                 }
                 self.wrapping = Wrapping::Repeated;
             }
-            Place::Between => match byte {
+            State::Between => match byte {
                 b',' if self.depth == 0 => {
-                    self.end_element(buffer, self.read, tally);
+                    self.end_element(buffer, self.read, totals);
                     self.read += 1;
                     return;
                 }
                 b']' if self.depth == 0 && self.wrapping != Wrapping::None => {
-                    self.end_element(buffer, self.read, tally);
+                    self.end_element(buffer, self.read, totals);
                     self.read += 1;
                     match self.wrapping {
-                        Wrapping::Bare => self.place = Place::Closed,
-                        Wrapping::Envelope => self.place = Place::Closing,
+                        Wrapping::Bare => self.state = State::Closed,
+                        Wrapping::Envelope => self.state = State::Closing,
                         _ => self.wrapping = Wrapping::Unopened,
                     }
                     return;
                 }
-                // A job without a record_delimiter: the next element follows without a comma.
+                // With a job without a record_delimiter, the next element follows without a comma.
                 b'{' if self.depth == 0 && self.start.is_some() => {
-                    self.end_element(buffer, self.read, tally);
+                    self.end_element(buffer, self.read, totals);
                     return;
                 }
                 b'\n' if self.depth == 0 && self.wrapping == Wrapping::None => {
-                    self.end_element(buffer, self.read, tally);
+                    self.end_element(buffer, self.read, totals);
                 }
                 b'\n' if self.wrapping == Wrapping::None && self.is_too_long() => {
-                    self.place = Place::LineStart;
+                    self.state = State::LineStart;
                 }
                 _ if byte.is_ascii_whitespace() && self.start.is_none() => {}
                 _ => {
@@ -194,13 +196,13 @@ impl Array {
                         self.start.get_or_insert(self.read);
                     }
                     match byte {
-                        b'"' => self.place = Place::String,
+                        b'"' => self.state = State::String,
                         b'{' | b'[' => self.depth += 1,
                         b'}' | b']' => {
                             self.depth = self.depth.saturating_sub(1);
                             if self.depth == 0 && self.wrapping == Wrapping::None {
                                 self.advance(1);
-                                self.end_element(buffer, self.read, tally);
+                                self.end_element(buffer, self.read, totals);
                                 return;
                             }
                         }
@@ -212,7 +214,7 @@ impl Array {
         self.advance(1);
     }
 
-    /// Whether the current element is, as far as it was read.
+    /// Whether the part of the current element that has been scanned is over the limit.
     fn is_too_long(&self) -> bool {
         self.overlong.is_some()
             || self.start.is_some_and(|start| self.read - start > self.record_bytes)
@@ -225,36 +227,36 @@ impl Array {
         }
     }
 
-    fn end_element(&mut self, buffer: &[u8], end: usize, tally: &mut Tally) {
-        self.place = Place::Between;
+    fn end_element(&mut self, buffer: &[u8], end: usize, totals: &mut Totals) {
+        self.state = State::Between;
         self.depth = 0;
         if let Some(overlong) = self.overlong.take() {
-            self.block.rejects.push(overlong.reject(tally));
+            self.block.rejects.push(overlong.reject(totals));
             return;
         }
         let Some(start) = self.start.take() else { return };
         let element = buffer.get(start..end).unwrap_or_default().trim_ascii();
         let verdict = if element.len() > self.record_bytes {
             Err(RejectReason::TooLong)
-        } else if self.trust == Trust::Passed {
+        } else if self.validation == Validation::Done {
             Ok(())
         } else {
             record::check(element)
         };
         match verdict {
             Ok(()) => {
-                tally.records += 1;
+                totals.records += 1;
                 self.block.records += 1;
                 self.push_line(element);
             }
             Err(reason) => {
-                let reject = tally.reject(reason, element, element.len() as u64);
+                let reject = totals.reject(reason, element, element.len() as u64);
                 self.block.rejects.push(reject);
             }
         }
     }
 
-    /// A record is one line of the output: line ends between its tokens become spaces.
+    /// Appends a record as one line: line ends between its tokens become spaces.
     fn push_line(&mut self, element: &[u8]) {
         let bytes = &mut self.block.bytes;
         let from = bytes.len();

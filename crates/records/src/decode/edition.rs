@@ -1,14 +1,14 @@
-//! Which rules a body was read under. The spool keeps this with a batch, so that a batch that was received
-//! by an earlier version of the program has the same records in a later one.
+//! The editions of the decoding rules. The spool stores the edition with each batch, so that a batch that
+//! an earlier version of the program has received has the same records in a later version.
 
-/// The rules for reading a body. Later ones take more.
+/// An edition of the decoding rules. Later editions accept more.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Edition {
-    /// Those of the first version.
+    /// The rules of the first version.
     #[default]
     First,
-    /// JSON: several objects in a line are as many records, a byte order mark is left out, and a CR
-    /// within a record becomes a space. CSV: a row that repeats the names of the columns is left out,
-    /// as is a byte order mark between the two.
+    /// JSON: a line may contain several objects, a byte order mark is skipped, and a CR in a record becomes
+    /// a space. CSV: a row that repeats the column names is skipped, as is a byte order mark between the
+    /// two.
     Second,
 }

@@ -1,30 +1,29 @@
-//! What stands in a body: records of JSON, in lines or one behind the other, rows of cells, or lines of
-//! text.
+//! The formats of a body: JSON, CSV and text.
 
 use std::io;
 
 use super::gunzip;
 
-/// How long the row with the names of the columns may be: every record repeats them. Those of all fields of a
-/// dataset are a few KiB.
+/// The maximum size of the row with the column names, since every record repeats them. The names of all
+/// fields of a dataset have a few KiB.
 pub const MAX_NAMES_BYTES: usize = 64 * 1024;
 
-/// The form of the records in a body.
+/// The format of the records in a body.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Format {
     /// JSON objects: in lines, in an array, or in an object around one.
     #[default]
     Json,
-    /// JSON objects one behind the other, over any white space or none, or in an array: events of Splunk's
-    /// HTTP Event Collector.
+    /// Concatenated JSON objects, with or without white space between them, or in an array: events of
+    /// Splunk's HTTP Event Collector.
     Concatenated,
-    /// Rows of cells, the first of which holds the names of the columns.
+    /// CSV, with the column names in the first row.
     Csv(Delimiter),
-    /// Lines of anything: each becomes the field `message` of a record.
+    /// Lines of text. Each line becomes the field `message` of a record.
     Text,
 }
 
-/// What stands between two cells: `field_delimiter` of the Logpush job.
+/// The delimiter between two cells: `field_delimiter` of the Logpush job.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delimiter {
     /// `,`
@@ -38,10 +37,10 @@ pub enum Delimiter {
 }
 
 impl Delimiter {
-    /// All of them.
+    /// All delimiters.
     pub const ALL: [Self; 4] = [Self::Comma, Self::Semicolon, Self::Tab, Self::Pipe];
 
-    /// As it stands between cells.
+    /// The byte of the delimiter.
     pub fn byte(self) -> u8 {
         match self {
             Self::Comma => b',',
@@ -53,7 +52,7 @@ impl Delimiter {
 }
 
 impl Format {
-    /// The row that names these columns; nothing if there are none.
+    /// The row with these column names. Empty without columns, and for other formats than CSV.
     pub fn header_row(self, columns: &[String]) -> Vec<u8> {
         let Self::Csv(delimiter) = self else { return Vec::new() };
         if columns.is_empty() {
@@ -67,10 +66,11 @@ impl Format {
     }
 }
 
-/// `head`, so that it can stand before a body that begins with `first`: both are gzip, or neither.
+/// Encodes `head` so that it can precede a body that begins with `first`: as a gzip member if the body is
+/// gzip, else unchanged.
 ///
 /// # Errors
-/// None: memory is written to.
-pub fn before(head: &[u8], first: &[u8]) -> io::Result<Vec<u8>> {
+/// Does not occur: it writes to memory.
+pub fn match_encoding(head: &[u8], first: &[u8]) -> io::Result<Vec<u8>> {
     if first.starts_with(&gunzip::MAGIC) { gunzip::member(head) } else { Ok(head.to_vec()) }
 }

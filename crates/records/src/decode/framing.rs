@@ -1,7 +1,7 @@
-//! Finds out how a body frames its records, and holds the buffer that they are found in.
+//! Detects how a body frames its records, and cuts blocks of records off the buffer.
 //!
-//! `output_options` of a Logpush job let a body be lines, an array (`batch_prefix` `[`), or an object
-//! around an array (`{"events":[`, as in Cloudflare's own example).
+//! With the `output_options` of a Logpush job, a body can be lines, an array (`batch_prefix` `[`), or an
+//! object around an array (`{"events":[`, as in Cloudflare's example).
 
 use super::{
     BLOCK_BYTES, Block, Limits,
@@ -10,27 +10,27 @@ use super::{
     format::Format,
     lines::Lines,
     opening::{BYTE_ORDER_MARK, Opening, is_one_line},
-    record::Trust,
+    record::Validation,
     rows::Rows,
-    tally::{End, Rules, Tally},
+    totals::{End, Rules, Totals},
 };
 
 /// Cuts a stream of inflated bytes into blocks of records.
 ///
-/// It looks at the bytes only when the buffer is full or the body ends, so what comes out does not
-/// depend on the pieces that came in.
+/// It processes the buffer only when it is full or the body ends, so the blocks do not depend on the
+/// chunks of the body.
 pub(super) struct Framer {
     limits: Limits,
     rules: Rules,
     buffer: Vec<u8>,
     mode: Mode,
-    /// Nothing has been cut off yet.
+    /// Whether the buffer has not been processed yet.
     at_start: bool,
-    tally: Tally,
+    totals: Totals,
 }
 
 enum Mode {
-    /// Nothing was looked at yet.
+    /// The framing has not been detected yet.
     Unknown,
     Lines(Lines),
     Array(Array),
@@ -38,30 +38,30 @@ enum Mode {
 }
 
 impl Framer {
-    pub(super) fn new(limits: Limits, trust: Trust) -> Self {
+    pub(super) fn new(limits: Limits, validation: Validation) -> Self {
         let record_bytes = limits.record_bytes;
         let edition = Edition::Second;
-        let rules = Rules { record_bytes, trust, edition, split_bytes: record_bytes };
-        let (buffer, mode, tally) = (Vec::new(), Mode::Unknown, Tally::default());
-        Self { limits, rules, buffer, mode, at_start: true, tally }
+        let rules = Rules { record_bytes, validation, edition, split_bytes: record_bytes };
+        let (buffer, mode, totals) = (Vec::new(), Mode::Unknown, Totals::default());
+        Self { limits, rules, buffer, mode, at_start: true, totals }
     }
 
-    /// The same with the rules of `edition`; before [`Framer::of`].
-    pub(super) fn under(self, edition: Edition) -> Self {
+    /// Sets the edition of the rules. Call it before [`Framer::with_format`].
+    pub(super) fn with_edition(self, edition: Edition) -> Self {
         Self { rules: Rules { edition, ..self.rules }, ..self }
     }
 
-    /// The same with another limit on a record; before [`Framer::of`].
-    pub(super) fn taking(self, record_bytes: usize) -> Self {
+    /// Sets the record limit. Call it before [`Framer::with_format`].
+    pub(super) fn with_record_limit(self, record_bytes: usize) -> Self {
         let limits = Limits { record_bytes, ..self.limits };
         Self { limits, rules: Rules { record_bytes, ..self.rules }, ..self }
     }
 
-    /// The same for records of another form.
-    pub(super) fn of(self, format: Format) -> Self {
+    /// Sets the format of the records.
+    pub(super) fn with_format(self, format: Format) -> Self {
         let mode = match format {
             Format::Json => Mode::Unknown,
-            // There, `events` is the name of a field like any other, and no envelope.
+            // In this format, `events` is an ordinary field, not an envelope.
             Format::Concatenated => {
                 let array = Array::new(self.rules, Wrapping::Unopened);
                 Mode::Array(array)
@@ -74,12 +74,12 @@ impl Framer {
         Self { mode, ..self }
     }
 
-    /// Where the next bytes go; never beyond its capacity.
+    /// The buffer to append the next bytes to, within its capacity.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// Makes room in the buffer, by cutting blocks off it if it is full.
+    /// Cuts blocks off the buffer if it is full.
     pub(super) fn make_room(&mut self, out: &mut dyn FnMut(Block)) {
         if self.buffer.capacity() == 0 {
             self.buffer.reserve_exact(BLOCK_BYTES);
@@ -88,15 +88,15 @@ impl Framer {
         }
     }
 
-    /// Cuts what is left, and says what there was in all.
-    pub(super) fn finish(mut self, out: &mut dyn FnMut(Block)) -> Tally {
+    /// Cuts the rest of the buffer into blocks, and returns the totals.
+    pub(super) fn finish(mut self, out: &mut dyn FnMut(Block)) -> Totals {
         self.frame(End::Last, out);
-        self.tally
+        self.totals
     }
 
-    /// Bytes that were made of rows and of lines of text so far.
+    /// The size of the records that were made of rows or lines of text so far.
     pub(super) fn made_bytes(&self) -> u64 {
-        self.tally.made_bytes
+        self.totals.made_bytes
     }
 
     fn frame(&mut self, end: End, out: &mut dyn FnMut(Block)) {
@@ -106,19 +106,19 @@ impl Framer {
             && self.buffer.starts_with(BYTE_ORDER_MARK)
         {
             self.buffer.drain(..BYTE_ORDER_MARK.len());
-            self.tally.edition = Edition::Second;
+            self.totals.edition = Edition::Second;
         }
         let rules = self.rules;
         loop {
             match &mut self.mode {
                 Mode::Unknown => {
-                    let opening = Opening::of(&self.buffer);
+                    let opening = Opening::detect(&self.buffer);
                     let array = |wrapping| Mode::Array(Array::new(rules, wrapping));
                     self.mode = match opening {
                         Opening::Lines
                             if rules.edition == Edition::Second && is_one_line(&self.buffer) =>
                         {
-                            self.tally.edition = Edition::Second;
+                            self.totals.edition = Edition::Second;
                             array(Wrapping::None)
                         }
                         Opening::Lines => Mode::Lines(Lines::new(rules)),
@@ -130,18 +130,18 @@ impl Framer {
                     }
                 }
                 Mode::Rows(rows) => {
-                    rows.frame(&mut self.buffer, end, &mut self.tally, out);
+                    rows.frame(&mut self.buffer, end, &mut self.totals, out);
                     return;
                 }
                 Mode::Lines(lines) => {
-                    lines.frame(&mut self.buffer, end, &mut self.tally, out);
+                    lines.frame(&mut self.buffer, end, &mut self.totals, out);
                     return;
                 }
                 Mode::Array(array) => {
-                    if !array.frame(&mut self.buffer, end, &mut self.tally, out) {
+                    if !array.frame(&mut self.buffer, end, &mut self.totals, out) {
                         return;
                     }
-                    // The array is closed: what follows it is read as lines.
+                    // The array is closed. The rest of the body is read as lines.
                     self.mode = Mode::Lines(Lines::new(rules));
                     if end == End::More && self.buffer.len() < self.buffer.capacity() {
                         return;

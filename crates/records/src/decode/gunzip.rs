@@ -1,7 +1,7 @@
-//! Inflates a gzip body piece by piece: the only file that touches flate2's decoder.
+//! Inflates a gzip body in chunks. Only this file uses flate2's decoder.
 //!
-//! What comes out is appended to a buffer whose capacity the caller chose, so that a bomb can
-//! never make more than that before the caller has counted it.
+//! The output is appended to a buffer within the capacity that the caller chose, so a decompression bomb
+//! cannot produce more than that before the caller checks its limit.
 
 #![expect(clippy::disallowed_types, reason = "this is the file that the rule points to")]
 
@@ -12,28 +12,28 @@ use flate2::{Compression, Decompress, FlushDecompress, Status, write::GzEncoder}
 /// RFC 1952, section 2.3.1.
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The largest window that deflate knows, 32 KiB.
+/// The largest window of deflate, 32 KiB.
 const WINDOW_BITS: u8 = 15;
 
-/// A gzip member that holds these bytes.
+/// Compresses bytes to a gzip member.
 pub(super) fn member(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes)?;
     encoder.finish()
 }
 
-/// A push-style gzip reader for any number of members.
+/// Inflates any number of gzip members, chunk by chunk.
 pub(super) struct Gunzip {
     member: Decompress,
     state: State,
 }
 
 enum State {
-    /// Inside a member: ending here is a truncation.
+    /// In a member: a body that ends here is truncated.
     Member,
-    /// Behind a member's trailer: another member, padding or the end may follow.
+    /// After a member's trailer: another member, padding or the end may follow.
     Between,
-    /// Zeros behind the last member, which gzip(1) ignores as well.
+    /// In zeros after the last member, which gzip(1) also ignores.
     Padding,
 }
 
@@ -42,11 +42,11 @@ impl Gunzip {
         Self { member: Decompress::new_gzip(WINDOW_BITS), state: State::Member }
     }
 
-    /// Appends to `out`, within its capacity, what `input` inflates to, and says how much of
-    /// `input` it took. Once it takes nothing and leaves room in `out`, it needs more input.
+    /// Inflates `input` and appends to `out` within its capacity. Returns the number of bytes consumed.
+    /// If it consumes nothing and leaves room in `out`, it needs more input.
     ///
     /// # Errors
-    /// Says what is wrong with the bytes.
+    /// A description of the damage.
     pub(super) fn inflate(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, String> {
         let mut taken = 0;
         loop {
@@ -64,7 +64,7 @@ impl Gunzip {
                     continue;
                 }
                 (_, Some(other)) => {
-                    return Err(format!("byte {other:#04x} behind the end of the gzip data"));
+                    return Err(format!("byte {other:#04x} after the end of the gzip data"));
                 }
             }
             let (in_before, out_before) = (self.member.total_in(), out.len());
@@ -92,8 +92,10 @@ impl Gunzip {
         }
     }
 
+    /// Checks that the last member is complete.
+    ///
     /// # Errors
-    /// The body ended inside a member.
+    /// The body is truncated.
     pub(super) fn finish(&self) -> Result<(), String> {
         match self.state {
             State::Member => Err(String::from("gzip data ends in the middle")),
@@ -116,10 +118,10 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn gunzip(wire: &[u8], piece: usize, room: usize) -> Result<Vec<u8>, String> {
+    fn gunzip(wire: &[u8], chunk: usize, room: usize) -> Result<Vec<u8>, String> {
         let mut gunzip = Gunzip::new();
         let mut all = Vec::new();
-        for mut input in wire.chunks(piece) {
+        for mut input in wire.chunks(chunk) {
             loop {
                 let mut out = Vec::with_capacity(room);
                 let capacity = out.capacity();
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn members_padding_and_odd_pieces_inflate() {
+    fn members_padding_and_small_chunks_are_inflated() {
         let text: Vec<u8> = (0..20_000_u32).flat_map(u32::to_le_bytes).collect();
         let mut wire = gzip(&text);
         wire.extend(gzip(b""));
@@ -146,13 +148,13 @@ mod tests {
         wire.extend([0; 100]);
         let mut want = text;
         want.extend(b"tail");
-        for (piece, room) in [(1, 1), (1, 4096), (7, 13), (65_536, 64), (usize::MAX, 1 << 20)] {
-            assert_eq!(gunzip(&wire, piece, room).unwrap(), want, "piece {piece} room {room}");
+        for (chunk, room) in [(1, 1), (1, 4096), (7, 13), (65_536, 64), (usize::MAX, 1 << 20)] {
+            assert_eq!(gunzip(&wire, chunk, room).unwrap(), want, "chunk {chunk} room {room}");
         }
     }
 
     #[test]
-    fn damage_is_named() {
+    fn damage_is_described() {
         let good = gzip(b"some text that is long enough to be cut in the middle");
         let mut flipped = good.clone();
         let crc = flipped.len() - 6;
@@ -163,12 +165,12 @@ mod tests {
             (&good[..good.len() - 1], "ends in the middle"),
             (&good[..20], "ends in the middle"),
             (&flipped, "damaged"),
-            (&trailed, "behind the end"),
+            (&trailed, "after the end"),
             (b"\x1f\x8bnonsense", "damaged"),
         ];
         for (wire, want) in cases {
             let error = gunzip(wire, 5, 100).unwrap_err();
-            assert!(error.contains(want), "{error:?} should say {want:?}");
+            assert!(error.contains(want), "{error:?} should contain {want:?}");
         }
     }
 }

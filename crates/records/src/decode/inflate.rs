@@ -1,12 +1,11 @@
-//! The bytes of what may be gzip, and nothing of what they mean: for whoever sends files rather than
-//! takes records.
+//! Inflates data that may be gzip without decoding records, for commands that send files.
 
 use super::{
     DecodeError,
     gunzip::{self, Gunzip},
 };
 
-/// Inflates, or passes on what is no gzip.
+/// Inflates gzip, and passes other data on unchanged.
 pub struct Inflate(Source);
 
 enum Source {
@@ -15,8 +14,8 @@ enum Source {
 }
 
 impl Inflate {
-    /// For what begins so: at least two bytes, unless there are no more.
-    pub fn of(start: &[u8]) -> Self {
+    /// Detects the encoding by the first bytes: at least two, unless the data is shorter.
+    pub fn detect(start: &[u8]) -> Self {
         Self(if start.starts_with(&gunzip::MAGIC) {
             Source::Gzip(Box::new(Gunzip::new()))
         } else {
@@ -24,16 +23,16 @@ impl Inflate {
         })
     }
 
-    /// Whether it inflates.
+    /// Whether the data is gzip.
     pub fn is_gzip(&self) -> bool {
         matches!(self.0, Source::Gzip(_))
     }
 
-    /// Appends to `out`, within its capacity, what `input` holds, and says how much of `input` it
-    /// took. Once it takes nothing and leaves room in `out`, it needs more input.
+    /// Decodes `input` and appends to `out` within its capacity. Returns the number of bytes consumed. If
+    /// it consumes nothing and leaves room in `out`, it needs more input.
     ///
     /// # Errors
-    /// The bytes are damaged.
+    /// The gzip data is damaged.
     pub fn inflate(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<usize, DecodeError> {
         match &mut self.0 {
             Source::Gzip(gunzip) => gunzip.inflate(input, out).map_err(DecodeError::Gzip),
@@ -45,10 +44,10 @@ impl Inflate {
         }
     }
 
-    /// Says that there is no more input.
+    /// Ends the input.
     ///
     /// # Errors
-    /// It ends too early.
+    /// The gzip data is truncated.
     pub fn finish(&self) -> Result<(), DecodeError> {
         match &self.0 {
             Source::Gzip(gunzip) => gunzip.finish().map_err(DecodeError::Gzip),

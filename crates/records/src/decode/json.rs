@@ -1,27 +1,27 @@
-//! Whether bytes are one JSON value, after RFC 8259.
+//! Validates JSON (RFC 8259).
 //!
-//! Every record passes through here, so it does nothing else: no value is built, no text is decoded.
-//! It takes what `serde_json` takes; the tests and the fuzz target hold it to that.
+//! Every record is validated here, so it only checks the grammar: it builds no value and decodes no text.
+//! It accepts the same text as `serde_json`, which the tests and the fuzz target verify.
 
-/// What a value turned out to be.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum JsonKind {
     Object,
     Other,
 }
 
-/// Looks at all of `text`, whose UTF-8 is the caller's matter. `None` if it is no JSON value.
-pub(super) fn kind(text: &[u8]) -> Option<Kind> {
+/// Validates `text` as one value. The caller must check the UTF-8. Returns `None` if it is invalid.
+pub(super) fn kind(text: &[u8]) -> Option<JsonKind> {
     let (kind, end) = first(text)?;
     (end == text.len()).then_some(kind)
 }
 
-/// Looks at the JSON value that `text` begins with, and returns where it and the white space after it
-/// end. `None` if `text` does not begin with one.
-pub(super) fn first(text: &[u8]) -> Option<(Kind, usize)> {
+/// Validates the value at the beginning of `text`. Returns its type and the offset after it and its
+/// white space, or `None` if `text` does not begin with a valid value.
+pub(super) fn first(text: &[u8]) -> Option<(JsonKind, usize)> {
     let mut open = Open::default();
     let mut at = blank(text, 0);
-    let kind = if text.get(at) == Some(&b'{') { Kind::Object } else { Kind::Other };
+    let kind = if text.get(at) == Some(&b'{') { JsonKind::Object } else { JsonKind::Other };
     loop {
         // A value begins.
         at = match *text.get(at)? {
@@ -49,7 +49,7 @@ pub(super) fn first(text: &[u8]) -> Option<(Kind, usize)> {
             b'n' => word(text, at, b"null")?,
             _ => return None,
         };
-        // A value ended, and perhaps with it those around it.
+        // A value ends, and possibly the values that contain it.
         loop {
             at = blank(text, at);
             let next = text.get(at);
@@ -79,8 +79,8 @@ enum Container {
     Object,
 }
 
-/// The containers that are open, the last in the lowest bit; the outer ones of a deep value are
-/// spilled, 64 at a time.
+/// The stack of open containers as bits, with the innermost one in the lowest bit. The outer containers
+/// of a deep value are spilled, 64 at a time.
 #[derive(Default)]
 struct Open {
     depth: usize,
@@ -114,7 +114,7 @@ impl Open {
     }
 }
 
-/// The next place that is not white space.
+/// The next offset that is not white space.
 #[inline]
 fn blank(text: &[u8], mut at: usize) -> usize {
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = text.get(at) {
@@ -123,7 +123,7 @@ fn blank(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The place of a member's value: behind its name, the colon and white space.
+/// The offset of a member's value: after its name, the colon and white space.
 #[inline]
 fn member(text: &[u8], at: usize) -> Option<usize> {
     if *text.get(at)? != b'"' {
@@ -133,7 +133,7 @@ fn member(text: &[u8], at: usize) -> Option<usize> {
     (*text.get(colon)? == b':').then(|| blank(text, colon + 1))
 }
 
-/// The place behind the string whose opening quote is before `at`.
+/// The offset after the string whose opening quote is before `at`.
 #[inline]
 fn string(text: &[u8], mut at: usize) -> Option<usize> {
     loop {
@@ -146,7 +146,7 @@ fn string(text: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// The next place of a quote, a backslash or a control character, or the end.
+/// The next offset of a quote, a backslash or a control character, or the end.
 #[inline]
 fn plain(text: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 255;
@@ -157,10 +157,10 @@ fn plain(text: &[u8], mut at: usize) -> usize {
         let quote = zero(eight ^ (ONES * u64::from(b'"')));
         let backslash = zero(eight ^ (ONES * u64::from(b'\\')));
         let control = eight.wrapping_sub(ONES * 0x20) & !eight;
-        // A borrow can only mark a place behind one that is marked rightly.
-        let marks = (quote | backslash | control) & HIGHS;
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
+        // A borrow can set a wrong bit only after a right one, so the first bit is right.
+        let found = (quote | backslash | control) & HIGHS;
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
@@ -184,7 +184,7 @@ fn escape(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The place behind the number whose first digit is at `at`.
+/// The offset after the number whose first digit is at `at`.
 #[inline]
 fn number(text: &[u8], at: usize) -> Option<usize> {
     let mut end = digits(text, at)?;
@@ -201,7 +201,7 @@ fn number(text: &[u8], at: usize) -> Option<usize> {
     Some(end)
 }
 
-/// The place behind the digits at `at`, of which there must be one.
+/// The offset after the digits at `at`; `None` if there are none.
 #[inline]
 fn digits(text: &[u8], at: usize) -> Option<usize> {
     let mut end = at;
@@ -222,14 +222,14 @@ mod tests {
 
     use super::*;
 
-    fn serde_json(text: &[u8]) -> Option<Kind> {
+    fn serde_json(text: &[u8]) -> Option<JsonKind> {
         serde_json::from_slice::<IgnoredAny>(text).ok()?;
         let object = text.trim_ascii_start().starts_with(b"{");
-        Some(if object { Kind::Object } else { Kind::Other })
+        Some(if object { JsonKind::Object } else { JsonKind::Other })
     }
 
     #[test]
-    fn values_and_what_is_none() {
+    fn valid_and_invalid_values() {
         let deep = format!("{}1{}", "[{\"a\":".repeat(200), "}]".repeat(200));
         let crossed = format!("{}1{}", "[{\"a\":".repeat(200), "]}".repeat(200));
         let good = [
@@ -300,21 +300,21 @@ mod tests {
             assert_eq!(serde_json(text.as_bytes()), None, "{text}");
             assert_eq!(kind(text.as_bytes()), None, "{text}");
         }
-        assert_eq!((kind(b" {}"), kind(b"[{}]")), (Some(Kind::Object), Some(Kind::Other)));
+        assert_eq!((kind(b" {}"), kind(b"[{}]")), (Some(JsonKind::Object), Some(JsonKind::Other)));
     }
 
-    /// Text made of what JSON is made of, so that some of it is JSON.
-    fn pieces() -> impl Strategy<Value = Vec<u8>> {
-        let piece = prop_oneof![
+    /// Text of random tokens, some of which is valid JSON.
+    fn tokens() -> impl Strategy<Value = Vec<u8>> {
+        let token = prop_oneof![
             "[\\[\\]{}:, \\\\\"]",
             "-?[0-9]{1,3}(\\.[0-9]{1,2})?([eE][+-]?[0-9])?",
             "\"[ -~\\x00-\\x20\u{80}-\u{ff}]{0,20}\"",
             "true|false|null|\\\\u[0-9a-g]{4}",
         ];
-        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes())
+        proptest::collection::vec(token, 0..12).prop_map(|tokens| tokens.concat().into_bytes())
     }
 
-    /// A value, and the place and the byte of a change to it.
+    /// A valid value, in which at most one byte is changed.
     fn changed() -> impl Strategy<Value = Vec<u8>> {
         let leaf = prop_oneof![
             Just("null".to_owned()),
@@ -345,7 +345,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
         #[test]
-        fn it_takes_what_serde_json_takes(text in prop_oneof![pieces(), changed()]) {
+        fn it_accepts_the_same_text_as_serde_json(text in prop_oneof![tokens(), changed()]) {
             prop_assume!(std::str::from_utf8(&text).is_ok());
             prop_assert_eq!(kind(&text), serde_json(&text));
         }

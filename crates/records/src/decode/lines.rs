@@ -1,18 +1,18 @@
-//! Records as lines: LF or CRLF, with or without the last one, blank ones left out.
+//! Records as lines that end with LF or CRLF. The last line end may be missing; blank lines are skipped.
 //!
-//! A line may hold several objects, one behind the other or with a comma between, if nothing else is in it.
-//! A CR within a record is white space of JSON, and becomes a space: some readers take it for a line end, and what
-//! follows it for a record.
+//! A line may contain several objects, concatenated or separated by commas, and nothing else. A CR between
+//! the tokens of a record becomes a space: some programs would treat it as a line end, and the rest of the
+//! line as another record.
 
 use memchr::{memchr, memchr_iter, memrchr};
 
 use super::{
     BLOCK_BYTES, Block,
     edition::Edition,
-    json::{self, Kind},
+    json::{self, JsonKind},
     opening::BYTE_ORDER_MARK,
-    record::{self, RejectReason, Trust},
-    tally::{End, Overlong, Rules, Tally},
+    record::{self, RejectReason, Validation},
+    totals::{End, Overlong, Rules, Totals},
 };
 
 /// Cuts lines off a buffer.
@@ -26,12 +26,12 @@ impl Lines {
         Self { rules, overlong: None }
     }
 
-    /// Hands over the whole lines of `buffer`, leaves the last part of one in it, and room behind.
+    /// Passes complete lines of `buffer` to `out`, and leaves an incomplete line in it, with room for more.
     pub(super) fn frame(
         &mut self,
         buffer: &mut Vec<u8>,
         end: End,
-        tally: &mut Tally,
+        totals: &mut Totals,
         out: &mut dyn FnMut(Block),
     ) {
         if let Some(mut overlong) = self.overlong.take() {
@@ -42,7 +42,7 @@ impl Lines {
                 self.overlong = Some(overlong);
                 return;
             }
-            let rejects = vec![overlong.reject(tally)];
+            let rejects = vec![overlong.reject(totals)];
             out(Block { rejects, ..Block::default() });
         }
         if end == End::Last && !buffer.is_empty() && !buffer.ends_with(b"\n") {
@@ -58,9 +58,9 @@ impl Lines {
                 }
                 let mut whole = std::mem::replace(buffer, next);
                 whole.truncate(at + 1);
-                out(self.block(whole, tally));
+                out(self.block(whole, totals));
             }
-            // One more than the limit may be the CR of a CRLF.
+            // One byte over the limit may be the CR of a CRLF.
             None if buffer.len() > self.rules.record_bytes + 1 => {
                 self.overlong = Some(Overlong::new(buffer));
                 buffer.clear();
@@ -70,17 +70,18 @@ impl Lines {
         }
     }
 
-    /// Checks whole lines. The bytes are kept where they are unless some of them must go.
-    fn block(&self, lines: Vec<u8>, tally: &mut Tally) -> Block {
-        // One pass over the block is cheaper than one over each line.
-        let check: fn(&[u8]) -> _ = match self.rules.trust {
-            Trust::Passed => |_| Ok(()),
-            Trust::Nothing if std::str::from_utf8(&lines).is_ok() => record::check_json,
-            Trust::Nothing => record::check,
+    /// Validates complete lines. The bytes are not copied unless some must be removed or changed.
+    fn block(&self, lines: Vec<u8>, totals: &mut Totals) -> Block {
+        // One validation of UTF-8 for the block is cheaper than one for each line.
+        let check: fn(&[u8]) -> _ = match self.rules.validation {
+            Validation::Done => |_| Ok(()),
+            Validation::Required if std::str::from_utf8(&lines).is_ok() => record::check_json,
+            Validation::Required => record::check,
         };
         let may_have_cr = self.rules.edition == Edition::Second && memchr(b'\r', &lines).is_some();
         let mut block = Block::default();
-        let mut kept = 0;
+        // The lines before this offset are unchanged.
+        let mut unchanged = 0;
         let mut rebuilt: Option<Vec<u8>> = None;
         let mut start = 0;
         for at in memchr_iter(b'\n', &lines) {
@@ -90,37 +91,40 @@ impl Lines {
             let verdict = match record.first() {
                 Some(b'{') => self.check(record, check),
                 _ if record.trim_ascii().is_empty() => {
-                    rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+                    rebuilt.get_or_insert_with(|| prefix(&lines, unchanged));
                     continue;
                 }
                 _ => self.check(record, check),
             };
             if let Err(reason) = verdict {
                 if reason != RejectReason::TooLong && self.is_several(record) {
-                    tally.edition = Edition::Second;
-                    let rebuilt = rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+                    totals.edition = Edition::Second;
+                    let rebuilt = rebuilt.get_or_insert_with(|| prefix(&lines, unchanged));
                     for object in Objects::of(record).flatten() {
-                        tally.records += 1;
+                        totals.records += 1;
                         block.records += 1;
                         push_line(object, rebuilt);
                     }
                     continue;
                 }
-                block.rejects.push(tally.reject(reason, record, record.len() as u64));
-                rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+                block.rejects.push(totals.reject(reason, record, record.len() as u64));
+                rebuilt.get_or_insert_with(|| prefix(&lines, unchanged));
                 continue;
             }
-            tally.records += 1;
+            totals.records += 1;
             block.records += 1;
             let has_cr = may_have_cr && memchr(b'\r', record).is_some();
             if rebuilt.is_none() && record.len() == line.len() && !has_cr {
-                kept = at + 1;
+                unchanged = at + 1;
                 continue;
             }
-            debug_assert!(rebuilt.is_some() || kept == line_start, "a gap before the first change");
-            let rebuilt = rebuilt.get_or_insert_with(|| prefix(&lines, kept));
+            debug_assert!(
+                rebuilt.is_some() || unchanged == line_start,
+                "a gap before the first change"
+            );
+            let rebuilt = rebuilt.get_or_insert_with(|| prefix(&lines, unchanged));
             if has_cr {
-                tally.edition = Edition::Second;
+                totals.edition = Edition::Second;
                 push_line(record, rebuilt);
             } else {
                 rebuilt.extend_from_slice(record);
@@ -143,7 +147,7 @@ impl Lines {
         }
     }
 
-    /// Whether a line that is no record holds nothing but objects.
+    /// Whether an invalid line consists of several objects.
     fn is_several(&self, line: &[u8]) -> bool {
         self.rules.edition == Edition::Second
             && line.len() <= self.rules.split_bytes
@@ -152,7 +156,7 @@ impl Lines {
     }
 }
 
-/// The objects of a line; `None`, and nothing after it, where there is something else.
+/// Iterates over the objects of a line. Returns `None` as the last item if it contains anything else.
 struct Objects<'a> {
     rest: &'a [u8],
 }
@@ -171,14 +175,14 @@ impl<'a> Iterator for Objects<'a> {
             return None;
         }
         let rest = std::mem::take(&mut self.rest);
-        let Some((Kind::Object, end)) = json::first(rest) else { return Some(None) };
+        let Some((JsonKind::Object, end)) = json::first(rest) else { return Some(None) };
         let (object, rest) = rest.split_at_checked(end).unwrap_or((rest, &[]));
         self.rest = rest.strip_prefix(b",").unwrap_or(rest).trim_ascii_start();
         Some(Some(object.trim_ascii()))
     }
 }
 
-/// Appends a record as one line, for readers too that end lines at a CR.
+/// Appends a record as one line, also for programs that treat CR as a line end.
 fn push_line(record: &[u8], out: &mut Vec<u8>) {
     let from = out.len();
     out.extend_from_slice(record);
@@ -188,8 +192,8 @@ fn push_line(record: &[u8], out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-fn prefix(lines: &[u8], kept: usize) -> Vec<u8> {
+fn prefix(lines: &[u8], end: usize) -> Vec<u8> {
     let mut rebuilt = Vec::with_capacity(lines.len());
-    rebuilt.extend_from_slice(lines.get(..kept).unwrap_or_default());
+    rebuilt.extend_from_slice(lines.get(..end).unwrap_or_default());
     rebuilt
 }

@@ -1,9 +1,8 @@
-//! Turns the bytes of a body into blocks of records, as they arrive.
+//! Decodes the bytes of a body to blocks of records while they arrive.
 //!
-//! Pure: no clock, no files, no tokio, no hyper, so that it can be fuzzed and benchmarked. The same
-//! decoder reads a batch again from the spool: for the same bytes and limits it always gives the
-//! same records in the same order, whatever the pieces that the bytes arrived in. Recovery relies
-//! on that.
+//! Pure: no clock, no files, no tokio, no hyper, so it can be fuzzed and benchmarked. The same decoder
+//! reads a batch from the spool again. The same bytes and limits always give the same records in the
+//! same order, however the bytes are split into chunks; recovery relies on that.
 
 mod array;
 mod edition;
@@ -17,25 +16,27 @@ mod opening;
 mod probe;
 mod record;
 mod rows;
-mod tally;
+mod totals;
 
 pub use self::{
     edition::Edition,
-    format::{Delimiter, Format, MAX_NAMES_BYTES, before},
+    format::{Delimiter, Format, MAX_NAMES_BYTES, match_encoding},
     inflate::Inflate,
     record::{Reject, RejectReason},
 };
-use self::{framing::Framer, gunzip::Gunzip, record::Trust, tally::Tally};
+use self::{framing::Framer, gunzip::Gunzip, record::Validation, totals::Totals};
 
-/// How much is inflated before it is looked at: a block of this size stays in a core's cache.
+/// The size of the buffer that is inflated to before its records are cut off: it fits into a core's
+/// cache.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// What one body may come to.
+/// The limits on a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Bytes of the whole body, inflated; and of the records that are made of rows or of text.
+    /// The maximum size of the inflated body, and of the records that are made of its rows or lines of
+    /// text.
     pub inflated_bytes: u64,
-    /// Bytes of one record.
+    /// The maximum size of one record.
     pub record_bytes: usize,
 }
 
@@ -46,73 +47,73 @@ impl Limits {
     }
 }
 
-/// What the sender says the bytes are. A gzip body that says nothing is known by its magic.
+/// The encoding of a body. The declared encoding is a hint: gzip is recognized by its first two bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Encoding {
-    /// `Content-Encoding: gzip`
+    /// `Content-Encoding: gzip`.
     Gzip,
-    /// `Content-Encoding: identity`, or none
+    /// `Content-Encoding: identity`, or no such header.
     Identity,
 }
 
-/// Some records of a batch, in order.
+/// Consecutive records of a batch.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Block {
-    /// The records as they came, each followed by one LF, none with an LF inside.
+    /// The unchanged bytes of the records. One LF follows each record; none contains an LF.
     pub bytes: Vec<u8>,
-    /// How many they are.
+    /// The number of records in `bytes`.
     pub records: u64,
-    /// Those between them that are no records.
+    /// The rejected records between them.
     pub rejects: Vec<Reject>,
 }
 
 impl Block {
-    /// The records, without their ends.
+    /// Iterates over the records, without their line feeds.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let lines = self.bytes.split_inclusive(|byte| *byte == b'\n');
         lines.map(|line| line.strip_suffix(b"\n").unwrap_or(line))
     }
 }
 
-/// What a whole body came to.
+/// The result of decoding a whole body.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Summary {
-    /// Records that sinks get.
+    /// The number of valid records, which sinks receive.
     pub records: u64,
-    /// Records that quarantine gets.
+    /// The number of rejected records, which are quarantined.
     pub rejected: u64,
-    /// Length of the body, inflated.
+    /// The size of the inflated body.
     pub inflated_bytes: u64,
-    /// BLAKE3 of the body, inflated. Zero from [`Decoder::again`].
+    /// The BLAKE3 digest of the inflated body. Zero from [`Decoder::for_replay`].
     pub digest: [u8; 32],
-    /// The body is Cloudflare's destination check; what came out as blocks is no record.
+    /// The body is Cloudflare's destination check, so the blocks contain no records.
     pub destination_check: bool,
-    /// Whether the bytes were gzip.
+    /// The actual encoding of the body.
     pub encoding: Encoding,
-    /// The first edition of the rules that reads the body like this.
+    /// The first edition of the rules under which the body has these records.
     pub edition: Edition,
 }
 
-/// Why a whole body cannot be read.
+/// Why a body cannot be decoded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum DecodeError {
-    /// There is more of it than [`Limits::inflated_bytes`].
+    /// The body is over [`Limits::inflated_bytes`].
     TooLarge {
         /// The limit.
         limit: u64,
-        /// What there is more of.
+        /// What is over the limit.
         excess: Excess,
     },
-    /// It is not, or not whole, gzip. The text says what is wrong.
+    /// The gzip data is damaged or truncated. The text describes the damage.
     Gzip(String),
 }
 
 /// What is over [`Limits::inflated_bytes`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Excess {
-    /// The body, inflated.
+    /// The inflated body.
     Body,
-    /// The records that its rows or its lines of text become.
+    /// The records that are made of its rows or lines of text.
     Records,
 }
 
@@ -129,28 +130,28 @@ impl std::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::TooLarge { limit, excess } => write!(f, "{excess} than {limit} bytes"),
-            Self::Gzip(what) => f.write_str(what),
+            Self::Gzip(damage) => f.write_str(damage),
         }
     }
 }
 
 impl std::error::Error for DecodeError {}
 
-/// A push-style decoder of one body: memory does not grow with the body.
+/// Decodes one body, chunk by chunk. Its memory does not grow with the body.
 pub struct Decoder {
     limits: Limits,
     source: Source,
     framer: Framer,
     hasher: Option<blake3::Hasher>,
-    /// The start of the body, to know a destination check by.
+    /// The first bytes of the body, to recognize a destination check.
     head: Vec<u8>,
-    /// What stands before the body that the sender sent.
-    added_bytes: usize,
+    /// The number of inflated bytes before the sender's body.
+    prefix_len: usize,
     inflated_bytes: u64,
 }
 
 enum Source {
-    /// Too few bytes to tell.
+    /// Too few bytes to detect the encoding.
     Sniff {
         declared: Encoding,
         first: Vec<u8>,
@@ -160,63 +161,68 @@ enum Source {
 }
 
 impl Decoder {
-    /// For a body that arrives.
+    /// Creates a decoder for a new body.
     pub fn new(limits: Limits, declared: Encoding) -> Self {
         Self {
             limits,
             source: Source::Sniff { declared, first: Vec::new() },
-            framer: Framer::new(limits, Trust::Nothing),
+            framer: Framer::new(limits, Validation::Required),
             hasher: Some(blake3::Hasher::new()),
             head: Vec::new(),
-            added_bytes: 0,
+            prefix_len: 0,
             inflated_bytes: 0,
         }
     }
 
-    /// For a body that was accepted before, with the limit on a record and the rules that it was accepted
-    /// under, and the number of its rejects.
+    /// Creates a decoder for a body that was accepted before, with the record limit and the edition of the
+    /// rules under which it was accepted, and the number of its rejects.
     ///
-    /// Where there were none, records are told apart but not checked again: that they are the same
-    /// is what gzip's checksum says, at the latest at the end.
-    pub fn again(record_bytes: usize, encoding: Encoding, rejected: u64, edition: Edition) -> Self {
+    /// A gzip body without rejects is split into records, but not validated again: gzip's checksum ensures
+    /// that the records are the same.
+    pub fn for_replay(
+        record_bytes: usize,
+        encoding: Encoding,
+        rejected: u64,
+        edition: Edition,
+    ) -> Self {
         let limits = Limits { inflated_bytes: u64::MAX, record_bytes };
-        let trust = match (encoding, rejected, edition) {
-            (Encoding::Gzip, 0, Edition::First) => Trust::Passed,
-            _ => Trust::Nothing,
+        let validation = match (encoding, rejected, edition) {
+            (Encoding::Gzip, 0, Edition::First) => Validation::Done,
+            _ => Validation::Required,
         };
-        let framer = Framer::new(limits, trust).under(edition);
+        let framer = Framer::new(limits, validation).with_edition(edition);
         Self { hasher: None, framer, ..Self::new(limits, encoding) }
     }
 
-    /// The same under the rules of another edition; before [`Decoder::of`].
+    /// Sets the edition of the rules. Call it before [`Decoder::with_format`].
     #[must_use]
-    pub fn under(self, edition: Edition) -> Self {
-        Self { framer: self.framer.under(edition), ..self }
+    pub fn with_edition(self, edition: Edition) -> Self {
+        Self { framer: self.framer.with_edition(edition), ..self }
     }
 
-    /// The same with a higher limit on a record than the body was accepted under: what was too long for that
-    /// one comes out as a record, and all others have the same positions. Before [`Decoder::of`].
+    /// Raises the record limit above the one under which the body was accepted. Rejects that were too long
+    /// become records; all positions stay the same. Call it before [`Decoder::with_format`].
     #[must_use]
-    pub fn taking(self, record_bytes: usize) -> Self {
-        Self { framer: self.framer.taking(record_bytes), ..self }
+    pub fn with_record_limit(self, record_bytes: usize) -> Self {
+        Self { framer: self.framer.with_record_limit(record_bytes), ..self }
     }
 
-    /// The same for records of another form; before anything is pushed.
+    /// Sets the format of the records. Call it before [`Decoder::push`].
     #[must_use]
-    pub fn of(self, format: Format) -> Self {
-        Self { framer: self.framer.of(format), ..self }
+    pub fn with_format(self, format: Format) -> Self {
+        Self { framer: self.framer.with_format(format), ..self }
     }
 
-    /// The same for a body before which so many bytes, inflated, are pushed that are not the sender's.
+    /// Sets the number of inflated bytes that are pushed before the sender's body.
     #[must_use]
-    pub fn behind(self, added_bytes: usize) -> Self {
-        Self { added_bytes, ..self }
+    pub fn with_prefix_len(self, prefix_len: usize) -> Self {
+        Self { prefix_len, ..self }
     }
 
-    /// Takes the next bytes of the body and hands over the blocks that they complete.
+    /// Decodes the next bytes of the body and passes complete blocks to `out`.
     ///
     /// # Errors
-    /// The body as a whole cannot be read; the decoder is of no more use.
+    /// The body cannot be decoded. The decoder must not be used any more.
     pub fn push(&mut self, wire: &[u8], out: &mut dyn FnMut(Block)) -> Result<(), DecodeError> {
         let Source::Sniff { declared, first } = &mut self.source else {
             return self.read(wire, out);
@@ -248,12 +254,12 @@ impl Decoder {
             let fresh = buffer.get(before..).unwrap_or_default();
             self.inflated_bytes += fresh.len() as u64;
             self.limits.check(self.inflated_bytes, Excess::Body)?;
-            // Only now: what came out before the damage counts, in whatever pieces it came.
+            // Damage is reported after the limit, so the error does not depend on the chunks.
             let taken = taken?;
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(fresh);
             }
-            let longest = self.added_bytes + probe::MAX_BYTES;
+            let longest = self.prefix_len + probe::MAX_BYTES;
             if self.head.len() <= longest {
                 let room = longest + 1 - self.head.len();
                 self.head.extend_from_slice(fresh.get(..room.min(fresh.len())).unwrap_or_default());
@@ -265,13 +271,13 @@ impl Decoder {
         }
     }
 
-    /// Says that the body is whole, and hands over the last blocks.
+    /// Ends the body and passes the last blocks to `out`.
     ///
     /// # Errors
-    /// The body ends too early, or there is more of it than the limit.
+    /// The body is truncated, or over the limit.
     pub fn finish(mut self, out: &mut dyn FnMut(Block)) -> Result<Summary, DecodeError> {
         if let Source::Sniff { declared, first } = &mut self.source {
-            // At most one byte: no gzip, whatever was declared, but perhaps an empty line.
+            // At most one byte: not gzip, but it may be an empty line.
             let first = std::mem::take(first);
             if *declared == Encoding::Gzip && !first.is_empty() {
                 return Err(not_gzip());
@@ -286,9 +292,9 @@ impl Decoder {
             }
             Source::Identity | Source::Sniff { .. } => Encoding::Identity,
         };
-        let Tally { records, rejected, made_bytes, edition } = self.framer.finish(out);
+        let Totals { records, rejected, made_bytes, edition } = self.framer.finish(out);
         self.limits.check(made_bytes, Excess::Records)?;
-        let sent = self.head.get(self.added_bytes..).unwrap_or_default();
+        let sent = self.head.get(self.prefix_len..).unwrap_or_default();
         Ok(Summary {
             records,
             rejected,
@@ -301,12 +307,12 @@ impl Decoder {
     }
 }
 
-/// Bytes decide, not the header: a sender that names gzip and sends text is taken at its bytes.
+/// Detects the encoding by the first bytes. Text that is declared as gzip is accepted as text.
 fn sniff(declared: Encoding, first: &[u8]) -> Result<Source, DecodeError> {
     if first.starts_with(&gunzip::MAGIC) {
         return Ok(Source::Gzip(Box::new(Gunzip::new())));
     }
-    // Not a byte more than there always is: the first piece may be of any length.
+    // Looks only at bytes that are always available, so the result does not depend on the chunks.
     let head = first.get(..gunzip::MAGIC.len()).unwrap_or(first);
     let text = matches!(head.trim_ascii_start().first(), None | Some(b'{' | b'[' | b't'))
         || opening::BYTE_ORDER_MARK.starts_with(head);
@@ -320,8 +326,7 @@ fn not_gzip() -> DecodeError {
     DecodeError::Gzip(String::from("declared as gzip, but it does not begin with 1f 8b"))
 }
 
-/// Whether a body that begins with this record, in a line of its own, is read as lines. Others begin
-/// as an array does.
+/// Whether a body whose first line is this record is read as lines. Otherwise it is read as an array.
 pub fn opens_as_lines(record: &[u8]) -> bool {
     opening::opens_as_lines(record)
 }

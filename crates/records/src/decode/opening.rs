@@ -1,15 +1,14 @@
-//! How a body of JSON opens: whether its records are lines, or the elements of an array, which may be in an
-//! envelope.
+//! Detects the framing of a JSON body by its first bytes: lines, an array, or an array in an envelope.
 
 use super::json;
 
-/// What some editors and Windows programs write before text in UTF-8.
+/// The byte order mark that some editors and Windows programs write before text in UTF-8.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// An envelope's key is looked for in this many bytes.
+/// The number of bytes in which the key of an envelope is searched.
 const MAX_ENVELOPE_BYTES: usize = 1024;
 
-/// How a body opens, and the bytes to leave out before its first record.
+/// The framing of a body, and the number of bytes before its first record.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Opening {
     Lines,
@@ -18,8 +17,8 @@ pub(super) enum Opening {
 }
 
 impl Opening {
-    /// Looks at the first bytes of a body.
-    pub(super) fn of(body: &[u8]) -> Self {
+    /// Detects the framing by the first bytes of a body.
+    pub(super) fn detect(body: &[u8]) -> Self {
         let blank = body.len() - body.trim_ascii_start().len();
         match body.get(blank) {
             Some(b'[') => Self::Array { bytes: blank + 1 },
@@ -36,8 +35,8 @@ impl Opening {
     }
 }
 
-/// Whether a body that begins like this has objects one behind the other and no line ends: that of a
-/// job whose `record_suffix` has none. Such a body can be longer than any limit on a line.
+/// Whether a body is concatenated objects without line ends, as from a job whose `record_suffix` has no
+/// line end. The single line of such a body can exceed any limit.
 pub(super) fn is_one_line(body: &[u8]) -> bool {
     let body = body.trim_ascii_start();
     body.first() == Some(&b'{')
@@ -49,11 +48,11 @@ pub(super) fn is_one_line(body: &[u8]) -> bool {
         })
 }
 
-/// The length of `{"key":[`, if `head` opens an envelope rather than a record whose first field is
-/// an array (`{"Logs":[{..}],"Outcome":..}` is one of `workers_trace_events`).
+/// The length of `{"key":[` if `head` opens an envelope, rather than a record whose first field is an
+/// array, such as `{"Logs":[{..}],"Outcome":..}` of `workers_trace_events`.
 ///
-/// The key `events` is taken for an envelope; any other only if the line ends behind the bracket,
-/// since no record is broken over lines.
+/// The key `events` is always an envelope. Any other key is one only if the line ends after the bracket,
+/// since a record does not span lines.
 fn envelope(head: &[u8]) -> Option<usize> {
     let rest = head.strip_prefix(b"{")?.trim_ascii_start().strip_prefix(b"\"")?;
     let key_bytes = memchr::memchr2(b'"', b'\\', rest)?;
@@ -67,11 +66,11 @@ fn envelope(head: &[u8]) -> Option<usize> {
     (holds_objects && (key == b"events" || ends_line)).then_some(bytes)
 }
 
-/// Whether a body whose first line is `record` is read as lines, whatever the second is.
+/// Whether a body whose first line is `record` is read as lines, for any second line.
 pub(super) fn opens_as_lines(record: &[u8]) -> bool {
     let record = record.trim_ascii_start();
     let head = record.get(..2 * MAX_ENVELOPE_BYTES).unwrap_or(record);
-    Opening::of(&[head, b"\n{"].concat()) == Opening::Lines
+    Opening::detect(&[head, b"\n{"].concat()) == Opening::Lines
 }
 
 #[cfg(test)]
@@ -79,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_known_by_its_opening() {
+    fn the_framing_is_detected_by_the_first_bytes() {
         for (body, want) in [
             ("", Opening::Lines),
             ("  \n", Opening::Lines),
@@ -98,7 +97,7 @@ mod tests {
             ("{\"events\":\"[\"}\n", Opening::Lines),
             ("{\"events", Opening::Lines),
         ] {
-            assert_eq!(Opening::of(body.as_bytes()), want, "{body:?}");
+            assert_eq!(Opening::detect(body.as_bytes()), want, "{body:?}");
         }
     }
 }

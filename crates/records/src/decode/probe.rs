@@ -1,22 +1,22 @@
-//! Cloudflare's destination check, recognized by its shape.
+//! Recognizes Cloudflare's destination check by its shape.
 //!
-//! The docs say `{"content":"tests"}`, every observer `{"content":"test"}`, one receiver the bare
-//! word, one README a `filename` beside it (developers.cloudflare.com/logs/logpush, HTTP
-//! destinations; menta2k/siem 8ae90c1; the OpenTelemetry cloudflarereceiver). All are taken. What
-//! looks like a check but says something else is kept as a record: a stray line in a file does no
-//! harm, a lost record does.
+//! Cloudflare documents `{"content":"tests"}`, every observer reports `{"content":"test"}`, one receiver
+//! expects the bare word, one README has an additional `filename` (developers.cloudflare.com/logs/logpush,
+//! HTTP destinations; menta2k/siem 8ae90c1; the OpenTelemetry cloudflarereceiver). All of these are
+//! accepted. A body that is only similar is a record: a stray line in a file does no harm, but a lost
+//! record does.
 
 use std::collections::BTreeMap;
 
 use super::opening::BYTE_ORDER_MARK;
 
-/// A longer body is no check. The longest shape known has 45 bytes.
+/// The maximum size of a check. The longest known shape has 45 bytes.
 pub(super) const MAX_BYTES: usize = 1024;
 
-/// The longest `content` that a check may have.
+/// The maximum size of `content` in a check.
 const MAX_CONTENT_BYTES: usize = 64;
 
-/// Whether `body`, a whole body inflated, is a destination check.
+/// Whether an inflated body is a destination check.
 pub(super) fn is_destination_check(body: &[u8]) -> bool {
     if body.len() > MAX_BYTES {
         return false;

@@ -1,21 +1,21 @@
-//! What a record is: one whole JSON object in UTF-8, no longer than the limit.
+//! Validation of records: a record is one complete JSON object in UTF-8 within the limit.
 
-use super::json::{self, Kind};
+use super::json::{self, JsonKind};
 
-/// Of a record that is too long this much is kept beside the reason; the whole of it stays in the
-/// batch's own file.
+/// The number of bytes that are stored of a record that is too long. The batch's file contains the
+/// whole record.
 pub(super) const PREVIEW_BYTES: usize = 64 * 1024;
 
-/// A record that no sink may see, with all that quarantine needs to say of it.
+/// A rejected record: quarantine receives it instead of the sinks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Reject {
-    /// Why.
+    /// The reason.
     pub reason: RejectReason,
-    /// Its place among the batch's records, the first being 1.
+    /// The position among the batch's records and rejects, from 1.
     pub position: u64,
-    /// Its length in the batch.
+    /// The length in the batch.
     pub length: u64,
-    /// Its bytes: all of them, but for one that is too long its first 64 KiB.
+    /// The bytes; only the first 64 KiB of a record that is too long.
     pub bytes: Box<[u8]>,
 }
 
@@ -24,22 +24,22 @@ pub struct Reject {
 pub enum RejectReason {
     /// Not JSON.
     NotJson,
-    /// JSON, but no object.
+    /// JSON, but not an object.
     NotObject,
     /// Not UTF-8.
     NotUtf8,
     /// Over `limits.max_record_bytes`.
     TooLong,
-    /// Not a row of as many cells as there are columns.
+    /// Not a row with one cell for each column.
     NotCsv,
 }
 
 impl RejectReason {
-    /// All of them, in the order of their values, for whoever keeps one counter each.
+    /// All reasons, in the order of their values.
     pub const ALL: [Self; 5] =
         [Self::NotJson, Self::NotObject, Self::NotUtf8, Self::TooLong, Self::NotCsv];
 
-    /// The word for metrics and quarantine.
+    /// The label in metrics and quarantine.
     pub fn label(self) -> &'static str {
         match self {
             Self::NotJson => "not_json",
@@ -51,28 +51,28 @@ impl RejectReason {
     }
 }
 
-/// What is known of the records of a body.
+/// Whether the records of a body must be validated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Trust {
-    /// Nothing.
-    Nothing,
-    /// All of them passed before, and a checksum says that they are the same.
-    Passed,
+pub(super) enum Validation {
+    /// The records are new or unverified.
+    Required,
+    /// All records were valid before, and a checksum ensures that they are the same.
+    Done,
 }
 
-/// Checks one record, whose UTF-8 the caller vouches for.
+/// Validates one record. The caller must have checked its UTF-8.
 ///
-/// Grammar alone is checked, no value is built: `1e400`, 19 digits, duplicate keys and lone
-/// surrogates are the sender's business and pass through as they are.
+/// Only the grammar is checked: `1e400`, numbers of 19 digits, duplicate keys and lone surrogates are
+/// valid and passed on unchanged.
 pub(super) fn check_json(record: &[u8]) -> Result<(), RejectReason> {
     match json::kind(record) {
-        Some(Kind::Object) => Ok(()),
-        Some(Kind::Other) => Err(RejectReason::NotObject),
+        Some(JsonKind::Object) => Ok(()),
+        Some(JsonKind::Other) => Err(RejectReason::NotObject),
         None => Err(RejectReason::NotJson),
     }
 }
 
-/// Checks one record.
+/// Validates one record, including its UTF-8.
 pub(super) fn check(record: &[u8]) -> Result<(), RejectReason> {
     std::str::from_utf8(record).map_err(|_| RejectReason::NotUtf8)?;
     check_json(record)

@@ -1,8 +1,8 @@
-//! Records as rows of cells, or as lines of text: each is made into an object.
+//! Records as CSV rows or lines of text. Each becomes a JSON object.
 //!
-//! Cells are as in RFC 4180, and as Logpush writes them: what is in quotes is a string, whatever
-//! follows a line end within it; what is bare and a number, `true`, `false` or `null` in JSON is that.
-//! Numbers stay as they are.
+//! Cells are as in RFC 4180, and as Logpush writes them: a quoted cell is a string and may contain line
+//! ends; an unquoted cell is a JSON number, `true`, `false`, `null`, or else a string. Numbers are not
+//! changed.
 
 use std::{borrow::Cow, io};
 
@@ -15,10 +15,10 @@ use super::{
     format::{Delimiter, MAX_NAMES_BYTES},
     opening::BYTE_ORDER_MARK,
     record::RejectReason,
-    tally::{End, Overlong, Tally},
+    totals::{End, Overlong, Totals},
 };
 
-/// A block with as many rejects is handed over: a row of two bytes costs seventy as a reject.
+/// The maximum number of rejects in a block: a row of two bytes needs 70 bytes as a reject.
 const MAX_REJECTS: usize = 4096;
 
 /// Cuts rows off a buffer.
@@ -27,7 +27,7 @@ pub(super) struct Rows {
     form: Form,
     scan: Scan,
     overlong: Option<Overlong>,
-    /// Nothing but blank lines so far.
+    /// Whether only blank lines have been read.
     at_start: bool,
     edition: Edition,
 }
@@ -36,28 +36,30 @@ enum Form {
     Text,
     Cells {
         delimiter: u8,
-        /// The names of the columns, once they were read: in quotes, with a colon behind. None if
-        /// they could not be read: then there is no record.
+        /// The column names after they were read: in quotes, followed by a colon. Empty if they are
+        /// invalid: then every row is rejected.
         names: Option<Vec<Vec<u8>>>,
-        /// No row has come after the names, so the next may repeat them.
+        /// Whether the next row is the first after the names, which may repeat them.
         at_first: bool,
     },
 }
 
-/// How far the row at the start of the buffer was looked at.
+/// The state of scanning the row at the start of the buffer.
 #[derive(Default)]
 struct Scan {
+    /// The number of bytes scanned.
     bytes: usize,
     in_quotes: bool,
-    /// Where quotes were closed last: if another follows, they are not.
+    /// The offset of the last closing quote. If another quote follows, the two are an escaped quote.
     closed: Option<usize>,
 }
 
-enum Found {
-    /// The row's length, with its line end.
+/// The result of looking for the end of a row.
+enum RowEnd {
+    /// The row is complete, with this length including its line end.
     Row(usize),
     TooLong,
-    Part,
+    Incomplete,
 }
 
 impl Rows {
@@ -74,13 +76,13 @@ impl Rows {
         Self { limits, form, scan: Scan::default(), overlong: None, at_start: true, edition }
     }
 
-    /// Hands over the whole rows of `buffer`, leaves the last part of one in it, and room behind. It
-    /// stops where the records come to more than the body may: a row of two bytes can become 64 KiB.
+    /// Passes complete rows of `buffer` to `out`, and leaves an incomplete row in it, with room for more.
+    /// Stops when the records exceed the limit on the body: a row of two bytes can become 64 KiB.
     pub(super) fn frame(
         &mut self,
         buffer: &mut Vec<u8>,
         end: End,
-        tally: &mut Tally,
+        totals: &mut Totals,
         out: &mut dyn FnMut(Block),
     ) {
         if end == End::Last && !buffer.is_empty() && !buffer.ends_with(b"\n") {
@@ -88,7 +90,7 @@ impl Rows {
         }
         let mut block = Block::default();
         let mut start = 0;
-        while tally.made_bytes <= self.limits.inflated_bytes {
+        while totals.made_bytes <= self.limits.inflated_bytes {
             if block.bytes.len() >= BLOCK_BYTES || block.rejects.len() >= MAX_REJECTS {
                 out(std::mem::take(&mut block));
             }
@@ -101,23 +103,23 @@ impl Rows {
                     self.overlong = Some(overlong);
                     break;
                 }
-                block.rejects.push(overlong.reject(tally));
+                block.rejects.push(overlong.reject(totals));
                 continue;
             }
             match self.find(rest, end) {
-                Found::Row(length) => {
+                RowEnd::Row(length) => {
                     let row = rest.get(..length).unwrap_or_default();
                     self.scan = Scan::default();
-                    self.take(row.strip_suffix(b"\n").unwrap_or(row), &mut block, tally);
+                    self.take(row.strip_suffix(b"\n").unwrap_or(row), &mut block, totals);
                     start += length;
                 }
-                Found::TooLong => {
+                RowEnd::TooLong => {
                     let long = rest.get(..self.longest()).unwrap_or(rest);
                     self.overlong = Some(Overlong::new(long));
                     self.scan = Scan::default();
                     start += long.len();
                 }
-                Found::Part => break,
+                RowEnd::Incomplete => break,
             }
         }
         if block != Block::default() {
@@ -132,13 +134,13 @@ impl Rows {
         *buffer = next;
     }
 
-    /// A row of more bytes is too long, even if its last one is the CR of a CRLF.
+    /// The length from which a row is too long, even if it ends with CRLF.
     fn longest(&self) -> usize {
         self.limits.record_bytes.saturating_add(2)
     }
 
-    /// Looks for the end of the row that `rest` begins with.
-    fn find(&mut self, rest: &[u8], end: End) -> Found {
+    /// Looks for the end of the row at the start of `rest`.
+    fn find(&mut self, rest: &[u8], end: End) -> RowEnd {
         let longest = self.longest();
         while self.scan.bytes < longest {
             let from = self.scan.bytes;
@@ -155,18 +157,18 @@ impl Rows {
             match rest.get(at) {
                 Some(b'"') => self.quote(rest, at),
                 _ if self.scan.in_quotes => {}
-                _ => return Found::Row(at + 1),
+                _ => return RowEnd::Row(at + 1),
             }
         }
         match (rest.len() >= longest, end) {
-            (true, _) => Found::TooLong,
-            // Quotes that nobody closes: what is left is one row, and no good one.
-            (false, End::Last) if !rest.is_empty() => Found::Row(rest.len()),
-            (false, _) => Found::Part,
+            (true, _) => RowEnd::TooLong,
+            // The quotes are not closed: the rest is one invalid row.
+            (false, End::Last) if !rest.is_empty() => RowEnd::Row(rest.len()),
+            (false, _) => RowEnd::Incomplete,
         }
     }
 
-    /// Quotes open where a cell begins, and nowhere else.
+    /// Processes a quote. Quotes open only at the beginning of a cell.
     fn quote(&mut self, rest: &[u8], at: usize) {
         let Form::Cells { delimiter, at_first, .. } = self.form else { return };
         let scan = &mut self.scan;
@@ -179,11 +181,11 @@ impl Rows {
         let is_doubled = before.is_some() && before == scan.closed;
         let begins = before.is_none_or(|before| rest.get(before) == Some(&delimiter));
         let may_have_mark = self.at_start || (at_first && self.edition == Edition::Second);
-        let behind_mark = may_have_mark && rest.get(..at) == Some(BYTE_ORDER_MARK);
-        scan.in_quotes = is_doubled || begins || behind_mark;
+        let follows_mark = may_have_mark && rest.get(..at) == Some(BYTE_ORDER_MARK);
+        scan.in_quotes = is_doubled || begins || follows_mark;
     }
 
-    fn take(&mut self, row: &[u8], block: &mut Block, tally: &mut Tally) {
+    fn take(&mut self, row: &[u8], block: &mut Block, totals: &mut Totals) {
         let row = row.strip_suffix(b"\r").unwrap_or(row);
         let mut bare =
             if self.at_start { row.strip_prefix(BYTE_ORDER_MARK).unwrap_or(row) } else { row };
@@ -197,7 +199,7 @@ impl Rows {
         {
             let after_mark = bare.strip_prefix(BYTE_ORDER_MARK);
             if after_mark.is_some() {
-                tally.edition = Edition::Second;
+                totals.edition = Edition::Second;
             }
             bare = after_mark.unwrap_or(bare);
             if bare.trim_ascii().is_empty() {
@@ -205,28 +207,28 @@ impl Rows {
                 return;
             }
             if repeats(names, bare, char::from(*delimiter)) {
-                tally.edition = Edition::Second;
+                totals.edition = Edition::Second;
                 return;
             }
         }
         let before = block.bytes.len();
         let made = self.record(bare, &mut block.bytes);
-        // Of rejects, too, since it is work.
-        tally.made_bytes += (block.bytes.len() - before) as u64;
+        // Rejects count as well: they were made of rows before they were rejected.
+        totals.made_bytes += (block.bytes.len() - before) as u64;
         match made {
-            Ok(Made::Record) => {
+            Ok(RowOutput::Record) => {
                 block.bytes.push(b'\n');
                 block.records += 1;
-                tally.records += 1;
+                totals.records += 1;
                 return;
             }
-            Ok(Made::Names) => {}
-            Err(reason) => block.rejects.push(tally.reject(reason, row, row.len() as u64)),
+            Ok(RowOutput::Names) => {}
+            Err(reason) => block.rejects.push(totals.reject(reason, row, row.len() as u64)),
         }
         block.bytes.truncate(before);
     }
 
-    fn record(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<Made, RejectReason> {
+    fn record(&mut self, row: &[u8], out: &mut Vec<u8>) -> Result<RowOutput, RejectReason> {
         let record_bytes = self.limits.record_bytes;
         let longest = match &self.form {
             Form::Cells { names: None, .. } => record_bytes.min(MAX_NAMES_BYTES),
@@ -243,20 +245,20 @@ impl Rows {
             record.push(b"{\"message\":")?;
             record.string(text)?;
             record.push(b"}")?;
-            return Ok(Made::Record);
+            return Ok(RowOutput::Record);
         };
         let delimiter = char::from(*delimiter);
         let Some(names) = names else {
             *names = Some(Vec::new());
             *names = Some(self::names(text?, delimiter)?);
             *at_first = true;
-            return Ok(Made::Names);
+            return Ok(RowOutput::Names);
         };
         let mut rest = Some(text?);
-        for (place, name) in names.iter().enumerate() {
+        for (index, name) in names.iter().enumerate() {
             let cell;
             (cell, rest) = Cell::cut(rest.ok_or(RejectReason::NotCsv)?, delimiter)?;
-            record.push(if place == 0 { b"{" } else { b"," })?;
+            record.push(if index == 0 { b"{" } else { b"," })?;
             record.push(name)?;
             if cell.is_literal() {
                 record.push(cell.text.as_bytes())?;
@@ -265,14 +267,14 @@ impl Rows {
             }
         }
         record.push(b"}")?;
-        if rest.is_some() { Err(RejectReason::NotCsv) } else { Ok(Made::Record) }
+        if rest.is_some() { Err(RejectReason::NotCsv) } else { Ok(RowOutput::Record) }
     }
 }
 
-/// What a row was made into.
-enum Made {
+/// The result of converting a row.
+enum RowOutput {
     Record,
-    /// The names of the columns.
+    /// The row contains the column names.
     Names,
 }
 
@@ -282,7 +284,7 @@ struct Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    /// Cuts a cell off a row. What is left is `None` behind the last one.
+    /// Cuts the first cell off a row. Returns it and the rest, which is `None` after the last cell.
     fn cut(row: &'a str, delimiter: char) -> Result<(Self, Option<&'a str>), RejectReason> {
         let (cell, rest) = if let Some(quoted) = row.strip_prefix('"') {
             quoted_cell(quoted).ok_or(RejectReason::NotCsv)?
@@ -298,7 +300,7 @@ impl<'a> Cell<'a> {
         Ok((cell, Some(rest)))
     }
 
-    /// Whether it is JSON as it stands.
+    /// Whether the cell is a JSON number, `true`, `false` or `null`.
     fn is_literal(&self) -> bool {
         let text = self.text.as_bytes();
         !self.in_quotes
@@ -311,7 +313,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// The names that a row holds: in quotes, with a colon behind.
+/// Parses a row of column names. Returns each name in quotes, followed by a colon.
 fn names(row: &str, delimiter: char) -> Result<Vec<Vec<u8>>, RejectReason> {
     let mut names = Vec::new();
     let mut rest = Some(row);
@@ -327,33 +329,34 @@ fn names(row: &str, delimiter: char) -> Result<Vec<Vec<u8>>, RejectReason> {
     Ok(names)
 }
 
-/// Whether a row names the same columns.
+/// Whether a row contains the same column names.
 fn repeats(names: &[Vec<u8>], row: &[u8], delimiter: char) -> bool {
     let text = std::str::from_utf8(row).ok().filter(|text| text.len() <= MAX_NAMES_BYTES);
     text.is_some_and(|text| self::names(text, delimiter).is_ok_and(|found| found == names))
 }
 
-/// A cell whose first quote is gone, and what is behind its last one. `None` if it has no last one.
+/// Parses a quoted cell after its opening quote. Returns it and the text after its closing quote, or `None`
+/// without a closing quote.
 fn quoted_cell(quoted: &str) -> Option<(Cell<'_>, &str)> {
     let mut text = Cow::Borrowed("");
     let mut rest = quoted;
     loop {
-        let (part, behind) = rest.split_once('"')?;
+        let (part, after) = rest.split_once('"')?;
         if text.is_empty() {
             text = Cow::Borrowed(part);
         } else {
             text.to_mut().push_str(part);
         }
-        let Some(doubled) = behind.strip_prefix('"') else {
-            return Some((Cell { text, in_quotes: true }, behind));
+        let Some(doubled) = after.strip_prefix('"') else {
+            return Some((Cell { text, in_quotes: true }, after));
         };
         text.to_mut().push('"');
         rest = doubled;
     }
 }
 
-/// A record that is being made: a control character becomes six bytes, so it is stopped at its limit
-/// rather than measured afterwards.
+/// Builds a record up to its limit. A control character becomes six bytes, so the limit is enforced while
+/// writing.
 struct Bounded<'a> {
     out: &'a mut Vec<u8>,
     end: usize,

@@ -16,16 +16,16 @@ fn gzip(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Everything that came out of a body, in one block.
-fn decode(limits: Limits, wire: &[u8], piece: usize) -> Result<(Block, Summary), DecodeError> {
-    decode_as(Format::Json, limits, wire, piece)
+/// Decodes a body in chunks of this size, and joins all blocks.
+fn decode(limits: Limits, wire: &[u8], chunk: usize) -> Result<(Block, Summary), DecodeError> {
+    decode_as(Format::Json, limits, wire, chunk)
 }
 
 fn decode_as(
     format: Format,
     limits: Limits,
     wire: &[u8],
-    piece: usize,
+    chunk: usize,
 ) -> Result<(Block, Summary), DecodeError> {
     let mut all = Block::default();
     let mut gather = |block: Block| {
@@ -34,9 +34,9 @@ fn decode_as(
         all.records += block.records;
         all.rejects.extend(block.rejects);
     };
-    let mut decoder = Decoder::new(limits, Encoding::Identity).of(format);
-    for piece in wire.chunks(piece) {
-        decoder.push(piece, &mut gather)?;
+    let mut decoder = Decoder::new(limits, Encoding::Identity).with_format(format);
+    for chunk in wire.chunks(chunk) {
+        decoder.push(chunk, &mut gather)?;
     }
     let summary = decoder.finish(&mut gather)?;
     assert_eq!(summary.records, all.records);
@@ -72,14 +72,14 @@ fn framings_of_the_same_records_give_the_same_lines() {
 }
 
 #[test]
-fn an_element_over_several_lines_becomes_one() {
+fn an_element_of_several_lines_becomes_one_line() {
     let wire = "[\n  {\n    \"a\": 1,\r\n    \"b\": \"x\\ny\"\n  }\n]\n";
     let want = "{     \"a\": 1,      \"b\": \"x\\ny\"   }\n";
     assert_eq!(lines(wire), (want.to_owned(), vec![]));
 }
 
 #[test]
-fn the_bytes_of_a_record_are_left_alone() {
+fn the_bytes_of_a_record_are_not_changed() {
     for record in [
         r#"{"EdgeStartTimestamp":1506702504433000200,"n":99999999999999999999999}"#,
         r#"{"n":1e400,"m":-0.0,"o":1.10}"#,
@@ -95,7 +95,7 @@ fn the_bytes_of_a_record_are_left_alone() {
 }
 
 #[test]
-fn a_bad_record_goes_alone() {
+fn only_the_invalid_record_is_rejected() {
     use RejectReason::{NotJson, NotObject};
     let (good, bad) = lines("{\"a\":1}\nnonsense\n\n{\"b\":2}\r\n[1]\n17\n{\"c\":3} x\n{\"d\":4");
     assert_eq!(good, "{\"a\":1}\n{\"b\":2}\n");
@@ -129,7 +129,7 @@ fn text_that_is_not_utf8_is_rejected() {
 }
 
 #[test]
-fn a_record_is_measured_against_the_limit() {
+fn a_record_over_the_limit_is_rejected() {
     let limits = Limits { record_bytes: 300_000, ..LIMITS };
     let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
     let exact = sized(300_000);
@@ -138,8 +138,8 @@ fn a_record_is_measured_against_the_limit() {
         for wire in
             [format!("{{}}\n{exact}\r\n{over}\n{{}}\n"), format!("[{{}},{exact} ,{over},\n{{}}]")]
         {
-            for piece in [1000, usize::MAX] {
-                let (block, _) = decode(limits, wire.as_bytes(), piece).unwrap();
+            for chunk in [1000, usize::MAX] {
+                let (block, _) = decode(limits, wire.as_bytes(), chunk).unwrap();
                 assert!(block.bytes == format!("{{}}\n{exact}\n{{}}\n").as_bytes());
                 assert_eq!(block.rejects.len(), 1);
                 let reject = &block.rejects[0];
@@ -152,10 +152,10 @@ fn a_record_is_measured_against_the_limit() {
 }
 
 #[test]
-fn a_record_too_long_is_shown_whole_where_a_block_ends_in_it() {
+fn the_preview_of_a_long_record_spans_blocks() {
     let over = format!("{{\"a\":\"{}\"}}", "x".repeat(100));
-    for behind in [10, 60, 100] {
-        let mut body = vec![b' '; BLOCK_BYTES - behind];
+    for before_end in [10, 60, 100] {
+        let mut body = vec![b' '; BLOCK_BYTES - before_end];
         body[0] = b'[';
         body.extend(over.as_bytes());
         body.push(b']');
@@ -165,16 +165,16 @@ fn a_record_too_long_is_shown_whole_where_a_block_ends_in_it() {
 }
 
 #[test]
-fn one_endless_record_costs_no_memory() {
+fn memory_does_not_grow_with_an_endless_record() {
     let limits = Limits { record_bytes: 4096, inflated_bytes: u64::MAX };
     for opening in ["{\"a\":\"", "[{\"a\":\"", "[[[["] {
         let mut decoder = Decoder::new(limits, Encoding::Identity);
-        let piece = vec![b'x'; 100_000];
+        let chunk = vec![b'x'; 100_000];
         let mut blocks = 0;
         let mut count = |_| blocks += 1;
         decoder.push(opening.as_bytes(), &mut count).unwrap();
         for _ in 0..200 {
-            decoder.push(&piece, &mut count).unwrap();
+            decoder.push(&chunk, &mut count).unwrap();
             assert!(decoder.framer.buffer().capacity() <= 2 * BLOCK_BYTES);
         }
         let summary = decoder.finish(&mut |_| {}).unwrap();
@@ -183,7 +183,7 @@ fn one_endless_record_costs_no_memory() {
 }
 
 #[test]
-fn what_is_not_gzip_is_told_from_what_is() {
+fn gzip_is_detected_by_its_first_bytes() {
     let text = b"{\"a\":1}\n";
     let finish = |declared, wire: &[u8]| {
         let mut decoder = Decoder::new(LIMITS, declared);
@@ -197,19 +197,19 @@ fn what_is_not_gzip_is_told_from_what_is() {
         let error = finish(Encoding::Gzip, damaged).unwrap_err();
         assert!(matches!(error, DecodeError::Gzip(_)), "{error:?}");
     }
-    // Blanks are text, whatever else the first piece holds.
+    // White space is text, whatever follows in the first chunk.
     let blank = b"\r\nno gzip";
-    for piece in [2, blank.len()] {
+    for chunk in [2, blank.len()] {
         let mut decoder = Decoder::new(LIMITS, Encoding::Gzip);
-        for piece in blank.chunks(piece) {
-            decoder.push(piece, &mut |_| {}).unwrap();
+        for chunk in blank.chunks(chunk) {
+            decoder.push(chunk, &mut |_| {}).unwrap();
         }
-        assert_eq!(decoder.finish(&mut |_| {}).unwrap().rejected, 1, "pieces of {piece}");
+        assert_eq!(decoder.finish(&mut |_| {}).unwrap().rejected, 1, "chunks of {chunk}");
     }
 }
 
 #[test]
-fn a_bomb_is_stopped_at_the_limit() {
+fn inflation_stops_at_the_limit() {
     let bomb = gzip(&vec![b' '; 10_000_000]);
     let limits = Limits { inflated_bytes: 1_000_000, ..LIMITS };
     let error = decode(limits, &bomb, usize::MAX).unwrap_err();
@@ -219,24 +219,24 @@ fn a_bomb_is_stopped_at_the_limit() {
 }
 
 #[test]
-fn what_is_too_large_and_damaged_is_too_large_in_any_pieces() {
+fn a_large_and_damaged_body_is_too_large_in_any_chunks() {
     let mut wire = gzip(&vec![b' '; 1001]);
     let crc = wire.len() - 6;
     wire[crc] ^= 1;
     for (inflated_bytes, is_too_large) in [(1000, true), (1001, false)] {
-        for piece in [1, 7, usize::MAX] {
-            let error = decode(Limits { inflated_bytes, ..LIMITS }, &wire, piece).unwrap_err();
+        for chunk in [1, 7, usize::MAX] {
+            let error = decode(Limits { inflated_bytes, ..LIMITS }, &wire, chunk).unwrap_err();
             assert_eq!(matches!(error, DecodeError::TooLarge { .. }), is_too_large, "{error:?}");
         }
     }
 }
 
 #[test]
-fn the_destination_check_is_seen_in_any_wrapping() {
+fn the_destination_check_is_recognized_in_any_encoding() {
     for body in ["{\"content\":\"test\"}", "{\"content\":\"tests\"}", "test", "tests\n"] {
         for wire in [body.as_bytes().to_vec(), gzip(body.as_bytes())] {
-            for piece in [1, usize::MAX] {
-                assert!(decode(LIMITS, &wire, piece).unwrap().1.destination_check, "{body}");
+            for chunk in [1, usize::MAX] {
+                assert!(decode(LIMITS, &wire, chunk).unwrap().1.destination_check, "{body}");
             }
         }
     }
@@ -245,7 +245,7 @@ fn the_destination_check_is_seen_in_any_wrapping() {
     assert_eq!(summary.records, 1);
 }
 
-/// A record as Logpush may send it, and now and then what it may not.
+/// Valid records, and occasionally invalid ones.
 fn arbitrary_line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         6 => "\\{\"[a-zA-Z]{1,9}\":(\"[^\"\\\\\\x00-\\x1f]{0,40}\"|[1-9][0-9]{0,22}|\\[\\]|null)\\}"
@@ -257,11 +257,11 @@ fn arbitrary_line() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn pieces_do_not_matter(
+    fn the_result_does_not_depend_on_chunks(
         records in proptest::collection::vec(arbitrary_line(), 0..40),
         array in any::<bool>(),
         zipped in any::<bool>(),
-        piece in 1_usize..200,
+        chunk in 1_usize..200,
         record_bytes in 1_usize..80,
     ) {
         let mut body = records.join(if array { &b",\n"[..] } else { &b"\n"[..] });
@@ -272,24 +272,24 @@ proptest! {
         let wire = if zipped { gzip(&body) } else { body };
         let limits = Limits { record_bytes, ..LIMITS };
         let whole = decode(limits, &wire, usize::MAX);
-        let pieces = decode(limits, &wire, piece);
-        prop_assert_eq!(&whole, &pieces);
+        let chunks = decode(limits, &wire, chunk);
+        prop_assert_eq!(&whole, &chunks);
         if let Ok((block, summary)) = whole {
-            let mut again = Block::default();
+            let mut replayed = Block::default();
             let mut gather = |next: Block| {
-                again.bytes.extend(next.bytes);
-                again.rejects.extend(next.rejects);
+                replayed.bytes.extend(next.bytes);
+                replayed.rejects.extend(next.rejects);
             };
-            let mut decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected, summary.edition);
+            let mut decoder = Decoder::for_replay(record_bytes, summary.encoding, summary.rejected, summary.edition);
             decoder.push(&wire, &mut gather).unwrap();
             decoder.finish(&mut gather).unwrap();
-            prop_assert_eq!(block.bytes, again.bytes);
-            prop_assert_eq!(block.rejects, again.rejects);
+            prop_assert_eq!(block.bytes, replayed.bytes);
+            prop_assert_eq!(block.rejects, replayed.rejects);
         }
     }
 
     #[test]
-    fn what_comes_out_is_what_serde_json_takes(
+    fn valid_records_are_those_that_serde_json_accepts(
         records in proptest::collection::vec(arbitrary_line(), 0..40),
     ) {
         let body = records.join(&b'\n');
@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(wire in proptest::collection::vec(any::<u8>(), 0..2000)) {
+    fn no_input_causes_a_panic(wire in proptest::collection::vec(any::<u8>(), 0..2000)) {
         let _outcome = decode(Limits { record_bytes: 100, inflated_bytes: 1000 }, &wire, 17);
     }
 }

@@ -1,7 +1,7 @@
-//! What is known of Cloudflare's datasets: where their records have their time.
+//! The members of Cloudflare's datasets that contain the time of a record.
 
-/// The members that hold the time of a record, the best first. Further ones are for jobs that do not
-/// select the first.
+/// The members with the time of a record, in order of preference. The later ones are for jobs that do not
+/// select the first one.
 pub(super) fn time_members(dataset: &str) -> &'static [&'static str] {
     match dataset {
         "http_requests" => &["EdgeStartTimestamp", "EdgeEndTimestamp"],
@@ -39,7 +39,7 @@ pub(super) fn time_members(dataset: &str) -> &'static [&'static str] {
             &["CompletedAt", "RequestedAt", "MessageTimestamp"]
         }
         "magic_bgp_logs" => &["EventTimestamp"],
-        // The first of each pair is that of a zone, the second that of an account.
+        // Of each pair, the first is for a zone and the second for an account.
         "websocket_analytics" => {
             &["EdgeStartTimestamp", "timestampStartNanos", "EdgeEndTimestamp", "timestampEndNanos"]
         }
@@ -50,8 +50,8 @@ pub(super) fn time_members(dataset: &str) -> &'static [&'static str] {
     }
 }
 
-/// For datasets that are not known here: a new one, one that is named otherwise in the
-/// configuration, or what a transformer made of one.
+/// For other datasets: a new dataset, a dataset under another name in the configuration, or one that a
+/// transformer has changed.
 const USUAL: &[&str] = &[
     "EdgeStartTimestamp",
     "Timestamp",

@@ -1,7 +1,7 @@
-//! What stands in a record, for whoever needs a field of it. Pure: no clock, no files.
+//! Reads members of a record. Pure: no clock, no files.
 //!
-//! Nothing is kept of a record but slices of it, so that what is passed on is passed on as it came:
-//! numbers of 19 digits, and members whose names stand twice.
+//! Borrows slices of the record and never re-serializes it, so numbers of 19 digits and duplicate members
+//! are passed on unchanged.
 
 mod dataset;
 mod time;
@@ -18,13 +18,12 @@ use serde_json::value::RawValue;
 
 pub use self::value::Value;
 
-/// Leads the members of `record`, a JSON object in UTF-8, through `visit` in their order: the name,
-/// without its escapes, and the value as it stands there.
+/// Calls `visit` for each member of a record, in order, with the unescaped name and the unchanged value.
 ///
 /// # Errors
-/// It is no such object, or a name has half of a surrogate pair. Nothing else keeps what a sink
-/// gets from being read.
-pub fn each<'a>(
+/// The record is not a JSON object in UTF-8, or a name contains a lone surrogate. A valid record fails only
+/// for the latter reason.
+pub fn for_each_member<'a>(
     record: &'a [u8],
     visit: &mut dyn FnMut(Cow<'a, str>, &'a str),
 ) -> Result<(), serde_json::Error> {
@@ -34,11 +33,11 @@ pub fn each<'a>(
     input.end()
 }
 
-/// The value of the member `name`; of the last one if there are several, as most readers of JSON
-/// have it. `None` too if the record cannot be read.
+/// The value of the member `name`. Of duplicate members the last one counts, as in most JSON parsers.
+/// `None` also if the record cannot be read.
 pub fn find<'a>(record: &'a [u8], name: &str) -> Option<Value<'a>> {
     let mut found = None;
-    let read = each(record, &mut |member, value| {
+    let read = for_each_member(record, &mut |member, value| {
         if member == name {
             found = Some(value);
         }
@@ -46,15 +45,15 @@ pub fn find<'a>(record: &'a [u8], name: &str) -> Option<Value<'a>> {
     read.ok().and(found).map(Value::of)
 }
 
-/// The time of a record of `dataset`, in one pass over it. `None` too if it cannot be read.
+/// The time of a record of `dataset`. `None` also if the record cannot be read.
 pub fn time_of(dataset: &str, record: &[u8]) -> Option<Timestamp> {
-    let mut time = EventTime::of(dataset);
-    let read = each(record, &mut |member, value| time.see(&member, value));
-    read.ok().and(time.found())
+    let mut time = EventTime::new(dataset);
+    let read = for_each_member(record, &mut |member, value| time.observe(&member, value));
+    read.ok().and(time.get())
 }
 
-/// Finds the time of a record while somebody else leads its members through [`each`]: that of the
-/// first of the members which hold a time in its dataset that does hold one.
+/// Finds the time of a record within a call of [`for_each_member`]: the time of the most preferred member
+/// that contains a valid time.
 #[derive(Debug)]
 pub struct EventTime {
     members: &'static [&'static str],
@@ -62,13 +61,13 @@ pub struct EventTime {
 }
 
 impl EventTime {
-    /// For a record of `dataset`.
-    pub fn of(dataset: &str) -> Self {
+    /// Creates a search in a record of `dataset`.
+    pub fn new(dataset: &str) -> Self {
         Self { members: dataset::time_members(dataset), best: None }
     }
 
-    /// Looks at one member, its value as it stands in the record.
-    pub fn see(&mut self, member: &str, value: &str) {
+    /// Examines one member, with its value as in the record.
+    pub fn observe(&mut self, member: &str, value: &str) {
         let Some(rank) = self.members.iter().position(|name| *name == member) else { return };
         if self.best.is_some_and(|(best, _)| best < rank) {
             return;
@@ -78,8 +77,8 @@ impl EventTime {
         }
     }
 
-    /// What was found so far.
-    pub fn found(&self) -> Option<Timestamp> {
+    /// The time found so far.
+    pub fn get(&self) -> Option<Timestamp> {
         self.best.map(|(_, time)| time)
     }
 }
@@ -101,7 +100,7 @@ impl<'a> Visitor<'a> for Members<'a, '_> {
     }
 }
 
-/// `Cow` alone would always be owned: serde does not borrow through it by itself.
+/// A wrapper that lets serde borrow. A plain `Cow` would always be owned.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -110,11 +109,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_come_in_order_and_as_they_stand() {
+    fn members_are_visited_in_order_and_unchanged() {
         let record =
             br#" { "b" : 1669761187123456789 ,"a\u0062":"x\ty", "o":{"b": 1},"b":1e400 } "#;
         let mut seen = Vec::new();
-        each(record, &mut |name, value| seen.push((name.into_owned(), value))).unwrap();
+        for_each_member(record, &mut |name, value| seen.push((name.into_owned(), value))).unwrap();
         let expected = [
             ("b", "1669761187123456789"),
             ("ab", r#""x\ty""#),
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_several_is_found() {
+    fn the_last_duplicate_is_found() {
         let record = br#"{"a":1,"b":"x","a":2}"#;
         assert_eq!(find(record, "a"), Some(Value::Number("2")));
         assert_eq!(find(record, "c"), None);
@@ -143,14 +142,14 @@ mod tests {
         expect("http_requests", http, Some(1_600_000_002));
         expect("firewall_events", http, None);
         expect("dns_logs", http, Some(1_600_000_001));
-        expect("somebodys", http, Some(1_600_000_002));
-        expect("somebodys", r#"{"CreatedAt":1600000001,"x":1600000002}"#, Some(1_600_000_001));
-        expect("somebodys", "{}", None);
-        expect("somebodys", r#"{"Timestamp":1600000001"#, None);
+        expect("custom", http, Some(1_600_000_002));
+        expect("custom", r#"{"CreatedAt":1600000001,"x":1600000002}"#, Some(1_600_000_001));
+        expect("custom", "{}", None);
+        expect("custom", r#"{"Timestamp":1600000001"#, None);
     }
 
     #[test]
-    fn a_member_without_a_time_gives_way_to_the_next_best() {
+    fn a_member_without_a_valid_time_is_skipped() {
         for (record, second) in [
             (r#"{"EdgeStartTimestamp":0,"EdgeEndTimestamp":1600000001}"#, 1_600_000_001),
             (r#"{"EdgeEndTimestamp":1600000001,"EdgeStartTimestamp":""}"#, 1_600_000_001),
@@ -163,7 +162,7 @@ mod tests {
         }
     }
 
-    /// At the scope of a zone its fields have other names than at that of an account.
+    /// The fields have different names for a zone and for an account.
     #[test]
     fn websocket_analytics_has_two_sets_of_names() {
         for (record, second) in [
@@ -189,7 +188,7 @@ mod tests {
 
     #[test]
     fn names_and_strings_without_escapes_are_borrowed() {
-        each(br#"{"name":"value"}"#, &mut |name, value| {
+        for_each_member(br#"{"name":"value"}"#, &mut |name, value| {
             assert!(matches!(name, Cow::Borrowed("name")));
             assert!(matches!(Value::of(value), Value::String(Cow::Borrowed("value"))));
         })

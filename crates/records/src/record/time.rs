@@ -1,16 +1,16 @@
-//! Timestamps of records, in every form that Logpush and Splunk's HTTP Event Collector have for them.
+//! Parses timestamps of records, in every format of Logpush and Splunk's HTTP Event Collector.
 //!
-//! Exact: no float stands between the text and the time, since 19 digits do not fit into one.
+//! Exact: does not use floating point, which cannot represent 19 digits.
 
 use jiff::Timestamp;
 
 use super::Value;
 
 impl Value<'_> {
-    /// Reads a time: RFC 3339 with up to nine digits of a second, or a whole number of seconds (ten
-    /// digits), milliseconds (13), microseconds (16) or nanoseconds (19), or seconds with up to nine
-    /// digits behind a point, quoted or not. `None` for all else, and for a zero in any of these forms:
-    /// that is how Logpush says "no value".
+    /// Parses a time: RFC 3339 with up to nine decimal places, or Unix time, quoted or not, as a whole
+    /// number of seconds (10 digits), milliseconds (13), microseconds (16) or nanoseconds (19), or as
+    /// seconds with up to nine decimal places. Returns `None` for anything else, and for zero in any
+    /// format, which Logpush writes for a missing value.
     pub fn time(&self) -> Option<Timestamp> {
         match self {
             Self::Number(text) => since_epoch(text),
@@ -20,7 +20,7 @@ impl Value<'_> {
     }
 }
 
-/// The unit follows from the number of digits: it is right from 2001 to 2286.
+/// Parses Unix time. The unit follows from the number of digits, which is unambiguous from 2001 to 2286.
 fn since_epoch(text: &str) -> Option<Timestamp> {
     if let Some((seconds, fraction)) = text.split_once('.') {
         let is_fraction = (1..=9).contains(&fraction.len());
@@ -40,8 +40,8 @@ fn since_epoch(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// `Timestamp` reads more than RFC 3339, such as a basic form without separators, so the shape is
-/// looked at first.
+/// Parses RFC 3339. Checks the shape first, since `Timestamp` accepts more, such as a format without
+/// separators.
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let shape = |(at, byte): (usize, &u8)| match at {
         4 | 7 => *byte == b'-',
@@ -54,7 +54,7 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
         return None;
     }
     let time: Timestamp = text.parse().ok()?;
-    // Go's zero is in the year 1, that of a Unix time in 1970.
+    // Go's zero time is in the year 1, that of Unix in 1970.
     (time.as_second() > 0).then_some(time)
 }
 
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_logpush_is_read_exactly() {
+    fn every_format_of_logpush_is_parsed_exactly() {
         let cases = [
             (r#""2022-05-26T09:23:54Z""#, "2022-05-26T09:23:54Z"),
             (r#""2022-05-26T09:23:54.123Z""#, "2022-05-26T09:23:54.123Z"),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_and_nonsense_are_no_time() {
+    fn missing_and_invalid_values_are_rejected() {
         let cases = [
             "0",
             r#""0""#,
@@ -137,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_time_reads_the_same_in_every_form(
+        fn a_time_is_the_same_in_every_format(
             second in 1_000_000_000_i64..=9_999_999_999, nanosecond in 0_i32..1_000_000_000,
             offset in -1439_i32..1440, quoted in any::<bool>(),
         ) {
@@ -161,7 +161,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,40}", shaped in "[0-9TZ:.+-]{0,35}") {
+        fn no_input_causes_a_panic(text in ".{0,40}", shaped in "[0-9TZ:.+-]{0,35}") {
             for text in [text, shaped] {
                 if let Some(time) = Value::String(text.into()).time() {
                     prop_assert!(time.as_second() > 0);

@@ -1,26 +1,26 @@
-//! A value of a record, told apart by kind.
+//! Values of a record.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// A JSON value. Numbers stay text: what Cloudflare sends does not fit into a float.
+/// A JSON value. A number is text, since Cloudflare's numbers exceed the precision of floating point.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Value<'a> {
-    /// `null`
+    /// `null`.
     Null,
-    /// `true` or `false`
+    /// `true` or `false`.
     Bool(bool),
-    /// As it stands in the record.
+    /// A number, as in the record.
     Number(&'a str),
-    /// Without its quotes and escapes. A lone surrogate is U+FFFD.
+    /// A string without quotes and escapes. A lone surrogate is replaced by U+FFFD.
     String(Cow<'a, str>),
-    /// An array or an object, as it stands in the record.
+    /// An array or an object, as in the record.
     Composite(&'a str),
 }
 
 impl<'a> Value<'a> {
-    /// Tells apart what [`super::each`] gives.
+    /// Classifies a value from [`super::for_each_member`].
     pub fn of(raw: &'a str) -> Self {
         let raw = raw.trim_ascii();
         match raw.as_bytes().first() {
@@ -33,8 +33,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What a person would write for it: a string without quotes, JSON for the rest, nothing for
-    /// `null`.
+    /// Converts the value to text: a string without quotes, an empty text for `null`, JSON otherwise.
     pub fn into_text(self) -> Cow<'a, str> {
         match self {
             Self::Null => Cow::Borrowed(""),
@@ -56,7 +55,7 @@ fn text(raw: &str) -> Cow<'_, str> {
     if let Ok(Text(text)) = serde_json::from_str(raw) {
         return text;
     }
-    // Only a lone surrogate is left: serde_json reads it as bytes, three of them.
+    // The string contains a lone surrogate, which serde_json reads as three bytes.
     match serde_json::from_str(raw) {
         Ok(Lossy(bytes)) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         Err(_) => Cow::Borrowed(raw),
@@ -68,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_and_their_text() {
+    fn values_are_classified_and_converted_to_text() {
         let cases = [
             ("null", Value::Null, ""),
             ("true", Value::Bool(true), "true"),

@@ -1,22 +1,22 @@
-//! What is chosen, as the configuration of a sink says it.
+//! The selection as in the configuration of a sink.
 
-/// The batches and records that a sink takes, and what is changed in them.
+/// The batches and records that a sink receives, and the changes to their fields.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Choice {
     /// `datasets`; empty means all.
     pub datasets: Vec<String>,
-    /// `endpoints`: names of endpoints that exist and have this sink; empty means all.
+    /// `endpoints`: endpoints that deliver to this sink; empty means all.
     pub endpoints: Vec<String>,
-    /// `where`: all of them must hold for a record.
+    /// `where`: a record must satisfy all conditions.
     pub conditions: Vec<Condition>,
     /// `keep_fields` or `drop_fields`.
     pub fields: Fields,
-    /// `rename`: names of fields and what they are called instead. No two become the same.
+    /// `rename`: old and new names of fields. The new names are distinct.
     pub rename: Vec<(String, String)>,
 }
 
 impl Choice {
-    /// Whether it takes this dataset of this endpoint, if the endpoint has the sink.
+    /// Whether the sink receives this dataset of this endpoint, if the endpoint delivers to the sink.
     pub fn takes(&self, endpoint: &str, dataset: &str) -> bool {
         let has = |list: &[String], name: &str| {
             list.is_empty() || list.iter().any(|listed| listed == name)
@@ -28,26 +28,26 @@ impl Choice {
 /// One condition on a field of a record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Condition {
-    /// The field's name; `a.b` is the field `b` of the object `a`.
+    /// The name of the field; `a.b` is the field `b` of the object `a`.
     pub field: String,
-    /// What must hold for its value.
+    /// The test of its value.
     pub test: Test,
 }
 
-/// What is asked of a value.
+/// A test of a value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Test {
-    /// It is one of these, of which there is at least one.
+    /// The value is in this list, which is not empty.
     OneOf(Vec<Scalar>),
-    /// `not`: it is none of these, of which there is at least one.
+    /// `not`: the value is not in this list, which is not empty.
     NoneOf(Vec<Scalar>),
-    /// `exists`: it is there and not `null`, or the opposite.
+    /// `exists`: the field exists and is not `null` (`true`), or the opposite (`false`).
     Exists(bool),
-    /// It is a number above, from, below or up to this one, which is written as in JSON.
-    Is(Comparison, String),
+    /// The value is a number that compares in this way with a number in JSON.
+    Compare(Comparison, String),
 }
 
-/// How two numbers are compared.
+/// A comparison of two numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Comparison {
     /// `gt`
@@ -63,23 +63,23 @@ pub enum Comparison {
 /// A value that a field is compared with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Scalar {
-    /// A text, without quotes and escapes.
+    /// A string, without quotes and escapes.
     String(String),
-    /// As in JSON: it need not fit into any type of number.
+    /// A number as in JSON, of any precision.
     Number(String),
-    /// `true` or `false`
+    /// `true` or `false`.
     Bool(bool),
 }
 
-/// Which fields of a record are passed on. Names are those from before `rename`; `a.b` is the field
-/// `b` of the object `a`.
+/// The fields of a record that are passed on, by their names before `rename`. `a.b` is the field `b` of
+/// the object `a`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Fields {
-    /// All of them.
+    /// All fields.
     #[default]
     All,
-    /// `keep_fields`: these alone; at least one.
+    /// `keep_fields`: only these fields; at least one.
     Keep(Vec<String>),
-    /// `drop_fields`: all but these; at least one.
+    /// `drop_fields`: all fields except these; at least one.
     Drop(Vec<String>),
 }

@@ -1,36 +1,36 @@
-//! Whether a record is one that the conditions let pass.
+//! Evaluates conditions on records.
 
 use std::cmp::Ordering;
 
 use serde_json::value::RawValue;
 
 use super::{
-    Step, Unreadable,
+    PathMatch, Unreadable,
     choice::{Comparison, Condition, Scalar, Test},
-    number, step,
+    match_path, number,
 };
 use crate::record::{self, Value};
 
-/// What was found of a condition's field among the members of a record.
+/// The members of a record that match the field of a condition.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Found<'a> {
-    /// The member that has the whole name.
+pub(super) struct FieldMembers<'a> {
+    /// The value of the member with the whole name.
     whole: Option<&'a str>,
-    /// The one that the rest of the name leads into.
+    /// The value of the member whose name is the part before the first dot.
     outer: Option<&'a str>,
 }
 
-impl<'a> Found<'a> {
-    /// Takes a member to account: of several with the same name the last counts.
-    pub(super) fn see(&mut self, path: &str, name: &str, value: &'a str) {
-        match step(path, name) {
-            Step::Here => self.whole = Some(value),
-            Step::Into(_) => self.outer = Some(value),
-            Step::Past => {}
+impl<'a> FieldMembers<'a> {
+    /// Examines a member. Of duplicate members the last one counts.
+    pub(super) fn observe(&mut self, path: &str, name: &str, value: &'a str) {
+        match match_path(path, name) {
+            PathMatch::Field => self.whole = Some(value),
+            PathMatch::Outer(_) => self.outer = Some(value),
+            PathMatch::None => {}
         }
     }
 
-    /// Whether what was found lets the record pass.
+    /// Whether the record satisfies the condition.
     pub(super) fn passes(self, condition: &Condition) -> Result<bool, Unreadable> {
         let any = |holds: &dyn Fn(&Value<'_>) -> bool| self.any(&condition.field, holds);
         match &condition.test {
@@ -38,12 +38,12 @@ impl<'a> Found<'a> {
             Test::NoneOf(list) => {
                 any(&|value| list.iter().any(|scalar| equals(value, scalar))).map(|any| !any)
             }
-            Test::Is(comparison, bound) => any(&|value| is(value, *comparison, bound)),
+            Test::Compare(comparison, bound) => any(&|value| compares(value, *comparison, bound)),
             Test::Exists(wanted) => self.exists(&condition.field).map(|exists| exists == *wanted),
         }
     }
 
-    /// Whether `holds` does for one of the values that stand there; an array stands for its elements.
+    /// Whether `holds` is true for one of the field's values. The values of an array are its elements.
     fn any(self, path: &str, holds: &dyn Fn(&Value<'_>) -> bool) -> Result<bool, Unreadable> {
         if let Some(value) = self.whole {
             return Ok(match elements(value)? {
@@ -61,12 +61,12 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Whether `holds` does for what is found in the object that the name leads into, or in one of an
-    /// array of them. Goes no deeper than the name has dots.
+    /// Whether `holds` is true for the field within the outer object, or within one object of an array. The
+    /// recursion is limited by the number of dots in the name.
     fn inner(
         self,
         path: &str,
-        holds: &dyn Fn(Found<'_>, &str) -> Result<bool, Unreadable>,
+        holds: &dyn Fn(FieldMembers<'_>, &str) -> Result<bool, Unreadable>,
     ) -> Result<bool, Unreadable> {
         let (Some(value), Some((_, rest))) = (self.outer, path.split_once('.')) else {
             return Ok(false);
@@ -75,8 +75,10 @@ impl<'a> Found<'a> {
             if !object.starts_with('{') {
                 return Ok(false);
             }
-            let mut found = Found::default();
-            record::each(object.as_bytes(), &mut |name, value| found.see(rest, &name, value))?;
+            let mut found = FieldMembers::default();
+            record::for_each_member(object.as_bytes(), &mut |name, value| {
+                found.observe(rest, &name, value);
+            })?;
             holds(found, rest)
         };
         let Some(elements) = elements(value)? else { return in_object(value) };
@@ -89,7 +91,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The elements of an array; `None` if the value is none.
+/// The elements of an array; `None` if the value is not an array.
 pub(super) fn elements(value: &str) -> Result<Option<Vec<&RawValue>>, Unreadable> {
     if !value.starts_with('[') {
         return Ok(None);
@@ -97,7 +99,7 @@ pub(super) fn elements(value: &str) -> Result<Option<Vec<&RawValue>>, Unreadable
     Ok(Some(serde_json::from_str(value)?))
 }
 
-/// Two values of different kinds are never equal.
+/// Compares two values. Values of different types are never equal.
 fn equals(value: &Value<'_>, scalar: &Scalar) -> bool {
     match (value, scalar) {
         (Value::String(text), Scalar::String(wanted)) => text == wanted,
@@ -109,7 +111,7 @@ fn equals(value: &Value<'_>, scalar: &Scalar) -> bool {
     }
 }
 
-fn is(value: &Value<'_>, comparison: Comparison, bound: &str) -> bool {
+fn compares(value: &Value<'_>, comparison: Comparison, bound: &str) -> bool {
     let Value::Number(text) = value else { return false };
     let order = number::compare(text, bound);
     match comparison {

@@ -1,17 +1,17 @@
-//! Records with fewer fields, or with other names for them.
+//! Removes and renames fields of records.
 
 use std::borrow::Cow;
 
 use super::{
-    Step, Unreadable,
+    PathMatch, Unreadable,
     choice::{Choice, Fields},
     condition::elements,
-    step,
+    match_path,
 };
 use crate::record;
 
-/// Appends the record as the sink is to see it, without the line's end. `false`, and nothing is
-/// appended, if that is what it is already.
+/// Appends the changed record without a line end. Returns `false` and appends nothing if the record does
+/// not change.
 pub(super) fn rewrite(
     record: &str,
     choice: &Choice,
@@ -30,14 +30,14 @@ pub(super) fn rewrite(
     if !changed {
         return Ok(false);
     }
-    // A name stands once: what was renamed takes the place of what had the name before.
+    // Names stay unique: a renamed member replaces a member that had its new name.
     members.retain(|member| member.is_renamed || !renamed.contains(&member.name.as_ref()));
     write(&members, out)?;
     Ok(true)
 }
 
 struct Member<'a> {
-    /// Without its escapes.
+    /// The unescaped name.
     name: Cow<'a, str>,
     value: Cow<'a, str>,
     is_renamed: bool,
@@ -45,8 +45,8 @@ struct Member<'a> {
 
 fn write(members: &[Member<'_>], out: &mut Vec<u8>) -> Result<(), Unreadable> {
     out.push(b'{');
-    for (place, member) in members.iter().enumerate() {
-        if place > 0 {
+    for (index, member) in members.iter().enumerate() {
+        if index > 0 {
             out.push(b',');
         }
         serde_json::to_writer(&mut *out, &member.name)?;
@@ -57,7 +57,7 @@ fn write(members: &[Member<'_>], out: &mut Vec<u8>) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// What is left of the members of an object, and whether that is not all of it.
+/// The remaining members of an object, and whether any were removed.
 fn left<'a>(object: &'a str, fields: &Fields) -> Result<(Vec<Member<'a>>, bool), Unreadable> {
     let (paths, mode): (Vec<&str>, _) = match fields {
         Fields::All => (Vec::new(), Mode::Drop),
@@ -79,22 +79,22 @@ fn left_of_object<'a>(
     mode: Mode,
 ) -> Result<(Vec<Member<'a>>, bool), Unreadable> {
     let mut members = Vec::new();
-    let mut outcome = Ok(false);
-    record::each(object.as_bytes(), &mut |name, value| {
-        let Ok(changed) = &mut outcome else { return };
+    let mut result = Ok(false);
+    record::for_each_member(object.as_bytes(), &mut |name, value| {
+        let Ok(changed) = &mut result else { return };
         match left_of_member(&name, value, paths, mode) {
             Ok(None) => *changed = true,
             Ok(Some(value)) => {
                 *changed |= matches!(value, Cow::Owned(_));
                 members.push(Member { name, value, is_renamed: false });
             }
-            Err(unreadable) => outcome = Err(unreadable),
+            Err(unreadable) => result = Err(unreadable),
         }
     })?;
-    outcome.map(|changed| (members, changed))
+    result.map(|changed| (members, changed))
 }
 
-/// `None` if nothing is left; owned if not all of it is.
+/// The remaining value of a member: `None` if it is removed, owned if a part of it is.
 fn left_of_member<'a>(
     name: &str,
     value: &'a str,
@@ -103,10 +103,10 @@ fn left_of_member<'a>(
 ) -> Result<Option<Cow<'a, str>>, Unreadable> {
     let mut inner = Vec::new();
     for path in paths {
-        match step(path, name) {
-            Step::Here => return Ok((mode == Mode::Keep).then_some(Cow::Borrowed(value))),
-            Step::Into(rest) => inner.push(rest),
-            Step::Past => {}
+        match match_path(path, name) {
+            PathMatch::Field => return Ok((mode == Mode::Keep).then_some(Cow::Borrowed(value))),
+            PathMatch::Outer(rest) => inner.push(rest),
+            PathMatch::None => {}
         }
     }
     if inner.is_empty() {
@@ -126,7 +126,8 @@ fn left_of_member<'a>(
     }))
 }
 
-/// The same for what fields are named in: an object. Of anything else all is left or nothing.
+/// The remaining part of a value whose inner fields are listed. A value that is not an object has no inner
+/// fields.
 fn left_of_part<'a>(
     value: &'a str,
     paths: &[&str],

@@ -1,8 +1,7 @@
-//! Which records of a block a sink takes, and what it sees of them. Pure: the same block and choice
-//! always give the same bytes, and the exactly-once of the file sink rests on that.
+//! Selects the records of a block for a sink, and changes their fields. Pure: the same block and choice
+//! always give the same bytes. The exactly-once guarantee of the file sink depends on that.
 //!
-//! What is not changed is copied as it came; a block of which nothing is left out or changed is not
-//! even copied.
+//! Unchanged records are copied byte for byte. A block without changes is not copied.
 
 mod choice;
 mod condition;
@@ -12,16 +11,16 @@ mod number;
 use std::borrow::Cow;
 
 pub use self::choice::{Choice, Comparison, Condition, Fields, Scalar, Test};
-use self::condition::Found;
+use self::condition::FieldMembers;
 use crate::{decode::Block, record};
 
-/// What a sink takes of the records of its batches.
+/// The selection of a sink.
 #[derive(Clone, Debug)]
 pub struct Selection {
     choice: Choice,
 }
 
-/// A member's name holds half of a surrogate pair: nothing else keeps a record from being looked into.
+/// The error of a valid record whose members cannot be read: a name contains a lone surrogate.
 #[derive(Debug)]
 struct Unreadable;
 
@@ -32,7 +31,7 @@ impl From<serde_json::Error> for Unreadable {
 }
 
 impl Selection {
-    /// `None` if the sink takes all records as they are.
+    /// Creates a selection; `None` if the sink receives all records unchanged.
     pub fn new(choice: &Choice) -> Option<Self> {
         let takes_all = choice.conditions.is_empty()
             && choice.fields == Fields::All
@@ -40,32 +39,30 @@ impl Selection {
         (!takes_all).then(|| Self { choice: choice.clone() })
     }
 
-    /// The records of the block that pass, as the sink is to see them. Rejects are left behind if
-    /// anything is.
+    /// Applies the selection to a block. If anything changes, the result contains no rejects.
     ///
-    /// A record that cannot be looked into does not pass: it may hold what must be dropped.
+    /// A record whose members cannot be read is excluded, since it may contain fields that must be dropped.
     pub fn apply<'b>(&self, block: &'b Block) -> Cow<'b, Block> {
         let Ok(text) = std::str::from_utf8(&block.bytes) else {
             return Cow::Owned(Block::default());
         };
-        let mut found = vec![Found::default(); self.choice.conditions.len()];
+        let mut found = vec![FieldMembers::default(); self.choice.conditions.len()];
         let (mut selected, mut records) = (Vec::new(), 0);
-        // Up to where the block is taken care of: what follows, up to the record under way, passes as
-        // it is, and is copied at once.
+        // The offset up to which the block is processed. Unchanged records after it are copied together.
         let mut done = 0;
         let mut at = 0;
         let mut rewritten = Vec::new();
         for line in text.split_inclusive('\n') {
-            let begin = at;
+            let start = at;
             at += line.len();
             rewritten.clear();
-            let verdict = self.judge(line.trim_end_matches('\n'), &mut found, &mut rewritten);
-            records += u64::from(verdict != Verdict::LeftOut);
-            if verdict == Verdict::Same {
+            let result = self.select(line.trim_end_matches('\n'), &mut found, &mut rewritten);
+            records += u64::from(result != Selected::Excluded);
+            if result == Selected::Unchanged {
                 continue;
             }
-            selected.extend_from_slice(block.bytes.get(done..begin).unwrap_or_default());
-            if verdict == Verdict::Changed {
+            selected.extend_from_slice(block.bytes.get(done..start).unwrap_or_default());
+            if result == Selected::Changed {
                 selected.extend_from_slice(&rewritten);
                 selected.push(b'\n');
             }
@@ -78,35 +75,40 @@ impl Selection {
         Cow::Owned(Block { bytes: selected, records, rejects: Vec::new() })
     }
 
-    fn judge<'a>(
+    /// Selects one record. A changed record is written to `rewritten`.
+    fn select<'a>(
         &self,
         record: &'a str,
-        found: &mut [Found<'a>],
+        found: &mut [FieldMembers<'a>],
         rewritten: &mut Vec<u8>,
-    ) -> Verdict {
+    ) -> Selected {
         match self.passes(record, found) {
             Ok(true) => {}
-            Ok(false) | Err(Unreadable) => return Verdict::LeftOut,
+            Ok(false) | Err(Unreadable) => return Selected::Excluded,
         }
         if self.choice.fields == Fields::All && self.choice.rename.is_empty() {
-            return Verdict::Same;
+            return Selected::Unchanged;
         }
         match fields::rewrite(record, &self.choice, rewritten) {
-            Ok(true) => Verdict::Changed,
-            Ok(false) => Verdict::Same,
-            Err(Unreadable) => Verdict::LeftOut,
+            Ok(true) => Selected::Changed,
+            Ok(false) => Selected::Unchanged,
+            Err(Unreadable) => Selected::Excluded,
         }
     }
 
-    fn passes<'a>(&self, record: &'a str, found: &mut [Found<'a>]) -> Result<bool, Unreadable> {
+    fn passes<'a>(
+        &self,
+        record: &'a str,
+        found: &mut [FieldMembers<'a>],
+    ) -> Result<bool, Unreadable> {
         let conditions = &self.choice.conditions;
         if conditions.is_empty() {
             return Ok(true);
         }
-        found.fill(Found::default());
-        record::each(record.as_bytes(), &mut |name, value| {
+        found.fill(FieldMembers::default());
+        record::for_each_member(record.as_bytes(), &mut |name, value| {
             for (condition, found) in conditions.iter().zip(&mut *found) {
-                found.see(&condition.field, &name, value);
+                found.observe(&condition.field, &name, value);
             }
         })?;
         for (condition, found) in conditions.iter().zip(found) {
@@ -118,31 +120,31 @@ impl Selection {
     }
 }
 
-/// What becomes of a record.
+/// The result of selecting a record.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Verdict {
-    LeftOut,
-    Same,
+enum Selected {
+    Excluded,
+    Unchanged,
     Changed,
 }
 
-/// Where a member stands on the way to a field.
-enum Step<'p> {
-    /// It is the field.
-    Here,
-    /// The field is in it, under the rest of the name.
-    Into(&'p str),
-    /// Neither.
-    Past,
+/// How the name of a member matches the path of a field.
+enum PathMatch<'p> {
+    /// The member is the field.
+    Field,
+    /// The member contains the field, with the rest of the path.
+    Outer(&'p str),
+    /// The member does not match.
+    None,
 }
 
-fn step<'p>(path: &'p str, name: &str) -> Step<'p> {
+fn match_path<'p>(path: &'p str, name: &str) -> PathMatch<'p> {
     if path == name {
-        return Step::Here;
+        return PathMatch::Field;
     }
     match path.split_once('.') {
-        Some((outer, rest)) if outer == name => Step::Into(rest),
-        _ => Step::Past,
+        Some((outer, rest)) if outer == name => PathMatch::Outer(rest),
+        _ => PathMatch::None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a choice means, in terms of `serde_json`'s own values: for tests.
+//! A model of selections with values of `serde_json`, for tests.
 
 use std::collections::HashSet;
 
@@ -10,15 +10,15 @@ use super::{
     *,
 };
 
-/// Whether a name may stand in an object twice.
+/// Whether an object may contain duplicate names.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Twins {
+enum Duplicates {
     Allowed,
     None,
 }
 
-/// JSON as text with everything that parsers forgive: spaces, escapes, names that stand twice.
-fn arb_json(twins: Twins) -> impl Strategy<Value = String> {
+/// JSON text with everything that parsers accept: spaces, escapes, duplicate names.
+fn arb_json(duplicates: Duplicates) -> impl Strategy<Value = String> {
     let name = prop_oneof![
         Just(r#""a""#),
         Just(r#""b""#),
@@ -40,8 +40,9 @@ fn arb_json(twins: Twins) -> impl Strategy<Value = String> {
         prop::collection::vec((name.clone(), value), 0..5).prop_map(move |members| {
             let mut seen = HashSet::new();
             let mut is_new = |name: &str| seen.insert(name.replace("\\u0061", "a"));
-            let members =
-                members.iter().filter(|(name, _)| twins == Twins::Allowed || is_new(name));
+            let members = members
+                .iter()
+                .filter(|(name, _)| duplicates == Duplicates::Allowed || is_new(name));
             let members: Vec<_> = members.map(|(name, value)| format!("{name} :{value}")).collect();
             format!("{{ {} }}", members.join(" ,"))
         })
@@ -87,21 +88,21 @@ fn arb_test() -> impl Strategy<Value = Test> {
         arb_scalars().prop_map(Test::NoneOf),
         any::<bool>().prop_map(Test::Exists),
         (comparison, 0..4)
-            .prop_map(|(comparison, n): (_, i32)| Test::Is(comparison, n.to_string())),
+            .prop_map(|(comparison, n): (_, i32)| Test::Compare(comparison, n.to_string())),
     ]
 }
 
-/// The values of a field, arrays taken apart: what the conditions mean.
+/// The values of a field, with arrays replaced by their elements.
 fn values<'j>(object: &'j Json, path: &str) -> Vec<&'j Json> {
-    let apart = |value: &'j Json| match value {
+    let flatten = |value: &'j Json| match value {
         Json::Array(list) => list.iter().collect(),
         other => vec![other],
     };
     if let Some(value) = object.get(path) {
-        return apart(value);
+        return flatten(value);
     }
     let Some((outer, rest)) = path.split_once('.') else { return Vec::new() };
-    let inner = object.get(outer).map(apart).unwrap_or_default();
+    let inner = object.get(outer).map(flatten).unwrap_or_default();
     inner
         .into_iter()
         .filter(|value| value.is_object())
@@ -136,7 +137,7 @@ fn model_passes(record: &Json, condition: &Condition) -> bool {
         Test::OneOf(list) => any_of(list),
         Test::NoneOf(list) => !any_of(list),
         Test::Exists(wanted) => exists(record, &condition.field) == *wanted,
-        Test::Is(comparison, bound) => {
+        Test::Compare(comparison, bound) => {
             let bound: f64 = bound.parse().unwrap();
             values.iter().filter_map(|value| value.as_f64()).any(|value| match comparison {
                 Comparison::Above => value > bound,
@@ -167,7 +168,7 @@ fn model_keep(object: &Map<String, Json>, paths: &[&str]) -> Map<String, Json> {
         let split = paths.iter().filter_map(|path| path.split_once('.'));
         split.filter(|(outer, _)| *outer == name).map(|(_, rest)| rest).collect()
     };
-    let kept = object.iter().filter_map(|(name, value)| {
+    let remaining = object.iter().filter_map(|(name, value)| {
         let inner = inner_of(name);
         let left = match value {
             _ if paths.contains(&name.as_str()) => value.clone(),
@@ -182,13 +183,13 @@ fn model_keep(object: &Map<String, Json>, paths: &[&str]) -> Map<String, Json> {
         };
         Some((name.clone(), left))
     });
-    kept.collect()
+    remaining.collect()
 }
 
 proptest! {
     #[test]
-    fn conditions_mean_what_they_say(
-        records in prop::collection::vec(arb_json(Twins::Allowed), 1..6),
+    fn conditions_agree_with_the_model(
+        records in prop::collection::vec(arb_json(Duplicates::Allowed), 1..6),
         conditions in prop::collection::vec((arb_field(), arb_test()), 1..3),
     ) {
         let lines: Vec<&str> = records.iter().map(String::as_str).collect();
@@ -210,11 +211,11 @@ proptest! {
     }
 
     #[test]
-    fn fields_are_kept_and_dropped_as_said(
-        // Of twins, one may have the part that is kept and the other not: no model says what then is left.
+    fn kept_and_dropped_fields_agree_with_the_model(
+        // The result of `keep_fields` for duplicate members is not modeled.
         (record, keep) in prop_oneof![
-            (arb_json(Twins::None), Just(true)),
-            (arb_json(Twins::Allowed), Just(false)),
+            (arb_json(Duplicates::None), Just(true)),
+            (arb_json(Duplicates::Allowed), Just(false)),
         ],
         fields in prop::collection::vec(arb_field(), 1..4),
     ) {
@@ -236,8 +237,8 @@ proptest! {
     }
 
     #[test]
-    fn fields_are_renamed_as_said(
-        record in arb_json(Twins::Allowed),
+    fn renamed_fields_agree_with_the_model(
+        record in arb_json(Duplicates::Allowed),
         pairs in prop::sample::subsequence(vec![("a", "b"), ("b", "a"), ("c", "z"), ("a.b", "c")], 1..4),
     ) {
         let Json::Object(before) = serde_json::from_str(&record).unwrap() else { unreachable!() };

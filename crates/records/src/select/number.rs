@@ -1,9 +1,9 @@
-//! Numbers of JSON, compared as they stand: 19 digits do not fit into a float, and what is compared
-//! here decides which records a sink gets.
+//! Compares JSON numbers exactly as text. Floating point cannot represent 19 digits, and the comparison
+//! decides which records a sink receives.
 
 use std::cmp::Ordering;
 
-/// A number taken apart: its value is 0.DIGITS * 10^`scale`, and the first digit is not 0.
+/// A parsed number: its value is 0.DIGITS * 10^`scale`, and the first digit is not 0.
 struct Number<'a> {
     negative: bool,
     whole: &'a [u8],
@@ -11,8 +11,7 @@ struct Number<'a> {
     scale: i64,
 }
 
-/// Compares two numbers in the form that JSON has for them. An exponent of more than 18 digits
-/// counts as the largest of those.
+/// Compares two JSON numbers. An exponent of more than 18 digits counts as the largest with 18 digits.
 pub(super) fn compare(one: &str, other: &str) -> Ordering {
     let (one, other) = (Number::of(one), Number::of(other));
     match (one.sign(), other.sign()) {
@@ -75,7 +74,7 @@ fn length(digits: &str) -> i64 {
 }
 
 fn exponent_of(text: &str) -> i64 {
-    /// Far enough from the ends of the type for the digits of any record to be added.
+    /// Small enough to add the number of digits of any record without an overflow.
     const LARGEST: i64 = 999_999_999_999_999_999;
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -123,7 +122,7 @@ mod tests {
         }
     }
 
-    /// In units of 10^-18, which all that is compared here is a multiple of.
+    /// The value in units of 10^-18, which all values in this test are multiples of.
     fn exactly(negative: bool, digits: u64, point: u32) -> i128 {
         let size = i128::from(digits) * 10_i128.pow(18 - point);
         if negative { -size } else { size }
@@ -140,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_integers_of_a_common_scale(
+        fn numbers_compare_like_scaled_integers(
             (one, other) in (any::<u64>(), any::<u64>(), any::<bool>())
                 .prop_map(|(one, other, near)| (one, if near { one ^ (other & 3) } else { other })),
             signs in any::<(bool, bool)>(),
@@ -149,7 +148,7 @@ mod tests {
         ) {
             let expected = exactly(signs.0, one, points.0).cmp(&exactly(signs.1, other, points.1));
             let plain = written(signs.0, one, points.0, 0);
-            // The same value, the point elsewhere and an exponent that makes up for it.
+            // The same value with another decimal point and exponent.
             let exponent = i32::try_from(shift).unwrap() - i32::try_from(points.1).unwrap();
             let shifted = written(signs.1, other, shift, exponent);
             prop_assert_eq!(compare(&plain, &shifted), expected, "{} and {}", plain, shifted);

@@ -1,4 +1,4 @@
-//! What passes and what is left of it, by example.
+//! Tests of selections by example.
 
 use super::*;
 use crate::decode::{Reject, RejectReason};
@@ -36,7 +36,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// What is left of one record.
+/// The single selected record after changes.
 pub(super) fn rewritten(choice: &Choice, record: &str) -> String {
     let block = block(&[record]);
     let selected = Selection::new(choice).unwrap().apply(&block).into_owned();
@@ -49,18 +49,18 @@ pub(super) fn rename(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn conditions_by_kind_of_value() {
+fn conditions_by_type_of_value() {
     let one_of = |list: &[Scalar]| Test::OneOf(list.to_vec());
     let none_of = |list: &[Scalar]| Test::NoneOf(list.to_vec());
-    let is = |comparison, bound: &str| Test::Is(comparison, bound.to_owned());
+    let is = |comparison, bound: &str| Test::Compare(comparison, bound.to_owned());
     let cases = [
-        // Strings, whatever their escapes.
+        // Strings with and without escapes.
         (r#"{"f":"pass"}"#, one_of(&[text("pass")]), true),
         (r#"{"f":"p\u0061ss"}"#, one_of(&[text("x"), text("pass")]), true),
         (r#"{"\u0066":"pass"}"#, one_of(&[text("pass")]), true),
         (r#"{"f":"Pass"}"#, one_of(&[text("pass")]), false),
         (r#"{"f":""}"#, one_of(&[text("")]), true),
-        // A number is no string, and the other way round.
+        // A number does not equal a string.
         (r#"{"f":"500"}"#, one_of(&[number("500")]), false),
         (r#"{"f":500}"#, one_of(&[text("500")]), false),
         (r#"{"f":"500"}"#, is(Comparison::AtLeast, "1"), false),
@@ -78,7 +78,7 @@ fn conditions_by_kind_of_value() {
         (r#"{"f":500}"#, is(Comparison::AtMost, "500"), true),
         (r#"{"f":500}"#, is(Comparison::Below, "500"), false),
         (r#"{"f":499.9}"#, is(Comparison::Below, "500"), true),
-        // What is not there, or null.
+        // A missing field, or null.
         ("{}", one_of(&[text("")]), false),
         (r#"{"f":null}"#, one_of(&[text(""), text("null"), number("0")]), false),
         ("{}", none_of(&[text("drop")]), true),
@@ -93,7 +93,7 @@ fn conditions_by_kind_of_value() {
         (r#"{"f":[]}"#, Test::Exists(true), true),
         (r#"{"f":{}}"#, Test::Exists(false), false),
         (r#"{"f":"drop"}"#, none_of(&[text("x"), text("drop")]), false),
-        // An array stands for its elements, but not for those of arrays in it.
+        // The values of an array are its elements, but not the elements of inner arrays.
         (r#"{"f":["log","block"]}"#, one_of(&[text("block")]), true),
         (r#"{"f":["log","block"]}"#, none_of(&[text("block")]), false),
         (r#"{"f":["log"]}"#, none_of(&[text("block")]), true),
@@ -101,7 +101,7 @@ fn conditions_by_kind_of_value() {
         (r#"{"f":[]}"#, one_of(&[text("block")]), false),
         (r#"{"f":[["block"]]}"#, one_of(&[text("block")]), false),
         (r#"{"f":{"block":1}}"#, one_of(&[text("block")]), false),
-        // The last of several.
+        // The last duplicate counts.
         (r#"{"f":"a","f":"b"}"#, one_of(&[text("b")]), true),
         (r#"{"f":"a","f":"b"}"#, one_of(&[text("a")]), false),
     ];
@@ -111,7 +111,7 @@ fn conditions_by_kind_of_value() {
 }
 
 #[test]
-fn a_dot_leads_into_objects_and_through_arrays_of_them() {
+fn a_path_with_dots_selects_in_objects_and_arrays_of_objects() {
     let is_x = Test::OneOf(vec![text("x")]);
     let cases = [
         ("h.c", r#"{"h":{"c":"x"}}"#, true),
@@ -121,7 +121,7 @@ fn a_dot_leads_into_objects_and_through_arrays_of_them() {
         ("h.c", r#"{"h":[[{"c":"x"}]]}"#, false),
         ("h.c", r#"{"h":"x"}"#, false),
         ("h.c.d", r#"{"h":{"c":{"d":"x"}}}"#, true),
-        // A field that has the dot in its name comes first.
+        // A field with a dot in its name has precedence.
         ("h.c", r#"{"h.c":"x","h":{"c":"y"}}"#, true),
         ("h.c", r#"{"h":{"c":"x"},"h.c":"y"}"#, false),
     ];
@@ -138,8 +138,8 @@ fn a_dot_leads_into_objects_and_through_arrays_of_them() {
 fn all_conditions_must_hold() {
     let both = selection(&[
         ("a", Test::OneOf(vec![number("1")])),
-        ("b", Test::Is(Comparison::AtLeast, "5".into())),
-        ("b", Test::Is(Comparison::Below, "7".into())),
+        ("b", Test::Compare(Comparison::AtLeast, "5".into())),
+        ("b", Test::Compare(Comparison::Below, "7".into())),
     ]);
     let block = block(&[
         r#"{"a":1,"b":4}"#,
@@ -155,7 +155,7 @@ fn all_conditions_must_hold() {
 }
 
 #[test]
-fn a_block_that_passes_whole_is_not_copied() {
+fn an_unchanged_block_is_not_copied() {
     let block = block(&[r#"{"a":1}"#, r#"{ "a" : 1 }"#]);
     let all = selection(&[("a", Test::OneOf(vec![number("1")]))]);
     assert!(
@@ -171,7 +171,7 @@ fn a_block_that_passes_whole_is_not_copied() {
 }
 
 #[test]
-fn what_is_left_keeps_its_order_and_bytes() {
+fn remaining_fields_keep_their_order_and_bytes() {
     let keep = |list: &[&str]| Choice { fields: Fields::Keep(names(list)), ..Choice::default() };
     let drop = |list: &[&str]| Choice { fields: Fields::Drop(names(list)), ..Choice::default() };
     let odd = r#" { "b" : 1669761187123456789 ,"a\u0062":"x\ty\u00e4", "o":{"b": 1, "c":[ ]},"b":1e400 } "#;
@@ -184,7 +184,7 @@ fn what_is_left_keeps_its_order_and_bytes() {
         (keep(&["o.c", "ab"]), odd, r#"{"ab":"x\ty\u00e4","o":{"c":[ ]}}"#),
         (keep(&["o", "b", "ab"]), odd, odd),
         (keep(&["none"]), odd, "{}"),
-        // The parts of fields: in an object, in an array of them, in neither.
+        // Inner fields of an object, of an array of objects, and of a string.
         (drop(&["s.ip"]), r#"{"s":[{"ip":1,"x": 2},3,{"x":4}]}"#, r#"{"s":[{"x":2},3,{"x":4}]}"#),
         (keep(&["s.ip"]), r#"{"s":[{"ip":1,"x": 2},3,{"x":4}]}"#, r#"{"s":[{"ip":1},{}]}"#),
         (drop(&["s.ip"]), r#"{"s":"ip"}"#, r#"{"s":"ip"}"#),
@@ -198,12 +198,12 @@ fn what_is_left_keeps_its_order_and_bytes() {
 }
 
 #[test]
-fn renamed_fields_stand_where_they_stood() {
+fn renamed_fields_keep_their_positions() {
     let choice = |pairs| Choice { rename: rename(pairs), ..Choice::default() };
     let cases = [
         (choice(&[("a", "src.ip\"")]), r#"{"x":1,"a":2,"y":3}"#, r#"{"x":1,"src.ip\"":2,"y":3}"#),
         (choice(&[("a", "b"), ("b", "a")]), r#"{"a":1,"b":2}"#, r#"{"b":1,"a":2}"#),
-        // What had the name before gives way, but only to something.
+        // A renamed field replaces a field that had its name.
         (choice(&[("a", "b")]), r#"{"b":1,"a":2}"#, r#"{"b":2}"#),
         (choice(&[("a", "b")]), r#"{"b": 1}"#, r#"{"b": 1}"#),
         (choice(&[("a", "b")]), r#"{"a":1,"o":{"a":1},"a":2}"#, r#"{"b":1,"o":{"a":1},"b":2}"#),
@@ -220,7 +220,7 @@ fn renamed_fields_stand_where_they_stood() {
 }
 
 #[test]
-fn what_cannot_be_looked_into_does_not_pass() {
+fn a_record_with_an_unreadable_name_is_excluded() {
     let halves = [r#"{"\ud800":1,"a":1}"#, r#"{"a":1,"o":{"\ud800":1,"b":2}}"#];
     let choices = [
         Choice { fields: Fields::Drop(names(&["o.b"])), ..Choice::default() },
@@ -234,13 +234,13 @@ fn what_cannot_be_looked_into_does_not_pass() {
         let block = block(&[halves[0], r#"{"a":1}"#, halves[1]]);
         assert_eq!(selected.apply(&block).bytes, b"{\"a\":1}\n");
     }
-    // In a value it is the sender's business.
+    // A lone surrogate in a value is allowed.
     let lone = r#"{"a":"\ud800"}"#;
     assert!(passes(lone, "a", &Test::NoneOf(vec![text("x")])));
 }
 
 #[test]
-fn rejects_are_no_business_of_a_sink() {
+fn rejects_are_not_passed_to_sinks() {
     let mut block = block(&[r#"{"a":1}"#, r#"{"a":2}"#]);
     let bytes = b"nope".to_vec().into_boxed_slice();
     block.rejects = vec![Reject { reason: RejectReason::NotJson, position: 2, length: 4, bytes }];

@@ -30,9 +30,9 @@ impl<'a> Members<'a> {
         // More than most datasets have.
         let mut list: Vec<Member<'a>> = Vec::with_capacity(96);
         let mut places = HashMap::with_capacity(96);
-        let mut time = EventTime::of(dataset);
-        let read = record::each(record, &mut |name, value| {
-            time.see(&name, value);
+        let mut time = EventTime::new(dataset);
+        let read = record::for_each_member(record, &mut |name, value| {
+            time.observe(&name, value);
             let value = Value::of(value);
             let place = *places.entry(name.clone()).or_insert(list.len());
             match list.get_mut(place) {
@@ -52,7 +52,7 @@ impl<'a> Members<'a> {
     }
 
     pub(super) fn time(&self) -> Option<Timestamp> {
-        self.time.found().filter(|_| self.are_read)
+        self.time.get().filter(|_| self.are_read)
     }
 
     fn find(&self, name: &str) -> Option<&Value<'a>> {

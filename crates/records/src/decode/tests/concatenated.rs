@@ -1,15 +1,15 @@
-//! Objects one behind the other, as HEC sends events.
+//! Tests of concatenated objects, as in requests of HEC.
 
 use super::{
     super::{
         array::{Array, Wrapping},
-        tally::{End, Rules, Tally},
+        totals::{End, Rules, Totals},
     },
     *,
 };
 
 fn events(wire: &str) -> (String, Vec<(RejectReason, u64, String)>) {
-    let decoded = |piece| decode_as(Format::Concatenated, LIMITS, wire.as_bytes(), piece).unwrap();
+    let decoded = |chunk| decode_as(Format::Concatenated, LIMITS, wire.as_bytes(), chunk).unwrap();
     let (block, _) = decoded(7);
     assert_eq!(block, decoded(1).0);
     assert_eq!(block, decoded(usize::MAX).0);
@@ -20,7 +20,7 @@ fn events(wire: &str) -> (String, Vec<(RejectReason, u64, String)>) {
 }
 
 #[test]
-fn whatever_stands_between_objects_they_come_out_as_lines() {
+fn objects_become_lines_with_any_separator() {
     let want = "{\"event\":1}\n{\"events\":[{\"a\":\"}{\\\"\"}]}\n{}\n";
     for wire in [
         "{\"event\":1}{\"events\":[{\"a\":\"}{\\\"\"}]}{}",
@@ -34,20 +34,20 @@ fn whatever_stands_between_objects_they_come_out_as_lines() {
     ] {
         assert_eq!(events(wire), (want.to_owned(), vec![]), "{wire:?}");
     }
-    // An object whose first member is an array is no envelope here, whatever the member's name is.
+    // In this format, an object whose first member is an array is not an envelope.
     assert_eq!(events("{\"events\":[{}]}").0, "{\"events\":[{}]}\n");
     assert_eq!(events(" \r\n\t"), (String::new(), vec![]));
 }
 
 #[test]
-fn an_object_over_several_lines_becomes_one() {
+fn an_object_of_several_lines_becomes_one_line() {
     let wire = "{\n  \"event\": {\r\n    \"a\": \"x\\ny\"\n  }\n}{\"event\":2}";
     let want = "{   \"event\": {      \"a\": \"x\\ny\"   } }\n{\"event\":2}\n";
     assert_eq!(events(wire), (want.to_owned(), vec![]));
 }
 
 #[test]
-fn what_is_no_object_goes_alone() {
+fn only_values_that_are_not_objects_are_rejected() {
     use RejectReason::{NotJson, NotObject};
     let wire = "{\"a\":1}} {\"b\":2}\n17\n\"x\"\nnot json\n[{\"c\":3}]{\"d\":tru}{\"e\":\"unended}\n\
                 {\"f\":6}]{\"g\":7}{\"h\":";
@@ -67,43 +67,43 @@ fn what_is_no_object_goes_alone() {
     assert_eq!(bad, want.map(|(reason, at, text)| (reason, at, text.to_owned())));
 }
 
-/// If what is behind an array were moved for each one, 8 KB of gzip would keep a core busy for half a
+/// If the rest of the buffer were moved after each array, 8 KB of gzip would keep a core busy for half a
 /// minute.
 #[test]
-fn a_buffer_full_of_tiny_things_is_read_without_moving_it() {
+fn a_buffer_of_tiny_values_is_read_without_moving_it() {
     for tiny in ["[]", "[\n]", "{}", "[{}]", "{}[]", "[{},{}]", "}", "]", ",", "1\n", "\"\n", " "] {
         let record_bytes = 1 << 20;
-        let (trust, edition) = (Trust::Nothing, Edition::Second);
-        let rules = Rules { record_bytes, trust, edition, split_bytes: record_bytes };
+        let (validation, edition) = (Validation::Required, Edition::Second);
+        let rules = Rules { record_bytes, validation, edition, split_bytes: record_bytes };
         let mut array = Array::new(rules, Wrapping::Unopened);
         let mut buffer = tiny.repeat(1000).into_bytes();
-        let closed = array.frame(&mut buffer, End::More, &mut Tally::default(), &mut |_| {});
+        let closed = array.frame(&mut buffer, End::More, &mut Totals::default(), &mut |_| {});
         assert!(!closed && buffer.is_empty(), "{tiny:?}");
     }
 }
 
-/// Each costs many times its bytes in memory.
+/// A reject needs many times its bytes in memory.
 #[test]
-fn millions_of_rejects_are_not_gathered_up() {
+fn millions_of_rejects_are_not_collected() {
     for opening in ["", "[", "{\"events\":["] {
         let format = if opening.is_empty() { Format::Concatenated } else { Format::Json };
         for tiny in ["}", "1,", "[]1,", "\"\n"] {
             let wire = format!("{opening}{}", tiny.repeat(4 * BLOCK_BYTES));
             let (mut most, mut all) = (0, 0);
-            let mut look = |block: Block| {
+            let mut count = |block: Block| {
                 most = block.rejects.len().max(most);
                 all += block.rejects.len();
             };
-            let mut decoder = Decoder::new(LIMITS, Encoding::Identity).of(format);
-            decoder.push(wire.as_bytes(), &mut look).unwrap();
-            decoder.finish(&mut look).unwrap();
-            assert!(most <= BLOCK_BYTES, "{most} of {all} at once: {tiny:?} behind {opening:?}");
+            let mut decoder = Decoder::new(LIMITS, Encoding::Identity).with_format(format);
+            decoder.push(wire.as_bytes(), &mut count).unwrap();
+            decoder.finish(&mut count).unwrap();
+            assert!(most <= BLOCK_BYTES, "{most} of {all} at once: {tiny:?} after {opening:?}");
         }
     }
 }
 
 #[test]
-fn an_object_is_measured_against_the_limit() {
+fn an_object_over_the_limit_is_rejected() {
     let limits = Limits { record_bytes: 300_000, ..LIMITS };
     let sized = |bytes: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(bytes - 8));
     let exact = sized(300_000);
@@ -111,8 +111,8 @@ fn an_object_is_measured_against_the_limit() {
         let over = sized(over);
         for between in ["", "\n", " ,"] {
             let wire = ["{}", &exact, &over, "{}"].join(between);
-            for piece in [1000, usize::MAX] {
-                let decoded = decode_as(Format::Concatenated, limits, wire.as_bytes(), piece);
+            for chunk in [1000, usize::MAX] {
+                let decoded = decode_as(Format::Concatenated, limits, wire.as_bytes(), chunk);
                 let (block, _) = decoded.unwrap();
                 assert!(block.bytes == format!("{{}}\n{exact}\n{{}}\n").as_bytes());
                 let [reject] = block.rejects.as_slice() else { panic!("{:?}", block.rejects) };
@@ -125,14 +125,14 @@ fn an_object_is_measured_against_the_limit() {
 }
 
 #[test]
-fn a_brace_that_is_missing_costs_no_more_than_the_limit() {
+fn a_missing_brace_affects_no_more_than_the_limit() {
     let line = format!("{{\"a\":\"{}\"}}\n", "x".repeat(991));
     assert_eq!(line.len(), 1000);
     for (record_bytes, lost) in [(2500, 3_u16), (300_000, 300), (5_000_000, 5000)] {
         let limits = Limits { record_bytes, ..LIMITS };
         let wire = format!("{{\"b\":{line}") + &line.repeat(4999);
-        for piece in [999, usize::MAX] {
-            let decoded = decode_as(Format::Concatenated, limits, wire.as_bytes(), piece);
+        for chunk in [999, usize::MAX] {
+            let decoded = decode_as(Format::Concatenated, limits, wire.as_bytes(), chunk);
             let (block, summary) = decoded.unwrap();
             assert_eq!(
                 (summary.records, summary.rejected),
@@ -142,7 +142,7 @@ fn a_brace_that_is_missing_costs_no_more_than_the_limit() {
             assert!(block.bytes == line.repeat(usize::from(5000 - lost)).as_bytes());
         }
     }
-    // What is over several lines and too long stays one.
+    // A long object of several indented lines is one reject.
     let limits = Limits { record_bytes: 2500, ..LIMITS };
     let spread = format!("{{\n \"e\": [\n{}]\n}}\n{{}}", "  {\"f\": 1},\n".repeat(100_000));
     let decoded = decode_as(Format::Concatenated, limits, spread.as_bytes(), usize::MAX);
@@ -150,7 +150,7 @@ fn a_brace_that_is_missing_costs_no_more_than_the_limit() {
     assert_eq!((&*block.bytes, block.rejects.len()), (b"{}\n".as_slice(), 1));
 }
 
-/// The records of a body that is JSON as a whole, as somebody else finds them.
+/// The records of a valid body according to `serde_json`.
 fn by_serde_json(body: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(body).ok()?;
     let values = serde_json::Deserializer::from_str(text);
@@ -189,35 +189,35 @@ fn arbitrary_object() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn pieces_do_not_matter(
+    fn the_result_does_not_depend_on_chunks(
         objects in proptest::collection::vec(arbitrary_object(), 0..30),
         between in prop::sample::select(vec!["", "\n", "\r\n", " ", ","]),
         zipped in any::<bool>(),
-        piece in 1_usize..200,
+        chunk in 1_usize..200,
         record_bytes in 1_usize..120,
     ) {
         let body = objects.join(between.as_bytes());
         let wire = if zipped { gzip(&body) } else { body };
         let limits = Limits { record_bytes, ..LIMITS };
         let whole = decode_as(Format::Concatenated, limits, &wire, usize::MAX);
-        prop_assert_eq!(&whole, &decode_as(Format::Concatenated, limits, &wire, piece));
+        prop_assert_eq!(&whole, &decode_as(Format::Concatenated, limits, &wire, chunk));
         if let Ok((block, summary)) = whole {
-            let mut again = Block::default();
+            let mut replayed = Block::default();
             let mut gather = |next: Block| {
-                again.bytes.extend(next.bytes);
-                again.rejects.extend(next.rejects);
+                replayed.bytes.extend(next.bytes);
+                replayed.rejects.extend(next.rejects);
             };
-            let decoder = Decoder::again(record_bytes, summary.encoding, summary.rejected, summary.edition);
-            let mut decoder = decoder.of(Format::Concatenated);
+            let decoder = Decoder::for_replay(record_bytes, summary.encoding, summary.rejected, summary.edition);
+            let mut decoder = decoder.with_format(Format::Concatenated);
             decoder.push(&wire, &mut gather).unwrap();
             decoder.finish(&mut gather).unwrap();
-            prop_assert_eq!(block.bytes, again.bytes);
-            prop_assert_eq!(block.rejects, again.rejects);
+            prop_assert_eq!(block.bytes, replayed.bytes);
+            prop_assert_eq!(block.rejects, replayed.rejects);
         }
     }
 
     #[test]
-    fn what_comes_out_is_what_serde_json_finds(
+    fn valid_records_are_those_that_serde_json_finds(
         objects in proptest::collection::vec(arbitrary_object(), 0..30),
         between in prop::sample::select(vec!["", "\n", " \r\n"]),
     ) {
