@@ -8,7 +8,7 @@ use crate::{
     fatal::Fatal,
     metrics::{Metrics, Names},
     quarantine::QuarantineSink,
-    select::Selection,
+    select::Choice,
     sink::{self, Sink, SinkEnvironment},
     spool::{self, Spool},
 };
@@ -57,7 +57,8 @@ pub(super) fn deliveries(
     let metrics = metrics.sink(&consumer.name);
     let (spool, environment) = (Arc::clone(spool), environment.clone());
     let batches = spool.batches().to_owned();
-    let delivery = Delivery::new(consumer, spool, metrics, environment, |context| {
+    let all = Choice::default();
+    let delivery = Delivery::new(consumer, spool, metrics, environment, &all, |context| {
         let sink = QuarantineSink::open(&config.quarantine.dir, &batches, context)?;
         Ok(Box::new(sink) as Box<dyn Sink>)
     });
@@ -77,8 +78,7 @@ pub(super) fn delivery(
     let consumer = delivery::sink_consumer(config, sink);
     let metrics = metrics.sink(&sink.name);
     let (spool, environment) = (Arc::clone(spool), environment.clone());
-    let delivery = Delivery::new(consumer, spool, metrics, environment, |context| {
-        sink::open(&sink.kind, &sink.choice, context)
-    })?;
-    Ok(delivery.selecting(Selection::new(&sink.choice)))
+    Delivery::new(consumer, spool, metrics, environment, &sink.choice, |context| {
+        sink::open(&sink.kind, context)
+    })
 }

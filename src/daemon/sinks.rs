@@ -21,7 +21,6 @@ use crate::{
     blocking,
     config::{Config, SinkConfig},
     delivery::{self, Delivery, Reopen},
-    select::Selection,
     sink,
     spool::{Consumer, ConsumerId, Spool, StopAfter},
 };
@@ -214,10 +213,8 @@ impl Sinks {
                 // Here, not by its thread: it may be told to end again before that has opened it.
                 self.spool.cancel_stop(id);
                 let outcome = self.spawn(&name, move || {
-                    let selection = Selection::new(&sink.choice);
-                    delivery.resume(consumer, selection, |context| {
-                        sink::open(&sink.kind, &sink.choice, context)
-                    })
+                    delivery
+                        .resume(consumer, &sink.choice, |context| sink::open(&sink.kind, context))
                 });
                 if let Err(error) = outcome {
                     self.defect(&name, &error);

@@ -118,7 +118,8 @@ fn live(dir: &Path, doubt: Doubt) {
     };
     let names = Names { sinks: vec!["test".into()], ..Names::default() };
     let metrics = Metrics::new(&names).sink("test");
-    let delivery = Delivery::new(consumer, Arc::clone(&spool), metrics, environment, |context| {
+    let (all, shared) = (Choice::default(), Arc::clone(&spool));
+    let delivery = Delivery::new(consumer, shared, metrics, environment, &all, |context| {
         Ok(Box::new(Refusing::new(dir, doubt, context.dead_letters)))
     });
     let mut delivery = delivery.unwrap();

@@ -15,7 +15,7 @@ use super::{Delivery, opening::Opening};
 use crate::{
     log_throttle::FailureThrottle,
     retry::Backoff,
-    select::Selection,
+    select::{Choice, Selection},
     sink::{Sink, SinkContext},
     spool::{Consumer, ConsumerId, Spool},
 };
@@ -68,7 +68,7 @@ impl Delivery {
     pub fn resume(
         self,
         consumer: Consumer,
-        selection: Option<Selection>,
+        choice: &Choice,
         open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
     ) -> Result<Self, String> {
         drop(self.sink);
@@ -78,6 +78,7 @@ impl Delivery {
             spool: &self.spool,
             saved: &self.saved,
             metrics: &self.metrics,
+            choice,
         };
         let (sink, dead_letters) = opening.run(&self.environment, self.stop.clone(), open)?;
         let (handled, accepts) = (self.saved.batch, Arc::clone(&consumer.accepts));
@@ -87,7 +88,7 @@ impl Delivery {
             accepts,
             sink,
             dead_letters,
-            selection,
+            selection: Selection::new(choice),
             handled,
             returns: Backoff::default(),
             alarm: None,

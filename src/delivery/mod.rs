@@ -40,7 +40,7 @@ use crate::{
     metrics::{Arrival, SinkMetrics},
     quarantine::DeadLetterFile,
     retry::Backoff,
-    select::Selection,
+    select::{Choice, Selection},
     sink::{Begin, Resume, Sink, SinkContext, SinkEnvironment},
     spool::{Batch, BatchFilter, Consumer, ConsumerId, NextBatch, QueuedBatch, ReadError, Spool},
 };
@@ -100,7 +100,8 @@ struct Progress {
 }
 
 impl Delivery {
-    /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink.
+    /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink, which
+    /// gets the records that `choice` selects.
     ///
     /// # Errors
     /// Those of `open`, or `quarantine.dir` cannot be part of a path pattern.
@@ -109,6 +110,7 @@ impl Delivery {
         spool: Arc<Spool>,
         metrics: Arc<SinkMetrics>,
         environment: SinkEnvironment,
+        choice: &Choice,
         open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
     ) -> Result<Self, String> {
         let (name, accepts) = (consumer.name.clone(), Arc::clone(&consumer.accepts));
@@ -116,7 +118,8 @@ impl Delivery {
         let saved = file.load();
         let batch = saved.batch;
         let stop = environment.stop.child_token();
-        let opening = Opening { name: &name, spool: &spool, saved: &saved, metrics: &metrics };
+        let opening =
+            Opening { name: &name, spool: &spool, saved: &saved, metrics: &metrics, choice };
         let (sink, dead_letters) = opening.run(&environment, stop.clone(), open)?;
         let id = spool.register(consumer, batch);
         Ok(Self {
@@ -126,7 +129,7 @@ impl Delivery {
             dead_letters,
             environment,
             stop,
-            selection: None,
+            selection: Selection::new(choice),
             spool,
             metrics,
             id,
@@ -142,12 +145,6 @@ impl Delivery {
             unsaved_since: None,
             reopen: Arc::default(),
         })
-    }
-
-    /// Lets the sink have what `selection` leaves of the records, and nothing else.
-    #[must_use]
-    pub fn selecting(self, selection: Option<Selection>) -> Self {
-        Self { selection, ..self }
     }
 
     /// The sink's name.

@@ -6,6 +6,7 @@ use super::checkpoint::Checkpoint;
 use crate::{
     metrics::SinkMetrics,
     quarantine::DeadLetterFile,
+    select::Choice,
     sink::{DeadLetters, Sink, SinkContext, SinkCounters, SinkEnvironment},
     spool::Spool,
 };
@@ -17,6 +18,8 @@ pub(super) struct Opening<'a> {
     /// The checkpoint that it continues from.
     pub(super) saved: &'a Checkpoint,
     pub(super) metrics: &'a SinkMetrics,
+    /// Which records it gets.
+    pub(super) choice: &'a Choice,
 }
 
 impl Opening<'_> {
@@ -37,7 +40,7 @@ impl Opening<'_> {
             name: self.name.to_owned(),
             directory: cursors,
             state: saved.state,
-            selection: String::new(),
+            selection: self.choice.selection_text(),
             runtime: environment.runtime.clone(),
             stop,
             counters: SinkCounters {

@@ -104,8 +104,7 @@ impl Bench {
         self.delivery_with(finish, seen, false)
     }
 
-    /// With `checkpoints`, the checkpoint moves with each attempt.
-    fn delivery_with(&self, finish: Finish, seen: &mut Finished, checkpoints: bool) -> Delivery {
+    fn consumer(&self) -> (Consumer, SinkEnvironment) {
         let consumer =
             Consumer { name: "test".into(), accepts: Arc::new(|_: &Batch| true), may_drop: false };
         let environment = SinkEnvironment {
@@ -113,14 +112,20 @@ impl Bench {
             stop: CancellationToken::new(),
             quarantine: self.dir.path().join("quarantine"),
         };
+        (consumer, environment)
+    }
+
+    /// With `checkpoints`, the checkpoint moves with each attempt.
+    fn delivery_with(&self, finish: Finish, seen: &mut Finished, checkpoints: bool) -> Delivery {
+        let (consumer, environment) = self.consumer();
         let metrics = self.metrics.sink("test");
-        let delivery =
-            Delivery::new(consumer, Arc::clone(&self.spool), metrics, environment, |context| {
-                *seen = context.state.read();
-                let finished = seen.clone();
-                let has_checkpoint = false;
-                Ok(Box::new(Scripted { finish, batch: 0, finished, checkpoints, has_checkpoint }))
-            });
+        let (all, spool) = (Choice::default(), Arc::clone(&self.spool));
+        let delivery = Delivery::new(consumer, spool, metrics, environment, &all, |context| {
+            *seen = context.state.read();
+            let finished = seen.clone();
+            let has_checkpoint = false;
+            Ok(Box::new(Scripted { finish, batch: 0, finished, checkpoints, has_checkpoint }))
+        });
         delivery.unwrap()
     }
 
@@ -174,6 +179,20 @@ fn a_sink_gets_back_what_it_remembered() {
     bench.restart();
     bench.commit("{\"a\":1}\n");
     assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished { last, begun: 1 });
+}
+
+#[test]
+fn a_sink_is_opened_with_its_selection() {
+    let bench = Bench::new();
+    let choice = Choice { rename: vec![("a".into(), "b".into())], ..Choice::default() };
+    let (consumer, environment) = bench.consumer();
+    let (spool, metrics) = (Arc::clone(&bench.spool), bench.metrics.sink("test"));
+    let open = |context: SinkContext| {
+        assert_eq!(context.selection, choice.selection_text());
+        Err("not this time".to_owned())
+    };
+    let error = Delivery::new(consumer, spool, metrics, environment, &choice, open).err();
+    assert_eq!(error.as_deref(), Some("not this time"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub mod upload;
 
 use std::time::Instant;
 
-use records::{decode::Block, select::Choice};
+use records::decode::Block;
 use spool::Batch;
 use tracing::error_span;
 
@@ -110,18 +110,10 @@ pub enum Begin {
 ///
 /// # Errors
 /// The settings are not ones that passed validation.
-pub fn open(
-    kind: &SinkKind,
-    choice: &Choice,
-    context: SinkContext,
-) -> Result<Box<dyn Sink>, String> {
+pub fn open(kind: &SinkKind, context: SinkContext) -> Result<Box<dyn Sink>, String> {
     // What the sink logs while it is opened, and from threads of its own, names it.
-    let named = error_span!("sink", sink = context.name).entered();
-    let Choice { conditions, fields, rename, .. } = choice;
-    let selection = format!("{conditions:?} {fields:?} {rename:?}");
-    let sink = kind.open(SinkContext { selection, ..context });
-    drop(named);
-    sink
+    let _named = error_span!("sink", sink = context.name).entered();
+    kind.open(context)
 }
 
 /// What is still valid of the state of a sink, which `kind` describes if the config has it: a sink may

@@ -23,6 +23,13 @@ impl Choice {
         };
         has(&self.datasets, dataset) && has(&self.endpoints, endpoint)
     }
+
+    /// Which records of a batch it takes and what it changes in them, as text: it changes when these settings
+    /// do. Not to be parsed.
+    pub fn selection_text(&self) -> String {
+        let Self { conditions, fields, rename, .. } = self;
+        format!("{conditions:?} {fields:?} {rename:?}")
+    }
 }
 
 /// One condition on a field of a record.

@@ -247,3 +247,19 @@ fn rejects_are_not_passed_to_sinks() {
     let selected = selection(&[("a", Test::OneOf(vec![number("2")]))]).apply(&block).into_owned();
     assert_eq!(selected, Block { bytes: b"{\"a\":2}\n".to_vec(), records: 1, rejects: Vec::new() });
 }
+
+#[test]
+fn the_text_of_a_selection_changes_with_what_becomes_of_records() {
+    let all = Choice::default();
+    let names = |name: &str| vec![name.to_owned()];
+    let of_batches = Choice { datasets: names("d"), endpoints: names("e"), ..Choice::default() };
+    assert_eq!(of_batches.selection_text(), all.selection_text());
+    let test = Test::Exists(true);
+    for changed in [
+        Choice { conditions: vec![Condition { field: "a".into(), test }], ..Choice::default() },
+        Choice { fields: Fields::Drop(names("a")), ..Choice::default() },
+        Choice { rename: vec![("a".into(), "b".into())], ..Choice::default() },
+    ] {
+        assert_ne!(changed.selection_text(), all.selection_text(), "{changed:?}");
+    }
+}
