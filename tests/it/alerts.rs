@@ -1,4 +1,4 @@
-//! The alert rules on a real Prometheus, with times that are shorter.
+//! The alert rules on a real Prometheus, with shorter times.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::support::{
 
 const RULES: &str = "pkg/prometheus/logpushd.rules.yml";
 
-/// A Prometheus that scrapes one daemon each second, ended when this is dropped.
+/// A Prometheus that scrapes one daemon each second, stopped when this is dropped.
 struct Prometheus {
     process: Child,
     port: u16,
@@ -63,7 +63,7 @@ impl Prometheus {
         this
     }
 
-    /// What it answers; `None` while it does not.
+    /// Its answer; `None` while it does not answer.
     fn ask(&self, path: &str) -> Option<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
@@ -80,7 +80,7 @@ impl Prometheus {
         Some(samples.map(|sample| sample["value"][1].as_str().unwrap().to_owned()).collect())
     }
 
-    /// The alerts that fire: since when each is pending, by its name and its sink or dataset.
+    /// The firing alerts: since when each is pending, by its name and its sink or dataset.
     fn firing(&self) -> BTreeMap<(String, String), String> {
         let answer = self.ask("/api/v1/alerts").unwrap_or_default();
         let alerts = answer["data"]["alerts"].as_array().cloned().unwrap_or_default();
@@ -94,19 +94,20 @@ impl Prometheus {
         fires.map(of).collect()
     }
 
-    /// Waits until an alert fires, and says since when it was pending.
+    /// Waits until an alert fires, and returns since when it was pending.
     fn wait_firing(&self, alert: &str, what: &str) -> String {
         let key = (format!("Logpushd{alert}"), what.to_owned());
         wait_for(&format!("{alert} {what}"), || self.firing().remove(&key))
     }
 
-    /// The alerts that fire, by their names.
+    /// The firing alerts, by their names.
     fn names(&self) -> Vec<String> {
         self.firing().into_keys().map(|(name, _)| name.replace("Logpushd", "")).collect()
     }
 }
 
-/// The rules with 2 s for minutes and hours of patience, and with the thresholds in seconds made small.
+/// The rules with 2 s for their waiting times of minutes and hours, and with lower thresholds in
+/// seconds.
 fn shortened(rules: &str) -> String {
     let mut changed = 0;
     let mut text = String::new();
@@ -126,7 +127,7 @@ fn shortened(rules: &str) -> String {
     text
 }
 
-/// A certificate that is good for two days more.
+/// A certificate that is valid for two more days.
 fn certificate(setup: &Setup) {
     let key = KeyPair::generate().unwrap();
     let mut params =
@@ -139,14 +140,14 @@ fn certificate(setup: &Setup) {
 }
 
 #[test]
-fn what_goes_wrong_sets_off_its_alert() {
+fn each_failure_fires_its_alert() {
     if !has(&[&PROMETHEUS]) {
         return;
     }
     let (_held, nobody) = closed_port();
     let setup = Setup::new()
         .table("server.tls", "cert_file = \"fullchain.pem\"\nkey_file = \"privkey.pem\"")
-        // After the restart it is to be found at the same place.
+        // After the restart it has the same address.
         .table("admin", &format!("address = \"127.0.0.1:{}\"", free_port()))
         .table("spool", "dir = \"spool\"\nmax_bytes = \"1MiB\"");
     certificate(&setup);
@@ -156,7 +157,7 @@ fn what_goes_wrong_sets_off_its_alert() {
     prometheus.wait_firing("CertificateExpiresSoon", "");
     prometheus.wait_firing("CertificateExpires", "");
 
-    // Silent from here on: what is pending before the restart goes on after it.
+    // No more uploads: an alert that is pending before the restart is still pending after it.
     let since = prometheus.wait_firing("DatasetIsSilent", "http_requests");
     let mut firing = prometheus.names();
     // In an hour as short as this one nothing need arrive.
@@ -164,7 +165,7 @@ fn what_goes_wrong_sets_off_its_alert() {
     let expected = ["CertificateExpires", "CertificateExpiresSoon", "DatasetIsSilent"];
     assert_eq!(firing, expected, "nothing else is wrong");
     let started = prometheus.query("process_start_time_seconds").unwrap();
-    let mut stopped = daemon.stop().in_order();
+    let mut stopped = daemon.stop().exited_cleanly();
     let syslog = format!("address = \"tcp://{nobody}\"\nmessage = \"json\"");
     stopped.setup.set("sink.siem.syslog", &syslog);
     let daemon = stopped.start();
@@ -175,7 +176,7 @@ fn what_goes_wrong_sets_off_its_alert() {
     });
     assert_eq!(prometheus.wait_firing("DatasetIsSilent", "http_requests"), since);
 
-    // For the sink that is down; more than three quarters of the spool.
+    // For the failed sink; more than three quarters of the spool.
     let text = "x".repeat(900_000);
     let upload = Upload::of(format!("{{\"a\":\"{text}\"}}\n")).to("/logpush/dns_logs");
     daemon.send(Http::One, upload).committed();
@@ -187,7 +188,7 @@ fn what_goes_wrong_sets_off_its_alert() {
 
     let stopped = daemon.kill();
     prometheus.wait_firing("Down", "");
-    // Also while there is nobody to ask.
+    // Also while the daemon does not run.
     assert_eq!(prometheus.wait_firing("DatasetIsSilent", "http_requests"), since);
     let log = fs::read_to_string(prometheus.dir.path().join("log")).unwrap();
     assert!(!log.contains("level=error"), "{log}");

@@ -1,4 +1,4 @@
-//! The audit log tells who did what to the daemon, has no secret, and delays nothing.
+//! The audit log records who did what to the daemon, contains no secret, and delays nothing.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -27,7 +27,7 @@ fn wait_event(daemon: &Daemon, event: &str) -> Value {
 }
 
 #[test]
-fn what_an_operator_and_strangers_did_is_in_the_audit_log() {
+fn actions_of_operators_and_strangers_are_in_the_audit_log() {
     let daemon = setup().start();
     let path = daemon.path("audit.ndjson");
     assert_eq!(wait_event(&daemon, "start")["pid"], daemon.pid());
@@ -60,7 +60,7 @@ fn what_an_operator_and_strangers_did_is_in_the_audit_log() {
     let refused = wait_event(&daemon, "reload_refused");
     assert!(refused["problem"].as_str().unwrap().contains("nonsense"), "{refused}");
 
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let all = events(&stopped.setup.path("audit.ndjson"));
     let failures: Vec<_> =
         all.iter().filter(|line| line["event"] == "authentication_failures").collect();
@@ -79,7 +79,7 @@ fn what_an_operator_and_strangers_did_is_in_the_audit_log() {
 }
 
 #[test]
-fn what_a_command_does_to_the_quarantine_is_in_the_audit_log() {
+fn changes_to_the_quarantine_by_commands_are_in_the_audit_log() {
     let daemon = setup().start();
     let path = daemon.path("audit.ndjson");
     let bad = |text: &str| {
@@ -98,7 +98,7 @@ fn what_a_command_does_to_the_quarantine_is_in_the_audit_log() {
         let list = quarantine(&["list", "--json"]).stdout;
         serde_json::from_str::<Value>(&list).unwrap()["records"].as_u64().unwrap()
     };
-    let told = |event: &str| {
+    let audited = |event: &str| {
         let lines = events(&path);
         lines.into_iter().filter(|line| line["event"] == event).collect::<Vec<_>>()
     };
@@ -106,10 +106,10 @@ fn what_a_command_does_to_the_quarantine_is_in_the_audit_log() {
     bad("nonsense of a sender\n");
     wait_until("a record in quarantine", || records() == 1);
     assert_eq!(quarantine(&["replay", "--dry-run"]).exit, Exit::Code(0));
-    assert_eq!(told("replay"), [Value::Null; 0], "nothing was sent");
+    assert_eq!(audited("replay"), [Value::Null; 0], "nothing was sent");
     let replayed = quarantine(&["replay"]);
     assert_eq!(replayed.exit, Exit::Code(65), "{}", replayed.stderr);
-    let replay = told("replay");
+    let replay = audited("replay");
     assert_eq!(replay.len(), 1, "{replay:?}");
     let files = replay[0]["files"].as_array().unwrap();
     let is_ours =
@@ -121,19 +121,19 @@ fn what_a_command_does_to_the_quarantine_is_in_the_audit_log() {
     let call = |more: &str| quarantine(&[&words[..], &[more]].concat());
     assert_eq!(call("--dry-run").exit, Exit::Code(0));
     assert_eq!(quarantine(&words).exit, Exit::Code(64), "no --yes");
-    assert_eq!(told("quarantine_delete"), [Value::Null; 0], "nothing was deleted");
+    assert_eq!(audited("quarantine_delete"), [Value::Null; 0], "nothing was deleted");
     let deleted = call("--yes");
     assert_eq!(deleted.exit, Exit::Code(0), "{}", deleted.stderr);
-    let delete = told("quarantine_delete");
+    let delete = audited("quarantine_delete");
     assert_eq!(delete.len(), 1, "{delete:?}");
     assert!(delete[0]["records"].as_u64() >= Some(1) && delete[0]["bodies"] == 0, "{delete:?}");
     let files = delete[0]["files"].as_array().unwrap();
     assert!(!files.is_empty() && files.iter().all(is_ours), "{delete:?}");
     assert_eq!(call("--yes").exit, Exit::Code(0));
-    assert_eq!(told("quarantine_delete").len(), 1, "nothing was left to delete");
+    assert_eq!(audited("quarantine_delete").len(), 1, "nothing was left to delete");
     assert!(!fs::read_to_string(&path).unwrap().contains("nonsense"), "no record is in it");
 
-    // What cannot be audited is not done.
+    // An action that cannot be audited is not done.
     bad("other nonsense\n");
     wait_until("a record in quarantine", || records() == 1);
     fs::remove_file(&path).unwrap();
@@ -144,11 +144,11 @@ fn what_a_command_does_to_the_quarantine_is_in_the_audit_log() {
         assert!(refused.stderr.contains("audit.ndjson"), "{}", refused.stderr);
     }
     assert_eq!(records(), 1);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_renamed_file_is_begun_again_and_a_link_is_not_followed() {
+fn a_renamed_file_is_re_created_and_a_link_is_not_followed() {
     let daemon = setup().start();
     let path = daemon.path("audit.ndjson");
     wait_event(&daemon, "start");
@@ -164,7 +164,7 @@ fn a_renamed_file_is_begun_again_and_a_link_is_not_followed() {
     daemon.setup().write("logpushd.toml", "nonsense = true\n");
     daemon.signal(Signal::HUP);
     daemon.wait_log("cannot write the audit log: events are lost");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(fs::read(stopped.setup.path("other")).unwrap(), b"");
 
     let mut command = logpushd();

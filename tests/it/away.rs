@@ -1,5 +1,5 @@
-//! A file sink that comes back, after a life in which another one had its files, takes nobody's records
-//! for its own.
+//! A file sink that returns, after a run in which another sink had its files, claims no records of
+//! that sink.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::support::{Exit, Setup, finish, logpushd, names_in, numbered, same_byt
 const FILE: &str = "out/all";
 const HAS_FILE: &str = "path = \"out/all\"";
 
-/// What the sink is while another one has its file.
+/// The changed sink while another sink has its file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Meanwhile {
     Gone,
@@ -38,43 +38,43 @@ impl Meanwhile {
     }
 }
 
-/// The folder of a daemon whose sink has written these records, and ended in order.
+/// The directory of a daemon whose sink has written these records, after a graceful stop.
 fn written(records: &[u8]) -> Setup {
     let daemon = Setup::new().table("sink.archive.file", HAS_FILE).start();
     daemon.commit(records);
-    daemon.stop().in_order().setup
+    daemon.stop().exited_cleanly().setup
 }
 
-/// Starts the daemon and demands that, behind what is in the file, the sink writes these records as
-/// often as that, all of them its own.
+/// Starts the daemon and asserts that the sink appends these records to the file that often, all of
+/// them its own.
 #[track_caller]
-fn expect_behind(setup: Setup, records: &[u8], times: usize, what: &str) -> Setup {
+fn expect_appended(setup: Setup, records: &[u8], times: usize, what: &str) -> Setup {
     let before = fs::read(setup.path(FILE)).unwrap();
     let daemon = setup.start();
     daemon.commit(records);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let want = [before, records.repeat(times)].concat();
     same_bytes(what, &stopped.file(FILE), &want);
     stopped.setup
 }
 
 #[test]
-fn a_sink_whose_file_another_one_had_writes_what_that_one_wrote_too() {
+fn a_sink_that_takes_over_a_file_also_delivers_records_of_its_previous_sink() {
     let (first, second) = (numbered(1, 20), numbered(2, 20));
     for meanwhile in [Meanwhile::Gone, Meanwhile::Elsewhere, Meanwhile::OfAnotherKind] {
         for killed in [false, true] {
             let daemon = meanwhile.hand_over(written(&first)).start();
             if killed {
-                // It stores no checkpoint in this life.
+                // It stores no checkpoint in this run.
                 daemon.setup().faults("fail EIO rename /cursors/archive\n");
             }
             daemon.commit(&second);
             daemon.wait_file(FILE, &[&first[..], &second].concat());
             let mut waits = 0;
             let stopped = if !killed {
-                daemon.stop().in_order()
+                daemon.stop().exited_cleanly()
             } else if meanwhile == Meanwhile::Gone {
-                // Nobody keeps it for a sink that is not there.
+                // No batch is stored for a sink that does not exist.
                 wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
                 daemon.kill()
             } else {
@@ -83,9 +83,9 @@ fn a_sink_whose_file_another_one_had_writes_what_that_one_wrote_too() {
             };
             let setup = meanwhile.give_back(stopped.without_faults().setup);
             let what = format!("{meanwhile:?}, killed: {killed}");
-            let setup = expect_behind(setup, &second, waits + 1, &what);
-            // From here on it goes on as ever.
-            expect_behind(setup, &second, 1, &what);
+            let setup = expect_appended(setup, &second, waits + 1, &what);
+            // From now on it continues as usual.
+            expect_appended(setup, &second, 1, &what);
         }
     }
 }
@@ -95,7 +95,7 @@ fn checkpoint(setup: &Setup) -> Value {
 }
 
 #[test]
-fn killed_while_it_forgets_files_it_has_the_old_checkpoint_or_the_new() {
+fn a_kill_while_files_are_forgotten_leaves_the_old_checkpoint_or_the_new() {
     let (first, second) = (numbered(1, 20), numbered(2, 20));
     let mut setup = Meanwhile::Gone.hand_over(written(&first));
     assert_eq!(checkpoint(&setup)["files"].as_array().unwrap().len(), 1);
@@ -113,12 +113,12 @@ fn killed_while_it_forgets_files_it_has_the_old_checkpoint_or_the_new() {
         assert_eq!(checkpoint["files"].as_array().unwrap().len(), left, "{fault}");
         assert_eq!(checkpoint["batch"], 1, "{fault}");
     }
-    let setup = expect_behind(setup, &second, 1, "of the other one");
+    let setup = expect_appended(setup, &second, 1, "of the other one");
     let setup = Meanwhile::Gone.give_back(setup);
     let list = finish(logpushd().args(["spool", "list", "-c"]).arg(setup.write_config()));
     let place = "archive lacks 0 batches; its checkpoint is batch 1\n";
     assert!(list.stdout.contains(place), "{}", list.stdout);
-    expect_behind(setup, &second, 1, "of its own");
+    expect_appended(setup, &second, 1, "of its own");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_checkpoint_that_cannot_forget_files_is_removed() {
     stopped.setup.faults("fail ENOSPC write archive.new\n");
     let daemon = stopped.start();
     daemon.wait_log("removed a checkpoint that cannot be written");
-    let setup = daemon.stop().in_order().without_faults().setup;
-    let setup = expect_behind(setup, &second, 1, "of the other one");
-    expect_behind(Meanwhile::Gone.give_back(setup), &second, 1, "of its own");
+    let setup = daemon.stop().exited_cleanly().without_faults().setup;
+    let setup = expect_appended(setup, &second, 1, "of the other one");
+    expect_appended(Meanwhile::Gone.give_back(setup), &second, 1, "of its own");
 }

@@ -1,11 +1,11 @@
-//! A body that stops coming is refused in time.
+//! A stalled body times out.
 
 use std::time::Instant;
 
 use crate::support::{Http, Setup, Upload, names_in, wait_until};
 
 #[test]
-fn a_body_that_stops_coming_is_408() {
+fn a_stalled_body_is_answered_with_408() {
     let daemon = Setup::new().start();
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -21,12 +21,12 @@ fn a_body_that_stops_coming_is_408() {
                 drop(feed);
             });
         }
-        // Meanwhile others are served.
+        // Meanwhile other senders are served.
         daemon.commit(b"{\"b\":2}\n");
         daemon.wait_file("out/http_requests.ndjson", b"{\"b\":2}\n");
     });
     let series = "logpushd_refused_total{reason=\"body_timeout\"}";
     assert_eq!(daemon.count(series), 2);
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

@@ -1,4 +1,4 @@
-//! `logpushd cert`: requests that other programs can read and sign, and what a certificate is worth.
+//! `logpushd cert`: requests that other programs can read and sign, and checks of certificates.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
@@ -11,7 +11,7 @@ use crate::support::{
     tls::{Authority, Client, Pair},
 };
 
-/// `logpushd cert ARGUMENTS`, in a folder.
+/// `logpushd cert ARGUMENTS`, in a directory.
 fn cert(dir: &Path, arguments: &[&str]) -> Finished {
     finish(logpushd().arg("cert").args(arguments).current_dir(dir))
 }
@@ -48,14 +48,14 @@ fn holds(text: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_request_can_be_read_and_signed_and_what_comes_back_is_served() {
+fn a_request_can_be_read_and_signed_and_the_certificate_is_served() {
     if !require::has(&[&require::OPENSSL]) {
         return;
     }
     let setup = Setup::new()
         .table("server.tls", "cert_file = \"fullchain.pem\"\nkey_file = \"logs.example.com.key\"");
-    let dir = setup.folder();
-    let said = good(cert(
+    let dir = setup.directory();
+    let output = good(cert(
         dir,
         &[
             "csr",
@@ -71,7 +71,7 @@ fn a_request_can_be_read_and_signed_and_what_comes_back_is_served() {
             "de",
         ],
     ));
-    holds(&said, &["logs.example.com.key (made", "logs.example.com.csr", "every intermediate"]);
+    holds(&output, &["logs.example.com.key (made", "logs.example.com.csr", "every intermediate"]);
     let mode = fs::metadata(dir.join("logs.example.com.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let read = openssl(dir, "req -in logs.example.com.csr -verify -noout -text -nameopt RFC2253");
@@ -120,25 +120,27 @@ fn a_request_can_be_read_and_signed_and_what_comes_back_is_served() {
     let address = daemon.address.to_string();
     let name = ["--name", "logs.example.com", "--ca", "ca.pem"];
     let shown =
-        good(cert(daemon.setup().folder(), &[&["show", &address], &name[..], &key].concat()));
+        good(cert(daemon.setup().directory(), &[&["show", &address], &name[..], &key].concat()));
     holds(&shown, &[&format!("{address}: 2 certificates"), "is for logs.example.com", "complete"]);
-    // Asked for by its address, and trusting the public web.
-    let shown =
-        good(cert(daemon.setup().folder(), &["show", &format!("https://{address}/x"), "--json"]));
+    // Requested by its address, and trusting the public authorities.
+    let shown = good(cert(
+        daemon.setup().directory(),
+        &["show", &format!("https://{address}/x"), "--json"],
+    ));
     let json: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&json["trusted"], &json["chain"]), (&Value::from(false), &"unknown_issuer".into()));
     assert_eq!((&json["name_matches"], &json["key_matches"]), (&Value::from(true), &Value::Null));
     assert_eq!(json["leads_to"], "CN=ours");
     assert_eq!(json["certificates"][0]["names"][0], "logs.example.com");
-    // 30 within the second in which it was signed.
+    // 30, within the second in which it was signed.
     assert!(matches!(json["certificates"][0]["days_left"].as_i64(), Some(29 | 30)), "{json}");
     let other = ["show", &address, "--name", "other.example.com", "--ca", "ca.pem"];
-    holds(&good(cert(daemon.setup().folder(), &other)), &["is not for other.example.com"]);
-    daemon.stop().in_order();
+    holds(&good(cert(daemon.setup().directory(), &other)), &["is not for other.example.com"]);
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_key_that_is_there_is_used_and_never_overwritten() {
+fn an_existing_key_is_used_and_never_overwritten() {
     if !require::has(&[&require::OPENSSL]) {
         return;
     }
@@ -149,30 +151,34 @@ fn a_key_that_is_there_is_used_and_never_overwritten() {
     holds(&openssl(dir, "req -in a.example.com.csr -verify -noout -text"), &["(3072 bit)"]);
 
     fails(&cert(dir, &["csr", "--name", "a.example.com"]), 74, &["is there already", "--key"]);
-    let again = ["csr", "--name", "b.example.com", "--key", "a.example.com.key"];
-    fails(&cert(dir, &[&again[..], &["--rsa", "2048"]].concat()), 74, &["leave --rsa out"]);
-    let request = good(cert(dir, &[&again[..], &["--out", "-"]].concat()));
+    let reused = ["csr", "--name", "b.example.com", "--key", "a.example.com.key"];
+    fails(&cert(dir, &[&reused[..], &["--rsa", "2048"]].concat()), 74, &["leave --rsa out"]);
+    let request = good(cert(dir, &[&reused[..], &["--out", "-"]].concat()));
     assert!(request.starts_with("-----BEGIN CERTIFICATE REQUEST-----"), "{request}");
     fs::write(dir.join("request.pem"), &request).unwrap();
     holds(
         &openssl(dir, "req -in request.pem -verify -noout -text"),
         &["verify OK", "(3072 bit)", "CN = b.example.com"],
     );
-    fails(&cert(dir, &[&again[..], &["--out", "-", "--json"]].concat()), 64, &["leave out --json"]);
-    let json = good(cert(dir, &[&again[..], &["--json"]].concat()));
+    fails(
+        &cert(dir, &[&reused[..], &["--out", "-", "--json"]].concat()),
+        64,
+        &["leave out --json"],
+    );
+    let json = good(cert(dir, &[&reused[..], &["--json"]].concat()));
     let files = json!({
         "csr_file": "b.example.com.csr",
         "key_file": "a.example.com.key",
         "key_created": false,
     });
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), files);
-    holds(&good(cert(dir, &again)), &["was there, and is used"]);
+    holds(&good(cert(dir, &reused)), &["was there, and is used"]);
     assert_eq!(fs::read(dir.join("a.example.com.key")).unwrap(), key);
 
-    // Nor by a request, under whatever name; nor is a certificate.
+    // A request under any name does not overwrite it either, nor a certificate.
     fs::hard_link(dir.join("a.example.com.key"), dir.join("linked")).unwrap();
     for out in ["a.example.com.key", "./a.example.com.key", "linked"] {
-        let words = [&again[..], &["--out", out]].concat();
+        let words = [&reused[..], &["--out", out]].concat();
         fails(&cert(dir, &words), 64, &["is the file of the key"]);
     }
     fs::remove_file(dir.join("linked")).unwrap();
@@ -180,14 +186,14 @@ fn a_key_that_is_there_is_used_and_never_overwritten() {
     fails(&cert(dir, &both), 64, &["is the file of the key"]);
     let chain = Authority::new().pem();
     fs::write(dir.join("fullchain.pem"), &chain).unwrap();
-    let words = [&again[..], &["--out", "fullchain.pem"]].concat();
+    let words = [&reused[..], &["--out", "fullchain.pem"]].concat();
     fails(&cert(dir, &words), 74, &["fullchain.pem is there already", "no certificate request"]);
     assert_eq!(fs::read_to_string(dir.join("fullchain.pem")).unwrap(), chain);
     fs::remove_file(dir.join("fullchain.pem")).unwrap();
-    good(cert(dir, &[&again[..], &["--out", "request.pem"]].concat()));
+    good(cert(dir, &[&reused[..], &["--out", "request.pem"]].concat()));
     assert_eq!(fs::read(dir.join("a.example.com.key")).unwrap(), key);
 
-    // The forms that other programs write.
+    // The formats that other programs write.
     openssl(dir, "ecparam -name prime256v1 -genkey -noout -out sec1.key");
     good(cert(dir, &["csr", "--name", "c.example.com", "--key", "sec1.key"]));
     holds(&openssl(dir, "req -in c.example.com.csr -verify -noout"), &["verify OK"]);
@@ -207,7 +213,7 @@ fn a_key_that_is_there_is_used_and_never_overwritten() {
 }
 
 #[test]
-fn links_that_someone_else_planted_are_not_followed() {
+fn links_created_by_another_user_are_not_followed() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
     fs::write(dir.join("victim"), "theirs").unwrap();
@@ -221,7 +227,7 @@ fn links_that_someone_else_planted_are_not_followed() {
 }
 
 #[test]
-fn what_is_wrong_with_a_chain_is_said() {
+fn problems_of_a_certificate_chain_are_reported() {
     let dir = TempDir::new().unwrap();
     let dir = dir.path();
     let authority = |name: &str| {
@@ -254,7 +260,7 @@ fn what_is_wrong_with_a_chain_is_said() {
     }
 
     let cases = [
-        // Age is no reason to say that nobody vouches for it.
+        // An expired certificate is not reported as untrusted.
         ("whole.pem", &["complete: it leads to CN=the root, whom root.pem trusts", "EXPIRED "][..]),
         ("cut.pem", &["1 certificate\n", "not complete", "it ends at CN=the middle"]),
         ("self.pem", &["self-signed", "cloudflare refuses it"]),
@@ -287,11 +293,11 @@ fn what_is_wrong_with_a_chain_is_said() {
 }
 
 #[test]
-fn a_server_that_demands_a_certificate_shows_its_own_all_the_same() {
+fn the_certificate_of_a_server_that_requires_one_is_shown() {
     let setup = Setup::new().table("server.tls", "self_signed = true\nclient_ca_file = \"ca.pem\"");
     setup.write("ca.pem", Authority::new().pem());
     let daemon = setup.start();
-    let shown = good(cert(daemon.setup().folder(), &["show", &daemon.address.to_string()]));
+    let shown = good(cert(daemon.setup().directory(), &["show", &daemon.address.to_string()]));
     holds(&shown, &["CN=logpushd development certificate", "self-signed", "is for 127.0.0.1"]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

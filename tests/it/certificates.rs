@@ -1,4 +1,4 @@
-//! A new certificate is taken as soon as its files are there, and nobody is surprised by an old one.
+//! A new certificate is loaded as soon as its files are written, and an old one is warned of.
 
 use std::fs;
 
@@ -33,13 +33,13 @@ fn with(pair: &Pair) -> Setup {
     setup
 }
 
-/// As an ACME client beside the daemon does it: one file, then the other.
+/// As an ACME client would write them: one file, then the other.
 fn put(setup: &Setup, pair: &Pair) {
     replace(setup, "fullchain.pem", &pair.cert);
     replace(setup, "privkey.pem", &pair.key);
 }
 
-/// At one stroke: a look in between finds the old file or the new one, and never the same twice.
+/// Atomically: a check in between finds the old file or the new one, and never the same twice.
 fn replace(setup: &Setup, name: &str, content: &str) {
     setup.write("beside", content);
     fs::rename(setup.path("beside"), setup.path(name)).unwrap();
@@ -52,7 +52,7 @@ fn shown(daemon: &Daemon) -> Vec<u8> {
 }
 
 #[test]
-fn files_that_change_are_taken_without_a_signal_and_connections_stay() {
+fn changed_files_are_loaded_without_a_signal_and_connections_stay_open() {
     let first = Pair::self_signed();
     let daemon = with(&first).start();
     let old: Vec<Connection> = Http::BOTH.map(|http| daemon.connect(http)).into();
@@ -68,8 +68,8 @@ fn files_that_change_are_taken_without_a_signal_and_connections_stay() {
         assert_eq!(connection.send(record).committed(), 1);
     }
 
-    // What does not fit is said once, and changes nothing. Between the two files above nothing fits either,
-    // should that have taken a while.
+    // Files that do not match are reported once, and change nothing. Between the two writes above
+    // the files do not match either, should that take a while.
     let before = daemon.logged(REFUSED).len();
     replace(daemon.setup(), "privkey.pem", &Pair::self_signed().key);
     let complaint = daemon.wait_logs(REFUSED, before + 1).remove(before);
@@ -79,11 +79,11 @@ fn files_that_change_are_taken_without_a_signal_and_connections_stay() {
     replace(daemon.setup(), "privkey.pem", &next.key);
     daemon.wait_logs(TAKEN, taken + 1);
     assert_eq!(daemon.logged(REFUSED).len(), before + 1);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_certificate_that_expires_soon_is_said() {
+fn a_certificate_that_expires_soon_is_logged() {
     let far = valid_for(60);
     for (days, level, says) in [
         (20, Some("WARN"), "the certificate expires in "),
@@ -102,7 +102,7 @@ fn a_certificate_that_expires_soon_is_said() {
             assert_eq!(line["level"], level, "{line}");
             assert!(line["message"].as_str().unwrap().contains("renew it"), "{line}");
         }
-        // One look later it would have been said of this one.
+        // The next check would have reported this one.
         put(daemon.setup(), &far);
         daemon.wait_logs(TAKEN, 1);
         put(daemon.setup(), &far);
@@ -111,6 +111,6 @@ fn a_certificate_that_expires_soon_is_said() {
             daemon.logged("the certificate expire").len(),
             usize::from(days > 0 && days < 21)
         );
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }

@@ -1,5 +1,5 @@
-//! A wall clock that steps while the daemon runs, by libfaketime: the monotonic clock stays as it is, and so
-//! do the times that the kernel gives to files.
+//! A wall clock that steps while the daemon runs, by libfaketime: the monotonic clock stays as it
+//! is, and so do the file times of the kernel.
 
 use std::{fs, path::PathBuf};
 
@@ -18,7 +18,7 @@ fn with_clock(setup: Setup) -> Option<Setup> {
     if !require::has(&[&require::LIBFAKETIME]) {
         return None;
     }
-    let library = require::file_in(require::FAKETIME_FOLDERS, "libfaketimeMT.so.1");
+    let library = require::file_in(require::FAKETIME_DIRECTORIES, "libfaketimeMT.so.1");
     let mut setup = setup;
     let path = setup.path("clock");
     let text = |path: PathBuf| path.into_os_string().into_string().unwrap();
@@ -34,7 +34,7 @@ fn with_clock(setup: Setup) -> Option<Setup> {
     Some(setup)
 }
 
-/// Sets the wall clock so many seconds off.
+/// Sets the offset of the wall clock in seconds.
 fn set(setup: &Setup, seconds: i64) {
     setup.write("clock.new", format!("{seconds:+}"));
     fs::rename(setup.path("clock.new"), setup.path("clock")).unwrap();
@@ -44,15 +44,15 @@ fn send(daemon: &Daemon, records: &[u8]) -> String {
     daemon.send(Http::Two, Upload::of(records)).ok().0
 }
 
-/// Has the daemon look after the quarantine.
-fn look(daemon: &Daemon) {
+/// Makes the daemon clean up the quarantine.
+fn clean_up(daemon: &Daemon) {
     let before = daemon.logged("reloaded").len();
     daemon.signal(Signal::HUP);
     wait_until("a reload", || daemon.logged("reloaded").len() > before);
 }
 
 #[test]
-fn a_batch_is_known_whatever_the_clock_does() {
+fn duplicates_are_recognized_whatever_the_clock_does() {
     let setup = Setup::new().table("spool", "dir = \"spool\"\ndedup_window = \"1h\"");
     let Some(setup) = with_clock(setup) else { return };
     let daemon = setup.start();
@@ -66,11 +66,11 @@ fn a_batch_is_known_whatever_the_clock_does() {
     assert_eq!(send(&daemon, &c), "committed");
     set(daemon.setup(), 0);
     assert_eq!([&a, &b, &c].map(|batch| send(&daemon, batch)), ["duplicate"; 3]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_file_that_was_begun_in_the_future_ends_by_its_age() {
+fn a_file_started_in_the_future_is_rotated_by_its_age() {
     let setup = Setup::new().table(
         "sink.archive.file",
         "path = \"out/{dataset}.ndjson\"\nrotate = { max_age = \"2s\" }",
@@ -83,11 +83,11 @@ fn a_file_that_was_begun_in_the_future_ends_by_its_age() {
     daemon.wait_file("out/http_requests.ndjson", &records);
     set(daemon.setup(), 0);
     wait_until("a file that has ended", || names_in(&daemon.path("out")).len() > 1);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn metrics_of_the_future_are_corrected() {
+fn timestamps_of_metrics_in_the_future_are_corrected() {
     let Some(setup) = with_clock(Setup::new()) else { return };
     let daemon = setup.start();
     set(daemon.setup(), YEAR);
@@ -97,11 +97,11 @@ fn metrics_of_the_future_are_corrected() {
     assert!(last() > now() + 1e6, "libfaketime does nothing");
     set(daemon.setup(), 0);
     assert!(last() < now() + 10.0, "{}", last());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_step_removes_nothing_from_the_quarantine() {
+fn a_clock_step_removes_nothing_from_the_quarantine() {
     let setup = Setup::new().table("quarantine", "dir = \"quarantine\"\nmax_age = \"2d\"");
     let Some(setup) = with_clock(setup) else { return };
     let daemon = setup.start();
@@ -110,12 +110,12 @@ fn a_step_removes_nothing_from_the_quarantine() {
     wait_until("a quarantined body", || names_in(&bodies).len() == 1);
     for (steps, offset) in [YEAR, 0, -YEAR, 0, YEAR].into_iter().enumerate() {
         set(daemon.setup(), offset);
-        look(&daemon);
+        clean_up(&daemon);
         daemon.wait_logs(STEPPED, steps + 1);
     }
     assert_eq!(names_in(&bodies).len(), 1);
     assert!(daemon.logged("removed from the quarantine").is_empty());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_boot_in_1970_loses_nothing() {
         .table("quarantine", "dir = \"quarantine\"\nmax_age = \"2d\"")
         .table("spool", "dir = \"spool\"\ndedup_window = \"1h\"");
     let Some(setup) = with_clock(setup) else { return };
-    let stopped = setup.start().stop().in_order();
+    let stopped = setup.start().stop().exited_cleanly();
     let boot = 1000 - jiff::Timestamp::now().as_second();
     set(&stopped.setup, boot);
     let daemon = stopped.start();
@@ -137,18 +137,18 @@ fn a_boot_in_1970_loses_nothing() {
     // NTP.
     set(daemon.setup(), 0);
     assert_eq!([&a, &b].map(|batch| send(&daemon, batch)), ["duplicate", "committed"]);
-    look(&daemon);
+    clean_up(&daemon);
     daemon.wait_log(STEPPED);
-    look(&daemon);
+    clean_up(&daemon);
     daemon.wait_file("out/http_requests.ndjson", &[a, b].concat());
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     assert_eq!(names_in(&bodies).len(), 1);
     assert!(daemon.logged("removed from the quarantine").is_empty());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn the_newest_files_stay_whatever_their_dates() {
+fn the_newest_files_are_retained_whatever_their_dates() {
     let setup = Setup::new().table(
         "sink.archive.file",
         "path = \"out/%Y-%m-%dT%H.ndjson\"\nretain = { files = 2, age = \"2d\" }",
@@ -157,7 +157,7 @@ fn the_newest_files_stay_whatever_their_dates() {
     let daemon = setup.start();
     let out = daemon.path("out");
     let mut begun = Vec::new();
-    // Always half past an hour, which does not end before the test does.
+    // Always half past an hour, so that no hour ends during the test.
     let half_past = 1800 - jiff::Timestamp::now().as_second() % 3600;
     // Three hours a year ahead, three after the correction, and one more a year back.
     let hours = [0, 1, 2].map(|hour| half_past + hour * 3600);
@@ -169,15 +169,15 @@ fn the_newest_files_stay_whatever_their_dates() {
         let new = || names_in(&out).into_iter().find(|name| !before.contains(name));
         begun.push(wait_for("a new file", new));
     }
-    // A run removes at its start what is too much. By dates, all files would be too old here.
+    // Each start removes what exceeds the limit. By dates, all files would be too old here.
     set(daemon.setup(), half_past + YEAR);
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     daemon.wait_logs("removed an old file", 3);
     set(daemon.setup(), half_past);
-    let daemon = daemon.stop().in_order().start();
-    // The first was that of the present hour before. The newest is not counted.
+    let daemon = daemon.stop().exited_cleanly().start();
+    // The first one was of the current hour. The newest is not counted.
     let mut want = begun.split_off(begun.len() - 3);
     want.sort();
     wait_until("the last three files", || names_in(&out) == want);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

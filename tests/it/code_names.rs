@@ -1,4 +1,4 @@
-//! The pages for contributors name code that exists, and show it as it is.
+//! The pages for contributors name existing code and quote it correctly.
 
 use std::{
     collections::BTreeSet,
@@ -84,7 +84,7 @@ fn is_path(span: &str) -> bool {
         || TREES.iter().any(|tree| path.starts_with(tree))
 }
 
-/// Whether what a page shows as code exists; `None` if it names no code.
+/// Whether code that a page names exists; `None` if it names no code.
 fn exists(span: &str, names: &BTreeSet<String>, files: &[PathBuf]) -> Option<bool> {
     let span = span.trim_end_matches("()").trim_end_matches(['/', '!']);
     if span.contains(' ') || is_pattern(span) {
@@ -105,11 +105,11 @@ fn exists(span: &str, names: &BTreeSet<String>, files: &[PathBuf]) -> Option<boo
 }
 
 #[test]
-fn names_in_the_pages_exist() {
+fn names_in_the_documentation_exist() {
     let all = files(TREES);
     let is_source = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "rs");
     let mut sources: Vec<_> = all.iter().filter(is_source).cloned().collect();
-    // What it refuses is named nowhere else.
+    // The texts of its rejections are named nowhere else.
     sources.push(repository("clippy.toml"));
     let names = identifiers(&sources);
     let (mut seen, mut faults) = (0, Vec::new());
@@ -127,7 +127,7 @@ fn names_in_the_pages_exist() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_found() {
+fn a_name_that_does_not_exist_is_reported() {
     let names = BTreeSet::from(["spool", "Spool", "commit"].map(str::to_owned));
     let check = |span: &str| exists(span, &names, &files(&["src"]));
     for good in ["Spool", "Spool::commit", "spool::Spool<T>", "src/main.rs", "http/mod.rs"] {
@@ -148,7 +148,7 @@ fn code_lines(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_example_of_a_sink_is_its_code() {
+fn the_example_sink_in_the_documentation_matches_the_code() {
     let page = fs::read_to_string(repository("docs/adding-a-sink.md")).unwrap();
     let sources: Vec<_> = files(&["crates/sinks/src/http.rs", "crates/sinks/src/kinds.rs"])
         .iter()

@@ -98,7 +98,7 @@ fn generated(command: &Command) -> String {
     parts.join("\n\n")
 }
 
-/// The page as it should be, with the text by hand of `page`.
+/// The expected page, with the text of `page` that is written by hand.
 fn expected(page: &str) -> String {
     let mut all = Vec::new();
     commands(&manual::root(), &mut all);

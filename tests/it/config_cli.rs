@@ -1,4 +1,4 @@
-//! The command line: exit codes, problems by line and column, configurations that are shipped.
+//! The command line: exit codes, problems with line and column, shipped configurations.
 
 use std::{fs, net::TcpListener, path::Path, process::Command};
 
@@ -34,7 +34,7 @@ path = "/%J"
 "#;
 
 #[test]
-fn a_good_configuration_is_said_to_be_good() {
+fn a_valid_configuration_is_reported_as_valid() {
     let setup = Setup::new();
     let finished = run("validate", &setup.write_config());
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
@@ -42,12 +42,12 @@ fn a_good_configuration_is_said_to_be_good() {
     for part in ["  endpoint main ", "  sink archive ", "  spool ", "out/{dataset}.ndjson\n"] {
         assert!(finished.stdout.contains(part), "{part:?} not in {}", finished.stdout);
     }
-    assert_eq!(names_in(setup.folder()), ["logpushd.toml", "secrets.txt"], "nothing is made");
+    assert_eq!(names_in(setup.directory()), ["logpushd.toml", "secrets.txt"], "nothing is made");
 }
 
-/// The file may be named as an argument, in the environment, or be standard input.
+/// The file may be named as an argument or in the environment, or be standard input.
 #[test]
-fn the_configuration_is_named_in_four_ways() {
+fn the_configuration_file_can_be_given_in_four_ways() {
     let setup = Setup::new();
     let config = setup.write_config();
     let good = |finished: &Finished, name: &str| {
@@ -64,11 +64,11 @@ fn the_configuration_is_named_in_four_ways() {
     let from_stdin = |text: &str| {
         setup.write("stdin", text);
         let script = "exec \"$0\" validate -c - < stdin";
-        // Relative paths begin at the current directory.
+        // Relative paths start at the current directory.
         let shell = Command::new("sh")
             .args(["-c", script])
             .arg(logpushd().get_program())
-            .current_dir(setup.folder())
+            .current_dir(setup.directory())
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -90,39 +90,39 @@ fn strict_fails_on_warnings() {
     let name = config.to_str().unwrap();
     let warned = finish(logpushd().args(["validate", name]));
     assert_eq!(warned.exit, Exit::Code(0), "{warned:?}");
-    let said =
+    let output =
         |kind: &str| [format!(": {kind}this path changes"), format!(": {kind}Cloudflare has no")];
-    for part in said("warning: ") {
+    for part in output("warning: ") {
         assert!(warned.stderr.contains(&part), "{part:?} not in {}", warned.stderr);
     }
     assert!(warned.stdout.contains(": ok, 2 warnings\n"), "{warned:?}");
     let strict = finish(logpushd().args(["validate", "--strict", name]));
-    fails(&strict, 78, &said("").each_ref().map(String::as_str));
+    fails(&strict, 78, &output("").each_ref().map(String::as_str));
 
-    // The daemon logs them, with their places.
+    // The daemon logs them, with their positions.
     let daemon = setup.start_as_written();
     let line = daemon.wait_log("configuration: this path changes every second");
     assert!(line.to_string().contains("logpushd.toml:"), "{line:?}");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
-/// Root may write anywhere, so the question is what the daemon's user may.
+/// Root may write everywhere, so the question is what the daemon's user may.
 #[test]
-fn validate_judges_for_another_user() {
+fn validate_checks_permissions_for_another_user() {
     let setup = Setup::new();
     let config = setup.write_config();
     let name = config.to_str().unwrap();
-    // Nothing is the user's, and nobody else gets in.
+    // The user owns nothing, and other users have no access.
     let shut = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
-    fs::set_permissions(setup.folder(), shut).unwrap();
+    fs::set_permissions(setup.directory(), shut).unwrap();
     let judged = finish(logpushd().args(["validate", name, "--user", "nobody"]));
     assert_eq!(judged.exit, Exit::Code(0), "{judged:?}");
-    let folder = setup.folder().canonicalize().unwrap();
+    let directory = setup.directory().canonicalize().unwrap();
     for part in [
         "warning: the daemon's user `nobody` cannot create `".to_owned(),
         format!(
             "warning: the daemon's user `nobody` cannot reach `{}/secrets.txt`",
-            folder.display()
+            directory.display()
         ),
     ] {
         assert!(judged.stderr.contains(&part), "{part:?} not in {}", judged.stderr);
@@ -184,7 +184,7 @@ fn validate_reports_in_json() {
 }
 
 #[test]
-fn every_problem_is_named_by_line_and_column() {
+fn every_problem_is_reported_with_line_and_column() {
     let setup = Setup::new();
     setup.write("logpushd.toml", BAD);
     let config = setup.config();
@@ -195,14 +195,14 @@ fn every_problem_is_named_by_line_and_column() {
         fails(&finished, 78, &places.each_ref().map(String::as_str));
         fails(&finished, 78, &["address", "^^^"]);
     }
-    assert_eq!(names_in(setup.folder()), ["logpushd.toml", "secrets.txt"], "nothing is made");
+    assert_eq!(names_in(setup.directory()), ["logpushd.toml", "secrets.txt"], "nothing is made");
 
     let missing = setup.path("missing.toml");
     fails(&run("run", &missing), 78, &["missing.toml"]);
 }
 
 #[test]
-fn a_command_line_that_is_wrong_is_64() {
+fn an_invalid_command_line_exits_with_64() {
     for arguments in [&[][..], &["no-such-command"], &["run", "--no-such-option"], &["run", "-c"]] {
         let finished = finish(logpushd().args(arguments));
         fails(&finished, 64, &["--help"]);
@@ -215,7 +215,7 @@ fn a_command_line_that_is_wrong_is_64() {
 }
 
 #[test]
-fn certificate_and_key_that_do_not_fit_are_78() {
+fn a_certificate_that_does_not_match_its_key_exits_with_78() {
     let setup =
         Setup::new().table("server.tls", "cert_file = \"cert.pem\"\nkey_file = \"key.pem\"");
     setup.write("cert.pem", Pair::self_signed().cert);
@@ -228,7 +228,7 @@ fn certificate_and_key_that_do_not_fit_are_78() {
 }
 
 #[test]
-fn an_address_that_is_in_use_is_69() {
+fn an_address_in_use_exits_with_69() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let keys = format!("address = \"{address}\"");
@@ -241,23 +241,23 @@ fn an_address_that_is_in_use_is_69() {
 }
 
 #[test]
-fn a_spool_that_is_in_use_or_unusable_is_74() {
+fn a_spool_that_is_in_use_or_unusable_exits_with_74() {
     let first = Setup::new().start();
     let spool = first.path("spool");
     let keys = format!("dir = \"{}\"", spool.display());
     let second = Setup::new().table("spool", &keys);
     let finished = run("run", &second.write_config());
     fails(&finished, 74, &[") uses this spool.dir"]);
-    // The first one is none the worse for it.
+    // The first daemon is not affected.
     first.commit(b"{\"a\":1}\n");
-    first.stop().in_order();
+    first.stop().exited_cleanly();
 
     let setup = Setup::new();
-    setup.write("spool", "no folder");
+    setup.write("spool", "no directory");
     fails(&run("run", &setup.write_config()), 74, &["spool"]);
 }
 
-/// A copy of the configurations that are shipped, so that nothing is written into the repository.
+/// A copy of the shipped configurations, so that nothing is written into the repository.
 fn shipped() -> Setup {
     let setup = Setup::new();
     fs::create_dir(setup.path("config")).unwrap();
@@ -268,7 +268,7 @@ fn shipped() -> Setup {
 }
 
 #[test]
-fn the_shipped_configurations_are_good_once_their_files_are_there() {
+fn the_shipped_configurations_are_valid_once_their_files_exist() {
     let setup = shipped();
     let configs = ["logpushd.toml", "network-analytics.toml"];
     let configs = configs.map(|name| setup.path("config").join(name));
@@ -285,30 +285,31 @@ fn the_shipped_configurations_are_good_once_their_files_are_there() {
         let finished = run("validate", config);
         assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
         // The authority is one of this test.
-        let said = &finished.stderr;
-        assert!(said.contains("warning: Cloudflare refuses this certificate"), "{said}");
+        let output = &finished.stderr;
+        assert!(output.contains("warning: Cloudflare refuses this certificate"), "{output}");
     }
 }
 
-/// The daemon of the quickstart, but for ports that another test may have and a log that this one can read.
+/// The daemon of the quickstart, except for its ports, which another test may use, and a log that
+/// this test can read.
 fn quickstart(setup: Setup) -> Daemon {
     let text = fs::read_to_string(setup.path("config/quickstart.toml")).unwrap();
     assert!(text.contains("\"127.0.0.1:8443\""));
     let text = text.replace("\"127.0.0.1:8443\"", "\"127.0.0.1:0\"");
     let text = text + "[admin]\naddress = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n";
-    // One directory up, from where its paths lead out of the tree.
+    // In a parent directory, so that its paths lead out of the tree.
     fs::create_dir(setup.path("certs")).unwrap();
     setup.write("logpushd.toml", text.replace("\"../", "\""));
     setup.start_as_written()
 }
 
 #[test]
-fn the_quickstart_works_as_it_is() {
+fn the_quickstart_works_as_documented() {
     let setup = shipped();
     let config = setup.path("config/quickstart.toml");
     let finished = run("validate", &config);
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
-    assert_eq!(names_in(setup.folder()), ["config", "secrets.txt"], "nothing is made");
+    assert_eq!(names_in(setup.directory()), ["config", "secrets.txt"], "nothing is made");
 
     let daemon = quickstart(setup);
     fs::copy(daemon.path("certs/dev-fullchain.pem"), daemon.path("fullchain.pem")).unwrap();
@@ -316,7 +317,7 @@ fn the_quickstart_works_as_it_is() {
     let upload = Upload::of(record).without_secret();
     let upload = upload.header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(daemon.send(Http::Two, upload).committed(), 1);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.stdout, format!("{record}\n").as_bytes());
     assert_eq!(names_in(&stopped.setup.path("data/logs")), ["http_requests"]);
 }
@@ -333,7 +334,7 @@ fn sends(page: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_commands_of_the_quickstart_print_what_is_printed() {
+fn the_commands_of_the_quickstart_print_the_documented_output() {
     if !require::has(&[&require::CURL]) {
         return;
     }
@@ -348,6 +349,6 @@ fn the_commands_of_the_quickstart_print_what_is_printed() {
             let finished = finish(Command::new("bash").args(["-c", &command]).env("NO_PROXY", "*"));
             assert_eq!(finished.stdout, output, "{command} {}", finished.stderr);
         }
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }

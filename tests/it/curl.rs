@@ -1,4 +1,4 @@
-//! What real clients send arrives, and they see our answers.
+//! Uploads of real clients are delivered, and these clients see the answers.
 
 use std::{fs, path::Path, process::Command};
 
@@ -17,7 +17,7 @@ fn curl(daemon: &Daemon, arguments: &[&str]) -> Finished {
 const PROTOCOLS: [&str; 2] = ["--http1.1", "--http2"];
 
 #[test]
-fn what_curl_sends_arrives() {
+fn uploads_by_curl_are_delivered() {
     if !require::has(&[&require::CURL]) {
         return;
     }
@@ -45,11 +45,11 @@ fn what_curl_sends_arrives() {
         }
     }
     daemon.wait_file("out/http_requests.ndjson", &records.repeat(sent));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn curl_sees_why_an_upload_is_refused() {
+fn curl_prints_why_an_upload_is_rejected() {
     if !require::has(&[&require::CURL]) {
         return;
     }
@@ -62,7 +62,7 @@ fn curl_sees_why_an_upload_is_refused() {
     for protocol in PROTOCOLS {
         for (arguments, status, says) in [
             (&["--data-binary", "@batch.ndjson"][..], "413", "limits.max_body_bytes"),
-            // It asks, and does not wait for what we say.
+            // It asks, and does not wait for the answer.
             (&["--data-binary", "@batch.ndjson", "--expect100-timeout", "0.001"], "413", "raise"),
             (&["--data-binary", "@batch.ndjson", "--header", "Expect:"], "413", "raise"),
             (&["--upload-file", "batch.ndjson", "--header", chunked], "413", "raise"),
@@ -92,14 +92,14 @@ fn curl_sees_why_an_upload_is_refused() {
         }
     }
     assert_eq!(names_in(&daemon.path("spool/batches")), [""; 0]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 /// Runs curl against the daemon. Standard output: the body, a space and the status.
 pub(crate) fn curl_at(daemon: &Daemon, path: &str, arguments: &[&str]) -> Finished {
     let mut command = Command::new("curl");
     command
-        .current_dir(daemon.setup().folder())
+        .current_dir(daemon.setup().directory())
         .args(["--silent", "--show-error", "--cacert", "fullchain.pem"])
         .args(["--max-time", &DEADLINE.as_secs().to_string()])
         .args(["--write-out", " %{http_code}", "--noproxy", "*"])
@@ -113,7 +113,7 @@ fn without_secret(daemon: &Daemon, arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn what_h2load_sends_arrives() {
+fn uploads_by_h2load_are_delivered() {
     const RECORDS: usize = 100;
 
     if !require::has(&[&require::H2LOAD]) {
@@ -127,7 +127,7 @@ fn what_h2load_sends_arrives() {
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
     assert!(finished.stdout.contains("status codes: 200 2xx, 0 3xx, 0 4xx, 0 5xx"), "{finished:?}");
     daemon.wait_file("out/http_requests.ndjson", &records.repeat(200));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 fn h2load(daemon: &Daemon, file: &Path) -> Finished {

@@ -1,4 +1,4 @@
-//! As many batches as can be remembered cost the memory and the start that docs/reliability.md says.
+//! A full list of recent batches takes the memory and startup time that docs/reliability.md states.
 
 use std::{fmt::Write as _, fs, time::Instant};
 
@@ -26,15 +26,15 @@ fn lines(random: &mut Random) -> String {
 }
 
 #[test]
-fn a_full_memory_of_batches_is_read_at_the_start_and_stays_within_its_bound() {
+fn a_full_list_of_recent_batches_is_loaded_at_startup_and_stays_within_its_limit() {
     let daemon = Setup::new().table("spool", "dir = \"spool\"").start();
     let (first, records) = (numbered(0, 10), numbered(1, 10));
     daemon.commit(&first);
     let before = resident_kib(&daemon);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let mut random = Random::new(5);
     let log = stopped.setup.path("spool/dedup");
-    // What is in the current file so far is the oldest of all, with one too many.
+    // The current file has the oldest batches of all, and one too many.
     let current = fs::read_to_string(log.join("current")).unwrap();
     fs::write(log.join("previous"), current + &lines(&mut random)).unwrap();
     fs::write(log.join("current"), lines(&mut random)).unwrap();
@@ -43,16 +43,16 @@ fn a_full_memory_of_batches_is_read_at_the_start_and_stays_within_its_bound() {
     let daemon = stopped.start();
     let started = begun.elapsed();
     daemon.commit(&records);
-    // It is logged when it is to leave the spool.
+    // It is logged when it is about to leave the spool.
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
     let memory = resident_kib(&daemon) - before;
     eprintln!("ready after {started:?}, {memory} KiB of memory more");
     assert!(memory < MEMORY_KIB, "{memory} KiB");
-    // The bound on disk: the file that was full has become the previous one.
+    // The limit on disk: the full file has become the previous one.
     let lines_of = |name| fs::read_to_string(log.join(name)).unwrap().lines().count() as u64;
     assert_eq!((lines_of("previous"), lines_of("current")), (2 * ENTRIES, 2));
-    // The latest is known, and the oldest was forgotten before its time.
-    let again = |records: &[u8]| daemon.send(Http::Two, Upload::of(records)).ok().0;
-    assert_eq!((again(&records).as_str(), again(&first).as_str()), ("duplicate", "committed"));
-    daemon.stop().in_order();
+    // The latest batch is known, and the oldest was forgotten before its time.
+    let resend = |records: &[u8]| daemon.send(Http::Two, Upload::of(records)).ok().0;
+    assert_eq!((resend(&records).as_str(), resend(&first).as_str()), ("duplicate", "committed"));
+    daemon.stop().exited_cleanly();
 }

@@ -1,4 +1,4 @@
-//! Once answered 200, a record reaches every sink: whatever is broken, killed or restarted.
+//! Every record that was answered with 200 reaches every sink, across failures, kills and restarts.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -29,13 +29,13 @@ fn three_sinks() -> Setup {
         .table("sink.ahead.file", r#"path = "ahead/{dataset}.ndjson""#)
         .table("sink.broken.file", r#"path = "broken/{dataset}.ndjson""#)
         .table("sink.good.file", r#"path = "good/{dataset}.ndjson""#);
-    // A file stands where the folder should be.
+    // A file has replaced the directory.
     setup.write("broken", "in the way");
     setup
 }
 
 #[test]
-fn a_broken_sink_stops_nobody_and_catches_up_in_order() {
+fn a_failed_sink_blocks_no_other_and_catches_up_in_order() {
     let daemon = three_sinks().start();
     let all = daemon.commit_numbered(0..20, 50);
     daemon.wait_file("good/http_requests.ndjson", &all);
@@ -50,7 +50,7 @@ fn a_broken_sink_stops_nobody_and_catches_up_in_order() {
     daemon.wait_log("the sink works again");
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
     assert_eq!(daemon.count("logpushd_spool_bytes"), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn undelivered_batches_are_delivered_in_order_after_restarts() {
         all.extend(records);
         if batch % 4 == 3 {
             daemon.wait_count(ERRORS, |errors| errors >= 1);
-            let stopped = if batch == 7 { daemon.stop().in_order() } else { daemon.kill() };
+            let stopped = if batch == 7 { daemon.stop().exited_cleanly() } else { daemon.kill() };
             daemon = stopped.start();
         }
     }
@@ -71,13 +71,13 @@ fn undelivered_batches_are_delivered_in_order_after_restarts() {
     daemon.wait_file("broken/http_requests.ndjson", &all);
     daemon.wait_file("good/http_requests.ndjson", &all);
     daemon.wait_file("ahead/http_requests.ndjson", &all);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("the end", &stopped.file("good/http_requests.ndjson"), &all);
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
 }
 
 #[test]
-fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
+fn a_blocked_standard_output_blocks_no_sink_and_gets_its_records_later() {
     for output in [Output::Closed, Output::ReadOnly] {
         let setup = Setup::new().table("sink.broken.stdout", "").with_output(output);
         let daemon = setup.start();
@@ -85,20 +85,20 @@ fn a_dead_standard_output_stops_nobody_and_gets_its_records_later() {
         daemon.wait_file("out/http_requests.ndjson", &all);
         daemon.wait_count(ERRORS, |errors| errors >= 2);
         assert_eq!(daemon.ask("/readyz").0, 200);
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 5, "{output:?}");
 
         let daemon = stopped.setup.with_output(Output::Read).start();
         wait_until("the records on standard output", || daemon.stdout().len() >= all.len());
-        same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+        same_bytes("standard output", &daemon.stop().exited_cleanly().stdout, &all);
     }
 }
 
 #[test]
-fn standard_output_can_be_for_people() {
+fn standard_output_can_be_human_readable() {
     let daemon = Setup::new().table("sink.out.stdout", "format = \"text\"").start();
     daemon.commit(b"{\"QueryName\":\"example.com\",\"QueryType\":28}\n{\"a\":\"b c\"}\n");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let expected = "http_requests QueryName=example.com QueryType=28\nhttp_requests a=\"b c\"\n";
     assert_eq!(String::from_utf8_lossy(&stopped.stdout), expected);
 }
@@ -127,7 +127,7 @@ fn an_endpoint_feeds_the_sinks_that_it_names() {
     {
         assert_eq!(connection.send(Upload::of(record).to(path)).committed(), 1);
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(names_in(&stopped.setup.path("a")), ["every.y", "first.dns_logs"]);
     assert_eq!(stopped.file("a/first.dns_logs"), b"{\"n\":1}\n");
     assert_eq!(stopped.file("a/every.y"), b"{\"n\":3}\n");
@@ -136,14 +136,14 @@ fn an_endpoint_feeds_the_sinks_that_it_names() {
 }
 
 #[test]
-fn a_path_is_filled_in_with_names_and_the_date() {
+fn placeholders_of_a_path_are_replaced_with_names_and_the_date() {
     let keys = "path = \"out/%Y/{endpoint}/{dataset}-%m-%d.ndjson\"\nmode = \"0604\"";
     let daemon = Setup::new().table("sink.archive.file", keys).start();
     let path = || Timestamp::now().strftime("out/%Y/main/http_requests-%m-%d.ndjson").to_string();
     let before = path();
     daemon.commit(b"{\"a\":1}\n");
     let after = path();
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let path = [before, after].into_iter().find(|path| stopped.setup.path(path).exists());
     let path = path.expect("a file of today");
     assert_eq!(stopped.file(&path), b"{\"a\":1}\n");
@@ -152,7 +152,7 @@ fn a_path_is_filled_in_with_names_and_the_date() {
 }
 
 #[test]
-fn what_was_just_answered_survives_a_kill() {
+fn a_batch_acknowledged_just_before_a_kill_is_delivered() {
     let mut setup = Setup::new();
     let mut all = Vec::new();
     for batch in 0..8 {
@@ -164,11 +164,10 @@ fn what_was_just_answered_survives_a_kill() {
     }
     let daemon = setup.start();
     daemon.wait_file("out/http_requests.ndjson", &all);
-    same_bytes("the end", &daemon.stop().in_order().file("out/http_requests.ndjson"), &all);
+    same_bytes("the end", &daemon.stop().exited_cleanly().file("out/http_requests.ndjson"), &all);
 }
 
-/// Sends batches from several sides at once until the daemon is gone, and notes what became of
-/// them.
+/// Sends batches from several threads until the daemon is gone, and records their results.
 struct Load {
     random: Random,
     next: Mutex<u64>,
@@ -188,7 +187,7 @@ impl Load {
         }
     }
 
-    /// `meanwhile` is what happens to the daemon.
+    /// `meanwhile` acts on the daemon during the uploads.
     fn run(&self, daemon: &Daemon, meanwhile: impl FnOnce()) {
         thread::scope(|scope| {
             for http in [Http::Two, Http::One, Http::Two] {
@@ -220,8 +219,8 @@ impl Load {
         });
     }
 
-    /// Demands each answered batch exactly once and in one piece, and no refused one. One without
-    /// an answer may be there or not, but not in part.
+    /// Asserts that each acknowledged batch is delivered exactly once and intact, and no rejected
+    /// one. A batch without an answer is delivered or not, but not in part.
     #[track_caller]
     fn check(&self, file: &[u8]) {
         let there: HashSet<u64> = whole_batches(file).into_keys().collect();
@@ -236,7 +235,7 @@ impl Load {
 }
 
 #[test]
-fn a_kill_under_load_loses_nothing_doubles_nothing_and_tears_nothing() {
+fn a_kill_under_load_loses_duplicates_and_truncates_nothing() {
     let mut load = Load::new(5);
     let mut setup = Setup::new();
     for _ in 0..6 {
@@ -252,14 +251,14 @@ fn a_kill_under_load_loses_nothing_doubles_nothing_and_tears_nothing() {
         assert_eq!(stopped.exit, Exit::Killed);
         setup = stopped.setup;
     }
-    // It delivers what waits before it ends.
-    let stopped = setup.start().stop().in_order();
+    // It delivers the backlog before it ends.
+    let stopped = setup.start().stop().exited_cleanly();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
     load.check(&stopped.file("out/http_requests.ndjson"));
 }
 
 #[test]
-fn a_stop_under_load_delivers_all_that_was_answered() {
+fn a_stop_under_load_delivers_every_acknowledged_batch() {
     let load = Load::new(6);
     let daemon = Setup::new().start();
     let _idle = Http::BOTH.map(|http| daemon.connect(http));
@@ -267,14 +266,14 @@ fn a_stop_under_load_delivers_all_that_was_answered() {
         wait_until("some answers", || load.answered.lock().unwrap().len() >= 30);
         daemon.signal(Signal::TERM);
     });
-    let stopped = daemon.end().in_order();
-    // Connections with nothing under way are not waited for, nor are sinks that have all.
-    for patience_lost in ["uploads are cut off", "sinks did not come to an end"] {
-        assert!(!stopped.log.contains(patience_lost), "{}", stopped.log);
+    let stopped = daemon.end().exited_cleanly();
+    // Idle connections are not waited for, nor are sinks without a backlog.
+    for timeout in ["uploads are cut off", "sinks did not come to an end"] {
+        assert!(!stopped.log.contains(timeout), "{}", stopped.log);
     }
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
     load.check(&stopped.file("out/http_requests.ndjson"));
-    // It refuses at once while it stops: no one is left without an answer over and over.
+    // It rejects at once while it stops: no sender waits for an answer each time.
     let (sent, answered) = (load.sent.lock().unwrap().len(), load.answered.lock().unwrap().len());
     assert!(sent - answered <= 3, "{sent} sent, {answered} answered");
 }

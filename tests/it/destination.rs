@@ -1,4 +1,4 @@
-//! `logpushd destination`: what it prints is what Cloudflare is told, and it works.
+//! `logpushd destination` prints what Cloudflare needs, and it works.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Daemon, Exit, Setup, finish, logpushd, require};
 
-/// What a query, a header or a shell could take for something else.
+/// Characters that a query, a header or a shell could misread.
 const ODD: &str = "it's $HOME + 100% \"good\"/=&é~";
 
 fn start() -> Daemon {
@@ -30,7 +30,7 @@ fn destination(daemon: &Daemon) -> Value {
 }
 
 #[test]
-fn what_is_printed_passes_every_step_of_doctor() {
+fn the_printed_destination_passes_every_step_of_doctor() {
     let daemon = start();
     let entry = destination(&daemon);
     assert_eq!(
@@ -48,7 +48,7 @@ fn what_is_printed_passes_every_step_of_doctor() {
 }
 
 #[test]
-fn the_call_of_curl_works() {
+fn the_printed_curl_command_works() {
     if !require::has(&[&require::CURL, &require::GZIP]) {
         return;
     }
@@ -60,7 +60,7 @@ fn the_call_of_curl_works() {
         Command::new("sh")
             .args(["-c", call])
             .env("no_proxy", "*")
-            .current_dir(daemon.setup().folder()),
+            .current_dir(daemon.setup().directory()),
     );
     let answer: Value = serde_json::from_str(&finished.stdout)
         .unwrap_or_else(|error| panic!("{error}: {} {}", finished.stdout, finished.stderr));
@@ -68,7 +68,7 @@ fn the_call_of_curl_works() {
 }
 
 #[test]
-fn the_text_is_for_copying() {
+fn the_output_can_be_copied() {
     let setup = Setup::new().table("server", r#"address = "0.0.0.0:8443""#);
     setup.write_config();
     let print = || finish(logpushd().args(["destination", "-c"]).arg(setup.config()));
@@ -77,7 +77,7 @@ fn the_text_is_for_copying() {
     let text = "https://localhost:8443/logpush/http_requests?header_X-Logpush-Secret=a-secret-of-the-tests";
     assert_eq!(finished.stdout.lines().filter(|line| *line == text).count(), 1);
     assert!(finished.stdout.starts_with("# endpoint main, dataset http_requests (an example"));
-    // The certificate is made when the daemon starts, not by who only asks.
+    // The daemon creates the certificate when it starts. This command does not.
     assert!(!setup.path("fullchain.pem").exists());
     assert_eq!(
         finish(logpushd().arg("destination").arg("-c").arg("nowhere.toml")).exit,

@@ -1,4 +1,4 @@
-//! Cloudflare's destination check is answered and leaves no trace among the records.
+//! Cloudflare's destination check is answered and never stored.
 
 use hyper::Method;
 
@@ -13,9 +13,9 @@ const ANSWERED: &str = "answered Cloudflare's destination check";
 const FIRST_USE: &str = "first use of a secret since it was loaded";
 
 #[test]
-fn every_shape_is_answered_counted_and_logged_but_never_stored() {
+fn every_form_of_check_is_answered_counted_and_logged_but_never_stored() {
     let daemon = Setup::new().table("sink.pipe.stdout", "").start();
-    // The last thing that a start says.
+    // The last log line of a start.
     daemon.wait_log("endpoint");
     let lines_before = daemon.log().len();
     let (shapes, mut checks) = (shapes(), 0);
@@ -38,11 +38,11 @@ fn every_shape_is_answered_counted_and_logged_but_never_stored() {
     assert_eq!(daemon.count(series), checks);
     assert_eq!(daemon.count("logpushd_spool_batches"), 0);
 
-    // A record behind them reaches both sinks, and nothing was before it.
+    // A record after them reaches both sinks, and nothing was before it.
     let record = b"{\"a\":1}\n";
     daemon.commit(record);
     daemon.wait_file("out/http_requests.ndjson", record);
-    // Each line was written before its answer, but read it may be later.
+    // Each line was written before its answer, but may be read later.
     daemon.wait_log("committed");
     let checks_logged = daemon.logged(ANSWERED).len();
     assert_eq!(checks_logged, usize::try_from(checks).unwrap());
@@ -50,7 +50,7 @@ fn every_shape_is_answered_counted_and_logged_but_never_stored() {
     let all_logged = checks_logged + ["committed", FIRST_USE].len();
     assert_eq!(daemon.log().len(), lines_before + all_logged, "and no other line");
 
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.stdout, record);
     assert_eq!(stopped.file("out/http_requests.ndjson"), record);
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
@@ -60,7 +60,7 @@ fn every_shape_is_answered_counted_and_logged_but_never_stored() {
 }
 
 #[test]
-fn what_only_resembles_a_check_is_stored() {
+fn a_body_that_only_resembles_a_check_is_stored() {
     let daemon = Setup::new().start();
     let connection = daemon.connect(Http::Two);
     let records = [
@@ -80,7 +80,7 @@ fn what_only_resembles_a_check_is_stored() {
     let answer = connection.send(Upload::of("testing").gzipped());
     assert_eq!(answer.ok(), ("quarantined".to_owned(), 0, 1));
     assert_eq!(daemon.logged(ANSWERED), [] as [serde_json::Value; 0]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]

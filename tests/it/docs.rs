@@ -1,8 +1,8 @@
 //! The pages of the documentation: their configurations are valid, their links lead somewhere, and the
 //! table of contents lists each of them.
 //!
-//! A block that is fenced as `toml` is a configuration, or as much of one as matters where it stands:
-//! tables that every configuration needs are added.
+//! A block that is fenced as `toml` is a configuration or a part of one: required tables that it
+//! leaves out are added.
 
 use std::{
     collections::BTreeSet,
@@ -15,21 +15,21 @@ use crate::support::{
     tls::{Authority, Pair},
 };
 
-/// A block, and where it stands.
+/// A block, and its position.
 struct Block {
     place: String,
     text: String,
 }
 
-/// What a block may leave out, by what its table's header begins with.
+/// The tables that a block may leave out, by the start of their headers.
 const NEEDED: [(&str, &str); 3] = [
     ("[server.tls", "[server.tls]\nself_signed = true\n"),
     ("[endpoint.", "[endpoint.main]\npath = \"/logpush/{dataset}\"\nauth = \"none\"\n"),
     ("[sink.", "[sink.archive.file]\npath = \"/var/log/logpushd/{dataset}.ndjson\"\n"),
 ];
 
-fn markdown(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+fn markdown(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = entries
         .flat_map(|path| if path.is_dir() { markdown(&path) } else { vec![path] })
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
@@ -59,15 +59,15 @@ fn blocks() -> Vec<Block> {
 }
 
 #[test]
-fn every_configuration_in_the_documentation_is_good() {
+fn every_configuration_in_the_documentation_is_valid() {
     let setup = Setup::new();
     let authority = Authority::new();
     let Pair { cert, key } = authority.sign();
-    for folder in ["", "credentials/"] {
-        fs::create_dir_all(setup.path(folder)).unwrap();
-        setup.write(&format!("{folder}fullchain.pem"), format!("{cert}{}", authority.pem()));
-        setup.write(&format!("{folder}privkey.pem"), &key);
-        setup.write(&format!("{folder}secrets.txt"), "0123456789abcdef\n");
+    for directory in ["", "credentials/"] {
+        fs::create_dir_all(setup.path(directory)).unwrap();
+        setup.write(&format!("{directory}fullchain.pem"), format!("{cert}{}", authority.pem()));
+        setup.write(&format!("{directory}privkey.pem"), &key);
+        setup.write(&format!("{directory}secrets.txt"), "0123456789abcdef\n");
     }
     setup.write("siem-ca.pem", authority.pem());
     for secret in ["tokens.txt", "token.txt"] {
@@ -79,7 +79,7 @@ fn every_configuration_in_the_documentation_is_good() {
         let has = |header: &str| text.lines().any(|line| line.starts_with(header));
         let needed = NEEDED.iter().filter(|(header, _)| !has(header));
         let config = needed.fold(text.clone(), |config, (_, table)| config + table);
-        // Where the configuration is: here, in the folder of this test.
+        // Where the configuration is: here, in the directory of this test.
         let config = config.replace("\"/etc/logpushd/", "\"");
         setup.write("logpushd.toml", &config);
         let finished = finish(logpushd().args(["validate", "-c"]).arg(setup.config()));

@@ -1,4 +1,4 @@
-//! What documents and alert rules say of metrics is what the daemon gives.
+//! Documents and alert rules name the metrics that the daemon exposes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -106,7 +106,7 @@ fn each_metric_has_its_entry() {
         assert!(!family.kind.is_empty(), "{family:?} has no sample: count something");
         let note = notes.get(family.name.as_str()).copied().unwrap_or_default();
         expected += &["\n\n### `", &family.name, "`\n\n", &head(&family), "\n\n", note].concat();
-        assert!(!note.is_empty() || bless(), "docs/metrics.md says nothing of {}", family.name);
+        assert!(!note.is_empty() || bless(), "docs/metrics.md does not describe {}", family.name);
     }
     expected = expected.trim_end().to_owned() + "\n";
     if bless() {
@@ -123,7 +123,7 @@ fn bless() -> bool {
     env::var_os("LOGPUSHD_BLESS").is_some()
 }
 
-/// Whatever begins like a metric.
+/// Words that start like a metric.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.split(|c| !is_of_a_name(c))
@@ -133,7 +133,7 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn no_document_and_no_rule_names_a_metric_that_is_not_there() {
+fn documents_and_rules_name_only_existing_metrics() {
     let families = families();
     let known = |name: &str| {
         families.iter().any(|family| {
@@ -157,7 +157,7 @@ fn no_document_and_no_rule_names_a_metric_that_is_not_there() {
 const RULES: &str = "pkg/prometheus/logpushd.rules.yml";
 
 #[test]
-fn rules_ask_for_labels_that_there_are() {
+fn rules_use_existing_labels() {
     let rules = fs::read_to_string(repository(RULES)).unwrap();
     let families = families();
     let mut seen = 0;
@@ -181,7 +181,7 @@ fn rules_ask_for_labels_that_there_are() {
 }
 
 #[test]
-fn each_alert_says_what_to_do_and_is_tried() {
+fn each_alert_has_instructions_and_a_test() {
     let rules = fs::read_to_string(repository(RULES)).unwrap();
     let tests = fs::read_to_string(repository(&RULES.replace(".yml", ".test.yml"))).unwrap();
     let alerts: Vec<_> = rules.split("\n      - alert: ").skip(1).collect();

@@ -15,7 +15,7 @@ use crate::support::{
     Connection, Exit, Http, Setup, Upload, finish, logpushd, repository, require, tls, wait_for,
 };
 
-/// What reads the log.
+/// The source of the log lines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Form {
     Text,
@@ -23,8 +23,8 @@ enum Form {
     Journal,
 }
 
-/// The log of a daemon that met a wrong secret, a scanner, and clients that write addresses into
-/// whatever the log shows.
+/// The log of a daemon after a wrong secret, a scanner, and clients that write addresses into every
+/// logged value.
 fn log(form: Form) -> (Setup, PathBuf) {
     let format = if form == Form::Json { "json" } else { "text" };
     let setup = Setup::new().table("log", &format!("format = \"{format}\""));
@@ -109,7 +109,7 @@ fn only_senders_with_a_wrong_secret_are_found() {
 }
 
 #[test]
-fn an_address_of_ipv6_is_found() {
+fn an_ipv6_address_is_found() {
     if !require::has(&[&require::FAIL2BAN]) {
         return;
     }

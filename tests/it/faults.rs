@@ -1,4 +1,4 @@
-//! Every fault has an honest answer, and is got over without a hand.
+//! The daemon reports every I/O fault and recovers without an operator.
 
 use std::{
     collections::BTreeSet,
@@ -26,16 +26,16 @@ const ERRORS: [(&str, &str); 4] = [
     ("EMFILE", "Too many open files"),
 ];
 
-/// Demands a 503 that says when to come again and why.
+/// Asserts a 503 with the delay before the next attempt and the reason.
 #[track_caller]
 pub(crate) fn refused(answer: &Answer, why: &str) {
     assert_eq!(answer.status, 503, "{}", answer.text);
     assert_eq!(answer.headers["retry-after"], "10");
-    assert!(answer.text.contains(why), "{:?} does not say {why:?}", answer.text);
+    assert!(answer.text.contains(why), "{:?} does not contain {why:?}", answer.text);
 }
 
 #[test]
-fn a_disk_that_takes_no_batch_is_said_and_got_over() {
+fn the_daemon_logs_and_survives_a_disk_that_rejects_writes() {
     let daemon = Setup::new().start();
     let connection = daemon.connect(Http::Two);
     let mut all = Vec::new();
@@ -65,18 +65,18 @@ fn a_disk_that_takes_no_batch_is_said_and_got_over() {
         }
     }
     daemon.wait_file("out/http_requests.ndjson", &all);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
 }
 
 #[test]
-fn a_batch_that_could_not_be_taken_back_is_not_delivered_beside_its_second_attempt() {
+fn a_batch_whose_removal_failed_is_not_delivered_besides_its_retry() {
     let mut daemon = Setup::new().table("spool", "dir = \"spool\"").start();
     let mut all = Vec::new();
     for killed_then in [false, true] {
         let records = numbered(u64::from(killed_then), 10);
         let send = |daemon: &Daemon| daemon.send(Http::Two, Upload::of(&records).gzipped());
-        // It has its final name, nobody knows whether that lasts, and it cannot be removed.
+        // It has its final name, it may not be durable, and it cannot be removed.
         daemon.setup().faults("fail EIO syncdir /batches\nfail EROFS remove /batches\n");
         refused(&send(&daemon), "the batch cannot be stored now: Input/output error");
         assert_eq!(names_in(&daemon.path("spool/batches")).len(), 1);
@@ -84,7 +84,8 @@ fn a_batch_that_could_not_be_taken_back_is_not_delivered_beside_its_second_attem
         refused(&send(&daemon), "the batch cannot be stored now: Read-only file system");
         assert_eq!(daemon.ask("/readyz").0, 503);
         if killed_then {
-            // The next life takes it for what it might be, and the sender's next attempt for the same.
+            // The next run of the daemon treats it as committed, and the sender's next attempt as a
+            // duplicate.
             let stopped = daemon.kill();
             stopped.setup.faults("");
             daemon = stopped.start();
@@ -98,26 +99,26 @@ fn a_batch_that_could_not_be_taken_back_is_not_delivered_beside_its_second_attem
         }
         all.extend_from_slice(&records);
         daemon.wait_file("out/http_requests.ndjson", &all);
-        let folder = daemon.path("spool/batches");
-        wait_until("an empty spool", || names_in(&folder).is_empty());
+        let directory = daemon.path("spool/batches");
+        wait_until("an empty spool", || names_in(&directory).is_empty());
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
 }
 
 #[test]
-fn what_could_not_be_removed_is_gone_when_the_daemon_stops() {
+fn files_that_could_not_be_removed_are_removed_at_shutdown() {
     let daemon = Setup::new().start();
     daemon.setup().faults("fail EROFS remove /batches\n");
     daemon.commit(&numbered(1, 10));
     daemon.wait_log("cannot remove a file of the spool; retrying later");
     daemon.setup().faults("");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
 }
 
 #[test]
-fn what_failed_is_tried_once_more_when_the_daemon_stops() {
+fn failed_deliveries_are_retried_at_shutdown() {
     let daemon = Setup::new().start();
     daemon.setup().faults("fail EROFS rename /cursors\n");
     let mut all = numbered(1, 10);
@@ -133,13 +134,13 @@ fn what_failed_is_tried_once_more_when_the_daemon_stops() {
     daemon.commit(&more);
     all.extend(more);
     daemon.setup().faults("");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
 }
 
-/// Faults behind the 200: of the sinks' own files.
-const BEHIND: [(&str, &str); 15] = [
+/// Faults after the 200: of the sinks' own files.
+const AFTER_ANSWER: [(&str, &str); 15] = [
     ("/out/", "open"),
     ("/out/", "write"),
     ("/out/", "sync"),
@@ -158,10 +159,10 @@ const BEHIND: [(&str, &str); 15] = [
 ];
 
 #[test]
-fn a_fault_behind_the_answer_delays_the_sinks_and_costs_nothing() {
+fn a_fault_after_the_answer_delays_the_sinks_and_loses_nothing() {
     let mut daemon = Setup::new().table("spool", "dir = \"spool\"").start();
     let mut quarantined = 0;
-    for (case, (path, step)) in BEHIND.into_iter().enumerate() {
+    for (case, (path, step)) in AFTER_ANSWER.into_iter().enumerate() {
         let dataset = format!("d{case}");
         let error = ERRORS[case % ERRORS.len()].0;
         daemon.setup().faults(&format!("fail {error} {step} {path}\n"));
@@ -180,13 +181,13 @@ fn a_fault_behind_the_answer_delays_the_sinks_and_costs_nothing() {
         daemon.setup().faults("");
         daemon.wait_file(&format!("out/{dataset}.ndjson"), &good);
         if case % 3 == 1 {
-            // In the middle of getting over it, too.
+            // During the recovery as well.
             daemon = daemon.kill().start();
         }
     }
     wait_until("all in quarantine", || quarantine(&daemon.path("quarantine")).len() >= quarantined);
-    let stopped = daemon.stop().in_order();
-    for case in 0..BEHIND.len() {
+    let stopped = daemon.stop().exited_cleanly();
+    for case in 0..AFTER_ANSWER.len() {
         let good: Vec<u8> =
             (0..3).flat_map(|batch| numbered(batch + 10 * case as u64, 20)).collect();
         same_bytes("the end", &stopped.file(&format!("out/d{case}.ndjson")), &good);
@@ -195,10 +196,11 @@ fn a_fault_behind_the_answer_delays_the_sinks_and_costs_nothing() {
     assert_eq!(records.len(), quarantined);
 }
 
-/// The rejected records, each of which must stand there once.
-pub(crate) fn quarantine(folder: &Path) -> Vec<String> {
-    let names = names_in(folder).into_iter().filter(|name| name.starts_with("records-"));
-    let text: String = names.map(|name| fs::read_to_string(folder.join(name)).unwrap()).collect();
+/// The rejected records, each of which must be there once.
+pub(crate) fn quarantine(directory: &Path) -> Vec<String> {
+    let names = names_in(directory).into_iter().filter(|name| name.starts_with("records-"));
+    let text: String =
+        names.map(|name| fs::read_to_string(directory.join(name)).unwrap()).collect();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let record = |line: &str| {
         let line: Value = serde_json::from_str(line).expect("a whole line");
@@ -211,7 +213,7 @@ pub(crate) fn quarantine(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn quarantine_that_cannot_be_written_shows_in_the_metrics() {
+fn an_unwritable_quarantine_shows_in_the_metrics() {
     let daemon = Setup::new().start();
     daemon.setup().faults("fail EIO write /quarantine/\n");
     daemon.send(Http::Two, Upload::of("bad\n")).ok();
@@ -221,23 +223,23 @@ fn quarantine_that_cannot_be_written_shows_in_the_metrics() {
     let delivered = r#"logpushd_sink_delivered_records_total{sink="@quarantine"}"#;
     daemon.wait_count(delivered, |records| records == 1);
     assert_eq!(daemon.count(r#"logpushd_sink_errors_total{sink="archive"}"#), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_spool_that_vanishes_is_said_and_got_over() {
+fn the_daemon_logs_and_survives_a_removed_spool_directory() {
     let daemon = Setup::new().start();
     daemon.commit(b"{\"a\":1}\n");
-    let (folder, away) = (daemon.path("spool/batches"), daemon.path("away"));
-    wait_until("an empty spool", || names_in(&folder).is_empty());
-    fs::rename(&folder, &away).unwrap();
+    let (directory, away) = (daemon.path("spool/batches"), daemon.path("away"));
+    wait_until("an empty spool", || names_in(&directory).is_empty());
+    fs::rename(&directory, &away).unwrap();
     refused(&daemon.send(Http::One, Upload::of("{\"a\":2}\n")), "No such file or directory");
     assert_eq!(daemon.ask("/readyz").0, 503);
-    fs::rename(&away, &folder).unwrap();
+    fs::rename(&away, &directory).unwrap();
     wait_until("a daemon that is ready again", || daemon.ask("/readyz").0 == 200);
     daemon.commit(b"{\"a\":2}\n");
     daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -253,7 +255,7 @@ fn reloads_under_load_fail_no_request() {
                     let mut batch = 0;
                     // Until there were enough reloads, however slow they are beside the batches.
                     while batch < 30 || batch < 1000 && daemon.logged("reloaded").len() <= RELOADS {
-                        // A handshake with whatever certificate is there, each time.
+                        // A handshake each time, with the current certificate.
                         let http = Http::BOTH[usize::from(batch % 2 == 0)];
                         let records = numbered(sender * 1000 + batch, 20);
                         let answer = daemon.send(http, Upload::of(&records).gzipped());
@@ -275,16 +277,17 @@ fn reloads_under_load_fail_no_request() {
         sent.into_iter().map(Result::unwrap).sum::<u64>()
     });
     assert!(daemon.logged("reloaded").len() > RELOADS);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let there = whole_batches(&stopped.file("out/http_requests.ndjson")).len() as u64;
     assert_eq!(there, sent);
 }
 
 #[test]
-fn a_sink_that_stalls_delays_only_itself() {
+fn a_stalled_sink_delays_only_itself() {
     let setup = Setup::new().table("sink.stalled.stdout", "").with_output(Output::Stalled);
     let daemon = setup.start();
-    // More than a pipe takes: a batch that found room in it would be delivered, and not come again.
+    // More than the capacity of a pipe: a batch that fits into it would be delivered, and not sent
+    // again.
     let mut all = numbered(0, 2000);
     assert!(all.len() > 64 * 1024);
     daemon.commit(&all);
@@ -295,7 +298,7 @@ fn a_sink_that_stalls_delays_only_itself() {
     let stopped = daemon.kill();
     let daemon = stopped.setup.with_output(Output::Read).start();
     wait_until("all on standard output", || daemon.stdout().len() >= all.len());
-    same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+    same_bytes("standard output", &daemon.stop().exited_cleanly().stdout, &all);
 }
 
 #[test]
@@ -304,14 +307,14 @@ fn a_slow_reader_of_a_non_blocking_standard_output_gets_each_record_once() {
     let daemon = setup.start();
     let mut all = Vec::new();
     for batch in 0..4 {
-        // Each is more than a pipe takes.
+        // Each is larger than the capacity of a pipe.
         let records = numbered(batch, 5000);
         daemon.commit(&records);
         all.extend(records);
     }
     wait_until("all on standard output", || daemon.stdout().len() >= all.len());
     assert_eq!(daemon.count(r#"logpushd_sink_errors_total{sink="slow"}"#), 0);
-    same_bytes("standard output", &daemon.stop().in_order().stdout, &all);
+    same_bytes("standard output", &daemon.stop().exited_cleanly().stdout, &all);
 }
 
 #[test]
@@ -325,7 +328,7 @@ fn a_sink_that_may_lose_batches_never_fills_the_spool() {
     let mut all = Vec::new();
     for batch in 0..40 {
         let records = numbered(batch, 1000);
-        // What the other sink has is released within a second: until then there may be no room.
+        // Batches of the other sink are released within a second: until then there may be no room.
         wait_until("room", || connection.send(Upload::of(&records)).status == 200);
         all.extend(records);
     }
@@ -334,8 +337,8 @@ fn a_sink_that_may_lose_batches_never_fills_the_spool() {
     assert!(dropped > 0 && dropped.is_multiple_of(1000), "{dropped}");
     assert_eq!(daemon.count(r#"logpushd_sink_dropped_records_total{sink="archive"}"#), 0);
     fs::remove_file(daemon.path("loses")).unwrap();
-    // It waits between two attempts for as long as it has failed, but a stop has it try at once.
-    let stopped = daemon.stop().in_order();
+    // The wait between two attempts grows with time, but a stop makes it try at once.
+    let stopped = daemon.stop().exited_cleanly();
     let lines = stopped.log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let drops = lines.filter(|line| {
         line["message"] == "spool full: dropped batches that the sink had not started"
@@ -348,7 +351,7 @@ fn a_sink_that_may_lose_batches_never_fills_the_spool() {
 }
 
 #[test]
-fn quarantine_needs_no_hard_links() {
+fn the_quarantine_works_without_hard_links() {
     let keys = "max_record_bytes = \"1KiB\"";
     let daemon = Setup::new().table("limits", keys).start();
     let errors = ["EXDEV", "EPERM", "ENOTSUP", "ENOSYS", "EMLINK", "EROFS"];
@@ -370,5 +373,5 @@ fn quarantine_needs_no_hard_links() {
         assert!(kept.contains(&unreadable) && kept.contains(&too_long.into_bytes()), "{error}");
     }
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

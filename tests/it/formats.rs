@@ -1,4 +1,4 @@
-//! Rows of CSV and lines of text become records, the same ones however often they are read.
+//! Rows of CSV and lines of text become records, the same ones at each decoding.
 
 use std::fs;
 
@@ -30,12 +30,12 @@ fn setup() -> Setup {
         .table("sink.archive.file", r#"path = "out/{endpoint}.ndjson""#)
 }
 
-/// What is sent to each endpoint, and what comes of it.
+/// The bodies sent to each endpoint, and the resulting records.
 fn uploads() -> [(&'static str, String, String, u64); 5] {
     [
         ("headed", HEADER.to_owned() + ROWS, RECORDS.to_owned(), 1),
         ("named", ROWS.to_owned(), RECORDS.to_owned(), 1),
-        // The names once more, in a row of the body: no record.
+        // The names repeated in a row of the body: no record.
         ("renamed", format!("\u{feff}{HEADER}{ROWS}"), RECORDS.to_owned(), 1),
         ("tabs", ROWS.replace(',', "\t"), RECORDS.to_owned(), 1),
         (
@@ -48,7 +48,7 @@ fn uploads() -> [(&'static str, String, String, u64); 5] {
 }
 
 #[test]
-fn rows_and_lines_become_records_and_bad_ones_go_to_quarantine() {
+fn rows_and_lines_become_records_and_invalid_ones_are_quarantined() {
     let daemon = setup().start();
     let connection = daemon.connect(Http::Two);
     for (endpoint, body, records, bad) in uploads() {
@@ -68,17 +68,17 @@ fn rows_and_lines_become_records_and_bad_ones_go_to_quarantine() {
     daemon.wait_count("logpushd_quarantined_records_total{reason=\"not_csv\"}", |count| count == 8);
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
 
-    // Without its columns a row means something else, so none is sent again.
+    // Without its columns a row has another meaning, so no row is sent again.
     let finished = finish(
         logpushd().args(["quarantine", "replay", "--dry-run", "-c"]).arg(daemon.setup().config()),
     );
     assert_eq!(finished.exit, Exit::Code(65), "{finished:?}");
     assert!(finished.stdout.contains("does not take JSON"), "{finished:?}");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn names_beyond_their_bound_take_all_rows_to_quarantine() {
+fn column_names_over_the_limit_quarantine_all_rows() {
     let daemon = setup().start();
     let connection = daemon.connect(Http::Two);
     let send = |bytes: usize| {
@@ -91,13 +91,13 @@ fn names_beyond_their_bound_take_all_rows_to_quarantine() {
         let metric = format!("logpushd_quarantined_records_total{{reason=\"{reason}\"}}");
         daemon.wait_count(&metric, |count| count == want);
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn what_waits_reads_the_same_after_the_configuration_has_changed() {
+fn the_backlog_is_decoded_the_same_after_a_configuration_change() {
     let setup = setup();
-    // A file stands where the folder should be.
+    // A file has replaced the directory.
     setup.write("out", "in the way");
     let daemon = setup.start();
     let connection = daemon.connect(Http::One);
@@ -125,7 +125,7 @@ fn what_waits_reads_the_same_after_the_configuration_has_changed() {
     let finished = finish(logpushd().args(["spool", "verify", "-c"]).arg(setup.write_config()));
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
     fs::remove_file(setup.path("out")).unwrap();
-    let stopped = setup.start().stop().in_order();
+    let stopped = setup.start().stop().exited_cleanly();
     for (endpoint, _, records, _) in uploads() {
         let file = stopped.file(&format!("out/{endpoint}.ndjson"));
         assert_eq!(String::from_utf8_lossy(&file), records.repeat(2), "{endpoint}");

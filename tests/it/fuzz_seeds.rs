@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets, on a stable toolchain: what was found once stays mended.
+//! The seeds of the fuzz targets, on a stable toolchain: bugs that were found stay fixed.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -8,11 +8,11 @@ use std::{fs, path::Path};
 #[expect(unreachable_pub, reason = "in the fuzz crate it is public")]
 mod fuzz;
 
-/// Runs `check` on each file of `folder`, and says which one broke.
-fn replay(folder: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+/// Runs `check` on each file of `directory`, and reports the one that failed.
+fn replay(directory: &str, check: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let mut files = 0;
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let data = fs::read(&path).unwrap();
         let outcome = std::panic::catch_unwind(|| check(&data));

@@ -1,5 +1,5 @@
-//! Whoever means harm gets an answer or a closed door, costs little memory, and keeps nobody else from
-//! being served.
+//! Hostile clients get an answer or a closed connection, use little memory, and block no other
+//! client.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::support::{Connection, Daemon, Http, Random, Setup, Upload, gzip, wait_until};
 
-/// What the daemon may need at its peak. A debug build needs more than a release.
+/// The peak memory that the daemon may use. A debug build needs more than a release.
 const PEAK_KIB: u64 = 150 * 1024;
 
 fn peak_kib(daemon: &Daemon) -> u64 {
@@ -20,7 +20,7 @@ fn peak_kib(daemon: &Daemon) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Demands that others are served at once.
+/// Asserts that other clients are served at once.
 #[track_caller]
 fn serves_others(daemon: &Daemon) {
     for http in Http::BOTH {
@@ -31,13 +31,13 @@ fn serves_others(daemon: &Daemon) {
 }
 
 #[track_caller]
-fn ends_in_order(daemon: Daemon) {
-    let stopped = daemon.stop().in_order();
+fn exits_cleanly(daemon: Daemon) {
+    let stopped = daemon.stop().exited_cleanly();
     assert!(!stopped.log.contains("panicked"), "{}", stopped.log);
 }
 
 #[test]
-fn bodies_that_mean_harm_cost_little_memory() {
+fn malicious_bodies_use_little_memory() {
     let limits = "max_inflated_bytes = \"48MiB\"\nmax_record_bytes = \"64KiB\"";
     let hec = "protocol = \"splunk_hec\"\nauth = \"none\"";
     let rows = "path = \"/rows/{dataset}\"\nauth = \"none\"\nformat = \"csv\"\nheader = true";
@@ -80,7 +80,7 @@ fn bodies_that_mean_harm_cost_little_memory() {
     let peak = peak_kib(&daemon);
     assert!(peak < PEAK_KIB, "{peak} KiB at the peak");
     serves_others(&daemon);
-    ends_in_order(daemon);
+    exits_cleanly(daemon);
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -97,7 +97,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&head[..], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The head of an upload without a secret, in HPACK.
+/// The headers of an upload without a secret, in HPACK.
 fn head() -> Vec<u8> {
     let path = b"/logpush/http_requests";
     // POST, https; then a literal path and a literal authority.
@@ -107,7 +107,7 @@ fn head() -> Vec<u8> {
     block
 }
 
-/// Sends frames until they are all sent or the other side has had enough. Says whether it closed.
+/// Sends frames until all are sent or the server closes the connection. Returns whether it closed.
 fn attack(daemon: &Daemon, frames: impl Iterator<Item = Vec<u8>>) -> bool {
     let mut stream = daemon.trust().raw(daemon.address, &[b"h2"]).unwrap();
     stream.sock.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -134,23 +134,23 @@ fn attack(daemon: &Daemon, frames: impl Iterator<Item = Vec<u8>>) -> bool {
 }
 
 #[test]
-fn rapid_resets_end_the_connection_and_not_the_daemon() {
+fn rapid_resets_close_only_the_connection() {
     let daemon = Setup::new().start();
     let resets = (0..20_000_u32).map(|number| {
         let stream = 2 * number + 1;
         let reset = frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
         [frame(HEADERS, END_HEADERS, stream, &head()), reset].concat()
     });
-    assert!(attack(&daemon, resets), "it goes on with whoever does that");
+    assert!(attack(&daemon, resets), "the connection of an attacker stays open");
     serves_others(&daemon);
     assert!(peak_kib(&daemon) < PEAK_KIB);
-    ends_in_order(daemon);
+    exits_cleanly(daemon);
 }
 
 #[test]
-fn headers_without_end_end_the_connection_and_not_the_daemon() {
+fn endless_headers_close_only_the_connection() {
     let daemon = Setup::new().start();
-    // A literal header with a name of one byte and a value of 100, again and again.
+    // A literal header with a name of one byte and a value of 100, repeated.
     let header = [&[0x00, 0x01, b'a', 100][..], &[b'x'; 100]].concat();
     let block = header.repeat(100);
     let first = frame(HEADERS, 0, 1, &head());
@@ -160,18 +160,18 @@ fn headers_without_end_end_the_connection_and_not_the_daemon() {
     assert!(attack(&daemon, [frame(HEADERS, 0, 1, &head())].into_iter().chain(empty)));
     serves_others(&daemon);
     assert!(peak_kib(&daemon) < PEAK_KIB);
-    ends_in_order(daemon);
+    exits_cleanly(daemon);
 }
 
 #[test]
-fn garbage_is_shut_out() {
+fn connections_that_send_garbage_are_closed() {
     let daemon = Setup::new().start();
     let mut random = Random::new(12);
     for round in 0..20 {
         let garbage: Vec<u8> = (0..4096).flat_map(|_| random.next().to_le_bytes()).collect();
         if round % 2 == 0 {
             let mut stream = TcpStream::connect(daemon.address).unwrap();
-            // It may be shut out before it has said all.
+            // The connection may be closed before everything is sent.
             stream.write_all(&garbage).ok();
         } else {
             let alpn: &[u8] = if round % 4 == 1 { b"h2" } else { b"http/1.1" };
@@ -181,11 +181,11 @@ fn garbage_is_shut_out() {
         }
     }
     serves_others(&daemon);
-    ends_in_order(daemon);
+    exits_cleanly(daemon);
 }
 
 #[test]
-fn clients_that_say_nothing_hold_nobody_up() {
+fn silent_clients_delay_no_other_client() {
     let daemon = Setup::new().start();
     let client = daemon.trust();
     let silent: Vec<_> = (0..80)
@@ -193,7 +193,7 @@ fn clients_that_say_nothing_hold_nobody_up() {
             if number % 2 == 0 {
                 return client.raw(daemon.address, &[b"h2"]).unwrap();
             }
-            // Some of them begin a head, slowly.
+            // Some of them start a request, slowly.
             let mut stream = client.raw(daemon.address, &[b"http/1.1"]).unwrap();
             stream.write_all(b"POST /logpush/http_requests HTTP/1.1\r\nho").unwrap();
             stream
@@ -201,48 +201,48 @@ fn clients_that_say_nothing_hold_nobody_up() {
         .collect();
     serves_others(&daemon);
     drop(silent);
-    ends_in_order(daemon);
+    exits_cleanly(daemon);
 }
 
 #[test]
-fn who_guesses_secrets_slows_down_only_itself() {
+fn a_client_with_wrong_secrets_is_throttled_alone() {
     let daemon = Setup::new().start();
-    let guesser = daemon.connect(Http::Two);
+    let client = daemon.connect(Http::Two);
     thread::scope(|scope| {
         for number in 0..12 {
-            let guesser = guesser.clone();
+            let client = client.clone();
             scope.spawn(move || {
-                let guess = Upload::of("{}").secret(&format!("guess-{number}"));
-                assert_eq!(guesser.send(guess).status, 401);
+                let upload = Upload::of("{}").secret(&format!("wrong-{number}"));
+                assert_eq!(client.send(upload).status, 401);
             });
         }
         let unauthorized = r#"logpushd_refused_total{reason="unauthorized"}"#;
-        daemon.wait_count(unauthorized, |guesses| guesses >= 12);
+        daemon.wait_count(unauthorized, |failed| failed >= 12);
         let begun = Instant::now();
         let good = daemon.connect(Http::One);
         for _ in 0..5 {
             assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
         }
-        // A guess now takes 5 s: these would take 25 if they were slowed down.
+        // A wrong secret now takes 5 s: these would take 25 if they were delayed.
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     });
     let begun = Instant::now();
-    assert_eq!(guesser.send(Upload::of("{}").secret("one more")).status, 401);
+    assert_eq!(client.send(Upload::of("{}").secret("one more")).status, 401);
     assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
-    ends_in_order(daemon);
+    exits_cleanly(daemon);
 }
 
 #[test]
-fn a_connection_ends_with_a_guess_of_an_address_that_guesses() {
+fn a_wrong_secret_from_a_throttled_address_closes_the_connection() {
     let daemon = Setup::new().start();
-    let statuses = |guesser: &Connection, count: usize| -> Vec<u16> {
+    let statuses = |client: &Connection, count: usize| -> Vec<u16> {
         thread::scope(|scope| {
-            let guess = |number| {
-                let guess = Upload::of("{}").secret(&format!("guess-{number}"));
-                guesser.try_send(guess).map_or(0, |answer| answer.status)
+            let upload = |number| {
+                let upload = Upload::of("{}").secret(&format!("wrong-{number}"));
+                client.try_send(upload).map_or(0, |answer| answer.status)
             };
-            let guesses: Vec<_> = (0..count).map(|n| scope.spawn(move || guess(n))).collect();
-            guesses.into_iter().map(|guess| guess.join().unwrap()).collect()
+            let uploads: Vec<_> = (0..count).map(|n| scope.spawn(move || upload(n))).collect();
+            uploads.into_iter().map(|upload| upload.join().unwrap()).collect()
         })
     };
     thread::scope(|scope| {
@@ -250,7 +250,8 @@ fn a_connection_ends_with_a_guess_of_an_address_that_guesses() {
             scope.spawn(|| assert_eq!(statuses(&daemon.connect(Http::Two), 8), [401; 8]));
         }
     });
-    // From now on a connection ends with its first wrong secret, and nothing else on it is looked at.
+    // From now on a connection closes with its first wrong secret, and the rest of its data is
+    // ignored.
     let begun = Instant::now();
     thread::scope(|scope| {
         for _ in 0..3 {
@@ -267,7 +268,8 @@ fn a_connection_ends_with_a_guess_of_an_address_that_guesses() {
     let series = r#"logpushd_endpoint_refused_total{endpoint="main",reason="unauthorized"}"#;
     assert_eq!(daemon.count(series), 35);
 
-    // The same address with the right secret is served at once, and is not closed for a wrong one.
+    // The same address with the right secret is served at once, and its connection stays open after
+    // a wrong one.
     let begun = Instant::now();
     let good = daemon.connect(Http::Two);
     for _ in 0..5 {
@@ -276,5 +278,5 @@ fn a_connection_ends_with_a_guess_of_an_address_that_guesses() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(good.send(Upload::of("{}").secret("one more")).status, 401);
     assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
-    ends_in_order(daemon);
+    exits_cleanly(daemon);
 }

@@ -1,4 +1,4 @@
-//! Records arrive at a collector over HTTP, whatever it answers.
+//! Records are delivered to a collector over HTTP, whatever it answers.
 
 use std::{fs, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::support::{
     count_lines, finish, logpushd, names_in, numbered, wait_for, wait_until,
 };
 
-/// A daemon with the sink `collector`, which has these keys beside its URL.
+/// A daemon with the sink `collector`, which has these keys besides its URL.
 fn setup(collector: &Collector, keys: &str) -> Setup {
     let url = collector.url("/in/{dataset}?from={endpoint}");
     Setup::new().table("sink.collector.http", &format!("url = \"{url}\"\n{keys}"))
@@ -34,7 +34,7 @@ fn header<'a>(request: &'a Received, name: &str) -> Option<&'a str> {
     request.headers.get(name).map(|value| value.to_str().unwrap())
 }
 
-/// The lines of quarantine.
+/// The lines of the quarantine.
 fn dead_letters(daemon: &Daemon) -> Vec<Value> {
     let quarantine = daemon.path("quarantine");
     let names = names_in(&quarantine);
@@ -45,7 +45,7 @@ fn dead_letters(daemon: &Daemon) -> Vec<Value> {
 }
 
 #[test]
-fn records_arrive_as_they_came_with_a_deterministic_key() {
+fn records_are_delivered_unchanged_with_a_deterministic_key() {
     let collector = Collector::start();
     let sink = |path: &str, keys: &str| {
         format!("url = \"{}\"\nin_flight = 1\n{keys}", collector.url(path))
@@ -80,11 +80,11 @@ fn records_arrive_as_they_came_with_a_deterministic_key() {
             assert_eq!(request.body, records);
         }
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_delay_that_the_collector_asks_for_is_kept_and_the_same_request_follows() {
+fn retry_after_is_obeyed_and_the_same_request_is_sent_again() {
     let collector = Collector::start();
     let first = std::sync::atomic::AtomicBool::new(true);
     collector.answer_by(move |_| {
@@ -103,11 +103,11 @@ fn a_delay_that_the_collector_asks_for_is_kept_and_the_same_request_follows() {
     assert!(received[1].at - received[0].at >= Duration::from_secs(2));
     assert_eq!(header(&received[0], "idempotency-key"), header(&received[1], "idempotency-key"));
     assert_eq!(received[0].body, received[1].body);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn what_is_too_large_is_divided() {
+fn an_upload_that_is_too_large_is_split() {
     let collector = Collector::start();
     collector.answer_by(|request| {
         if count_lines(&request.body) > 3 { refusal(413, "too large") } else { ok() }
@@ -116,11 +116,11 @@ fn what_is_too_large_is_divided() {
     let records = numbered(1, 50);
     daemon.commit(&records);
     same(&collector, &records);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_killed_daemon_delivers_what_waited_for_the_collector() {
+fn a_killed_daemon_delivers_the_backlog_of_the_collector() {
     let (port, address) = closed_port();
     let url = format!("url = \"http://{address}/in\"");
     let daemon = Setup::new().table("sink.collector.http", &url).start();
@@ -131,11 +131,11 @@ fn a_killed_daemon_delivers_what_waited_for_the_collector() {
     drop(port);
     let collector = Collector::start_at(address);
     same(&collector, &records);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_wrong_secret_alerts_the_operator_and_loses_nothing() {
+fn a_wrong_secret_is_reported_to_the_operator_and_loses_nothing() {
     let collector = Collector::start();
     collector.answer_by(|request| match header(request, "authorization") {
         Some("Bearer right-token") => ok(),
@@ -153,14 +153,14 @@ fn a_wrong_secret_alerts_the_operator_and_loses_nothing() {
     let stopped = daemon.stop();
     assert!(!stopped.log.contains("wrong-token"), "{}", stopped.log);
     assert!(stopped.log.contains("answered 401 Unauthorized: not Some"), "{}", stopped.log);
-    let daemon = stopped.in_order().start();
+    let daemon = stopped.exited_cleanly().start();
     same(&collector, &records);
     daemon.wait_count(required, |value| value == 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_reload_sends_to_another_address() {
+fn a_reload_changes_the_url_of_a_sink() {
     let (first, second) = (Collector::start(), Collector::start());
     let daemon = setup(&first, "").start();
     let records = numbered(1, 20);
@@ -174,11 +174,11 @@ fn a_reload_sends_to_another_address() {
     daemon.commit(&records);
     same(&second, &records);
     assert_eq!(first.received().len(), 1);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_refused_record_is_quarantined_once_and_replayed_to_its_sink() {
+fn a_rejected_record_is_quarantined_once_and_replayed_to_its_sink() {
     let collector = Collector::start();
     collector.answer_by(|request| {
         let text = String::from_utf8_lossy(&request.body);
@@ -206,11 +206,11 @@ fn a_refused_record_is_quarantined_once_and_replayed_to_its_sink() {
     assert_eq!(replayed.exit, Exit::Code(0), "{}{}", replayed.stdout, replayed.stderr);
     same(&collector, &[&good[..], b"{\"bad\":1}\n"].concat());
     assert_eq!(fs::read(daemon.path("out/http_requests.ndjson")).unwrap(), archive);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn validate_reports_what_cannot_work() {
+fn validate_reports_invalid_settings_of_an_http_sink() {
     for (keys, expected) in [
         ("url = \"collector.example.com\"", "is not an http:// or https:// URL"),
         ("url = \"https://a:hidden@b.example/\"", "a user name or a password"),

@@ -1,4 +1,4 @@
-//! Start, reload, drain and stop under load, and what probes and scrapers see of it.
+//! Start, reload and shutdown under load, and what probes and scrapers see of them.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ const METRICS: [&str; 14] = [
 ];
 
 #[test]
-fn probes_and_metrics_tell_the_state() {
+fn probes_and_metrics_report_the_state() {
     let daemon = Setup::new().start();
     assert_eq!(daemon.ask("/healthz"), (200, "ok\n".to_owned()));
     assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()));
@@ -76,14 +76,14 @@ fn seconds(value: f64) -> i64 {
 }
 
 #[test]
-fn a_connection_is_used_again() {
+fn a_connection_is_reused() {
     let daemon = Setup::new().start();
     for http in Http::BOTH {
         let connection = daemon.connect(http);
         for _ in 0..5 {
             let records = small_records(8, 20);
             assert_eq!(connection.send(Upload::of(records).gzipped()).committed(), 20);
-            // A refusal does not end it either, whether it has a body or none.
+            // A rejection does not close it either, with or without a body.
             assert_eq!(connection.send(Upload::of("{}").secret("wrong")).status, 401);
             assert_eq!(connection.send(Upload::of("").to("/")).status, 404);
             assert_eq!(connection.send(Upload::of("{}").to("/")).status, 404);
@@ -99,7 +99,7 @@ fn reload(daemon: &Daemon) {
 }
 
 #[test]
-fn a_reload_takes_a_new_certificate_and_keeps_connections() {
+fn a_reload_loads_a_new_certificate_and_keeps_connections() {
     let daemon = Setup::new().start();
     let record = || Upload::of("{\"a\":1}\n").gzipped();
     let old: Vec<Connection> = Http::BOTH.map(|http| daemon.connect(http)).into();
@@ -121,24 +121,24 @@ fn a_reload_takes_a_new_certificate_and_keeps_connections() {
     }
     assert_ne!(daemon.count(expiry), first_expiry);
 
-    // A key that does not fit is named, and changes nothing.
+    // A key that does not match is reported, and changes nothing.
     daemon.setup().write("privkey.pem", Pair::self_signed().key);
     reload(&daemon);
     let complaint = daemon.wait_log("reload: the configuration stays as it was: server.tls: ");
     assert!(complaint["message"].as_str().unwrap().contains("does not belong"), "{complaint}");
     assert_eq!(daemon.connect(Http::Two).certificate, next.der());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_reload_takes_new_secrets() {
+fn a_reload_loads_new_secrets() {
     let daemon = Setup::new().start();
     let connection = daemon.connect(Http::Two);
     let status = |secret: &str| connection.send(Upload::of("test").secret(secret)).status;
     assert_eq!((status(SECRET), status("next")), (200, 401));
 
     daemon.setup().write("secrets.txt", format!("next\n{SECRET}\n"));
-    assert_eq!(status("next"), 401, "not before it is told");
+    assert_eq!(status("next"), 401, "not before the reload");
     reload(&daemon);
     assert_eq!((status(SECRET), status("next")), (200, 200));
 
@@ -146,16 +146,16 @@ fn a_reload_takes_new_secrets() {
     reload(&daemon);
     assert_eq!((status(SECRET), status("next")), (401, 200));
     assert!(!daemon.log().iter().any(|line| line.to_string().contains("next")));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_reload_takes_the_log_level() {
+fn a_reload_changes_the_log_level() {
     let daemon = Setup::new().start();
     let fail_handshake = || {
         let mut stream = TcpStream::connect(daemon.address).unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        // It is over when the daemon has closed it.
+        // It ends when the daemon has closed it.
         stream.read_to_end(&mut Vec::new()).ok();
     };
     let failures = "logpushd_refused_total{reason=\"tls_handshake\"}";
@@ -171,11 +171,11 @@ fn a_reload_takes_the_log_level() {
     fail_handshake();
     daemon.wait_log("connection ended");
     assert!(daemon.logged("reload: ").is_empty(), "all of it was taken over");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_broken_configuration_changes_nothing() {
+fn an_invalid_configuration_changes_nothing() {
     let daemon = Setup::new().start();
     let good = fs::read_to_string(daemon.setup().config()).unwrap();
     daemon.setup().write("logpushd.toml", format!("{good}\n[sink]\nnonsense = \n"));
@@ -186,18 +186,18 @@ fn a_broken_configuration_changes_nothing() {
     assert_eq!(daemon.send(Http::One, Upload::of("test")).status, 200);
     assert_eq!(daemon.send(Http::One, Upload::of("test").secret("next")).status, 401);
 
-    // What cannot change under load is said to need a restart.
+    // Settings that cannot change under load are reported to need a restart.
     let text = good.replace("dir = \"spool\"", "dir = \"another\"");
     daemon.setup().write("logpushd.toml", text);
     reload(&daemon);
     daemon.wait_log("reload: needs a restart: spool.dir");
     daemon.wait_log("reloaded");
     assert_eq!(daemon.send(Http::One, Upload::of("test").secret("next")).status, 200);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn an_upload_under_way_is_finished_before_the_stop() {
+fn uploads_in_progress_finish_before_shutdown() {
     for http in Http::BOTH {
         let daemon = Setup::new().start();
         let records = small_records(9, 3000);
@@ -215,7 +215,7 @@ fn an_upload_under_way_is_finished_before_the_stop() {
             assert!(feed.push(rest));
             assert_eq!(answer.join().unwrap().committed(), 3000, "{http:?}");
         });
-        let stopped = daemon.end().in_order();
+        let stopped = daemon.end().exited_cleanly();
         assert!(!stopped.log.contains("cut off"), "idle connections hold nothing up");
         assert_eq!(stopped.file("out/http_requests.ndjson"), records);
         assert!(stopped.log.contains("\"stopped\""), "{}", stopped.log);
@@ -223,15 +223,15 @@ fn an_upload_under_way_is_finished_before_the_stop() {
 }
 
 #[test]
-fn an_interrupt_stops_as_well() {
+fn sigint_also_shuts_down() {
     let daemon = Setup::new().start();
     daemon.commit(b"{\"a\":1}\n");
     daemon.signal(Signal::INT);
-    assert_eq!(daemon.end().in_order().file("out/http_requests.ndjson"), b"{\"a\":1}\n");
+    assert_eq!(daemon.end().exited_cleanly().file("out/http_requests.ndjson"), b"{\"a\":1}\n");
 }
 
 #[test]
-fn a_batch_whose_sender_hangs_up_is_committed_all_the_same() {
+fn a_batch_is_committed_even_if_its_sender_disconnects() {
     let daemon = Setup::new().start();
     let mut all = Vec::new();
     for round in 0..10 {
@@ -240,14 +240,14 @@ fn a_batch_whose_sender_hangs_up_is_committed_all_the_same() {
             "POST /logpush/http_requests HTTP/1.1\r\nhost: x\r\nx-logpush-secret: {SECRET}\r\ncontent-length: {}\r\n\r\n",
             records.len()
         );
-        // In TLS 1.3 a ticket would lie unread here, and a close then be a reset, on which the
-        // daemon's kernel throws away what has arrived.
+        // In TLS 1.3 a ticket would stay unread here, and a close then be a reset, on which the
+        // daemon's kernel discards received data.
         let client = daemon.trust().speaking(&[&TLS12]);
         let mut stream = client.raw(daemon.address, &[b"http/1.1"]).unwrap();
         stream.write_all(&[head.as_bytes(), &records].concat()).unwrap();
         stream.flush().unwrap();
         if round % 2 == 0 {
-            // In good order.
+            // A clean close.
             stream.conn.send_close_notify();
             stream.flush().unwrap();
             stream.sock.shutdown(Shutdown::Write).unwrap();
@@ -256,20 +256,21 @@ fn a_batch_whose_sender_hangs_up_is_committed_all_the_same() {
         all.extend(records);
         daemon.wait_file("out/http_requests.ndjson", &all);
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
-/// How long the daemon waits for a handshake: who waited for a silent client would wait that long.
+/// The daemon's deadline for a handshake: a client that waited for a silent one would wait that
+/// long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 #[test]
-fn silent_clients_hold_nobody_up() {
+fn silent_clients_delay_nobody() {
     let daemon = Setup::new().start();
     let silent = || {
         let connect = |_| TcpStream::connect(daemon.address).unwrap();
         let mut silent: Vec<_> = (0..20).map(connect).collect();
         for stream in &mut silent[10..] {
-            // The beginning of a handshake.
+            // The start of a handshake.
             stream.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
         }
         silent
@@ -282,11 +283,12 @@ fn silent_clients_hold_nobody_up() {
     assert!(begun.elapsed() < HANDSHAKE, "{:?}", begun.elapsed());
     drop(first);
     daemon.wait_count("logpushd_connections", |open| open == 0);
-    // New ones, since a handshake's time is counted from the connection: so is this clock's.
+    // New connections, since the deadline of a handshake starts with the connection, as this clock
+    // does.
     let stopping = Instant::now();
     let second = silent();
     daemon.wait_count("logpushd_connections", |open| open == 20);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
     assert!(stopping.elapsed() < HANDSHAKE, "nor does a stop wait for them");
     drop(second);
 }

@@ -1,4 +1,4 @@
-//! What the system limits, and calls that it does not have.
+//! Limits of the system, and missing system calls.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::support::{Daemon, Http, Setup, Upload, logpushd, numbered, same_bytes, wait_until};
 
-/// A daemon that a shell starts behind `ulimit`.
+/// A daemon that a shell starts after `ulimit`.
 fn limited(how: &str) -> Daemon {
     let mut setup = Setup::new();
     let program = logpushd();
@@ -36,7 +36,7 @@ const TOO_FEW: &str = "the limit of open files is lower than limits.max_connecti
                        limits.max_connections";
 
 #[test]
-fn the_soft_limit_of_open_files_becomes_the_hard_one() {
+fn the_soft_limit_of_open_files_is_raised_to_the_hard_limit() {
     let daemon = limited("-Sn 200 && ulimit -Hn 3000");
     assert_eq!(open_files(&daemon), ("3000".to_owned(), "3000".to_owned()));
     assert!(daemon.logged(TOO_FEW).is_empty());
@@ -52,19 +52,19 @@ fn a_hard_limit_that_is_too_low_is_logged() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_synced_is_no_failure() {
+fn a_directory_without_fsync_support_is_no_failure() {
     let setup = Setup::new().table("sink.archive.file", "path = \"out/{dataset}/%Y.ndjson\"");
     setup.faults("fail EINVAL syncdir *\n");
     let daemon = setup.start();
     let records = numbered(0, 10);
     daemon.send(Http::Two, Upload::of(&records).gzipped()).committed();
-    let folder = daemon.path("out/http_requests");
-    let file = || fs::read_dir(&folder).ok()?.next()?.ok();
+    let directory = daemon.path("out/http_requests");
+    let file = || fs::read_dir(&directory).ok()?.next()?.ok();
     wait_until("the records", || {
         file().is_some_and(|file| fs::read(file.path()).unwrap() == records)
     });
     assert_eq!(daemon.ask("/readyz").0, 200);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -85,11 +85,11 @@ fn an_exhausted_quota_is_not_ready() {
     daemon.commit(&records);
     all.extend(records);
     daemon.wait_file("out/http_requests.ndjson", &all);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
 }
 
-/// Ends with the test.
+/// Stopped at the end of the test.
 struct Starting(Child);
 
 impl Drop for Starting {
@@ -100,7 +100,7 @@ impl Drop for Starting {
 }
 
 #[test]
-fn a_lock_that_takes_long_is_logged_while_it_does() {
+fn a_slow_lock_is_logged_while_the_daemon_waits() {
     let setup = Setup::new();
     setup.write_config();
     setup.faults("hang lock /lock\n");
@@ -117,7 +117,7 @@ fn a_lock_that_takes_long_is_logged_while_it_does() {
                 log.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..read]));
             }
         });
-        // Whatever comes of it, the daemon ends before the reader is waited for.
+        // Whatever happens, the daemon ends before the reader is waited for.
         let _daemon = daemon;
         wait_until("a line about the lock", || has("still waiting for the lock"));
         setup.faults("");
@@ -137,5 +137,5 @@ fn a_name_that_is_too_long_for_the_disk_is_explained() {
     assert!(error.contains("shorten the `path` of the sink"), "{error}");
     daemon.setup().faults("");
     daemon.wait_file("out/dns_logs.ndjson", &records);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

@@ -1,4 +1,4 @@
-//! What the listeners do before the first request.
+//! The behavior of the listeners before the first request.
 
 use std::{
     io::{Read as _, Write as _},
@@ -25,12 +25,12 @@ fn ipv4_and_ipv6_wildcards_share_a_port() {
             tls.read_exact(&mut start).unwrap();
             assert_eq!(&start, b"HTTP/1.1 404", "{ip} of {list}");
         }
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }
 
 #[test]
-fn a_port_that_the_daemon_itself_has_is_named_as_such() {
+fn a_port_used_twice_by_the_daemon_is_reported_as_such() {
     let port = free_port();
     let setup = Setup::new()
         .table("server", &format!("address = \"0.0.0.0:{port}\""))
@@ -55,11 +55,11 @@ fn plain_http_on_the_tls_port_is_answered_and_logged() {
     let error = daemon.wait_log("tls handshake failed")["error"].as_str().unwrap().to_owned();
     assert!(error.starts_with("plain HTTP arrived"), "{error}");
     daemon.wait_count("logpushd_refused_total{reason=\"tls_handshake\"}", |count| count == 1);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn silent_clients_of_the_admin_listener_delay_no_probe_and_fill_no_log() {
+fn silent_clients_of_the_admin_listener_neither_delay_probes_nor_fill_the_log() {
     let daemon = Setup::new().start();
     let begun = Instant::now();
     let held: Vec<_> = (0..400)
@@ -73,5 +73,5 @@ fn silent_clients_of_the_admin_listener_delay_no_probe_and_fill_no_log() {
     let lines = daemon.logged("this listener has all the connections it may have").len() as u64;
     assert!(lines <= 1 + begun.elapsed().as_secs() / 10, "{lines}");
     drop(held);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

@@ -1,4 +1,4 @@
-//! What the log says of clients: enough for an operator, and nothing that a client can abuse.
+//! What the log reports about clients: enough for an operator, and nothing that a client can abuse.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -22,7 +22,7 @@ fn send_raw(daemon: &Daemon, bytes: &[u8]) {
 }
 
 #[test]
-fn a_client_cannot_make_a_line_long() {
+fn client_input_in_a_log_line_is_truncated() {
     let daemon = Setup::new().start();
     let long = "M".repeat(30_000);
     for head in [
@@ -34,13 +34,13 @@ fn a_client_cannot_make_a_line_long() {
         send_raw(&daemon, format!("{head}host: x\r\nconnection: close\r\n\r\n").as_bytes());
     }
     daemon.wait_logs("refused", 4);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let longest = stopped.log.lines().map(str::len).max().unwrap();
     assert!(longest < 1024, "{longest}");
 }
 
 #[test]
-fn a_flood_of_one_refusal_hides_no_other() {
+fn a_flood_of_one_rejection_hides_no_other() {
     let daemon = Setup::new().start();
     let connection = daemon.connect(Http::Two);
     for _ in 0..200 {
@@ -57,15 +57,15 @@ fn a_flood_of_one_refusal_hides_no_other() {
     wait_until("both refusals in the log", || {
         count("unauthorized") == 1 && count("unsupported_encoding") == 1
     });
-    // How many there are depends on how long the flood took: ten in 10 s.
+    // Their number depends on the duration of the flood: ten in 10 s.
     assert!(count("not_found") < 200);
     let refused = &daemon.logged("refused")[0];
     assert_eq!((&refused["status"], &refused["length"]), (&404.into(), &1.into()));
     assert_eq!((&refused["path"], &refused["method"]), (&"/nowhere".into(), &"POST".into()));
 }
 
-/// Runs a command whose standard error is systemd's journal, as far as it can see, and gives back
-/// what it writes there.
+/// Runs a command whose standard error looks like systemd's journal, and returns what it writes
+/// there.
 fn in_the_journal(mut command: Command, stop_at: &str) -> String {
     let (mut reader, writer) = io::pipe().unwrap();
     let stat = fstat(&writer).unwrap();
@@ -80,7 +80,7 @@ fn in_the_journal(mut command: Command, stop_at: &str) -> String {
         let mut is_asked = false;
         while let Ok(count @ 1..) = reader.read(&mut piece) {
             text.extend_from_slice(&piece[..count]);
-            // Once: a second signal ends a daemon at once, and says so.
+            // Once: a second signal ends a daemon at once, and is logged.
             if !is_asked
                 && text.ends_with(b"\n")
                 && String::from_utf8_lossy(&text).contains(&stop_at)
@@ -102,7 +102,7 @@ fn run(setup: &Setup) -> Command {
 }
 
 #[test]
-fn the_journal_gets_priorities_and_one_event_for_each_problem() {
+fn the_journal_gets_priorities_and_one_event_per_problem() {
     let text = || Setup::new().table("log", "format = \"text\"");
     let setup = text().table("sink.out.stdout", "");
     let log = in_the_journal(run(&setup), ": sink name=\"out\"");
@@ -121,7 +121,7 @@ fn the_journal_gets_priorities_and_one_event_for_each_problem() {
     assert!(max.starts_with("<3>") && max.contains("`max`"), "{max}");
     assert!(min.starts_with("<3>") && min.contains("`min`"), "{min}");
 
-    // What a unit's ExecReload runs.
+    // The command of a unit's ExecReload.
     let setup = text().table("sink.out.stdout", "datasets = [\"http_request\"]");
     let validate = |more: &[&str]| {
         let mut command = logpushd();
@@ -136,7 +136,7 @@ fn the_journal_gets_priorities_and_one_event_for_each_problem() {
 }
 
 #[test]
-fn a_broken_reload_is_one_event_that_has_every_problem() {
+fn a_failed_reload_is_one_event_with_every_problem() {
     let setup = Setup::new().table("log", "format = \"text\"");
     setup.write_config();
     let (path, config) = (setup.config(), std::fs::read_to_string(setup.config()).unwrap());
@@ -163,7 +163,7 @@ fn a_broken_reload_is_one_event_that_has_every_problem() {
 }
 
 #[test]
-fn each_sink_is_logged_with_its_target_at_the_start_and_when_it_changes() {
+fn each_sink_is_logged_with_its_target_at_startup_and_when_it_changes() {
     let setup = Setup::new()
         .table("sink.out.stdout", "")
         .table("sink.siem.syslog", "address = [\"tcp://127.0.0.1:9\", \"unix:///dev/null\"]");
@@ -188,7 +188,7 @@ fn each_sink_is_logged_with_its_target_at_the_start_and_when_it_changes() {
 }
 
 #[test]
-fn a_failing_sink_is_logged_once_and_a_reload_is_no_stop() {
+fn a_failing_sink_is_logged_once_and_a_reload_is_not_a_recovery() {
     let daemon = Setup::new().start();
     daemon.setup().faults("fail EIO write out/\n");
     daemon.commit(&numbered(1, 10));
@@ -202,11 +202,11 @@ fn a_failing_sink_is_logged_once_and_a_reload_is_no_stop() {
     daemon.wait_log("reload: the backlog of the sink is left to its new settings");
     daemon.wait_file("other", &numbered(1, 10));
     assert!(daemon.logged("stopping").is_empty());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn what_a_sink_logs_by_itself_names_the_sink() {
+fn log_lines_of_a_sink_name_the_sink() {
     let address = crate::support::free_port();
     let socket = std::net::UdpSocket::bind(("127.0.0.1", address)).unwrap();
     let keys = format!("address = \"udp://127.0.0.1:{address}\"\nmax_message_bytes = 1024");
@@ -218,7 +218,7 @@ fn what_a_sink_logs_by_itself_names_the_sink() {
 }
 
 #[test]
-fn the_log_and_a_metric_name_the_secret_that_was_used() {
+fn the_log_and_a_metric_name_the_matching_secret() {
     let setup = Setup::new();
     setup
         .write("secrets.txt", "old: 0123456789abcdef\nnew: fedcba9876543210\nunnamed-0123456789\n");
@@ -239,7 +239,7 @@ fn the_log_and_a_metric_name_the_secret_that_was_used() {
     };
     used("new", "fedcba9876543210");
     used("line 3", "unnamed-0123456789");
-    // As before lines had names.
+    // A file in the old format, without names.
     used("old", "old: 0123456789abcdef");
     let wrong = daemon.send(Http::Two, Upload::of("test").secret("new"));
     assert_eq!(wrong.status, 401);
@@ -251,12 +251,12 @@ fn the_log_and_a_metric_name_the_secret_that_was_used() {
     assert_eq!(gone.status, 401);
     daemon.send(Http::Two, Upload::of("test").secret("fedcba9876543210"));
     daemon.wait_logs("first use of a secret since it was loaded", 4);
-    let log = daemon.stop().in_order().log;
+    let log = daemon.stop().exited_cleanly().log;
     assert!(!log.contains("fedcba") && !log.contains("0123456789"), "{log}");
 }
 
 #[test]
-fn dubious_secrets_are_named_at_the_start() {
+fn weak_secrets_are_logged_at_startup() {
     let setup = Setup::new();
     setup.write("secrets.txt", "short\n# a comment of an operator\n");
     let daemon = setup.start();

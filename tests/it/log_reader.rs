@@ -1,4 +1,5 @@
-//! Who reads standard error, and how, makes no difference to receiving, readiness and the stop.
+//! A slow, stopped or missing reader of standard error affects neither uploads, nor readiness, nor
+//! shutdown.
 
 use std::{
     io::{self, BufRead as _, BufReader, PipeReader, Read as _},
@@ -69,8 +70,8 @@ impl Unread {
         text.lines().find_map(value).unwrap()
     }
 
-    /// Posts batches, and a request that is refused beside each, until the log is full. A line of a
-    /// batch has 400 bytes and more.
+    /// Posts batches, and a rejected request with each, until the log is full. A line of a batch
+    /// has 400 bytes or more.
     fn fill_the_log(&self) {
         let connection = self.connect();
         let mut batches = 0;
@@ -83,7 +84,7 @@ impl Unread {
             assert_eq!(connection.send(Upload::of("x").to("/nowhere")).status, 404);
             assert!(batches < 100_000, "lines are dropped at last");
         }
-        // The secret is checked, batches are committed and delivered as ever.
+        // The secret is checked, batches are committed and delivered as usual.
         assert_eq!(connection.send(Upload::of("x").secret("wrong")).status, 401);
         let file = self.setup.path("out/http_requests.ndjson");
         wait_until("all records in the file", || {
@@ -116,7 +117,7 @@ fn setup() -> Setup {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn an_unread_log_stops_nothing() {
     let mut daemon = Unread::start(setup());
     daemon.fill_the_log();
     daemon.signal(Signal::HUP);
@@ -126,7 +127,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn a_reader_that_comes_back_learns_what_it_missed() {
+fn a_log_reader_that_returns_gets_the_number_of_lost_lines() {
     let mut daemon = Unread::start(setup());
     daemon.fill_the_log();
     let mut pipe = daemon.pipe.take().unwrap();
@@ -135,7 +136,7 @@ fn a_reader_that_comes_back_learns_what_it_missed() {
         pipe.read_to_string(&mut text).unwrap();
         text
     });
-    // Whatever is logged from some time on is in the pipe again.
+    // After some time, new lines are in the pipe again.
     let connection = daemon.connect();
     for number in 0..3 {
         let records = format!("{{\"again\":{number}}}\n");
@@ -163,7 +164,7 @@ fn a_reader_that_comes_back_learns_what_it_missed() {
 }
 
 #[test]
-fn the_reason_of_a_failed_start_is_the_last_line() {
+fn the_last_log_line_explains_a_failed_start() {
     // A second daemon in the same directory.
     let first = setup().start();
     let mut second = logpushd();

@@ -1,6 +1,6 @@
-//! The promises of the daemon, kept by the real program over real TLS.
+//! Tests the daemon's guarantees with the real program over real TLS.
 //!
-//! Each module is named after the promise that its tests defend; `support` is what they stand on.
+//! Each module covers one guarantee; `support` contains what the tests share.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,137 +8,137 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    reason = "a helper of a test fails as the test does: by a panic that says what is wrong"
+    reason = "a helper of a test fails as the test does: by a panic with a message"
 )]
 
-/// A certificate is got from a directory, renewed and kept.
+/// Certificates are obtained over ACME, renewed and stored.
 mod acme;
-/// Each alert of the rules that are shipped fires on a real Prometheus.
+/// Each shipped alert rule fires on a real Prometheus.
 mod alerts;
-/// Clients without a secret cost little memory for a short time, and keep out no sender.
+/// Clients without a secret use little memory for a short time and block no sender.
 mod attack;
-/// The audit log tells who did what to the daemon, and has no secret.
+/// The audit log records who did what to the daemon, and contains no secret.
 mod audit;
-/// A sink that was away for a life takes nobody's records for its own.
+/// A sink that returns after one run of the daemon claims no records of another sink.
 mod away;
-/// A body that stops coming is refused in time. First, since it takes the longest.
+/// A stalled body times out. First, since it takes the longest.
 mod body_deadline;
-/// Requests for certificates, and what a certificate is worth, on the command line.
+/// Certificate requests and certificate checks on the command line.
 mod cert_cli;
-/// A new certificate is taken as soon as it is there, and an old one is said in time.
+/// A changed certificate is loaded at once, and one that expires soon is logged.
 mod certificates;
-/// A sink gets the batches and records that it chooses, and no others.
-mod choosing;
-/// The wall clock steps, and nothing is lost or doubled for it.
+/// Steps of the wall clock lose and duplicate nothing.
 mod clocks;
-/// The pages for contributors name code that exists, and show it as it is.
+/// The pages for contributors name existing code and quote it correctly.
 mod code_names;
-/// The page of the command line has every command and option, with examples that are accepted.
+/// The page of the command line lists every command and option, with examples that are accepted.
 mod command_line;
-/// The command line: exit codes, problems by line and column, configurations that are shipped.
+/// The command line: exit codes, problems with line and column, shipped configurations.
 mod config_cli;
-/// Killed at any place, as often as one likes: nothing acknowledged is lost, doubled or torn.
+/// Kills at any time lose, duplicate and truncate no acknowledged record.
 mod crash;
-/// What real clients (curl, h2load) send arrives, and they see our answers.
+/// Uploads by real clients (curl, h2load) are delivered, and these clients see the answers.
 mod curl;
-/// As many batches as can be remembered cost no more than is said.
+/// Deduplication stays within its documented limits with as many batches as it can remember.
 mod dedup;
-/// Once answered 200, a record reaches every sink: whatever is broken, killed or restarted.
+/// Every record that was answered with 200 reaches every sink, across failures, kills and restarts.
 mod delivery;
-/// What `destination` prints is what Cloudflare is told, and it works.
+/// `destination` prints what Cloudflare needs, and it works.
 mod destination;
-/// Cloudflare's destination check is answered and leaves no trace among the records.
+/// Cloudflare's destination check is answered and never stored.
 mod destination_check;
-/// Real filesystems that are full, read-only or broken: nothing acknowledged is lost or doubled.
+/// Real filesystems that are full, read-only or broken lose and duplicate no acknowledged record.
 mod disks;
-/// What the documentation shows works, and what it links to is there.
+/// The examples of the documentation work, and its links lead somewhere.
 mod docs;
-/// What Cloudflare would say to a destination is said beforehand, and what to do about it.
+/// `doctor` reports beforehand what Cloudflare would find wrong with a destination, with advice.
 mod doctor;
-/// What documents and alert rules say of metrics is what the daemon gives.
+/// Documents and alert rules name the metrics that the daemon exposes.
 mod documentation;
 /// fail2ban finds the right addresses in the log, and no forged one.
 mod fail2ban;
-/// Every fault has an honest answer, and is got over without a hand.
+/// The daemon reports every I/O fault and recovers without an operator.
 mod faults;
-/// What others do to the files costs nothing that was acknowledged.
-mod foreign;
+/// Changes to output files by other programs lose no acknowledged record.
+mod file_changes;
+/// A sink gets the batches and records that its filter selects, and no others.
+mod filters;
 /// Rows of CSV and lines of text become records.
 mod formats;
-/// What fuzzing begins with, and what it once found.
+/// Fuzzing starts with these inputs; some of them once failed.
 mod fuzz_seeds;
-/// Splunk's HTTP Event Collector is spoken, with the same promises.
+/// Splunk's HTTP Event Collector protocol is supported with the same guarantees.
 mod hec;
-/// Whoever means harm costs little, and keeps nobody else from being served.
+/// Hostile clients use few resources and block no other client.
 mod hostile;
-/// Records arrive at a collector over HTTP, whatever it answers.
+/// Records are delivered to a collector over HTTP, whatever it answers.
 mod http_sink;
-/// Logpush jobs are managed over Cloudflare's API, as its schema has it, and no secret is shown.
+/// Logpush jobs are managed over Cloudflare's API by its schema, and no secret is printed.
 mod job;
-/// Data flows downward: what each layer must not know.
+/// Data flows downward: which modules each layer must not use.
 mod layers;
-/// Start, reload, drain and stop under load, and what probes and scrapers see of it.
+/// Start, reload and shutdown under load, and what probes and scrapers see of them.
 mod lifecycle;
-/// Limits of the system, and calls that it does not have, are coped with and logged.
+/// Limits of the system and missing system calls are tolerated and logged.
 mod limits;
-/// The listeners take the connections that they should take, and explain what is wrong with others.
+/// The listeners accept valid connections and explain what is wrong with others.
 mod listeners;
-/// The log tells of clients what an operator needs, and nothing that a client can abuse.
+/// The log reports about clients what an operator needs, and nothing that a client can abuse.
 mod log_lines;
-/// A log that nobody reads stops nothing.
+/// An unread log stops nothing.
 mod log_reader;
-/// Pages of the manual and completions are there for every command, and are read by what reads them.
+/// Man pages and completions exist for every command, and the programs that read them accept them.
 mod manual;
-/// CEF and LEEF are what somebody else reads them as.
+/// An independent parser reads CEF and LEEF as intended.
 mod message_formats;
-/// What a running daemon measures is right, also after a restart.
+/// The metrics of a running daemon are right, also after a restart.
 mod metrics;
-/// Inputs that other receivers refuse, lose or change: each as docs/odd-inputs.md has it.
+/// Inputs that other receivers reject, lose or change: each as docs/odd-inputs.md describes it.
 mod odd_inputs;
-/// Records come out as they went in, byte for byte, however they were framed and sent.
+/// Records are delivered byte for byte, however they were framed and sent.
 mod pass_through;
-/// No answer goes out, and nothing leaves the spool, before what must last is synced.
+/// No answer is sent, and no batch leaves the spool, before its data is synced.
 mod power;
-/// The configurations of proxies in the documentation work, and keep the secret.
+/// The proxy configurations in the documentation work and do not log the secret.
 mod proxies;
-/// A proxy tells the client's address by the PROXY protocol, and nobody else can.
+/// Only a proxy can set the client's address, with the PROXY protocol.
 mod proxy_protocol;
-/// Files arrive as Logpush would send them: once, in order, whatever happens meanwhile.
+/// `push` sends files as Logpush would: once and in order, across failures.
 mod push;
-/// What cannot be accepted is kept beside the reason, and holds up nothing.
+/// Rejected records are quarantined with the reason and block nothing.
 mod quarantine;
 /// The recipes of the documentation work as printed, with the real programs.
 mod recipes;
-/// Every refusal of the contract: its status, its words, and that it leaves nothing behind.
+/// Every rejection of the contract: its status, its text, and that it leaves nothing on disk.
 mod refusals;
-/// SIGHUP takes over all that can change under load, at the cost of nobody.
+/// SIGHUP applies every setting that can change under load, and fails no request.
 mod reload;
-/// A failure that repeats is one line of the log.
-mod repeating;
-/// What was in quarantine comes back once after a mend, whatever is killed meanwhile.
+/// A repeated failure is logged in one line.
+mod repeated_failures;
+/// Quarantined records are replayed once after a repair, across kills.
 mod replay;
-/// What is sent again is delivered once, whatever failed or was killed meanwhile.
-mod resent;
-/// Files are ended and renamed by the daemon, and by others, at no cost.
+/// A body that is sent again is delivered once, across failures and kills.
+mod resends;
+/// Files are rotated by the daemon, and renamed by others, without loss.
 mod rotation;
-/// A service manager is told how the daemon is.
+/// The service manager is notified of the daemon's state.
 mod service;
-/// A signal does what the documentation says, and no other signal ends the daemon.
+/// Each signal acts as documented, and no other signal stops the daemon.
 mod signals;
-/// One walk through the whole daemon, for the fast lane.
+/// One test of the whole daemon, for the fast lane.
 mod smoke;
-/// What waits, for which sink, and whether it is whole, is told beside a daemon and without one.
+/// The backlog, the sinks that need it and its integrity are listed, with or without a daemon.
 mod spool_cli;
-/// Disks, readers and pipes that stall keep no sender from an answer, and the daemon from no end.
+/// Stalled disks, readers and pipes delay neither answers nor shutdown.
 mod stalls;
 mod support;
-/// What is sent to a syslog server arrives, also when the server dies.
+/// Records reach a syslog server, also across its restarts.
 mod syslog;
-/// Another user of the machine gets the files that they are to have, and nothing else of the daemon's.
+/// Another user of the machine gets only those files of the daemon that are meant for it.
 mod takeover;
-/// Who may connect, with which version of TLS and which certificate.
+/// Who may connect, with which TLS version and which certificate.
 mod tls;
-/// The page of messages has every message of the daemon, and no other.
+/// The page of messages contains every message of the daemon, and no other.
 mod troubleshooting;
-/// The units for systemd are understood by it, and keep the daemon from what it does not need.
+/// systemd accepts the units, and they restrict the daemon to what it needs.
 mod units;

@@ -1,4 +1,4 @@
-//! `logpushd man` and `logpushd completions`: read by groff and by the shells that they are for.
+//! `logpushd man` and `logpushd completions`, read by groff and by the shells.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ fn is_missing(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_err()
 }
 
-/// What a program says on standard error, and whether it is content.
+/// The standard error of a program, and whether it succeeded.
 fn read_by(program: &str, words: &[&str], text: &str) -> (bool, String) {
     let mut child = Command::new(program)
         .args(words)
@@ -33,9 +33,9 @@ fn read_by(program: &str, words: &[&str], text: &str) -> (bool, String) {
 }
 
 #[test]
-fn groff_has_nothing_against_any_page() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().join("man/pages");
+fn groff_accepts_every_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("man/pages");
     let written = run(&["man", "--dir", dir.to_str().unwrap()]);
     assert_eq!(written.exit, Exit::Code(0), "{}", written.stderr);
     let names = names_in(&dir);
@@ -51,7 +51,7 @@ fn groff_has_nothing_against_any_page() {
     }
     for name in &names {
         let text = fs::read_to_string(dir.join(name)).unwrap();
-        // A destination is longer than a line, and stays in one piece.
+        // A destination is longer than a line, and is not split.
         let all_but_breaks = ["-man", "-ww", "-Wbreak", "-Kutf8", "-Tutf8"];
         let (_, warnings) = read_by("groff", &all_but_breaks, &text);
         assert_eq!(warnings, "", "{name}");
@@ -59,7 +59,7 @@ fn groff_has_nothing_against_any_page() {
 }
 
 #[test]
-fn a_page_that_is_not_there_is_refused() {
+fn a_page_that_does_not_exist_is_an_error() {
     let refused = run(&["man", "logpushd-rum"]);
     assert_eq!(refused.exit, Exit::Code(64));
     assert!(refused.stderr.contains("no page `logpushd-rum`"), "{}", refused.stderr);
@@ -82,9 +82,9 @@ fn bash_completes_every_command() {
     }
 }
 
-/// Not demanded by the gate: who writes these scripts tests them with the shells.
+/// Not required by `.ci/run`: contributors who change these scripts test them with the shells.
 #[test]
-fn zsh_and_fish_can_read_theirs() {
+fn zsh_and_fish_accept_their_completions() {
     for shell in ["zsh", "fish"] {
         let script = run(&["completions", shell]);
         assert!(script.stdout.contains("quarantine"), "{}", script.stderr);
@@ -92,8 +92,8 @@ fn zsh_and_fish_can_read_theirs() {
             skipped(&format!("there is no {shell}"));
             continue;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("script");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("script");
         fs::write(&file, script.stdout).unwrap();
         let read = finish(Command::new(shell).arg("-n").arg(&file));
         assert_eq!((read.exit, read.stderr.as_str()), (Exit::Code(0), ""), "{shell}");

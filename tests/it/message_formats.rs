@@ -1,4 +1,4 @@
-//! CEF and LEEF, read back by liblognorm: what rsyslog parses with, and none of our code.
+//! CEF and LEEF, read back by liblognorm, the parser of rsyslog, and by none of our code.
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +11,11 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::support::{names_in, repository, require};
 
-/// Numbers as they stand in the record.
+/// Numbers with their original text.
 type Members = BTreeMap<String, Box<RawValue>>;
 
 const RULES_CEF: &str = "version=2\nrule=:%message:cef%\n";
-/// There is no parser for LEEF in it, but what to make one of.
+/// liblognorm has no parser for LEEF, but the means to define one.
 const RULES_LEEF: &str = concat!(
     "version=2\n",
     "rule=:LEEF:2.0|%vendor:char-to:|%|%product:char-to:|%|%version:char-to:|%|%event:char-to:|%|x09|",
@@ -27,8 +27,8 @@ const RULES_LEEF: &str = concat!(
 );
 
 fn normalized(rules: &str, lines: &str) -> Vec<Value> {
-    let folder = tempfile::tempdir().unwrap();
-    let rulebase = folder.path().join("rules");
+    let directory = tempfile::tempdir().unwrap();
+    let rulebase = directory.path().join("rules");
     std::fs::write(&rulebase, rules).unwrap();
     let mut child = Command::new("lognormalizer")
         .arg("-r")
@@ -37,24 +37,24 @@ fn normalized(rules: &str, lines: &str) -> Vec<Value> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // Less than a pipe takes, so neither waits for the other.
+    // Less than the capacity of a pipe, so neither waits for the other.
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The datasets of the examples, and each record with the message that was made of it.
+/// The datasets of the examples, and each record with its message.
 fn examples(format: Message) -> Vec<(String, Members, String)> {
-    let folder = repository("tests/data/message");
-    let files = names_in(&folder).into_iter().filter(|name| name.ends_with(".ndjson"));
+    let directory = repository("tests/data/message");
+    let files = names_in(&directory).into_iter().filter(|name| name.ends_with(".ndjson"));
     let examples = files.flat_map(|name| {
-        let text = std::fs::read_to_string(folder.join(&name)).unwrap();
+        let text = std::fs::read_to_string(directory.join(&name)).unwrap();
         let dataset = name.trim_end_matches(".ndjson").to_owned();
         let records = text.lines().filter_map(|record| {
             let mut out = Vec::new();
             render(format, &dataset, record.as_bytes(), &mut out);
-            // Half of a surrogate pair in a name: no reader of JSON has it.
+            // Half of a surrogate pair in a name: no JSON parser accepts it.
             let members = serde_json::from_str(record).ok()?;
             Some((dataset.clone(), members, String::from_utf8(out).unwrap()))
         });
@@ -63,7 +63,8 @@ fn examples(format: Message) -> Vec<(String, Members, String)> {
     examples.collect()
 }
 
-/// The keys of a message of CEF, in their order: what is between a space and an equals sign that is not escaped.
+/// The keys of a CEF message, in their order: the text between a space and an equals sign that is
+/// not escaped.
 fn cef_keys(line: &str) -> Vec<String> {
     let plain = line.replace("\\\\", "..").replace("\\=", "..").replace("\\|", "..");
     let extension = plain.splitn(8, '|').nth(7).unwrap();
@@ -79,7 +80,7 @@ fn leef_keys(line: &str) -> Vec<String> {
     attributes.map(|pair| pair.split_once('=').unwrap().0.to_owned()).collect()
 }
 
-/// Demands the keys of a message, and no others, among what was read.
+/// Asserts that the parsed message has these keys, and no others.
 fn check_keys(mut keys: Vec<String>, line: &str, read: &Map<String, Value>) {
     keys.sort_unstable();
     let mut found: Vec<_> = read.keys().cloned().collect();
@@ -87,17 +88,17 @@ fn check_keys(mut keys: Vec<String>, line: &str, read: &Map<String, Value>) {
     assert_eq!(found, keys, "{line}");
 }
 
-/// Demands each value of a record among what was read.
+/// Asserts that the parsed message has each value of a record.
 fn check(format: Message, line: &str, members: &Members, read: &Map<String, Value>) {
     let values: Vec<_> = read.values().map(|value| value.as_str().unwrap()).collect();
     for (name, value) in members {
         let text = match value.get().as_bytes().first() {
             Some(b'"') => serde_json::from_str::<String>(value.get()).unwrap(),
-            // Its parts stand within JSON, which may be spaced otherwise.
+            // Its parts are within JSON, which may be spaced otherwise.
             Some(b'[' | b'{' | b'n') => continue,
             _ => value.get().to_owned(),
         };
-        // No reader of lines may take it for the end of one.
+        // No reader of lines may interpret it as the end of a line.
         let text = text.replace('\u{2028}', "\\u2028");
         let text = match format {
             Message::Cef => text.replace('\t', " "),
@@ -110,7 +111,7 @@ fn check(format: Message, line: &str, members: &Members, read: &Map<String, Valu
             text => text,
         };
         let is_there = values.iter().any(|found| {
-            // A scheme or a path stands within the URL.
+            // A scheme or a path is within the URL.
             *found == text || *found == outcome || found.contains("://") && found.contains(&text)
         });
         assert!(is_there, "{text:?} of {name} was not read from {line}\n{read:?}");
@@ -154,7 +155,7 @@ fn leef_is_read_by_liblognorm() {
     leef_is_read(Message::Leef, RULES_LEEF);
 }
 
-/// Its rules know tabs only, and no `x09`.
+/// liblognorm's rules know tabs only, and no `x09`.
 #[test]
 fn leef_1_is_read_by_liblognorm() {
     if there_is_no_lognormalizer() {

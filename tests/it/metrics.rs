@@ -1,4 +1,4 @@
-//! What a running daemon measures, also across restarts.
+//! The metrics of a running daemon, also across restarts.
 
 use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
 
@@ -12,44 +12,44 @@ use crate::support::{
 
 const LAST: &str = r#"logpushd_last_batch_timestamp_seconds{dataset="http_requests"}"#;
 
-/// Sends one batch of one record, as it is.
+/// Sends one batch of one record, unchanged.
 fn send(daemon: &Daemon, dataset: &str, record: &str) {
     let upload = Upload::of(format!("{record}\n")).to(&format!("/logpush/{dataset}"));
     daemon.send(Http::One, upload).committed();
 }
 
 #[test]
-fn the_last_batch_is_known_after_a_restart() {
+fn the_time_of_the_last_batch_survives_a_restart() {
     let daemon = Setup::new().start();
     daemon.commit(&numbered(1, 10));
     let before = daemon.metric(LAST);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let file = fs::metadata(stopped.setup.path("spool/last-batches.json")).unwrap();
     assert_eq!(file.mode() & 0o7777, 0o600);
 
     let daemon = stopped.start();
     assert_eq!(daemon.metric(LAST).to_bits(), before.to_bits());
-    // What comes then is newer, and a daemon that is killed before it wrote has what it had.
+    // A later upload is newer, and a daemon that is killed before it wrote has the stored value.
     daemon.commit(&numbered(2, 10));
     assert!(daemon.metric(LAST) > before);
     let daemon = daemon.kill().start();
     assert!(daemon.metric(LAST) >= before);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_file_of_last_batches_that_cannot_be_written_stops_nothing() {
+fn a_failed_write_of_the_last_batch_times_stops_nothing() {
     let daemon = Setup::new().start();
     daemon.commit(&numbered(1, 10));
     daemon.setup().faults("fail EIO write last-batches\n");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert!(stopped.log.contains("cannot write when datasets had their last batches"));
     let daemon = stopped.without_faults().start();
     assert!(!daemon.ask("/metrics").1.contains(LAST));
 }
 
 #[test]
-fn batches_are_measured_where_they_come_in() {
+fn batches_are_measured_per_endpoint() {
     let daemon = Setup::new().start();
     let hour_ago = Timestamp::now().as_second() - 3600;
     let records = [
@@ -90,7 +90,7 @@ fn batches_are_measured_where_they_come_in() {
 }
 
 #[test]
-fn a_body_that_breaks_off_counts_where_it_came_in() {
+fn an_incomplete_body_is_counted_for_its_endpoint() {
     let daemon = Setup::new().start();
     let (upload, feed) = Upload::fed(Some(1_000));
     let connection = daemon.connect(Http::Two);
@@ -116,7 +116,7 @@ fn a_sink_that_is_down_has_a_backlog_and_no_success() {
     assert_eq!(daemon.count(&of("backlog_batches", "siem")), 3);
     daemon.wait_count(&of("backlog_batches", "archive"), |batches| batches == 0);
     assert_eq!(daemon.count(&of("backlog_bytes", "archive")), 0);
-    // Both are of the same moment: the batches stay for the sink that is down.
+    // Both have the same time: the batches stay for the failed sink.
     assert_eq!(daemon.count(&of("backlog_bytes", "siem")), daemon.count("logpushd_spool_bytes"));
     let success = daemon.metric(&of("last_success_timestamp_seconds", "archive"));
     assert!(success >= daemon.metric(LAST), "{success}");
@@ -124,7 +124,7 @@ fn a_sink_that_is_down_has_a_backlog_and_no_success() {
 }
 
 #[test]
-fn the_process_is_measured() {
+fn process_metrics_are_exposed() {
     let daemon = Setup::new().start();
     let of = |metric: &str| daemon.metric(&format!("process_{metric}"));
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
@@ -137,12 +137,12 @@ fn the_process_is_measured() {
     assert!(of("virtual_memory_bytes") >= of("resident_memory_bytes"));
     assert!(of("cpu_seconds_total") > 0.0);
     let before = of("start_time_seconds");
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     assert!(daemon.metric("process_start_time_seconds") > before);
 }
 
 #[test]
-fn promtool_has_nothing_to_say_against_the_exposition() {
+fn promtool_accepts_the_exposition() {
     if !has(&[&PROMTOOL]) {
         return;
     }

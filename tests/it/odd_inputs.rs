@@ -1,5 +1,5 @@
-//! Inputs that other receivers refuse, lose or change: what becomes of each stands in
-//! docs/odd-inputs.md, and is held to here.
+//! Inputs that other receivers reject, lose or change: docs/odd-inputs.md describes the result of
+//! each, and these tests check it.
 
 use std::{env, fs, path::Path};
 
@@ -10,25 +10,25 @@ use crate::support::{
     same_bytes, wait_for,
 };
 
-/// A body, and what becomes of it.
+/// A body, and its results.
 struct Odd {
     name: &'static str,
     body: Vec<u8>,
     wire: Wire,
-    /// As the answer has it: status, records, quarantined.
+    /// The answer: status, records, quarantined.
     answer: (&'static str, u64, u64),
-    /// What the sink's file holds.
+    /// The content of the sink's file.
     lines: Vec<u8>,
-    /// What quarantine holds: the reason, and the record as text or in hexadecimal.
+    /// The content of the quarantine: the reason, and the record as text or in hexadecimal.
     rejects: Vec<(&'static str, Value)>,
 }
 
 /// How the body is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Wire {
-    /// As it is, and gzipped.
+    /// Unchanged, and gzipped.
     PlainAndGzip,
-    /// It is gzip, or means to be.
+    /// It is gzip, valid or not.
     Gzip,
 }
 
@@ -40,27 +40,27 @@ impl Odd {
         Self { name, body, wire: Wire::PlainAndGzip, answer, lines, rejects: Vec::new() }
     }
 
-    /// One byte for byte as it came.
-    fn as_it_came(name: &'static str, body: impl Into<Vec<u8>>) -> Self {
+    /// Delivered byte for byte.
+    fn unchanged(name: &'static str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         Self::whole(name, body.clone(), body)
     }
 
-    /// One record of it is no record.
-    fn but_for(mut self, reason: &'static str, record: Value) -> Self {
+    /// One record of it is invalid.
+    fn except(mut self, reason: &'static str, record: Value) -> Self {
         self.rejects.push((reason, record));
         self.answer.2 += 1;
         self
     }
 
-    /// Two members: the second begins in the middle of a record.
+    /// Two members: the second starts in the middle of a record.
     fn two_members(lines: &[u8]) -> Self {
         let (first, second) = lines.split_at(lines.len() / 2 + 3);
         let body = [gzip(first), gzip(second)].concat();
-        Self { body, wire: Wire::Gzip, ..Self::as_it_came("two_members", lines) }
+        Self { body, wire: Wire::Gzip, ..Self::unchanged("two_members", lines) }
     }
 
-    /// It cannot be inflated.
+    /// It cannot be decompressed.
     fn broken(name: &'static str, body: Vec<u8>) -> Self {
         let answer = ("quarantined", 0, 1);
         Self { name, body, wire: Wire::Gzip, answer, lines: Vec::new(), rejects: Vec::new() }
@@ -69,7 +69,7 @@ impl Odd {
 
 const GOOD: &[u8] = b"{\"a\":1}\n{\"b\":\"\xc3\xa9\"}\n{\"c\":[1,{}]}\n";
 
-/// Numbers that no `f64` holds, and members that no map holds.
+/// Numbers out of the range of `f64`, and objects with repeated members.
 const NUMBERS: &str = concat!(
     r#"{"digits":12345678901234567890123,"negative":-0,"precise":0.1000000000000000055511151231257827}"#,
     "\n",
@@ -88,7 +88,7 @@ fn odd_inputs() -> Vec<Odd> {
     let mut corrupt = whole.clone();
     corrupt[whole.len() / 2] ^= 0x55;
     vec![
-        Odd::as_it_came("as_usual", GOOD),
+        Odd::unchanged("as_usual", GOOD),
         Odd::whole("no_final_newline", &GOOD[..GOOD.len() - 1], GOOD),
         Odd::whole("crlf", b"{\"a\":1}\r\n{\"b\":\"\xc3\xa9\"}\r\n{\"c\":[1,{}]}\r\n", GOOD),
         Odd::whole(
@@ -108,35 +108,35 @@ fn odd_inputs() -> Vec<Odd> {
             "{\"x\":[ {\"forged\":\"record\"} ]}\n",
         ),
         Odd::whole("bad_line", "{\"a\":1}\n{\"cut\":\n{\"b\":2}\n", "{\"a\":1}\n{\"b\":2}\n")
-            .but_for("not_json", json!("{\"cut\":")),
+            .except("not_json", json!("{\"cut\":")),
         Odd::whole(
             "not_utf8",
             b"{\"a\":1}\n{\"u\":\"\xff\xfe\"}\n{\"b\":2}\n",
             "{\"a\":1}\n{\"b\":2}\n",
         )
-        .but_for("not_utf8", json!("7b2275223a22fffe227d")),
-        Odd::as_it_came("numbers", NUMBERS),
+        .except("not_utf8", json!("7b2275223a22fffe227d")),
+        Odd::unchanged("numbers", NUMBERS),
         Odd::two_members(GOOD),
         Odd::broken("corrupt_gzip", corrupt),
         Odd::broken("truncated_gzip", whole[..whole.len() - 9].to_vec()),
-        Odd::as_it_came("record_of_20_kb", record_of(20_000)),
-        Odd::as_it_came("record_of_70_kb", record_of(70_000)),
-        Odd::as_it_came("record_of_1100_kb", record_of(1_100_000)),
-        Odd::as_it_came("order", numbered(5, 3000)),
+        Odd::unchanged("record_of_20_kb", record_of(20_000)),
+        Odd::unchanged("record_of_70_kb", record_of(70_000)),
+        Odd::unchanged("record_of_1100_kb", record_of(1_100_000)),
+        Odd::unchanged("order", numbered(5, 3000)),
     ]
 }
 
-/// Sends it every way that there is, and gives back the datasets that it went to.
+/// Sends it in every form, and returns the datasets that it was sent to.
 fn send(connections: &[(&'static str, Connection)], odd: &Odd) -> Vec<String> {
     let mut datasets = Vec::new();
     for (http, connection) in connections {
-        let mut ways = vec![("gzip", Upload::of(&odd.body).header("content-encoding", "gzip"))];
+        let mut forms = vec![("gzip", Upload::of(&odd.body).header("content-encoding", "gzip"))];
         if odd.wire == Wire::PlainAndGzip {
-            ways =
+            forms =
                 vec![("plain", Upload::of(&odd.body)), ("gzip", Upload::of(&odd.body).gzipped())];
         }
-        for (way, upload) in ways {
-            let dataset = format!("{}_{http}_{way}", odd.name);
+        for (form, upload) in forms {
+            let dataset = format!("{}_{http}_{form}", odd.name);
             let answer = connection.send(upload.to(&format!("/logpush/{dataset}")));
             let (status, records, quarantined) = answer.ok();
             assert_eq!((status.as_str(), records, quarantined), odd.answer, "{dataset}");
@@ -146,10 +146,11 @@ fn send(connections: &[(&'static str, Connection)], odd: &Odd) -> Vec<String> {
     datasets
 }
 
-/// What quarantine holds of a dataset: reasons and records.
-fn rejects(folder: &Path, dataset: &str) -> Vec<(String, Value)> {
-    let names = names_in(folder).into_iter().filter(|name| name.starts_with("records-"));
-    let text: String = names.map(|name| fs::read_to_string(folder.join(name)).unwrap()).collect();
+/// The content of the quarantine for a dataset: reasons and records.
+fn rejects(directory: &Path, dataset: &str) -> Vec<(String, Value)> {
+    let names = names_in(directory).into_iter().filter(|name| name.starts_with("records-"));
+    let text: String =
+        names.map(|name| fs::read_to_string(directory.join(name)).unwrap()).collect();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_it = lines.filter(|line| line["dataset"] == dataset);
     let kept = of_it.map(|mut line| {
@@ -160,17 +161,17 @@ fn rejects(folder: &Path, dataset: &str) -> Vec<(String, Value)> {
     kept.collect()
 }
 
-/// Demands that everything of it is where it belongs.
+/// Asserts every result.
 #[track_caller]
 fn check(daemon: &Daemon, odd: &Odd, dataset: &str) {
     let file = format!("out/{dataset}.ndjson");
     if odd.lines.is_empty() {
         assert!(!daemon.path(&file).exists(), "{dataset}");
-        let folder = daemon.path("quarantine/bodies");
-        let mut names = names_in(&folder);
+        let directory = daemon.path("quarantine/bodies");
+        let mut names = names_in(&directory);
         names.retain(|name| name.starts_with(&format!("main.{dataset}.")));
         assert_eq!(names.len(), 1, "{dataset}");
-        same_bytes(dataset, &fs::read(folder.join(&names[0])).unwrap(), &odd.body);
+        same_bytes(dataset, &fs::read(directory.join(&names[0])).unwrap(), &odd.body);
     } else {
         daemon.wait_file(&file, &odd.lines);
     }
@@ -183,7 +184,7 @@ fn check(daemon: &Daemon, odd: &Odd, dataset: &str) {
 }
 
 #[test]
-fn what_is_in_a_batch_costs_no_other_record() {
+fn an_odd_record_affects_no_other_record() {
     let daemon = Setup::new().start();
     let connections = [("h1", daemon.connect(Http::One)), ("h2", daemon.connect(Http::Two))];
     for odd in odd_inputs() {
@@ -191,12 +192,12 @@ fn what_is_in_a_batch_costs_no_other_record() {
             check(&daemon, &odd, &dataset);
         }
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
 }
 
 #[test]
-fn whatever_the_content_type_the_answer_is_200() {
+fn the_answer_is_200_for_every_content_type() {
     let daemon = Setup::new().start();
     let mut sent = 0;
     for http in Http::BOTH {
@@ -217,11 +218,11 @@ fn whatever_the_content_type_the_answer_is_200() {
         sent += 11;
     }
     daemon.wait_file("out/http_requests.ndjson", &GOOD.repeat(sent));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_body_over_a_limit_is_told_which_and_passes_when_it_is_raised() {
+fn a_body_over_a_limit_is_rejected_with_its_key_and_accepted_after_raising_it() {
     let limits = |body: &str, inflated: &str| {
         format!(
             "max_record_bytes = \"64KiB\"\nmax_body_bytes = \"{body}\"\n\
@@ -241,7 +242,7 @@ fn a_body_over_a_limit_is_told_which_and_passes_when_it_is_raised() {
             assert_eq!(answer.status, 413, "{key}: {}", answer.text);
             assert!(answer.text.contains(key), "{}", answer.text);
         }
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
         setup = stopped.setup.table("limits", &raised);
     }
@@ -250,12 +251,12 @@ fn a_body_over_a_limit_is_told_which_and_passes_when_it_is_raised() {
         daemon.send(http, Upload::of(&body).gzipped()).committed();
     }
     daemon.wait_file("out/http_requests.ndjson", &body.repeat(2));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 /// `LOGPUSHD_BODY_MB` has a list of other sizes.
 #[test]
-fn a_large_body_comes_out_whole() {
+fn a_large_body_is_delivered_intact() {
     let sizes = env::var("LOGPUSHD_BODY_MB").unwrap_or_else(|_| "20".to_owned());
     let some = http_requests(9, 1000);
     for megabytes in sizes.split(',') {
@@ -267,6 +268,6 @@ fn a_large_body_comes_out_whole() {
             assert_eq!(answer.committed(), count_lines(&body));
         }
         daemon.wait_file("out/http_requests.ndjson", &body.repeat(2));
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }

@@ -1,4 +1,4 @@
-//! Records come out as they went in, byte for byte.
+//! Records are delivered byte for byte.
 
 use std::{
     collections::HashMap,
@@ -14,7 +14,7 @@ use crate::support::{
     skipped, small_records,
 };
 
-/// Odd, and yet one JSON object each.
+/// Odd, but each is one JSON object.
 const ODD: [&str; 20] = [
     r"{}",
     r#"{"a":1506702504433000200,"b":9223372036854775807,"c":-9223372036854775808}"#,
@@ -41,19 +41,19 @@ const ODD: [&str; 20] = [
 /// Samples of many datasets, if they are on this machine: in `LOGPUSHD_SAMPLES` or beside the
 /// repository.
 fn samples() -> Vec<(String, Vec<u8>)> {
-    let folder = env::var_os("LOGPUSHD_SAMPLES")
+    let directory = env::var_os("LOGPUSHD_SAMPLES")
         .map_or_else(|| repository("../shared/samples"), PathBuf::from);
-    let Ok(files) = fs::read_dir(&folder) else {
+    let Ok(files) = fs::read_dir(&directory) else {
         skipped(&format!(
-            "no samples in {}: LOGPUSHD_SAMPLES says where they are",
-            folder.display()
+            "no samples in {}: set LOGPUSHD_SAMPLES to their directory",
+            directory.display()
         ));
         return Vec::new();
     };
     let paths = files.map(|file| file.unwrap().path());
     let is_sample = |path: &PathBuf| path.extension().is_some_and(|name| name == "ndjson");
     let samples: Vec<_> = paths.filter(is_sample).map(|path| named(&path)).collect();
-    assert!(!samples.is_empty(), "no samples in {}", folder.display());
+    assert!(!samples.is_empty(), "no samples in {}", directory.display());
     samples
 }
 
@@ -69,7 +69,7 @@ fn odd_lines() -> Vec<u8> {
 }
 
 #[test]
-fn every_record_comes_out_byte_for_byte_however_it_is_sent() {
+fn every_record_is_delivered_byte_for_byte_however_it_is_sent() {
     let long = format!("{{\"Long\":\"{}\"}}\n", "long \\u00e9 ".repeat(110 * 1024));
     assert!(long.len() > 1_100_000);
     let mut bodies = vec![
@@ -97,7 +97,7 @@ fn every_record_comes_out_byte_for_byte_however_it_is_sent() {
             }
         }
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -125,17 +125,17 @@ fn every_framing_gives_the_same_lines() {
         let path = format!("/logpush/{dataset}");
         for gzipped in [false, true] {
             let upload = Upload::of(body).to(&path);
-            // Two layers of gzip are nobody's framing.
+            // Two layers of gzip are no valid framing.
             let upload = if gzipped && *dataset != "members" { upload.gzipped() } else { upload };
             assert_eq!(connection.send(upload).committed(), 3, "{dataset}");
         }
         daemon.wait_file(&format!("out/{dataset}.ndjson"), &lines.repeat(2));
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn headers_and_query_that_say_nothing_change_nothing() {
+fn unknown_headers_and_query_parameters_change_nothing() {
     let daemon = Setup::new().start();
     let record = b"{\"a\":1}\n";
     let mut count = 0;
@@ -161,7 +161,7 @@ fn headers_and_query_that_say_nothing_change_nothing() {
         {
             send(Upload::of(record).gzipped().to(&format!("/logpush/http_requests{query}")));
         }
-        // Bytes that are gzip are gzip, and text is text, whatever the header says.
+        // Gzip is detected by its bytes, whatever the header declares.
         send(Upload::of(gzip(record)));
         send(Upload::of(gzip(record)).header("content-encoding", "identity"));
         send(Upload::of(record).header("content-encoding", "gzip"));
@@ -171,21 +171,21 @@ fn headers_and_query_that_say_nothing_change_nothing() {
         );
     }
     daemon.wait_file("out/http_requests.ndjson", &record.repeat(count));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_batch_of_a_hundred_thousand_comes_out_whole() {
+fn a_batch_of_a_hundred_thousand_records_is_delivered_intact() {
     let daemon = Setup::new().start();
     let records = small_records(3, 100_000);
     daemon.commit(&records);
     daemon.wait_file("out/http_requests.ndjson", &records);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/http_requests.ndjson").len(), records.len(), "and no more");
 }
 
 #[test]
-fn batches_at_the_same_time_do_not_mix() {
+fn concurrent_batches_do_not_mix() {
     const SENDERS: u64 = 8;
     const BATCHES: u64 = 12;
     const RECORDS: usize = 400;
@@ -207,12 +207,12 @@ fn batches_at_the_same_time_do_not_mix() {
     let all = SENDERS * BATCHES * RECORDS as u64;
     daemon.wait_count(series, |delivered| delivered == all);
 
-    let text = daemon.stop().in_order().file("out/http_requests.ndjson");
+    let text = daemon.stop().exited_cleanly().file("out/http_requests.ndjson");
     let places = whole_batches(&text);
     assert_eq!(places.len() as u64, SENDERS * BATCHES);
 }
 
-/// Demands that each batch of [`numbered`] records stands in one piece, and says where each begins.
+/// Asserts that each batch of [`numbered`] records is intact, and returns the position of each.
 pub(crate) fn whole_batches(text: &[u8]) -> HashMap<u64, usize> {
     assert!(text.is_empty() || text.ends_with(b"\n"), "the last line is torn");
     let mut begins = HashMap::new();
@@ -227,7 +227,7 @@ pub(crate) fn whole_batches(text: &[u8]) -> HashMap<u64, usize> {
             got.extend_from_slice(line);
         }
         same_bytes(&format!("batch {batch}"), &got, &want);
-        assert_eq!(begins.insert(batch, number), None, "batch {batch} stands there twice");
+        assert_eq!(begins.insert(batch, number), None, "batch {batch} occurs twice");
     }
     begins
 }

@@ -1,5 +1,5 @@
-//! No answer goes out before what it promises is on the disk, and nothing leaves the spool before the
-//! sinks' files are: read from the system calls of the real daemon.
+//! No answer is sent before its batch is on disk, and no batch leaves the spool before the sinks'
+//! files are: read from the system calls of the real daemon.
 
 use std::{
     collections::HashMap,
@@ -14,19 +14,19 @@ use crate::support::{
 
 const CALLS: &str = "trace=write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,sendto,sendmsg,writev";
 
-/// What a line of the trace says.
+/// The event of a line of the trace.
 #[derive(Clone, Debug, PartialEq)]
 enum Event {
     Wrote(String),
     Synced(String),
     Renamed(String, String),
     Removed(String),
-    /// Bytes went out of a socket with this port.
+    /// Bytes were sent on a socket with this port.
     Sent(String),
 }
 
-/// Reads the lines of `strace -f -yy`. A call counts when it has returned, since a sync lasts only
-/// then; but what is sent counts from when it is begun.
+/// Reads the lines of `strace -f -yy`. A call counts when it has returned, since a sync is complete
+/// only then. A send counts when it is started.
 fn events(trace: &str) -> Vec<Event> {
     let mut begun: HashMap<&str, &str> = HashMap::new();
     let mut events = Vec::new();
@@ -76,13 +76,13 @@ fn event(call: &str) -> Option<Event> {
     }
 }
 
-/// The place of the last event before `end` that is so.
+/// The position of the last event before `end` that fulfills a condition.
 fn last(events: &[Event], end: usize, is_it: impl Fn(&Event) -> bool) -> Result<usize, String> {
     let place = events[..end].iter().rposition(is_it);
-    place.ok_or_else(|| format!("what should stand before event {end} is not there"))
+    place.ok_or_else(|| format!("the event expected before event {end} is missing"))
 }
 
-/// `what` must have been written, and synced behind its last write, before `end`.
+/// `what` must have been written, and synced after its last write, before `end`.
 fn synced(events: &[Event], end: usize, what: &str) -> Result<usize, String> {
     let wrote = last(events, end, |e| matches!(e, Event::Wrote(file) if file == what));
     let wrote = wrote.map_err(|error| format!("{what} was not written: {error}"))?;
@@ -91,21 +91,21 @@ fn synced(events: &[Event], end: usize, what: &str) -> Result<usize, String> {
     if synced < wrote { Err(format!("{what} was written to after its sync")) } else { Ok(synced) }
 }
 
-/// `to` must have got its name from a synced file, and its folder been synced, before `end`.
+/// `to` must have been renamed from a synced file, and its directory been synced, before `end`.
 fn replaced(events: &[Event], end: usize, to: &str) -> Result<usize, String> {
     let renamed = last(events, end, |e| matches!(e, Event::Renamed(_, name) if name == to));
     let renamed = renamed.map_err(|error| format!("nothing was renamed to {to}: {error}"))?;
     let Event::Renamed(from, _) = &events[renamed] else { return Err("no rename".into()) };
     synced(events, renamed, from)?;
-    let folder = to.rsplit_once('/').map_or(".", |(folder, _)| folder);
-    let lasts = |e: &Event| matches!(e, Event::Synced(file) if file == folder);
+    let directory = to.rsplit_once('/').map_or(".", |(directory, _)| directory);
+    let lasts = |e: &Event| matches!(e, Event::Synced(file) if file == directory);
     match events[renamed..end].iter().position(lasts) {
         Some(_) => Ok(renamed),
-        None => Err(format!("{folder} was not synced behind the rename to {to}")),
+        None => Err(format!("{directory} was not synced after the rename to {to}")),
     }
 }
 
-/// Demands that the first that goes out at `port`, the answer, stands behind what it promises: the
+/// Asserts that the first bytes sent at `port`, the answer, follow what the answer guarantees. The
 /// events are those of one upload.
 fn check_answer(events: &[Event], port: &str) -> Result<(), String> {
     let answers = |e: &Event| matches!(e, Event::Sent(from) if from == port);
@@ -116,9 +116,9 @@ fn check_answer(events: &[Event], port: &str) -> Result<(), String> {
     replaced(events, answer, to).map(drop)
 }
 
-/// Demands that each batch that was removed stood in every sink, durably, and that its checkpoints and
-/// the log of what was committed were durable.
-fn check_removals(events: &[Event], sinks: &[&str], folder: &str) -> Result<usize, String> {
+/// Asserts that each removed batch was durable in every sink before, and that its checkpoints and
+/// the log of committed batches were durable.
+fn check_removals(events: &[Event], sinks: &[&str], directory: &str) -> Result<usize, String> {
     let mut count = 0;
     for (place, event) in events.iter().enumerate() {
         let Event::Removed(name) = event else { continue };
@@ -127,13 +127,13 @@ fn check_removals(events: &[Event], sinks: &[&str], folder: &str) -> Result<usiz
         }
         count += 1;
         let committed = last(events, place, |e| matches!(e, Event::Renamed(_, to) if to == name))?;
-        logged(&events[committed..place], &format!("{folder}/spool/dedup/current"))?;
+        logged(&events[committed..place], &format!("{directory}/spool/dedup/current"))?;
         for sink in sinks {
-            let output = format!("{folder}/{sink}/http_requests.ndjson");
-            let checkpoint = format!("{folder}/spool/cursors/{sink}.json");
+            let output = format!("{directory}/{sink}/http_requests.ndjson");
+            let checkpoint = format!("{directory}/spool/cursors/{sink}.json");
             let stored = replaced(events, place, &checkpoint)?;
             if synced(events, stored, &output)? < committed {
-                return Err(format!("{output} was not synced behind the commit of {name}"));
+                return Err(format!("{output} was not synced after the commit of {name}"));
             }
         }
     }
@@ -198,7 +198,7 @@ impl Trace {
         fs::read_to_string(&self.file).unwrap()
     }
 
-    /// Waits until all that has happened so far stands in the trace, and gives that back.
+    /// Waits until everything that has happened so far is in the trace, and returns the trace.
     fn settled(&self) -> String {
         let port = self.daemon.admin.port().to_string();
         let probes = |text: &str| {
@@ -214,8 +214,8 @@ impl Trace {
 
     fn finish(self) -> String {
         let Self { daemon, mut strace, file } = self;
-        // Its folder goes with it.
-        let stopped = daemon.stop().in_order();
+        // Its directory is removed with it.
+        let stopped = daemon.stop().exited_cleanly();
         strace.0.wait().unwrap();
         let text = fs::read_to_string(file).unwrap();
         drop(stopped);
@@ -232,14 +232,14 @@ fn two_sinks() -> Setup {
 }
 
 #[test]
-fn what_was_answered_was_synced_before_and_leaves_when_the_sinks_are() {
+fn a_batch_is_synced_before_its_answer_and_released_after_the_sinks_are_synced() {
     let Some(trace) = Trace::start(two_sinks()) else { return };
-    // As the kernel names it.
-    let folder = fs::canonicalize(trace.daemon.setup().folder()).unwrap();
-    let folder = folder.to_str().unwrap().to_owned();
+    // The name that the kernel gives it.
+    let directory = fs::canonicalize(trace.daemon.setup().directory()).unwrap();
+    let directory = directory.to_str().unwrap().to_owned();
     let port = trace.daemon.address.port().to_string();
     for (number, http) in (0..6).zip(Http::BOTH.into_iter().cycle()) {
-        // What a connection begins with is out before the upload begins.
+        // The first bytes of a connection are sent before the upload starts.
         let connection = trace.daemon.connect(http);
         assert_eq!(connection.send(Upload::of("test")).status, 200);
         let before = trace.settled().len();
@@ -247,13 +247,13 @@ fn what_was_answered_was_synced_before_and_leaves_when_the_sinks_are() {
         connection.send(Upload::of(&records).gzipped()).committed();
         let upload = trace.settled().split_off(before);
         assert_eq!(check_answer(&events(&upload), &port), Ok(()), "{http:?}\n{upload}");
-        // What it ends with is out before the next upload begins.
+        // Its last bytes are sent before the next upload starts.
         drop(connection);
         trace.daemon.wait_count("logpushd_connections", |open| open == 0);
     }
     wait_until("an empty spool", || names_in(&trace.daemon.path("spool/batches")).is_empty());
     let text = trace.finish();
-    let removed = check_removals(&events(&text), &["first", "second"], &folder);
+    let removed = check_removals(&events(&text), &["first", "second"], &directory);
     assert_eq!(removed, Ok(6), "{text}");
 }
 
@@ -279,9 +279,9 @@ const REMOVAL: &str = r#"
 13 unlink("/x/spool/batches/0001.json") = 0
 "#;
 
-/// The checks themselves: a trace in which any one of these lines is missing, or comes too late, fails.
+/// The checks themselves: a trace without any one of these lines, or with a line too late, fails.
 #[test]
-fn a_doctored_trace_is_found_out() {
+fn a_manipulated_trace_is_detected() {
     let upload = |trace: &str| check_answer(&events(trace), "8443");
     let all = |trace: &str| check_removals(&events(trace), &["first"], "/x");
     let whole = format!("{UPLOAD}{REMOVAL}");
@@ -298,7 +298,7 @@ fn a_doctored_trace_is_found_out() {
         "13 unlink",
         "13 write(9</x/first/http_requests.ndjson>, \"\"..., 1) = 1\n13 unlink",
     );
-    // What is written behind the checkpoint belongs to a later batch.
+    // Data after the checkpoint belongs to a later batch.
     assert_eq!(all(&writes_late), Ok(1));
     for needed in [
         "(9</x/first",

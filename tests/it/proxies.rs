@@ -1,4 +1,4 @@
-//! The printed configurations of proxies, run as they are printed but for ports, names and paths.
+//! The documented configurations of proxies, run as printed except for ports, names and paths.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use crate::support::{
     DEADLINE, Daemon, SECRET, Setup, free_port, repository, require, wait_for, wait_until,
 };
 
-/// Ends with the test.
+/// Stopped at the end of the test.
 struct Proxy(Child);
 
 impl Drop for Proxy {
@@ -32,7 +32,7 @@ fn printed(text: &str) -> String {
     block.split_once('\n').unwrap().1.to_owned()
 }
 
-/// Puts in what the test has in place of what is printed.
+/// Replaces printed values with those of the test.
 fn fitted(printed: &str, changes: &[(&str, &str)]) -> String {
     changes.iter().fold(printed.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "{from:?} is not in {text}");
@@ -71,7 +71,7 @@ fn path(daemon: &Daemon, name: &str) -> String {
 }
 
 #[test]
-fn caddy_passes_records_on_and_keeps_the_secret_out_of_its_log() {
+fn caddy_forwards_records_and_does_not_log_the_secret() {
     if !require::has(&[&require::CADDY]) {
         return;
     }
@@ -81,7 +81,7 @@ fn caddy_passes_records_on_and_keeps_the_secret_out_of_its_log() {
     let text = fitted(
         &printed("tls_trusted_ca_certs"),
         &[
-            // Not part of what is tried: its port, and its own certificates.
+            // Not part of the test: its port, and its own certificates.
             ("    log {", "    admin off\n    auto_https off\n    log {"),
             ("logs.example.com", &format!("http://localhost:{port}")),
             ("https://127.0.0.1:8443", &address),
@@ -97,17 +97,17 @@ fn caddy_passes_records_on_and_keeps_the_secret_out_of_its_log() {
     let _proxy = start(&mut command, &output, port);
     assert_eq!(post(connect(port)), 200);
     daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
-    let _stopped = daemon.stop().in_order();
+    let _stopped = daemon.stop().exited_cleanly();
     assert_eq!(post(connect(port)), 502);
     let log = || fs::read_to_string(&output).unwrap();
     wait_until("the failure is in the log of the proxy", || log().contains("\"status\":502"));
     assert!(!log().contains(SECRET), "{}", log());
-    // It would be there without the filter.
+    // It would be in the log without the filter.
     assert!(log().contains("\"headers\":{"), "{}", log());
 }
 
 #[test]
-fn nginx_passes_records_on() {
+fn nginx_forwards_records() {
     if !require::has(&[&require::NGINX]) {
         return;
     }
@@ -126,12 +126,12 @@ fn nginx_passes_records_on() {
             ("/etc/nginx/logpushd.pem", &path(&daemon, "fullchain.pem")),
         ],
     );
-    let folder = path(&daemon, "");
+    let directory = path(&daemon, "");
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("{kind}_temp_path {folder}/nginx-{kind};\n"))
+        .map(|kind| format!("{kind}_temp_path {directory}/nginx-{kind};\n"))
         .concat();
     let text = format!(
-        "daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\n\
+        "daemon off;\nmaster_process off;\npid {directory}/nginx.pid;\nerror_log stderr;\nevents {{}}\n\
          http {{\naccess_log off;\n{temporary}{server}}}\n"
     );
     daemon.setup().write("nginx.conf", text);
@@ -142,13 +142,13 @@ fn nginx_passes_records_on() {
     let trust = daemon.trust();
     assert_eq!(post(trust.over(connect(port)).unwrap()), 200);
     daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
-    let _stopped = daemon.stop().in_order();
+    let _stopped = daemon.stop().exited_cleanly();
     assert_eq!(post(trust.over(connect(port)).unwrap()), 502);
     assert!(!fs::read_to_string(&output).unwrap().contains(SECRET));
 }
 
-/// What the daemon is told of a proxy that sends the PROXY protocol.
-const BEHIND: &str = "address = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\"]";
+/// The daemon's settings for a proxy that sends the PROXY protocol.
+const BEHIND_PROXY: &str = "address = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\"]";
 
 /// Runs `HAProxy` as it is printed, with this line for the daemon.
 fn haproxy(daemon: &Daemon, server: &str) -> (Proxy, u16, TcpListener) {
@@ -176,7 +176,7 @@ fn haproxy(daemon: &Daemon, server: &str) -> (Proxy, u16, TcpListener) {
 }
 
 #[test]
-fn haproxy_hands_on_what_is_for_the_daemon_and_nothing_else() {
+fn haproxy_forwards_only_connections_for_the_daemon() {
     if !require::has(&[&require::HAPROXY]) {
         return;
     }
@@ -189,20 +189,21 @@ fn haproxy_hands_on_what_is_for_the_daemon_and_nothing_else() {
 }
 
 #[test]
-fn haproxy_tells_the_daemon_the_sender_s_address() {
+fn haproxy_sends_the_client_address_to_the_daemon() {
     if !require::has(&[&require::HAPROXY]) {
         return;
     }
     for line in table("HAProxy") {
-        let daemon = Setup::new().table("server", BEHIND).start();
+        let daemon = Setup::new().table("server", BEHIND_PROXY).start();
         let (_proxy, port, _web) = haproxy(&daemon, &line);
         assert_eq!(post(daemon.trust().over(connect(port)).unwrap()), 200, "{line}");
         daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }
 
-/// Runs nginx's stream module as it is printed, with this line more in the block of the server.
+/// Runs nginx's stream module as it is printed, with this additional line in the block of the
+/// server.
 fn nginx_stream(daemon: &Daemon, more: &str) -> (Proxy, u16, TcpListener) {
     let port = free_port();
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -216,9 +217,9 @@ fn nginx_stream(daemon: &Daemon, more: &str) -> (Proxy, u16, TcpListener) {
         ],
     );
     let module = require::file_in(require::NGINX_MODULES, "ngx_stream_module.so").unwrap();
-    let folder = path(daemon, "");
+    let directory = path(daemon, "");
     let text = format!(
-        "load_module {};\ndaemon off;\nmaster_process off;\npid {folder}/nginx.pid;\n\
+        "load_module {};\ndaemon off;\nmaster_process off;\npid {directory}/nginx.pid;\n\
          error_log stderr;\nevents {{}}\n{text}",
         module.display()
     );
@@ -229,7 +230,7 @@ fn nginx_stream(daemon: &Daemon, more: &str) -> (Proxy, u16, TcpListener) {
 }
 
 #[test]
-fn nginx_hands_on_what_is_for_the_daemon_and_nothing_else() {
+fn nginx_forwards_only_connections_for_the_daemon() {
     if !require::has(&[&require::NGINX, &require::NGINX_STREAM]) {
         return;
     }
@@ -241,16 +242,16 @@ fn nginx_hands_on_what_is_for_the_daemon_and_nothing_else() {
 }
 
 #[test]
-fn nginx_tells_the_daemon_the_sender_s_address() {
+fn nginx_sends_the_client_address_to_the_daemon() {
     if !require::has(&[&require::NGINX, &require::NGINX_STREAM]) {
         return;
     }
     for line in table("nginx, stream module") {
-        let daemon = Setup::new().table("server", BEHIND).start();
+        let daemon = Setup::new().table("server", BEHIND_PROXY).start();
         let (_proxy, port, _web) = nginx_stream(&daemon, &line);
         assert_eq!(post(daemon.trust().over(connect(port)).unwrap()), 200, "{line}");
         daemon.wait_file("out/dns_logs.ndjson", b"{\"a\":1}\n");
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }
 
@@ -267,7 +268,7 @@ fn table(proxy: &str) -> Vec<String> {
     vec![first.clone(), format!("{begin} {other}")]
 }
 
-/// Begins a handshake with another name.
+/// Starts a handshake with another name.
 fn handshake_for(daemon: &Daemon, port: u16) -> TcpStream {
     let mut tcp = connect(port);
     let name = "other.example.com".try_into().unwrap();
@@ -276,12 +277,12 @@ fn handshake_for(daemon: &Daemon, port: u16) -> TcpStream {
     tcp
 }
 
-/// Demands that another server gets what this client says.
+/// Asserts that another server gets the data of this client.
 #[track_caller]
 fn assert_goes_to(web: &TcpListener, _client: &TcpStream) {
     web.set_nonblocking(true).unwrap();
     let mut first = [0];
-    // A connection that only showed that the proxy listens may come before.
+    // A connection that only showed that the proxy listens may come first.
     loop {
         let (mut got, _) = wait_for("a connection to the other server", || web.accept().ok());
         got.set_nonblocking(false).unwrap();

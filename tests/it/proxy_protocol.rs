@@ -1,5 +1,5 @@
-//! Behind a proxy that sends PROXY protocol headers, the client's address counts; nobody else can
-//! claim one.
+//! Behind a proxy that sends PROXY protocol headers, the header sets the client's address. No other
+//! client can set one.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use crate::support::{
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const REFUSED: &str = "logpushd_refused_total{reason=\"proxy_header\"}";
 
-/// A daemon behind a proxy on 127.0.0.1, whose endpoint takes one network.
+/// A daemon behind a proxy on 127.0.0.1, whose endpoint allows one network.
 fn setup(proxy: &str) -> Setup {
     Setup::new()
         .table("server", &format!("address = \"127.0.0.1:0\"\nproxy_protocol_from = [\"{proxy}\"]"))
@@ -37,8 +37,8 @@ fn v2(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
     [V2, &[command, family], &length, content].concat()
 }
 
-/// Sends a batch over a connection that begins with `header`. Returns the connection and the status,
-/// or `None` if there is no TLS.
+/// Sends a batch over a connection that starts with `header`. Returns the connection and the
+/// status, or `None` if there is no TLS.
 fn send(daemon: &Daemon, tcp: TcpStream, header: &[u8]) -> Option<(impl Sized + use<>, u16)> {
     (&tcp).write_all(header).unwrap();
     let mut tls = daemon.trust().over(tcp).ok()?;
@@ -59,7 +59,7 @@ fn status(daemon: &Daemon, header: &[u8]) -> Option<u16> {
 }
 
 #[test]
-fn the_address_in_the_header_counts() {
+fn the_client_address_comes_from_the_header() {
     let daemon = setup("127.0.0.1").start();
     let allowed = [192, 0, 2, 1, 127, 0, 0, 1, 0x30, 0x39, 1, 187];
     let foreign = [198, 51, 100, 1, 127, 0, 0, 1, 0x30, 0x39, 1, 187];
@@ -89,7 +89,7 @@ fn the_address_in_the_header_counts() {
     assert_eq!(daemon.count("logpushd_refused_total{reason=\"forbidden\"}"), 2);
     assert_eq!(daemon.count("logpushd_refused_total{reason=\"address_not_allowed\"}"), 2);
     assert_eq!(daemon.count(REFUSED), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -111,11 +111,11 @@ fn a_proxy_must_send_a_header() {
     drop(TcpStream::connect(daemon.address).unwrap());
     assert_eq!(status(&daemon, b"PROXY TCP4 192.0.2.1 127.0.0.1 1 443\r\n"), Some(200));
     assert_eq!(daemon.count(REFUSED), 4);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn nobody_else_can_claim_an_address() {
+fn only_proxies_can_set_the_client_address() {
     let daemon = setup("192.0.2.77").start();
     assert_eq!(status(&daemon, b""), Some(403), "without a header it is served");
     assert_eq!(status(&daemon, b"PROXY TCP4 192.0.2.1 127.0.0.1 1 443\r\n"), None);
@@ -130,15 +130,15 @@ fn nobody_else_can_claim_an_address() {
     daemon.wait_log("reloaded");
     assert_eq!(status(&daemon, b"PROXY TCP4 192.0.2.1 127.0.0.1 1 443\r\n"), Some(200));
     assert_eq!(status(&daemon, b""), None);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn connections_are_counted_for_the_client_and_not_for_the_proxy() {
+fn connections_count_for_the_client_and_not_for_the_proxy() {
     let daemon = setup("127.0.0.1").table("limits", "max_connections_per_address = 2").start();
     let send = |header: &[u8]| send(&daemon, TcpStream::connect(daemon.address).unwrap(), header);
     let first = b"PROXY TCP4 192.0.2.1 127.0.0.1 1 443\r\n";
-    // Verified by their request, so that none makes room for another.
+    // Verified by their request, so that none is closed for another.
     let held: Vec<_> = (0..2).map(|_| send(first).unwrap()).collect();
     assert!(held.iter().all(|(_, status)| *status == 200));
     assert!(send(first).is_none(), "the third of an address");
@@ -149,11 +149,11 @@ fn connections_are_counted_for_the_client_and_not_for_the_proxy() {
     let refused = "logpushd_refused_total{reason=\"too_many_connections\"}";
     daemon.wait_count(refused, |count| count == 1);
     drop(held);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_replay_beside_a_proxy_on_the_same_machine_is_taken() {
+fn a_replay_on_the_host_of_a_proxy_is_accepted() {
     let port = free_port();
     let setup = Setup::new()
         .table(
@@ -181,7 +181,7 @@ fn a_replay_beside_a_proxy_on_the_same_machine_is_taken() {
             finish(logpushd().args(["quarantine", "list", "-c"]).arg(daemon.setup().config()));
         list.stdout.contains("\n1 record, ")
     });
-    // The limit is raised, and the record is good.
+    // The limit is raised, and the record is valid.
     daemon.setup().write_config_with(&[("limits", None)]);
     daemon.signal(Signal::HUP);
     daemon.wait_log("reloaded");
@@ -190,7 +190,7 @@ fn a_replay_beside_a_proxy_on_the_same_machine_is_taken() {
     assert_eq!(replay.exit, Exit::Code(0), "{} {}", replay.stdout, replay.stderr);
     daemon.wait_file("out/a.ndjson", format!("{long}\n").as_bytes());
     assert_eq!(daemon.count(REFUSED), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 /// A program that is killed when this is dropped.
@@ -203,9 +203,9 @@ impl Drop for Proxy {
     }
 }
 
-/// Starts `HAProxy` in front of the daemon. `None`, with the reason, where there is none.
-fn haproxy(folder: &Path, port: u16, daemon: SocketAddr, option: &str) -> Option<Proxy> {
-    let config = folder.join("haproxy.cfg");
+/// Starts `HAProxy` in front of the daemon. Returns `None` and reports the reason if it is missing.
+fn haproxy(directory: &Path, port: u16, daemon: SocketAddr, option: &str) -> Option<Proxy> {
+    let config = directory.join("haproxy.cfg");
     let text = format!(
         "defaults\n mode tcp\n timeout connect 5s\n timeout client 1m\n timeout server 1m\n\
          frontend https\n bind 127.0.0.1:{port}\n default_backend logpushd\n\
@@ -233,12 +233,12 @@ fn connect_from(source: Ipv4Addr, target: SocketAddr) -> TcpStream {
 }
 
 #[test]
-fn haproxy_names_the_client_in_both_versions() {
+fn haproxy_sends_the_client_address_in_both_versions() {
     for option in ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,crc32c"]
     {
         let daemon = setup("127.0.0.1").start();
         let port = free_port();
-        let Some(proxy) = haproxy(daemon.setup().folder(), port, daemon.address, option) else {
+        let Some(proxy) = haproxy(daemon.setup().directory(), port, daemon.address, option) else {
             return;
         };
         let target = (Ipv4Addr::LOCALHOST, port).into();
@@ -250,6 +250,6 @@ fn haproxy_names_the_client_in_both_versions() {
         }
         assert_eq!(daemon.count(REFUSED), 0);
         drop(proxy);
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }

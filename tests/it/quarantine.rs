@@ -1,4 +1,4 @@
-//! What cannot be accepted is kept beside the reason, and holds up nothing.
+//! Rejected records are quarantined with the reason and block nothing.
 
 use std::{fs, path::Path};
 
@@ -10,13 +10,13 @@ fn lines(quarantine: &Path) -> Vec<Value> {
     let files = names_in(quarantine);
     let files = files.iter().filter(|name| name.starts_with("records-"));
     let text: Vec<u8> = files.flat_map(|name| fs::read(quarantine.join(name)).unwrap()).collect();
-    // The last one may be half there, while the daemon writes it.
+    // The last one may be incomplete while the daemon writes it.
     let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
     whole.map(|line| serde_json::from_slice(line).expect("a line")).collect()
 }
 
 #[test]
-fn bad_records_are_kept_with_reason_and_place_and_the_rest_is_delivered() {
+fn invalid_records_are_quarantined_with_reason_and_position_and_the_rest_is_delivered() {
     let setup = Setup::new().table("limits", r#"max_record_bytes = "1KiB""#);
     let daemon = setup.start();
     let long = format!("{{\"long\":\"{}\"}}", "x".repeat(2000));
@@ -57,7 +57,7 @@ fn bad_records_are_kept_with_reason_and_place_and_the_rest_is_delivered() {
         assert_eq!(line["record"], record, "{line}");
         assert_eq!(line["record_hex"], hex, "{line}");
     }
-    // Of one that was too long the whole batch is kept.
+    // A body with a record over the limit is quarantined as a whole.
     let bodies = names_in(&daemon.path("quarantine/bodies"));
     assert_eq!(kept[3]["body"], bodies[0]);
     let kept_body = fs::read(daemon.path("quarantine/bodies").join(&bodies[0])).unwrap();
@@ -73,11 +73,11 @@ fn bad_records_are_kept_with_reason_and_place_and_the_rest_is_delivered() {
     let kept = wait_for("a sixth line", || Some(lines(&quarantine)).filter(|l| l.len() >= 6));
     assert_eq!(kept.len(), 6);
     assert_eq!((&kept[5]["record"], &kept[5]["batch"]), (&json!("nonsense"), &json!(2)));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_body_that_cannot_be_read_is_kept_once_as_it_came() {
+fn an_undecodable_body_is_quarantined_once_and_unchanged() {
     let daemon = Setup::new().start();
     let good = gzip(&small_records(4, 2000));
     let mut flipped = good.clone();
@@ -93,25 +93,25 @@ fn a_body_that_cannot_be_read_is_kept_once_as_it_came() {
         ("no_gzip", b"\x28\xb5\x2f\xfd zstd is not gzip".to_vec()),
     ];
     for (dataset, body) in &bodies {
-        // Cloudflare tries again: the same bytes are kept in the same file.
+        // Cloudflare retries: the same bytes are stored in the same file.
         for http in [Http::Two, Http::One, Http::Two] {
             let upload = Upload::of(body).header("content-encoding", "gzip");
             let answer = daemon.send(http, upload.to(&format!("/logpush/{dataset}")));
             assert_eq!(answer.ok(), ("quarantined".to_owned(), 0, 1), "{dataset}");
         }
-        let folder = daemon.path("quarantine/bodies");
-        let mut names = names_in(&folder);
+        let directory = daemon.path("quarantine/bodies");
+        let mut names = names_in(&directory);
         names.retain(|name| name.starts_with(&format!("main.{dataset}.")));
         assert_eq!(names.len(), 1, "{names:?}");
-        same_bytes(dataset, &fs::read(folder.join(&names[0])).unwrap(), body);
+        same_bytes(dataset, &fs::read(directory.join(&names[0])).unwrap(), body);
     }
     let series = r#"logpushd_quarantined_records_total{reason="undecodable_body"}"#;
     assert_eq!(daemon.count(series), 18);
 
-    // The endpoint goes on, and nothing of the broken ones was delivered.
+    // The endpoint continues, and nothing of the undecodable bodies was delivered.
     daemon.commit(b"{\"a\":1}\n");
     daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(names_in(&stopped.setup.path("out")), ["http_requests.ndjson"]);
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
 }

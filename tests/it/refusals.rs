@@ -1,4 +1,4 @@
-//! Every refusal of the contract: its status, its words, and that it leaves nothing behind.
+//! Every rejection of the contract: its status, its text, and that it leaves nothing on disk.
 
 use std::{
     fs,
@@ -12,12 +12,12 @@ use crate::support::{
     Answer, Daemon, Http, SECRET, Setup, Upload, gzip, names_in, numbered, wait_until,
 };
 
-/// Demands that a refused request left nothing, neither for sinks nor on disk.
+/// Asserts that a rejected request left nothing, neither for sinks nor on disk.
 #[track_caller]
 fn nothing_is_left(daemon: Daemon) {
     assert_eq!(daemon.count("logpushd_spool_batches"), 0);
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-    let setup = daemon.stop().in_order().setup;
+    let setup = daemon.stop().exited_cleanly().setup;
     assert_eq!(names_in(&setup.path("spool/batches")), [""; 0]);
     assert_eq!(names_in(&setup.path("out")), [""; 0]);
     assert_eq!(names_in(&setup.path("quarantine")), ["bodies"]);
@@ -30,19 +30,19 @@ fn refused(daemon: &Daemon, reason: &str, count: u64) {
     assert_eq!(daemon.count(&series), count, "{reason}");
 }
 
-/// Writes a request by hand and reads all that comes back.
+/// Writes a request by hand and reads the whole answer.
 fn raw(daemon: &Daemon, request: &[u8]) -> String {
     let mut stream = daemon.trust().raw(daemon.address, &[b"http/1.1"]).unwrap();
     stream.write_all(request).unwrap();
     stream.flush().unwrap();
     let mut answer = Vec::new();
-    // However the connection ends: what counts is what came before.
+    // However the connection ends: the bytes before its end count.
     stream.read_to_end(&mut answer).ok();
     String::from_utf8(answer).unwrap()
 }
 
 #[test]
-fn a_wrong_or_missing_secret_is_401_and_tells_nothing() {
+fn a_wrong_or_missing_secret_is_answered_with_401_without_details() {
     let daemon = Setup::new().start();
     let record = || Upload::of("{\"a\":1}\n").gzipped();
     let mut count = 0;
@@ -62,7 +62,7 @@ fn a_wrong_or_missing_secret_is_401_and_tells_nothing() {
             assert_eq!((answer.status, answer.text.as_str()), (401, ""));
             count += 1;
         }
-        // The connection is as good as before, and the secret right after a wrong one.
+        // The connection stays usable, with the right secret right after a wrong one.
         assert_eq!(connection.send(Upload::of("test")).ok().0, "destination_check");
     }
     refused(&daemon, "unauthorized", count);
@@ -72,7 +72,7 @@ fn a_wrong_or_missing_secret_is_401_and_tells_nothing() {
 }
 
 #[test]
-fn an_address_that_is_not_allowed_is_403() {
+fn a_disallowed_address_is_answered_with_403() {
     let endpoint = |networks: &str| {
         let keys = "path = \"/logpush/{dataset}\"\nsecret_file = \"secrets.txt\"";
         Setup::new().table("endpoint.main", &format!("{keys}\nallow_from = [{networks}]")).start()
@@ -92,7 +92,7 @@ fn an_address_that_is_not_allowed_is_403() {
 }
 
 #[test]
-fn what_is_no_endpoint_is_404_and_what_is_no_upload_405() {
+fn an_unknown_path_is_answered_with_404_and_another_method_with_405() {
     let daemon = Setup::new().start();
     for http in Http::BOTH {
         let connection = daemon.connect(http);
@@ -113,7 +113,7 @@ fn what_is_no_endpoint_is_404_and_what_is_no_upload_405() {
 }
 
 #[test]
-fn an_encoding_that_is_not_gzip_is_415() {
+fn an_encoding_other_than_gzip_is_answered_with_415() {
     let daemon = Setup::new().start();
     for http in Http::BOTH {
         let connection = daemon.connect(http);
@@ -129,7 +129,7 @@ fn an_encoding_that_is_not_gzip_is_415() {
 }
 
 #[test]
-fn a_request_that_breaks_http_is_400() {
+fn a_malformed_request_is_answered_with_400() {
     let daemon = Setup::new().start();
     let head = format!(
         "POST /logpush/a HTTP/1.1\r\nhost: x\r\nx-logpush-secret: {SECRET}\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -148,7 +148,7 @@ fn a_request_that_breaks_http_is_400() {
 }
 
 #[test]
-fn a_body_that_stops_in_the_middle_leaves_nothing() {
+fn an_incomplete_body_leaves_nothing_on_disk() {
     let daemon = Setup::new().start();
     let head = format!(
         "POST /logpush/a HTTP/1.1\r\nhost: x\r\nx-logpush-secret: {SECRET}\r\ncontent-length: 1000000\r\n\r\n"
@@ -179,19 +179,19 @@ fn too_large(answer: &Answer, key: &str, value: &str) {
 }
 
 #[test]
-fn what_is_over_a_limit_is_413_and_names_the_key() {
+fn a_body_over_a_limit_is_answered_with_413_and_the_key() {
     let daemon = Setup::new().table("limits", LIMITS).start();
     let key = "limits.max_body_bytes";
     for http in Http::BOTH {
         let connection = daemon.connect(http);
-        // Declared, and refused before a byte of it is there.
+        // Declared, and rejected before a byte of it is sent.
         let (upload, unfed) = Upload::fed(Some(65_537));
         let answer = connection.send(upload);
         too_large(&answer, key, "65536 (64 KiB)");
         assert!(answer.text.contains("65537"), "{}", answer.text);
         drop(unfed);
 
-        // Not declared: refused when it is known.
+        // Not declared: rejected when the length is known.
         let connection = daemon.connect(http);
         let (upload, feed) = Upload::fed(None);
         thread::scope(|scope| {
@@ -202,7 +202,7 @@ fn what_is_over_a_limit_is_413_and_names_the_key() {
             too_large(&connection.send(upload), key, "65536 (64 KiB)");
         });
 
-        // Small on the wire, large inflated.
+        // Small on the wire, large when decompressed.
         let bomb = gzip(&b"{\"a\":1}\n".repeat(1 << 18));
         assert!(bomb.len() < 64 << 10);
         let connection = daemon.connect(http);
@@ -214,7 +214,7 @@ fn what_is_over_a_limit_is_413_and_names_the_key() {
 }
 
 #[test]
-fn a_sender_that_asks_first_is_answered_whether_it_waits_or_not() {
+fn expect_100_continue_is_answered_whether_the_sender_waits_or_not() {
     let daemon = Setup::new().table("limits", LIMITS).start();
     let body = vec![b'x'; 3 << 20];
     let head = format!(
@@ -222,7 +222,7 @@ fn a_sender_that_asks_first_is_answered_whether_it_waits_or_not() {
          expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    // What it sends next on this connection would be taken for the body.
+    // Its next bytes on this connection would be read as the body.
     let answer = raw(&daemon, head.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
@@ -240,7 +240,7 @@ fn a_sender_that_asks_first_is_answered_whether_it_waits_or_not() {
 }
 
 #[test]
-fn what_is_just_within_the_limits_is_taken() {
+fn a_body_just_within_the_limits_is_accepted() {
     let daemon = Setup::new().table("limits", LIMITS).start();
     let body = b"{\"a\":1}\n".repeat(8192);
     assert_eq!(body.len(), 65_536);
@@ -253,7 +253,7 @@ fn what_is_just_within_the_limits_is_taken() {
 }
 
 #[test]
-fn uploads_beyond_the_budget_are_503_until_others_are_done() {
+fn uploads_over_the_memory_budget_are_answered_with_503_until_others_finish() {
     let daemon = Setup::new().table("limits", LIMITS).start();
     let connection = daemon.connect(Http::Two);
     let body = b"{\"a\":1}\n".repeat(8192);
@@ -262,7 +262,7 @@ fn uploads_beyond_the_budget_are_503_until_others_are_done() {
         let first = scope.spawn(|| connection.send(upload));
         assert!(feed.push(&body[..8]));
         let small = || Upload::of("{\"b\":2}\n").to("/logpush/other");
-        // The first is in when some of it is: whoever comes first has the budget.
+        // The first body has arrived when some of it has: it takes the budget first.
         daemon.wait_count("logpushd_received_bytes_total", |bytes| bytes >= 8);
         assert_eq!(daemon.send(Http::One, small()).status, 503);
         let answer = connection.send(small());
@@ -276,9 +276,9 @@ fn uploads_beyond_the_budget_are_503_until_others_are_done() {
 }
 
 #[test]
-fn a_full_spool_is_503_and_not_ready_until_the_sink_works_again() {
+fn a_full_spool_is_answered_with_503_and_not_ready_until_the_sink_recovers() {
     let daemon = Setup::new().table("spool", "dir = \"spool\"\nmax_bytes = \"256KiB\"");
-    // A file stands where the sink's folder should be.
+    // A file has replaced the sink's directory.
     daemon.write("out", "in the way");
     let daemon = daemon.start();
     assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()));
@@ -286,7 +286,7 @@ fn a_full_spool_is_503_and_not_ready_until_the_sink_works_again() {
     assert_eq!(daemon.count("logpushd_spool_room_bytes"), 256 << 10);
     let mut delivered = Vec::new();
     for batch in 0.. {
-        // Of unknown length, so that the spool fills to the brim and not only nearly.
+        // Of unknown length, so that the spool fills completely.
         let records = numbered(batch, 500);
         let (upload, feed) = Upload::fed(None);
         assert!(feed.push(&records));
@@ -322,5 +322,5 @@ fn a_full_spool_is_503_and_not_ready_until_the_sink_works_again() {
     delivered.extend(b"{\"a\":1}\n");
     daemon.wait_file("out/http_requests.ndjson", &delivered);
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

@@ -1,5 +1,5 @@
-//! What a service manager is told (readiness, reloads, the end, signs of life), and what it gives: sockets
-//! that listen.
+//! Notifications to the service manager (readiness, reloads, stop, watchdog), and what it passes:
+//! listening sockets.
 
 use std::{
     net::{TcpListener, TcpStream, UdpSocket},
@@ -15,17 +15,17 @@ use crate::support::{
     Connection, DEADLINE, Exit, Http, Setup, Upload, finish, logpushd, small_records, tls::Pair,
 };
 
-/// The end of a service manager.
+/// The receiving end of a service manager.
 struct Manager {
     socket: UnixDatagram,
-    /// What came, and was not asked for yet.
+    /// The messages received, and not yet read.
     heard: Vec<String>,
 }
 
 impl Manager {
     fn of(setup: &mut Setup) -> Self {
         let path = setup.path("notify");
-        // An earlier daemon's.
+        // The environment of an earlier daemon.
         std::fs::remove_file(&path).ok();
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -36,13 +36,13 @@ impl Manager {
     fn next(&mut self) -> String {
         let mut bytes = [0; 4096];
         let came = self.socket.recv(&mut bytes);
-        let length = came.unwrap_or_else(|error| panic!("{error} behind {:?}", self.heard));
+        let length = came.unwrap_or_else(|error| panic!("{error} after {:?}", self.heard));
         let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
         self.heard.push(text.clone());
         text
     }
 
-    /// Waits for a message that holds this.
+    /// Waits for a message that contains this.
     #[track_caller]
     fn wait(&mut self, what: &str) -> String {
         loop {
@@ -55,7 +55,7 @@ impl Manager {
 }
 
 #[test]
-fn a_service_manager_is_told_of_start_reload_and_end() {
+fn the_service_manager_is_notified_of_start_reload_and_stop() {
     let mut setup = Setup::new();
     let mut manager = Manager::of(&mut setup);
     let daemon = setup.start();
@@ -70,7 +70,7 @@ fn a_service_manager_is_told_of_start_reload_and_end() {
 
     daemon.signal(Signal::TERM);
     manager.wait("STOPPING=1");
-    daemon.end().in_order();
+    daemon.end().exited_cleanly();
     assert!(!manager.heard.iter().any(|text| text.contains("WATCHDOG")), "nobody asked for it");
 }
 
@@ -95,7 +95,7 @@ fn certificates_keys_and_secrets_may_be_credentials() {
     daemon.signal(Signal::HUP);
     daemon.wait_log("reloaded");
     assert_eq!((status("first"), status("next")), (401, 200));
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
 
     let validate = finish(
         logpushd()
@@ -108,7 +108,7 @@ fn certificates_keys_and_secrets_may_be_credentials() {
 }
 
 #[test]
-fn a_directory_of_credentials_is_found_by_the_names_of_its_files() {
+fn credentials_are_found_by_their_file_names() {
     // As the unit has it: systemd loads `credentials/` as `credentials_NAME`, and mounts that over it.
     let mut setup = Setup::new()
         .table(
@@ -119,7 +119,7 @@ fn a_directory_of_credentials_is_found_by_the_names_of_its_files() {
             "endpoint.b",
             "path = \"/b\"\ndataset = \"b\"\nsecret_file = \"credential:third.txt\"",
         );
-    let given = std::fs::canonicalize(setup.folder()).unwrap().join("given");
+    let given = std::fs::canonicalize(setup.directory()).unwrap().join("given");
     std::fs::create_dir(&given).unwrap();
     setup.write("given/credentials_second.txt", "the-second-secret-of-all");
     setup.write("given/credentials_third.txt", "the-third-secret-of-them");
@@ -129,7 +129,7 @@ fn a_directory_of_credentials_is_found_by_the_names_of_its_files() {
         let answer = daemon.send(Http::One, Upload::of("{}").to(path).secret(secret));
         assert_eq!(answer.status, 200, "{path}");
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
 
     std::fs::remove_file(given.join("credentials_second.txt")).unwrap();
     let mut validate = logpushd();
@@ -144,30 +144,30 @@ fn a_directory_of_credentials_is_found_by_the_names_of_its_files() {
 #[test]
 fn a_full_spool_is_in_the_status() {
     let mut setup = Setup::new().table("spool", "dir = \"spool\"\nmax_bytes = \"256KiB\"");
-    // A folder stands where the file has to go.
+    // A directory has replaced the file.
     std::fs::create_dir_all(setup.path("out/http_requests.ndjson")).unwrap();
     let mut manager = Manager::of(&mut setup);
     let daemon = setup.start();
     let mut seed = 0;
     let full = std::iter::from_fn(|| {
         seed += 1;
-        // Of unknown length, so that the spool fills to the brim and not only nearly.
+        // Of unknown length, so that the spool fills completely.
         let (upload, feed) = Upload::fed(None);
         assert!(feed.push(&small_records(seed, 100)));
         drop(feed);
         Some(daemon.send(Http::Two, upload).status)
     });
     assert_eq!(full.take(100).find(|status| *status != 200), Some(503));
-    // It says why; what comes first is what was so before.
+    // The status has the reason; the first values are those of the previous state.
     manager
         .wait("STATUS=refusing: the spool is full (spool.max_bytes = 256 KiB): the sink archive");
     std::fs::remove_dir(daemon.path("out/http_requests.ndjson")).unwrap();
     manager.wait("STATUS=receiving");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn signs_of_life_go_on_until_the_end() {
+fn watchdog_notifications_continue_until_the_stop() {
     let mut setup = Setup::new();
     let mut manager = Manager::of(&mut setup);
     setup.service.env.push(("WATCHDOG_USEC", "400000".to_owned()));
@@ -176,7 +176,7 @@ fn signs_of_life_go_on_until_the_end() {
     for _ in 0..3 {
         manager.wait("WATCHDOG=1");
     }
-    // A request that is being sent holds up the end, and the signs go on.
+    // A request in progress delays the stop, and the notifications continue.
     let records = small_records(1, 100);
     let connection = daemon.connect(Http::One);
     let (upload, feed) = Upload::fed(Some(records.len() as u64));
@@ -191,18 +191,18 @@ fn signs_of_life_go_on_until_the_end() {
         assert!(feed.push(&records[10..]));
         assert_eq!(answer.join().unwrap().committed(), 100);
     });
-    daemon.end().in_order();
+    daemon.end().exited_cleanly();
 }
 
 #[test]
-fn a_watchdog_of_somebody_else_is_left_alone() {
+fn a_watchdog_of_another_process_is_ignored() {
     let mut setup = Setup::new();
     let mut manager = Manager::of(&mut setup);
     let env = [("WATCHDOG_USEC", "20000"), ("WATCHDOG_PID", "1")];
     setup.service.env.extend(env.map(|(name, value)| (name, value.to_owned())));
     let daemon = setup.start();
     manager.wait("STATUS=receiving");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
     manager.wait("STOPPING=1");
     assert!(!manager.heard.iter().any(|text| text.contains("WATCHDOG")), "{:?}", manager.heard);
 }
@@ -231,10 +231,10 @@ fn a_restart_refuses_no_connection_on_a_socket_that_was_passed() {
         });
         for round in 1..4 {
             let trust = daemon.trust();
-            let stopped = daemon.stop().in_order();
+            let stopped = daemon.stop().exited_cleanly();
             let record = format!("{{\"a\":{round}}}\n");
             all.extend(record.as_bytes());
-            // It comes while there is no daemon, and is answered by the next.
+            // The request arrives while no daemon runs, and the next one answers it.
             let waiting = scope.spawn(move || {
                 let connection = Connection::open(address, trust, Http::Two).unwrap();
                 connection.send(Upload::of(record)).committed()
@@ -246,11 +246,11 @@ fn a_restart_refuses_no_connection_on_a_socket_that_was_passed() {
         assert!(knocks.join().unwrap() > 3);
         daemon
     });
-    assert_eq!(daemon.stop().in_order().file("out/http_requests.ndjson"), all);
+    assert_eq!(daemon.stop().exited_cleanly().file("out/http_requests.ndjson"), all);
 }
 
 #[test]
-fn the_admin_listener_s_socket_is_known_by_its_name() {
+fn the_socket_of_the_admin_listener_is_recognized_by_its_name() {
     let mut setup = Setup::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -259,22 +259,22 @@ fn the_admin_listener_s_socket_is_known_by_its_name() {
     assert_eq!(daemon.admin, address);
     assert_eq!(daemon.ask("/readyz").0, 200);
     daemon.commit(b"{\"a\":0}\n");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_socket_that_is_elsewhere_is_used_and_said() {
+fn a_passed_socket_with_another_address_is_used_and_logged() {
     let mut setup = Setup::new().table("server", "address = \"127.0.0.1:1\"");
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     setup.service.socket = Some((socket.into(), "logpushd.socket"));
     let daemon = setup.start();
     daemon.wait_log("server.address names 127.0.0.1:1, and no socket of the service manager");
     daemon.commit(b"{\"a\":0}\n");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_socket_of_another_kind_is_named() {
+fn a_passed_socket_of_another_type_is_reported() {
     let mut setup = Setup::new();
     setup.service.socket = Some((UdpSocket::bind("127.0.0.1:0").unwrap().into(), "https"));
     let Err(stopped) = setup.try_start() else { panic!("it started") };

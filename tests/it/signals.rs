@@ -8,7 +8,7 @@ use crate::support::{Daemon, Setup, numbered, same_bytes, wait_until};
 
 const OUT: &str = "out/http_requests.ndjson";
 
-/// Sends a signal that has no name here.
+/// Sends a signal by its number.
 fn kill(daemon: &Daemon, number: i32) {
     let status =
         Command::new("sh").args(["-c", &format!("kill -{number} {}", daemon.pid())]).status();
@@ -36,18 +36,18 @@ fn sigusr1_closes_renamed_files_and_records_go_to_new_ones() {
     wait_until("a rotated file that is closed", || !is_open());
     let second = daemon.commit_numbered(3..6, 20);
     daemon.wait_file(OUT, &second);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("the rotated file", &stopped.file("out/rotated"), &first);
     assert!(!stopped.log.contains("reloaded"), "it is no reload");
 }
 
 #[test]
-fn no_signal_that_means_nothing_to_the_daemon_ends_it() {
+fn unhandled_signals_do_not_stop_the_daemon() {
     // Signals that act: SIGHUP, SIGINT, SIGUSR1 and SIGTERM. Those that report a defect or ask for a core
     // dump end every process; SIGKILL and SIGSTOP cannot be handled. The C library keeps 32 and 33.
     const OTHERS: [i32; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 15, 19, 31, 32, 33];
-    // Ignored without a word: by the standard library, or by default; or they stop a process that has
-    // a terminal (SIGTSTP, SIGTTIN, SIGTTOU), which is what the operator who sends them wants.
+    // Ignored silently: by the standard library, or by default; or they stop a process that has a
+    // terminal (SIGTSTP, SIGTTIN, SIGTTOU), which is what the operator who sends them wants.
     const SILENT: [i32; 5] = [13, 17, 18, 23, 28];
     const STOPS: [i32; 3] = [20, 21, 22];
     const NAMES: [(i32, &str); 9] = [
@@ -75,11 +75,11 @@ fn no_signal_that_means_nothing_to_the_daemon_ends_it() {
         });
     }
     let all = daemon.commit_numbered(0..2, 20);
-    same_bytes("the end", &daemon.stop().in_order().file(OUT), &all);
+    same_bytes("the end", &daemon.stop().exited_cleanly().file(OUT), &all);
 }
 
 #[test]
-fn a_file_over_the_limit_of_the_process_fails_one_sink_alone() {
+fn a_file_over_the_size_limit_of_the_process_fails_only_its_sink() {
     let setup = Setup::new().table("sink.large.file", "path = \"large/{dataset}\"");
     fs::create_dir(setup.path("large")).unwrap();
     fs::write(setup.path("large/http_requests"), vec![b'\n'; 1 << 20]).unwrap();
@@ -98,5 +98,5 @@ fn a_file_over_the_limit_of_the_process_fails_one_sink_alone() {
     daemon.wait_file(OUT, &all);
     let large = [vec![b'\n'; 1 << 20], all].concat();
     daemon.wait_file("large/http_requests", &large);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

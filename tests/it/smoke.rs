@@ -1,4 +1,5 @@
-//! The fast lane's share of the tests of the whole daemon: no root, no other program, a second or two.
+//! The part of the fast lane that tests the whole daemon: no root, no other program, a second or
+//! two.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use rustix::process::Signal;
 use crate::support::{Http, Setup, Upload, count_lines, numbered, repository, wait_until};
 
 #[test]
-fn a_batch_passes_through_a_daemon_that_is_reloaded_killed_and_stopped() {
+fn a_batch_is_delivered_across_reload_kill_and_stop() {
     let daemon = Setup::new().start();
     for http in Http::BOTH {
         let check = daemon.send(http, Upload::of(r#"{"content":"test"}"#).gzipped());
@@ -28,14 +29,14 @@ fn a_batch_passes_through_a_daemon_that_is_reloaded_killed_and_stopped() {
 
     let daemon = daemon.kill().start();
     daemon.commit(&third);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let file = stopped.file("out/http_requests.ndjson");
     assert_eq!(count_lines(&file), 150);
     assert_eq!(file, [first, second, third].concat());
 }
 
 #[test]
-fn nextest_is_told_of_modules_that_exist() {
+fn the_nextest_configuration_names_existing_modules() {
     let read = |path: &str| fs::read_to_string(repository(path)).unwrap();
     let (settings, modules) = (read(".config/nextest.toml"), read("tests/it/main.rs"));
     let groups = settings.split("test(/^").skip(1).filter_map(|rest| rest.split("::").next());

@@ -1,5 +1,5 @@
-//! `logpushd spool list` and `logpushd spool verify`: what waits, for which sink, and whether it is
-//! whole.
+//! `logpushd spool list` and `logpushd spool verify`: the backlog, the sinks that need it, and its
+//! integrity.
 
 use std::{fs, path::Path};
 
@@ -20,7 +20,7 @@ fn setup() -> Setup {
     setup
 }
 
-/// The rows of the list: sequence, endpoint, dataset, records, rejected, who waits.
+/// The rows of the list: sequence, endpoint, dataset, records, rejected, sinks that need it.
 fn rows(list: &Finished) -> Vec<Vec<String>> {
     let rows = list.stdout.lines().skip(1).take_while(|line| !line.is_empty());
     let fields = |row: &str| -> Vec<String> {
@@ -36,7 +36,7 @@ const WAITING: [[&str; 6]; 2] = [
 ];
 
 #[test]
-fn what_waits_is_listed_beside_a_daemon_and_without_one() {
+fn the_backlog_is_listed_with_and_without_a_running_daemon() {
     let daemon = setup().start();
     let bad = Upload::of("{\"a\":1}\nnonsense\n{\"a\":2}\n").to("/logpush/dns_logs");
     assert_eq!(daemon.send(Http::Two, bad.gzipped()).ok(), ("committed".to_owned(), 2, 1));
@@ -73,7 +73,7 @@ fn what_waits_is_listed_beside_a_daemon_and_without_one() {
     assert!(verified.stdout.starts_with("2 files whole ("), "{}", verified.stdout);
     assert!(verified.stdout.contains("), 0 not whole, 0 unfinished"), "{}", verified.stdout);
 
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(spool("list", &stopped.setup).stdout, list.stdout);
     assert_eq!(spool("verify", &stopped.setup).stdout, verified.stdout);
 
@@ -83,19 +83,19 @@ fn what_waits_is_listed_beside_a_daemon_and_without_one() {
     let list = spool("list", daemon.setup());
     assert_eq!((list.exit, rows(&list).len()), (Exit::Code(0), 0));
     assert!(list.stdout.contains("broken lacks 0 batches; its checkpoint is batch 2"));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_file_that_is_not_whole_is_named_and_costs_the_exit_code() {
+fn a_damaged_file_is_reported_and_fails_the_command() {
     let daemon = setup().start();
-    let names = |folder: &Path| names_in(&folder.join("spool/batches"));
+    let names = |directory: &Path| names_in(&directory.join("spool/batches"));
     for number in 0..4 {
         daemon.commit(format!("{{\"a\":{number}}}\n").repeat(50).as_bytes());
     }
     let stopped = daemon.kill();
     let setup = &stopped.setup;
-    let batches = names(setup.folder());
+    let batches = names(setup.directory());
     let damage = |place: usize, damage: &dyn Fn(&mut Vec<u8>)| {
         let path = setup.path("spool/batches").join(&batches[place]);
         let mut bytes = fs::read(&path).unwrap();
@@ -124,13 +124,13 @@ fn a_file_that_is_not_whole_is_named_and_costs_the_exit_code() {
     assert!(verified.stdout.contains("2 files whole ("), "{}", verified.stdout);
     assert!(verified.stdout.contains("), 3 not whole, 1 unfinished"), "{}", verified.stdout);
     assert!(verified.stderr.starts_with("logpushd: 3 files in "), "{}", verified.stderr);
-    // It only looked.
-    assert_eq!(names(setup.folder()).len(), 6);
+    // Both commands only read.
+    assert_eq!(names(setup.directory()).len(), 6);
     assert_eq!(spool("list", setup).exit, Exit::Code(0));
 }
 
 #[test]
-fn a_spool_that_is_not_there_is_said() {
+fn a_missing_spool_is_reported() {
     let setup = setup();
     setup.write_config();
     for what in ["list", "verify"] {

@@ -1,5 +1,5 @@
-//! Something that the daemon writes to does not answer: every sender gets an answer, `/readyz` is
-//! truthful, and SIGTERM ends the daemon in time.
+//! A file or pipe that the daemon writes to stalls: every sender gets an answer, `/readyz` is
+//! right, and SIGTERM stops the daemon in time.
 
 use std::{
     fs, io,
@@ -21,7 +21,7 @@ use crate::{
 const HANGS: &str = "the disk under spool.dir does not answer";
 const OUT: &str = "out/http_requests.ndjson";
 
-/// More than there are threads for uploads that wait.
+/// More than there are threads for waiting uploads.
 const CONNECTIONS: u64 = 9;
 const STREAMS: u64 = 60;
 
@@ -51,7 +51,7 @@ fn wait_not_ready(daemon: &Daemon) {
 }
 
 #[test]
-fn a_hung_spool_leaves_no_sender_and_no_probe_without_an_answer() {
+fn senders_and_probes_are_answered_while_the_spool_hangs() {
     let setup = Setup::new().table("spool", "dir = \"spool\"\ndedup_window = \"1h\"");
     let daemon = setup.start();
     let connections: Vec<_> =
@@ -59,7 +59,7 @@ fn a_hung_spool_leaves_no_sender_and_no_probe_without_an_answer() {
     daemon.setup().faults("hang sync /batches/");
     let answers = thread::scope(|scope| {
         let sent = scope.spawn(|| send_all(&connections));
-        // Uploads have all threads that they can get.
+        // Uploads use all threads that they can get.
         wait_not_ready(&daemon);
         let (status, text) = daemon.ask("/metrics");
         assert!(status == 200 && text.contains("logpushd_ready 0\n"), "{text}");
@@ -80,7 +80,7 @@ fn a_hung_spool_leaves_no_sender_and_no_probe_without_an_answer() {
     daemon.setup().faults("");
     wait_until("a daemon that is ready", || daemon.ask("/readyz").0 == 200);
     daemon.wait_log("the disk under spool.dir answers again");
-    // What was refused while it was committed is there once, and what was not is taken now.
+    // Batches rejected during their commit are delivered once, and others are accepted now.
     for number in 0..CONNECTIONS * STREAMS {
         // Uploads that are still being committed leave no room for another.
         let answer = wait_for("room for an upload", || {
@@ -89,7 +89,7 @@ fn a_hung_spool_leaves_no_sender_and_no_probe_without_an_answer() {
         });
         assert!(["committed", "duplicate"].contains(&&*answer.ok().0), "{}", answer.text);
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let text = String::from_utf8(stopped.file(OUT)).unwrap();
     let mut there: Vec<_> = text.lines().collect();
     there.sort_unstable();
@@ -99,7 +99,7 @@ fn a_hung_spool_leaves_no_sender_and_no_probe_without_an_answer() {
 }
 
 #[test]
-fn a_hung_disk_does_not_delay_the_end_beyond_its_deadline() {
+fn a_hung_disk_does_not_delay_shutdown_past_its_deadline() {
     let daemon = Setup::new().start();
     let all = daemon.commit_numbered(0..2, 20);
     daemon.wait_file(OUT, &all);
@@ -107,7 +107,7 @@ fn a_hung_disk_does_not_delay_the_end_beyond_its_deadline() {
     let connection = daemon.connect(Http::Two).patient();
     let begun = Instant::now();
     let stopped = thread::scope(|scope| {
-        // Whether it is refused or cut off, it was not told that it is stored.
+        // Rejected or cut off, it was not acknowledged.
         let sent = scope.spawn(|| connection.try_send(Upload::of(numbered(2, 20))));
         wait_not_ready(&daemon);
         daemon.signal(Signal::TERM);
@@ -116,12 +116,12 @@ fn a_hung_disk_does_not_delay_the_end_beyond_its_deadline() {
         stopped
     });
     assert!(begun.elapsed() < DEADLINE);
-    let stopped = stopped.in_order().without_faults();
-    same_bytes("the file", &stopped.start().stop().in_order().file(OUT), &all);
+    let stopped = stopped.exited_cleanly().without_faults();
+    same_bytes("the file", &stopped.start().stop().exited_cleanly().file(OUT), &all);
 }
 
 #[test]
-fn a_frozen_spool_is_told_by_a_probe_though_nothing_comes() {
+fn a_probe_reports_a_frozen_spool_without_uploads() {
     let Some((disk, daemon)) = on_ext4(spool_on) else { return };
     let all = daemon.commit_numbered(0..2, 20);
     daemon.wait_file(OUT, &all);
@@ -134,7 +134,7 @@ fn a_frozen_spool_is_told_by_a_probe_though_nothing_comes() {
     let records = numbered(2, 100);
     daemon.commit(&records);
     daemon.wait_file(OUT, &[all, records].concat());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 /// A disk that can be frozen, and a daemon that uses it.
@@ -144,14 +144,14 @@ fn on_ext4(setup: impl Fn(&Disk) -> Setup) -> Option<(Disk, Daemon)> {
     Some((disk, daemon))
 }
 
-/// Whether the process has come to its end, but for threads that a frozen disk holds.
-fn is_over(daemon: &Daemon) -> bool {
+/// Whether the process has ended, except for threads that a frozen disk blocks.
+fn has_ended(daemon: &Daemon) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid()));
     status.is_ok_and(|status| status.contains("\nState:\tZ"))
 }
 
 #[test]
-fn a_full_log_a_stopped_reader_and_a_frozen_disk_together_cost_no_answer() {
+fn requests_are_answered_despite_a_full_log_a_stopped_reader_and_a_frozen_disk() {
     let setup = |disk: &Disk| {
         Setup::new()
             .table("sink.frozen.file", &disk.key("path", "out/{dataset}.ndjson"))
@@ -167,7 +167,7 @@ fn a_full_log_a_stopped_reader_and_a_frozen_disk_together_cost_no_answer() {
     daemon.stop_reading_log();
     let connection = daemon.connect(Http::Two);
     let mut batch = 1;
-    // The bigger ones fill standard output.
+    // The larger ones fill standard output.
     while batch < 20 || daemon.count("logpushd_log_lines_dropped_total") == 0 {
         let records = numbered(batch, if batch < 20 { 500 } else { 1 });
         connection.send(Upload::of(&records).gzipped()).committed();
@@ -176,21 +176,21 @@ fn a_full_log_a_stopped_reader_and_a_frozen_disk_together_cost_no_answer() {
     }
     daemon.wait_file(OUT, &all);
     for path in ["/readyz", "/healthz"] {
-        assert_eq!(daemon.ask(path).0, 200, "the spool is none the worse for it");
+        assert_eq!(daemon.ask(path).0, 200, "the spool is not affected");
     }
     for sink in ["frozen", "screen"] {
         assert!(daemon.metric(&format!("logpushd_sink_lag_seconds{{sink=\"{sink}\"}}")) > 0.0);
     }
     daemon.signal(Signal::TERM);
-    wait_until("the end of the daemon", || is_over(&daemon));
+    wait_until("the end of the daemon", || has_ended(&daemon));
     let refused = TcpStream::connect(daemon.admin).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     drop::<Frozen>(frozen);
-    let stopped = daemon.end().in_order();
+    let stopped = daemon.end().exited_cleanly();
     same_bytes("beside the frozen disk", &stopped.file(OUT), &all);
-    // The next life has the rest.
+    // The next run has the rest.
     let stopped = Setup::with_output(stopped.setup, Output::Read).start();
     wait_until("all of it", || fs::read(&frozen_out).is_ok_and(|there| there.len() >= all.len()));
     same_bytes("the frozen disk", &fs::read(&frozen_out).unwrap(), &all);
-    stopped.stop().in_order();
+    stopped.stop().exited_cleanly();
 }

@@ -1,4 +1,4 @@
-//! Another user of the machine gets the files that they are to have, and nothing else of the daemon's.
+//! Another user of the machine gets only those files of the daemon that are meant for it.
 
 use std::{
     fs,
@@ -21,14 +21,14 @@ fn is_root() -> bool {
     is_root
 }
 
-/// Owner, group and permissions of a file, not of what it may lead to.
+/// Owner, group and permissions of a file, not of a link's target.
 fn rights(path: &Path) -> (u32, u32, u32) {
     let metadata = fs::symlink_metadata(path).unwrap();
     (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
 }
 
 #[test]
-fn a_directory_that_is_exchanged_for_a_link_gives_nothing_of_the_daemon_s_away() {
+fn a_directory_replaced_by_a_link_exposes_no_file_of_the_daemon() {
     if !is_root() {
         return;
     }
@@ -46,10 +46,10 @@ fn a_directory_that_is_exchanged_for_a_link_gives_nothing_of_the_daemon_s_away()
         wait_until("the exchange", || directory.symlink_metadata().is_ok());
         daemon.commit(&second);
         if step == "rename" {
-            // Seen with the next batch, which waits.
+            // Logged with the next batch, which stays in the spool.
             daemon.wait_count(ERRORS, |errors| errors > 0);
-            let said = daemon.wait_log("the sink failed")["error"].to_string();
-            assert!(said.contains("out/http_requests: it is a symbolic link"), "{said}");
+            let error = daemon.wait_log("the sink failed")["error"].to_string();
+            assert!(error.contains("out/http_requests: it is a symbolic link"), "{error}");
             fs::remove_file(&directory).unwrap();
             fs::rename(daemon.path("out/http_requests.away"), &directory).unwrap();
         }
@@ -63,12 +63,12 @@ fn a_directory_that_is_exchanged_for_a_link_gives_nothing_of_the_daemon_s_away()
         assert_eq!(rights(&victim), (0, 0, 0o700), "{step}");
         assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "{step}");
         assert_eq!(rights(&directory), (READER, READER, 0o770), "{step}");
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }
 
 #[test]
-fn a_file_that_is_exchanged_for_a_link_is_not_written_to_and_the_batches_wait() {
+fn a_file_replaced_by_a_link_is_not_written_and_its_batches_stay_in_the_spool() {
     for (owner, text) in
         [("", ""), ("", "{}\n"), ("owner = \"4711\"", ""), ("owner = \"4711\"", "{}\n")]
     {
@@ -88,21 +88,21 @@ fn a_file_that_is_exchanged_for_a_link_is_not_written_to_and_the_batches_wait() 
         let more = numbered(1, 10);
         daemon.send(Http::Two, Upload::of(&more).gzipped()).committed();
         daemon.wait_count(ERRORS, |errors| errors > 0);
-        let said = daemon.wait_log("the sink failed")["error"].to_string();
-        assert!(said.contains("out/all.ndjson: it is a symbolic link"), "{said}");
+        let error = daemon.wait_log("the sink failed")["error"].to_string();
+        assert!(error.contains("out/all.ndjson: it is a symbolic link"), "{error}");
         assert_eq!(rights(&victim), before);
         assert_eq!(fs::read_to_string(&victim).unwrap(), text);
         fs::remove_file(&file).unwrap();
         daemon.wait_file("out/all.ndjson", &more);
         all.extend(&more);
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         let kept = [stopped.file("out/kept"), stopped.file("out/all.ndjson")].concat();
         same_bytes("both files", &kept, &all);
     }
 }
 
 #[test]
-fn nobody_else_can_read_what_is_in_the_spool_or_lock_it() {
+fn other_users_can_neither_read_nor_lock_the_spool() {
     let daemon = Setup::new().start();
     daemon.commit(&numbered(0, 10));
     wait_until("a checkpoint", || daemon.path("spool/cursors/archive.json").exists());
@@ -112,11 +112,11 @@ fn nobody_else_can_read_what_is_in_the_spool_or_lock_it() {
     }
     assert_eq!(bits("spool/lock"), 0o600);
     assert_eq!(bits("spool/cursors/archive.json"), 0o600);
-    // As an earlier version made it.
+    // As an earlier version created it.
     let lock = daemon.path("spool/lock");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     fs::set_permissions(&lock, fs::Permissions::from_mode(0o644)).unwrap();
     let daemon = stopped.start();
     assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o7777, 0o600);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

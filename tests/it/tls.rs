@@ -1,4 +1,4 @@
-//! Who may connect, with which version of TLS and which certificate.
+//! Who may connect, with which TLS version and which certificate.
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,8 +17,8 @@ use crate::support::{
     wait_until,
 };
 
-/// Does a handshake and one request by hand: with TLS 1.3 a server refuses a client's certificate
-/// only after the client thinks that it is connected.
+/// Does a handshake and one request by hand: with TLS 1.3 a server rejects a client's certificate
+/// only after the client considers itself connected.
 fn exchange(
     daemon: &Daemon,
     client: &Client,
@@ -40,7 +40,7 @@ fn exchange(
 }
 
 #[test]
-fn alpn_chooses_http_2_when_it_is_offered() {
+fn alpn_selects_http_2_if_offered() {
     let daemon = Setup::new().start();
     for (offered, chosen) in [
         (&[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])),
@@ -52,13 +52,13 @@ fn alpn_chooses_http_2_when_it_is_offered() {
         let stream = daemon.trust().raw(daemon.address, offered).unwrap();
         assert_eq!(stream.conn.alpn_protocol(), chosen, "{offered:?}");
     }
-    // Who names nothing is served HTTP/1.1.
+    // A client without ALPN is served HTTP/1.1.
     let (_, answer) = exchange(&daemon, &daemon.trust(), &[]).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[test]
-fn versions_from_the_oldest_allowed_are_spoken() {
+fn tls_versions_from_the_minimum_on_are_accepted() {
     const V1_2: &[&SupportedProtocolVersion] = &[&TLS12];
     const V1_3: &[&SupportedProtocolVersion] = &[&TLS13];
     let both = Setup::new().start();
@@ -81,11 +81,11 @@ fn versions_from_the_oldest_allowed_are_spoken() {
 }
 
 #[test]
-fn with_client_ca_file_only_its_clients_are_served() {
+fn with_client_ca_file_only_clients_with_its_certificates_are_accepted() {
     let (ours, others) = (Authority::new(), Authority::new());
     let setup = Setup::new()
         .table("server.tls", "self_signed = true\nclient_ca_file = \"ca.pem\"")
-        // The certificate is proof enough.
+        // The certificate is sufficient proof.
         .table("endpoint.main", "path = \"/logpush/{dataset}\"");
     setup.write("ca.pem", ours.pem());
     let daemon = setup.start();
@@ -93,14 +93,14 @@ fn with_client_ca_file_only_its_clients_are_served() {
         let client = daemon.trust().speaking(versions);
         let alpn: &[&[u8]] = &[b"http/1.1"];
         assert!(exchange(&daemon, &client, alpn).is_err(), "no certificate");
-        let stranger = client.clone().showing(&others.sign());
-        assert!(exchange(&daemon, &stranger, alpn).is_err(), "somebody else's");
-        let himself = client.clone().showing(&Pair::self_signed());
+        let stranger = client.clone().presenting(&others.sign());
+        assert!(exchange(&daemon, &stranger, alpn).is_err(), "a certificate of another authority");
+        let himself = client.clone().presenting(&Pair::self_signed());
         assert!(exchange(&daemon, &himself, alpn).is_err(), "nobody's");
-        let (_, answer) = exchange(&daemon, &client.showing(&ours.sign()), alpn).unwrap();
+        let (_, answer) = exchange(&daemon, &client.presenting(&ours.sign()), alpn).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
-    let client = daemon.trust().showing(&ours.sign());
+    let client = daemon.trust().presenting(&ours.sign());
     for http in Http::BOTH {
         let connection = Connection::open(daemon.address, client.clone(), http).unwrap();
         assert_eq!(connection.send(Upload::of("{\"a\":1}\n").without_secret()).committed(), 1);
@@ -109,7 +109,7 @@ fn with_client_ca_file_only_its_clients_are_served() {
 }
 
 #[test]
-fn a_connection_ends_when_the_authority_of_its_client_is_removed() {
+fn a_connection_closes_when_the_ca_of_its_client_is_removed() {
     let (old, new) = (Authority::new(), Authority::new());
     let setup = Setup::new()
         .table("server.tls", "self_signed = true\nclient_ca_file = \"ca.pem\"")
@@ -117,7 +117,7 @@ fn a_connection_ends_when_the_authority_of_its_client_is_removed() {
     setup.write("ca.pem", old.pem() + &new.pem());
     let daemon = setup.start();
     let open = |authority: &Authority, http| {
-        let client = daemon.trust().showing(&authority.sign());
+        let client = daemon.trust().presenting(&authority.sign());
         Connection::open(daemon.address, client, http).unwrap()
     };
     let batch = || Upload::of("{\"a\":1}\n").without_secret();
@@ -126,7 +126,7 @@ fn a_connection_ends_when_the_authority_of_its_client_is_removed() {
     for connection in removed.iter().chain(&kept) {
         assert_eq!(connection.send(batch()).committed(), 1);
     }
-    // One has a request under way.
+    // One has a request in progress.
     let busy = open(&old, Http::Two);
     let (upload, feed) = Upload::fed(None);
     thread::scope(|scope| {
@@ -148,11 +148,11 @@ fn a_connection_ends_when_the_authority_of_its_client_is_removed() {
         drop(feed);
         assert_eq!(under_way.join().unwrap(), 1);
     });
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_secret_that_is_removed_opens_nothing_on_a_connection_that_is_kept() {
+fn a_removed_secret_is_rejected_on_an_open_connection() {
     let daemon = Setup::new().start();
     let kept: Vec<_> = Http::BOTH.map(|http| daemon.connect(http)).into();
     for connection in &kept {
@@ -164,5 +164,5 @@ fn a_secret_that_is_removed_opens_nothing_on_a_connection_that_is_kept() {
     for connection in &kept {
         assert_eq!(connection.send(Upload::of("{\"a\":2}\n")).status, 401);
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

@@ -1,5 +1,5 @@
-//! The units for systemd that are shipped: systemd understands them, and they shut the daemon in as
-//! far as docs/systemd.md says.
+//! The shipped units for systemd: systemd accepts them, and they sandbox the daemon as
+//! docs/systemd.md states.
 
 use std::{fs, path::Path, process::Command};
 
@@ -7,35 +7,35 @@ use tempfile::TempDir;
 
 use crate::support::{Exit, Finished, finish, names_in, repository, require};
 
-/// What systemd calls the most exposure that is allowed, in tenths.
+/// The highest exposure level that systemd may report, in tenths.
 const MOST_EXPOSURE: &str = "13";
 
-/// How long the daemon takes at most to stop: `src/daemon`.
+/// The daemon's deadline for shutdown: `src/daemon`.
 const STOP_SECONDS: u64 = 25;
 
-/// Runs systemd-analyze in a folder; says so if it is not there.
-fn analyze(arguments: &[&str], folder: &Path) -> Option<Finished> {
+/// Runs systemd-analyze in a directory; skips the test if it is not installed.
+fn analyze(arguments: &[&str], directory: &Path) -> Option<Finished> {
     let program = "systemd-analyze";
     if !require::has(&[&require::SYSTEMD]) {
         return None;
     }
-    Some(finish(Command::new(program).args(arguments).current_dir(folder)))
+    Some(finish(Command::new(program).args(arguments).current_dir(directory)))
 }
 
-/// The units, with the drop-ins that are shipped as examples, in a folder. They run the program
-/// under test: systemd looks whether it is there.
+/// The units, with the shipped example drop-ins, in a directory. They run the program under test,
+/// since systemd checks that it exists.
 fn units(drop_ins: &[&str]) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for name in ["logpushd.service", "logpushd.socket"] {
         let text = unit(name).replace("/usr/bin/logpushd", env!("CARGO_BIN_EXE_logpushd"));
-        fs::write(folder.path().join(name), text).unwrap();
+        fs::write(directory.path().join(name), text).unwrap();
     }
-    let beside = folder.path().join("logpushd.service.d");
+    let beside = directory.path().join("logpushd.service.d");
     fs::create_dir(&beside).unwrap();
     for name in drop_ins {
         fs::write(beside.join(name), unit(&format!("examples/{name}"))).unwrap();
     }
-    folder
+    directory
 }
 
 fn unit(name: &str) -> String {
@@ -49,22 +49,22 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
 }
 
 #[track_caller]
-fn verify(folder: &TempDir) {
+fn verify(directory: &TempDir) {
     let arguments = ["verify", "--man=no", "./logpushd.service", "./logpushd.socket"];
-    let Some(finished) = analyze(&arguments, folder.path()) else { return };
-    // About the units of this machine it may say what it likes.
+    let Some(finished) = analyze(&arguments, directory.path()) else { return };
+    // Its findings about the units of this machine do not matter.
     let ours: Vec<_> = finished.stderr.lines().filter(|line| line.contains("logpushd")).collect();
     assert!(ours.is_empty(), "{ours:#?}");
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
 }
 
 #[test]
-fn systemd_understands_the_units() {
+fn systemd_accepts_the_units() {
     verify(&units(&[]));
 }
 
 #[test]
-fn systemd_understands_the_drop_ins() {
+fn systemd_accepts_the_drop_ins() {
     let names = names_in(&repository("pkg/systemd/examples"));
     assert!(!names.is_empty());
     for name in &names {
@@ -73,17 +73,17 @@ fn systemd_understands_the_drop_ins() {
 }
 
 #[test]
-fn the_daemon_is_shut_in_as_far_as_is_said() {
-    let folder = units(&[]);
+fn the_service_is_sandboxed_as_documented() {
+    let directory = units(&[]);
     let arguments =
         ["security", "--offline=true", "--threshold", MOST_EXPOSURE, "./logpushd.service"];
-    let Some(finished) = analyze(&arguments, folder.path()) else { return };
+    let Some(finished) = analyze(&arguments, directory.path()) else { return };
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
     assert!(finished.stdout.contains("Overall exposure level for logpushd.service"));
 }
 
 #[test]
-fn systemd_waits_for_a_stop_and_does_not_repeat_what_is_wrong() {
+fn systemd_waits_for_shutdown_and_does_not_restart_after_configuration_errors() {
     let service = unit("logpushd.service");
     let patience = values(&service, "TimeoutStopSec")[0].strip_suffix('s').unwrap();
     assert!(patience.parse::<u64>().unwrap() > STOP_SECONDS);
@@ -93,7 +93,7 @@ fn systemd_waits_for_a_stop_and_does_not_repeat_what_is_wrong() {
 }
 
 #[test]
-fn the_service_has_bounds_and_all_credentials() {
+fn the_service_has_limits_and_all_credentials() {
     let service = unit("logpushd.service");
     for (key, value) in [
         ("MemoryMax", "1G"),
@@ -108,7 +108,7 @@ fn the_service_has_bounds_and_all_credentials() {
 }
 
 #[test]
-fn the_socket_has_the_address_of_the_configuration() {
+fn the_socket_unit_has_the_address_of_the_configuration() {
     let config = fs::read_to_string(repository("config/logpushd.toml")).unwrap();
     let (_, server) = config.split_once("\n[server]\n").unwrap();
     let address = server.lines().find_map(|line| line.strip_prefix("# address = ")).unwrap();

@@ -1,4 +1,4 @@
-//! A certificate is got, renewed and kept, and whatever fails on the way costs nothing that was there.
+//! A certificate is obtained, renewed and stored. A failure keeps the existing certificate.
 
 mod pebble;
 
@@ -56,7 +56,7 @@ fn connect(
     Ok(StreamOwned::new(session, tcp))
 }
 
-/// The chain that the daemon shows for a name, if it is to be trusted.
+/// The chain that the daemon presents for a name, if it can be trusted.
 fn chain(daemon: &Daemon, name: &str) -> Option<Vec<CertificateDer<'static>>> {
     let client = Client::trusting(&daemon.path("root.pem"));
     let stream = connect(daemon.address, name, &client, &[b"http/1.1"]).ok()?;
@@ -64,7 +64,7 @@ fn chain(daemon: &Daemon, name: &str) -> Option<Vec<CertificateDer<'static>>> {
     Some(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
 }
 
-/// The certificate that the daemon shows for a name, also when it is over by now.
+/// The certificate that the daemon presents for a name, also after it expired.
 fn shown(daemon: &Daemon, name: &str) -> Certificate {
     let (client, seen) = tls::observing(tls::public_trust(None).unwrap()).unwrap();
     let mut tcp = TcpStream::connect(daemon.address).unwrap();
@@ -101,12 +101,12 @@ fn kept(daemon: &Daemon) -> PathBuf {
 }
 
 #[test]
-fn the_first_certificate_is_got_kept_and_used_again_without_the_directory() {
+fn the_first_certificate_is_obtained_stored_and_reused_while_the_directory_is_down() {
     let Some(mut pebble) = Pebble::new() else { return };
     let port = free_port();
-    // Some requests have to be made again.
+    // Some requests are retried.
     pebble.start(Options { bad_nonces: 15, ..Options::new(port) });
-    // A directory has no client certificate to show.
+    // The validation request presents no client certificate.
     let ours = Authority::new();
     let setup = setup(&pebble, port).table("server.tls", "client_ca_file = \"ca.pem\"");
     setup.write("ca.pem", ours.pem());
@@ -117,7 +117,7 @@ fn the_first_certificate_is_got_kept_and_used_again_without_the_directory() {
 
     let daemon = setup.start();
     wait_ready(&daemon);
-    let client = Client::trusting(&daemon.path("root.pem")).showing(&ours.sign());
+    let client = Client::trusting(&daemon.path("root.pem")).presenting(&ours.sign());
     for name in ["logs.example.test", "also.example.test"] {
         let mut stream = connect(daemon.address, name, &client, &[b"http/1.1"]).unwrap();
         assert!(push(&mut stream).contains("\"committed\""));
@@ -131,22 +131,22 @@ fn the_first_certificate_is_got_kept_and_used_again_without_the_directory() {
     let before = fs::read(kept(&daemon)).unwrap();
 
     pebble.stop();
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()), "at once");
     let mut stream = connect(daemon.address, "logs.example.test", &client, &[b"http/1.1"]).unwrap();
     assert!(push(&mut stream).contains("\"committed\""));
     assert!(daemon.logged(ASKING).is_empty());
     assert_eq!(fs::read(kept(&daemon)).unwrap(), before);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn without_a_certificate_nobody_is_pretended_to_and_a_directory_that_comes_back_is_found() {
+fn handshakes_fail_until_the_directory_is_back_and_issues_a_certificate() {
     let Some(mut pebble) = Pebble::new() else { return };
     let port = free_port();
     let daemon = setup(&pebble, port).start();
     daemon.wait_count(FAILURES, |count| count > 0);
-    // While it tries again it says that.
+    // Each retry is logged.
     wait_until("the reason", || {
         let (status, why) = daemon.ask("/readyz");
         assert_eq!(status, 503);
@@ -167,11 +167,11 @@ fn without_a_certificate_nobody_is_pretended_to_and_a_directory_that_comes_back_
     wait_ready(&daemon);
     let chain = chain(&daemon, "logs.example.test").unwrap();
     assert_eq!(chain.len(), 2, "with the intermediate");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_certificate_is_renewed_with_a_new_key_and_stays_while_the_directory_is_down() {
+fn a_certificate_is_renewed_with_a_new_key_and_served_while_the_directory_is_down() {
     let Some(mut pebble) = Pebble::new() else { return };
     let port = free_port();
     let options = Options { validity_seconds: 20, ..Options::new(port) };
@@ -184,7 +184,7 @@ fn a_certificate_is_renewed_with_a_new_key_and_stays_while_the_directory_is_down
         let pem = fs::read_to_string(kept(daemon)).unwrap();
         pem.split_once("PRIVATE KEY").unwrap().1.to_owned()
     };
-    // On a slow machine it is not the first one any more. None came meanwhile, and none is on its way.
+    // On a slow machine it may have been renewed. None came meanwhile, and none is on its way.
     let (number, first, first_key) = wait_for("a certificate that stays for a moment", || {
         let number = daemon.logged(IN_USE).len();
         let first = (number, shown(&daemon, "logs.example.test"), key(&daemon));
@@ -206,7 +206,7 @@ fn a_certificate_is_renewed_with_a_new_key_and_stays_while_the_directory_is_down
     assert_ne!(first, second);
     assert_ne!(first_key, key(&daemon));
 
-    // The next renewal finds nobody.
+    // The directory does not answer the next renewal.
     let complaint = daemon.wait_log("no certificate: ");
     assert_eq!(complaint["level"], "WARN", "{complaint}");
     assert_eq!(shown(&daemon, "logs.example.test"), second);
@@ -216,16 +216,16 @@ fn a_certificate_is_renewed_with_a_new_key_and_stays_while_the_directory_is_down
     pebble.write_root(&daemon.path("root.pem"));
     daemon.wait_logs(IN_USE, used + 1);
     assert!(chain(&daemon, "logs.example.test").is_some());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn nothing_is_ordered_that_could_not_be_kept() {
+fn no_certificate_is_ordered_that_could_not_be_stored() {
     let Some(mut pebble) = Pebble::new() else { return };
     let port = free_port();
     pebble.start(Options::new(port));
     let setup = setup(&pebble, port);
-    setup.write("acme", "no folder");
+    setup.write("acme", "no directory");
     let daemon = setup.start();
     let complaint = daemon.wait_log("no certificate: cannot store the certificate in ");
     assert_eq!(complaint["level"], "ERROR", "{complaint}");
@@ -236,11 +236,11 @@ fn nothing_is_ordered_that_could_not_be_kept() {
     daemon.signal(Signal::HUP);
     wait_ready(&daemon);
     assert!(pebble.log().contains("GET /dir "));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_name_that_does_not_lead_here_is_said_in_the_directory_s_words() {
+fn a_name_that_resolves_elsewhere_is_reported_with_the_error_of_the_directory() {
     let Some(mut pebble) = Pebble::new() else { return };
     let port = free_port();
     pebble.start(Options::new(free_port()));
@@ -259,14 +259,14 @@ fn a_name_that_does_not_lead_here_is_said_in_the_directory_s_words() {
     assert!(daemon.ask("/readyz").1.contains("no certificate yet: 127.0.0.1:"));
     assert_eq!(daemon.count(FAILURES), 1, "the next attempt is minutes away");
 
-    // Mended; and the directory knows nothing of the account any more.
+    // Repaired. The directory has forgotten the account.
     pebble.start(Options::new(port));
     pebble.write_root(&daemon.path("root.pem"));
     daemon.signal(Signal::HUP);
     wait_ready(&daemon);
     let first = chain(&daemon, "logs.example.test").unwrap();
 
-    // Another name is another certificate; the old one stays until it is there.
+    // Another name needs another certificate. The old one stays until the new one is issued.
     let keys = pebble.keys("\"new.example.test\"");
     let text = fs::read_to_string(daemon.setup().config()).unwrap();
     daemon.setup().write("logpushd.toml", text.replace(&pebble.keys(DOMAINS), &keys));
@@ -277,5 +277,5 @@ fn a_name_that_does_not_lead_here_is_said_in_the_directory_s_words() {
     assert!(chain(&daemon, "logs.example.test").is_none());
     assert_eq!(names_in(&daemon.path("acme")).len(), 3);
     assert_eq!(first.len(), 2);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

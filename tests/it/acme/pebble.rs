@@ -1,4 +1,5 @@
-//! Pebble, Let's Encrypt's own server for tests, with a DNS server that leads every name to 127.0.0.1.
+//! Pebble, Let's Encrypt's own server for tests, with a DNS server that resolves every name to
+//! 127.0.0.1.
 
 use std::{
     fs::{self, File},
@@ -20,15 +21,15 @@ use tempfile::TempDir;
 
 use crate::support::{free_port, require, tls::Authority, wait_for, wait_until};
 
-/// How a Pebble is to be.
+/// The settings of a Pebble.
 #[derive(Clone, Copy)]
 pub(super) struct Options {
-    /// Where it looks for whoever asks.
+    /// The port at which it validates names.
     pub(super) tls_port: u16,
-    /// How long its certificates live.
+    /// The lifetime of its certificates.
     pub(super) validity_seconds: u64,
-    /// Of 100 good nonces it refuses so many. Whoever has three refused, one after the other, gives up for
-    /// a while.
+    /// Of 100 valid nonces it rejects so many. A client with three rejected nonces in a row gives
+    /// up for a while.
     pub(super) bad_nonces: u32,
 }
 
@@ -38,7 +39,7 @@ impl Options {
     }
 }
 
-/// A directory, and what must be known of it while it is down.
+/// A directory, and its settings while it is down.
 pub(super) struct Pebble {
     dir: TempDir,
     port: u16,
@@ -47,7 +48,7 @@ pub(super) struct Pebble {
 }
 
 impl Pebble {
-    /// One that does not run yet; `None` if there is no such program.
+    /// A directory that does not run yet; `None` if the program is missing.
     pub(super) fn new() -> Option<Self> {
         if !require::has(&[&require::PEBBLE]) {
             return None;
@@ -75,7 +76,7 @@ impl Pebble {
         self.dir.path().join("ca.pem")
     }
 
-    /// Starts it. It remembers nothing of what it did before.
+    /// Starts it. It remembers nothing of its previous run.
     pub(super) fn start(&mut self, options: Options) {
         self.stop();
         let dns = format!("127.0.0.1:{}", free_port());
@@ -99,10 +100,10 @@ impl Pebble {
         names.args(["-management", &format!("127.0.0.1:{}", free_port())]);
         let mut pebble = Command::new("pebble");
         pebble.arg("-config").arg(&path).args(["-dnsserver", &dns]);
-        // Its pauses are there to bore clients.
+        // Its random delays serve no purpose here.
         pebble.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_AUTHZREUSE", "0");
         pebble.env("PEBBLE_WFE_NONCEREJECT", options.bad_nonces.to_string());
-        // First the names: who asks for one that nobody knows is refused for good.
+        // First the names: an order for a name that does not resolve fails for good.
         self.running.push(self.spawn(names, "names.log"));
         wait_until("the names", || knows_names(&dns));
         self.running.push(self.spawn(pebble, "pebble.log"));
@@ -122,14 +123,14 @@ impl Pebble {
         }
     }
 
-    /// What it has said.
+    /// Its log.
     pub(super) fn log(&self) -> String {
         let mut text = String::new();
         File::open(self.dir.path().join("pebble.log")).unwrap().read_to_string(&mut text).unwrap();
         text
     }
 
-    /// Writes down whom to trust of what it issues; another one after each start.
+    /// Writes the root certificate to a file. It changes at each start.
     pub(super) fn write_root(&self, path: &Path) {
         let server = HostPort { host: "127.0.0.1".to_owned(), port: self.management };
         let trust = tls::public(Some(&self.ca())).unwrap();
@@ -153,7 +154,7 @@ impl Pebble {
     }
 }
 
-/// Whether somebody answers a question for the address of a.test.
+/// Whether a server answers a validation request for the address of a.test.
 fn knows_names(dns: &str) -> bool {
     const QUESTION: &[u8] = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\x04test\0\0\x01\0\x01";
 

@@ -25,7 +25,8 @@ pub(super) fn hello(window: u32) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, &setting)].concat()
 }
 
-/// The head of an upload to `path` with `secret`, in HPACK without Huffman and without the table.
+/// The headers of an upload to `path` with `secret`, in HPACK without Huffman and without the
+/// table.
 pub(super) fn head(path: &str, secret: &str) -> Vec<u8> {
     // POST, https; then a literal path, authority and secret.
     let mut block = vec![0x83, 0x87];
@@ -43,20 +44,20 @@ pub(super) fn head(path: &str, secret: &str) -> Vec<u8> {
     block
 }
 
-/// `count` header fields of a byte each, of which the receiver makes about 100 bytes each: `age` and
-/// `via`, which are short enough for 450 of them to be within the limit of 16 KiB.
+/// `count` header fields of a byte each, which the receiver expands to about 100 bytes each: `age`
+/// and `via` are short enough that 450 of them are within the limit of 16 KiB.
 pub(super) fn indexed(count: usize) -> Vec<u8> {
     [0x95, 0xbc].into_iter().cycle().take(count).collect()
 }
 
-/// A frame that came in.
+/// A received frame.
 pub(super) struct Frame {
     pub(super) kind: u8,
     pub(super) flags: u8,
     pub(super) payload: Vec<u8>,
 }
 
-/// Takes the whole frames off the front of `bytes`.
+/// Removes the complete frames from the front of `bytes`.
 pub(super) fn frames(bytes: &mut Vec<u8>) -> Vec<Frame> {
     let mut frames = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! A daemon under attack: its memory, and a sender with the right secret who keeps on sending.
+//! A daemon under attack: its memory, and a sender with the right secret that keeps sending.
 
 use std::{
     fs,
@@ -10,29 +10,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::enemy::Enemy;
+use super::attacker::Attacker;
 use crate::support::{Daemon, Http, Setup, Upload};
 
-/// What an attack may add to the memory of an idle daemon, and what may be left of that.
+/// How much an attack may add to the memory of an idle daemon, and how much may remain of that.
 const PEAK_KIB: u64 = 64 << 10;
 const LEFT_KIB: u64 = 10 << 10;
 
-/// Longer than anything takes, also on a host that stands still for a while.
+/// Longer than any step takes, also on a host that pauses for a while.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Uploads that must be answered during each attack.
 const UPLOADS: usize = 20;
 
-/// Names another daemon than that of this tree, of which nothing is demanded.
+/// Names a daemon other than the one of this tree. Its figures are not asserted.
 const PROGRAM: &str = "LOGPUSHD_ATTACK_PROGRAM";
 
-/// Says how long attacks go on, in seconds: longer ones for figures by hand.
+/// Sets the duration of attacks in seconds: longer ones for measurements.
 fn duration() -> Duration {
     let seconds = std::env::var("LOGPUSHD_ATTACK_SECONDS").ok();
     Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(3))
 }
 
-/// A daemon, and what was seen of it.
+/// A daemon, and what was measured of it.
 pub(super) struct Watch {
     pub(super) daemon: Daemon,
     name: &'static str,
@@ -48,7 +48,7 @@ impl Watch {
     pub(super) fn start(name: &'static str, mut setup: Setup) -> Self {
         setup.service.program = std::env::var_os(PROGRAM).map(Into::into);
         let daemon = setup.start();
-        // What any use costs is no cost of the attack.
+        // The memory that every use takes is not part of the attack.
         for _ in 0..3 {
             upload(&daemon).unwrap();
         }
@@ -65,15 +65,19 @@ impl Watch {
         }
     }
 
-    /// Runs the attack beside a sender, and demands that the daemon bears it. `attack` gives back
-    /// the connections that it still holds, and goes on for as long as [`Watch::goes_on`].
-    pub(super) fn bears(self, attack: impl Fn(&Self) -> Vec<Enemy> + Sync, attackers: usize) {
+    /// Runs the attack beside a sender, and asserts that the daemon withstands it. `attack` returns
+    /// its open connections, and continues as long as [`Watch::continues`].
+    pub(super) fn assert_withstands(
+        self,
+        attack: impl Fn(&Self) -> Vec<Attacker> + Sync,
+        attackers: usize,
+    ) {
         let held = thread::scope(|scope| {
             scope.spawn(|| self.sample());
             let sender = scope.spawn(|| self.send());
             let attacks: Vec<_> = (0..attackers).map(|_| scope.spawn(|| attack(&self))).collect();
             let held: Vec<_> = attacks.into_iter().map(ScopedJoinHandle::join).collect();
-            let oldest = held.into_iter().map(|held| self.outlives(held.unwrap())).max();
+            let oldest = held.into_iter().map(|held| self.wait_closed(held.unwrap())).max();
             self.is_over.store(true, Relaxed);
             sender.join().unwrap();
             oldest.unwrap_or_default()
@@ -98,35 +102,35 @@ impl Watch {
         if observes_only() {
             return;
         }
-        let stopped = stopped.in_order();
+        let stopped = stopped.exited_cleanly();
         assert!(!stopped.log.contains("panicked"), "{}", stopped.log);
         assert!(peak < self.idle + PEAK_KIB, "{}: {peak} KiB, {} idle", self.name, self.idle);
         assert!(latencies.len() >= UPLOADS, "{}: {} uploads", self.name, latencies.len());
     }
 
-    /// Whether the attack is to go on.
-    pub(super) fn goes_on(&self) -> bool {
+    /// Whether the attack continues.
+    pub(super) fn continues(&self) -> bool {
         let mut ends = self.ends.lock().unwrap();
         Instant::now() < *ends.get_or_insert_with(|| Instant::now() + duration())
     }
 
-    /// Waits until the daemon has closed all of these, and says how old the oldest became.
-    fn outlives(&self, mut held: Vec<Enemy>) -> Duration {
+    /// Waits until the daemon has closed all of these, and returns the age of the oldest.
+    fn wait_closed(&self, mut held: Vec<Attacker>) -> Duration {
         let begun = Instant::now();
-        while held.iter().any(Enemy::is_open) {
-            for enemy in &mut held {
-                enemy.listen();
+        while held.iter().any(Attacker::is_open) {
+            for attacker in &mut held {
+                attacker.listen();
             }
             let waited = begun.elapsed();
             let is_stuck = waited > PATIENCE || observes_only() && waited > PATIENCE / 3;
             if is_stuck {
-                let open = held.iter().filter(|enemy| enemy.is_open()).count();
+                let open = held.iter().filter(|attacker| attacker.is_open()).count();
                 assert!(observes_only(), "{}: {open} attacking connections are alive", self.name);
                 return waited;
             }
             thread::sleep(Duration::from_millis(20));
         }
-        held.iter().filter_map(|enemy| enemy.age).max().unwrap_or_default()
+        held.iter().filter_map(|attacker| attacker.age).max().unwrap_or_default()
     }
 
     fn send(&self) {
@@ -137,7 +141,7 @@ impl Watch {
                 return;
             }
             let begun = Instant::now();
-            // As often over a new connection as over one that is kept.
+            // As often over a new connection as over a reused one.
             let sent = if number % 2 == 0 {
                 upload(&self.daemon)
             } else {
@@ -168,7 +172,7 @@ impl Watch {
         }
     }
 
-    /// Waits until the memory is given back, and says what is left.
+    /// Waits until the memory is freed, and returns how much remains.
     fn recovers(&self) -> u64 {
         let begun = Instant::now();
         loop {

@@ -1,4 +1,4 @@
-//! Holds the files against the ledger.
+//! Compares the files with the ledger.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,8 +19,8 @@ pub(super) struct Counts {
     pub(super) quarantined: usize,
 }
 
-/// Demands every batch that was answered exactly once in each of the `sinks`, and the others at most
-/// once.
+/// Asserts that every acknowledged batch is in each of the `sinks` exactly once, and every other
+/// batch at most once.
 #[track_caller]
 pub(super) fn check(
     seed: u64,
@@ -36,7 +36,7 @@ pub(super) fn check(
             let dataset = found.get(key);
             assert!(
                 dataset.is_none_or(|dataset| *dataset == entry.dataset),
-                "{key:?} stands in {dataset:?}: {entry:?}"
+                "{key:?} is in {dataset:?}: {entry:?}"
             );
             let there = dataset.is_some() || records[key].good.is_empty();
             assert!(there || !entry.answered, "{key:?} is lost from {}", sink.display());
@@ -47,8 +47,8 @@ pub(super) fn check(
     Counts { batches: entries.len() - given_up, given_up, quarantined }
 }
 
-/// All that a sink has of each dataset: what was rotated and compressed, in the order of the names,
-/// then what is written to.
+/// All that a sink has of each dataset: the rotated and compressed files, in the order of their
+/// names, then the current file.
 pub(super) fn datasets_in(sink: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut texts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut names = names_in(sink);
@@ -69,7 +69,7 @@ pub(super) fn datasets_in(sink: &Path) -> BTreeMap<String, Vec<u8>> {
     texts
 }
 
-/// The batches of a sink, with the names of their datasets. Each stands there in one piece, and once.
+/// The batches of a sink, with the names of their datasets. Each batch is intact, and occurs once.
 fn batches_in(sink: &Path, records: &HashMap<Key, Records>) -> HashMap<Key, String> {
     let mut found = HashMap::new();
     for (name, text) in datasets_in(sink) {
@@ -83,11 +83,11 @@ fn batches_in(sink: &Path, records: &HashMap<Key, Records>) -> HashMap<Key, Stri
             });
             let key = (record["p"].as_u64().unwrap(), record["b"].as_u64().unwrap());
             let good = &records.get(&key).expect("a batch that was sent").good;
-            let (batch, behind) = rest.split_at(good.len().min(rest.len()));
+            let (batch, following) = rest.split_at(good.len().min(rest.len()));
             same_bytes(&format!("{name}: batch {key:?}"), batch, good);
-            rest = behind;
+            rest = following;
             let before = found.insert(key, dataset.to_owned());
-            assert_eq!(before, None, "{}/{name}: {key:?} stands there twice", sink.display());
+            assert_eq!(before, None, "{}/{name}: {key:?} occurs twice", sink.display());
         }
     }
     found

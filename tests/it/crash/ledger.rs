@@ -1,4 +1,4 @@
-//! What was sent, and what was answered.
+//! The batches that were sent, and their answers.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::Random;
 
-/// What a batch is known by: its sender, and its number there.
+/// Identifies a batch: its sender, and its number there.
 pub(super) type Key = (u64, u64);
 
 /// The batches that were sent so far.
@@ -18,12 +18,12 @@ pub(super) struct Ledger(Mutex<BTreeMap<Key, Entry>>);
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) dataset: String,
-    /// Whether it was answered 200; else it was given up.
+    /// Whether it was answered with 200; else it was given up.
     pub(super) answered: bool,
 }
 
 impl Ledger {
-    /// Before the first byte of it is sent.
+    /// Adds a batch before its first byte is sent.
     pub(super) fn sending(&self, key: Key, dataset: &str) {
         let entry = Entry { dataset: dataset.to_owned(), answered: false };
         self.0.lock().unwrap().insert(key, entry);
@@ -38,22 +38,22 @@ impl Ledger {
     }
 }
 
-/// The records of a batch: those that are accepted, and those that are not.
+/// The records of a batch: the valid ones and the invalid ones.
 #[derive(Default)]
 pub(super) struct Records {
     /// All lines, as they are sent.
     pub(super) body: Vec<u8>,
     /// The lines that sinks get.
     pub(super) good: Vec<u8>,
-    /// The places of those that quarantine gets, with their text.
+    /// The positions of the quarantined lines, with their text.
     pub(super) bad: HashMap<u64, String>,
 }
 
-/// More than this stays in no one's memory: see `spool::memory`.
+/// More than this does not stay in memory: see `spool::memory`.
 const LARGE_BYTES: u64 = 17 << 20;
 
 impl Records {
-    /// The same for the same batch, always.
+    /// Makes the records of a batch, always the same.
     pub(super) fn of(seed: u64, (pusher, number): Key) -> Self {
         let mut random = Random::new(seed ^ pusher << 40 ^ number);
         let large = pusher == 0 && number % 48 == 20;

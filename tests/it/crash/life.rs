@@ -1,4 +1,4 @@
-//! The lives of a daemon, one after the other in the same folder.
+//! The runs of a daemon, one after the other in the same directory.
 
 use std::{
     fs,
@@ -16,29 +16,29 @@ use rustix::{
 use super::{
     check::{self, Counts},
     plan::{Ending, Plan},
-    pusher::{Field, PUSHERS, Pusher},
+    pusher::{PUSHERS, Pusher, Senders},
     tail::Tail,
 };
 use crate::support::{
     Daemon, Exit, Random, Setup, Stopped, names_in, same_bytes, wait_for, wait_until,
 };
 
-/// How long a fault, or an answer, is waited for when nothing else happens.
+/// How long to wait for a fault, or an answer, when nothing else happens.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// How often is looked whether something happens.
+/// The interval between checks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// All that happens in one folder.
+/// All runs in one directory.
 pub(super) struct Run {
     pub(super) kills: u64,
-    /// Lives that were to end at a fault.
+    /// Runs that were to end at a fault.
     asked: u64,
-    /// Faults that were never met.
+    /// Faults that were never reached.
     missed: u64,
     seed: u64,
     round: u64,
-    field: Field,
+    senders: Senders,
     tail: Tail,
     /// The number of each pusher's next batch.
     next: Vec<u64>,
@@ -48,11 +48,11 @@ pub(super) struct Run {
     begun: Instant,
 }
 
-/// What the second sink suffers from for a life, or for the first part of one.
+/// The failure of the second sink for a run, or for the first part of one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Trouble {
+enum SinkFailure {
     Nothing,
-    /// A file stands where its folder was.
+    /// A file has replaced its directory.
     Away,
     /// Its disk fails.
     Failing,
@@ -75,18 +75,18 @@ impl Run {
             )
             .table("sink.second.file", r#"path = "out/second/{dataset}.ndjson""#)
             .table("spool", r#"dir = "spool""#);
-        // The certificate is made by the first start.
-        let setup = setup.start().stop().in_order().setup;
+        // The first start makes the certificate.
+        let setup = setup.start().stop().exited_cleanly().setup;
         let trust = crate::support::tls::Client::trusting(&setup.path("fullchain.pem"));
-        let folders = ["out/first", "out/second"].map(|folder| setup.path(folder)).into();
+        let directories = ["out/first", "out/second"].map(|directory| setup.path(directory)).into();
         Self {
             kills: 0,
             asked: 0,
             missed: 0,
             seed,
             round: 0,
-            field: Field::new(seed, trust),
-            tail: Tail::new(folders),
+            senders: Senders::new(seed, trust),
+            tail: Tail::new(directories),
             next: vec![0; usize::try_from(PUSHERS).unwrap()],
             setup: Some(setup),
             counts: Counts::default(),
@@ -94,7 +94,8 @@ impl Run {
         }
     }
 
-    /// Kills until there were `until` kills in all, then lets everything come to rest, and checks.
+    /// Kills until there were `until` kills in all, then waits until everything is delivered, and
+    /// checks.
     pub(super) fn round(
         &mut self,
         until: u64,
@@ -103,56 +104,56 @@ impl Run {
     ) {
         self.round += 1;
         let mut setup = self.setup.take().unwrap();
-        self.field.open();
-        let (field, round, stop) = (&self.field, self.round, AtomicBool::new(false));
+        self.senders.open();
+        let (senders, round, stop) = (&self.senders, self.round, AtomicBool::new(false));
         let (mut kills, mut asked, mut missed) = (self.kills, 0, 0);
         let next = std::mem::take(&mut self.next);
         let setup = thread::scope(|scope| {
-            let _guard = field.guard();
+            let _guard = senders.guard();
             let tail = &mut self.tail;
             scope.spawn(|| tail.follow(&stop));
             let _stop = SetWhenDropped(&stop);
             let pushers: Vec<_> = (0..PUSHERS)
                 .zip(next)
                 .map(|(number, next)| {
-                    scope.spawn(move || Pusher::new(field, number, round).run(next))
+                    scope.spawn(move || Pusher::new(senders, number, round).run(next))
                 })
                 .collect();
             while kills < until {
                 let plan = plan(kills, random);
-                let trouble = match random.below(6) {
-                    0 | 1 => Trouble::Away,
-                    2 => Trouble::Failing,
-                    3 => Trouble::Unsaved,
-                    _ => Trouble::Nothing,
+                let failure = match random.below(6) {
+                    0 | 1 => SinkFailure::Away,
+                    2 => SinkFailure::Failing,
+                    3 => SinkFailure::Unsaved,
+                    _ => SinkFailure::Nothing,
                 };
-                trouble.begin(&setup);
-                let heals = random.below(2) == 0;
-                let (ended, hit) = live(field, setup, &plan, trouble, heals);
+                failure.begin(&setup);
+                let recovers = random.below(2) == 0;
+                let (ended, hit) = run_daemon(senders, setup, &plan, failure, recovers);
                 setup = ended;
-                trouble.end(&setup);
+                failure.end(&setup);
                 kills += 1;
                 asked += u64::from(matches!(plan.ending, Ending::Fault));
                 missed += u64::from(!hit);
             }
             setup.faults("");
             let daemon = setup.start();
-            field.up(daemon.address);
-            field.close();
+            senders.up(daemon.address);
+            senders.close();
             self.next = pushers.into_iter().map(|pusher| pusher.join().unwrap()).collect();
-            field.down();
+            senders.down();
             let batches = daemon.path("spool/batches");
             wait_until("an empty spool", || names_in(&batches).is_empty());
             let first = daemon.path("out/first");
             wait_until("what was rotated to be compressed", || {
                 let names = names_in(&first);
-                // Neither one that is still plain, or there twice, nor one that is being made.
+                // No file is still uncompressed, present in both forms, or being compressed.
                 names.iter().all(|name| match name.strip_suffix(".gz") {
                     Some(source) => !names.iter().any(|name| name == source),
                     None => name.ends_with(".ndjson"),
                 })
             });
-            daemon.stop().in_order().setup
+            daemon.stop().exited_cleanly().setup
         });
         self.kills = kills;
         self.asked += asked;
@@ -163,14 +164,14 @@ impl Run {
 
     fn check(&mut self, setup: &Setup) {
         self.tail.check();
-        let entries = self.field.ledger.entries();
+        let entries = self.senders.ledger.entries();
         let sinks: [PathBuf; 2] = ["out/first", "out/second"].map(|sink| setup.path(sink));
         let sinks: Vec<&Path> = sinks.iter().map(PathBuf::as_path).collect();
         self.counts = check::check(self.seed, &entries, &sinks, &setup.path("quarantine"));
         assert_eq!(names_in(&setup.path("spool/set-aside")), [""; 0]);
     }
 
-    /// Demands that both sinks got the same, and that the faults were met.
+    /// Asserts that both sinks got the same, and that the faults were reached.
     pub(super) fn finish(&self) {
         let setup = self.setup.as_ref().unwrap();
         let [first, second] =
@@ -181,7 +182,7 @@ impl Run {
         }
         let rotated = names_in(&setup.path("out/first")).len() - first.len();
         assert!(rotated as u64 > self.kills / 4, "only {rotated} files were rotated");
-        // About a sixth are not: what follows a release does not happen while a sink is in trouble.
+        // About a sixth are not: what follows a release does not happen while a sink fails.
         let Self { asked, missed, .. } = self;
         assert!(*missed <= asked.div_ceil(2), "{missed} of {asked} faults were never met");
     }
@@ -198,9 +199,15 @@ impl Run {
     }
 }
 
-/// One life. Says whether it ended as planned.
-fn live(field: &Field, setup: Setup, plan: &Plan, trouble: Trouble, heals: bool) -> (Setup, bool) {
-    let faults = |lines: &str| format!("{}{lines}", trouble.faults());
+/// One run. Returns whether it ended as planned.
+fn run_daemon(
+    senders: &Senders,
+    setup: Setup,
+    plan: &Plan,
+    failure: SinkFailure,
+    recovers: bool,
+) -> (Setup, bool) {
+    let faults = |lines: &str| format!("{}{lines}", failure.faults());
     setup.faults(&faults(&plan.faults));
     let mut daemon = match setup.try_start() {
         Ok(daemon) => daemon,
@@ -209,21 +216,21 @@ fn live(field: &Field, setup: Setup, plan: &Plan, trouble: Trouble, heals: bool)
             return (setup, true);
         }
     };
-    field.up(daemon.address);
-    if heals && trouble != Trouble::Nothing {
-        wait_answers(field, &mut daemon, 2);
-        trouble.end(daemon.setup());
+    senders.up(daemon.address);
+    if recovers && failure != SinkFailure::Nothing {
+        wait_answers(senders, &mut daemon, 2);
+        failure.end(daemon.setup());
         daemon.setup().faults(&plan.faults);
     }
     let mut hit = true;
     match &plan.ending {
         Ending::Kill { answers, pause_ms } => {
-            wait_answers(field, &mut daemon, *answers);
+            wait_answers(senders, &mut daemon, *answers);
             thread::sleep(Duration::from_millis(*pause_ms));
         }
-        Ending::Fault => hit = wait_fault(field, &mut daemon),
+        Ending::Fault => hit = wait_fault(senders, &mut daemon),
         Ending::Drain { answers, faults: late, pause_ms } => {
-            wait_answers(field, &mut daemon, *answers);
+            wait_answers(senders, &mut daemon, *answers);
             daemon.setup().faults(&faults(late));
             daemon.signal(Signal::TERM);
             wait_end(&mut daemon, Duration::from_millis(*pause_ms));
@@ -232,33 +239,32 @@ fn live(field: &Field, setup: Setup, plan: &Plan, trouble: Trouble, heals: bool)
     if !daemon.has_ended() {
         daemon.signal(Signal::KILL);
     }
-    field.down();
+    senders.down();
     let Stopped { exit, log, setup, .. } = daemon.end();
     let in_order = matches!(plan.ending, Ending::Drain { .. }) && exit == Exit::Code(0);
     assert!(exit == Exit::Killed || in_order, "{exit:?} {plan:?}\n{log}");
     (setup, hit)
 }
 
-/// Waits for that many more answers, for a while: it may be that nobody has anything to send that
-/// fits into this life.
-fn wait_answers(field: &Field, daemon: &mut Daemon, answers: u64) {
-    let (enough, begun) = (field.answers() + answers, Instant::now());
+/// Waits for that many more answers, for a while: perhaps no pusher has another batch for this run.
+fn wait_answers(senders: &Senders, daemon: &mut Daemon, answers: u64) {
+    let (enough, begun) = (senders.answers() + answers, Instant::now());
     wait_for("answers", || {
         let over = begun.elapsed() > PATIENCE || daemon.has_ended();
-        (over || field.answers() >= enough).then_some(())
+        (over || senders.answers() >= enough).then_some(())
     });
 }
 
-/// Waits for a fault, for as long as something happens that may lead to it, and for a while.
-fn wait_fault(field: &Field, daemon: &mut Daemon) -> bool {
+/// Waits for a fault while something happens that may lead to it, and for a while longer.
+fn wait_fault(senders: &Senders, daemon: &mut Daemon) -> bool {
     let batches = daemon.path("spool/batches");
-    let mut last = (field.answers(), names_in(&batches), Instant::now());
-    // Answers are bounded: see `BATCHES_A_LIFE`.
+    let mut last = (senders.answers(), names_in(&batches), Instant::now());
+    // The number of answers is limited: see `BATCHES_PER_RUN`.
     loop {
         if wait_end(daemon, LOOK) {
             return true;
         }
-        let (answers, names) = (field.answers(), names_in(&batches));
+        let (answers, names) = (senders.answers(), names_in(&batches));
         if (answers, &names) != (last.0, &last.1) {
             last = (answers, names, Instant::now());
         } else if last.2.elapsed() >= PATIENCE {
@@ -275,22 +281,22 @@ fn wait_end(daemon: &mut Daemon, patience: Duration) -> bool {
     })
 }
 
-impl Trouble {
+impl SinkFailure {
     fn begin(self, setup: &Setup) {
         if self == Self::Away {
-            let (folder, away) = (setup.path("out/second"), setup.path("away"));
-            fs::create_dir_all(&folder).unwrap();
-            // What the sink finds in its way is no folder, and what comes back is what it knew.
-            fs::rename(&folder, &away).unwrap();
+            let (directory, away) = (setup.path("out/second"), setup.path("away"));
+            fs::create_dir_all(&directory).unwrap();
+            // The sink finds a file instead of its directory, and later the directory as it was.
+            fs::rename(&directory, &away).unwrap();
             setup.write("out/second", "in the way");
         }
     }
 
     fn end(self, setup: &Setup) {
-        let (folder, away) = (setup.path("out/second"), setup.path("away"));
+        let (directory, away) = (setup.path("out/second"), setup.path("away"));
         if self == Self::Away && away.exists() {
-            // At one stroke: a daemon that runs would make a folder where there is nothing.
-            renameat_with(CWD, &away, CWD, &folder, RenameFlags::EXCHANGE).unwrap();
+            // Atomically: a running daemon would re-create a missing directory.
+            renameat_with(CWD, &away, CWD, &directory, RenameFlags::EXCHANGE).unwrap();
             fs::remove_file(&away).unwrap();
         }
     }

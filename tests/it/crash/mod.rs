@@ -1,15 +1,15 @@
-//! Killed at any place, as often as one likes: nothing acknowledged is lost, doubled or torn.
+//! Kills at any time lose, duplicate and truncate no acknowledged record.
 //!
-//! The real daemon runs under pushers that do as Cloudflare does: the same bytes again until they are
-//! answered 200. It is killed with SIGKILL again and again, at random times and before or after each
-//! file operation (`LOGPUSHD_FAULTS`), also while it starts and while it drains, and restarted on the
-//! same folder. A ledger of what was answered is then held against the files: every batch that was
-//! answered 200 stands in each file sink exactly once, in one piece and in order; one that was given
-//! up stands there at most once; what was rejected is in quarantine exactly once; and whoever
-//! followed the files has seen precisely the bytes that are in them.
+//! The real daemon runs under pushers that behave like Cloudflare: they send the same bytes until
+//! they are answered with 200. It is killed with SIGKILL repeatedly, at random times and before or
+//! after each file operation (`LOGPUSHD_FAULTS`), also during startup and shutdown, and restarted
+//! in the same directory. Then a ledger of the answers is compared with the files: every batch that
+//! was answered with 200 is in each file sink exactly once, intact and in order; one that was given
+//! up is there at most once; rejected records are in quarantine exactly once; and a program that
+//! follows the files has read exactly the bytes in them.
 //!
-//! `LOGPUSHD_CRASH_KILLS` says how many kills all the tests share, `LOGPUSHD_CRASH_SEED` repeats the
-//! choices of a run. Thousands of kills:
+//! `LOGPUSHD_CRASH_KILLS` sets how many kills all the tests share, `LOGPUSHD_CRASH_SEED` repeats
+//! the choices of a run. Thousands of kills:
 //!
 //!     LOGPUSHD_CRASH_KILLS=5000 cargo test --locked --test it crash:: -- --nocapture
 
@@ -28,16 +28,16 @@ use self::{
 };
 use crate::support::Random;
 
-/// What `cargo test` takes the time for.
+/// The number of kills that `cargo test` has time for.
 const DEFAULT_KILLS: u64 = 160;
 
-/// After so many kills the files are held against the ledger.
+/// After so many kills the files are compared with the ledger.
 const KILLS_A_ROUND: u64 = 20;
 
-/// After so many kills it goes on in a new folder.
-const KILLS_A_FOLDER: u64 = 100;
+/// After so many kills it continues in a new directory.
+const KILLS_PER_DIRECTORY: u64 = 100;
 
-/// Says how to repeat a run that failed.
+/// Prints how to repeat a run that failed.
 struct Repeat {
     seed: u64,
     test: &'static str,
@@ -71,17 +71,17 @@ fn seed() -> u64 {
     })
 }
 
-/// Kills a daemon `percent` of all the times, each as `plan` says.
+/// Kills a daemon for `percent` of all the kills, each according to `plan`.
 fn run(test: &'static str, percent: u64, mut plan: impl FnMut(u64, &mut Random) -> Plan) {
     let seed = seed();
     let _repeat = Repeat { seed, test };
     let mut random = Random::new(seed);
     let mut left = (kills() * percent / 100).max(1);
-    let mut folder = 0;
+    let mut directory = 0;
     while left > 0 {
-        // A folder's files are held in memory: not all of thousands of kills.
-        let mut run = Run::new(seed ^ folder << 56);
-        let kills = left.min(KILLS_A_FOLDER);
+        // A directory's files are held in memory: not all of thousands of kills.
+        let mut run = Run::new(seed ^ directory << 56);
+        let kills = left.min(KILLS_PER_DIRECTORY);
         while run.kills < kills {
             let until = (run.kills + KILLS_A_ROUND).min(kills);
             run.round(until, &mut random, &mut plan);
@@ -89,7 +89,7 @@ fn run(test: &'static str, percent: u64, mut plan: impl FnMut(u64, &mut Random) 
         run.finish();
         eprintln!("crash::{test}: {}", run.summary());
         left -= kills;
-        folder += 1;
+        directory += 1;
     }
 }
 
@@ -114,9 +114,9 @@ fn killed_around_every_file_operation() {
 }
 
 #[test]
-fn killed_while_it_starts_and_while_it_drains() {
-    run("killed_while_it_starts_and_while_it_drains", 30, |number, random| match number % 3 {
-        // What is killed while it starts has something to recover.
+fn killed_during_startup_and_shutdown() {
+    run("killed_during_startup_and_shutdown", 30, |number, random| match number % 3 {
+        // A daemon that is killed during startup has something to recover.
         0 => Plan {
             faults: String::new(),
             ending: Ending::Kill { answers: 3, pause_ms: random.below(40) },

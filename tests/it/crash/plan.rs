@@ -1,8 +1,8 @@
-//! Where and when the daemon is killed next.
+//! Chooses where and when the daemon is killed next.
 
 use crate::support::Random;
 
-/// One life of the daemon.
+/// One run of the daemon.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The faults that it starts with.
@@ -17,11 +17,11 @@ pub(super) enum Ending {
     Kill { answers: u64, pause_ms: u64 },
     /// Kills itself at a fault.
     Fault,
-    /// Told to stop, and killed while it does.
+    /// Stopped, and killed during shutdown.
     Drain { answers: u64, faults: String, pause_ms: u64 },
 }
 
-/// A place in the life of a file.
+/// A file operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Point {
     Around { moment: &'static str, step: &'static str, path: &'static str },
@@ -42,7 +42,7 @@ const STEPS: [(&str, &[&str]); 5] = [
     (QUARANTINE, &["open", "write", "sync"]),
 ];
 
-/// All places, in any order.
+/// All file operations, in any order.
 pub(super) fn shuffled_points(random: &mut Random) -> Vec<Point> {
     let mut points = Vec::new();
     for (path, steps) in STEPS {
@@ -59,7 +59,7 @@ pub(super) fn shuffled_points(random: &mut Random) -> Vec<Point> {
 }
 
 impl Point {
-    /// As the daemon reads it.
+    /// In the form that the daemon reads.
     pub(super) fn line(self, random: &mut Random) -> String {
         match self {
             Self::Around { moment, step, path } => {
@@ -74,7 +74,7 @@ impl Point {
     }
 }
 
-/// Whether it happens with every batch, rather than once a second or once a life.
+/// Whether it happens with every batch, rather than once a second or once a run.
 fn often(step: &str, path: &str) -> bool {
     match path {
         BATCHES => step != "remove",
@@ -83,7 +83,7 @@ fn often(step: &str, path: &str) -> bool {
     }
 }
 
-/// What happens soon after a start.
+/// Operations that happen soon after a start.
 pub(super) fn early(random: &mut Random) -> String {
     let moment = ["before", "after"][usize::try_from(random.below(2)).unwrap()];
     let steps = [
@@ -106,7 +106,7 @@ pub(super) fn early(random: &mut Random) -> String {
     format!("kill {moment} {step} {path} {}\n", 1 + random.below(2))
 }
 
-/// What happens while it stops, if anything does.
+/// An operation during shutdown, if there is one.
 pub(super) fn while_draining(random: &mut Random) -> String {
     match random.below(3) {
         0 => String::new(),

@@ -1,4 +1,4 @@
-//! A sender that does as Cloudflare does: the same bytes again until they are answered 200.
+//! A sender that behaves like Cloudflare: it sends the same bytes until they are answered with 200.
 
 use std::{
     net::SocketAddr,
@@ -19,25 +19,25 @@ pub(super) const PUSHERS: u64 = 4;
 /// How long a sender waits after a failure. Cloudflare's is longer.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// How many batches one sends in a life: enough for whatever a life is to end with.
-const BATCHES_A_LIFE: u64 = 6;
+/// How many batches one sends in a run: enough for every way to end a run.
+const BATCHES_PER_RUN: u64 = 6;
 
-/// What the pushers and whoever kills the daemon share.
-pub(super) struct Field {
+/// What the pushers and the killer of the daemon share.
+pub(super) struct Senders {
     seed: u64,
     pub(super) ledger: Ledger,
     trust: tls::Client,
-    /// The daemon that lives now, and how many lived before it.
+    /// The current daemon, and how many ran before it.
     daemon: Mutex<(Option<SocketAddr>, u64)>,
     changed: Condvar,
     answers: AtomicU64,
-    /// No new batch is begun.
+    /// No new batch is started.
     closing: AtomicBool,
-    /// Somebody failed.
+    /// A thread has failed.
     over: AtomicBool,
 }
 
-impl Field {
+impl Senders {
     pub(super) fn new(seed: u64, trust: tls::Client) -> Self {
         Self {
             seed,
@@ -74,9 +74,9 @@ impl Field {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the pushers when it goes out of scope in a panic: nobody restarts the daemon then.
+    /// Ends the pushers when it goes out of scope in a panic: no thread restarts the daemon then.
     pub(super) fn guard(&self) -> impl Drop + '_ {
-        struct Guard<'a>(&'a Field);
+        struct Guard<'a>(&'a Senders);
         impl Drop for Guard<'_> {
             fn drop(&mut self) {
                 if thread::panicking() {
@@ -87,7 +87,7 @@ impl Field {
         Guard(self)
     }
 
-    /// The daemon that lives and its number, or nothing if all is over.
+    /// The current daemon and its number, or nothing at the end of the test.
     fn alive(&self) -> Option<(SocketAddr, u64)> {
         let mut daemon = self.daemon.lock().unwrap();
         loop {
@@ -104,69 +104,69 @@ impl Field {
 
 /// One sender.
 pub(super) struct Pusher<'a> {
-    field: &'a Field,
+    senders: &'a Senders,
     number: u64,
     random: Random,
     connection: Option<(u64, Connection)>,
 }
 
 impl<'a> Pusher<'a> {
-    pub(super) fn new(field: &'a Field, number: u64, round: u64) -> Self {
-        let random = Random::new(field.seed ^ number << 48 ^ round << 32);
-        Self { field, number, random, connection: None }
+    pub(super) fn new(senders: &'a Senders, number: u64, round: u64) -> Self {
+        let random = Random::new(senders.seed ^ number << 48 ^ round << 32);
+        Self { senders, number, random, connection: None }
     }
 
-    /// Sends batches from `next` on until the field closes. Gives back the next one.
+    /// Sends batches from `next` on until they are stopped. Returns the number of the next one.
     pub(super) fn run(&mut self, mut next: u64) -> u64 {
-        let _guard = self.field.guard();
+        let _guard = self.senders.guard();
         let (mut of_life, mut begun) = (0, 0);
-        // Of the other HTTP.
-        let mut twin = Self::new(self.field, self.number + PUSHERS + 1, 0);
-        while !self.field.closing.load(Ordering::Relaxed) {
-            let Some((_, life)) = self.field.alive() else { break };
+        // A connection of the other HTTP version.
+        let mut twin = Self::new(self.senders, self.number + PUSHERS + 1, 0);
+        while !self.senders.closing.load(Ordering::Relaxed) {
+            let Some((_, life)) = self.senders.alive() else { break };
             if of_life != life {
                 (of_life, begun) = (life, 0);
             }
-            if begun == BATCHES_A_LIFE {
+            if begun == BATCHES_PER_RUN {
                 thread::sleep(RETRY);
                 continue;
             }
             begun += 1;
-            // A new file every now and then.
+            // Starts a new file from time to time.
             let dataset = format!("d{}_{}", life / 2, self.number % 2);
             let key = (self.number, next);
             next += 1;
-            self.field.ledger.sending(key, &dataset);
+            self.senders.ledger.sending(key, &dataset);
             if self.random.below(6) == 0 {
-                // As one does that gave up waiting for an answer that was still to come.
+                // Sends the batch as a sender that gave up waiting for an answer.
                 thread::scope(|scope| {
                     scope.spawn(|| twin.push(key, &dataset, false));
                     self.push(key, &dataset, false);
                 });
-                self.field.answers.fetch_add(1, Ordering::Relaxed);
+                self.senders.answers.fetch_add(1, Ordering::Relaxed);
             } else if self.push(key, &dataset, true) == Some("committed") {
-                self.field.answers.fetch_add(1, Ordering::Relaxed);
+                self.senders.answers.fetch_add(1, Ordering::Relaxed);
                 if self.random.below(6) == 0 {
-                    // As one does that did not see the answer.
-                    let again = self.push(key, &dataset, false);
-                    assert!(matches!(again, Some("duplicate") | None), "{again:?}");
+                    // Sends the batch resent, as a sender that did not see the answer.
+                    let resent = self.push(key, &dataset, false);
+                    assert!(matches!(resent, Some("duplicate") | None), "{resent:?}");
                 }
             }
         }
         next
     }
 
-    /// Sends a batch until it is answered, or given up. Says whether it was new.
+    /// Sends a batch until it is answered, or given up. Returns whether it was new.
     fn push(&mut self, key: Key, dataset: &str, may_give_up: bool) -> Option<&'static str> {
-        let body = Records::of(self.field.seed, key).body;
+        let body = Records::of(self.senders.seed, key).body;
         let gives_up = may_give_up && self.random.below(8) == 0;
         let gzipped = self.random.below(3) > 0;
         loop {
-            let sent = self.field.alive().map(|at| self.attempt(at, &body, dataset, gzipped))?;
+            let sent = self.senders.alive().map(|at| self.attempt(at, &body, dataset, gzipped))?;
             match sent {
                 Ok(answer) if answer.status == 200 => {
-                    self.field.ledger.answered(key);
-                    // It may have been committed by an attempt that saw no answer.
+                    self.senders.ledger.answered(key);
+                    // An attempt that saw no answer may have committed it.
                     return Some(match answer.ok().0.as_str() {
                         "duplicate" if !may_give_up => "duplicate",
                         _ => "committed",
@@ -191,7 +191,7 @@ impl<'a> Pusher<'a> {
     ) -> Result<crate::support::Answer, String> {
         if self.connection.as_ref().is_none_or(|(of, _)| *of != life) {
             let http = Http::BOTH[usize::try_from((self.number + life) % 2).unwrap()];
-            let connection = Connection::open(address, self.field.trust.clone(), http)?;
+            let connection = Connection::open(address, self.senders.trust.clone(), http)?;
             self.connection = Some((life, connection));
         }
         let (_, connection) = self.connection.as_ref().ok_or("no connection")?;

@@ -1,4 +1,4 @@
-//! Follows files as `tail -F` does, across all lives of the daemon.
+//! Follows files as `tail -F` does, across all runs of the daemon.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,17 +16,17 @@ use crate::support::{names_in, same_bytes};
 
 const PAUSE: Duration = Duration::from_millis(3);
 
-/// Follows every file of some folders, whatever it is renamed to.
+/// Follows every file of some directories across renames.
 pub(super) struct Tail {
-    folders: Vec<PathBuf>,
-    /// By inode: as long as a file is open, its number is its own.
+    directories: Vec<PathBuf>,
+    /// By inode: an open file's number is not reused.
     followed: HashMap<u64, Followed>,
-    /// What was seen of those that are gone.
+    /// The content of files that were removed.
     gone: Vec<Followed>,
 }
 
 struct Followed {
-    folder: PathBuf,
+    directory: PathBuf,
     dataset: String,
     file: Option<File>,
     seen: Vec<u8>,
@@ -38,11 +38,11 @@ fn is_plain(name: &str) -> bool {
 }
 
 impl Tail {
-    pub(super) fn new(folders: Vec<PathBuf>) -> Self {
-        Self { folders, followed: HashMap::new(), gone: Vec::new() }
+    pub(super) fn new(directories: Vec<PathBuf>) -> Self {
+        Self { directories, followed: HashMap::new(), gone: Vec::new() }
     }
 
-    /// Reads what comes until it is told to stop.
+    /// Reads new data until it is stopped.
     pub(super) fn follow(&mut self, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             self.read();
@@ -51,9 +51,9 @@ impl Tail {
     }
 
     fn read(&mut self) {
-        for folder in &self.folders {
-            for name in names_in(folder).into_iter().filter(|name| is_plain(name)) {
-                let path = folder.join(&name);
+        for directory in &self.directories {
+            for name in names_in(directory).into_iter().filter(|name| is_plain(name)) {
+                let path = directory.join(&name);
                 let is_new = |file: &fs::Metadata| !self.followed.contains_key(&file.ino());
                 if path.metadata().is_ok_and(|file| is_new(&file))
                     && let Ok(file) = File::open(&path)
@@ -61,7 +61,7 @@ impl Tail {
                     let inode = file.metadata().unwrap().ino();
                     let dataset = name.split(['-', '.']).next().unwrap().to_owned();
                     self.followed.entry(inode).or_insert(Followed {
-                        folder: folder.clone(),
+                        directory: directory.clone(),
                         dataset,
                         file: Some(file),
                         seen: Vec::new(),
@@ -84,20 +84,20 @@ impl Tail {
         }
     }
 
-    /// Demands that what was seen is what is there: nothing was taken back or changed.
+    /// Asserts that the bytes read are those on disk: none were removed or changed.
     pub(super) fn check(&mut self) {
         self.read();
-        let of = |folder: &PathBuf| (folder.clone(), datasets_in(folder));
-        let texts: BTreeMap<_, _> = self.folders.iter().map(of).collect();
+        let of = |directory: &PathBuf| (directory.clone(), datasets_in(directory));
+        let texts: BTreeMap<_, _> = self.directories.iter().map(of).collect();
         for followed in self.followed.values().chain(&self.gone) {
-            let Followed { folder, dataset, file, seen } = followed;
-            let what = format!("what was seen of {dataset} in {}", folder.display());
+            let Followed { directory, dataset, file, seen } = followed;
+            let what = format!("what was seen of {dataset} in {}", directory.display());
             if let Some(file) = file {
                 let mut there = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
                 file.read_exact_at(&mut there, 0).unwrap();
                 same_bytes(&what, seen, &there);
             }
-            let text = texts[folder].get(dataset).map(Vec::as_slice).unwrap_or_default();
+            let text = texts[directory].get(dataset).map(Vec::as_slice).unwrap_or_default();
             assert!(memchr::memmem::find(text, seen).is_some(), "{what} is not there");
         }
     }

@@ -1,4 +1,4 @@
-//! A small filesystem of one's own, that can be filled, made read-only and broken.
+//! A small filesystem that tests can fill, make read-only and break.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,31 +11,31 @@ use tempfile::TempDir;
 
 use crate::support::{Setup, require, skipped};
 
-/// What the disk is of.
+/// The type of filesystem.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Filesystem {
     /// In memory.
     Tmpfs,
-    /// In a file, over a loop device: with a journal, and blocks that are allocated late.
+    /// In a file, over a loop device: with a journal and delayed allocation.
     Ext4,
 }
 
-/// A filesystem for as long as this lives, in a folder of its own: whoever still uses it when it
-/// goes keeps nobody from unmounting it.
+/// A filesystem that is mounted as long as this lives, in its own directory. It is unmounted even
+/// while another process uses it.
 pub(crate) struct Disk {
     dir: TempDir,
     filesystem: Filesystem,
 }
 
 impl Disk {
-    /// All that can be had here, of so many MiB and with room for a thousand files.
+    /// All available types, of so many MiB and with room for a thousand files.
     pub(crate) fn all(mebibytes: u32) -> Vec<Self> {
         let all = [Filesystem::Tmpfs, Filesystem::Ext4];
         all.into_iter().filter_map(|filesystem| Self::new(filesystem, mebibytes)).collect()
     }
 
-    /// `None`, and says so, where such a filesystem cannot be mounted. That is no failure even where
-    /// all other programs are required: what a container forbids, nobody can install.
+    /// Returns `None` and reports it where such a filesystem cannot be mounted. That is no failure
+    /// even where all other programs are required: no package can add what a container forbids.
     pub(crate) fn new(filesystem: Filesystem, mebibytes: u32) -> Option<Self> {
         if !require::happens_to_have(&[&require::ROOT])
             || !require::has(&[&require::MOUNT])
@@ -50,7 +50,7 @@ impl Disk {
             Filesystem::Ext4 => {
                 let image = File::create(disk.image()).unwrap();
                 image.set_len(u64::from(mebibytes) << 20).unwrap();
-                // No blocks are kept for root, who we are.
+                // Reserves no blocks for root, the user of this test.
                 run(Command::new("mkfs.ext4").args(["-q", "-F", "-m0", "-N1024"]).arg(disk.image()))
             }
         };
@@ -90,9 +90,9 @@ impl Disk {
         format!("{key} = '{}'\n", self.path(name).display())
     }
 
-    /// Takes what is free, until the system itself says that the disk is full.
+    /// Fills the free space, until the system itself reports that the disk is full.
     pub(crate) fn fill(&self) -> Filled {
-        let filled = self.fill_but(0);
+        let filled = self.fill_except(0);
         let mut file = OpenOptions::new().append(true).open(&filled.0[0]).unwrap();
         for piece in [4096, 1] {
             let piece = vec![b'f'; piece];
@@ -107,15 +107,15 @@ impl Disk {
         filled
     }
 
-    /// Takes what is free, but for so many bytes and less than 16 KiB more.
-    pub(crate) fn fill_but(&self, left: u64) -> Filled {
+    /// Fills the free space except for so many bytes and less than 16 KiB more.
+    pub(crate) fn fill_except(&self, left: u64) -> Filled {
         const PIECE: [u8; 16 << 10] = [b'f'; 16 << 10];
 
         let filled = Filled(vec![self.path("filler")]);
         let mut file = File::create(&filled.0[0]).unwrap();
         while self.free() >= left + PIECE.len() as u64 {
             match file.write_all(&PIECE) {
-                // Some filesystems take a block only when it is synced.
+                // Some filesystems allocate a block only when it is synced.
                 Ok(()) => file.sync_all().unwrap(),
                 Err(error) => {
                     assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
@@ -126,7 +126,7 @@ impl Disk {
         filled
     }
 
-    /// Takes all names that are left: there is room, and no file can be made.
+    /// Uses all free inodes: there is space, and no file can be created.
     pub(crate) fn take_all_inodes(&self) -> Filled {
         let mut filled = Filled(Vec::new());
         for number in 0.. {
@@ -145,15 +145,16 @@ impl Disk {
         disk.f_bavail * disk.f_frsize
     }
 
-    /// What the daemon leaves free of it: see `crates/spool/src/room.rs`.
+    /// The space that the daemon leaves free: see `crates/spool/src/room.rs`.
     pub(crate) fn reserve(&self) -> u64 {
         let disk = rustix::fs::statvfs(self.root()).unwrap();
         disk.f_blocks * disk.f_frsize / 20
     }
 
-    /// Makes it read-only for whoever opens something from now on. Linux refuses `remount,ro`, also
-    /// of a bind mount, while a file is open for writing, and the daemon has some; so it is a second
-    /// mount of the same over the first, made read-only where nobody opens anything.
+    /// Makes it read-only for every file that is opened from now on. Linux rejects `remount,ro`,
+    /// also of a bind mount, while a file is open for writing, and the daemon has some. So this
+    /// mounts the same filesystem over the first, and makes that mount read-only, where no file is
+    /// open.
     pub(crate) fn read_only(&self) -> ReadOnly {
         let (root, aside) = (self.root(), self.dir.path().join("read-only"));
         fs::create_dir_all(&aside).unwrap();
@@ -164,8 +165,8 @@ impl Disk {
         ReadOnly(root)
     }
 
-    /// Freezes it: a call that would write does not return for as long as the result lives. `None`, and
-    /// says so, where that cannot be done.
+    /// Freezes it: a writing call does not return as long as the result lives. Returns `None` and
+    /// reports it where that is not possible.
     pub(crate) fn freeze(&self) -> Option<Frozen> {
         if !require::has(&[&require::FSFREEZE]) {
             return None;
@@ -179,10 +180,9 @@ impl Disk {
         }
     }
 
-    /// Shows the filesystem an error of its own, so that it makes itself read-only for whoever has
-    /// something open, and forgets what was not synced. `false`, and says so, where that cannot be
-    /// done.
-    pub(crate) fn breaks_down(&self) -> bool {
+    /// Reports an error to the filesystem, so that it makes itself read-only for open files as well
+    /// and loses unsynced data. Returns `false` and reports it where that is not possible.
+    pub(crate) fn inject_error(&self) -> bool {
         let source = Command::new("findmnt").args(["-no", "SOURCE"]).arg(self.root()).output();
         let source = source.map(|output| String::from_utf8(output.stdout).unwrap());
         let device = source.unwrap_or_default().trim().replace("/dev/", "");
@@ -196,11 +196,11 @@ impl Disk {
         }
     }
 
-    /// Does as people do with a filesystem that broke down. Nobody may use it.
-    pub(crate) fn mend(&self) {
+    /// Checks and repairs a filesystem that failed. It must not be in use.
+    pub(crate) fn repair(&self) {
         run(Command::new("umount").arg(self.root())).unwrap();
         let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(self.image()).output().unwrap();
-        // 1: there was something to mend.
+        // 1: there were errors to repair.
         assert!(matches!(checked.status.code(), Some(0 | 1)), "{checked:?}");
         self.mount(0).unwrap();
     }
@@ -212,7 +212,7 @@ impl Drop for Disk {
     }
 }
 
-/// Files that are in the way, for as long as this lives.
+/// Files that use up space, as long as this lives.
 pub(crate) struct Filled(Vec<PathBuf>);
 
 impl Drop for Filled {
@@ -223,7 +223,7 @@ impl Drop for Filled {
     }
 }
 
-/// A disk is read-only for as long as this lives.
+/// Keeps a disk read-only as long as this lives.
 pub(crate) struct ReadOnly(PathBuf);
 
 impl Drop for ReadOnly {
@@ -232,7 +232,7 @@ impl Drop for ReadOnly {
     }
 }
 
-/// A disk does not answer for as long as this lives.
+/// Keeps a disk frozen as long as this lives.
 pub(crate) struct Frozen(PathBuf);
 
 impl Drop for Frozen {
@@ -241,7 +241,7 @@ impl Drop for Frozen {
     }
 }
 
-/// Lazily: files may be open there.
+/// Lazily: files on it may be open.
 fn unmount(path: &Path) {
     run(Command::new("umount").arg("--lazy").arg(path)).ok();
 }
@@ -254,7 +254,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// A daemon's folder whose spool is on this disk.
+/// A daemon's directory with the spool on this disk.
 pub(crate) fn spool_on(disk: &Disk) -> Setup {
     let keys = disk.key("dir", "spool") + "dedup_window = \"0s\"";
     Setup::new().table("spool", &keys)

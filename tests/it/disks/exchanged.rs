@@ -1,4 +1,4 @@
-//! A disk that is exchanged for a copy of it under the same path.
+//! A disk that is replaced by a copy of it under the same path.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ fn mount(arguments: &[&str], at: &Path) -> bool {
 }
 
 #[test]
-fn records_go_to_the_disk_that_has_the_path_now() {
+fn records_go_to_the_disk_currently_mounted_at_the_path() {
     let setup = Setup::new().table("sink.archive.file", "path = \"disk/all.ndjson\"");
     let (disk, copy) = (setup.path("disk"), setup.path("copy"));
     let Some(_disk) = Mounted::new(&disk) else { return };
@@ -59,7 +59,7 @@ fn records_go_to_the_disk_that_has_the_path_now() {
     daemon.commit(&more);
     all.extend(more);
     daemon.wait_file("disk/all.ndjson", &all);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("on the copy", &stopped.file("disk/all.ndjson"), &all);
     assert_eq!(detached.metadata().unwrap().len(), before.len(), "nothing more on the other one");
 }

@@ -1,9 +1,9 @@
-//! Real filesystems that are full, read-only or broken: the answer is honest, what was acknowledged
-//! stays, and service resumes by itself. These tests mount small ones, which takes root.
+//! Real filesystems that are full, read-only or broken: the answer is right, acknowledged batches
+//! stay, and service resumes by itself. These tests mount small filesystems, which takes root.
 
-mod behind;
 pub(crate) mod disk;
 mod exchanged;
+mod sinks;
 
 use std::{
     fs,
@@ -30,12 +30,12 @@ const FILE: &str = "out/http_requests.ndjson";
 const NO_SPACE: &str = "the batch cannot be stored now: No space left on device";
 const READ_ONLY: &str = "the batch cannot be stored now: Read-only file system";
 
-/// A daemon whose spool is on the disk, and which keeps all that it acknowledges: one of its sinks is
-/// stuck.
+/// A daemon with its spool on the disk. One of its sinks is stuck, so that the spool keeps all
+/// acknowledged batches.
 struct Spooling<'a> {
     daemon: Daemon,
     disk: &'a Disk,
-    /// What was acknowledged.
+    /// The acknowledged records.
     all: Vec<u8>,
     batches: usize,
 }
@@ -60,8 +60,8 @@ impl<'a> Spooling<'a> {
         names_in(&self.disk.path("spool/batches"))
     }
 
-    /// Waits until what was acknowledged is in the checkpoints: they are on the disk, too, and would take
-    /// room from it, or give some back, when it is to be just as full as the test made it.
+    /// Waits until the checkpoints contain the acknowledged batches. Checkpoints are on the disk as
+    /// well, and their size must not change after the test has filled it.
     #[track_caller]
     fn wait_checkpoints(&self) {
         let batches = self.names();
@@ -74,10 +74,9 @@ impl<'a> Spooling<'a> {
         }
     }
 
-    /// Demands that the spool says that it has no room, and holds what was acknowledged and nothing
-    /// else.
+    /// Asserts that the spool reports a full disk, and contains exactly the acknowledged batches.
     #[track_caller]
-    fn says_so(&self) {
+    fn assert_full(&self) {
         let (status, why) = self.daemon.ask("/readyz");
         assert_eq!(status, 503, "{why}");
         assert!(why.contains("the spool"), "{why}");
@@ -85,30 +84,30 @@ impl<'a> Spooling<'a> {
         wait_until("nothing half-written", || self.names().len() == self.batches);
     }
 
-    /// Demands that what was refused is taken now.
+    /// Asserts that the rejected body is accepted now.
     #[track_caller]
-    fn is_over(&mut self, connection: &Connection, records: &[u8]) {
+    fn assert_recovered(&mut self, connection: &Connection, records: &[u8]) {
         wait_until("a daemon that is ready again", || self.daemon.ask("/readyz").0 == 200);
         self.commit(connection, records);
         assert_eq!(self.names().len(), self.batches);
     }
 
-    /// Demands all of it of the sinks, also after a crash.
+    /// Asserts that the sinks get all records, also after a crash.
     #[track_caller]
-    fn ends(self) {
+    fn finish(self) {
         let Self { daemon, all, .. } = self;
         let daemon = daemon.kill().start();
         fs::remove_file(daemon.path("stuck")).unwrap();
         for file in [FILE, "stuck/http_requests.ndjson"] {
             daemon.wait_file(file, &all);
         }
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         same_bytes("the end", &stopped.file(FILE), &all);
         assert_eq!(names_in(&self.disk.path("spool/batches")), [""; 0]);
     }
 }
 
-/// Sends the records in pieces, and lets something happen when a part of them is in a file.
+/// Sends the records in chunks, and calls a function when a part of them is in a file.
 fn in_the_middle<T>(
     connection: &Connection,
     disk: &Disk,
@@ -135,7 +134,7 @@ fn in_the_middle<T>(
 }
 
 #[test]
-fn a_disk_that_fills_up_is_said_before_it_is_full() {
+fn low_disk_space_is_logged_before_the_disk_is_full() {
     let Some(disk) = Disk::new(Filesystem::Tmpfs, 16) else { return };
     let setup = spool_on(&disk).table("sink.broken.file", r#"path = "broken/{dataset}.ndjson""#);
     setup.write("broken", "in the way");
@@ -153,22 +152,22 @@ fn a_disk_that_fills_up_is_said_before_it_is_full() {
     });
     refused(&answer, "the spool's disk is full");
     let (status, why) = daemon.ask("/readyz");
-    // A smaller one may still fit.
+    // A smaller batch may still fit.
     assert!(status == 200 || why.contains("the spool's disk is full"), "{why}");
-    assert!(daemon.logged("cannot store a batch").is_empty(), "the disk itself never said so");
+    assert!(daemon.logged("cannot store a batch").is_empty(), "the disk itself reported no error");
     fs::remove_file(daemon.path("broken")).unwrap();
     daemon.wait_file("broken/http_requests.ndjson", &all);
-    let again = numbered(number, 4000);
-    wait_until("room", || connection.send(Upload::of(&again)).status == 200);
-    all.extend(again);
+    let retried = numbered(number, 4000);
+    wait_until("room", || connection.send(Upload::of(&retried)).status == 200);
+    all.extend(retried);
     for file in ["broken/http_requests.ndjson", "out/http_requests.ndjson"] {
         daemon.wait_file(file, &all);
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_disk_that_fills_up_under_an_upload_is_said_and_got_over() {
+fn the_daemon_logs_and_survives_a_disk_that_fills_up_during_an_upload() {
     for disk in Disk::all(8) {
         let mut spooling = Spooling::start(&disk);
         for (http, batch) in Http::BOTH.into_iter().zip(1..) {
@@ -176,42 +175,43 @@ fn a_disk_that_fills_up_under_an_upload_is_said_and_got_over() {
             let records = numbered(batch, 8000);
             let (answer, filled) = in_the_middle(&connection, &disk, &records, || disk.fill());
             refused(&answer, NO_SPACE);
-            spooling.says_so();
-            // Before a byte of it is read, now.
+            spooling.assert_full();
+            // Now the body is rejected before a byte of it is read.
             let answer = spooling.daemon.send(http, Upload::of(&records));
             refused(&answer, "the spool's disk is full");
             drop(filled);
-            spooling.is_over(&spooling.daemon.connect(http), &records);
+            spooling.assert_recovered(&spooling.daemon.connect(http), &records);
         }
-        spooling.ends();
+        spooling.finish();
     }
 }
 
 #[test]
-fn a_disk_that_is_full_at_the_commit_is_said_and_got_over() {
+fn the_daemon_logs_and_survives_a_disk_that_is_full_at_the_commit() {
     for disk in Disk::all(4) {
         let mut spooling = Spooling::start(&disk);
         for (http, batch) in Http::BOTH.into_iter().zip(1..) {
             let connection = spooling.daemon.connect(http);
-            // Kept in memory until it is whole, and more than is free then.
+            // The body stays in memory until it is complete, and is then larger than the free
+            // space.
             let records = numbered(batch, 2650);
             assert!((240_000..256 << 10).contains(&records.len()), "{}", records.len());
             spooling.wait_checkpoints();
-            let filled = disk.fill_but(disk.reserve() + (8 << 10));
+            let filled = disk.fill_except(disk.reserve() + (8 << 10));
             let (upload, feed) = Upload::fed(None);
             assert!(feed.push(&records));
             drop(feed);
             refused(&connection.send(upload), NO_SPACE);
             wait_until("nothing half-written", || spooling.names().len() == spooling.batches);
             drop(filled);
-            spooling.is_over(&connection, &records);
+            spooling.assert_recovered(&connection, &records);
         }
-        spooling.ends();
+        spooling.finish();
     }
 }
 
 #[test]
-fn a_disk_without_room_for_names_is_said_and_got_over() {
+fn the_daemon_logs_and_survives_a_disk_without_free_inodes() {
     for disk in Disk::all(8) {
         let mut spooling = Spooling::start(&disk);
         for (http, batch) in Http::BOTH.into_iter().zip(1..) {
@@ -220,16 +220,16 @@ fn a_disk_without_room_for_names_is_said_and_got_over() {
             spooling.wait_checkpoints();
             let filled = disk.take_all_inodes();
             refused(&connection.send(Upload::of(&records)), NO_SPACE);
-            spooling.says_so();
+            spooling.assert_full();
             drop(filled);
-            spooling.is_over(&connection, &records);
+            spooling.assert_recovered(&connection, &records);
         }
-        spooling.ends();
+        spooling.finish();
     }
 }
 
 #[test]
-fn a_spool_that_is_read_only_now_and_then_loses_and_doubles_nothing() {
+fn a_spool_that_is_read_only_at_times_loses_and_duplicates_nothing() {
     const SENDERS: u64 = 3;
 
     for disk in Disk::all(16) {
@@ -264,7 +264,7 @@ fn a_spool_that_is_read_only_now_and_then_loses_and_doubles_nothing() {
             for _ in 0..4 {
                 let grows = |count: &AtomicU64| {
                     let before = count.load(Ordering::Relaxed);
-                    wait_until("senders that go on", || {
+                    wait_until("senders that continue", || {
                         assert!(!senders.iter().any(ScopedJoinHandle::is_finished));
                         count.load(Ordering::Relaxed) >= before + 10
                     });
@@ -272,8 +272,8 @@ fn a_spool_that_is_read_only_now_and_then_loses_and_doubles_nothing() {
                 grows(&committed);
                 let read_only = disk.read_only();
                 grows(&refusals);
-                // A batch that was nearly committed before may say now that all is well.
-                wait_until("a daemon that says so", || {
+                // A batch that was nearly committed before may still log a recovery.
+                wait_until("a daemon that reports it", || {
                     let (status, why) = daemon.ask("/readyz");
                     status == 503 && why.contains("Read-only file system")
                 });
@@ -281,37 +281,37 @@ fn a_spool_that_is_read_only_now_and_then_loses_and_doubles_nothing() {
             }
             over.store(true, Ordering::Relaxed);
         });
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         let there = whole_batches(&stopped.file(FILE)).len() as u64;
         assert_eq!(there, committed.into_inner());
         assert_eq!(names_in(&disk.path("spool/batches")), [""; 0]);
     }
 }
 
-/// Kills a daemon, whose disk broke down, and starts the next on the disk as it was mended.
-fn mended(daemon: Daemon, disk: &Disk) -> Daemon {
+/// Kills a daemon whose disk failed, and starts the next on the repaired disk.
+fn repaired(daemon: Daemon, disk: &Disk) -> Daemon {
     let stopped: Stopped = daemon.kill();
-    disk.mend();
+    disk.repair();
     stopped.start()
 }
 
 #[test]
-fn a_spool_whose_filesystem_breaks_down_keeps_what_was_acknowledged() {
+fn a_spool_whose_filesystem_fails_keeps_every_acknowledged_batch() {
     let Some(disk) = Disk::new(Filesystem::Ext4, 16) else { return };
     let mut spooling = Spooling::start(&disk);
     for (http, batch) in Http::BOTH.into_iter().zip(1..) {
         let connection = spooling.daemon.connect(http);
         spooling.commit(&connection, &numbered(2 * batch, 100));
         let records = numbered(2 * batch + 1, 8000);
-        let (answer, broken) = in_the_middle(&connection, &disk, &records, || disk.breaks_down());
+        let (answer, broken) = in_the_middle(&connection, &disk, &records, || disk.inject_error());
         if !broken {
             return;
         }
         refused(&answer, READ_ONLY);
         let (status, why) = spooling.daemon.ask("/readyz");
         assert_eq!(status, 503, "{why}");
-        spooling.daemon = mended(spooling.daemon, &disk);
-        spooling.is_over(&spooling.daemon.connect(http), &records);
+        spooling.daemon = repaired(spooling.daemon, &disk);
+        spooling.assert_recovered(&spooling.daemon.connect(http), &records);
     }
-    spooling.ends();
+    spooling.finish();
 }

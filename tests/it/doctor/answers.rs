@@ -1,4 +1,4 @@
-//! What the receiver answers, and what it sees.
+//! The answers of a receiver, and the requests that it sees.
 
 use std::{
     fs,
@@ -20,13 +20,13 @@ use super::{
 };
 use crate::support::Exit;
 
-/// A server with a good certificate, and the authority to trust.
-struct Good {
+/// A server with a valid certificate, and the authority to trust.
+struct ValidServer {
     server: Server,
     dir: TempDir,
 }
 
-impl Good {
+impl ValidServer {
     fn answering(answer: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Self {
         let (pki, dir) = (Pki::new(), TempDir::new().unwrap());
         fs::write(dir.path().join("ca.pem"), pki.root_pem()).unwrap();
@@ -43,15 +43,15 @@ impl Good {
         Call::trusting(&ca).run(&self.destination(query))
     }
 
-    /// What is said to a step.
+    /// The findings of a step.
     #[track_caller]
-    fn says(&self, step: &str) -> (Value, Exit) {
+    fn finding(&self, step: &str) -> (Value, Exit) {
         let (report, exit) = self.run(&format!("?{HEADER}"));
         (finding(&report, step).clone(), exit)
     }
 }
 
-/// 401, unless the right secret comes.
+/// 401, unless the right secret is sent.
 fn guarded(seen: &Seen, good: &str) -> String {
     if seen.head.contains("x-logpush-secret: a-secret-of-the-tests\r\n") {
         return answer("200 OK", "", good);
@@ -60,8 +60,8 @@ fn guarded(seen: &Seen, good: &str) -> String {
 }
 
 #[test]
-fn requests_are_as_cloudflare_s() {
-    let good = Good::answering(|seen| guarded(seen, "thanks"));
+fn requests_match_those_of_cloudflare() {
+    let good = ValidServer::answering(|seen| guarded(seen, "thanks"));
     let (report, exit) = good.run(&format!("?tags=a%2Fb&{HEADER}&x"));
     assert_eq!(exit, Exit::Code(0), "{report:#}");
     assert_eq!(finding(&report, "check")["ours"], "200: thanks");
@@ -96,7 +96,7 @@ fn requests_are_as_cloudflare_s() {
 }
 
 #[test]
-fn every_refusal_has_its_advice() {
+fn every_rejection_comes_with_advice() {
     for (status, headers, body, advice) in [
         (
             "301 Moved",
@@ -124,33 +124,33 @@ fn every_refusal_has_its_advice() {
         ("503 Service Unavailable", "", "the spool is full", "cannot store batches now"),
         ("522 Connection Timed Out", "", "", "Cloudflare's proxy"),
     ] {
-        let good = Good::answering(move |_| answer(status, headers, body));
-        let (finding, exit) = good.says("check");
+        let good = ValidServer::answering(move |_| answer(status, headers, body));
+        let (finding, exit) = good.finding("check");
         assert_eq!((&finding["outcome"], exit), (&Value::from("fail"), FAILED), "{status}");
         let number = status.split(' ').next().unwrap();
         let words =
             "error validating destination: error writing object: error uploading to https: status";
         assert_eq!(finding["cloudflare"], format!("{words}:{number}"));
-        let said = finding["advice"].as_str().unwrap();
+        let text = finding["advice"].as_str().unwrap();
         assert!(
-            said.contains(advice) && !said.contains("token"),
-            "{status}: {advice:?} not in {said}"
+            text.contains(advice) && !text.contains("token"),
+            "{status}: {advice:?} not in {text}"
         );
         let ours = finding["ours"].as_str().unwrap();
         assert!(ours.starts_with(number) && ours.contains(body), "{ours}");
-        assert_eq!(good.server.seen().len(), 1, "nothing is sent behind a refusal");
+        assert_eq!(good.server.seen().len(), 1, "nothing is sent after a rejection");
     }
 }
 
 #[test]
-fn a_batch_that_is_refused_has_other_words() {
-    let good = Good::answering(|seen| {
+fn a_rejected_batch_is_reported_differently_from_a_rejected_check() {
+    let good = ValidServer::answering(|seen| {
         if seen.body.starts_with(b"{\"content\"") {
             return guarded(seen, "");
         }
         answer("415 Unsupported", "", "{\"message\":\"expecting\n\tJSON\u{1b}[2J\"}")
     });
-    let (finding, exit) = good.says("batch");
+    let (finding, exit) = good.finding("batch");
     assert_eq!(exit, FAILED);
     assert_eq!(
         finding["cloudflare"],
@@ -159,8 +159,8 @@ fn a_batch_that_is_refused_has_other_words() {
 }
 
 #[test]
-fn a_receiver_that_takes_anybody_s_records_is_named() {
-    let good = Good::answering(|_| answer("200 OK", "", ""));
+fn a_receiver_that_accepts_unauthenticated_records_is_reported() {
+    let good = ValidServer::answering(|_| answer("200 OK", "", ""));
     let (report, exit) = good.run(&format!("?{HEADER}"));
     assert_eq!(exit, Exit::Code(0));
     let steps = report["steps"].as_array().unwrap();
@@ -179,30 +179,31 @@ fn a_receiver_that_takes_anybody_s_records_is_named() {
 }
 
 #[test]
-fn an_answer_that_holds_the_secret_does_not_show_it() {
-    let good = Good::answering(|seen| answer("403 Forbidden", "", &seen.head));
-    let (finding, exit) = good.says("check");
+fn a_secret_in_the_answer_is_not_printed() {
+    let good = ValidServer::answering(|seen| answer("403 Forbidden", "", &seen.head));
+    let (finding, exit) = good.finding("check");
     let ours = finding["ours"].as_str().unwrap();
     assert!(exit == FAILED && ours.contains("x-logpush-secret: ***"), "{ours}");
     let query = "?header_Authorization=Splunk%20a-secret-of-the-tests";
     let (report, _) = good.run(query);
     assert!(!report.to_string().contains("a-secret-of-the-tests"), "{report:#}");
-    // Nor in another form: percent-encoded, and in Base64 as of "x:a-secret-of-the-tests".
+    // Nor in another form: percent-encoded, or in Base64 as of "x:a-secret-of-the-tests".
     for echo in ["a%2Dsecret%2dof-the-tests", "eDphLXNlY3JldC1vZi10aGUtdGVzdHM="] {
-        let good = Good::answering(move |_| answer("403 Forbidden", "", &format!("got {echo};")));
-        let (finding, _) = good.says("check");
+        let good =
+            ValidServer::answering(move |_| answer("403 Forbidden", "", &format!("got {echo};")));
+        let (finding, _) = good.finding("check");
         assert_eq!(finding["ours"], "403: got ***;");
     }
 }
 
 #[test]
-fn a_splunk_collector_is_known_by_its_answers() {
+fn a_splunk_collector_is_recognized_by_its_answers() {
     for (status, body, outcome, part) in [
         ("200 OK", r#"{"text":"Success","code":0}"#, "pass", "200: Success"),
         ("200 OK", "<html>", "warn", "200: <html>"),
         ("403 Forbidden", r#"{"text":"Invalid token","code":4}"#, "fail", "Invalid token"),
     ] {
-        let good = Good::answering(move |_| answer(status, "", body));
+        let good = ValidServer::answering(move |_| answer(status, "", body));
         let ca = good.dir.path().join("ca.pem");
         let destination = format!(
             "splunk://{}/services/collector/raw?channel=1&header_Authorization=Splunk%206f1c2d3e",
@@ -212,54 +213,56 @@ fn a_splunk_collector_is_known_by_its_answers() {
         let finding = finding(&report, "check");
         assert_eq!((&finding["outcome"], exit == FAILED), (&outcome.into(), outcome == "fail"));
         assert!(finding["ours"].as_str().unwrap().contains(part), "{finding}");
-        // Cloudflare's words are those for HTTP destinations; what it says here was not seen.
+        // Cloudflare's texts are those for HTTP destinations. Its text for this case is unknown.
         assert_eq!(finding["cloudflare"], Value::Null);
     }
 }
 
 #[test]
-fn a_connection_that_ends_between_requests_is_made_anew() {
-    let good =
-        Good::answering(|seen| guarded(seen, "").replacen("\r\n", "\r\nConnection: close\r\n", 1));
+fn a_connection_that_closes_between_requests_is_reopened() {
+    let good = ValidServer::answering(|seen| {
+        guarded(seen, "").replacen("\r\n", "\r\nConnection: close\r\n", 1)
+    });
     let (report, exit) = good.run(&format!("?{HEADER}"));
     assert_eq!((exit, good.server.seen().len()), (Exit::Code(0), 4), "{report:#}");
 }
 
 #[test]
-fn an_answer_that_is_slow_is_a_warning() {
+fn a_slow_answer_is_a_warning() {
     let first = Arc::new(AtomicUsize::new(0));
-    let good = Good::answering(move |seen| {
+    let good = ValidServer::answering(move |seen| {
         if first.fetch_add(1, Ordering::SeqCst) == 0 {
             thread::sleep(Duration::from_millis(5200));
         }
         guarded(seen, "")
     });
-    let (finding, exit) = good.says("check");
+    let (finding, exit) = good.finding("check");
     assert_eq!((&finding["outcome"], exit), (&Value::from("warn"), Exit::Code(0)));
     assert!(finding["millis"].as_u64().unwrap() >= 5200, "{finding}");
-    let advice = finding["advice"].as_str().unwrap();
-    assert!(advice.contains("gives up after 10 s (`context deadline exceeded`)"), "{advice}");
+    let text = finding["advice"].as_str().unwrap();
+    assert!(text.contains("gives up after 10 s (`context deadline exceeded`)"), "{text}");
 }
 
 #[test]
-fn an_answer_that_does_not_come_is_late() {
-    let good = Good::answering(|_| {
+fn a_missing_answer_is_reported_as_a_timeout() {
+    let good = ValidServer::answering(|_| {
         thread::sleep(Duration::from_secs(20));
         String::new()
     });
-    let (finding, exit) = good.says("check");
+    let (finding, exit) = good.finding("check");
     assert_eq!((&finding["outcome"], exit), (&Value::from("fail"), FAILED));
     assert_eq!(finding["cloudflare"], "context deadline exceeded (upload health: 1106 Timeout)");
     assert!(finding["ours"].as_str().unwrap().ends_with("no answer within 10 s"), "{finding}");
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_named() {
-    let good =
-        Good::answering(|_| "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort".to_owned());
+fn a_truncated_answer_is_reported() {
+    let good = ValidServer::answering(|_| {
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort".to_owned()
+    });
     drop(good);
-    let good = Good::answering(|_| panic!("hangs up"));
-    let (finding, exit) = good.says("check");
+    let good = ValidServer::answering(|_| panic!("hangs up"));
+    let (finding, exit) = good.finding("check");
     assert_eq!((&finding["outcome"], exit), (&Value::from("fail"), FAILED));
     assert_eq!(finding["cloudflare"], "EOF", "{finding}");
 }

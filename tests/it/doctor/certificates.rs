@@ -1,4 +1,4 @@
-//! Certificates that Cloudflare refuses. Nothing is sent to a server that shows one.
+//! Certificates that Cloudflare rejects. Nothing is sent to a server that presents one.
 
 use std::fs;
 
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::support::{Exit, Setup};
 
-/// What is shown by whom, and what `doctor` says to it.
+/// A server with a certificate, and the findings of `doctor` about it.
 struct Case<'a> {
     golden: &'static str,
     host: &'static str,
     identity: Identity,
-    /// In place of the public authorities.
+    /// Replaces the public authorities.
     ca: Option<&'a str>,
     exit: Exit,
 }
@@ -34,7 +34,7 @@ impl Case<'_> {
         let call = Call { ca: ca.map(|_| path.as_path()), no_batch: true };
         let (report, ended) = call.run(&destination);
         assert_eq!(ended, exit, "{report:#}");
-        // What only this machine's names and folders decide.
+        // Only names and directories of this machine decide that.
         let mut report = report;
         let steps = report["steps"].as_array_mut().unwrap();
         steps.retain(|step| {
@@ -51,7 +51,7 @@ fn leaf(names: &[&'static str]) -> Leaf {
     Leaf { names: names.to_vec(), ..Leaf::default() }
 }
 
-/// A test of one certificate: what it is like, and for which host it is asked.
+/// A test of one certificate: its properties, and the host name requested.
 #[track_caller]
 fn signed(golden: &'static str, host: &'static str, leaf: &Leaf, exit: Exit) {
     let pki = Pki::new();
@@ -60,36 +60,36 @@ fn signed(golden: &'static str, host: &'static str, leaf: &Leaf, exit: Exit) {
 }
 
 #[test]
-fn one_that_is_good_passes() {
+fn a_valid_certificate_passes() {
     signed("chain_good", "localhost", &Leaf::default(), Exit::Code(0));
 }
 
 #[test]
-fn one_that_has_expired_is_named() {
+fn an_expired_certificate_is_reported() {
     signed("expired", "localhost", &Leaf { valid: (2020, 2021), ..Leaf::default() }, FAILED);
     signed("not_yet", "localhost", &Leaf { valid: (2080, 2090), ..Leaf::default() }, FAILED);
 }
 
 #[test]
-fn one_for_another_name_is_named() {
+fn a_certificate_for_another_name_is_reported() {
     signed("wrong_name", "localhost", &leaf(&["logs.example.com", "*.example.com"]), FAILED);
     signed("no_name", "localhost", &leaf(&[]), FAILED);
 }
 
 #[test]
-fn one_without_the_address_is_named() {
+fn a_certificate_without_the_address_is_reported() {
     signed("no_ip_san", "127.0.0.1", &leaf(&["localhost"]), FAILED);
     signed("other_ip_san", "127.0.0.1", &leaf(&["localhost", "192.0.2.1"]), FAILED);
 }
 
 #[test]
-fn one_for_clients_is_named() {
+fn a_client_certificate_is_reported() {
     let leaf = Leaf { purpose: ExtendedKeyUsagePurpose::ClientAuth, ..Leaf::default() };
     signed("wrong_purpose", "localhost", &leaf, FAILED);
 }
 
 #[test]
-fn all_that_is_wrong_with_one_is_said() {
+fn every_problem_of_a_certificate_is_reported() {
     let leaf = Leaf { valid: (2020, 2021), ..leaf(&["logs.example.com"]) };
     let mut identity = Pki::new().issue(&leaf);
     identity.chain.truncate(1);
@@ -97,7 +97,7 @@ fn all_that_is_wrong_with_one_is_said() {
 }
 
 #[test]
-fn a_private_authority_is_told_from_a_missing_intermediate() {
+fn a_private_authority_is_distinguished_from_a_missing_intermediate() {
     let pki = Pki::new();
     let root = pki.root_pem();
     let public = Leaf { has_issuer_url: true, ..Leaf::default() };
@@ -122,10 +122,10 @@ fn a_private_authority_is_told_from_a_missing_intermediate() {
 }
 
 #[test]
-fn one_that_is_self_signed_is_named() {
+fn a_self_signed_certificate_is_reported() {
     let daemon = Setup::new().start();
     let destination = format!("https://{}/logpush/http_requests?{HEADER}", daemon.address);
-    assert_eq!(Call::default().says("self_signed", &destination, daemon.address), FAILED);
+    assert_eq!(Call::default().check("self_signed", &destination, daemon.address), FAILED);
     let (report, _) = Call::default().run(&destination);
     assert_eq!(
         finding(&report, "chain")["cloudflare"],
@@ -134,7 +134,7 @@ fn one_that_is_self_signed_is_named() {
 }
 
 #[test]
-fn nothing_is_sent_to_who_shows_another_certificate_later() {
+fn nothing_is_sent_to_a_server_that_changes_its_certificate() {
     let pki = Pki::new();
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("ca.pem");
@@ -150,7 +150,7 @@ fn nothing_is_sent_to_who_shows_another_certificate_later() {
 }
 
 #[test]
-fn a_splunk_destination_may_overlook_it() {
+fn a_splunk_destination_may_skip_certificate_verification() {
     let identity = Pki::new().issue(&leaf(&["SplunkServerDefaultCert"]));
     let server = Server::tls(identity, |_| answer("200 OK", "", r#"{"text":"Success","code":0}"#));
     let destination = |skip: &str| {

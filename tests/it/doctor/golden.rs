@@ -1,5 +1,5 @@
-//! What `doctor` says, compared with the texts in `tests/data/doctor`. `LOGPUSHD_BLESS=1` writes them
-//! anew: read the diff.
+//! The output of `doctor`, compared with the texts in `tests/data/doctor`. `LOGPUSHD_BLESS=1`
+//! writes them again: read the diff.
 
 use std::{env, fmt::Write as _, fs, net::SocketAddr};
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use crate::support::repository;
 
-/// The steps as a text: without times, and with words in place of what differs from run to run.
+/// The steps as text: without times, and with placeholders for values that differ from run to run.
 pub(super) fn render(report: &Value, address: SocketAddr) -> String {
     let mut text = String::new();
     for step in report["steps"].as_array().unwrap() {
         let word = |key: &str| step[key].as_str();
         let mut outcome = word("outcome").unwrap();
         let mut advice = word("advice");
-        // On a machine with too much to do.
+        // On an overloaded machine.
         if let Some((usual, _)) = advice.and_then(|advice| advice.split_once("this was slow")) {
             advice = usual.strip_suffix("; ");
-            // It has no other, so there is nothing else to warn of.
+            // This host has no other address, so there is nothing else to warn of.
             if advice.is_none() {
                 outcome = "pass";
             }
@@ -35,7 +35,7 @@ pub(super) fn render(report: &Value, address: SocketAddr) -> String {
     days(&times(&text))
 }
 
-/// `2026-11-22T02:31:57Z`, but for the years that the tests choose.
+/// `2026-11-22T02:31:57Z`, except for the years that the tests choose.
 fn times(text: &str) -> String {
     let is_chosen = |word: &str| ["2021", "2080", "2090"].iter().any(|year| word.starts_with(year));
     let is_time = |word: &str| {
@@ -67,5 +67,5 @@ pub(super) fn compare(name: &str, text: &str) {
         fs::write(&path, text).unwrap();
     }
     let want = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, want, "{}: LOGPUSHD_BLESS=1 writes it anew", path.display());
+    assert_eq!(text, want, "{}: LOGPUSHD_BLESS=1 writes it again", path.display());
 }

@@ -1,4 +1,4 @@
-//! `logpushd doctor`: each fault provoked for real, and named in Cloudflare's words and in ours.
+//! `logpushd doctor`: each fault provoked for real, and reported in Cloudflare's words and in ours.
 
 mod answers;
 mod certificates;
@@ -43,7 +43,7 @@ impl Call<'_> {
         command
     }
 
-    /// Runs it, and gives back the report and how it ended.
+    /// Runs it, and returns the report and the exit code.
     #[track_caller]
     fn run(&self, destination: &str) -> (Value, Exit) {
         let Finished { exit, stdout, stderr } = finish(self.command(destination).arg("--json"));
@@ -57,9 +57,9 @@ impl Call<'_> {
         (report, exit)
     }
 
-    /// Runs it, and compares what it says with the golden file.
+    /// Runs it, and compares its report with the golden file.
     #[track_caller]
-    fn says(&self, golden: &str, destination: &str, address: SocketAddr) -> Exit {
+    fn check(&self, golden: &str, destination: &str, address: SocketAddr) -> Exit {
         let (report, exit) = self.run(destination);
         let ca = self.ca.and_then(Path::to_str).unwrap_or("no authority");
         compare(golden, &render(&report, address).replace(ca, "ca.pem"));
@@ -67,7 +67,7 @@ impl Call<'_> {
     }
 }
 
-/// The one finding of a step.
+/// The only finding of a step.
 #[track_caller]
 fn finding<'a>(report: &'a Value, step: &str) -> &'a Value {
     let steps = report["steps"].as_array().unwrap();
@@ -80,12 +80,12 @@ const HEADER: &str = "header_X-Logpush-Secret=a-secret-of-the-tests";
 const FAILED: Exit = Exit::Code(69);
 
 #[test]
-fn a_daemon_that_is_as_it_should_passes_every_step() {
+fn a_working_daemon_passes_every_step() {
     let daemon = Setup::new().start();
     let (address, ca) = (daemon.address, daemon.path("fullchain.pem"));
     let destination = format!("https://{address}/logpush/http_requests?{HEADER}");
     let call = Call::trusting(&ca);
-    assert_eq!(call.says("good", &destination, address), Exit::Code(0));
+    assert_eq!(call.check("good", &destination, address), Exit::Code(0));
 
     assert_eq!(daemon.wait_logs("answered Cloudflare's destination check", 1).len(), 1);
     let checks = "logpushd_batches_total{endpoint=\"main\",outcome=\"destination_check\"}";
@@ -95,7 +95,7 @@ fn a_daemon_that_is_as_it_should_passes_every_step() {
     let file = std::fs::read_to_string(daemon.path("out/http_requests.ndjson")).unwrap();
     assert!(file.starts_with("{\"logpushd_doctor\":\"a test"), "{file}");
 
-    // For people, with the verdict at the end.
+    // The readable form, with the verdict at the end.
     let finished = finish(&mut call.command(&destination));
     assert_eq!(finished.exit, Exit::Code(0));
     assert!(!finished.stdout.contains(SECRET), "{}", finished.stdout);
@@ -130,16 +130,16 @@ fn the_destination_may_come_from_standard_input() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let words = finding(&report, "destination")["cloudflare"].as_str().unwrap();
     assert!(words.starts_with("invalid destination_conf: config string must match"), "{words}");
-    // And from a file.
+    // From a file as well.
     let setup = Setup::new();
     setup.write("url", "http://localhost/a b\n");
-    let from_file = finish(logpushd().args(["doctor", "@url"]).current_dir(setup.folder()));
+    let from_file = finish(logpushd().args(["doctor", "@url"]).current_dir(setup.directory()));
     assert_eq!(from_file.exit, Exit::Code(64), "{from_file:?}");
     assert!(from_file.stdout.contains("invalid destination_conf"), "{from_file:?}");
 }
 
 #[test]
-fn an_authority_that_cannot_be_read_is_said() {
+fn an_unreadable_ca_file_is_reported() {
     let setup = Setup::new();
     let path = setup.path("gone.pem");
     let finished = finish(&mut Call::trusting(&path).command("https://127.0.0.1:1/"));
@@ -148,7 +148,7 @@ fn an_authority_that_cannot_be_read_is_said() {
 }
 
 #[test]
-fn an_endpoint_of_rows_gets_no_record_that_it_would_reject() {
+fn an_endpoint_for_csv_gets_no_record_that_it_would_reject() {
     let rows = "path = \"/rows/{dataset}\"\nformat = \"csv\"\ncolumns = [\"a\"]\nsecret_file = \"secrets.txt\"";
     let daemon = Setup::new().table("endpoint.rows", rows).start();
     let url = format!("https://{}/rows/dns_logs?{HEADER}", daemon.address);
@@ -161,6 +161,6 @@ fn an_endpoint_of_rows_gets_no_record_that_it_would_reject() {
         let batches = format!("logpushd_batches_total{{endpoint=\"rows\",outcome=\"{outcome}\"}}");
         assert_eq!(daemon.count(&batches), 0, "{outcome}");
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert!(!stopped.log.contains("records are in quarantine"), "{}", stopped.log);
 }

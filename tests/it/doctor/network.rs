@@ -9,18 +9,17 @@ use super::{Call, FAILED, server::Server};
 use crate::support::{Setup, closed_port, wait_until};
 
 #[test]
-fn a_closed_port_is_refused() {
+fn a_closed_port_is_reported_as_connection_refused() {
     let (_socket, address) = closed_port();
     let destination = format!("https://{address}/logs");
-    assert_eq!(Call::default().says("closed_port", &destination, address), FAILED);
+    assert_eq!(Call::default().check("closed_port", &destination, address), FAILED);
 }
 
 #[test]
-fn a_server_that_takes_no_connection_is_late() {
+fn a_server_that_accepts_no_connection_is_reported_as_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    // From now on a single connection waits to be accepted, and for a further one the kernel does
-    // not even answer.
+    // From now on one connection waits to be accepted, and the kernel does not answer another one.
     rustix::net::listen(&listener, 0).unwrap();
     let mut waiting = Vec::new();
     wait_until("a full backlog", || {
@@ -31,39 +30,39 @@ fn a_server_that_takes_no_connection_is_late() {
         is_full
     });
     let destination = format!("https://{address}/logs");
-    assert_eq!(Call::default().says("no_connection", &destination, address), FAILED);
+    assert_eq!(Call::default().check("no_connection", &destination, address), FAILED);
 }
 
 #[test]
-fn a_server_that_never_shakes_hands_is_late() {
+fn a_server_that_never_completes_the_handshake_is_reported_as_a_timeout() {
     let server = Server::tcp(|mut tcp, _| tcp.read_to_end(&mut Vec::new()).map(drop));
     let destination = format!("https://{}/logs", server.address);
-    assert_eq!(Call::default().says("no_handshake", &destination, server.address), FAILED);
+    assert_eq!(Call::default().check("no_handshake", &destination, server.address), FAILED);
 }
 
 #[test]
-fn a_server_without_tls_is_told_from_one_that_hangs_up() {
+fn a_server_without_tls_is_distinguished_from_one_that_closes_the_connection() {
     let plain = Server::tcp(|mut tcp, _| {
         let _hello = tcp.read(&mut [0; 4096])?;
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     });
     let destination = format!("https://{}/logs", plain.address);
-    assert_eq!(Call::default().says("plain_http", &destination, plain.address), FAILED);
+    assert_eq!(Call::default().check("plain_http", &destination, plain.address), FAILED);
 
     let other = Server::tcp(|mut tcp, _| {
         tcp.write_all(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")?;
         tcp.read(&mut [0; 4096]).map(drop)
     });
     let destination = format!("https://{}/logs", other.address);
-    assert_eq!(Call::default().says("not_tls", &destination, other.address), FAILED);
+    assert_eq!(Call::default().check("not_tls", &destination, other.address), FAILED);
 
     let rude = Server::tcp(|mut tcp, _| tcp.read(&mut [0; 4096]).map(drop));
     let destination = format!("https://{}/logs", rude.address);
-    assert_eq!(Call::default().says("hang_up", &destination, rude.address), FAILED);
+    assert_eq!(Call::default().check("hang_up", &destination, rude.address), FAILED);
 }
 
 #[test]
-fn a_name_without_an_address_is_said() {
+fn a_name_without_an_address_is_reported() {
     let (report, exit) = Call::default().run("https://nothing.invalid/logs");
     assert_eq!(exit, FAILED);
     let finding = super::finding(&report, "resolve");
@@ -73,7 +72,7 @@ fn a_name_without_an_address_is_said() {
 }
 
 #[test]
-fn a_server_that_demands_a_certificate_is_named() {
+fn a_server_that_requires_a_client_certificate_is_reported() {
     let setup = Setup::new()
         .table("server.tls", "self_signed = true\nclient_ca_file = \"ca.pem\"")
         .table("endpoint.main", "path = \"/logpush/{dataset}\"");

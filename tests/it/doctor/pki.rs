@@ -1,4 +1,4 @@
-//! Certificates that are good, and such as people really put on their servers.
+//! Certificates that are valid, and invalid ones as found on real servers.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DistinguishedName,
@@ -6,7 +6,7 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-/// What a server shows, and its key.
+/// The chain that a server presents, and its key.
 pub(super) struct Identity {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
@@ -20,13 +20,13 @@ pub(super) struct Pki {
     intermediate: Issuer,
 }
 
-/// How a certificate is to be.
+/// The properties of a certificate.
 #[derive(Clone)]
 pub(super) struct Leaf {
     pub(super) names: Vec<&'static str>,
-    /// Years, of which the first day counts.
+    /// Its years; only their first day counts.
     pub(super) valid: (i32, i32),
-    /// It tells where its issuer's certificate is, as those of public authorities do.
+    /// Contains the URL of its issuer's certificate, as those of public authorities do.
     pub(super) has_issuer_url: bool,
     pub(super) purpose: ExtendedKeyUsagePurpose,
 }
@@ -77,7 +77,7 @@ impl Pki {
         self.intermediate.der().clone()
     }
 
-    /// A certificate and the intermediate one behind it, as it should be.
+    /// A certificate followed by its intermediate, as it should be.
     pub(super) fn issue(&self, leaf: &Leaf) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = named("a server");

@@ -1,4 +1,4 @@
-//! A server that shows a certificate and answers as it is told to: HTTP/1.1, a connection a thread.
+//! A server with a given certificate and given answers: HTTP/1.1, one thread per connection.
 
 use std::{
     io::{self, Read, Write as _},
@@ -15,16 +15,16 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned, crypto::aws_lc_rs};
 use super::pki::Identity;
 use crate::support::gunzip;
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     /// In lower case.
     pub(super) head: String,
-    /// Inflated.
+    /// Decompressed.
     pub(super) body: Vec<u8>,
 }
 
-/// What is done with a connection.
+/// Handles a connection.
 type Serve = dyn Fn(TcpStream, &Mutex<Vec<Seen>>) -> io::Result<()> + Send + Sync;
 
 pub(super) struct Server {
@@ -34,7 +34,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Speaks TLS, and answers each request with what `answer` says: status, headers and body.
+    /// Speaks TLS, and answers each request with the result of `answer`: status, headers and body.
     pub(super) fn tls(
         identity: Identity,
         answer: impl Fn(&Seen) -> String + Send + Sync + 'static,
@@ -42,7 +42,7 @@ impl Server {
         Self::changing([identity], answer)
     }
 
-    /// The same, with another identity from connection to connection until the last one.
+    /// The same, with the next identity for each connection until the last identity.
     pub(super) fn changing(
         identities: impl IntoIterator<Item = Identity>,
         answer: impl Fn(&Seen) -> String + Send + Sync + 'static,
@@ -66,7 +66,7 @@ impl Server {
         })
     }
 
-    /// Does with each connection what `serve` does.
+    /// Handles each connection with `serve`.
     pub(super) fn tcp(
         serve: impl Fn(TcpStream, &Mutex<Vec<Seen>>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -81,7 +81,7 @@ impl Server {
                     return;
                 }
                 let (serve, seen) = (Arc::clone(&serve), Arc::clone(&seen));
-                // A client that hangs up is none of this server's business.
+                // A client that disconnects does not matter to this server.
                 thread::spawn(move || serve(tcp, &seen).ok());
             }
         });

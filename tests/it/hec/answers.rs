@@ -1,4 +1,4 @@
-//! Every answer of the endpoint: status, code and words are Splunk's.
+//! Every answer of the endpoint: status, code and text are Splunk's.
 
 use std::fs;
 
@@ -16,10 +16,10 @@ fn bare(path: &str) -> Upload {
 }
 
 #[test]
-fn who_shows_no_good_token_is_told_so_as_splunk_does() {
+fn a_wrong_token_is_answered_as_splunk_answers_it() {
     let authorized = |value: &str| bare(&format!("{PREFIX}/event")).header("authorization", value);
     for http in Http::BOTH {
-        // One each: who shows many wrong ones waits.
+        // One request per connection: an address with many wrong secrets is throttled.
         let daemon = setup().start();
         let mut count = 0;
         let connection = daemon.connect(http);
@@ -66,17 +66,18 @@ fn who_shows_no_good_token_is_told_so_as_splunk_does() {
         }
         assert!(log.iter().all(|line| !line.to_string().contains(TOKEN)), "{log:?}");
         daemon.wait_file("out/splunk_hec.ndjson", b"{\"event\":1}\n");
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }
 
 #[test]
-fn what_cannot_be_taken_is_refused_with_a_code() {
+fn rejected_requests_are_answered_with_a_code() {
     let limits = "max_body_bytes = \"64KiB\"\nmax_record_bytes = \"64KiB\"";
     let daemon = setup().table("limits", limits).start();
     let large = events(1, 3000);
     for http in Http::BOTH {
-        // A connection each: one whose body is refused unread ends if that takes long to come.
+        // One connection each: a connection whose body is rejected unread closes if the body takes
+        // long.
         for (upload, status, start, detail) in [
             (upload("/event", ""), 400, "{\"text\":\"No data\",\"code\":5}", ""),
             (upload("/event", " \r\n"), 400, "{\"text\":\"No data\",\"code\":5}", ""),
@@ -129,12 +130,12 @@ fn what_cannot_be_taken_is_refused_with_a_code() {
         }
     }
     assert_eq!(names_in(&daemon.path("spool/batches")), [""; 0]);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(names_in(&stopped.setup.path("out")), [""; 0]);
 }
 
 #[test]
-fn a_channel_is_taken_and_not_asked_for() {
+fn a_channel_is_accepted_and_not_required() {
     let daemon = setup().start();
     let channel = "8e6ab7a7-9e32-4a7d-8a0c-6a3c0d1f5a31";
     for path in ["/raw", "/event"] {
@@ -149,11 +150,11 @@ fn a_channel_is_taken_and_not_asked_for() {
         }
     }
     daemon.wait_file("out/splunk_hec.ndjson", &b"{\"event\":1}\n".repeat(10));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn the_health_and_the_methods_are_told_to_anybody() {
+fn health_and_methods_need_no_token() {
     let daemon = setup().start();
     for http in Http::BOTH {
         let connection = daemon.connect(http);
@@ -164,17 +165,17 @@ fn the_health_and_the_methods_are_told_to_anybody() {
             let answer = connection.send(ask().method(&Method::HEAD));
             assert_eq!((answer.status, answer.text.as_str()), (200, ""), "{path}");
         }
-        // What Docker's logging driver asks for before it starts a container.
+        // The request of Docker's logging driver before it starts a container.
         let ask = bare(&format!("{PREFIX}/event/1.0")).method(&Method::OPTIONS);
         let answer = connection.send(ask);
         assert_eq!((answer.status, answer.text.as_str()), (200, ""));
         assert_eq!(answer.headers["allow"], "POST, PUT, OPTIONS");
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn an_address_that_is_not_allowed_is_told_nothing_else() {
+fn a_disallowed_address_gets_no_other_answer() {
     let keys = "protocol = \"splunk_hec\"\nsecret_file = \"tokens.txt\"\n\
                 allow_from = [\"192.0.2.0/24\"]";
     let daemon = setup().table("endpoint.hec", keys).start();
@@ -192,13 +193,13 @@ fn an_address_that_is_not_allowed_is_told_nothing_else() {
             answer.text
         );
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_full_spool_is_busy_and_unhealthy_until_the_sink_works_again() {
+fn a_full_spool_is_reported_as_busy_and_unhealthy_until_the_sink_recovers() {
     let setup = setup().table("spool", "dir = \"spool\"\nmax_bytes = \"256KiB\"");
-    // A file stands where the sink's folder should be.
+    // A file has replaced the sink's directory.
     setup.write("out", "in the way");
     let daemon = setup.start();
     let health = || {
@@ -210,7 +211,7 @@ fn a_full_spool_is_busy_and_unhealthy_until_the_sink_works_again() {
     let mut delivered = Vec::new();
     let answer = (0..50).find_map(|seed| {
         let records = numbered(seed, 500);
-        // Of unknown length, so that the spool fills to the brim and not only nearly.
+        // Of unknown length, so that the spool fills completely.
         let (slow, feed) = Upload::fed(None);
         assert!(feed.push(&records));
         drop(feed);
@@ -232,5 +233,5 @@ fn a_full_spool_is_busy_and_unhealthy_until_the_sink_works_again() {
     daemon.wait_file("out/splunk_hec.ndjson", &delivered);
     wait_until("healthy again", || health().0 == 200);
     daemon.send(Http::Two, upload("/raw", "{\"a\":1}\n")).success();
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

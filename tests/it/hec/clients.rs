@@ -1,4 +1,4 @@
-//! What real senders of HEC send arrives.
+//! Events of real HEC senders are delivered.
 
 use std::{env, path::Path, process::Command};
 
@@ -8,13 +8,13 @@ use crate::{
     support::{Daemon, Exit, Finished, finish, gzip, require, skip, wait_until},
 };
 
-/// As Splunk's documentation does.
+/// The commands of Splunk's documentation.
 fn curl(daemon: &Daemon, path: &str, arguments: &[&str]) -> Finished {
     curl::curl_at(daemon, &format!("{PREFIX}{path}"), arguments)
 }
 
 #[test]
-fn what_curl_sends_as_splunk_shows_it_arrives() {
+fn curl_commands_of_the_splunk_documentation_work() {
     if !require::has(&[&require::CURL]) {
         return;
     }
@@ -45,11 +45,11 @@ fn what_curl_sends_as_splunk_shows_it_arrives() {
     }
     let records = "logpushd_records_total{endpoint=\"hec\",dataset=\"splunk_hec\"}";
     assert_eq!(daemon.count(records), 2 * (1 + 2 + 1 + 2 * 2000));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
-/// Two handlers of Python's logging: one sends each record in a request of its own, the other strings
-/// them together.
+/// Two handlers of Python's logging: one sends each record in a separate request, the other
+/// concatenates them.
 const PROGRAM: &str = r#"
 import logging, sys
 
@@ -86,7 +86,7 @@ fn python() -> Option<String> {
 }
 
 #[test]
-fn what_two_handlers_of_pythons_logging_send_arrives() {
+fn events_of_two_python_logging_handlers_are_delivered() {
     let Some(python) = python() else { return };
     let daemon = setup().start();
     let mut command = Command::new(python);
@@ -116,13 +116,13 @@ fn what_two_handlers_of_pythons_logging_send_arrives() {
             (Some("main"), Some("other"))
         );
     }
-    // Strung together: not one request each.
+    // Concatenated: fewer requests than events.
     let batches = "logpushd_batches_total{endpoint=\"hec\",outcome=\"committed\"}";
     assert!(daemon.count(batches) < 100, "{}", daemon.count(batches));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
-/// The lines that are whole: one may be in the middle of being written.
+/// The complete lines: the last one may be incomplete while it is written.
 fn lines(path: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));

@@ -1,4 +1,5 @@
-//! An endpoint that speaks Splunk's HTTP Event Collector: the same promises, in Splunk's words.
+//! An endpoint for Splunk's HTTP Event Collector protocol: the same guarantees, with Splunk's
+//! texts.
 
 mod answers;
 mod clients;
@@ -18,11 +19,11 @@ const PREFIX: &str = "/services/collector";
 
 const SUCCESS: &str = "{\"text\":\"Success\",\"code\":0}";
 
-/// Where a Logpush job with a splunk:// destination posts.
+/// The path to which a Logpush job with a splunk:// destination posts.
 const JOB: &str = "/services/collector/raw?channel=8e6ab7a7-9e32-4a7d-8a0c-6a3c0d1f5a31\
     &insecure-skip-verify=false&sourcetype=cloudflare:json";
 
-/// One endpoint, without any other.
+/// A single endpoint of this type.
 fn setup() -> Setup {
     let setup = Setup::new()
         .without("endpoint.main")
@@ -31,7 +32,7 @@ fn setup() -> Setup {
     setup
 }
 
-/// A body for a path behind the prefix, with the right token.
+/// A body for a path after the prefix, with the right token.
 fn upload(path: &str, body: impl AsRef<[u8]>) -> Upload {
     with_token(Upload::of(body).to(&format!("{PREFIX}{path}")))
 }
@@ -41,7 +42,7 @@ fn with_token(upload: Upload) -> Upload {
 }
 
 impl Answer {
-    /// Demands Splunk's success, and gives back what we say of it beside.
+    /// Asserts Splunk's success, and returns the other members of the answer.
     #[track_caller]
     fn success(&self) -> String {
         assert_eq!((self.status, self.text.as_str()), (200, SUCCESS));
@@ -50,12 +51,12 @@ impl Answer {
     }
 }
 
-/// What is said of a batch that was committed.
+/// The log line of a committed batch.
 fn committed(records: u64, quarantined: u64) -> String {
     format!("{{\"status\":\"committed\",\"records\":{records},\"quarantined\":{quarantined}}}")
 }
 
-/// Events in envelopes, a line each.
+/// Events in envelopes, one per line.
 fn events(seed: u64, count: u64) -> String {
     let event = |number| {
         format!(
@@ -67,7 +68,7 @@ fn events(seed: u64, count: u64) -> String {
 }
 
 #[test]
-fn a_logpush_job_with_a_splunk_destination_is_served() {
+fn a_logpush_job_with_a_splunk_destination_works() {
     let daemon = setup().start();
     let mut want = Vec::new();
     for http in Http::BOTH {
@@ -95,11 +96,11 @@ fn a_logpush_job_with_a_splunk_destination_is_served() {
     let records = "logpushd_records_total{endpoint=\"hec\",dataset=\"splunk_hec\"}";
     assert_eq!(daemon.count(records), 2400);
     assert!(daemon.log().iter().all(|line| !line.to_string().contains(TOKEN)));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn events_arrive_in_their_envelopes_however_they_are_strung_together_and_cut() {
+fn events_are_delivered_in_their_envelopes_however_they_are_concatenated_and_split() {
     let daemon = setup().start();
     let lines = events(1, 300);
     let strung = lines.replace("}\n{", "}{");
@@ -120,7 +121,7 @@ fn events_arrive_in_their_envelopes_however_they_are_strung_together_and_cut() {
                 assert_eq!(connection.send(body).success(), committed(300, 0), "{path}");
                 want.extend(lines.as_bytes());
             }
-            // In pieces of any length, of a length that is not said.
+            // In chunks of any length, without a declared length.
             let (slow, feed) = Upload::fed(None);
             let slow = with_token(slow.to(&format!("{PREFIX}{path}")));
             let answer = std::thread::scope(|scope| {
@@ -136,11 +137,11 @@ fn events_arrive_in_their_envelopes_however_they_are_strung_together_and_cut() {
         }
     }
     daemon.wait_file("out/splunk_hec.ndjson", &want);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_bad_event_goes_to_quarantine_alone_and_a_body_that_cannot_be_read_whole() {
+fn an_invalid_event_is_quarantined_alone_and_an_undecodable_body_as_a_whole() {
     let daemon = setup().start();
     let body = "{\"event\":1}{\"event\":tru}not json\n{\"event\":4} \"five\" {\"event\":\"six\"}";
     let answer = daemon.send(Http::Two, upload("/event", body));
@@ -158,11 +159,11 @@ fn a_bad_event_goes_to_quarantine_alone_and_a_body_that_cannot_be_read_whole() {
     assert_eq!(daemon.send(Http::One, upload("/raw", "nothing of it")).success(), quarantined);
     let bodies = names_in(&daemon.path("quarantine/bodies"));
     assert!(matches!(bodies.as_slice(), [body] if body.starts_with("hec.splunk_hec.")));
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn raw_takes_the_form_that_the_endpoint_has() {
+fn raw_events_are_decoded_in_the_format_of_the_endpoint() {
     let keys = "protocol = \"splunk_hec\"\npath = \"/hec\"\ndataset = \"access\"\n\
                 secret_file = \"tokens.txt\"\nformat = \"text\"";
     let daemon = setup().table("endpoint.hec", keys).start();
@@ -170,29 +171,29 @@ fn raw_takes_the_form_that_the_endpoint_has() {
         daemon.send(Http::Two, with_token(Upload::of(body).to(&format!("/hec{path}"))))
     };
     assert_eq!(post("/raw?sourcetype=x", "GET / 200\nGET /a 404").success(), committed(2, 0));
-    // The form is for /raw: an event says itself what it is.
+    // The format applies to /raw: an event declares its own.
     assert_eq!(post("/event", "{\"event\":\"GET /b 200\"}").success(), committed(1, 0));
     let want = "{\"message\":\"GET / 200\"}\n{\"message\":\"GET /a 404\"}\n\
                 {\"event\":\"GET /b 200\"}\n";
     daemon.wait_file("out/access.ndjson", want.as_bytes());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_body_that_comes_again_is_not_delivered_again() {
+fn a_repeated_body_is_delivered_once() {
     let daemon = setup().table("spool", r#"dir = "spool""#).start();
     let body = events(2, 20);
     assert_eq!(daemon.send(Http::One, upload("/event", &body)).success(), committed(20, 0));
-    let again = daemon.send(Http::Two, upload("/event", &body).gzipped());
-    assert_eq!(again.success(), committed(20, 0).replace("committed", "duplicate"));
-    let stopped = daemon.stop().in_order();
+    let repeated = daemon.send(Http::Two, upload("/event", &body).gzipped());
+    assert_eq!(repeated.success(), committed(20, 0).replace("committed", "duplicate"));
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/splunk_hec.ndjson"), body.as_bytes());
 }
 
 #[test]
-fn what_waits_reads_the_same_after_the_endpoint_has_become_another() {
+fn the_backlog_is_decoded_the_same_after_the_endpoint_changes_its_type() {
     let setup = setup();
-    // A file stands where the folder should be.
+    // A file has replaced the directory.
     setup.write("out", "in the way");
     let daemon = setup.start();
     let lines = events(3, 50);
@@ -207,14 +208,14 @@ fn what_waits_reads_the_same_after_the_endpoint_has_become_another() {
     let finished = finish(logpushd().args(["spool", "verify", "-c"]).arg(setup.write_config()));
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
     fs::remove_file(setup.path("out")).unwrap();
-    let stopped = setup.start().stop().in_order();
+    let stopped = setup.start().stop().exited_cleanly();
     let file = stopped.file("out/splunk_hec.ndjson");
     assert_eq!(String::from_utf8_lossy(&file), lines.repeat(2));
 }
 
-/// The endpoint and a neighbor of the other protocol do not get in each other's way.
+/// The endpoint and an endpoint of the other protocol do not affect each other.
 #[test]
-fn a_logpush_endpoint_beside_it_is_untouched() {
+fn a_logpush_endpoint_on_the_same_daemon_is_unaffected() {
     let daemon = setup()
         .table("endpoint.main", "path = \"/{dataset}\"\nsecret_file = \"secrets.txt\"")
         .start();
@@ -227,11 +228,11 @@ fn a_logpush_endpoint_beside_it_is_untouched() {
     wait_until("both", || names_in(&daemon.path("out")).len() == 2);
     let asked = Upload::of("").method(&hyper::Method::GET).to("/services");
     assert_eq!(daemon.send(Http::One, asked).status, 405);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn the_time_of_an_event_is_that_of_its_envelope() {
+fn the_time_of_an_event_comes_from_its_envelope() {
     let keys = "path = \"out/%Y-%m-%d.ndjson\"\ntime = \"event\"";
     let daemon = setup().table("sink.archive.file", keys).start();
     let time = jiff::Timestamp::now().as_second() - 2 * 24 * 60 * 60;
@@ -245,5 +246,5 @@ fn the_time_of_an_event_is_that_of_its_envelope() {
     assert_eq!(daemon.send(Http::Two, upload("/event", body)).success(), committed(2, 0));
     daemon.wait_file(&format!("out/{}", names[0]), format!("{later}\n").as_bytes());
     daemon.wait_file(&format!("out/{}", names[1]), format!("{before}\n").as_bytes());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

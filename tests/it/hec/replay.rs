@@ -1,11 +1,11 @@
-//! `logpushd quarantine replay` finds the paths of the endpoint and shows its token.
+//! `logpushd quarantine replay` finds the paths of the endpoint and sends its token.
 
 use std::fs;
 
 use super::{TOKEN, committed, setup, upload};
 use crate::support::{Daemon, Exit, Finished, Http, finish, gzip, logpushd, names_in, wait_for};
 
-/// With a configuration that says where the daemon really listens.
+/// With a configuration that contains the daemon's actual port.
 fn replay(daemon: &Daemon) -> Finished {
     let text = fs::read_to_string(daemon.setup().config()).unwrap();
     let real = format!("[server]\naddress = \"{}\"", daemon.address);
@@ -21,29 +21,30 @@ fn long(number: u64) -> String {
 }
 
 #[test]
-fn events_over_a_limit_come_back_after_it_was_raised_and_a_body_after_it_was_mended() {
+fn events_over_a_limit_are_replayed_after_raising_it_and_a_body_after_its_repair() {
     let setup =
         setup().table("limits", r#"max_record_bytes = "1KiB""#).table("spool", r#"dir = "spool""#);
     let daemon = setup.start();
     let quarantined = "{\"status\":\"quarantined\",\"records\":0,\"quarantined\":1}";
-    // Stays bad, and among events it would take what follows with it.
+    // It stays invalid, and among events the rest of the body would be rejected with it.
     let open = upload("/event", "{\"event\":");
     assert_eq!(daemon.send(Http::Two, open).success(), quarantined);
-    // Two that will be good, and one that is none and stays bad.
+    // Two events that will be valid, and one that stays invalid.
     let body = [&long(1), "{\"event\":tru}", "{\"event\":0}", &long(2)].concat();
     assert_eq!(daemon.send(Http::Two, upload("/event", body)).success(), committed(1, 3));
     let whole = gzip(b"{\"event\":3}{\"event\":4}");
     let cut = upload("/event", &whole[..whole.len() - 4]).header("content-encoding", "gzip");
     assert_eq!(daemon.send(Http::Two, cut).success(), quarantined);
 
-    let daemon = daemon.stop().in_order().setup.table("limits", "").start();
+    let daemon = daemon.stop().exited_cleanly().setup.table("limits", "").start();
     let bodies = daemon.path("quarantine/bodies");
     let body = wait_for("the body", || {
         names_in(&bodies).into_iter().find(|name| name.starts_with("hec.splunk_hec."))
     });
-    // Beside it, then in its place: its bytes may be those of the spool's file.
-    daemon.setup().write("mended", &whole);
-    fs::rename(daemon.path("mended"), bodies.join(&body)).unwrap();
+    // Written to another file and renamed, since the file may share its inode with the spool's
+    // file.
+    daemon.setup().write("repaired", &whole);
+    fs::rename(daemon.path("repaired"), bodies.join(&body)).unwrap();
 
     daemon.setup().write("tokens.txt", "another token");
     let refused = replay(&daemon);
@@ -52,15 +53,15 @@ fn events_over_a_limit_come_back_after_it_was_raised_and_a_body_after_it_was_men
     assert!(!refused.stderr.contains("another token"), "{}", refused.stderr);
     daemon.setup().write("tokens.txt", TOKEN);
 
-    let mended = replay(&daemon);
-    assert_eq!(mended.exit, Exit::Code(65), "{}{}", mended.stdout, mended.stderr);
+    let repaired = replay(&daemon);
+    assert_eq!(repaired.exit, Exit::Code(65), "{}{}", repaired.stdout, repaired.stderr);
     for part in [
         "4 sent to hec/splunk_hec: 2 taken, 2 still bad and back in quarantine",
         "2 sent to hec/splunk_hec: 2 taken, 0 still bad",
     ] {
-        assert!(mended.stdout.contains(part), "{}", mended.stdout);
+        assert!(repaired.stdout.contains(part), "{}", repaired.stdout);
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let text = String::from_utf8(stopped.file("out/splunk_hec.ndjson")).unwrap();
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();

@@ -1,8 +1,8 @@
-//! `logpushd job` against a stand-in for Cloudflare's API that checks what it is sent, and that sends the
-//! destination check to a real daemon.
+//! `logpushd job` against a mock of Cloudflare's API that checks requests and sends the destination
+//! check to a real daemon.
 
+mod errors;
 mod options;
-mod trouble;
 
 use std::{fs, net::SocketAddr, process::Command};
 
@@ -17,14 +17,14 @@ use crate::support::{
 
 const SCOPE: &str = "zones/0123456789abcdef0123456789abcdef";
 
-/// The API, and a folder with what it takes to talk to it.
-struct Desk {
+/// The API, and a directory with the files needed to call it.
+struct Harness {
     setup: Setup,
     api: Cloudflare,
 }
 
-impl Desk {
-    /// The API trusts the certificate of `daemon`, or nobody that there is.
+impl Harness {
+    /// The API trusts the certificate of `daemon`, or none.
     fn new(daemon: Option<&Daemon>) -> Self {
         let setup = Setup::new();
         let authority = Authority::new();
@@ -43,7 +43,7 @@ impl Desk {
         Self { setup, api }
     }
 
-    /// `logpushd job` with these words, up to where the API is.
+    /// `logpushd job` with these arguments and the URL of the API.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = logpushd();
         command.arg("job").args(words).args(["--api-url", &self.api.url()]);
@@ -52,7 +52,7 @@ impl Desk {
         command
     }
 
-    /// The same for the zone, with the token. Whatever comes out, no secret does.
+    /// The same for the zone, with the token. The output must not contain the secret.
     #[track_caller]
     fn job(&self, words: &[&str]) -> Finished {
         let mut command = self.command(words);
@@ -65,7 +65,7 @@ impl Desk {
         finished
     }
 
-    /// The same, and it must work.
+    /// The same, and it must succeed.
     #[track_caller]
     fn ok(&self, words: &[&str]) -> String {
         let finished = self.job(words);
@@ -74,7 +74,7 @@ impl Desk {
         finished.stdout
     }
 
-    /// The same, and it must fail that way and say that.
+    /// The same, and it must fail with this exit code and these texts.
     #[track_caller]
     fn fails(&self, words: &[&str], code: i32, says: &[&str]) -> String {
         let finished = self.job(words);
@@ -85,13 +85,13 @@ impl Desk {
         finished.stderr
     }
 
-    /// A file that holds a destination.
+    /// A file that contains a destination.
     fn destination(&self, text: &str) -> String {
         self.setup.write("destination", format!("{text}\n"));
         self.setup.path("destination").display().to_string()
     }
 
-    /// Makes a job, and gives back its number. The daemon must be running.
+    /// Creates a job, and returns its number. The daemon must be running.
     fn create(&self, daemon: &Daemon) -> u64 {
         let file = self.destination(&destination_of(daemon, SECRET));
         self.ok(&[
@@ -115,11 +115,11 @@ fn destination_of(daemon: &Daemon, secret: &str) -> String {
 }
 
 #[test]
-fn a_job_is_created_shown_changed_and_deleted() {
+fn a_job_is_created_listed_updated_and_deleted() {
     let daemon = Setup::new().start();
-    let desk = Desk::new(Some(&daemon));
-    let file = desk.destination(&destination_of(&daemon, SECRET));
-    let created = desk.ok(&[
+    let harness = Harness::new(Some(&daemon));
+    let file = harness.destination(&destination_of(&daemon, SECRET));
+    let created = harness.ok(&[
         "create",
         "--dataset",
         "http_requests",
@@ -132,123 +132,126 @@ fn a_job_is_created_shown_changed_and_deleted() {
     ]);
     assert!(created.contains("job 146 for http_requests: created"), "{created}");
     assert!(created.contains(&format!("logpushd job show 146 --zone {ZONE}")), "{created}");
-    // Cloudflare's check came, and nothing else did.
+    // Cloudflare's check was received, and nothing else.
     daemon.wait_log("answered Cloudflare's destination check");
-    let job = desk.api.job(SCOPE, 146);
+    let job = harness.api.job(SCOPE, 146);
     assert_eq!(job["enabled"], true);
     assert_eq!(job["destination_conf"], destination_of(&daemon, SECRET));
     let output = json!({ "field_names": ["RayID", "ClientIP"], "timestamp_format": "rfc3339ns" });
     assert_eq!(job["output_options"], output);
 
-    let listed = desk.ok(&["list"]);
+    let listed = harness.ok(&["list"]);
     let lines: Vec<_> = listed.lines().collect();
     assert_eq!(lines.len(), 2, "{listed}");
     assert!(lines[1].starts_with("146  http_requests  new "), "{listed}");
     assert!(lines[1].ends_with("  first-of-all"), "{listed}");
-    let shown = desk.ok(&["show", "146"]);
+    let shown = harness.ok(&["show", "146"]);
     assert!(shown.starts_with("job 146 \"first-of-all\": new\n"), "{shown}");
     let masked = destination_of(&daemon, "***");
     assert!(shown.contains(&format!("  destination       {masked}\n")), "{shown}");
     assert!(shown.contains("  field_names       2: RayID,ClientIP\n"), "{shown}");
-    assert!(desk.ok(&["show", "146", "--show-secrets"]).contains(SECRET));
+    assert!(harness.ok(&["show", "146", "--show-secrets"]).contains(SECRET));
 
-    assert_eq!(desk.ok(&["disable", "146"]), "job 146: disabled\n");
-    assert_eq!(desk.api.job(SCOPE, 146)["enabled"], false);
-    assert!(desk.ok(&["list"]).contains(" disabled "));
-    assert_eq!(desk.ok(&["enable", "146"]), "job 146: enabled\n");
-    desk.api.take_requests();
-    desk.ok(&["update", "146", "--timestamp-format", "unix", "--max-upload-bytes", "16MB"]);
+    assert_eq!(harness.ok(&["disable", "146"]), "job 146: disabled\n");
+    assert_eq!(harness.api.job(SCOPE, 146)["enabled"], false);
+    assert!(harness.ok(&["list"]).contains(" disabled "));
+    assert_eq!(harness.ok(&["enable", "146"]), "job 146: enabled\n");
+    harness.api.take_requests();
+    harness.ok(&["update", "146", "--timestamp-format", "unix", "--max-upload-bytes", "16MB"]);
     let update = r#"{"max_upload_bytes":16000000,"output_options":{"field_names":["RayID","ClientIP"],"timestamp_format":"unix"}}"#;
     let path = format!("{BASE}/{SCOPE}/logpush/jobs/146");
-    assert_eq!(desk.api.take_requests(), [format!("GET {path}"), format!("PUT {path} {update}")]);
-    assert_eq!(desk.api.job(SCOPE, 146)["name"], "first-of-all");
-    let shown = desk.ok(&["show", "146"]);
+    assert_eq!(
+        harness.api.take_requests(),
+        [format!("GET {path}"), format!("PUT {path} {update}")]
+    );
+    assert_eq!(harness.api.job(SCOPE, 146)["name"], "first-of-all");
+    let shown = harness.ok(&["show", "146"]);
     assert!(shown.contains("  batches           at most 16000000 bytes uncompressed\n"), "{shown}");
 
-    desk.api.take_requests();
-    desk.fails(&["delete", "146"], 64, &["--yes"]);
-    assert_eq!(desk.api.take_requests(), [""; 0]);
-    assert_eq!(desk.ok(&["delete", "146", "--yes"]), "job 146: deleted\n");
-    assert_eq!(desk.ok(&["list"]), "no jobs; create one with: logpushd job create\n");
-    desk.fails(&["show", "146"], 69, &["404", "1001 job not found", "logpushd job list"]);
+    harness.api.take_requests();
+    harness.fails(&["delete", "146"], 64, &["--yes"]);
+    assert_eq!(harness.api.take_requests(), [""; 0]);
+    assert_eq!(harness.ok(&["delete", "146", "--yes"]), "job 146: deleted\n");
+    assert_eq!(harness.ok(&["list"]), "no jobs; create one with: logpushd job create\n");
+    harness.fails(&["show", "146"], 69, &["404", "1001 job not found", "logpushd job list"]);
     assert_eq!(daemon.count("logpushd_spool_batches"), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_destination_that_does_not_work_makes_no_job() {
+fn no_job_is_created_for_a_destination_that_fails() {
     let daemon = Setup::new().start();
-    let desk = Desk::new(Some(&daemon));
+    let harness = Harness::new(Some(&daemon));
     let create = |file: &str| {
         ["create", "--dataset", "http_requests", "--all-fields", "--destination-file", file]
             .map(str::to_owned)
     };
     let wrong = "wrong-and-not-to-be-shown";
-    let file = desk.destination(&destination_of(&daemon, wrong));
+    let file = harness.destination(&destination_of(&daemon, wrong));
     let words = create(&file);
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let said = desk.fails(
+    let output = harness.fails(
         &words,
         69,
         &["400 Bad Request: 1002 error validating destination: ", "status:401", "secret_file"],
     );
-    assert!(!said.contains(wrong), "{said}");
+    assert!(!output.contains(wrong), "{output}");
     let invalid = ["validate", "--destination-file", &file];
-    let said =
-        desk.fails(&invalid, 69, &["not valid: error validating", "status:401", "secret_file"]);
-    assert!(!said.contains(wrong), "{said}");
+    let output =
+        harness.fails(&invalid, 69, &["not valid: error validating", "status:401", "secret_file"]);
+    assert!(!output.contains(wrong), "{output}");
 
-    desk.destination(&destination_of(&daemon, SECRET));
-    let valid = desk.ok(&invalid);
+    harness.destination(&destination_of(&daemon, SECRET));
+    let valid = harness.ok(&invalid);
     assert_eq!(valid, "valid: Cloudflare's destination check succeeded\n");
-    desk.create(&daemon);
-    assert!(desk.ok(&invalid).contains("already uses this destination"));
+    harness.create(&daemon);
+    assert!(harness.ok(&invalid).contains("already uses this destination"));
     let both: Value =
-        serde_json::from_str(&desk.ok(&["validate", "--json", "--destination-file", &file]))
+        serde_json::from_str(&harness.ok(&["validate", "--json", "--destination-file", &file]))
             .unwrap();
     assert_eq!(both["destination"]["valid"], true);
     assert_eq!(both["exists"]["exists"], true);
 
-    // Nobody knows its certificate; and then nobody is there.
-    let stranger = Desk::new(None);
+    // First its certificate is not trusted; then no server listens.
+    let stranger = Harness::new(None);
     let file = stranger.destination(&destination_of(&daemon, SECRET));
     let invalid = ["validate", "--destination-file", &file];
     stranger.fails(&invalid, 69, &["x509: certificate signed by unknown authority", "full chain"]);
     let (_socket, nobody) = closed_port();
     stranger.destination(&format!("https://{nobody}/x?header_X-Logpush-Secret={SECRET}"));
     stranger.fails(&invalid, 69, &["connection refused", "check that the daemon is running"]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
     let jobs: Value = serde_json::from_str(&stranger.ok(&["list", "--json"])).unwrap();
     assert_eq!(jobs, json!([]));
 }
 
 #[test]
-fn an_endpoint_is_a_destination() {
+fn an_endpoint_can_be_given_as_destination() {
     let daemon = Setup::new().start();
-    let desk = Desk::new(Some(&daemon));
-    // The configuration knows neither the port nor that the name is not localhost.
+    let harness = Harness::new(Some(&daemon));
+    // The configuration contains neither the port nor the host name, which is not localhost.
     let (config, host) = (daemon.setup().config(), daemon.address.to_string());
     let endpoint = ["--endpoint", "main", "-c", config.to_str().unwrap(), "--host", &host];
     let dataset = ["--dataset", "http_requests"];
-    let valid = desk.ok(&[&["validate"][..], &endpoint, &dataset].concat());
+    let valid = harness.ok(&[&["validate"][..], &endpoint, &dataset].concat());
     assert_eq!(valid, "valid: Cloudflare's destination check succeeded\n");
-    desk.ok(&[&["create", "--all-fields"][..], &endpoint, &dataset].concat());
-    assert_eq!(desk.api.job(SCOPE, 146)["destination_conf"], destination_of(&daemon, SECRET));
-    desk.ok(&[&["update", "146"][..], &endpoint, &dataset].concat());
-    desk.fails(&[&["update", "146"][..], &endpoint].concat(), 64, &["add --dataset"]);
+    harness.ok(&[&["create", "--all-fields"][..], &endpoint, &dataset].concat());
+    assert_eq!(harness.api.job(SCOPE, 146)["destination_conf"], destination_of(&daemon, SECRET));
+    harness.ok(&[&["update", "146"][..], &endpoint, &dataset].concat());
+    harness.fails(&[&["update", "146"][..], &endpoint].concat(), 64, &["add --dataset"]);
     let other = ["validate", "--endpoint", "other", "-c", config.to_str().unwrap()];
-    desk.fails(&[&other[..], &dataset].concat(), 64, &["there is no endpoint `other`"]);
+    harness.fails(&[&other[..], &dataset].concat(), 64, &["there is no endpoint `other`"]);
     let gone = ["validate", "--endpoint", "main", "-c", "gone.toml"];
-    desk.fails(&[&gone[..], &dataset].concat(), 78, &["gone.toml"]);
+    harness.fails(&[&gone[..], &dataset].concat(), 78, &["gone.toml"]);
 }
 
 #[test]
-fn the_health_of_a_job_is_told_in_words() {
+fn the_health_of_a_job_is_printed_in_plain_words() {
     let daemon = Setup::new().start();
-    let desk = Desk::new(Some(&daemon));
-    let id = desk.create(&daemon);
+    let harness = Harness::new(Some(&daemon));
+    let id = harness.create(&daemon);
     let number = id.to_string();
-    let set = |members: Value| desk.api.set(SCOPE, id, &members);
+    let set = |members: Value| harness.api.set(SCOPE, id, &members);
     let ago = |seconds: i64| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let second = i64::try_from(now.as_secs()).unwrap() - seconds;
@@ -282,16 +285,16 @@ fn the_health_of_a_job_is_told_in_words() {
     ];
     for (members, state, says) in cases {
         set(members);
-        let shown = desk.ok(&["show", &number]);
+        let shown = harness.ok(&["show", &number]);
         assert!(shown.starts_with(&format!("job {id}: {state}\n")), "{shown}");
         for part in says {
             assert!(shown.contains(part), "{part:?} not in {shown}");
         }
-        assert!(desk.ok(&["list"]).contains(&format!("  {state} ")), "{state}");
+        assert!(harness.ok(&["list"]).contains(&format!("  {state} ")), "{state}");
     }
-    let shown: Value = serde_json::from_str(&desk.ok(&["show", &number, "--json"])).unwrap();
+    let shown: Value = serde_json::from_str(&harness.ok(&["show", &number, "--json"])).unwrap();
     assert_eq!(shown["destination_conf"], destination_of(&daemon, "***"));
     assert_eq!(shown["enabled"], false);
-    fs::remove_file(desk.setup.path("token")).unwrap();
-    desk.fails(&["show", &number], 74, &["token"]);
+    fs::remove_file(harness.setup.path("token")).unwrap();
+    harness.fails(&["show", &number], 74, &["token"]);
 }

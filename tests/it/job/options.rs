@@ -1,10 +1,11 @@
-//! Every option of a job arrives under Cloudflare's name, and what Cloudflare would refuse is not sent.
+//! Every option of a job is sent under Cloudflare's name, and jobs that Cloudflare would reject are
+//! not.
 
 use std::{io::Write as _, process::Stdio};
 
 use serde_json::{Value, json};
 
-use super::{Desk, SCOPE, destination_of};
+use super::{Harness, SCOPE, destination_of};
 use crate::support::{
     Exit, SECRET, Setup,
     cloudflare::{ACCOUNT, TOKEN, ZONE},
@@ -67,22 +68,22 @@ fn everything(destination: &str) -> Value {
 }
 
 #[test]
-fn every_option_arrives() {
+fn every_option_is_sent() {
     let daemon = Setup::new().start();
-    let desk = Desk::new(Some(&daemon));
+    let harness = Harness::new(Some(&daemon));
     let destination = destination_of(&daemon, SECRET);
-    let file = desk.destination(&destination);
-    let created = desk.ok(&[&ALL[..], &["--destination-file", &file]].concat());
+    let file = harness.destination(&destination);
+    let created = harness.ok(&[&ALL[..], &["--destination-file", &file]].concat());
     assert!(created.contains("logpushd job enable 146"), "{created}");
-    let requests = desk.api.take_requests();
+    let requests = harness.api.take_requests();
     let (_, body) = requests[0].split_once("jobs ").unwrap();
     assert_eq!(serde_json::from_str::<Value>(body).unwrap(), everything(&destination));
     assert_eq!(requests.len(), 1);
 
-    // And back to what Cloudflare does by itself.
-    desk.setup.write("filter.json", "\n");
-    let filter = format!("@{}", desk.setup.path("filter.json").display());
-    desk.ok(&[
+    // And back to Cloudflare's defaults.
+    harness.setup.write("filter.json", "\n");
+    let filter = format!("@{}", harness.setup.path("filter.json").display());
+    harness.ok(&[
         "update",
         "146",
         "--filter",
@@ -96,7 +97,7 @@ fn every_option_arrives() {
         "--cve-2021-44228=false",
         "--all-fields",
     ]);
-    let job = desk.api.job(SCOPE, 146);
+    let job = harness.api.job(SCOPE, 146);
     for (name, value) in [
         ("filter", json!("")),
         ("max_upload_bytes", json!(0)),
@@ -112,31 +113,31 @@ fn every_option_arrives() {
 
 #[test]
 fn a_dry_run_prints_the_request_and_sends_nothing() {
-    let desk = Desk::new(None);
+    let harness = Harness::new(None);
     let destination = format!("https://logs.example.com/x?header_X-Logpush-Secret={SECRET}");
-    let file = desk.destination(&destination);
+    let file = harness.destination(&destination);
     let words = [&ALL[..], &["--destination-file", &file, "--dry-run"]].concat();
-    let printed = desk.ok(&words);
+    let printed = harness.ok(&words);
     let (head, body) = printed.split_once("\n\n").unwrap();
     let want = format!(
         "POST {}/zones/{ZONE}/logpush/jobs\nauthorization: Bearer ***\naccept: application/json\n\
          user-agent: logpushd/{}\ncontent-type: application/json",
-        desk.api.url(),
+        harness.api.url(),
         env!("CARGO_PKG_VERSION")
     );
     assert_eq!(head, want);
     let masked = everything("https://logs.example.com/x?header_X-Logpush-Secret=***");
     assert_eq!(serde_json::from_str::<Value>(body).unwrap(), masked);
-    let printed = desk.ok(&[&words[..], &["--show-secrets"]].concat());
+    let printed = harness.ok(&[&words[..], &["--show-secrets"]].concat());
     assert!(printed.contains(&destination), "{printed}");
 
-    // Without a token, and those that need an answer first say so.
+    // Without a token. Options that need an answer of the API first report that.
     let words = ["update", "7", "--dry-run", "--fields", "RayID"];
-    let finished = finish(desk.command(&words).args(["--account", ACCOUNT]));
+    let finished = finish(harness.command(&words).args(["--account", ACCOUNT]));
     assert_eq!(finished.exit, Exit::Code(0), "{}", finished.stderr);
     for part in [
-        format!("GET {}/accounts/{ACCOUNT}/logpush/jobs/7\n", desk.api.url()),
-        format!("PUT {}/accounts/{ACCOUNT}/logpush/jobs/7\n", desk.api.url()),
+        format!("GET {}/accounts/{ACCOUNT}/logpush/jobs/7\n", harness.api.url()),
+        format!("PUT {}/accounts/{ACCOUNT}/logpush/jobs/7\n", harness.api.url()),
         "(plus the other output_options from the first response)".to_owned(),
     ] {
         assert!(finished.stdout.contains(&part), "{part:?} not in {}", finished.stdout);
@@ -148,45 +149,47 @@ fn a_dry_run_prints_the_request_and_sends_nothing() {
         &["delete", "1"],
         &["fields", "--dataset", "dns_logs"],
     ] {
-        assert!(desk.ok(&[words, &["--dry-run"]].concat()).contains("authorization: Bearer ***"));
+        assert!(
+            harness.ok(&[words, &["--dry-run"]].concat()).contains("authorization: Bearer ***")
+        );
     }
-    assert_eq!(desk.api.requests(), [""; 0]);
+    assert_eq!(harness.api.requests(), [""; 0]);
 }
 
 #[test]
-fn fields_are_those_of_the_dataset() {
+fn fields_are_checked_against_the_dataset() {
     let daemon = Setup::new().start();
-    let desk = Desk::new(Some(&daemon));
-    let listed = desk.ok(&["fields", "--dataset", "dns_logs"]);
+    let harness = Harness::new(Some(&daemon));
+    let listed = harness.ok(&["fields", "--dataset", "dns_logs"]);
     assert_eq!(
         listed,
         "FIELD      DESCRIPTION\nColoCode   string; what ColoCode holds\n\
          QueryName  string; what QueryName holds\nTimestamp  string; what Timestamp holds\n"
     );
-    let listed = desk.ok(&["fields", "--dataset", "dns_logs", "--json"]);
+    let listed = harness.ok(&["fields", "--dataset", "dns_logs", "--json"]);
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed["ColoCode"], "string; what ColoCode holds");
 
-    let file = desk.destination(&destination_of(&daemon, SECRET));
-    let token = desk.setup.path("token");
+    let file = harness.destination(&destination_of(&daemon, SECRET));
+    let token = harness.setup.path("token");
     let create =
         ["create", "--dataset", "audit_logs_v2", "--all-fields", "--destination-file", &file];
-    let mut command = desk.command(&create);
+    let mut command = harness.command(&create);
     command.args(["--account", ACCOUNT]).env(
         "CLOUDFLARE_API_TOKEN",
         std::fs::read(token).map(|t| String::from_utf8(t).unwrap()).unwrap(),
     );
     let finished = finish(&mut command);
     assert_eq!(finished.exit, Exit::Code(0), "{}", finished.stderr);
-    let job = desk.api.job(&format!("accounts/{ACCOUNT}"), 146);
+    let job = harness.api.job(&format!("accounts/{ACCOUNT}"), 146);
     assert_eq!(job["output_options"]["field_names"], json!(["ActionTimestamp", "AuditLogID"]));
-    // The zone has none of it.
-    desk.fails(&create, 69, &["1002 unknown dataset: audit_logs_v2"]);
+    // The zone has no such job.
+    harness.fails(&create, 69, &["1002 unknown dataset: audit_logs_v2"]);
 }
 
 #[test]
-fn a_dataset_that_is_unknown_or_of_another_scope_is_doubted() {
-    let desk = Desk::new(None);
+fn an_unknown_dataset_or_wrong_scope_is_warned_of() {
+    let harness = Harness::new(None);
     let words = |dataset: &'static str| {
         [
             "create",
@@ -205,20 +208,20 @@ fn a_dataset_that_is_unknown_or_of_another_scope_is_doubted() {
         ("http_requests", None),
         ("websocket_analytics", None),
     ] {
-        let printed = desk.ok(&words(dataset));
+        let printed = harness.ok(&words(dataset));
         assert_eq!(printed.contains("warning"), says.is_some(), "{printed}");
         assert!(printed.contains(says.unwrap_or_default()), "{printed}");
     }
-    let named = desk.ok(&[&words("dns_logs")[..], &["--name", "a_b"]].concat());
+    let named = harness.ok(&[&words("dns_logs")[..], &["--name", "a_b"]].concat());
     assert!(named.contains("warning: the name contains `_`"), "{named}");
-    // Cloudflare has the last word, with the same explanation.
+    // Cloudflare decides, with the same explanation.
     let fields = ["fields", "--dataset", "audit_logs_v2"];
-    desk.fails(&fields, 69, &["unknown dataset", "is a dataset of accounts: use --account"]);
+    harness.fails(&fields, 69, &["unknown dataset", "is a dataset of accounts: use --account"]);
 }
 
 #[test]
 fn a_destination_and_a_token_may_come_from_standard_input() {
-    let desk = Desk::new(None);
+    let harness = Harness::new(None);
     let url = format!("https://logs.example.com/x?header_X-Logpush-Secret={SECRET}\n");
     let dry =
         ["create", "--dataset", "dns_logs", "--fields", "A", "--destination", "-", "--dry-run"];
@@ -226,7 +229,7 @@ fn a_destination_and_a_token_may_come_from_standard_input() {
         (&dry[..], url.as_str(), "header_X-Logpush-Secret=***"),
         (&["list", "--token-file", "-"], TOKEN, "no jobs"),
     ] {
-        let mut command = desk.command(words);
+        let mut command = harness.command(words);
         command.args(["--zone", ZONE]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -237,8 +240,8 @@ fn a_destination_and_a_token_may_come_from_standard_input() {
 }
 
 #[test]
-fn what_cloudflare_would_refuse_is_not_sent() {
-    let desk = Desk::new(None);
+fn a_job_that_cloudflare_would_reject_is_not_sent() {
+    let harness = Harness::new(None);
     let good = [
         "create",
         "--dataset",
@@ -268,10 +271,10 @@ fn what_cloudflare_would_refuse_is_not_sent() {
         (&["--batch-prefix", r"\x"], "the escapes are"),
     ] {
         let code = if more.contains(&"@/nowhere") { 74 } else { 64 };
-        desk.fails(&[&good[..], more].concat(), code, &[says]);
+        harness.fails(&[&good[..], more].concat(), code, &[says]);
     }
-    // All at once, where they are not the matter of one option.
-    let said = desk.fails(
+    // All at once, except those that single options test.
+    let output = harness.fails(
         &["create", "--dataset", "dns_logs", "--destination", "http://h/ x", "--filter", "x"],
         64,
         &[
@@ -281,29 +284,29 @@ fn what_cloudflare_would_refuse_is_not_sent() {
             "--filter: the filter is not valid JSON",
         ],
     );
-    assert_eq!(said.matches("logpushd: ").count(), 3, "{said}");
-    desk.fails(
+    assert_eq!(output.matches("logpushd: ").count(), 3, "{output}");
+    harness.fails(
         &["create", "--dataset", "dns_logs", "--fields", "A"],
         64,
         &["--destination with a URL, @FILE or -"],
     );
-    desk.fails(&["create", "--dataset", "a/b"], 64, &["a-z, 0-9 and _"]);
-    desk.fails(&["update", "7"], 64, &["nothing to change"]);
-    desk.fails(&["validate"], 64, &["--destination with a URL, @FILE or -"]);
+    harness.fails(&["create", "--dataset", "a/b"], 64, &["a-z, 0-9 and _"]);
+    harness.fails(&["update", "7"], 64, &["nothing to change"]);
+    harness.fails(&["validate"], 64, &["--destination with a URL, @FILE or -"]);
     for scope in [&["--zone", "example.com"][..], &[]] {
-        let finished = finish(desk.command(&["list"]).args(scope));
+        let finished = finish(harness.command(&["list"]).args(scope));
         assert_eq!(finished.exit, Exit::Code(64), "{finished:?}");
     }
-    assert_eq!(desk.api.requests(), [""; 0]);
+    assert_eq!(harness.api.requests(), [""; 0]);
 }
 
-/// What the job sends must be what the endpoint reads.
+/// The job must send what the endpoint decodes.
 #[test]
-fn a_job_for_an_endpoint_of_csv_sends_its_columns() {
+fn a_job_for_a_csv_endpoint_sends_its_columns() {
     let keys = "path = \"/rows/{dataset}\"\nformat = \"csv\"\nsecret_file = \"secrets.txt\"\n\
                 columns = [\"ClientIP\", \"RayID\"]";
     let daemon = Setup::new().table("endpoint.rows", keys).start();
-    let desk = Desk::new(Some(&daemon));
+    let harness = Harness::new(Some(&daemon));
     let config = daemon.setup().config().to_str().unwrap().to_owned();
     let host = format!("localhost:{}", daemon.address.port());
     let create = [
@@ -325,27 +328,27 @@ fn a_job_for_an_endpoint_of_csv_sends_its_columns() {
             "add --field-delimiter \",\"",
         ),
     ] {
-        let refused = desk.job(&[&create[..], words].concat());
+        let refused = harness.job(&[&create[..], words].concat());
         assert_eq!(refused.exit, Exit::Code(64), "{refused:?}");
         assert!(refused.stderr.contains(want), "{refused:?}");
     }
-    assert!(desk.api.take_requests().is_empty());
-    desk.ok(&[&create[..], &["--fields", "ClientIP,RayID", "--output-type", "csv"]].concat());
+    assert!(harness.api.take_requests().is_empty());
+    harness.ok(&[&create[..], &["--fields", "ClientIP,RayID", "--output-type", "csv"]].concat());
 
     let to_rows =
         ["--dataset", "http_requests", "--endpoint", "rows", "-c", &config, "--host", &host];
-    desk.api.take_requests();
-    let update = |words: &[&str]| desk.job(&[&["update", "146"], words, &to_rows].concat());
+    harness.api.take_requests();
+    let update = |words: &[&str]| harness.job(&[&["update", "146"], words, &to_rows].concat());
     let refused = update(&["--fields", "RayID"]);
     assert_eq!(refused.exit, Exit::Code(64), "{refused:?}");
     assert!(refused.stderr.contains("add --fields ClientIP,RayID"), "{refused:?}");
-    assert!(desk.api.take_requests().iter().all(|request| request.starts_with("GET ")));
+    assert!(harness.api.take_requests().iter().all(|request| request.starts_with("GET ")));
     for words in [&[][..], &["--timestamp-format", "unix"]] {
         let updated = update(words);
         assert_eq!(updated.exit, Exit::Code(0), "{updated:?}");
     }
-    // A job that sent JSON elsewhere.
-    desk.ok(&["update", "146", "--output-type", "ndjson"]);
+    // A job that sent JSON to another destination.
+    harness.ok(&["update", "146", "--output-type", "ndjson"]);
     let refused = update(&[]);
     assert_eq!(refused.exit, Exit::Code(64), "{refused:?}");
     assert!(refused.stderr.contains("expects CSV: add --output-type csv"), "{refused:?}");

@@ -1,5 +1,5 @@
-//! The paths that a source file names: in imports, also grouped and renamed ones, in expressions and types,
-//! and among the tokens of macros. Each begins with `crate` or with the name of a crate.
+//! The paths that a source file names: in imports, also grouped and renamed ones, in expressions
+//! and types, and among the tokens of macros. Each starts with `crate` or with the name of a crate.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,8 +9,8 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// Parses `text`, the file of the module `module` of its crate, and returns all paths in it. The last
-/// segment of a glob import is `*`.
+/// Parses `text`, the file of the module `module` of its crate, and returns all paths in it. The
+/// last segment of a glob import is `*`.
 pub(super) fn paths(text: &str, module: &[String]) -> BTreeSet<String> {
     let file = syn::parse_file(text).unwrap();
     let mut imports = Imports { module: module.to_vec(), found: Vec::new() };
@@ -24,7 +24,7 @@ pub(super) fn paths(text: &str, module: &[String]) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for Found { path, .. } in &imports.found {
         paths.insert(path.join("::"));
-        // A path may begin with a name that was imported: `use std::time; time::Instant::now()`.
+        // A path may start with an imported name: `use std::time; time::Instant::now()`.
         let (first, rest) = path.split_first().unwrap();
         for imported in names.get(first.as_str()).into_iter().flatten() {
             paths.insert([imported, rest].concat().join("::"));
@@ -35,12 +35,12 @@ pub(super) fn paths(text: &str, module: &[String]) -> BTreeSet<String> {
 
 struct Found {
     path: Vec<String>,
-    /// What an import makes it known as.
+    /// The local name of an import.
     name: Option<String>,
 }
 
 struct Imports {
-    /// Where the visit is.
+    /// The current module.
     module: Vec<String>,
     found: Vec<Found>,
 }
@@ -142,6 +142,6 @@ impl<'ast> Visit<'ast> for Imports {
         self.add_tokens(item.tokens.clone());
     }
 
-    /// Who may see an item is no use of what is named there.
+    /// The path in the visibility of an item is not a use.
     fn visit_vis_restricted(&mut self, _: &'ast VisRestricted) {}
 }

@@ -1,7 +1,7 @@
-//! What a part of the sources must not know, where the compiler does not see to it.
+//! Which modules a part of the sources must not use, where the compiler does not prevent it.
 //!
-//! Crates cannot import what is not among their dependencies. Within a crate, and for the standard library,
-//! these rules hold.
+//! Crates can only import their dependencies. Within a crate, and for the standard library, these
+//! rules apply.
 
 mod imports;
 
@@ -14,7 +14,7 @@ use std::{
 use self::imports::paths;
 use crate::support::repository;
 
-/// What reads or changes anything but memory.
+/// Modules that read or change anything but memory.
 const OUTSIDE: &[&str] = &[
     "jiff::Timestamp::now",
     "jiff::Zoned::now",
@@ -31,7 +31,7 @@ const OUTSIDE: &[&str] = &[
     "tokio",
 ];
 
-/// The kinds of sink: code about no kind in particular asks `SinkKind::claims`.
+/// The types of sinks: code that is about no particular one asks `SinkKind::claims`.
 const KINDS: &[&str] = &[
     "crate::config::SinkKind",
     "crate::sink::SinkKind",
@@ -41,7 +41,7 @@ const KINDS: &[&str] = &[
     "crate::sink::syslog",
 ];
 
-/// A part of the sources, and what no file of it may name.
+/// A part of the sources, and the paths that its files must not name.
 const RULES: &[(&str, &[&[&str]])] = &[
     (
         "crates/cloudflare/src/api",
@@ -100,7 +100,7 @@ fn sources(path: &Path) -> Vec<PathBuf> {
     files.flat_map(|file| sources(&file)).filter(is_source).collect()
 }
 
-/// The module of its crate that a file is: `http`, `body` for `src/http/body.rs`.
+/// The module of a file within its crate: `http`, `body` for `src/http/body.rs`.
 fn module(file: &Path) -> Vec<String> {
     let parts: Vec<_> = file.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     let src = parts.iter().rposition(|part| part == "src").unwrap();
@@ -121,7 +121,7 @@ fn is_below(path: &str, above: &str) -> bool {
     path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Whether `path` is `forbidden` or in it, or a glob import that brings it in.
+/// Whether `path` is `forbidden` or in it, or a glob import that includes it.
 fn is_in(path: &str, forbidden: &str) -> bool {
     // `src/lib.rs` names them as modules of the daemon.
     let is_crate = ["http_client::", "spool::", "tls::"].iter().any(|name| path.starts_with(name));
@@ -153,8 +153,8 @@ fn data_flows_downward() {
 }
 
 #[test]
-fn one_file_inflates_three_deflate_and_one_reads_pem() {
-    // Of those that know flate2, clippy.toml keeps all but decode/gunzip.rs from inflating.
+fn one_file_decompresses_three_compress_and_one_reads_pem() {
+    // Of the crates with flate2, clippy.toml lets only decode/gunzip.rs decompress.
     let homes: [(&str, &[&str]); 2] = [
         (
             "flate2",
@@ -171,7 +171,7 @@ fn one_file_inflates_three_deflate_and_one_reads_pem() {
     for (name, homes) in homes {
         let mut users: Vec<_> = ["src", "crates"]
             .into_iter()
-            .flat_map(|folder| sources(&repository(folder)))
+            .flat_map(|directory| sources(&repository(directory)))
             .filter(|file| named_in(file).iter().any(|path| is_in(path, name)))
             .filter(|file| !file.ends_with("tests.rs"))
             .collect();
@@ -182,7 +182,7 @@ fn one_file_inflates_three_deflate_and_one_reads_pem() {
 }
 
 #[test]
-fn every_way_to_name_a_module_is_found() {
+fn every_form_of_a_module_path_is_found() {
     for text in [
         "use crate::daemon::Part;",
         "use crate::{a, daemon::x};",
@@ -218,9 +218,9 @@ fn every_way_to_name_a_module_is_found() {
 }
 
 #[test]
-fn what_only_looks_like_it_is_not_found() {
+fn text_that_resembles_a_module_path_is_not_found() {
     let text = "
-        //! As crate::daemon does, and [`crate::daemon::x`].
+        //! Like crate::daemon, and [`crate::daemon::x`].
         use crate::daemonize::x;
         use crate::a::daemon;
         pub(in crate::daemon) fn f() { g(\"crate::daemon\"); super::daemon::x(); }

@@ -7,12 +7,12 @@ use crate::support::{Daemon, SECRET, Setup, finish, gzip, logpushd};
 
 const COMMITTED: &str = r#"logpushd_batches_total{endpoint="rows",outcome="committed"}"#;
 
-/// `logpushd push` to an endpoint that takes CSV.
+/// `logpushd push` to an endpoint that accepts CSV.
 fn push(daemon: &Daemon, words: &[&str]) -> Command {
     let url = format!("https://{}/rows/dns_logs?header_X-Logpush-Secret={SECRET}", daemon.address);
     let mut command = logpushd();
     command.args(["push", &url, "--ca", "fullchain.pem", "--max-records", "1000"]).args(words);
-    command.current_dir(daemon.setup().folder());
+    command.current_dir(daemon.setup().directory());
     command
 }
 
@@ -23,7 +23,7 @@ fn start(table: &str) -> Daemon {
     Setup::new().table("endpoint.rows", &table).start()
 }
 
-/// A line for each number.
+/// One line per number.
 fn lines(numbers: Range<u32>, line: impl Fn(u32) -> String) -> String {
     numbers.map(line).collect::<Vec<_>>().concat()
 }
@@ -37,7 +37,7 @@ fn records(numbers: Range<u32>) -> String {
 }
 
 #[test]
-fn a_csv_file_is_split_only_if_its_first_row_is_known() {
+fn a_csv_file_is_split_only_if_its_header_row_is_known() {
     let daemon = start("header = true");
     let text = format!("n,x\n{}", rows(0..3000));
     daemon.setup().write("rows.csv", &text);
@@ -55,11 +55,11 @@ fn a_csv_file_is_split_only_if_its_first_row_is_known() {
     daemon.setup().write("few.csv", format!("n,x\n{}", rows(3000..3999)));
     ok(&finish(&mut push(&daemon, &["few.csv"])), &["1 batch"]);
     daemon.wait_file("out/dns_logs.ndjson", records(0..3999).as_bytes());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_csv_file_without_names_is_split_for_an_endpoint_that_has_them() {
+fn a_csv_file_without_header_is_split_for_an_endpoint_with_columns() {
     let daemon = start("columns = [\"n\", \"x\"]");
     daemon.setup().write("rows.csv", rows(0..3000));
     let sent = finish(&mut push(&daemon, &["rows.csv", "--no-csv-header"]));
@@ -67,5 +67,5 @@ fn a_csv_file_without_names_is_split_for_an_endpoint_that_has_them() {
     daemon.wait_file("out/dns_logs.ndjson", records(0..3000).as_bytes());
     let both = finish(&mut push(&daemon, &["rows.csv", "--no-csv-header", "--csv-header"]));
     fails(&both, 64, &["cannot be used with"]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

@@ -1,4 +1,4 @@
-//! `logpushd push`, to a real daemon and to servers that refuse.
+//! `logpushd push`, to a real daemon and to servers that reject uploads.
 
 mod csv;
 mod refused;
@@ -23,11 +23,11 @@ fn push(daemon: &Daemon, words: &[&str]) -> Command {
     let mut command = logpushd();
     command.args(["push", &url]).arg("--ca").arg(daemon.path("fullchain.pem"));
     command.arg("--header").arg(format!("@{}", daemon.path("headers").display())).args(words);
-    command.current_dir(daemon.setup().folder());
+    command.current_dir(daemon.setup().directory());
     command
 }
 
-/// A command that runs; it does not outlive its test.
+/// A running command; it does not outlive its test.
 struct Running(Child);
 
 impl Running {
@@ -35,7 +35,7 @@ impl Running {
         Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Waits for its end, and gives back its exit code and what it wrote.
+    /// Waits for its end, and returns its exit code and output.
     #[track_caller]
     fn end(mut self) -> (Option<i32>, String) {
         let status = wait_for("the end of a push", || self.0.try_wait().unwrap());
@@ -48,7 +48,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Already dead is dead enough.
+        // It may have ended already.
         self.0.kill().ok();
         self.0.wait().ok();
     }
@@ -73,20 +73,20 @@ fn fails(finished: &Finished, code: i32, says: &[&str]) {
     assert!(!text.contains(SECRET), "{text}");
 }
 
-/// Remembers what it was sent.
-fn remembering() -> Setup {
+/// A server that records the uploads.
+fn deduplicating() -> Setup {
     Setup::new().table("spool", r#"dir = "spool""#)
 }
 
-/// Files of records in a folder, and all records in the order of the files' paths.
-fn folder(setup: &Setup) -> Vec<u8> {
+/// Files of records in a directory, and all records in the order of the files' paths.
+fn directory(setup: &Setup) -> Vec<u8> {
     fs::create_dir_all(setup.path("logs/b/c")).unwrap();
     let parts: Vec<_> = (0..5).map(|number| numbered(number, 700)).collect();
     setup.write("logs/a.ndjson", &parts[0]);
     // Two members; the first ends in the middle of a record.
     let (start, rest) = parts[1].split_at(1000);
     setup.write("logs/b/1.log.gz", [gzip(start), gzip(rest)].concat());
-    // Blank lines, and no last line end.
+    // Blank lines, and no newline at the end.
     let text = String::from_utf8(parts[2].clone()).unwrap();
     setup.write("logs/b/2", text.replace('\n', "\n\n").trim_end());
     setup.write("logs/b/c/empty", "");
@@ -97,14 +97,14 @@ fn folder(setup: &Setup) -> Vec<u8> {
 }
 
 #[test]
-fn files_arrive_once_and_in_order() {
-    let daemon = remembering().start();
-    let records = folder(daemon.setup());
+fn files_are_delivered_once_and_in_order() {
+    let daemon = deduplicating().start();
+    let records = directory(daemon.setup());
     let words = ["logs", "--max-records", "300"];
     let first = finish(&mut push(&daemon, &words));
     ok(&first, &["6 files, 3500 records, ", " in 15 batches ("]);
     daemon.wait_file("out/http_requests.ndjson", &records);
-    // The same again is the same batches.
+    // Pushing the same files again sends the same batches.
     ok(&finish(&mut push(&daemon, &words)), &["15 batches: accepted before, not delivered again"]);
     let dry = finish(&mut push(&daemon, &["logs", "--max-bytes", "20kB", "--gzip=0", "--dry-run"]));
     ok(
@@ -117,12 +117,12 @@ fn files_arrive_once_and_in_order() {
     );
     assert_eq!(daemon.count(r#"logpushd_batches_total{endpoint="main",outcome="committed"}"#), 15);
 
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/http_requests.ndjson"), records);
 }
 
 #[test]
-fn a_file_keeps_its_order_beside_others() {
+fn a_file_keeps_its_order_among_other_files() {
     let daemon = Setup::new().start();
     let mut names = Vec::new();
     for number in 1..=8 {
@@ -132,7 +132,7 @@ fn a_file_keeps_its_order_beside_others() {
     let mut words: Vec<_> = names.iter().map(String::as_str).collect();
     words.extend(["--parallel", "4", "--max-bytes", "30kB"]);
     ok(&finish(&mut push(&daemon, &words)), &["8 files, 8000 records, "]);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let out = String::from_utf8(stopped.file("out/http_requests.ndjson")).unwrap();
     for number in 1..=8 {
         let mark = format!("{{\"batch\":{number},");
@@ -144,17 +144,17 @@ fn a_file_keeps_its_order_beside_others() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_meanwhile_gets_the_rest_when_it_is_back() {
-    // One that nobody gets by asking for any: the daemon comes back to it.
+fn a_daemon_killed_during_a_push_gets_the_rest_after_its_restart() {
+    // A port that the system assigns to no other process: the daemon returns to it.
     let port = free_port();
     let address = format!("address = \"127.0.0.1:{port}\"");
-    let daemon = remembering().table("server", &address).start();
+    let daemon = deduplicating().table("server", &address).start();
     let records = numbered(7, 5000);
     daemon.setup().write("records", &records);
     daemon.setup().faults("kill after rename /batches/ 3\n");
     let running = Running::start(&mut push(&daemon, &["records", "--max-records", "500"]));
     let stopped = daemon.end().killed().without_faults();
-    // It is back when one attempt more has failed: else the first might find it there again.
+    // It returns after one more failed attempt: else the first attempt might already reach it.
     let door = TcpListener::bind(("127.0.0.1", port)).unwrap();
     door.set_nonblocking(true).unwrap();
     wait_for("another attempt", || door.accept().ok());
@@ -163,15 +163,15 @@ fn a_daemon_that_is_killed_meanwhile_gets_the_rest_when_it_is_back() {
     let (code, text) = running.end();
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("1 file, 5000 records, ") && text.contains(" retr"), "{text}");
-    // The third was committed, but nobody heard of it.
+    // The third batch was committed, but its answer was lost.
     assert!(text.contains("1 batch: accepted before, not delivered again"), "{text}");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/http_requests.ndjson"), records);
 }
 
 #[test]
-fn a_disk_that_is_full_for_a_while_costs_time() {
-    let daemon = remembering().start();
+fn a_disk_that_is_full_for_a_while_only_delays_the_push() {
+    let daemon = deduplicating().start();
     let records = numbered(3, 1000);
     daemon.setup().write("records", &records);
     daemon.setup().faults("fail ENOSPC open /batches\n");
@@ -182,16 +182,16 @@ fn a_disk_that_is_full_for_a_while_costs_time() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("1000 records") && text.contains(" retr"), "{text}");
     daemon.wait_file("out/http_requests.ndjson", &records);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn records_that_are_too_long_are_sent_and_told_of() {
-    let daemon = remembering().table("limits", "max_record_bytes = \"1KiB\"").start();
+fn records_over_the_limit_are_sent_and_reported() {
+    let daemon = deduplicating().table("limits", "max_record_bytes = \"1KiB\"").start();
     let long = format!("{{\"long\":\"{}\"}}\n", "x".repeat(300_000));
     daemon.setup().write("records", ["{\"a\":1}\n", &long, "nonsense\n{\"a\":2}"].concat());
     let finished = finish(&mut push(&daemon, &["records", "--max-bytes", "1kB"]));
-    // Longer than a batch may be, so it is one by itself.
+    // Longer than the limit of a batch, so it is a batch by itself.
     fails(
         &finished,
         65,
@@ -204,11 +204,11 @@ fn records_that_are_too_long_are_sent_and_told_of() {
         ],
     );
     daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_file_may_be_sent_as_it_is() {
+fn a_file_can_be_sent_unchanged() {
     let daemon = Setup::new()
         .table(
             "endpoint.rows",
@@ -220,17 +220,17 @@ fn a_file_may_be_sent_as_it_is() {
     let url = format!("https://{}/rows/dns_logs?header_X-Logpush-Secret={SECRET}", daemon.address);
     let mut command = logpushd();
     command.args(["push", &url, "1.csv", "2.csv.gz", "--whole", "--ca", "fullchain.pem"]);
-    ok(&finish(command.current_dir(daemon.setup().folder())), &["2 files, 2 batches ("]);
+    ok(&finish(command.current_dir(daemon.setup().directory())), &["2 files, 2 batches ("]);
     let want = b"{\"a\":1,\"b\":\"x\\ny\"}\n{\"a\":2,\"b\":\"z\"}\n{\"b\":\"w\",\"a\":3}\n";
     daemon.wait_file("out/dns_logs.ndjson", want);
 
-    // An array too, which cannot be cut.
+    // An array as well, which cannot be split.
     daemon.setup().write("array", "[{\"a\":1},\n{\"a\":2}]");
     let cut = finish(&mut push(&daemon, &["array"]));
     fails(&cut, 74, &["array: 0 records accepted, then: a JSON array", "--whole"]);
     ok(&finish(&mut push(&daemon, &["array", "--whole"])), &["1 file, 1 batch ("]);
     daemon.wait_file("out/http_requests.ndjson", b"{\"a\":1}\n{\"a\":2}\n");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -249,12 +249,12 @@ fn standard_input_is_read_to_its_end() {
     let (code, text) = running.end();
     assert_eq!(code, Some(0), "{text}");
     daemon.wait_file("out/http_requests.ndjson", &records);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_file_that_a_sink_compressed_is_read_and_other_forms_are_refused() {
-    let daemon = remembering().start();
+fn gzip_files_are_read_and_other_compressions_are_rejected() {
+    let daemon = deduplicating().start();
     let (one, two) = (numbered(1, 2000), numbered(2, 10));
     let zstd = |plain: &[u8]| zstd::encode_all(plain, 3).unwrap();
     let skipped = b"\x50\x2a\x4d\x18\x05\0\0\0notes";
@@ -288,12 +288,12 @@ fn a_file_that_a_sink_compressed_is_read_and_other_forms_are_refused() {
     daemon.wait_file("out/http_requests.ndjson", &[&records[..], b"{\"a\":1}\n"].concat());
     let bad = r#"logpushd_batches_total{endpoint="main",outcome="quarantined"}"#;
     assert_eq!(daemon.count(bad), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
 fn the_destination_and_headers_may_come_from_files_and_standard_input() {
-    let daemon = remembering().start();
+    let daemon = deduplicating().start();
     let url = format!("https://{}/logpush/http_requests", daemon.address);
     let (setup, header) = (daemon.setup(), format!("X-Logpush-Secret: {SECRET}"));
     setup.write("url", format!("{url}\n"));
@@ -310,7 +310,7 @@ fn the_destination_and_headers_may_come_from_files_and_standard_input() {
     ] {
         let mut command = logpushd();
         command.arg("push").args(words).args(["--ca", "fullchain.pem", "--json"]);
-        command.current_dir(setup.folder()).stdin(Stdio::piped());
+        command.current_dir(setup.directory()).stdin(Stdio::piped());
         let mut running = Running::start(&mut command);
         running.0.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let (code, text) = running.end();
@@ -319,14 +319,14 @@ fn the_destination_and_headers_may_come_from_files_and_standard_input() {
         assert_eq!(summary["sent"]["records"], 1, "{summary:#}");
     }
     let twice = ["push", "-", "-", "--ca", "fullchain.pem"];
-    let twice = finish(logpushd().args(twice).current_dir(setup.folder()));
+    let twice = finish(logpushd().args(twice).current_dir(setup.directory()));
     fails(&twice, 64, &["can be read only once"]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_summary_is_one_object() {
-    let daemon = remembering().start();
+fn the_json_summary_is_one_object() {
+    let daemon = deduplicating().start();
     daemon.setup().write("good", "{\"a\":1}\nnonsense\n");
     daemon.setup().write("bad", "BZh91AY&SY");
     let sent = finish(&mut push(&daemon, &["good", "bad", "--json"]));
@@ -338,9 +338,9 @@ fn a_summary_is_one_object() {
     let dry = finish(&mut push(&daemon, &["good", "--json", "--dry-run"]));
     let summary: Value = serde_json::from_str(&dry.stdout).unwrap();
     assert_eq!((&summary["dry_run"], &summary["sent"]["batches"]), (&true.into(), &1.into()));
-    let again = finish(&mut push(&daemon, &["good", "--json"]));
-    assert_eq!(again.exit, Exit::Code(65), "{again:?}");
-    let summary: Value = serde_json::from_str(&again.stdout).unwrap();
+    let repeated = finish(&mut push(&daemon, &["good", "--json"]));
+    assert_eq!(repeated.exit, Exit::Code(65), "{repeated:?}");
+    let summary: Value = serde_json::from_str(&repeated.stdout).unwrap();
     assert_eq!(summary["answers"]["duplicate"], 1, "{summary:#}");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

@@ -1,4 +1,4 @@
-//! What is not taken, and how that is said.
+//! Rejected uploads, and how they are reported.
 
 use std::{
     net::TcpListener,
@@ -10,7 +10,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Running, fails, ok, push, remembering};
+use super::{Running, deduplicating, fails, ok, push};
 use crate::support::{
     Exit, SECRET, Setup, closed_port,
     cloudflare::wire::{self, Request},
@@ -20,20 +20,20 @@ use crate::support::{
 };
 
 /// Status, headers and text.
-type Said = (u16, &'static [(&'static str, &'static str)], &'static str);
+type Reply = (u16, &'static [(&'static str, &'static str)], &'static str);
 
 /// No status: there is no answer at all.
 const HANGS: u16 = 0;
 
-/// A server that gives the answers that it was told to, the last of them again and again.
-struct Stubborn {
+/// A server that gives the listed answers, and repeats the last of them.
+struct ScriptedServer {
     setup: Setup,
     url: String,
     seen: Arc<Mutex<Vec<(Instant, Request)>>>,
 }
 
-impl Stubborn {
-    fn new(answers: &'static [Said]) -> Self {
+impl ScriptedServer {
+    fn new(answers: &'static [Reply]) -> Self {
         let setup = Setup::new();
         let authority = Authority::new();
         let pair = authority.sign_server();
@@ -75,7 +75,7 @@ impl Stubborn {
     fn push(&self, words: &[&str]) -> Command {
         let mut command = logpushd();
         command.args(["push", &self.url, "--ca", "ca.pem"]).args(words);
-        command.current_dir(self.setup.folder());
+        command.current_dir(self.setup.directory());
         command
     }
 
@@ -85,8 +85,8 @@ impl Stubborn {
 }
 
 #[test]
-fn what_may_pass_is_sent_again_as_late_as_it_is_asked_to() {
-    let server = Stubborn::new(&[
+fn transient_failures_are_retried_after_the_requested_delay() {
+    let server = ScriptedServer::new(&[
         (503, &[("Retry-After", "1")], "full"),
         (429, &[("Retry-After", "0")], ""),
         (500, &[], ""),
@@ -113,9 +113,9 @@ fn what_may_pass_is_sent_again_as_late_as_it_is_asked_to() {
 }
 
 #[test]
-fn what_never_passes_is_given_up() {
+fn repeated_transient_failures_end_the_push() {
     // The second attempt is made at once, however late it is by then.
-    let server = Stubborn::new(&[
+    let server = ScriptedServer::new(&[
         (503, &[("Retry-After", "0")], "the spool is full"),
         (503, &[], "the spool is full"),
     ]);
@@ -134,8 +134,8 @@ fn what_never_passes_is_given_up() {
         ],
     );
     assert!(server.count() > 1);
-    // What it asks for is later than that.
-    let later = Stubborn::new(&[(503, &[("Retry-After", "3600")], "later")]);
+    // The requested delay is later than that.
+    let later = ScriptedServer::new(&[(503, &[("Retry-After", "3600")], "later")]);
     later.setup.write("1", "{}\n");
     fails(
         &finish(&mut later.push(&["1"])),
@@ -143,8 +143,8 @@ fn what_never_passes_is_given_up() {
         &["before the next retry in 3600 s (--give-up-after)", "later"],
     );
     assert_eq!(later.count(), 1);
-    // Or later than any.
-    let never = Stubborn::new(&[
+    // Or later than any deadline.
+    let never = ScriptedServer::new(&[
         (503, &[("Retry-After", "1")], "later"),
         (503, &[("Retry-After", "18446744073709551615")], "never"),
     ]);
@@ -154,8 +154,8 @@ fn what_never_passes_is_given_up() {
 }
 
 #[test]
-fn a_server_that_hangs_is_given_up_in_time() {
-    let server = Stubborn::new(&[(200, &[], ""), (HANGS, &[], "")]);
+fn a_hung_server_times_out() {
+    let server = ScriptedServer::new(&[(200, &[], ""), (HANGS, &[], "")]);
     server.setup.write("records", numbered(1, 20));
     let words = ["records", "--max-records", "10", "--give-up-after", "3s"];
     let finished = finish(&mut server.push(&words));
@@ -168,8 +168,8 @@ fn a_server_that_hangs_is_given_up_in_time() {
 }
 
 #[test]
-fn a_refusal_ends_it_with_the_words_of_the_server() {
-    let server = Stubborn::new(&[
+fn a_rejection_ends_the_push_and_is_printed() {
+    let server = ScriptedServer::new(&[
         (200, &[], ""),
         (
             413,
@@ -193,15 +193,15 @@ fn a_refusal_ends_it_with_the_words_of_the_server() {
 }
 
 #[test]
-fn a_wrong_secret_and_a_stranger_are_told() {
-    let daemon = remembering().start();
+fn a_wrong_secret_and_an_unknown_server_are_reported() {
+    let daemon = deduplicating().start();
     daemon.setup().write("records", "{}\n");
     let url =
         format!("https://{}/logpush/dns_logs?header_X-Logpush-Secret=wrong-one", daemon.address);
     let run = |words: &[&str]| {
         let mut command = logpushd();
         command.args(["push", &url, "records"]).args(words);
-        finish(command.current_dir(daemon.setup().folder()))
+        finish(command.current_dir(daemon.setup().directory()))
     };
     let refused = run(&["--ca", "fullchain.pem"]);
     fails(&refused, 69, &["refused: 401 Unauthorized", "secret_file"]);
@@ -226,19 +226,19 @@ fn a_wrong_secret_and_a_stranger_are_told() {
     ] {
         assert_eq!(run(words).exit, Exit::Code(64), "{words:?}");
     }
-    // Nobody there: told at once, not after ten minutes.
+    // The failed connection is reported at once, not after ten minutes.
     let (_socket, nobody) = closed_port();
     let mut command = logpushd();
     command.args(["push", &format!("https://{nobody}/x"), "records"]);
-    command.current_dir(daemon.setup().folder());
+    command.current_dir(daemon.setup().directory());
     fails(&finish(&mut command), 69, &["connecting to", "refused"]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 /// HTTP/2: the answer comes while the body is still being sent.
 #[test]
-fn a_refusal_is_heard_before_a_large_body_ends() {
-    let limits = remembering().table("limits", r#"max_body_bytes = "64KiB""#);
+fn a_rejection_is_read_before_a_large_body_ends() {
+    let limits = deduplicating().table("limits", r#"max_body_bytes = "64KiB""#);
     let daemon = limits.start();
     // Every byte of a record is as large on the wire.
     let records = numbered(1, 200_000);
@@ -253,14 +253,14 @@ fn a_refusal_is_heard_before_a_large_body_ends() {
     let url = format!("https://{}/logpush/dns_logs?header_X-Logpush-Secret=no", daemon.address);
     let mut command = logpushd();
     command.args(["push", &url, "--ca", "fullchain.pem"]).args(large);
-    let refused = finish(command.current_dir(daemon.setup().folder()));
+    let refused = finish(command.current_dir(daemon.setup().directory()));
     fails(&refused, 69, &["0 records accepted, then: refused: 401 Unauthorized"]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_damaged_file_holds_up_no_other() {
-    let daemon = remembering().start();
+fn a_damaged_file_blocks_no_other() {
+    let daemon = deduplicating().start();
     let whole = gzip(&numbered(1, 1000));
     daemon.setup().write("1.gz", &whole[..whole.len() - 9]);
     daemon.setup().write("2.gz", gzip(b"{\"a\":1}\n"));
@@ -278,12 +278,12 @@ fn a_damaged_file_holds_up_no_other() {
         b"{\"a\":1}\n".to_vec(),
     ];
     daemon.wait_file("out/http_requests.ndjson", &want.concat());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn an_interrupted_push_says_how_to_go_on() {
-    let server = Stubborn::new(&[(200, &[], ""), (503, &[("Retry-After", "300")], SECRET)]);
+fn an_interrupted_push_prints_how_to_resume() {
+    let server = ScriptedServer::new(&[(200, &[], ""), (503, &[("Retry-After", "300")], SECRET)]);
     server.setup.write("1", "{}\n");
     server.setup.write("2", "{}\n");
     server.setup.write("3", "{}\n");

@@ -8,8 +8,8 @@ use crate::support::{Exit, Finished, Setup, Stopped, finish, gzip, require, skip
 /// Records of each file.
 const RECORDS: usize = 60;
 
-/// Three days of records: a live file, a gzip file, and the last day in two files that were rotated, one
-/// of them compressed with zstd. Every third request failed, and the times are RFC 3339 in one file,
+/// Three days of records: a live file, a gzip file, and the last day in two rotated files, one of
+/// them compressed with zstd. Every third request failed, and the times are RFC 3339 in one file,
 /// nanoseconds in the next.
 fn archive() -> Stopped {
     let daemon = Setup::new()
@@ -17,7 +17,7 @@ fn archive() -> Stopped {
         .start();
     let [first, second, third] = [0, 1, 2].map(requests);
     daemon.commit(&first);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let directory = stopped.setup.path("logs/http_requests");
     let live = fs::read_dir(&directory).unwrap().next().unwrap().unwrap().path();
     assert_eq!(fs::read(&live).unwrap(), first);
@@ -72,7 +72,7 @@ fn run_python(python: &OsString, program: &str, argument: &str, directory: &Path
 }
 
 #[test]
-fn jq_filters_and_counts() {
+fn jq_filters_and_counts_records() {
     if !require::has(&[&require::JQ, &require::ZSTD]) {
         return;
     }
@@ -88,7 +88,7 @@ fn jq_filters_and_counts() {
 }
 
 #[test]
-fn lnav_knows_the_fields_in_both_forms_of_time() {
+fn lnav_reads_the_fields_with_both_time_formats() {
     if !require::has(&[&require::LNAV]) {
         return;
     }
@@ -97,8 +97,8 @@ fn lnav_knows_the_fields_in_both_forms_of_time() {
     let nanoseconds = logs.join("http_requests/nanoseconds.ndjson");
     fs::write(nanoseconds, requests(1)).unwrap();
     let commands = blocks("lnav.md", "sh");
-    // The current directory is its home, so that nothing of this machine changes. lnav asks
-    // standard input for more to show.
+    // The home directory is the current one, so that the test changes nothing on this machine. lnav
+    // prompts on standard input for more.
     let run = |command: &str| {
         shell(&located(&format!("{} </dev/null", command.trim_end()), &logs), &logs)
     };
@@ -135,7 +135,7 @@ fn polars_reads_plain_and_compressed_files_together() {
 }
 
 #[test]
-fn goaccess_makes_a_report_of_every_form_of_time() {
+fn goaccess_makes_a_report_for_every_time_format() {
     if !require::has(&[&require::GOACCESS, &require::JQ, &require::ZSTD]) {
         return;
     }

@@ -11,10 +11,10 @@ use std::{fs, path::Path, process::Command};
 
 use crate::support::{Exit, Finished, finish, repository};
 
-/// Where the pages find the records.
+/// The directory of the records in the pages.
 const LOGS: &str = "/var/log/logpushd";
 
-/// Where the pages find what a package of logpushd installs from `pkg/`.
+/// The directory of the files that a package of logpushd installs from `pkg/`, in the pages.
 const EXAMPLES: &str = "/usr/share/doc/logpushd/examples";
 
 /// The code blocks of a page in one language, in their order.
@@ -31,7 +31,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// A block with the paths of this test in place of those of an installation.
+/// A block with the paths of this test instead of those of an installation.
 fn located(block: &str, logs: &Path) -> String {
     block
         .replace(LOGS, logs.to_str().unwrap())

@@ -1,5 +1,5 @@
-//! supervisord, runit and s6: a daemon that is killed starts again, one with a broken configuration
-//! does not.
+//! supervisord, runit and s6: a killed daemon is restarted, one with an invalid configuration is
+//! not.
 
 use std::{
     fs::{self, File, Permissions},
@@ -33,7 +33,7 @@ impl Supervisor {
         text.matches(message).count()
     }
 
-    /// The daemon that it runs.
+    /// The process id of the daemon that it runs.
     fn daemon(setup: &Setup) -> Pid {
         let config = setup.config();
         wait_for("a daemon that runs", || {
@@ -46,7 +46,7 @@ impl Supervisor {
         })
     }
 
-    /// Demands that a daemon that is killed is started again.
+    /// Asserts that a killed daemon is restarted.
     fn restarts_after_kill(&self, setup: &Setup) {
         wait_until("the first daemon is ready", || self.logged("\"message\":\"ready\"") == 1);
         kill_process(Self::daemon(setup), Signal::KILL).unwrap();
@@ -90,7 +90,7 @@ fn service(page: &str, setup: &Setup) -> PathBuf {
     directory
 }
 
-/// A configuration that the daemon accepts, and then one that it refuses with exit code 78.
+/// A configuration that the daemon accepts, and then one that it rejects with exit code 78.
 fn good() -> Setup {
     let setup = Setup::new();
     setup.write_config();

@@ -1,5 +1,5 @@
-//! Messages as Wazuh takes them. Wazuh itself is in no package registry: its pre-decoder's rules are
-//! written down here.
+//! Messages as Wazuh reads them. No package registry has Wazuh itself: its pre-decoder's rules are
+//! implemented here.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -9,14 +9,15 @@ use std::{
 use super::blocks;
 use crate::support::Setup;
 
-/// The longest message that Wazuh takes, without what ends it.
+/// The longest message that Wazuh accepts, without its terminator.
 const MAX_MESSAGE: usize = 65_536 - 4;
 
-/// What the pre-decoder takes from a message: host, program and the rest, which the JSON decoder reads.
+/// The parts that the pre-decoder extracts from a message: host, program and the rest, which the
+/// JSON decoder reads.
 fn decode(message: &str) -> (&str, &str, &str) {
     // The receiver removes the priority.
     let (_, text) = message.strip_prefix('<').and_then(|text| text.split_once('>')).unwrap();
-    // It tells a date by the places of spaces and colons: `Dec 29 10:00:01 `.
+    // It recognizes a date by the positions of spaces and colons: `Dec 29 10:00:01 `.
     let bytes = text.as_bytes();
     for (place, byte) in [(3, b' '), (6, b' '), (9, b':'), (12, b':'), (15, b' ')] {
         assert_eq!(bytes[place], byte, "{text}");
@@ -33,7 +34,7 @@ fn decode(message: &str) -> (&str, &str, &str) {
 }
 
 #[test]
-fn wazuh_finds_host_program_and_record() {
+fn wazuh_extracts_host_program_and_record() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let page = &blocks("wazuh.md", "toml")[0];
     let (table, keys) = page.split_once('\n').unwrap();

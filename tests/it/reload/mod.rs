@@ -1,5 +1,5 @@
-//! SIGHUP takes over everything but addresses and folders: no request fails for it, no sink loses or
-//! doubles a record, and a file with a problem changes nothing.
+//! SIGHUP applies every setting but addresses and directories: no request fails, no sink loses or
+//! duplicates a record, and an invalid file changes nothing.
 
 mod sinks;
 
@@ -23,7 +23,7 @@ const MAIN: &str = "path = \"/logpush/{dataset}\"\nsecret_file = \"secrets.txt\"
 
 type Changes<'a> = [(&'a str, Option<&'a str>)];
 
-/// Writes the configuration with these changes, and waits until it is in force.
+/// Writes the configuration with these changes, and waits until it applies.
 #[track_caller]
 fn reload(daemon: &Daemon, changes: &Changes<'_>) {
     daemon.setup().write_config_with(changes);
@@ -32,7 +32,7 @@ fn reload(daemon: &Daemon, changes: &Changes<'_>) {
     wait_until("a reload", || daemon.logged("reloaded").len() > before);
 }
 
-/// Writes the configuration with these changes, and waits until it is said to be wrong.
+/// Writes the configuration with these changes, and waits until it is reported as invalid.
 #[track_caller]
 fn refused(daemon: &Daemon, changes: &Changes<'_>) -> String {
     const COMPLAINT: &str = "reload: the configuration stays as it was";
@@ -61,7 +61,7 @@ fn lines(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> BTreeMap<String, 
     lines
 }
 
-/// A certificate that clients take without knowing it.
+/// A certificate that clients trust without verification.
 fn certify(setup: &Setup, authority: &Authority) {
     let pair = authority.sign_server();
     setup.write("fullchain.pem", pair.cert);
@@ -69,7 +69,7 @@ fn certify(setup: &Setup, authority: &Authority) {
 }
 
 #[test]
-fn reloads_of_everything_under_load_fail_no_request_and_cost_no_record() {
+fn reloads_of_all_settings_under_load_fail_no_request_and_lose_no_record() {
     const ROUNDS: u64 = 24;
 
     let authority = Authority::new();
@@ -88,7 +88,8 @@ fn reloads_of_everything_under_load_fail_no_request_and_cost_no_record() {
         assert_eq!(connection.send(Upload::of(records).gzipped()).committed(), 20);
     };
 
-    // In every other round there is a guest; a batch between two reloads is surely for it or surely not.
+    // In every other round there is a temporary sink; it gets a batch between two reloads surely or
+    // surely not.
     let mut invited = Vec::new();
     let mut uninvited = Vec::new();
     thread::scope(|scope| {
@@ -111,15 +112,15 @@ fn reloads_of_everything_under_load_fail_no_request_and_cost_no_record() {
             );
             let limits = format!("max_connections = {}", 500 + 100 * (round % 3));
             let other = format!("path = \"/other-{round}/{{dataset}}\"\nauth = \"none\"");
-            let has_guest = round % 2 == 1;
+            let has_temporary = round % 2 == 1;
             let mut changes = vec![
                 ("sink.moves.file", Some(moves.as_str())),
                 ("sink.archive.file", Some(archive.as_str())),
                 ("limits", Some(limits.as_str())),
                 ("endpoint.other", Some(other.as_str())),
             ];
-            if has_guest {
-                changes.push(("sink.guest.file", Some("path = \"out/guest\"")));
+            if has_temporary {
+                changes.push(("sink.temporary.file", Some("path = \"out/temporary\"")));
             }
             if round % 5 == 0 {
                 certify(daemon.setup(), &authority);
@@ -130,8 +131,9 @@ fn reloads_of_everything_under_load_fail_no_request_and_cost_no_record() {
             assert_eq!(connect(Http::Two).send(upload).committed(), 1);
             let upload = Upload::of("{}").to(&format!("/other-{}/a", round - 1));
             assert_eq!(connect(Http::One).send(upload).status, 404);
-            // A guest that comes gets what somebody lacks by then. In the file it is before the sink is
-            // done with it, by as long as a sync takes: so nothing may wait that is as old as this.
+            // A new temporary sink also gets batches that another sink has not finished. A batch is
+            // in that sink's file before it is finished, by the time of a sync: so no batch in the
+            // backlog may be as old as this.
             let answered = Instant::now();
             for name in ["archive", "moves"] {
                 let age = format!("logpushd_sink_lag_seconds{{sink=\"{name}\"}}");
@@ -140,7 +142,7 @@ fn reloads_of_everything_under_load_fail_no_request_and_cost_no_record() {
                     daemon.metric(&age) < since
                 });
             }
-            if has_guest { &mut invited } else { &mut uninvited }.push(record);
+            if has_temporary { &mut invited } else { &mut uninvited }.push(record);
         }
         over.store(true, Ordering::Relaxed);
         for sender in senders {
@@ -150,7 +152,7 @@ fn reloads_of_everything_under_load_fail_no_request_and_cost_no_record() {
     assert!(daemon.logged("a part").is_empty() && daemon.logged("reload: ").is_empty());
     assert_eq!(daemon.count(r#"logpushd_refused_total{reason="unavailable"}"#), 0);
     assert_eq!(daemon.count(r#"logpushd_refused_total{reason="tls_handshake"}"#), 0);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
 
     let mut want: BTreeMap<String, u64> = (0..batches.load(Ordering::Relaxed))
         .flat_map(|batch| {
@@ -166,29 +168,29 @@ fn reloads_of_everything_under_load_fail_no_request_and_cost_no_record() {
     let moves: Vec<_> = moves.map(|name| out.join(name)).collect();
     assert!(moves.len() > 5, "{moves:?}");
     assert!(lines(moves) == want, "what moved has each record once");
-    let guest = lines([out.join("guest")]);
-    assert!(guest.values().all(|count| *count == 1));
-    assert!(invited.iter().all(|record| guest.contains_key(record)));
-    assert!(!uninvited.iter().any(|record| guest.contains_key(record)));
+    let temporary = lines([out.join("temporary")]);
+    assert!(temporary.values().all(|count| *count == 1));
+    assert!(invited.iter().all(|record| temporary.contains_key(record)));
+    assert!(!uninvited.iter().any(|record| temporary.contains_key(record)));
 }
 
 #[test]
-fn a_file_with_a_problem_changes_nothing() {
+fn an_invalid_file_changes_nothing() {
     let daemon = Setup::new().start();
     let other = ("endpoint.other", Some("path = \"/other/{dataset}\"\nauth = \"none\""));
-    let said =
+    let logged =
         refused(&daemon, &[other, ("sink.archive.file", Some("path = \"a\"\nnonsense = 1"))]);
-    assert!(said.contains("nonsense") && said.contains("logpushd.toml:"), "{said}");
+    assert!(logged.contains("nonsense") && logged.contains("logpushd.toml:"), "{logged}");
 
-    // Nor does one whose files have a problem that only shows when they are used.
+    // Nor does a file with problems that only show when its settings are used.
     daemon.setup().write("ca.pem", "nothing");
     let syslog = "address = \"tls://127.0.0.1:1\"\n[sink.more.syslog.tls]\nca_file = \"ca.pem\"";
-    let said = refused(&daemon, &[other, ("sink.more.syslog", Some(syslog))]);
-    assert!(said.contains("sink.more.syslog.tls: ") && said.contains("ca.pem"), "{said}");
+    let logged = refused(&daemon, &[other, ("sink.more.syslog", Some(syslog))]);
+    assert!(logged.contains("sink.more.syslog.tls: ") && logged.contains("ca.pem"), "{logged}");
     let key = fs::read(daemon.path("privkey.pem")).unwrap();
     daemon.setup().write("privkey.pem", tls::Pair::self_signed().key);
-    let said = refused(&daemon, &[other, ("sink.more.file", Some("path = \"out/more\""))]);
-    assert!(said.contains("server.tls: ") && said.contains("does not belong"), "{said}");
+    let logged = refused(&daemon, &[other, ("sink.more.file", Some("path = \"out/more\""))]);
+    assert!(logged.contains("server.tls: ") && logged.contains("does not belong"), "{logged}");
 
     assert_eq!(post(&daemon, "/other/a", "{}").status, 404);
     daemon.commit(b"{\"a\":1}\n");
@@ -198,11 +200,11 @@ fn a_file_with_a_problem_changes_nothing() {
     daemon.setup().write("privkey.pem", key);
     reload(&daemon, &[other, ("sink.more.file", Some("path = \"out/more\""))]);
     assert_eq!(post(&daemon, "/other/a", "{}").committed(), 1);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn what_cannot_change_is_named_and_the_rest_is_taken_over() {
+fn settings_that_need_a_restart_are_reported_and_the_rest_applies() {
     let daemon = Setup::new().start();
     reload(
         &daemon,
@@ -227,16 +229,16 @@ fn what_cannot_change_is_named_and_the_rest_is_taken_over() {
     daemon.wait_log("connection ended");
     assert!(!daemon.path("elsewhere").exists() && !daemon.path("beside").exists());
 
-    // What was said once is true for as long as it differs, and no longer.
+    // A reported difference is reported as long as it exists, and no longer.
     reload(&daemon, &[("server", Some("address = \"127.0.0.1:1\""))]);
     assert_eq!(daemon.logged("reload: ").len(), 7);
     reload(&daemon, &[]);
     assert_eq!(daemon.logged("reload: ").len(), 7);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn endpoints_come_change_and_go() {
+fn endpoints_are_added_changed_and_removed() {
     let daemon = Setup::new().start();
     let kept = daemon.connect(Http::Two);
     let status = |path: &str, secret: &str, body: &str| {
@@ -253,7 +255,7 @@ fn endpoints_come_change_and_go() {
     reload(&daemon, &[("endpoint.other", Some(&other))]);
     assert_eq!(status("/other", "another-secret", "{}"), 403);
 
-    // A main endpoint at another place, with another form.
+    // A main endpoint at another path, with another format.
     let main = MAIN.replace("/logpush/", "/moved/") + "\nformat = \"text\"";
     reload(&daemon, &[("endpoint.main", Some(&main))]);
     assert_eq!(status("/logpush/http_requests", SECRET, "{}"), 404);
@@ -265,11 +267,11 @@ fn endpoints_come_change_and_go() {
         fs::read_to_string(daemon.path("out/words.ndjson"))
             .is_ok_and(|text| text.contains("a line"))
     });
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn limits_change_for_what_comes_next() {
+fn new_limits_apply_to_the_next_request() {
     let daemon = Setup::new().start();
     let long = format!("{{\"a\":\"{}\"}}\n", "x".repeat(9000)).into_bytes();
     let (upload, feed) = Upload::fed(None);
@@ -297,7 +299,8 @@ fn limits_change_for_what_comes_next() {
     assert_eq!(post(&daemon, "/logpush/b", "{\"b\":1}").committed(), 1);
     assert_eq!(post(&daemon, "/logpush/b", "{\"b\":1}").ok().0, "duplicate");
 
-    // With fewer connections than there are, who comes is told so.
+    // If the new limit is below the number of connections, a new client gets an answer with the
+    // reason.
     let kept: Vec<_> = (0..3).map(|_| daemon.connect(Http::One)).collect();
     for verified in &kept {
         assert_eq!(verified.send(Upload::of("{}").to("/logpush/b")).status, 200);
@@ -310,5 +313,5 @@ fn limits_change_for_what_comes_next() {
     let many: Vec<_> = (0..10).map(|_| daemon.connect(Http::One)).collect();
     assert_eq!(post(&daemon, "/logpush/b", "{}").status, 200);
     drop(many);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

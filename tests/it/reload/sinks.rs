@@ -1,4 +1,4 @@
-//! Sinks that come, change and go while others go on.
+//! Sinks that are added, changed and removed while other sinks continue.
 
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
@@ -8,53 +8,53 @@ use super::{MAIN, lines, reload};
 use crate::support::{Http, Random, Setup, Upload, names_in, numbered, same_bytes, wait_until};
 
 #[test]
-fn a_sink_that_fails_goes_on_elsewhere_with_what_waits() {
+fn a_failed_sink_delivers_its_backlog_with_new_settings() {
     let setup = Setup::new();
     setup.write("out", "in the way");
     let daemon = setup.start();
     let mut all = daemon.commit_numbered(0..5, 50);
     daemon.wait_count(r#"logpushd_sink_errors_total{sink="archive"}"#, |errors| errors > 0);
-    reload(&daemon, &[("sink.archive.file", Some("path = \"mended/all\""))]);
-    daemon.wait_file("mended/all", &all);
+    reload(&daemon, &[("sink.archive.file", Some("path = \"repaired/all\""))]);
+    daemon.wait_file("repaired/all", &all);
     daemon.commit(&numbered(5, 50));
     all.extend(numbered(5, 50));
-    daemon.wait_file("mended/all", &all);
+    daemon.wait_file("repaired/all", &all);
     // It is in the file before it is counted.
     let delivered = r#"logpushd_sink_delivered_records_total{sink="archive"}"#;
     daemon.wait_count(delivered, |delivered| delivered >= 300);
     assert_eq!(daemon.count(delivered), 300);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert!(!stopped.log.contains("did not come to an end"), "{}", stopped.log);
     let daemon = stopped.setup.start_as_written();
-    daemon.wait_file("mended/all", &all);
-    daemon.stop().in_order();
+    daemon.wait_file("repaired/all", &all);
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn files_that_a_sink_had_before_a_reload_may_be_another_one_s_after_a_restart() {
+fn another_sink_may_take_over_files_after_a_restart() {
     let (all, elsewhere) = ("path = \"out/all\"", "path = \"out/elsewhere\"");
     let daemon = Setup::new().table("sink.archive.file", all).start();
     let (first, second) = (numbered(1, 20), numbered(3, 20));
     daemon.commit(&first);
     reload(&daemon, &[("sink.archive.file", Some(elsewhere))]);
     daemon.commit(&numbered(2, 20));
-    let setup = daemon.stop().in_order().setup.table("sink.archive.file", elsewhere);
+    let setup = daemon.stop().exited_cleanly().setup.table("sink.archive.file", elsewhere);
 
     let daemon = setup.table("sink.other.file", all).start();
     daemon.commit(&second);
-    let setup = daemon.stop().in_order().setup.without("sink.other.file");
+    let setup = daemon.stop().exited_cleanly().setup.without("sink.other.file");
     assert_eq!(fs::read(setup.path("out/all")).unwrap(), [&first[..], &second].concat());
 
-    // It comes back by a reload, and what it is to write is what it finds there.
+    // A reload adds it again, and it continues with the file as it is.
     let daemon = setup.start();
     reload(&daemon, &[("sink.archive.file", Some(all))]);
     daemon.commit(&second);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("twice", &stopped.file("out/all"), &[first, second.repeat(2)].concat());
 }
 
 #[test]
-fn files_that_a_sink_has_had_are_not_for_another_one() {
+fn another_sink_cannot_take_over_files_on_reload() {
     let all = Some("path = \"out/all\"");
     let setup = Setup::new().table("sink.archive.file", "path = \"out/all\"");
     let daemon = setup.table("sink.other.file", "path = \"out/other\"").start();
@@ -63,26 +63,26 @@ fn files_that_a_sink_has_had_are_not_for_another_one() {
     let refused = |tables: &[(&str, Option<&str>)], times| {
         daemon.setup().write_config_with(tables);
         daemon.signal(Signal::HUP);
-        let said = daemon.wait_logs("reload: the configuration stays as it was", times);
-        let said = said.last().unwrap()["message"].as_str().unwrap().to_owned();
+        let logged = daemon.wait_logs("reload: the configuration stays as it was", times);
+        let logged = logged.last().unwrap()["message"].as_str().unwrap().to_owned();
         let want = " has written to these files since the start: take another path, or restart";
-        assert!(said.contains(want), "{said}");
+        assert!(logged.contains(want), "{logged}");
     };
-    // Renamed, swapped, and handed on when the first one is long gone.
+    // Renamed, swapped, and taken over long after the first one was removed.
     refused(&[("sink.archive.file", None), ("sink.by.file", all)], 1);
     refused(&[("sink.archive.file", Some("path = \"out/other\"")), ("sink.other.file", all)], 2);
     reload(&daemon, &[("sink.archive.file", None)]);
     refused(&[("sink.archive.file", None), ("sink.other.file", all)], 3);
-    // Its own it may have again.
+    // It may have its own files again.
     reload(&daemon, &[("sink.archive.file", all)]);
     let more = numbered(2, 20);
     daemon.commit(&more);
     daemon.wait_file("out/all", &[records, more].concat());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_sink_that_hangs_can_be_removed_and_lets_the_spool_go() {
+fn a_hung_sink_can_be_removed_and_its_batches_are_released() {
     let setup = Setup::new().table("sink.stalled.file", "path = \"hangs/{dataset}\"");
     setup.faults("hang write hangs/");
     let daemon = setup.start();
@@ -92,11 +92,11 @@ fn a_sink_that_hangs_can_be_removed_and_lets_the_spool_go() {
     daemon.wait_log("reload: it is gone, and still busy with a batch");
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
 
-    // Its name is taken until it ends; everything else goes on.
+    // Its name is in use until it ends; everything else continues.
     daemon.setup().write_config_with(&[("sink.stalled.file", Some("path = \"out/stalled\""))]);
     daemon.signal(Signal::HUP);
-    let said = daemon.wait_log("reload: the configuration stays as it was");
-    assert!(said["message"].as_str().unwrap().contains("sink.stalled: "), "{said}");
+    let logged = daemon.wait_log("reload: the configuration stays as it was");
+    assert!(logged["message"].as_str().unwrap().contains("sink.stalled: "), "{logged}");
     daemon.commit(b"{\"a\":1}\n");
     all.extend(b"{\"a\":1}\n");
     daemon.wait_file("out/http_requests.ndjson", &all);
@@ -104,7 +104,7 @@ fn a_sink_that_hangs_can_be_removed_and_lets_the_spool_go() {
 }
 
 #[test]
-fn routes_change_between_two_batches() {
+fn routes_can_change_between_two_batches() {
     let main = |sinks: &str| format!("{MAIN}\nsinks = [{sinks}]");
     let daemon = Setup::new()
         .table("sink.archive.file", "path = \"out/archive\"")
@@ -137,20 +137,20 @@ fn routes_change_between_two_batches() {
         }
         daemon.wait_file("out/archive", &archive);
         daemon.wait_file("out/second", &second);
-        // What was admitted by then still comes in, and goes where it was to go.
+        // Batches that were admitted by then are still committed and delivered by the old routes.
         assert!(feed.push(b"1}\n"));
         drop(feed);
         assert_eq!(slow.join().unwrap().committed(), 1);
     });
     second.extend(b"{\"slow\":1}\n");
     daemon.wait_file("out/second", &second);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/archive"), archive);
     assert_eq!(stopped.file("out/second"), second);
 }
 
 #[test]
-fn a_stop_in_the_middle_of_a_reload_costs_nothing() {
+fn a_stop_during_a_reload_loses_nothing() {
     let mut setup = Setup::new().table("sink.archive.file", "path = \"out/0\"");
     let mut want = BTreeMap::new();
     for round in 0..8 {
@@ -162,9 +162,9 @@ fn a_stop_in_the_middle_of_a_reload_costs_nothing() {
         }
         let path = format!("path = \"out/{}\"", round + 1);
         daemon.setup().write_config_with(&[("sink.archive.file", Some(&path))]);
-        // Both signals are there before either was heard.
+        // Both signals are pending before the daemon handles either.
         daemon.signal(Signal::HUP);
-        setup = daemon.stop().in_order().setup.table("sink.archive.file", &path);
+        setup = daemon.stop().exited_cleanly().setup.table("sink.archive.file", &path);
     }
     let out = setup.path("out");
     let got = lines(names_in(&out).into_iter().map(|name| out.join(name)));
@@ -172,7 +172,7 @@ fn a_stop_in_the_middle_of_a_reload_costs_nothing() {
 }
 
 #[test]
-fn killed_within_a_reload_it_loses_and_doubles_nothing() {
+fn a_kill_during_a_reload_loses_and_duplicates_nothing() {
     const ROUNDS: u64 = 15;
 
     let mut random = Random::new(11);
@@ -203,7 +203,7 @@ fn killed_within_a_reload_it_loses_and_doubles_nothing() {
             daemon.wait_count("logpushd_commit_seconds_count", |commits| commits > 2);
             daemon.setup().write_config_with(&changes);
             daemon.signal(Signal::HUP);
-            // Anywhere in the reload: it takes about as long.
+            // At any time during the reload: it takes about as long.
             thread::sleep(Duration::from_micros(random.below(15_000)));
             daemon.signal(Signal::KILL);
             sender.join().unwrap();
@@ -213,7 +213,7 @@ fn killed_within_a_reload_it_loses_and_doubles_nothing() {
             setup.set(name, keys.unwrap());
         }
     }
-    let stopped = setup.start().stop().in_order();
+    let stopped = setup.start().stop().exited_cleanly();
     let got = lines([stopped.setup.path("out/archive")]);
     assert!(got.values().all(|count| *count == 1), "something is there twice");
     for batch in &acknowledged {

@@ -1,4 +1,4 @@
-//! What is replayed of a quarantine, and what is left, shown and deleted.
+//! Which records of a quarantine are replayed, left, printed and deleted.
 
 use std::fs;
 
@@ -9,8 +9,8 @@ use crate::support::{
     Daemon, Exit, Finished, Http, SECRET, Setup, Upload, finish, gzip, logpushd, names_in, numbered,
 };
 
-/// A daemon with an endpoint that takes CSV, and with records of both in quarantine.
-fn stocked() -> Daemon {
+/// A daemon with an endpoint that accepts CSV, and with records of both formats in quarantine.
+fn with_quarantine() -> Daemon {
     let rows = "path = \"/rows/{dataset}\"\nformat = \"csv\"\ncolumns = [\"a\", \"b\"]\nsecret_file = \"secrets.txt\"";
     let daemon = setup().table("endpoint.rows", rows).start();
     for (path, body) in [
@@ -21,9 +21,9 @@ fn stocked() -> Daemon {
         daemon.send(Http::Two, Upload::of(body).to(path).gzipped()).ok();
     }
     wait_listed(daemon.setup(), 4);
-    // From now on long records are good.
+    // From now on long records are valid.
     let text = fs::read_to_string(daemon.setup().config()).unwrap();
-    let daemon = daemon.stop().in_order().setup.table("limits", "").start();
+    let daemon = daemon.stop().exited_cleanly().setup.table("limits", "").start();
     assert!(text.contains("max_record_bytes"));
     daemon
 }
@@ -41,8 +41,8 @@ fn json(finished: &Finished) -> Value {
 }
 
 #[test]
-fn a_line_that_cannot_be_replayed_stays_and_holds_up_no_other() {
-    let daemon = stocked();
+fn a_line_that_cannot_be_replayed_stays_and_blocks_no_other() {
+    let daemon = with_quarantine();
     let first = replay(&daemon);
     assert_eq!(first.exit, Exit::Code(65), "{}{}", first.stdout, first.stderr);
     for part in [
@@ -53,31 +53,31 @@ fn a_line_that_cannot_be_replayed_stays_and_holds_up_no_other() {
         assert!(first.stdout.contains(part), "{part:?} not in {}", first.stdout);
     }
     assert!(first.stderr.contains("1 record still bad and in quarantine, 1 line left out"));
-    // The row, and the record that is still bad.
+    // The row, and the record that is still invalid.
     let listed = wait_listed(daemon.setup(), 2);
     for part in ["  rows/dns_logs: 1 not_csv\n", "  main/dns_logs: 1 not_json\n", ": replayed\n"] {
         assert!(listed.contains(part), "{part:?} not in {listed}");
     }
-    // Once more nothing of it is sent twice.
-    let again = replay_with(&daemon, &["--json"]);
-    assert_eq!(again.exit, Exit::Code(65), "{}", again.stderr);
-    let report = json(&again);
+    // A second replay sends none of it again.
+    let repeated = replay_with(&daemon, &["--json"]);
+    assert_eq!(repeated.exit, Exit::Code(65), "{}", repeated.stderr);
+    let report = json(&repeated);
     assert_eq!(
         (&report["taken"], &report["still_bad"], &report["skipped"]),
         (&0.into(), &1.into(), &1.into()),
         "{report:#}"
     );
     wait_listed(daemon.setup(), 2);
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     let mut want = vec!["{\"a\":1,\"b\":2}\n".to_owned(), "{\"good\":0}\n".to_owned()];
     want.extend([long(1), long(2)]);
     assert_eq!(super::lines(&daemon, "dns_logs"), want);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_replay_takes_what_is_chosen_and_leaves_the_rest() {
-    let daemon = stocked();
+fn a_replay_sends_the_selected_records_and_leaves_the_rest() {
+    let daemon = with_quarantine();
     let dry = replay_with(&daemon, &["--reason", "too_long", "--dry-run", "--json"]);
     assert_eq!(dry.exit, Exit::Code(0), "{}", dry.stderr);
     assert_eq!(json(&dry)["files"][0]["would_send"], 2, "{}", dry.stdout);
@@ -93,21 +93,21 @@ fn a_replay_takes_what_is_chosen_and_leaves_the_rest() {
     let unknown = replay_with(&daemon, &["--reason", "ugly"]);
     assert_eq!(unknown.exit, Exit::Code(64), "{}", unknown.stdout);
     assert!(unknown.stderr.contains("not_json, not_object"), "{}", unknown.stderr);
-    // What only cannot be replayed renames nothing.
+    // A file with only unusable lines is not renamed.
     let before = names_in(&daemon.path("quarantine"));
     let rows = replay_with(&daemon, &["--endpoint", "rows"]);
     assert_eq!(rows.exit, Exit::Code(65), "{}", rows.stdout);
     assert_eq!(names_in(&daemon.path("quarantine")), before);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn an_edited_copy_stays_and_takes_its_originals_out_of_the_quarantine() {
-    let daemon = stocked();
+fn an_edited_copy_stays_and_its_originals_leave_the_quarantine() {
+    let daemon = with_quarantine();
     let names = names_in(&daemon.path("quarantine"));
     let name = names.iter().find(|name| name.starts_with("records-")).unwrap();
     let original = fs::read_to_string(daemon.path("quarantine").join(name)).unwrap();
-    // The record that is no JSON is repaired; the others are not part of the copy.
+    // The record that is not JSON is repaired; the others are not part of the copy.
     let line = original.lines().find(|line| line.contains("nonsense")).unwrap();
     let copy = line.replace("\"nonsense\"", "\"{\\\"repaired\\\":1}\"") + "\n";
     daemon.setup().write("copy.ndjson", &copy);
@@ -122,13 +122,13 @@ fn an_edited_copy_stays_and_takes_its_originals_out_of_the_quarantine() {
     }
     let rest = replay_with(&daemon, &["--endpoint", "main"]);
     assert_eq!(rest.exit, Exit::Code(0), "{}", rest.stderr);
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     let repaired = "{\"repaired\":1}\n";
     let lines = super::lines(&daemon, "dns_logs");
     assert_eq!(lines.iter().filter(|line| *line == repaired).count(), 1, "{lines:?}");
     assert_eq!(lines.len(), 5, "{lines:?}");
 
-    // A body too.
+    // A body as well.
     let records = numbered(3, 20);
     let whole = gzip(&records);
     let cut = Upload::of(&whole[..whole.len() - 20]).header("content-encoding", "gzip");
@@ -141,12 +141,12 @@ fn an_edited_copy_stays_and_takes_its_originals_out_of_the_quarantine() {
     assert_eq!(taken.exit, Exit::Code(0), "{}{}", taken.stdout, taken.stderr);
     daemon.wait_file("out/http_requests.ndjson", &records);
     assert!(daemon.path(body).exists() && !daemon.path("quarantine/bodies").join(body).exists());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_replay_that_is_killed_while_it_divides_is_repeated_without_loss_or_double() {
-    let daemon = stocked();
+fn a_replay_killed_while_it_splits_files_is_repeated_without_loss_or_duplicates() {
+    let daemon = with_quarantine();
     write_config(&daemon);
     for moment in ["before", "after"] {
         for (step, part) in [("sync", ".gone~"), ("rename", ".replayed-"), ("sync", ".rest~")] {
@@ -159,13 +159,13 @@ fn a_replay_that_is_killed_while_it_divides_is_repeated_without_loss_or_double()
     let last = replay(&daemon);
     assert_eq!(last.exit, Exit::Code(65), "{}", last.stderr);
     wait_listed(daemon.setup(), 2);
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     assert_eq!(super::lines(&daemon, "dns_logs").len(), 4);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn records_are_shown_within_bounds_and_without_controls() {
+fn records_are_printed_within_limits_and_without_control_characters() {
     let setup = Setup::new();
     let daemon = setup.start();
     let body = ["\u{1b}[2J\u{202e}nonsense\n", &"x".repeat(5000), "\n\"text\"\n"].concat();
@@ -202,17 +202,17 @@ fn records_are_shown_within_bounds_and_without_controls() {
     let listed = json(&quarantine(&daemon, "list", &["--json"]));
     assert_eq!(listed["records"], 4, "{listed:#}");
     assert_eq!(listed["files"][0]["kind"], "records", "{listed:#}");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn what_is_chosen_is_deleted_after_a_confirmation_beside_the_daemon() {
-    let daemon = stocked();
+fn selected_records_are_deleted_after_confirmation_while_the_daemon_runs() {
+    let daemon = with_quarantine();
     let refused = quarantine(&daemon, "delete", &["--all"]);
     assert_eq!(refused.exit, Exit::Code(64), "{}", refused.stdout);
     assert!(refused.stderr.contains("4 records and 0 bodies"), "{}", refused.stderr);
-    let nothing_said = quarantine(&daemon, "delete", &["--yes"]);
-    assert_eq!(nothing_said.exit, Exit::Code(64), "{}", nothing_said.stdout);
+    let nothing_printed = quarantine(&daemon, "delete", &["--yes"]);
+    assert_eq!(nothing_printed.exit, Exit::Code(64), "{}", nothing_printed.stdout);
     let old = quarantine(&daemon, "delete", &["--before", "2020-01-01", "--yes", "--json"]);
     assert_eq!((old.exit, &json(&old)["records"]), (Exit::Code(0), &0.into()));
     wait_listed(daemon.setup(), 4);
@@ -224,10 +224,10 @@ fn what_is_chosen_is_deleted_after_a_confirmation_beside_the_daemon() {
     assert_eq!(deleted.exit, Exit::Code(0), "{}", deleted.stderr);
     let listed = wait_listed(daemon.setup(), 3);
     assert!(!listed.contains("rows/"), "{listed}");
-    // A new record goes to a file of today's, which is not lost with the others.
+    // A new record goes to a file of today, which is not lost with the others.
     daemon.send(Http::Two, Upload::of("nonsense\n").to("/logpush/dns_logs")).ok();
     wait_listed(daemon.setup(), 4);
-    // A whole batch goes with the last line that needs it.
+    // A whole batch is removed with the last line that needs it.
     assert_eq!(names_in(&daemon.path("quarantine/bodies")).len(), 2);
     let long = quarantine(&daemon, "delete", &["--reason", "too_long", "--yes"]);
     assert_eq!(long.exit, Exit::Code(0), "{}", long.stderr);
@@ -238,9 +238,9 @@ fn what_is_chosen_is_deleted_after_a_confirmation_beside_the_daemon() {
     assert!(!elsewhere.stderr.contains(SECRET));
     let all = quarantine(&daemon, "delete", &["--all", "--yes"]);
     assert_eq!(all.exit, Exit::Code(0), "{}", all.stderr);
-    // The daemon goes on in a new file, also after a restart.
-    let daemon = daemon.stop().in_order().start();
+    // The daemon continues in a new file, also after a restart.
+    let daemon = daemon.stop().exited_cleanly().start();
     daemon.send(Http::Two, Upload::of("other nonsense\n").to("/logpush/dns_logs")).ok();
     wait_listed(daemon.setup(), 1);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

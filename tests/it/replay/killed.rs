@@ -1,5 +1,5 @@
-//! A replay that is killed, or whose daemon is, and is repeated until it comes to its end: every record
-//! is there once, and what is still bad is in quarantine once.
+//! A replay that is killed, or whose daemon is, and is repeated until it completes: every record is
+//! delivered once, and every record that is still invalid is in quarantine once.
 
 use std::{fs, thread, time::Duration};
 
@@ -9,15 +9,15 @@ use serde_json::Value;
 use super::{command, lines, long, replay, setup, wait_listed, write_config};
 use crate::support::{Daemon, Exit, Http, Random, Upload, names_in};
 
-/// Of each kind in quarantine.
+/// The number of records of each kind in quarantine.
 const RECORDS: u64 = 60;
 
 fn bad(number: u64) -> String {
     format!("{{\"bad\":{number},\n")
 }
 
-/// A daemon that would take half of what it has in quarantine. A batch of a replay is small.
-fn stocked() -> Daemon {
+/// A daemon that would now accept half of its quarantine. A batch of a replay is small.
+fn with_quarantine() -> Daemon {
     let daemon = setup().start();
     for number in 0..6 {
         let numbers = number * RECORDS / 6..(number + 1) * RECORDS / 6;
@@ -25,21 +25,21 @@ fn stocked() -> Daemon {
         daemon.send(Http::Two, Upload::of(body).gzipped()).ok();
     }
     wait_listed(daemon.setup(), 2 * usize::try_from(RECORDS).unwrap());
-    daemon.stop().in_order().setup.table("limits", r#"max_body_bytes = "16KiB""#).start()
+    daemon.stop().exited_cleanly().setup.table("limits", r#"max_body_bytes = "16KiB""#).start()
 }
 
-/// Demands that all that was good is delivered once, and that what is still bad is in quarantine once,
-/// outside of the files that were replayed.
+/// Asserts that every valid record is delivered once, and that every invalid one is in quarantine
+/// once, outside the files that were replayed.
 #[track_caller]
 fn check(daemon: Daemon) {
-    // What was sent last and is still bad comes to quarantine behind the answer.
+    // The last invalid records are quarantined after the answer.
     let backlog = "logpushd_sink_backlog_batches{sink=\"@quarantine\"}";
     daemon.wait_count(backlog, |batches| batches == 0);
     let last = replay(&daemon);
     assert_eq!(last.exit, Exit::Code(65), "{}", last.stderr);
     let total = usize::try_from(RECORDS).unwrap();
     wait_listed(daemon.setup(), total);
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     let mut want: Vec<_> = (0..RECORDS).map(long).collect();
     want.sort_unstable();
     assert_eq!(lines(&daemon, "http_requests"), want);
@@ -59,12 +59,12 @@ fn check(daemon: Daemon) {
     let mut want: Vec<_> = (0..RECORDS).map(bad).collect();
     want.sort_unstable();
     assert_eq!(found, want);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_replay_that_is_killed_at_any_place_is_repeated_without_loss_or_double() {
-    let daemon = stocked();
+fn a_replay_killed_at_any_step_is_repeated_without_loss_or_duplicates() {
+    let daemon = with_quarantine();
     for moment in ["before", "after"] {
         for (step, part, count) in
             [("rename", ".replay-", 1), ("syncdir", "*", 1), ("rename", ".replayed-", 1)]
@@ -80,8 +80,8 @@ fn a_replay_that_is_killed_at_any_place_is_repeated_without_loss_or_double() {
 }
 
 #[test]
-fn a_replay_that_is_killed_at_any_time_is_repeated_without_loss_or_double() {
-    let daemon = stocked();
+fn a_replay_killed_at_any_time_is_repeated_without_loss_or_duplicates() {
+    let daemon = with_quarantine();
     let mut random = Random::new(7);
     write_config(&daemon);
     for _ in 0..15 {
@@ -95,8 +95,8 @@ fn a_replay_that_is_killed_at_any_time_is_repeated_without_loss_or_double() {
 }
 
 #[test]
-fn a_daemon_that_is_killed_during_a_replay_loses_and_doubles_nothing() {
-    let mut daemon = stocked();
+fn a_daemon_killed_during_a_replay_loses_and_duplicates_nothing() {
+    let mut daemon = with_quarantine();
     let mut random = Random::new(11);
     for moment in ["before", "after"] {
         for (step, part, below) in [
@@ -112,7 +112,7 @@ fn a_daemon_that_is_killed_during_a_replay_loses_and_doubles_nothing() {
         ] {
             let fault = format!("kill {moment} {step} {part} {}\n", 1 + random.below(below));
             daemon.setup().faults(&fault);
-            // It may have come to its end before the daemon did.
+            // It may have completed before the daemon was killed.
             let replayed = replay(&daemon);
             let ends = matches!(replayed.exit, Exit::Code(0 | 65 | 69));
             assert!(ends, "{fault} {:?} {}", replayed.exit, replayed.stderr);
@@ -120,7 +120,7 @@ fn a_daemon_that_is_killed_during_a_replay_loses_and_doubles_nothing() {
                 daemon.signal(Signal::KILL);
             }
             let stopped = daemon.end().killed();
-            // At once: what the last life wrote behind its checkpoints is not looked at yet.
+            // At once: data written after the last checkpoint has not been compared yet.
             daemon = stopped.without_faults().start();
         }
     }

@@ -1,4 +1,4 @@
-//! What was in quarantine comes back once after a mend.
+//! Quarantined records are replayed once after a repair.
 
 mod choice;
 mod killed;
@@ -13,12 +13,12 @@ use crate::support::{
 
 const LIMIT: &str = r#"max_record_bytes = "1KiB""#;
 
-/// A daemon that refuses records that are longer than [`LIMIT`], and remembers what was sent.
+/// A daemon that rejects records longer than [`LIMIT`], and deduplicates.
 fn setup() -> Setup {
     Setup::new().table("limits", LIMIT).table("spool", r#"dir = "spool""#)
 }
 
-/// A configuration that says where the daemon really listens.
+/// A configuration with the daemon's actual port.
 fn write_config(daemon: &Daemon) {
     let text = fs::read_to_string(daemon.setup().config()).unwrap();
     let (any, real) = ("[server]\naddress = \"127.0.0.1:0\"", daemon.address);
@@ -73,7 +73,7 @@ fn lines(daemon: &Daemon, dataset: &str) -> Vec<String> {
 }
 
 #[test]
-fn records_over_a_limit_come_back_once_after_it_was_raised() {
+fn records_over_a_limit_are_replayed_once_after_raising_it() {
     let daemon = setup().start();
     let body = ["{\"good\":1}\n", &long(1), "nonsense\n", "{\"good\":2}\n", &long(2)].concat();
     let upload = Upload::of(&body).to("/logpush/dns_logs").gzipped();
@@ -87,7 +87,7 @@ fn records_over_a_limit_come_back_once_after_it_was_raised() {
     ] {
         assert!(listed.contains(part), "{part:?} is not in\n{listed}");
     }
-    // Before the mend all of it comes back.
+    // Before the repair all of it returns to quarantine.
     let first = replay(&daemon);
     assert_eq!(first.exit, Exit::Code(65), "{}", first.stderr);
     assert!(first.stderr.contains("3 records still bad"), "{}", first.stderr);
@@ -100,7 +100,7 @@ fn records_over_a_limit_come_back_once_after_it_was_raised() {
     );
     wait_listed(daemon.setup(), 3);
 
-    let daemon = daemon.stop().in_order().setup.table("limits", "").start();
+    let daemon = daemon.stop().exited_cleanly().setup.table("limits", "").start();
     let mended = replay(&daemon);
     assert_eq!(mended.exit, Exit::Code(65), "{}", mended.stderr);
     assert!(
@@ -111,31 +111,35 @@ fn records_over_a_limit_come_back_once_after_it_was_raised() {
         mended.stdout
     );
     assert!(wait_listed(daemon.setup(), 1).contains(": replayed\n"));
-    // What is still bad goes round, and nothing else.
-    let again = replay(&daemon);
-    assert_eq!(again.exit, Exit::Code(65), "{}", again.stderr);
-    assert!(again.stdout.contains("1 sent to main/dns_logs: 0 taken, 1 still"), "{}", again.stdout);
+    // Only records that are still invalid return.
+    let repeated = replay(&daemon);
+    assert_eq!(repeated.exit, Exit::Code(65), "{}", repeated.stderr);
+    assert!(
+        repeated.stdout.contains("1 sent to main/dns_logs: 0 taken, 1 still"),
+        "{}",
+        repeated.stdout
+    );
     wait_listed(daemon.setup(), 1);
     let want = ["{\"good\":1}\n".to_owned(), "{\"good\":2}\n".to_owned(), long(1), long(2)];
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     assert_eq!(lines(&daemon, "dns_logs"), want);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn without_a_daemon_that_takes_them_records_stay() {
+fn records_stay_in_quarantine_if_no_daemon_accepts_them() {
     let daemon = setup().start();
     daemon.send(Http::Two, Upload::of(long(1))).ok();
     wait_listed(daemon.setup(), 1);
     write_config(&daemon);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     let names = names_in(&stopped.setup.path("quarantine"));
     let alone = finish(&mut command(&stopped.setup));
     assert_eq!(alone.exit, Exit::Code(69), "{}", alone.stdout);
     assert!(alone.stderr.contains("the daemon of this configuration must run there"));
     assert_eq!(names_in(&stopped.setup.path("quarantine")), names, "nothing is renamed");
 
-    // A mend that the daemon does not know of, then one that it does, but its disk is full.
+    // A repair that the daemon has not loaded, then one that it has, but its disk is full.
     let daemon = stopped.setup.table("limits", "").start();
     daemon.setup().write("secrets.txt", "another secret of the tests");
     let refused = replay(&daemon);
@@ -155,12 +159,12 @@ fn without_a_daemon_that_takes_them_records_stay() {
     let nothing = replay(&daemon);
     assert_eq!(nothing.exit, Exit::Code(0), "{}", nothing.stderr);
     assert!(nothing.stdout.starts_with("nothing to replay in "), "{}", nothing.stdout);
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/http_requests.ndjson"), long(1).as_bytes());
 }
 
 #[test]
-fn a_body_that_could_not_be_read_comes_back_once_when_it_is_mended() {
+fn an_undecodable_body_is_replayed_once_after_its_repair() {
     let daemon = setup().start();
     let records = numbered(3, 200);
     let whole = gzip(&records);
@@ -175,10 +179,11 @@ fn a_body_that_could_not_be_read_comes_back_once_when_it_is_mended() {
     let bodies = names_in(&daemon.path("quarantine/bodies"));
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     let body = daemon.path("quarantine/bodies").join(&bodies[0]);
-    // Beside it, then in its place: its bytes may be those of the spool's file.
-    daemon.setup().write("mended", &whole);
-    fs::rename(daemon.path("mended"), &body).unwrap();
-    // The first time nobody sees that it worked.
+    // Written to another file and renamed, since the file may share its inode with the spool's
+    // file.
+    daemon.setup().write("repaired", &whole);
+    fs::rename(daemon.path("repaired"), &body).unwrap();
+    // The first time the answer is lost.
     daemon.setup().write("faults-of-replay", "kill before rename /bodies/ 1\n");
     assert_eq!(replay(&daemon).exit, Exit::Killed);
     assert!(body.exists());
@@ -187,6 +192,6 @@ fn a_body_that_could_not_be_read_comes_back_once_when_it_is_mended() {
     assert_eq!(taken.exit, Exit::Code(0), "{}", taken.stderr);
     assert!(taken.stdout.contains("200 sent to main/http_requests: 200 taken, 0 still bad"));
     assert!(replay(&daemon).stdout.starts_with("nothing to replay in "));
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/http_requests.ndjson"), records);
 }

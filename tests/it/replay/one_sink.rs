@@ -1,4 +1,4 @@
-//! A replay to one sink alone.
+//! A replay to a single sink.
 
 use std::fs;
 
@@ -7,14 +7,14 @@ use rustix::process::Signal;
 use super::{command, long, replay_with, setup, wait_listed, write_config};
 use crate::support::{Daemon, Exit, Http, Upload, finish, gzip, names_in, numbered};
 
-/// The same for each of two sinks.
+/// The number of records, the same for both sinks.
 fn path_of(sink: &str) -> String {
     format!("{sink}.ndjson")
 }
 
-/// A daemon with the sinks `a`, `b` and `some`, and with two records in quarantine that are good by now.
-/// The endpoint does not have the sink `other`.
-fn stocked() -> Daemon {
+/// A daemon with the sinks `a`, `b` and `some`, and with two quarantined records that are valid by
+/// now. The endpoint does not have the sink `other`.
+fn with_quarantine() -> Daemon {
     let file = |sink: &str, more: &str| format!("path = \"one/{}\"\n{more}", path_of(sink));
     let main = "path = \"/logpush/{dataset}\"\nsecret_file = \"secrets.txt\"\n\
                 sinks = [\"archive\", \"a\", \"b\", \"some\"]";
@@ -29,7 +29,7 @@ fn stocked() -> Daemon {
     let upload = Upload::of(&body).to("/logpush/dns_logs").gzipped();
     assert_eq!(daemon.send(Http::Two, upload).ok(), ("committed".to_owned(), 1, 2));
     wait_listed(daemon.setup(), 2);
-    daemon.stop().in_order().setup.table("limits", "").start()
+    daemon.stop().exited_cleanly().setup.table("limits", "").start()
 }
 
 fn lines(daemon: &Daemon, sink: &str) -> Vec<String> {
@@ -38,8 +38,8 @@ fn lines(daemon: &Daemon, sink: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_sink_alone_gets_the_records_also_if_the_daemon_is_killed_before_their_delivery() {
-    let daemon = stocked();
+fn a_single_sink_gets_the_records_even_if_the_daemon_is_killed_before_delivery() {
+    let daemon = with_quarantine();
     daemon.setup().faults("fail EIO write /one/\n");
     let dry = replay_with(&daemon, &["--sink", "a", "--dry-run"]);
     assert!(
@@ -53,23 +53,23 @@ fn a_sink_alone_gets_the_records_also_if_the_daemon_is_killed_before_their_deliv
     assert!(waiting.iter().any(|name| name.ends_with("@a")), "{waiting:?}");
     daemon.signal(Signal::KILL);
     let daemon = daemon.end().killed().without_faults().start();
-    // What comes afterwards is for all.
+    // Later batches go to all sinks.
     daemon.send(Http::Two, Upload::of("{\"good\":3}\n").to("/logpush/dns_logs")).ok();
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     let (first, last) = ("{\"good\":0}\n".to_owned(), "{\"good\":3}\n".to_owned());
     assert_eq!(lines(&daemon, "a"), [first.clone(), long(1), long(2), last.clone()]);
     assert_eq!(lines(&daemon, "b"), [first, last]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn what_one_sink_got_another_one_gets_too() {
-    let daemon = stocked();
+fn records_replayed_to_one_sink_can_be_replayed_to_another() {
+    let daemon = with_quarantine();
     let names = names_in(&daemon.path("quarantine"));
     let name = names.iter().find(|name| name.starts_with("records-")).unwrap();
     fs::copy(daemon.path("quarantine").join(name), daemon.path("copy.ndjson")).unwrap();
     let copy = daemon.path("copy.ndjson").display().to_string();
-    // A body has no line that makes it another one.
+    // A body has no line that changes its content.
     let records = numbered(3, 20);
     daemon.setup().write(&format!("main.dns_logs.{:032x}", 7), gzip(&records));
     let body = daemon.path(&format!("main.dns_logs.{:032x}", 7)).display().to_string();
@@ -77,7 +77,7 @@ fn what_one_sink_got_another_one_gets_too() {
         let taken = replay_with(&daemon, &["--sink", sink, &copy, &body]);
         assert_eq!(taken.exit, Exit::Code(0), "{}{}", taken.stdout, taken.stderr);
     }
-    let daemon = daemon.stop().in_order().start();
+    let daemon = daemon.stop().exited_cleanly().start();
     let records = String::from_utf8(records).unwrap();
     let mut want = vec!["{\"good\":0}\n".to_owned(), long(1), long(2)];
     want.extend(records.lines().map(|line| format!("{line}\n")));
@@ -86,12 +86,12 @@ fn what_one_sink_got_another_one_gets_too() {
     }
     let archive = fs::read_to_string(daemon.path("out/dns_logs.ndjson")).unwrap();
     assert_eq!(archive, "{\"good\":0}\n");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_sink_that_does_not_take_the_records_is_refused() {
-    let daemon = stocked();
+fn a_sink_that_does_not_receive_the_records_is_rejected() {
+    let daemon = with_quarantine();
     let before = names_in(&daemon.path("quarantine"));
     let unknown = replay_with(&daemon, &["--sink", "c"]);
     assert_eq!(unknown.exit, Exit::Code(64), "{}", unknown.stderr);
@@ -106,7 +106,7 @@ fn a_sink_that_does_not_take_the_records_is_refused() {
     }
     assert_eq!(names_in(&daemon.path("quarantine")), before, "nothing is renamed");
 
-    // The file has a sink that the daemon does not know of.
+    // The file has a sink that the daemon has not loaded.
     write_config(&daemon);
     let text = fs::read_to_string(daemon.path("replay.toml")).unwrap();
     let text = text.replace("\"archive\",", "\"archive\", \"new\",");
@@ -116,12 +116,12 @@ fn a_sink_that_does_not_take_the_records_is_refused() {
     for part in ["400 Bad Request", "X-Logpushd-Sink names new", "reload it"] {
         assert!(refused.stderr.contains(part), "{part:?} not in {}", refused.stderr);
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_stranger_who_names_a_sink_gets_the_answer_of_any_stranger() {
-    let daemon = stocked();
+fn an_unauthenticated_client_that_names_a_sink_gets_the_usual_answer() {
+    let daemon = with_quarantine();
     for http in Http::BOTH {
         let connection = daemon.connect(http);
         for sink in ["a", "gone"] {
@@ -134,5 +134,5 @@ fn a_stranger_who_names_a_sink_gets_the_answer_of_any_stranger() {
             assert_eq!(status, if sink == "a" { 200 } else { 400 }, "{sink}");
         }
     }
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }

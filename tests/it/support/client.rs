@@ -1,4 +1,4 @@
-//! An HTTP client over TLS that does as Cloudflare does, and also as it should not.
+//! An HTTP client over TLS that behaves like Cloudflare, and can also misbehave.
 
 use std::{
     convert::Infallible,
@@ -39,7 +39,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 });
 
-/// Which HTTP is spoken.
+/// The version of HTTP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Http {
     One,
@@ -63,7 +63,7 @@ pub(crate) struct Connection {
     sender: Sender,
     authority: String,
     patience: Duration,
-    /// What the server showed.
+    /// The certificate that the server presented.
     pub(crate) certificate: CertificateDer<'static>,
 }
 
@@ -122,7 +122,7 @@ impl Connection {
         self.try_send(upload).expect("an answer")
     }
 
-    /// As [`Connection::send`], for when the daemon may die meanwhile.
+    /// As [`Connection::send`], for when the daemon may be killed meanwhile.
     pub(crate) fn try_send(&self, upload: Upload) -> Result<Answer, String> {
         RUNTIME.block_on(async {
             let exchange = self.exchange(upload);
@@ -164,7 +164,7 @@ impl Upload {
         Self::with(Outgoing::Whole(Some(Bytes::copy_from_slice(body.as_ref()))))
     }
 
-    /// A body that is fed while it is on its way. `length`: what is declared of it.
+    /// A body that is written while it is sent. `length` is its declared length.
     pub(crate) fn fed(length: Option<u64>) -> (Self, Feed) {
         let (feed, pieces) = mpsc::channel(16);
         (Self::with(Outgoing::Fed { pieces, left: length }), Feed(feed))
@@ -175,7 +175,7 @@ impl Upload {
         Self { head, path: "/logpush/http_requests".to_owned(), body }.secret(SECRET)
     }
 
-    /// Gzips the body and says so.
+    /// Compresses the body with gzip and sets the header.
     pub(crate) fn gzipped(mut self) -> Self {
         if let Outgoing::Whole(Some(body)) = &mut self.body {
             *body = gzip(body).into();
@@ -198,7 +198,7 @@ impl Upload {
         self
     }
 
-    /// Shows this instead of the right secret.
+    /// Sends this instead of the right secret.
     pub(crate) fn secret(mut self, secret: &str) -> Self {
         let headers = self.head.headers_mut().unwrap();
         headers.insert("x-logpush-secret", secret.parse().unwrap());
@@ -211,18 +211,18 @@ impl Upload {
     }
 }
 
-/// The other end of a body that is fed.
+/// The writing end of a body that is sent as it is written.
 pub(crate) struct Feed(mpsc::Sender<Bytes>);
 
 impl Feed {
-    /// Whether somebody still takes it.
+    /// Whether the connection still accepts data.
     pub(crate) fn push(&self, piece: &[u8]) -> bool {
         let piece = Bytes::copy_from_slice(piece);
         RUNTIME.block_on(self.0.send(piece)).is_ok()
     }
 }
 
-/// A body on its way out.
+/// A body to be sent.
 enum Outgoing {
     Whole(Option<Bytes>),
     Fed { pieces: mpsc::Receiver<Bytes>, left: Option<u64> },
@@ -268,7 +268,7 @@ impl Body for Outgoing {
     }
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -288,7 +288,7 @@ impl Answer {
         Ok(Self { status: head.status.as_u16(), headers: head.headers, text })
     }
 
-    /// Demands a 200, and gives back what it says.
+    /// Asserts status 200, and returns the text.
     #[track_caller]
     pub(crate) fn ok(&self) -> (String, u64, u64) {
         assert_eq!(self.status, 200, "{}", self.text);
@@ -298,7 +298,7 @@ impl Answer {
         (status, answer["records"].as_u64().unwrap(), answer["quarantined"].as_u64().unwrap())
     }
 
-    /// Demands that all of the batch is committed, and says how many records it had.
+    /// Asserts that the whole batch is committed, and returns the number of its records.
     #[track_caller]
     pub(crate) fn committed(&self) -> u64 {
         let (status, records, quarantined) = self.ok();
@@ -307,17 +307,17 @@ impl Answer {
     }
 }
 
-/// A TLS stream for whoever writes HTTP/1.1 by hand.
+/// A TLS stream for tests that write HTTP/1.1 themselves.
 pub(crate) type RawStream = StreamOwned<ClientConnection, std::net::TcpStream>;
 
 impl tls::Client {
-    /// Connects, handshake and all.
+    /// Connects and completes the handshake.
     pub(crate) fn raw(&self, address: SocketAddr, alpn: &[&[u8]]) -> std::io::Result<RawStream> {
         let tcp = std::net::TcpStream::connect(address)?;
         self.handshake(tcp, ServerName::from(address.ip()), alpn)
     }
 
-    /// Speaks HTTP/1.1 to `localhost` over a connection that is there.
+    /// Speaks HTTP/1.1 to `localhost` over an open connection.
     pub(crate) fn over(&self, tcp: std::net::TcpStream) -> std::io::Result<RawStream> {
         self.handshake(tcp, ServerName::try_from("localhost").unwrap(), &[b"http/1.1"])
     }

@@ -1,4 +1,4 @@
-//! A stand-in for a collector that takes records by HTTP.
+//! A mock of a collector that accepts records over HTTP.
 
 use std::{
     convert::Infallible,
@@ -32,7 +32,7 @@ pub(crate) struct Received {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    /// What was answered.
+    /// The status of the answer.
     pub(crate) status: u16,
 }
 
@@ -54,13 +54,13 @@ struct State {
 }
 
 impl Collector {
-    /// Starts it at any port. It takes everything.
+    /// Starts it at any port. It accepts every request.
     pub(crate) fn start() -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap())
     }
 
     pub(crate) fn start_at(address: SocketAddr) -> Self {
-        // A process that another test is starting may still have the port that was kept free.
+        // A process that another test is starting may still hold the reserved port.
         let listener = wait_for("the port", || TcpListener::bind(address).ok());
         listener.set_nonblocking(true).unwrap();
         let state = State { rule: Box::new(|_| ok()), received: Vec::new() };
@@ -77,7 +77,7 @@ impl Collector {
                         let server = server.clone();
                         async move { Ok::<_, Infallible>(server.answer(request).await) }
                     });
-                    // A client may be killed.
+                    // The client may have been killed.
                     http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok()
                 });
             }
@@ -100,12 +100,12 @@ impl Collector {
         self.state.lock().unwrap().received.clone()
     }
 
-    /// What it took.
+    /// The requests that it accepted.
     pub(crate) fn taken(&self) -> Vec<Received> {
         self.received().into_iter().filter(|request| request.status < 300).collect()
     }
 
-    /// Waits for that many lines that it took, and returns all of them.
+    /// Waits for that many accepted lines, and returns all of them.
     #[track_caller]
     pub(crate) fn wait_lines(&self, count: usize) -> Vec<String> {
         wait_for(&format!("{count} records at the collector"), || {
@@ -150,12 +150,12 @@ impl Collector {
     }
 }
 
-/// The answer to a request that was taken.
+/// The answer to an accepted request.
 pub(crate) fn ok() -> Reply {
     (200, Vec::new(), String::new())
 }
 
-/// An answer with these words.
+/// A rejection with this text.
 pub(crate) fn refusal(status: u16, words: &str) -> Reply {
     (status, Vec::new(), words.to_owned())
 }

@@ -1,4 +1,4 @@
-//! A daemon that is ready, and what can be asked of it.
+//! A running daemon, and queries about it.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ use super::{
 
 /// A daemon, killed at the latest when this is dropped.
 pub(crate) struct Daemon {
-    // Dropped in this order: the folder outlives the process.
+    // Dropped in this order: the directory outlives the process.
     process: Process,
     setup: Setup,
     pub(crate) address: SocketAddr,
@@ -58,7 +58,7 @@ impl Daemon {
         Ok(Self { process, setup, address, admin })
     }
 
-    /// Whether it has come to its end.
+    /// Whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.has_ended().is_some()
     }
@@ -86,12 +86,12 @@ impl Daemon {
         Connection::open(self.address, self.trust(), http).expect("a connection")
     }
 
-    /// The same, for when there may be no room for it.
+    /// The same, for when the connection may be rejected.
     pub(crate) fn try_connect(&self, http: Http) -> Result<Connection, String> {
         Connection::open(self.address, self.trust(), http)
     }
 
-    /// How to trust the certificate that it has now.
+    /// Trusts the certificate that the daemon has now.
     pub(crate) fn trust(&self) -> tls::Client {
         tls::Client::trusting(&self.path("fullchain.pem"))
     }
@@ -102,14 +102,15 @@ impl Daemon {
         self.connect(http).send(upload)
     }
 
-    /// Sends records to the dataset `http_requests`, gzipped, and demands that they are committed.
+    /// Sends records to the dataset `http_requests`, gzipped, and asserts that they are committed.
     #[track_caller]
     pub(crate) fn commit(&self, records: &[u8]) {
         let answer = self.send(Http::Two, Upload::of(records).gzipped());
         assert_eq!(answer.committed(), count_lines(records));
     }
 
-    /// Sends [`numbered`] batches of `count` records each, one after the other. Gives back all records.
+    /// Sends [`numbered`] batches of `count` records each, one after the other. Returns all
+    /// records.
     pub(crate) fn commit_numbered(&self, batches: Range<u64>, count: usize) -> Vec<u8> {
         let mut all = Vec::new();
         for batch in batches {
@@ -120,12 +121,12 @@ impl Daemon {
         all
     }
 
-    /// What it wrote to standard output.
+    /// The bytes that it wrote to standard output.
     pub(crate) fn stdout(&self) -> Vec<u8> {
         self.process.stdout.bytes()
     }
 
-    /// Its log, a value a line.
+    /// Its log, one value per line.
     pub(crate) fn log(&self) -> Vec<Value> {
         log_of(&self.process)
     }
@@ -139,30 +140,30 @@ impl Daemon {
     /// Waits for that many lines with this message.
     #[track_caller]
     pub(crate) fn wait_logs(&self, message: &str, count: usize) -> Vec<Value> {
-        wait_for(&format!("{count} lines that say {message:?}"), || {
+        wait_for(&format!("{count} lines with the message {message:?}"), || {
             let lines = self.logged(message);
             (lines.len() >= count).then_some(lines)
         })
     }
 
-    /// The lines whose message begins like that.
+    /// The lines whose message starts like that.
     pub(crate) fn logged(&self, message: &str) -> Vec<Value> {
         let is_it = |line: &Value| line["message"].as_str().is_some_and(|m| m.starts_with(message));
         self.log().into_iter().filter(is_it).collect()
     }
 
-    /// Waits until a file holds these bytes and no others.
+    /// Waits until a file contains exactly these bytes.
     #[track_caller]
     pub(crate) fn wait_file(&self, name: &str, want: &[u8]) {
         let path = self.path(name);
-        // Compared only when it is long enough: what is written is never taken back.
+        // Compared only when it is long enough: written bytes are never removed.
         wait_until(&format!("{} bytes in {name}", want.len()), || {
             fs::metadata(&path).is_ok_and(|file| file.len() >= want.len() as u64)
         });
         same_bytes(name, &fs::read(&path).unwrap(), want);
     }
 
-    /// Asks the admin listener, and gives back status and body.
+    /// Sends a request to the admin listener, and returns status and body.
     #[track_caller]
     pub(crate) fn ask(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).expect("the admin listener");
@@ -176,13 +177,13 @@ impl Daemon {
         (status.expect("a status"), body.to_owned())
     }
 
-    /// The value of a metric; `series` is written as in the exposition, labels and all.
+    /// The value of a metric. `series` is written as in the exposition, with its labels.
     #[track_caller]
     pub(crate) fn metric(&self, series: &str) -> f64 {
         self.sample(series)
     }
 
-    /// The value of a metric that counts.
+    /// The value of a counter.
     #[track_caller]
     pub(crate) fn count(&self, series: &str) -> u64 {
         self.sample(series)
@@ -195,7 +196,7 @@ impl Daemon {
         text.lines().find_map(sample).unwrap_or_else(|| panic!("no {series} in\n{text}"))
     }
 
-    /// Waits for a count to be as it should.
+    /// Waits until a counter fulfills a condition.
     #[track_caller]
     pub(crate) fn wait_count(&self, series: &str, want: impl Fn(u64) -> bool) {
         wait_until(series, || want(self.count(series)));
@@ -205,7 +206,7 @@ impl Daemon {
         self.process.signal(signal);
     }
 
-    /// Waits for the end of a daemon that was told to stop.
+    /// Waits for the end of a daemon that is shutting down.
     #[track_caller]
     pub(crate) fn end(self) -> Stopped {
         Stopped::of(self.process, self.setup)
@@ -218,7 +219,7 @@ impl Daemon {
         self.end()
     }
 
-    /// Takes its life as a power cut would, as far as a process can be shown one.
+    /// Kills it, which loses what a process can lose in a power cut.
     #[track_caller]
     pub(crate) fn kill(self) -> Stopped {
         self.signal(Signal::KILL);
@@ -243,7 +244,7 @@ impl Stopped {
         Self { exit, log, stdout: process.stdout.bytes(), setup }
     }
 
-    /// Starts the next one in the same folder.
+    /// Starts the next daemon in the same directory.
     #[track_caller]
     pub(crate) fn start(self) -> Daemon {
         self.setup.start()
@@ -253,22 +254,22 @@ impl Stopped {
         fs::read(self.setup.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Nothing fails from now on.
+    /// Removes all injected faults.
     pub(crate) fn without_faults(self) -> Self {
         self.setup.faults("");
         self
     }
 
-    /// Demands that it was killed.
+    /// Asserts that it was killed.
     #[track_caller]
     pub(crate) fn killed(self) -> Self {
         assert_eq!(self.exit, Exit::Killed, "{}", self.log);
         self
     }
 
-    /// Demands that it went well.
+    /// Asserts that it exited without an error.
     #[track_caller]
-    pub(crate) fn in_order(self) -> Self {
+    pub(crate) fn exited_cleanly(self) -> Self {
         assert_eq!(self.exit, Exit::Code(0), "{}", self.log);
         self
     }
@@ -277,13 +278,13 @@ impl Stopped {
 fn log_of(process: &Process) -> Vec<Value> {
     let text = process.stderr.bytes();
     let lines = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
-    // What is no JSON is the last word of a daemon that did not start.
+    // A daemon that does not start prints plain text last.
     lines.filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 #[track_caller]
 fn address(process: &mut Process, message: &str) -> SocketAddr {
-    address_of(process, |said| said == message)
+    address_of(process, |logged| logged == message)
 }
 
 #[track_caller]

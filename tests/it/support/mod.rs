@@ -1,4 +1,4 @@
-//! What the tests stand on: a daemon of one's own, a client, records, certificates and patience.
+//! What the tests share: a daemon, a client, records, certificates and waiting.
 
 mod client;
 pub(crate) mod cloudflare;
@@ -32,9 +32,9 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 
-/// The names in a folder, sorted; none if there is no such folder.
-pub(crate) fn names_in(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+/// The names in a directory, sorted; empty if the directory does not exist.
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut names: Vec<_> = entries
         .map(|entry| entry.unwrap().file_name().into_string().expect("names are UTF-8"))
         .collect();
@@ -42,8 +42,8 @@ pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A port of 127.0.0.1 that nobody has, for a program that must be told one. From below the range that
-/// the system itself hands out, so that nobody gets it meanwhile.
+/// A free port of 127.0.0.1, for a program that needs a fixed one. From below the range that the
+/// system assigns, so that no other process gets it meanwhile.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let process = u16::try_from(std::process::id() % 200).unwrap() * 100;
@@ -56,9 +56,9 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// An address at which nobody listens, and nobody can for as long as the socket is there.
+/// An address at which nothing listens, and nothing can while the socket is open.
 pub(crate) fn closed_port() -> (OwnedFd, SocketAddr) {
-    // A daemon that is started meanwhile must not hold it.
+    // A daemon that is started meanwhile must not inherit it.
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn closed_port() -> (OwnedFd, SocketAddr) {
     (socket, address)
 }
 
-/// A folder of this repository.
+/// A path in this repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

@@ -1,5 +1,4 @@
-//! The daemon as a process: what it writes is gathered while it runs, and it never outlives its
-//! test.
+//! The daemon as a process: its output is collected while it runs, and it never outlives its test.
 
 use std::{
     fs::File,
@@ -22,10 +21,10 @@ use rustix::{
 
 use super::wait::{DEADLINE, wait_for};
 
-/// The file of faults, beside the configuration.
+/// The file of injected faults, beside the configuration.
 pub(super) const FAULTS: &str = "faults";
 
-/// What a process has written so far.
+/// The bytes that a process has written so far.
 #[derive(Clone, Default)]
 pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -39,29 +38,29 @@ impl Captured {
     }
 }
 
-/// A daemon that runs.
+/// A running daemon.
 pub(crate) struct Process {
     child: Child,
     pub(crate) stdout: Captured,
     pub(crate) stderr: Captured,
     readers: Vec<JoinHandle<()>>,
-    /// Nobody reads standard error for as long as this is set.
+    /// Standard error is not read while this is set.
     log_is_unread: Arc<AtomicBool>,
-    /// Standard output, if it is open and nobody reads it.
+    /// Standard output, if it is open and not read.
     _unread: Option<PipeReader>,
 }
 
-/// What becomes of a daemon's standard output.
+/// How a test treats a daemon's standard output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Output {
     Read,
     /// The pipe is closed at once.
     Closed,
-    /// It is open for reading alone.
+    /// The file is open for reading only.
     ReadOnly,
-    /// The pipe is there, and nobody reads it.
+    /// The pipe is open, and never read.
     Stalled,
-    /// The pipe does not block its writer, and is read slowly.
+    /// The pipe is non-blocking, and read slowly.
     NonBlocking,
 }
 
@@ -78,19 +77,19 @@ impl From<ExitStatus> for Exit {
     }
 }
 
-/// What a service manager gives a daemon.
+/// What a service manager passes to a daemon.
 #[derive(Default)]
 pub(crate) struct Service {
     pub(crate) env: Vec<(&'static str, String)>,
-    /// Another program than that of this tree.
+    /// A program other than the one of this tree.
     pub(crate) program: Option<PathBuf>,
-    /// A socket that listens already, and its name.
+    /// A listening socket and its name.
     pub(crate) socket: Option<(OwnedFd, &'static str)>,
 }
 
 impl Service {
-    /// A descriptor has a number of our choice only in a shell: it becomes the third, and the shell
-    /// becomes the daemon.
+    /// Only a shell can give a descriptor a chosen number: the socket becomes descriptor 3, and the
+    /// shell executes the daemon.
     fn command(&self) -> Command {
         let daemon = match &self.program {
             Some(program) => Command::new(program),
@@ -123,7 +122,7 @@ impl Process {
             .command()
             .args(["run", "-c"])
             .arg(config)
-            // Read by debug builds alone, and only if it is there.
+            // Only debug builds read it, and only if it exists.
             .env("LOGPUSHD_FAULTS", config.with_file_name(FAULTS))
             .stdout(if output == Output::ReadOnly { read_only() } else { writer.into() })
             .stderr(Stdio::piped())
@@ -162,10 +161,10 @@ impl Process {
         self.child.try_wait().unwrap().map(Exit::from)
     }
 
-    /// Waits for its end and for the last of what it wrote.
+    /// Waits for its end and for all of its output.
     #[track_caller]
     pub(crate) fn end(&mut self) -> Exit {
-        // Its own patience with a stop is 25 s.
+        // The daemon's own deadline for a shutdown is 25 s.
         let begun = Instant::now();
         let exit = loop {
             if let Some(exit) = self.has_ended() {
@@ -184,7 +183,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already dead is dead enough.
+        // It may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
         if thread::panicking() {
@@ -193,7 +192,7 @@ impl Drop for Process {
     }
 }
 
-/// A file that no write succeeds on.
+/// A file on which every write fails.
 fn read_only() -> Stdio {
     File::open("/dev/null").unwrap().into()
 }
@@ -236,7 +235,7 @@ fn gather_lines(
     })
 }
 
-/// What a command did that ended by itself.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) exit: Exit,

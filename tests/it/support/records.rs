@@ -1,10 +1,10 @@
-//! Records in the form of Cloudflare's, the same on every run.
+//! Records like Cloudflare's, the same on every run.
 
 use std::io::{Read as _, Write as _};
 
 use flate2::{Compression, write::GzEncoder};
 
-/// Splitmix64: the same seed, the same records.
+/// Splitmix64: the same seed gives the same records.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -43,7 +43,7 @@ const AGENTS: [&str; 3] = [
     r#"weird \"agent\" \\ with \u0000 and \ud83e\udd80"#,
 ];
 
-/// Records of about 500 bytes, one a line.
+/// Records of about 500 bytes, one per line.
 pub(crate) fn small_records(seed: u64, count: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
     let mut lines = Vec::with_capacity(count * 600);
@@ -67,13 +67,13 @@ fn small_record(line: &mut Vec<u8>, random: &mut Random, number: usize) {
     .unwrap();
 }
 
-/// Records of about 2 KB in the shape of the `http_requests` dataset, one a line.
+/// Records of about 2 KB in the shape of the `http_requests` dataset, one per line.
 pub(crate) fn http_requests(seed: u64, count: usize) -> Vec<u8> {
     let mut random = Random::new(seed);
     let mut lines = Vec::with_capacity(count * 2200);
     for number in 0..count {
         small_record(&mut lines, &mut random, number);
-        // On with the object that was just closed.
+        // Continues the object that was just closed.
         lines.pop();
         for field in 0..24 {
             let value = random.next();
@@ -88,24 +88,24 @@ pub(crate) fn http_requests(seed: u64, count: usize) -> Vec<u8> {
     lines
 }
 
-/// A batch whose records say which batch they are of, and which place they have in it.
+/// A batch whose records contain its number and their index.
 pub(crate) fn numbered(batch: u64, count: usize) -> Vec<u8> {
     let mut lines = Vec::new();
-    for place in 0..count {
-        let pad = "x".repeat(usize::try_from(batch % 37).unwrap() + place % 101);
-        let line = format!(r#"{{"batch":{batch},"place":{place},"of":{count},"pad":"{pad}"}}"#);
+    for index in 0..count {
+        let pad = "x".repeat(usize::try_from(batch % 37).unwrap() + index % 101);
+        let line = format!(r#"{{"batch":{batch},"index":{index},"of":{count},"pad":"{pad}"}}"#);
         lines.extend_from_slice(line.as_bytes());
         lines.push(b'\n');
     }
     lines
 }
 
-/// How many records there are in a body that ends with a newline.
+/// The number of records in a body that ends with a newline.
 pub(crate) fn count_lines(body: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', body).count() as u64
 }
 
-/// What one gzip member holds.
+/// The content of one gzip member.
 #[expect(clippy::disallowed_types, reason = "what a test has packed itself has no limits to keep")]
 pub(crate) fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();

@@ -1,7 +1,7 @@
-//! What tests need of the machine beside the daemon, and the skipping of those that do not find it.
+//! Programs and files that tests need of the machine, and skipping of tests without them.
 //!
-//! Each [`Part`] names the Debian package that has it: add a part here, not a check to a test. A part
-//! is there when all of it is: a program that can be run, a module that is not empty.
+//! Each [`Part`] names the Debian package that has it: add a part here, not a check to a test. A
+//! part is present when all of it is: a program that can be run, a module that is not empty.
 
 use std::{
     env, fs,
@@ -13,9 +13,9 @@ use std::{
 
 use self::Need::{File, Ipv6, Program, Root};
 
-/// Something that a test may need.
+/// A dependency of a test on the machine.
 pub(crate) struct Part {
-    /// The Debian package, or what else to do about it.
+    /// The Debian package, or another way to install it.
     remedy: &'static str,
     needs: &'static [Need],
 }
@@ -29,14 +29,14 @@ enum Need {
     Ipv6,
 }
 
-/// Where rsyslog has its modules: Debian, Fedora, others.
+/// Directories of rsyslog's modules: Debian, Fedora, others.
 const RSYSLOG: &[&str] = &["/usr/lib/*/rsyslog", "/usr/lib64/rsyslog", "/usr/lib/rsyslog"];
 
-/// Where nginx has its modules.
+/// Directories of nginx's modules.
 pub(crate) const NGINX_MODULES: &[&str] = &["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"];
 
-/// Where libfaketime is.
-pub(crate) const FAKETIME_FOLDERS: &[&str] =
+/// Directories of libfaketime.
+pub(crate) const FAKETIME_DIRECTORIES: &[&str] =
     &["/usr/lib/*/faketime", "/usr/lib64/faketime", "/usr/lib/faketime"];
 
 pub(crate) const CURL: Part = package("curl", &[Program("curl")]);
@@ -73,7 +73,7 @@ pub(crate) const NGINX: Part = package("nginx", &[Program("nginx")]);
 pub(crate) const NGINX_STREAM: Part =
     package("libnginx-mod-stream", &[File(NGINX_MODULES, "ngx_stream_module.so")]);
 pub(crate) const LIBFAKETIME: Part =
-    package("libfaketime", &[File(FAKETIME_FOLDERS, "libfaketimeMT.so.1")]);
+    package("libfaketime", &[File(FAKETIME_DIRECTORIES, "libfaketimeMT.so.1")]);
 pub(crate) const RSYSLOGD: Part = package(
     "rsyslog",
     &[
@@ -94,8 +94,8 @@ const fn package(remedy: &'static str, needs: &'static [Need]) -> Part {
     Part { remedy, needs }
 }
 
-/// Whether all parts are there. If not, the test is skipped, or fails where the environment demands
-/// the tests with other programs.
+/// Whether all parts are present. If not, the test is skipped, or fails where the environment
+/// requires the tests with other programs.
 #[must_use]
 pub(crate) fn has(parts: &[&Part]) -> bool {
     let missing = missing(parts);
@@ -105,7 +105,7 @@ pub(crate) fn has(parts: &[&Part]) -> bool {
     missing.is_empty()
 }
 
-/// The same for parts that nobody can be asked to install: the test is skipped in any case.
+/// The same for parts that cannot be required of a machine: the test is skipped in any case.
 #[must_use]
 pub(crate) fn happens_to_have(parts: &[&Part]) -> bool {
     let missing = missing(parts);
@@ -124,7 +124,7 @@ fn missing(parts: &[&Part]) -> Vec<String> {
                 Program(name) if program(name).is_none() => {
                     missing.push(format!("there is no {name}: install the package {remedy}"));
                 }
-                File(folders, name) if file_in(folders, name).is_none() => {
+                File(directories, name) if file_in(directories, name).is_none() => {
                     missing.push(format!("there is no {name}: install the package {remedy}"));
                 }
                 Root if !rustix::process::geteuid().is_root() => {
@@ -140,12 +140,12 @@ fn missing(parts: &[&Part]) -> Vec<String> {
     missing
 }
 
-/// The path of a program that can be run. Daemons are not in everyone's `PATH`.
+/// The path of an executable program. Daemons are not in every user's `PATH`.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders =
+    let directories =
         env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|path| {
+    directories.map(|directory| directory.join(name)).find(|path| {
         let file = fs::metadata(path);
         file.is_ok_and(|file| {
             file.is_file() && file.len() > 0 && file.permissions().mode() & 0o111 != 0
@@ -154,10 +154,10 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// The path of a file that is not empty in one of these directories; `*` stands for any name.
-pub(crate) fn file_in(folders: &[&str], name: &str) -> Option<PathBuf> {
+pub(crate) fn file_in(directories: &[&str], name: &str) -> Option<PathBuf> {
     let is_whole = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.len() > 0);
-    folders.iter().find_map(|folder| match folder.split_once("/*/") {
-        None => Some(Path::new(folder).join(name)).filter(is_whole),
+    directories.iter().find_map(|directory| match directory.split_once("/*/") {
+        None => Some(Path::new(directory).join(name)).filter(is_whole),
         Some((above, below)) => {
             let entries = fs::read_dir(above).ok()?.flatten();
             entries.map(|entry| entry.path().join(below).join(name)).find(is_whole)
@@ -165,29 +165,29 @@ pub(crate) fn file_in(folders: &[&str], name: &str) -> Option<PathBuf> {
     })
 }
 
-/// Says that there is nothing to test with. Fails instead when the environment demands the tests
-/// with other programs.
+/// Reports that a test cannot run. Fails instead when the environment requires the tests with other
+/// programs.
 pub(crate) fn skip(what: &str) {
     let required = env::var("LOGPUSHD_INTEROP").is_ok_and(|value| value == "required");
     assert!(!required, "LOGPUSHD_INTEROP=required, but {what}");
     skipped(what);
 }
 
-/// Says what was not tested: at once, past the capture of the test's output, and in a file that is left
-/// for whoever wants all of it at the end (`.ci/run` does).
+/// Reports what was not tested: at once, past the capture of the test's output, and in a file that
+/// `.ci/run` prints at the end.
 #[expect(clippy::explicit_write, reason = "eprintln! is what is captured")]
 pub(crate) fn skipped(what: &str) {
     let thread = std::thread::current();
     let line = format!("skipped: {}: {what}\n", thread.name().unwrap_or("a test"));
     write!(io::stderr(), "{line}").unwrap();
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("skipped.txt");
-    // One write, so that lines of several tests stay whole.
+    // One write, so that lines of several tests do not mix.
     let file = fs::File::options().append(true).create(true).open(path);
     file.and_then(|mut file| file.write_all(line.as_bytes())).ok();
 }
 
 #[test]
-fn a_part_that_cannot_be_used_is_missing() {
+fn an_unusable_tool_counts_as_missing() {
     const ABSENT: Part = package("absent", &[Program("no-such-program-here")]);
     const EMPTY: Part = package("empty", &[File(&["/proc"], "no-such-module.so")]);
     assert_eq!(
@@ -196,6 +196,6 @@ fn a_part_that_cannot_be_used_is_missing() {
     );
     assert_eq!(missing(&[&EMPTY]).len(), 1);
     assert!(program("sh").is_some() && missing(&[]).is_empty());
-    // What can be found and not be run is missing as well.
+    // A file that is found but is not executable is missing as well.
     assert_eq!(program("../../etc/passwd"), None);
 }

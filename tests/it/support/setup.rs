@@ -1,4 +1,4 @@
-//! A folder with a configuration in it, for one daemon or several that follow each other.
+//! A directory with a configuration, for one daemon or several that follow each other.
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +16,12 @@ use super::{
     process::{FAULTS, Output, Service},
 };
 
-/// What the endpoint `main` demands in `X-Logpush-Secret`, unless a test says otherwise.
+/// The secret of the endpoint `main` in `X-Logpush-Secret`, unless a test sets another.
 pub(crate) const SECRET: &str = "a-secret-of-the-tests";
 
-/// A daemon's folder. By default: any free port, a certificate of its own, an endpoint `main` at
-/// `/logpush/{dataset}` with a secret, a file sink `archive` at `out/{dataset}.ndjson`, and no memory of what came before, since
-/// tests send the same bytes again and again.
+/// A daemon's directory. By default: any free port, a self-signed certificate, an endpoint `main`
+/// at `/logpush/{dataset}` with a secret, a file sink `archive` at `out/{dataset}.ndjson`, and no
+/// deduplication, since tests send the same bytes repeatedly.
 pub(crate) struct Setup {
     dir: TempDir,
     tables: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ impl Setup {
             .table("log", r#"format = "json""#)
     }
 
-    /// Sets a table, in place of what stood there.
+    /// Sets a table and replaces its previous content.
     pub(crate) fn table(mut self, name: &str, keys: &str) -> Self {
         self.set(name, keys);
         self
@@ -76,12 +76,12 @@ impl Setup {
         fs::write(self.path(name), content).unwrap();
     }
 
-    /// Writes the configuration out.
+    /// Writes the configuration.
     pub(crate) fn write_config(&self) -> PathBuf {
         self.write_config_with(&[])
     }
 
-    /// The same with other tables, or without some.
+    /// Writes the configuration with some tables changed or removed.
     pub(crate) fn write_config_with(&self, changes: &[(&str, Option<&str>)]) -> PathBuf {
         let mut tables: BTreeMap<&str, &str> =
             self.tables.iter().map(|(name, keys)| (name.as_str(), keys.as_str())).collect();
@@ -103,13 +103,13 @@ impl Setup {
         self.path("logpushd.toml")
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Says which faults the daemon meets from now on, a line each: see `crates/spool/src/durable/fault.rs`.
+    /// Sets the injected faults from now on, one per line: see `crates/spool/src/durable/fault.rs`.
     pub(crate) fn faults(&self, lines: &str) {
-        // Told apart by the time of the change, which is coarse: each is later than the one before.
+        // The daemon compares the coarse modification time: each is later than the previous.
         let path = self.path(FAULTS);
         let before = fs::metadata(&path).and_then(|file| file.modified());
         let later = before.unwrap_or(SystemTime::UNIX_EPOCH) + Duration::from_secs(1);
@@ -134,7 +134,7 @@ impl Setup {
         Daemon::start(self)
     }
 
-    /// Starts the daemon with the configuration as it stands in the folder.
+    /// Starts the daemon with the configuration file as it is.
     #[track_caller]
     pub(crate) fn start_as_written(self) -> Daemon {
         Daemon::start(self)

@@ -1,4 +1,4 @@
-//! Certificates made at run time, and who trusts them.
+//! Certificates made at run time, and clients that trust them.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -19,14 +19,15 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Like the one that the daemon makes itself.
+    /// Like the one that the daemon creates itself.
     pub(crate) fn self_signed() -> Self {
         let key = KeyPair::generate().unwrap();
         let cert = params("a certificate of the tests").self_signed(&key).unwrap().pem();
         Self { cert, key: key.serialize_pem() }
     }
 
-    /// Like that of `openssl req -x509`: an authority that a server shows as its own certificate.
+    /// Like that of `openssl req -x509`: an authority that a server presents as its own
+    /// certificate.
     pub(crate) fn self_signed_authority() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = params("a server that is its own authority");
@@ -83,7 +84,7 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-/// What a client trusts, speaks and shows.
+/// The authority that a client trusts, its TLS versions and its certificate.
 #[derive(Clone)]
 pub(crate) struct Client {
     roots: RootCertStore,
@@ -105,13 +106,13 @@ impl Client {
         self
     }
 
-    pub(crate) fn showing(mut self, pair: &Pair) -> Self {
+    pub(crate) fn presenting(mut self, pair: &Pair) -> Self {
         let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
         self.shows = Some(Arc::new((pair.der(), key)));
         self
     }
 
-    /// `alpn`: what it offers, the best first.
+    /// `alpn`: the protocols that it offers, by preference.
     pub(crate) fn config(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&self.versions)

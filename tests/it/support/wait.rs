@@ -1,18 +1,18 @@
-//! Waiting for conditions, and saying which of them did not come true.
+//! Waits for conditions, and reports which of them did not come true.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// Longer than anything takes on a slow machine; nothing waits for it when all is well. Longer, too, than
-/// the daemon itself may wait: 30 s for the next attempt of a sink or for the end of a stop, and 48 s for
-/// the fifth attempt at a certificate.
+/// Longer than any step takes on a slow machine. It is also longer than the daemon itself may wait:
+/// 30 s for the next attempt of a sink or for the end of a shutdown, and 48 s for the fifth attempt
+/// at a certificate.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Asks again and again until there is an answer.
+/// Calls `ask` until it returns a value.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -25,13 +25,13 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Asks again and again until it is so.
+/// Calls `ask` until it returns true.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut ask: impl FnMut() -> bool) {
     wait_for(what, || ask().then_some(()));
 }
 
-/// Compares bytes too long to print, and shows where they part.
+/// Compares bytes too long to print, and shows where they differ.
 #[track_caller]
 pub(crate) fn same_bytes(what: &str, got: &[u8], want: &[u8]) {
     if got == want {

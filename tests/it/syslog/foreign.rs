@@ -1,4 +1,4 @@
-//! rsyslog and syslog-ng, over each transport, framing and format that they take.
+//! rsyslog and syslog-ng, over each transport, framing and format that they accept.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use logpushd::sink::message;
 
 use super::{
     check_order, commit, lines,
-    servers::{Kind, Server, Way},
+    servers::{Input, Kind, Server},
 };
 use crate::support::{Daemon, Setup, names_in, require, skip, small_records, wait_until};
 
@@ -24,29 +24,29 @@ fn start(kind: Kind) -> Option<Server> {
     is_there.then(|| Server::start(kind))
 }
 
-/// What the server is to have of these records.
-fn bodies(way: &Way, records: &[String]) -> Vec<String> {
+/// The records that the server must have.
+fn bodies(input: &Input, records: &[String]) -> Vec<String> {
     let body = |record: &String| {
         let mut body = Vec::new();
-        message::render(way.message(), "http_requests", record.as_bytes(), &mut body);
+        message::render(input.message(), "http_requests", record.as_bytes(), &mut body);
         String::from_utf8(body).unwrap()
     };
     records.iter().map(body).collect()
 }
 
-/// A daemon with a sink for each way.
+/// A daemon with a sink for each input.
 fn daemon(server: &Server, is_it: impl Fn(&str) -> bool) -> Daemon {
     let mut setup = Setup::new().without("sink.archive.file");
-    for way in server.ways().iter().filter(|way| is_it(way.transport)) {
-        // The window: as long as a slow machine may take from a record to the death of its server.
-        let keys = format!("resend_window = \"1m\"\n{}", server.keys(way));
-        setup.set(&format!("sink.{}.syslog", way.name), &keys);
+    for input in server.inputs().iter().filter(|input| is_it(input.transport)) {
+        // The window: as long as a slow machine may need from a record to the kill of its server.
+        let keys = format!("resend_window = \"1m\"\n{}", server.keys(input));
+        setup.set(&format!("sink.{}.syslog", input.name), &keys);
     }
     setup.start()
 }
 
 #[test]
-fn records_arrive_unchanged_and_in_order() {
+fn records_are_delivered_unchanged_and_in_order() {
     for kind in KINDS {
         let Some(server) = start(kind) else { continue };
         let daemon = daemon(&server, |_| true);
@@ -56,43 +56,45 @@ fn records_arrive_unchanged_and_in_order() {
             daemon.commit(&records);
             all.extend(lines(&records));
         }
-        for way in server.ways() {
-            wait_until(&format!("{kind:?} {}", way.name), || {
-                server.records(way).len() >= all.len()
+        for input in server.inputs() {
+            wait_until(&format!("{kind:?} {}", input.name), || {
+                server.records(input).len() >= all.len()
             });
-            assert_eq!(server.records(way), bodies(way, &all), "{kind:?} {}", way.name);
+            assert_eq!(server.records(input), bodies(input, &all), "{kind:?} {}", input.name);
         }
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{kind:?}");
     }
 }
 
 #[test]
-fn a_killed_server_that_comes_back_has_every_record() {
+fn a_killed_server_has_every_record_after_its_restart() {
     for kind in KINDS {
         let Some(mut server) = start(kind) else { continue };
-        // Over UDP nothing is promised.
+        // UDP has no guarantee.
         let daemon = daemon(&server, |transport| transport != "udp");
         let mut all = commit(&daemon, 0..10, 300);
-        let ways: Vec<_> =
-            server.ways().iter().filter(|way| way.transport != "udp").cloned().collect();
-        wait_until("the first records", || ways.iter().all(|way| !server.records(way).is_empty()));
+        let inputs: Vec<_> =
+            server.inputs().iter().filter(|input| input.transport != "udp").cloned().collect();
+        wait_until("the first records", || {
+            inputs.iter().all(|input| !server.records(input).is_empty())
+        });
         server.kill();
         all.extend(commit(&daemon, 10..20, 300));
-        for way in &ways {
-            let errors = format!("logpushd_sink_errors_total{{sink=\"{}\"}}", way.name);
+        for input in &inputs {
+            let errors = format!("logpushd_sink_errors_total{{sink=\"{}\"}}", input.name);
             daemon.wait_count(&errors, |errors| errors > 0);
         }
-        server.revive();
+        server.restart();
         all.extend(commit(&daemon, 20..30, 300));
-        for way in &ways {
-            let what = format!("{kind:?} {}", way.name);
-            let all = bodies(way, &all);
+        for input in &inputs {
+            let what = format!("{kind:?} {}", input.name);
+            let all = bodies(input, &all);
             let last = all.last().unwrap();
-            wait_until(&what, || server.records(way).contains(last));
-            check_order(&what, &server.records(way), &all);
+            wait_until(&what, || server.records(input).contains(last));
+            check_order(&what, &server.records(input), &all);
         }
-        daemon.stop().in_order();
+        daemon.stop().exited_cleanly();
     }
 }
 
@@ -102,8 +104,8 @@ fn a_killed_server_that_comes_back_has_every_record() {
 fn a_hundred_thousand_records_each() {
     for kind in KINDS {
         let Some(server) = start(kind) else { continue };
-        for way in server.ways().iter().filter(|way| way.transport != "udp") {
-            let keys = server.keys(way);
+        for input in server.inputs().iter().filter(|input| input.transport != "udp") {
+            let keys = server.keys(input);
             let setup = Setup::new().without("sink.archive.file").table("sink.siem.syslog", &keys);
             let daemon = setup.start();
             let begun = std::time::Instant::now();
@@ -117,16 +119,16 @@ fn a_hundred_thousand_records_each() {
             let series = r#"logpushd_sink_delivered_records_total{sink="siem"}"#;
             daemon.wait_count(series, |delivered| delivered == 100_000);
             let sent = begun.elapsed();
-            wait_until(way.name, || server.records(way).len() >= all.len());
-            assert!(server.records(way) == bodies(way, &all), "{kind:?} {}", way.name);
+            wait_until(input.name, || server.records(input).len() >= all.len());
+            assert!(server.records(input) == bodies(input, &all), "{kind:?} {}", input.name);
             eprintln!(
                 "{kind:?} {}: 100,000 records in order; committed {:.1} s, sent {:.1} s",
-                way.name,
+                input.name,
                 committed.as_secs_f64(),
                 sent.as_secs_f64()
             );
             assert!(sent < Duration::from_secs(60));
-            daemon.stop().in_order();
+            daemon.stop().exited_cleanly();
         }
     }
 }

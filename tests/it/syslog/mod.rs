@@ -1,5 +1,5 @@
-//! What is sent to a syslog server arrives, unchanged and in order, also when the server dies; some of
-//! it twice then.
+//! Records reach a syslog server unchanged and in order, also if the server is killed; then some
+//! arrive twice.
 
 /// The real ones.
 mod foreign;
@@ -30,7 +30,7 @@ fn lines(records: &[u8]) -> Vec<String> {
     String::from_utf8(records.to_vec()).unwrap().lines().map(str::to_owned).collect()
 }
 
-/// Demands each record, in order when those that came before are left out.
+/// Asserts that each record arrived, in order if duplicates are left out.
 #[track_caller]
 fn check_order(what: &str, got: &[String], want: &[String]) {
     let mut seen = HashSet::new();
@@ -54,7 +54,7 @@ fn wait_records(what: &str, want: &[String], got: impl Fn() -> Vec<String>) {
     check_order(what, &got(), want);
 }
 
-/// Commits numbered batches, and gives back the records.
+/// Commits numbered batches, and returns the records.
 fn commit(daemon: &Daemon, batches: std::ops::Range<u64>, count: usize) -> Vec<String> {
     let mut all = Vec::new();
     for batch in batches {
@@ -66,19 +66,19 @@ fn commit(daemon: &Daemon, batches: std::ops::Range<u64>, count: usize) -> Vec<S
 }
 
 #[test]
-fn what_a_dead_server_had_not_kept_is_sent_again() {
+fn records_that_a_dead_server_had_not_stored_are_sent_again() {
     for transport in Transport::ALL {
         let receiver = Receiver::new(transport);
-        // Long enough for a slow machine to come to the kill.
+        // Long enough for a slow machine to reach the kill.
         let keys = format!("{}\nresend_window = \"1m\"", receiver.keys());
         let daemon = setup(&receiver.address(), &keys).start();
         let mut all = commit(&daemon, 0..5, 200);
         wait_until("the first records", || !receiver.records().is_empty());
-        // It has read them, and dies before it has kept them.
+        // It has read them, and is killed before it has stored them.
         receiver.kill(5 * 200);
         all.extend(commit(&daemon, 5..10, 200));
         daemon.wait_count(ERRORS, |errors| errors >= 2);
-        receiver.revive();
+        receiver.restart();
         all.extend(commit(&daemon, 10..15, 200));
         wait_records(&format!("{transport:?}"), &all, || receiver.records());
         assert!(daemon.count(RESENT) > 0, "{transport:?}");
@@ -86,20 +86,20 @@ fn what_a_dead_server_had_not_kept_is_sent_again() {
         // The server has it before the daemon counts it.
         daemon.wait_count(delivered, |delivered| delivered >= 3000);
         assert_eq!(daemon.count(delivered), 3000, "each is counted once");
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{transport:?}");
     }
 }
 
 #[test]
-fn a_daemon_that_is_stopped_for_a_moment_and_goes_on_sends_nothing_twice() {
+fn a_suspended_daemon_resumes_without_sending_duplicates() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    // Its queue is full: whoever sends waits, with a deadline, and such a wait is what SIGCONT ends.
+    // Its queue is full: each send waits, with a deadline, and SIGCONT ends such a wait.
     let fill = || {
-        // One each: a sender may have less in it than there is room.
+        // One socket each: a sender may queue less than the queue has room for.
         let filler = UnixDatagram::unbound().unwrap();
         filler.set_nonblocking(true).unwrap();
         filler.send_to(b"", &path).is_ok()
@@ -129,39 +129,39 @@ fn a_daemon_that_is_stopped_for_a_moment_and_goes_on_sends_nothing_twice() {
         assert!(message.ends_with(record), "{message}");
     }
     assert_eq!(daemon.count(ERRORS), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn what_was_sent_lately_stays_in_the_spool_until_it_is_certain() {
+fn recently_sent_batches_stay_in_the_spool_until_confirmed() {
     let receiver = Receiver::new(Transport::Tcp);
     let keys = format!("{}\nresend_window = \"1h\"", receiver.keys());
     let daemon = setup(&receiver.address(), &keys).start();
     let all = commit(&daemon, 0..3, 10);
     wait_records("first", &all, || receiver.records());
-    // A checkpoint passes by, and lets go of nothing.
+    // A checkpoint is stored, and releases nothing.
     thread::sleep(Duration::from_millis(1500));
     assert_eq!(names_in(&daemon.path("spool/batches")).len(), 3);
 
     let stopped = daemon.kill();
     receiver.kill(all.len());
-    receiver.revive();
+    receiver.restart();
     let daemon = stopped.start();
     wait_records("after a crash", &all, || receiver.records());
 
-    // An orderly end is as good as an acknowledgment.
-    let stopped = daemon.stop().in_order();
+    // A graceful close is as good as an acknowledgment.
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);
     let before = receiver.records().len();
     let daemon = stopped.start();
     let more = commit(&daemon, 3..4, 10);
     wait_until("the next", || receiver.records().ends_with(&more));
     assert_eq!(receiver.records().len(), before + 10, "and nothing twice");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_server_that_stops_reading_holds_up_no_stop_and_gets_its_records_later() {
+fn a_server_that_stops_reading_delays_no_shutdown_and_gets_its_records_later() {
     let receiver = Receiver::new(Transport::Tcp);
     let keys = format!("{}\ntimeout = \"2s\"", receiver.keys());
     let daemon = setup(&receiver.address(), &keys).start();
@@ -172,18 +172,18 @@ fn a_server_that_stops_reading_holds_up_no_stop_and_gets_its_records_later() {
     let failure = wait_for("a line", || daemon.logged("the sink failed").pop());
     let text = failure["error"].as_str().unwrap();
     assert!(text.contains("took nothing for 2000ms"), "{text}");
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert!(!names_in(&stopped.setup.path("spool/batches")).is_empty());
 
     receiver.kill(usize::MAX);
-    receiver.revive();
+    receiver.restart();
     let daemon = stopped.start();
     wait_records("later", &all, || receiver.records());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_server_that_is_not_to_be_trusted_gets_nothing() {
+fn an_untrusted_server_gets_nothing() {
     let receiver = Receiver::new(Transport::Tls);
     let cases = [
         (
@@ -201,13 +201,13 @@ fn a_server_that_is_not_to_be_trusted_gets_nothing() {
         let failure = wait_for("a line", || daemon.logged("the sink failed").pop());
         let text = failure["error"].as_str().unwrap();
         assert!(text.contains(expected) && text.contains("tls://"), "{text}");
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         assert_eq!(names_in(&stopped.setup.path("spool/batches")).len(), 1);
     }
     assert_eq!(receiver.records(), [""; 0]);
 }
 
-/// As OpenSSL does: the certificate is listed, so it is trusted, though it is one of an authority.
+/// As OpenSSL does: the certificate is listed, so it is trusted, although an authority issued it.
 #[test]
 fn a_self_signed_server_is_trusted_if_ca_file_lists_its_certificate() {
     let receiver = Receiver::self_signed();
@@ -215,11 +215,11 @@ fn a_self_signed_server_is_trusted_if_ca_file_lists_its_certificate() {
     let all = commit(&daemon, 0..2, 10);
     wait_records("over TLS", &all, || receiver.records());
     assert_eq!(daemon.logged("the sink failed"), [""; 0]);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn validate_looks_into_the_certificates_of_a_sink() {
+fn validate_checks_the_certificates_of_a_sink() {
     let receiver = Receiver::new(Transport::Tls);
     let validate = |keys: &str| {
         let setup = setup(&receiver.address(), keys);

@@ -1,4 +1,4 @@
-//! A syslog server that dies, comes back and stops reading when it is told to.
+//! A syslog server that tests can kill, restart and keep from reading.
 
 use std::{
     fs,
@@ -42,7 +42,7 @@ impl Transport {
 
 pub(super) const FRAMING: &str = "framing = \"newline\"\n";
 
-/// The server. What it has kept is what [`Receiver::records`] says.
+/// The server. [`Receiver::records`] returns the records it has stored.
 pub(super) struct Receiver {
     transport: Transport,
     dir: TempDir,
@@ -55,10 +55,10 @@ struct Shared {
     tcp: SocketAddr,
     path: PathBuf,
     stalled: AtomicBool,
-    /// Counts its births and deaths.
-    life: AtomicU64,
+    /// Counts its starts and kills.
+    run: AtomicU64,
     connections: Mutex<Vec<Socket>>,
-    /// All that came, a text a connection.
+    /// The data received, one text per connection.
     received: Mutex<Vec<Vec<u8>>>,
     kept: Mutex<Vec<String>>,
 }
@@ -70,7 +70,7 @@ enum Socket {
 
 impl Socket {
     fn shut(&self) {
-        // Nobody may be there any more.
+        // The listener may be closed by now.
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both).ok(),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both).ok(),
@@ -89,17 +89,17 @@ impl Receiver {
     pub(super) fn new(transport: Transport) -> Self {
         let authority = Authority::new();
         let server = authority.sign_server();
-        Self::showing(&server, &authority.pem(), &authority, transport)
+        Self::presenting(&server, &authority.pem(), &authority, transport)
     }
 
     /// Over TLS, with a self-signed certificate that is its own authority, and clients' `ca_file`.
     pub(super) fn self_signed() -> Self {
         let server = Pair::self_signed_authority();
-        Self::showing(&server, &server.cert, &Authority::new(), Transport::Tls)
+        Self::presenting(&server, &server.cert, &Authority::new(), Transport::Tls)
     }
 
     /// `authority` signs the certificates of clients.
-    fn showing(server: &Pair, ca: &str, authority: &Authority, transport: Transport) -> Self {
+    fn presenting(server: &Pair, ca: &str, authority: &Authority, transport: Transport) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let other = Authority::new();
         let client = authority.sign();
@@ -111,21 +111,21 @@ impl Receiver {
         let tls = server_config(authority, server);
         let shared = Arc::new(Shared {
             transport,
-            // Nobody else gets it while the server is dead.
+            // No other process gets the port while the server is down.
             tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
             path: dir.path().join("socket"),
             stalled: AtomicBool::new(false),
-            life: AtomicU64::new(0),
+            run: AtomicU64::new(0),
             connections: Mutex::default(),
             received: Mutex::default(),
             kept: Mutex::default(),
         });
         let receiver = Self { transport, dir, tls, shared };
-        receiver.revive();
+        receiver.restart();
         receiver
     }
 
-    /// As the configuration has it.
+    /// The URL for the configuration.
     pub(super) fn address(&self) -> String {
         match self.transport {
             Transport::Tcp => format!("\"tcp://{}\"", self.shared.tcp),
@@ -160,18 +160,18 @@ impl Receiver {
         format!("{FRAMING}tls = {{ ca_file = \"{dir}/{ca}\"{comma}{more} }}")
     }
 
-    /// The records that were kept, over all lives.
+    /// The stored records, over all restarts.
     pub(super) fn records(&self) -> Vec<String> {
         let mut kept = self.shared.kept.lock().unwrap().clone();
-        // Looked at when the lock is free again: megabytes take longer than a client may wait.
+        // Parsed after the lock is released: megabytes take longer than a client may wait.
         let received = self.shared.received.lock().unwrap().clone();
         kept.extend(received.iter().flat_map(|text| records(text)));
         kept
     }
 
-    /// Dies. The last `lost` of the records that it had read were never kept.
+    /// Kills the server. The last `lost` records that it had read were never stored.
     pub(super) fn kill(&self, lost: usize) {
-        self.shared.life.fetch_add(1, SeqCst);
+        self.shared.run.fetch_add(1, SeqCst);
         self.shared.connections.lock().unwrap().drain(..).for_each(|socket| socket.shut());
         let mut kept = self.shared.kept.lock().unwrap();
         for text in self.shared.received.lock().unwrap().drain(..) {
@@ -182,18 +182,18 @@ impl Receiver {
         self.shared.stalled.store(false, SeqCst);
     }
 
-    /// Comes back at the same address.
-    pub(super) fn revive(&self) {
-        let life = self.shared.life.fetch_add(1, SeqCst) + 1;
+    /// Restarts it at the same address.
+    pub(super) fn restart(&self) {
+        let run = self.shared.run.fetch_add(1, SeqCst) + 1;
         let (shared, tls) = (Arc::clone(&self.shared), Arc::clone(&self.tls));
         match self.transport {
             Transport::UnixStream => {
-                // It is there if this is not the first life.
+                // It exists if this is not the first start.
                 fs::remove_file(&shared.path).ok();
                 let listener = UnixListener::bind(&shared.path).unwrap();
                 listener.set_nonblocking(true).unwrap();
                 thread::spawn(move || {
-                    shared.accept(life, || {
+                    shared.accept(run, || {
                         let (stream, _) = listener.accept()?;
                         stream.set_nonblocking(false)?;
                         Ok((Socket::Unix(stream.try_clone()?), Box::new(stream)))
@@ -201,11 +201,11 @@ impl Receiver {
                 });
             }
             Transport::Tcp | Transport::Tls => {
-                // The last life's thread may still have it.
+                // The thread of the last run may still have it.
                 let listener = wait_for("the port", || TcpListener::bind(shared.tcp).ok());
                 listener.set_nonblocking(true).unwrap();
                 thread::spawn(move || {
-                    shared.accept(life, || {
+                    shared.accept(run, || {
                         let (stream, _) = listener.accept()?;
                         stream.set_nonblocking(false)?;
                         let socket = Socket::Tcp(stream.try_clone()?);
@@ -229,14 +229,14 @@ impl Receiver {
 type Accepted = (Socket, Box<dyn Read + Send>);
 
 impl Shared {
-    fn accept(self: &Arc<Self>, life: u64, accept: impl Fn() -> io::Result<Accepted>) {
-        while self.life.load(SeqCst) == life {
+    fn accept(self: &Arc<Self>, run: u64, accept: impl Fn() -> io::Result<Accepted>) {
+        while self.run.load(SeqCst) == run {
             let Ok((socket, stream)) = accept() else {
                 thread::sleep(Duration::from_millis(2));
                 continue;
             };
             let mut connections = self.connections.lock().unwrap();
-            if self.life.load(SeqCst) != life {
+            if self.run.load(SeqCst) != run {
                 break;
             }
             connections.push(socket.try_clone().unwrap());
@@ -248,22 +248,22 @@ impl Shared {
             drop(connections);
             let shared = Arc::clone(self);
             thread::spawn(move || {
-                shared.read(life, stream, place);
+                shared.read(run, stream, place);
                 socket.shut();
             });
         }
     }
 
-    fn read(&self, life: u64, mut stream: Box<dyn Read + Send>, place: usize) {
+    fn read(&self, run: u64, mut stream: Box<dyn Read + Send>, place: usize) {
         let mut buffer = [0; 16384];
         loop {
-            while self.stalled.load(SeqCst) && self.life.load(SeqCst) == life {
+            while self.stalled.load(SeqCst) && self.run.load(SeqCst) == run {
                 thread::sleep(Duration::from_millis(2));
             }
-            // A session that was not closed is the end as well.
+            // A session that was not closed ends as well.
             let Ok(length @ 1..) = stream.read(&mut buffer) else { return };
             let mut received = self.received.lock().unwrap();
-            if self.life.load(SeqCst) != life {
+            if self.run.load(SeqCst) != run {
                 return;
             }
             if let Some(text) = received.get_mut(place) {
@@ -275,11 +275,11 @@ impl Shared {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.shared.life.fetch_add(1, SeqCst);
+        self.shared.run.fetch_add(1, SeqCst);
     }
 }
 
-/// The bodies of whole messages.
+/// The texts of complete messages.
 fn records(text: &[u8]) -> Vec<String> {
     let whole = text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
     whole

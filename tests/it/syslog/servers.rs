@@ -1,4 +1,4 @@
-//! rsyslog and syslog-ng as processes, with an input for each way to send.
+//! rsyslog and syslog-ng as processes, with an input for each transport.
 
 use std::{
     env,
@@ -14,9 +14,9 @@ use tempfile::TempDir;
 
 use crate::support::{free_port, require, tls::Authority, wait_until};
 
-/// A way to send, and the sink that does.
+/// An input, and the sink that sends to it.
 #[derive(Clone, Debug)]
-pub(super) struct Way {
+pub(super) struct Input {
     pub(super) name: &'static str,
     pub(super) transport: &'static str,
     pub(super) framing: &'static str,
@@ -30,14 +30,14 @@ pub(super) enum Kind {
     SyslogNg,
 }
 
-/// A server that runs.
+/// A running server.
 pub(super) struct Server {
     kind: Kind,
     dir: TempDir,
-    ways: Vec<Way>,
+    inputs: Vec<Input>,
     child: Option<Child>,
-    /// Each life writes files of its own: one that was killed may end in half a line.
-    life: u32,
+    /// Each run writes its own files: a killed run may end in half a line.
+    run: u32,
 }
 
 const OCTETS: &str = "octet_counting";
@@ -45,8 +45,8 @@ const LINES: &str = "newline";
 const NEW: &str = "rfc5424";
 const OLD: &str = "rfc3164";
 
-/// Name, transport, framing, format. A datagram has no framing: any will do. A name may end in what the
-/// body is.
+/// Name, transport, framing, format. A datagram has no framing: any will do. A name may end in the
+/// format of the message.
 const RSYSLOG: &[(&str, &str, &str, &str)] = &[
     ("udp_new", "udp", OCTETS, NEW),
     ("udp_old", "udp", OCTETS, OLD),
@@ -68,8 +68,8 @@ const RSYSLOG: &[(&str, &str, &str, &str)] = &[
     ("stream_lines_old", "stream", LINES, OLD),
 ];
 
-/// Its `syslog()` counts octets and takes RFC 5424, its `network()` takes lines of both forms; unix
-/// streams are lines.
+/// Its `syslog()` counts octets and accepts RFC 5424, its `network()` accepts lines of both
+/// formats; unix streams are lines.
 const SYSLOG_NG: &[(&str, &str, &str, &str)] = &[
     ("udp_new", "udp", OCTETS, NEW),
     ("udp_old", "udp", OCTETS, OLD),
@@ -87,7 +87,7 @@ const SYSLOG_NG: &[(&str, &str, &str, &str)] = &[
     ("stream_lines_old", "stream", LINES, OLD),
 ];
 
-impl Way {
+impl Input {
     pub(super) fn message(&self) -> Message {
         match self.name.rsplit('_').next() {
             Some("cef") => Message::Cef,
@@ -98,7 +98,7 @@ impl Way {
 }
 
 impl Kind {
-    /// How to start it, if it is there.
+    /// How to start it, if it is installed.
     pub(super) fn command(self) -> Option<Command> {
         match self {
             Self::Rsyslog => Some(Command::new(require::program("rsyslogd")?)),
@@ -106,19 +106,20 @@ impl Kind {
         }
     }
 
-    fn ways(self) -> Vec<Way> {
+    fn inputs(self) -> Vec<Input> {
         let list = if self == Self::Rsyslog { RSYSLOG } else { SYSLOG_NG };
         list.iter()
             .map(|(name, transport, framing, format)| {
-                // It must be known before the server starts, and stay when it starts again.
-                Way { name, transport, framing, format, port: free_port() }
+                // The port must be known before the server starts, and stay the same across
+                // restarts.
+                Input { name, transport, framing, format, port: free_port() }
             })
             .collect()
     }
 }
 
-/// How to start syslog-ng, if it is there. It excludes rsyslog on Debian: `LOGPUSHD_SYSLOG_NG` is a
-/// directory where its packages were unpacked.
+/// How to start syslog-ng, if it is installed. It conflicts with rsyslog on Debian:
+/// `LOGPUSHD_SYSLOG_NG` is a directory with its unpacked packages.
 pub(crate) fn syslog_ng() -> Option<Command> {
     let unpacked = env::var_os("LOGPUSHD_SYSLOG_NG").map(PathBuf::from);
     let Some(root) = unpacked else {
@@ -145,20 +146,20 @@ impl Server {
             fs::write(dir.path().join(format!("{name}.key")), pair.key).unwrap();
         }
         fs::write(dir.path().join("ca.pem"), authority.pem()).unwrap();
-        let mut server = Self { kind, dir, ways: kind.ways(), child: None, life: 0 };
-        server.revive();
+        let mut server = Self { kind, dir, inputs: kind.inputs(), child: None, run: 0 };
+        server.restart();
         server
     }
 
-    pub(super) fn ways(&self) -> &[Way] {
-        &self.ways
+    pub(super) fn inputs(&self) -> &[Input] {
+        &self.inputs
     }
 
-    /// The keys of a sink that sends in this way.
-    pub(super) fn keys(&self, way: &Way) -> String {
+    /// The keys of the sink for this input.
+    pub(super) fn keys(&self, input: &Input) -> String {
         let dir = self.dir.path().display();
-        let Way { framing, format, port, name, transport } = way;
-        let message = match way.message() {
+        let Input { framing, format, port, name, transport } = input;
+        let message = match input.message() {
             Message::Json => "json",
             Message::Cef => "cef",
             Message::Leef | Message::Leef1 => "leef",
@@ -178,15 +179,15 @@ impl Server {
         )
     }
 
-    /// The whole lines that it has written for this way, over all lives.
-    pub(super) fn records(&self, way: &Way) -> Vec<String> {
+    /// The complete lines that it has written for this input, over all restarts.
+    pub(super) fn records(&self, input: &Input) -> Vec<String> {
         let mut records = Vec::new();
-        for life in 1..=self.life {
-            let text = fs::read(self.out(way, life)).unwrap_or_default();
+        for run in 1..=self.run {
+            let text = fs::read(self.out(input, run)).unwrap_or_default();
             let lines = text.split_inclusive(|byte| *byte == b'\n');
             for line in lines.filter(|line| line.ends_with(b"\n")) {
                 let line = String::from_utf8(line.to_vec()).unwrap();
-                // What rsyslog calls the message begins with the space behind the tag.
+                // rsyslog's message begins with the space after the tag.
                 let line = line.trim_end_matches('\n');
                 records.push(line.strip_prefix(' ').unwrap_or(line).to_owned());
             }
@@ -194,8 +195,8 @@ impl Server {
         records
     }
 
-    fn out(&self, way: &Way, life: u32) -> PathBuf {
-        self.dir.path().join(format!("{}.{life}.out", way.name))
+    fn out(&self, input: &Input, run: u32) -> PathBuf {
+        self.dir.path().join(format!("{}.{run}.out", input.name))
     }
 
     pub(super) fn kill(&mut self) {
@@ -205,8 +206,8 @@ impl Server {
     }
 
     /// Starts, and waits until every input is open.
-    pub(super) fn revive(&mut self) {
-        self.life += 1;
+    pub(super) fn restart(&mut self) {
+        self.run += 1;
         let dir = self.dir.path();
         let config = dir.join("server.conf");
         let mut command = self.kind.command().expect("it is installed");
@@ -225,30 +226,30 @@ impl Server {
         }
         let log = fs::File::create(dir.join("server.log")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        for way in &self.ways {
-            // A socket that a dead server left is no sign of life.
-            fs::remove_file(dir.join(way.name)).ok();
+        for input in &self.inputs {
+            // The socket of a dead server does not count.
+            fs::remove_file(dir.join(input.name)).ok();
         }
         self.child = Some(command.spawn().unwrap());
         wait_until("a server that listens", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             let log = || fs::read_to_string(self.dir.path().join("server.log")).unwrap();
             assert!(ended.is_none(), "it ended: {}", log());
-            self.ways.iter().all(|way| self.is_open(way))
+            self.inputs.iter().all(|input| self.is_open(input))
         });
     }
 
-    fn is_open(&self, way: &Way) -> bool {
-        let path = self.dir.path().join(way.name);
-        match way.transport {
+    fn is_open(&self, input: &Input) -> bool {
+        let path = self.dir.path().join(input.name);
+        match input.transport {
             "datagram" => UnixDatagram::unbound().unwrap().connect(path).is_ok(),
             "stream" => UnixStream::connect(path).is_ok(),
             "udp" => {
-                let port = format!(":{:04X} ", way.port);
+                let port = format!(":{:04X} ", input.port);
                 let table = fs::read_to_string("/proc/self/net/udp").unwrap();
                 table.lines().any(|line| line.contains(&port))
             }
-            _ => std::net::TcpStream::connect(("127.0.0.1", way.port)).is_ok(),
+            _ => std::net::TcpStream::connect(("127.0.0.1", input.port)).is_ok(),
         }
     }
 
@@ -267,9 +268,9 @@ module(load="imuxsock" SysSock.Use="off")
 template(name="body" type="string" string="%msg%\n")
 "#
         );
-        for way in &self.ways {
-            let Way { name, port, transport, .. } = way;
-            let out = self.out(way, self.life);
+        for input in &self.inputs {
+            let Input { name, port, transport, .. } = input;
+            let out = self.out(input, self.run);
             let out = out.display();
             let input = match *transport {
                 "udp" => {
@@ -302,8 +303,8 @@ input({input} ruleset="{name}")"#
         let mut text = String::from(
             "@version: 3.38\noptions { keep-hostname(yes); log-msg-size(131072); stats-freq(0); };\n",
         );
-        for way in &self.ways {
-            let Way { name, port, transport, framing, format } = way;
+        for input in &self.inputs {
+            let Input { name, port, transport, framing, format } = input;
             let flags = if *format == NEW { " flags(syslog-protocol)" } else { "" };
             let at = format!(r#"ip("127.0.0.1") port({port})"#);
             let source = match (*transport, *framing, *format) {
@@ -316,7 +317,7 @@ input({input} ruleset="{name}")"#
                 ("datagram", ..) => format!(r#"unix-dgram("{dir}/{name}"{flags})"#),
                 _ => format!(r#"unix-stream("{dir}/{name}"{flags})"#),
             };
-            let out = self.out(way, self.life);
+            let out = self.out(input, self.run);
             writeln!(
                 text,
                 r#"source s_{name} {{ {source}; }};

@@ -1,5 +1,5 @@
-//! Log shippers behind the files: each forwards every record once, also across rotations, a restart of the
-//! shipper and a daemon that is killed. The configurations are those of the pages.
+//! Log shippers that read the files: each forwards every record once, also across rotations, a
+//! restart of the shipper and a kill of the daemon. The configurations are those of the pages.
 
 mod programs;
 mod receiver;
@@ -19,7 +19,7 @@ use crate::support::{Daemon, Http, Setup, Upload, names_in, wait_until};
 enum Layout {
     /// A path with a date. No file is renamed.
     Dated,
-    /// One path, and `rotate`. The shipper reads files that have ended.
+    /// One path, and `rotate`. The shipper reads completed files.
     Rotated,
 }
 
@@ -31,7 +31,7 @@ impl Layout {
                 "path = \"logs/{dataset}/%Y-%m-%d.ndjson\"\ntime = \"event\"\n\
                  event_window = { past = \"all\" }"
             }
-            // The last file ends although nothing follows.
+            // The last file is completed even if no other file follows.
             Self::Rotated => {
                 "path = \"logs/{dataset}.ndjson\"\n\
                  rotate = { max_bytes = \"16KiB\", max_age = \"2s\" }\ncompress = \"gzip\""
@@ -43,7 +43,7 @@ impl Layout {
         setup
     }
 
-    /// Waits until the shipper may have all: every file has ended.
+    /// Waits until the shipper can read everything: every file is complete.
     fn settle(self, directory: &Path) {
         match self {
             Self::Dated => {}
@@ -73,7 +73,7 @@ impl Records {
         self.send(daemon, first);
     }
 
-    /// Sends a record that is longer than what the shippers take by default.
+    /// Sends a record that is longer than the shippers' default limit.
     fn commit_long(&mut self, daemon: &Daemon) {
         let pad = "x".repeat(200_000);
         self.0.push(format!(
@@ -88,7 +88,8 @@ impl Records {
     }
 }
 
-/// Starts the shipper, stops it for a while, kills the daemon meanwhile, and demands every record once.
+/// Starts the shipper, stops it for a while, kills the daemon meanwhile, and asserts that every
+/// record arrives once.
 fn ships_each_record_once(program: &Program, layout: Layout) {
     let Some(mut command) = program.command() else { return };
     let receiver = Receiver::start();
@@ -104,7 +105,7 @@ fn ships_each_record_once(program: &Program, layout: Layout) {
     records.commit_long(&daemon);
     layout.settle(&directory);
     wait_until("the first records", || receiver.lines().len() >= records.0.len());
-    // More is on its way when it is told to stop.
+    // More records are on the way when it is stopped.
     records.commit(&daemon);
     shipper.stop();
 
@@ -119,7 +120,7 @@ fn ships_each_record_once(program: &Program, layout: Layout) {
     }
     layout.settle(&directory);
     wait_until("the last records", || receiver.has_all(&records.0));
-    // What it would send twice is there when it has ended.
+    // Duplicates would have arrived by the time it has ended.
     shipper.stop();
     let mut got = receiver.lines();
     got.sort_unstable();
@@ -134,7 +135,7 @@ fn ships_each_record_once(program: &Program, layout: Layout) {
         names_in(&directory)
     );
     daemon.signal(Signal::TERM);
-    daemon.end().in_order();
+    daemon.end().exited_cleanly();
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
     syslog::syslog_ng,
 };
 
-/// Where the pages send the records, and where the programs keep their positions.
+/// Where the pages send the records, and where the programs store their positions.
 const DESTINATION: [&str; 2] = ["siem.example.com", "601"];
 const STATE: [&str; 2] = ["/var/spool/rsyslog", "/var/lib/fluent-bit"];
 
@@ -27,7 +27,7 @@ pub(super) struct Program {
     /// The language of the page's blocks, and the extension of the file.
     language: &'static str,
     command: fn() -> Option<Command>,
-    /// What follows its program's name on the command line; `CONFIG` and `STATE` are filled in.
+    /// The arguments after its program's name; `CONFIG` and `STATE` are replaced.
     arguments: &'static [&'static str],
 }
 
@@ -64,7 +64,7 @@ pub(super) const FLUENT_BIT: Program = Program {
 };
 
 impl Program {
-    /// How to start it, if it is there.
+    /// How to start it, if it is installed.
     pub(super) fn command(&self) -> Option<Command> {
         (self.command)()
     }
@@ -115,7 +115,7 @@ fn fluent_bit() -> Option<Command> {
     program.map(Command::new)
 }
 
-/// A shipper that runs.
+/// A running shipper.
 pub(super) struct Shipper {
     child: Child,
     log: PathBuf,

@@ -37,7 +37,7 @@ impl Receiver {
         self.port
     }
 
-    /// What has arrived so far.
+    /// The lines received so far.
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }

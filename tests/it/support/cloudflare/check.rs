@@ -14,10 +14,10 @@ use rustls::{
 
 use super::wire::PATIENCE;
 
-/// What is uploaded, before gzip.
+/// The uploaded body, before gzip.
 const CONTENT: &[u8] = br#"{"content":"test"}"#;
 
-/// Sends it, and says in Cloudflare's words what went wrong.
+/// Sends the check, and returns Cloudflare's text for what went wrong.
 pub(super) fn send(destination: &str, roots: RootCertStore) -> Result<(), String> {
     let Some(rest) = destination.strip_prefix("https://") else {
         return Err("this stand-in knows https:// only".into());
@@ -77,7 +77,7 @@ fn exchange(authority: &str, head: &str, roots: RootCertStore) -> Result<u16, St
     body.write_all(CONTENT).map_err(|error| text(&error))?;
     let body = body.finish().map_err(|error| text(&error))?;
     let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
-    // All that can be wrong with a certificate is one thing to this stand-in.
+    // This mock does not distinguish the problems of a certificate.
     let refused = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::InvalidData => "x509: certificate signed by unknown authority".into(),
         _ => text(&error),

@@ -1,10 +1,10 @@
-//! What Cloudflare's schema allows a job to be.
+//! Validates jobs by Cloudflare's schema.
 
 use serde_json::{Value, json};
 
 use super::Refusal;
 
-/// Datasets of a zone; all others are an account's, and three are both.
+/// Datasets of a zone. All others belong to an account, and three belong to both.
 const ZONE: [&str; 9] = [
     "http_requests",
     "firewall_events",
@@ -19,7 +19,7 @@ const ZONE: [&str; 9] = [
 const BOTH: [&str; 3] =
     ["account_abuse_protection_events", "firewall_events", "websocket_analytics"];
 
-/// Members that may be sent, for a new job.
+/// Members that a new job may have.
 const MEMBERS: [&str; 12] = [
     "dataset",
     "destination_conf",
@@ -35,7 +35,7 @@ const MEMBERS: [&str; 12] = [
     "ownership_challenge",
 ];
 
-/// Fields of the datasets that it knows, with Cloudflare's kind of description.
+/// Fields of some datasets, with descriptions like Cloudflare's.
 const FIELDS: [(&str, &[&str]); 3] = [
     (
         "http_requests",
@@ -74,7 +74,7 @@ pub(super) fn fields(scope: &str, dataset: &str) -> Result<Value, Refusal> {
         .collect())
 }
 
-/// A job that is to be made.
+/// Validates a new job.
 pub(super) fn check_new(scope: &str, job: &Value) -> Result<(), Refusal> {
     let dataset = job["dataset"].as_str().ok_or_else(|| bad("dataset is required"))?;
     if !in_scope(scope, dataset) {
@@ -87,7 +87,7 @@ pub(super) fn check_new(scope: &str, job: &Value) -> Result<(), Refusal> {
     check_members(dataset, job)
 }
 
-/// Changes of a job that there is.
+/// Validates changes of an existing job.
 pub(super) fn check_changes(job: &Value, changes: &Value) -> Result<(), Refusal> {
     for name in ["dataset", "kind"] {
         if !changes[name].is_null() {
@@ -162,7 +162,7 @@ fn check_output(dataset: &str, options: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// By Cloudflare's own words.
+/// Cloudflare's own texts.
 pub(super) fn check_destination_conf(body: &Value) -> Result<(), Refusal> {
     let text = body["destination_conf"].as_str().unwrap_or_default();
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || ".,_:/?%+&={}-".contains(c);
@@ -176,7 +176,7 @@ pub(super) fn check_destination_conf(body: &Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Adds what Cloudflare answers beside what it was sent.
+/// Adds the members that Cloudflare returns besides those it was sent.
 pub(super) fn complete(job: &mut Value, id: u64) {
     let rest = json!({
         "id": id, "enabled": false, "name": null, "kind": "", "frequency": "high",

@@ -1,8 +1,8 @@
-//! A stand-in for Cloudflare's API for Logpush jobs.
+//! A mock of Cloudflare's API for Logpush jobs.
 //!
-//! It takes what Cloudflare's schema allows and refuses the rest with Cloudflare's codes and words.
-//! Like Cloudflare it sends the destination check before it creates or changes a job. It knows
-//! nothing of logpushd and of the other tests, so that it can be used alone.
+//! It accepts what Cloudflare's schema allows and rejects the rest with Cloudflare's codes and
+//! texts. Like Cloudflare it sends the destination check before it creates or changes a job. It
+//! uses nothing of logpushd or of the other tests, so that it can be used alone.
 
 mod check;
 mod jobs;
@@ -22,14 +22,14 @@ use serde_json::{Value, json};
 
 use self::wire::Request;
 
-/// The token that it takes.
+/// The valid token.
 pub(crate) const TOKEN: &str = "a-token-of-the-stand-in";
 
-/// Whose jobs it has.
+/// The zone that has the jobs.
 pub(crate) const ZONE: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const ACCOUNT: &str = "fedcba9876543210fedcba9876543210";
 
-/// What stands before every path.
+/// The prefix of every path.
 pub(crate) const BASE: &str = "/client/v4";
 
 /// The API, as long as the process runs.
@@ -40,26 +40,26 @@ pub(crate) struct Cloudflare {
 }
 
 struct State {
-    /// Whom the destination check trusts.
+    /// The authorities that the destination check trusts.
     roots: RootCertStore,
     /// Jobs by scope ("zones/ID") and number.
     jobs: BTreeMap<(String, u64), Value>,
     next: u64,
-    /// What came, as "METHOD /path BODY".
+    /// The requests received, as "METHOD /path BODY".
     requests: Vec<String>,
-    /// Answered instead of the next ones.
+    /// Answers for the next requests, instead of the usual ones.
     canned: Vec<Answer>,
 }
 
 /// An answer: status, more headers, body.
 pub(crate) type Answer = (u16, Vec<(String, String)>, String);
 
-/// Why it refuses: status, code and message.
+/// A rejection: status, code and message.
 type Refusal = (u16, u64, String);
 
 impl Cloudflare {
-    /// Starts it at `address`, with the chain and the key of these PEM files; destinations are
-    /// verified by the authorities of a third.
+    /// Starts it at `address`, with the chain and the key of these PEM files; the third file
+    /// contains the authorities that verify destinations.
     pub(crate) fn start(
         address: SocketAddr,
         cert: &Path,
@@ -80,7 +80,7 @@ impl Cloudflare {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (server, tls) = (server.clone(), Arc::clone(&tls));
-                // Who hangs up, or trusts somebody else, is none of its business.
+                // A client that disconnects or does not trust the certificate does not matter here.
                 thread::spawn(move || {
                     wire::serve(stream, tls, &|request| server.answer(request)).ok()
                 });
@@ -89,7 +89,7 @@ impl Cloudflare {
         Ok(api)
     }
 
-    /// What to give to `--api-url`.
+    /// The value for `--api-url`.
     pub(crate) fn url(&self) -> String {
         format!("https://{}{BASE}", self.address)
     }
@@ -99,26 +99,26 @@ impl Cloudflare {
         self.state.lock().unwrap().requests.clone()
     }
 
-    /// Forgets the requests so far, and gives them back.
+    /// Removes and returns the requests so far.
     pub(crate) fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
     }
 
-    /// Answers the next request that way, whatever it is. `{authorization}` in the body is replaced by that
-    /// header of the request, as error pages of proxies show it.
+    /// Answers the next request with this, whatever it is. `{authorization}` in the body is
+    /// replaced by that header of the request, as some proxies print it on error pages.
     pub(crate) fn answer_next(&self, status: u16, headers: &[(&str, &str)], body: &str) {
         let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let answer = (status, headers.iter().map(own).collect(), body.to_owned());
         self.state.lock().unwrap().canned.push(answer);
     }
 
-    /// The job as it is, or what there is in its place.
+    /// The current job, or null.
     pub(crate) fn job(&self, scope: &str, id: u64) -> Value {
         let key = (scope.to_owned(), id);
         self.state.lock().unwrap().jobs.get(&key).cloned().unwrap_or_default()
     }
 
-    /// Sets members of a job, as Cloudflare does it when pushing fails or works.
+    /// Sets members of a job, as Cloudflare does when pushing fails or works.
     pub(crate) fn set(&self, scope: &str, id: u64, members: &Value) {
         let mut state = self.state.lock().unwrap();
         let job = state.jobs.get_mut(&(scope.to_owned(), id)).expect("there is such a job");
@@ -240,7 +240,7 @@ impl Cloudflare {
         Ok(json!({ "exists": exists }))
     }
 
-    /// What Cloudflare does with a destination before it takes a job.
+    /// Checks a destination as Cloudflare does before it accepts a job.
     fn check_destination(&self, job: &Value) -> Result<(), Refusal> {
         let roots = self.state.lock().unwrap().roots.clone();
         let text = job["destination_conf"].as_str().unwrap_or_default();

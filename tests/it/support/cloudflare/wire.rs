@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{Answer, Refusal};
 
-/// Nobody is this slow in a test: as long as its other waits.
+/// Longer than any test takes, as the other deadlines.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request.
@@ -36,16 +36,16 @@ impl Request {
         headers.find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// The body, which must be said to be JSON, and be an object.
+    /// The body, which must be declared as JSON and be an object.
     pub(super) fn json(&self) -> Result<Value, Refusal> {
-        let is_said = self.header("content-type").is_some_and(|kind| kind == "application/json");
+        let is_json = self.header("content-type").is_some_and(|kind| kind == "application/json");
         let body = serde_json::from_slice::<Value>(&self.body).ok();
-        body.filter(|body| is_said && body.is_object())
+        body.filter(|body| is_json && body.is_object())
             .ok_or_else(|| (400, 1001, "invalid request: the body is no JSON object".into()))
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn wrong(what: impl ToString) -> io::Error {
     io::Error::other(what.to_string())
 }
@@ -59,7 +59,7 @@ pub(super) fn roots(file: &Path) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Shows the chain of a PEM file.
+/// Presents the chain of a PEM file.
 pub(crate) fn server(cert: &Path, key: &Path) -> io::Result<Arc<ServerConfig>> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&fs::read(cert)?).collect();
     let key = PrivateKeyDer::from_pem_slice(&fs::read(key)?).map_err(wrong)?;
@@ -83,7 +83,7 @@ pub(crate) fn serve(
     let mut stream = BufReader::new(StreamOwned::new(session, stream));
     while let Some(request) = read(&mut stream)? {
         let (status, headers, body) = answer(&request);
-        let mut head = format!("HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\n");
+        let mut head = format!("HTTP/1.1 {status} Mock\r\ncontent-type: application/json\r\n");
         for (name, value) in headers {
             head.extend([name.as_str(), ": ", value.as_str(), "\r\n"]);
         }
@@ -94,7 +94,7 @@ pub(crate) fn serve(
     Ok(())
 }
 
-/// The next request, if one comes.
+/// The next request, or nothing at the end of the connection.
 fn read(stream: &mut BufReader<impl Read>) -> io::Result<Option<Request>> {
     let mut line = String::new();
     if stream.read_line(&mut line)? == 0 {

@@ -1,10 +1,10 @@
-//! A sink gets the batches and the records that it is configured for, whatever happens between.
+//! A sink gets the batches and the records that its configuration selects, across failures.
 
 use std::fs;
 
 use crate::support::{Http, Setup, Upload, names_in, repository, same_bytes, wait_until};
 
-/// Two endpoints, and sinks that take parts of what comes.
+/// Two endpoints, and sinks with parts of their batches.
 fn setup() -> Setup {
     Setup::new()
         .table("endpoint.other", "path = \"/other/{dataset}\"\nauth = \"none\"")
@@ -22,7 +22,7 @@ not json
 ";
 
 #[test]
-fn every_kind_of_sink_gets_what_it_asks_for_and_the_others_everything() {
+fn each_sink_type_gets_its_filtered_records_and_other_sinks_get_all() {
     let daemon = setup()
         .table(
             "sink.passed.file",
@@ -77,17 +77,17 @@ fn every_kind_of_sink_gets_what_it_asks_for_and_the_others_everything() {
     count("filtered", "few", 6);
     count("delivered", "pipe", 3);
     count("filtered", "pipe", 4);
-    // Quarantine chooses nothing.
+    // The quarantine has no filter.
     count("delivered", "@quarantine", 2);
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.stdout, b"");
-    // A file is made when there is something for it.
+    // A file is created with its first record.
     assert_eq!(names_in(&stopped.setup.path("passed")), ["network_analytics_logs.ndjson"]);
     assert_eq!(names_in(&stopped.setup.path("changed")), ["network_analytics_logs.ndjson"]);
 }
 
-/// Records that tell whether they are for the sink.
+/// Records that state whether they are for the sink.
 fn batch(number: u64, records: u64) -> (String, String) {
     let line = |record: u64| {
         format!("{{\"n\":{number},\"r\":{record},\"even\":{}}}\n", record.is_multiple_of(2))
@@ -103,12 +103,12 @@ const EVEN: &str = r#"path = "even.ndjson"
     drop_fields = ["even"]"#;
 
 #[test]
-fn chosen_records_are_written_once_also_across_kills() {
+fn filtered_records_are_written_once_across_kills() {
     let spool = r#"dir = "spool""#;
     let mut setup = Setup::new().table("sink.archive.file", EVEN).table("spool", spool);
     let mut expected = String::new();
     for number in 0..6 {
-        // Killed when it has written half of what it should, without a checkpoint behind it.
+        // Killed when it has written half of the records, without a checkpoint after them.
         setup.faults("tear even.ndjson 1\n");
         let daemon = setup.start();
         let (all, even) = batch(number, 40 + number);
@@ -118,19 +118,19 @@ fn chosen_records_are_written_once_also_across_kills() {
         setup = daemon.end().setup;
         setup.faults("");
         let daemon = setup.start();
-        // Once more, if the answer did not come: the same batch.
+        // Sends the same batch again if the answer was lost.
         daemon.send(Http::Two, Upload::of(all).gzipped());
         daemon.wait_file("even.ndjson", expected.as_bytes());
         setup = daemon.kill().setup;
     }
-    let stopped = setup.start().stop().in_order();
+    let stopped = setup.start().stop().exited_cleanly();
     same_bytes("the end", &stopped.file("even.ndjson"), expected.as_bytes());
 }
 
 #[test]
-fn a_choice_that_changes_after_a_crash_costs_a_warning_and_loses_nothing() {
+fn a_filter_changed_after_a_crash_is_warned_of_and_loses_nothing() {
     let mut setup = Setup::new().table("sink.archive.file", EVEN);
-    // What is written behind the first checkpoint stays without one.
+    // Data written after the first checkpoint stays without one.
     setup.faults("kill before rename archive.json 2\n");
     let daemon = setup.start();
     let (all, even) = batch(1, 10);
@@ -148,7 +148,7 @@ fn a_choice_that_changes_after_a_crash_costs_a_warning_and_loses_nothing() {
     let (next, _) = batch(2, 10);
     daemon.commit(next.as_bytes());
     daemon.wait_file("even.ndjson", format!("{even}{all}{next}").as_bytes());
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn packet_samples_are_counted_once_with_the_shipped_configuration() {
         .start();
     let upload = Upload::of(PACKETS).to("/logpush/network_analytics_logs");
     assert_eq!(daemon.send(Http::Two, upload).ok(), ("committed".into(), 6, 1));
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     assert_eq!(
         String::from_utf8_lossy(&stopped.file("network-analytics/passed.ndjson")),
         "{\"SampleInterval\":10000}\n{\"SampleInterval\":10000}\n"

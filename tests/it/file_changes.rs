@@ -1,5 +1,5 @@
-//! What others do to the files that are written to costs nothing that was acknowledged: at least once
-//! in the old file or the new, a warning, and no torn line.
+//! Changes to output files by other programs lose no acknowledged record: it is at least once in
+//! the old file or the new, with a warning, and no line is torn.
 
 use std::{
     collections::BTreeSet,
@@ -20,32 +20,32 @@ use crate::support::{
 
 const FILE: &str = "out/http_requests.ndjson";
 
-/// What somebody does to the file. What is kept of it stays in the folder.
+/// A change to the file. Copies of it stay in the directory.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Meddling {
-    /// As `logrotate` with `copytruncate`.
+enum FileChange {
+    /// Like `logrotate` with `copytruncate`.
     CopyAndTruncate,
-    /// As `logrotate` with `create`.
+    /// Like `logrotate` with `create`.
     RenameAndCreate,
     Rename,
-    /// To begin with, a copy.
+    /// Makes a copy first.
     CopyAndRemove,
-    /// A line of their own.
+    /// Appends another line.
     Append,
-    /// Half a line of their own.
+    /// Appends half of another line.
     AppendHalf,
 }
 
-const ALL: [Meddling; 6] = [
-    Meddling::CopyAndTruncate,
-    Meddling::RenameAndCreate,
-    Meddling::Rename,
-    Meddling::CopyAndRemove,
-    Meddling::Append,
-    Meddling::AppendHalf,
+const ALL: [FileChange; 6] = [
+    FileChange::CopyAndTruncate,
+    FileChange::RenameAndCreate,
+    FileChange::Rename,
+    FileChange::CopyAndRemove,
+    FileChange::Append,
+    FileChange::AppendHalf,
 ];
 
-impl Meddling {
+impl FileChange {
     fn with(self, file: &Path, number: u64) {
         let old = file.with_extension(format!("{number}"));
         let append = |text: &str| {
@@ -66,8 +66,8 @@ impl Meddling {
                 fs::copy(file, old).unwrap();
                 fs::remove_file(file).unwrap();
             }
-            Self::Append => append("{\"somebody\":\"else\"}\n"),
-            Self::AppendHalf => append("{\"somebody\":"),
+            Self::Append => append("{\"other\":\"else\"}\n"),
+            Self::AppendHalf => append("{\"other\":"),
         }
     }
 
@@ -76,23 +76,23 @@ impl Meddling {
     }
 }
 
-/// Demands all records of these batches, in whatever file, and that each line is one of them or of
-/// somebody else.
+/// Asserts that all records of these batches are in some file, and that each line is one of them or
+/// of another writer.
 #[track_caller]
-fn check(folder: &Path, batches: u64, count: usize) {
+fn check(directory: &Path, batches: u64, count: usize) {
     let mut missing: BTreeSet<Vec<u8>> = BTreeSet::new();
     for batch in 0..batches {
         let records = numbered(batch, count);
         missing.extend(records.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec));
     }
     let ours = missing.clone();
-    for name in names_in(folder) {
-        let text = fs::read(folder.join(&name)).unwrap();
+    for name in names_in(directory) {
+        let text = fs::read(directory.join(&name)).unwrap();
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             missing.remove(line);
-            let somebodys = line.starts_with(b"{\"somebody\":");
+            let foreign = line.starts_with(b"{\"other\":");
             assert!(
-                ours.contains(line) || somebodys && !line.windows(7).any(|w| w == b"\"batch\""),
+                ours.contains(line) || foreign && !line.windows(7).any(|w| w == b"\"batch\""),
                 "{name} has a torn line: {}",
                 String::from_utf8_lossy(line)
             );
@@ -102,17 +102,18 @@ fn check(folder: &Path, batches: u64, count: usize) {
     assert!(missing.is_empty(), "{} records are lost, as {first:?}", missing.len());
 }
 
-/// Demands that the files hold as many bytes as were sent: after [`check`], each record once.
+/// Asserts that the files contain as many bytes as were sent: after [`check`], each record once.
 #[track_caller]
-fn check_once(folder: &Path, batches: u64, count: usize) {
-    let files = names_in(folder).into_iter().map(|name| fs::read(folder.join(name)).unwrap().len());
+fn check_once(directory: &Path, batches: u64, count: usize) {
+    let files =
+        names_in(directory).into_iter().map(|name| fs::read(directory.join(name)).unwrap().len());
     let sent = (0..batches).map(|batch| numbered(batch, count).len());
     assert_eq!(files.sum::<usize>(), sent.sum::<usize>(), "something is there twice");
 }
 
 #[test]
-fn meddling_while_it_runs_loses_nothing() {
-    for (meddling, http) in ALL.into_iter().zip(Http::BOTH.into_iter().cycle()) {
+fn changes_to_output_files_by_others_lose_nothing() {
+    for (change, http) in ALL.into_iter().zip(Http::BOTH.into_iter().cycle()) {
         let daemon = Setup::new().start();
         let connection = daemon.connect(http);
         let mut batches = 0;
@@ -122,15 +123,16 @@ fn meddling_while_it_runs_loses_nothing() {
                 connection.send(Upload::of(records).gzipped()).committed();
                 batches += 1;
             }
-            // Between two batches: what is copied while it is written to is lost to nobody's surprise.
+            // Between two batches: copying while the daemon writes loses data, as documented for
+            // copytruncate.
             wait_delivered(&daemon, batches * 30);
-            meddling.with(&daemon.path(FILE), number);
+            change.with(&daemon.path(FILE), number);
         }
         connection.send(Upload::of(numbered(batches, 30))).committed();
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         check(&stopped.setup.path("out"), batches + 1, 30);
         let warned = stopped.log.contains("another process");
-        assert_eq!(warned, meddling.is_warned_of(), "{meddling:?}\n{}", stopped.log);
+        assert_eq!(warned, change.is_warned_of(), "{change:?}\n{}", stopped.log);
     }
 }
 
@@ -141,9 +143,9 @@ fn wait_delivered(daemon: &Daemon, records: u64) {
 }
 
 #[test]
-fn meddling_between_a_crash_and_the_restart_loses_nothing() {
+fn changes_to_output_files_between_crash_and_restart_lose_nothing() {
     let mut random = Random::new(11);
-    for meddling in ALL {
+    for change in ALL {
         let mut setup = Setup::new();
         let mut batches = 0;
         for number in 0..4 {
@@ -155,12 +157,12 @@ fn meddling_between_a_crash_and_the_restart_loses_nothing() {
             wait_until("a file", || daemon.path(FILE).exists());
             thread::sleep(Duration::from_millis(random.below(30)));
             setup = daemon.kill().setup;
-            meddling.with(&setup.path(FILE), number);
+            change.with(&setup.path(FILE), number);
         }
-        let stopped: Stopped = setup.start().stop().in_order();
+        let stopped: Stopped = setup.start().stop().exited_cleanly();
         check(&stopped.setup.path("out"), batches, 30);
-        assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{meddling:?}");
-        if matches!(meddling, Meddling::Rename | Meddling::RenameAndCreate) {
+        assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0], "{change:?}");
+        if matches!(change, FileChange::Rename | FileChange::RenameAndCreate) {
             check_once(&stopped.setup.path("out"), batches, 30);
         }
     }
@@ -192,13 +194,13 @@ fn logrotate_loses_nothing() {
             }
             wait_delivered(&daemon, batches * 30);
             let mut rotate = Command::new(require::program("logrotate").unwrap());
-            rotate.current_dir(daemon.setup().folder());
+            rotate.current_dir(daemon.setup().directory());
             let rotated =
                 finish(rotate.args(["--force", "--state", "logrotate.state", "logrotate.conf"]));
             assert_eq!(rotated.exit, Exit::Code(0), "{}", rotated.stderr);
         }
         daemon.commit(&numbered(batches, 30));
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         assert_eq!(names_in(&stopped.setup.path("out")).len(), 7, "{mode}");
         check(&stopped.setup.path("out"), batches + 1, 30);
         check_once(&stopped.setup.path("out"), batches + 1, 30);

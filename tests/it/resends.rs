@@ -1,4 +1,4 @@
-//! What is sent again is delivered once, whatever failed or was killed meanwhile.
+//! A body that is sent again is delivered once, across failures and kills.
 
 use std::{fs, sync::Barrier, thread};
 
@@ -8,12 +8,12 @@ use crate::support::{
     Daemon, Http, Setup, Upload, count_lines, names_in, numbered, same_bytes, wait_for, wait_until,
 };
 
-/// A daemon that remembers what was sent.
+/// A daemon that deduplicates.
 fn setup() -> Setup {
     Setup::new().table("spool", r#"dir = "spool""#)
 }
 
-/// Waits until all consumers have a checkpoint behind the batch.
+/// Waits until all consumers have a checkpoint after the batch.
 #[track_caller]
 fn wait_checkpoints(daemon: &Daemon, batch: u64) {
     for name in ["archive", "@quarantine"] {
@@ -33,7 +33,7 @@ fn send_again(daemon: &Daemon, batches: &[Vec<u8>]) {
     }
 }
 
-/// What comes after a fault of the log.
+/// What happens after a fault of the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Then {
     Killed,
@@ -53,7 +53,7 @@ fn a_batch_stays_in_the_spool_until_it_is_logged_as_committed() {
             wait_checkpoints(&daemon, batch);
         }
         let stays = "delivered batches stay in the spool";
-        wait_until("it is let go of, or not", || {
+        wait_until("the batch is released, or not", || {
             names_in(&daemon.path("spool/batches")).is_empty() || !daemon.logged(stays).is_empty()
         });
         if then == Then::Killed {
@@ -65,12 +65,12 @@ fn a_batch_stays_in_the_spool_until_it_is_logged_as_committed() {
         wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
         let daemon = daemon.kill().start();
         send_again(&daemon, &batches);
-        let stopped = daemon.stop().in_order();
+        let stopped = daemon.stop().exited_cleanly();
         same_bytes(step, &stopped.file("out/http_requests.ndjson"), &batches.concat());
     }
 }
 
-/// Sends it until it is answered, as Cloudflare does, and gives back the last answer.
+/// Sends it until it is answered, as Cloudflare does, and returns the last answer.
 #[track_caller]
 fn send_until_answered(daemon: &Daemon, http: Http, records: &[u8]) -> String {
     wait_for("an answer", || {
@@ -80,7 +80,7 @@ fn send_until_answered(daemon: &Daemon, http: Http, records: &[u8]) -> String {
 }
 
 #[test]
-fn the_same_bytes_in_flight_twice_at_a_kill_end_up_once() {
+fn a_body_sent_twice_at_once_is_delivered_once_across_a_kill() {
     let points = [
         "open /batches",
         "write /batches",
@@ -96,9 +96,9 @@ fn the_same_bytes_in_flight_twice_at_a_kill_end_up_once() {
     let mut all = Vec::new();
     let both = points.map(|point| [("before", point), ("after", point)]).concat();
     for (number, (moment, point)) in (0..).zip(both) {
-        // Too large to be kept back in the buffer: some of it is on the disk when the last byte comes.
+        // Too large for the buffer: some of it is on disk when the last byte arrives.
         let records = numbered(number, if number % 3 == 0 { 2500 } else { 40 });
-        // Before the fault: what it is to hit is done for the batch before, too.
+        // Before the fault: its operation also happens for the previous batch.
         let connections = Http::BOTH.map(|http| daemon.connect(http));
         daemon.setup().faults(&format!("kill {moment} {point} 1\n"));
         let last_byte = Barrier::new(2);
@@ -128,6 +128,6 @@ fn the_same_bytes_in_flight_twice_at_a_kill_end_up_once() {
         all.extend(records);
         daemon.wait_file("out/http_requests.ndjson", &all);
     }
-    let stopped = daemon.stop().in_order();
+    let stopped = daemon.stop().exited_cleanly();
     same_bytes("the end", &stopped.file("out/http_requests.ndjson"), &all);
 }

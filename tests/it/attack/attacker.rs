@@ -1,4 +1,4 @@
-//! A connection of an attacker, which notices when it is closed.
+//! An attacker's connection, which notices when it is closed.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -13,10 +13,10 @@ use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use super::frames::{ACK, PING, SETTINGS, frame, frames};
 use crate::support::{DEADLINE, tls};
 
-/// How often a connection is looked at.
+/// The interval between checks of a connection.
 const PAUSE: Duration = Duration::from_millis(5);
 
-pub(super) struct Enemy {
+pub(super) struct Attacker {
     stream: Stream,
     opened: Instant,
     /// How long it was open.
@@ -43,7 +43,7 @@ fn tcp(target: SocketAddr, from: Ipv4Addr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-impl Enemy {
+impl Attacker {
     /// Without TLS.
     pub(super) fn bare(target: SocketAddr, from: Ipv4Addr) -> io::Result<Self> {
         let stream = tcp(target, from)?;
@@ -51,7 +51,7 @@ impl Enemy {
         Ok(Self::new(Stream::Bare(stream)))
     }
 
-    /// With its handshake done.
+    /// After its handshake.
     pub(super) fn tls(
         target: SocketAddr,
         from: Ipv4Addr,
@@ -61,7 +61,7 @@ impl Enemy {
         let mut stream = tcp(target, from)?;
         let name = ServerName::from(target.ip());
         let mut session = ClientConnection::new(client.config(&[alpn]), name).unwrap();
-        // The server's tickets are not waited for.
+        // Does not wait for the server's session tickets.
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
@@ -75,7 +75,7 @@ impl Enemy {
     }
 
     /// Reads nothing from now on.
-    pub(super) fn deaf(mut self) -> Self {
+    pub(super) fn without_reading(mut self) -> Self {
         self.is_deaf = true;
         self
     }
@@ -88,7 +88,7 @@ impl Enemy {
         self.age.get_or_insert(self.opened.elapsed());
     }
 
-    /// Writes what is taken at once, and says how much that is.
+    /// Writes what is accepted at once, and returns its length.
     fn write(&mut self, bytes: &[u8]) -> usize {
         let written = match &mut self.stream {
             Stream::Bare(stream) => stream.write(bytes),
@@ -107,14 +107,15 @@ impl Enemy {
         }
     }
 
-    /// Sends all of it, or what the other side takes within `patience`. Says whether it is still open.
-    pub(super) fn send(&mut self, mut bytes: &[u8], patience: Duration) -> bool {
+    /// Sends all of it, or what the server accepts within the time. Returns whether it is still
+    /// open.
+    pub(super) fn send(&mut self, mut bytes: &[u8], timeout: Duration) -> bool {
         let begun = Instant::now();
         while self.is_open() && !bytes.is_empty() {
             let written = self.write(bytes);
             bytes = &bytes[written..];
             if written == 0 {
-                if begun.elapsed() > patience {
+                if begun.elapsed() > timeout {
                     break;
                 }
                 if !self.is_deaf {
@@ -126,10 +127,10 @@ impl Enemy {
         self.is_open()
     }
 
-    /// Reads what is there, and answers pings and settings.
+    /// Reads the available bytes, and answers pings and settings.
     pub(super) fn listen(&mut self) {
         if self.is_deaf {
-            // Only to see whether somebody still takes it.
+            // Only to see whether the connection is open.
             self.write(b"\r\n");
             return;
         }
@@ -160,7 +161,7 @@ impl Enemy {
         }
     }
 
-    /// Pings, and waits for the answer: what was sent before has been read then.
+    /// Pings, and waits for the answer: everything sent before has been read then.
     pub(super) fn ping(&mut self) -> bool {
         let (before, begun) = (self.pongs, Instant::now());
         self.send(&frame(PING, 0, 0, b"attacker"), DEADLINE);

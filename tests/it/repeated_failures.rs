@@ -1,5 +1,4 @@
-//! A failure that repeats is logged once for all requests and files that it concerns, and its end is
-//! logged as well.
+//! A repeated failure is logged once for all requests and files that it affects, and so is its end.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -17,9 +16,9 @@ fn only(daemon: &Daemon, event: &str) -> Value {
 }
 
 #[test]
-fn batches_that_cannot_be_stored_are_one_line() {
+fn batches_that_cannot_be_stored_are_logged_in_one_line() {
     let daemon = Setup::new().start();
-    // What the daemon writes to try the disk is not concerned: it is ready again after each failure.
+    // The daemon's test writes to the disk are not affected: it is ready again after each failure.
     daemon.setup().faults("fail EIO rename /batches/0\n");
     let connection = daemon.connect(Http::Two);
     for number in 0..5 {
@@ -39,11 +38,11 @@ fn batches_that_cannot_be_stored_are_one_line() {
     assert_eq!(connection.send(Upload::of(numbered(10, 10))).status, 503);
     wait_until("a line after the success", || count("cannot store a batch") >= 2);
     daemon.setup().faults("");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn a_full_spool_that_cannot_drop_is_one_line() {
+fn a_full_spool_that_cannot_drop_is_logged_in_one_line() {
     let setup = Setup::new()
         .table("spool", "dir = \"spool\"\nmax_bytes = \"64KiB\"\ndedup_window = \"1h\"")
         .table("sink.archive.file", "path = \"out/{dataset}.ndjson\"\nwhen_full = \"drop\"");
@@ -56,9 +55,9 @@ fn a_full_spool_that_cannot_drop_is_one_line() {
     };
     let connection = daemon.connect(Http::Two);
     wait_until("a full spool", || !is_taken(&connection));
-    // After a restart the quarantine is known to be done with all of them, so that only the sink lacks
-    // them and each request asks for one to be dropped.
-    let daemon = daemon.stop().in_order().start();
+    // After a restart the quarantine has finished all of them, so that only the sink needs them and
+    // each request drops one.
+    let daemon = daemon.stop().exited_cleanly().start();
     let connection = daemon.connect(Http::Two);
     daemon.setup().faults("fail EIO open /out/\nfail EIO sync /dedup\n");
     wait_until("a full spool", || !is_taken(&connection));
@@ -71,7 +70,7 @@ fn a_full_spool_that_cannot_drop_is_one_line() {
     let failed = only(&daemon, "spool full, and batches cannot be dropped");
     assert_eq!(failed["repeated"], 0, "{failed}");
     daemon.setup().faults("");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 fn file_sink(keys: &str) -> Daemon {
@@ -80,7 +79,7 @@ fn file_sink(keys: &str) -> Daemon {
     Setup::new().table("sink.archive.file", &keys).start()
 }
 
-/// Commits batches, each with the delivery of the one before it: each ends a file.
+/// Commits batches, each after the delivery of the previous one: each completes a file.
 fn end_files(daemon: &Daemon, datasets: &[&str], from: u64, count: u64) {
     let series = r#"logpushd_sink_delivered_records_total{sink="archive"}"#;
     for number in from..from + count {
@@ -94,7 +93,7 @@ fn end_files(daemon: &Daemon, datasets: &[&str], from: u64, count: u64) {
 }
 
 #[test]
-fn files_that_cannot_be_compressed_are_one_line_that_names_the_sink() {
+fn files_that_cannot_be_compressed_are_logged_in_one_line_with_the_sink() {
     let daemon = file_sink("compress = \"gzip\"\ncompress_after = \"0s\"");
     daemon.setup().faults("fail EIO write .gz\n");
     end_files(&daemon, &["dns_logs"], 0, 6);
@@ -106,13 +105,13 @@ fn files_that_cannot_be_compressed_are_one_line_that_names_the_sink() {
     assert_eq!(daemon.count(r#"logpushd_sink_rotation_failures_total{sink="archive"}"#), 0);
     daemon.setup().faults("");
     end_files(&daemon, &["dns_logs"], 6, 2);
-    let again = only(&daemon, "files can be compressed again");
-    assert_eq!(again["sink"], "archive", "{again}");
-    daemon.stop().in_order();
+    let recovered = only(&daemon, "files can be compressed again");
+    assert_eq!(recovered["sink"], "archive", "{recovered}");
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn files_that_cannot_be_removed_are_one_line_that_names_the_sink() {
+fn files_that_cannot_be_removed_are_logged_in_one_line_with_the_sink() {
     let daemon = file_sink("retain = { files = 1 }");
     daemon.setup().faults("fail EIO remove /out/\n");
     end_files(&daemon, &["dns_logs"], 0, 8);
@@ -120,13 +119,13 @@ fn files_that_cannot_be_removed_are_one_line_that_names_the_sink() {
     assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");
     daemon.setup().faults("");
     end_files(&daemon, &["dns_logs"], 8, 2);
-    let again = only(&daemon, "old files can be removed again");
-    assert_eq!(again["sink"], "archive", "{again}");
-    daemon.stop().in_order();
+    let recovered = only(&daemon, "old files can be removed again");
+    assert_eq!(recovered["sink"], "archive", "{recovered}");
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn files_that_cannot_be_rotated_are_one_line() {
+fn files_that_cannot_be_rotated_are_logged_in_one_line() {
     let daemon = file_sink("");
     daemon.setup().faults("fail EIO rename /out/\n");
     end_files(&daemon, &["dns_logs", "http_requests", "firewall_events"], 0, 3);
@@ -134,11 +133,11 @@ fn files_that_cannot_be_rotated_are_one_line() {
     assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");
     assert!(daemon.count(r#"logpushd_sink_rotation_failures_total{sink="archive"}"#) >= 3);
     assert_eq!(daemon.count(r#"logpushd_sink_compression_failures_total{sink="archive"}"#), 0);
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn batches_that_are_dropped_again_and_again_are_one_line() {
+fn repeatedly_dropped_batches_are_logged_in_one_line() {
     let setup = Setup::new()
         .table("spool", "dir = \"spool\"\nmax_bytes = \"64KiB\"\ndedup_window = \"1h\"")
         .table("sink.archive.file", "path = \"out/{dataset}.ndjson\"\nwhen_full = \"drop\"");
@@ -158,11 +157,11 @@ fn batches_that_are_dropped_again_and_again_are_one_line() {
     }
     only(&daemon, "spool full: dropped batches that the sink had not started");
     daemon.setup().faults("");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn another_process_that_keeps_writing_to_a_file_is_one_line() {
+fn another_process_that_keeps_writing_to_a_file_is_logged_in_one_line() {
     let daemon = Setup::new().start();
     let mut expected = numbered(0, 5);
     daemon.commit(&expected);
@@ -178,11 +177,11 @@ fn another_process_that_keeps_writing_to_a_file_is_one_line() {
         daemon.wait_file("out/http_requests.ndjson", &expected);
     }
     only(&daemon, "another process wrote to a file that is written to");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
 
 #[test]
-fn long_messages_are_one_line() {
+fn long_messages_are_logged_in_one_line() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let keys = format!("address = \"udp://{address}\"\nmax_message_bytes = 1024");
@@ -193,5 +192,5 @@ fn long_messages_are_one_line() {
     let counter = r#"logpushd_sink_oversize_records_total{sink="siem"}"#;
     daemon.wait_count(counter, |records| records == 5);
     only(&daemon, "longer than max_message_bytes");
-    daemon.stop().in_order();
+    daemon.stop().exited_cleanly();
 }
