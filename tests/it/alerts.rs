@@ -163,7 +163,7 @@ fn each_failure_fires_its_alert() {
     // In an hour as short as this one nothing need arrive.
     firing.retain(|name| name != "NothingArrives");
     let expected = ["CertificateExpires", "CertificateExpiresSoon", "DatasetIsSilent"];
-    assert_eq!(firing, expected, "nothing else is wrong");
+    assert_eq!(firing, expected, "no other alert fires");
     let started = prometheus.query("process_start_time_seconds").unwrap();
     let mut stopped = daemon.stop().exited_cleanly();
     let syslog = format!("address = \"tcp://{nobody}\"\nmessage = \"json\"");

@@ -116,7 +116,7 @@ fn changes_to_the_quarantine_by_commands_are_in_the_audit_log() {
         |file: &Value| Path::new(file.as_str().unwrap()).starts_with(daemon.path("quarantine"));
     assert!(files.len() == 1 && files.iter().all(is_ours), "{replay:?}");
 
-    wait_until("the record that is still bad", || records() == 1);
+    wait_until("the record that is still invalid", || records() == 1);
     let words = ["delete", "--reason", "not_json"];
     let call = |more: &str| quarantine(&[&words[..], &[more]].concat());
     assert_eq!(call("--dry-run").exit, Exit::Code(0));

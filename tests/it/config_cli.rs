@@ -16,7 +16,7 @@ fn run(command: &str, config: &Path) -> Finished {
 #[track_caller]
 fn fails(finished: &Finished, code: i32, says: &[&str]) {
     assert_eq!(finished.exit, Exit::Code(code), "{finished:?}");
-    assert_eq!(finished.stdout, "", "it belongs to the records");
+    assert_eq!(finished.stdout, "", "standard output is for records");
     for part in says {
         assert!(finished.stderr.contains(part), "{part:?} not in {}", finished.stderr);
     }
@@ -42,7 +42,7 @@ fn a_valid_configuration_is_reported_as_valid() {
     for part in ["  endpoint main ", "  sink archive ", "  spool ", "out/{dataset}.ndjson\n"] {
         assert!(finished.stdout.contains(part), "{part:?} not in {}", finished.stdout);
     }
-    assert_eq!(names_in(setup.directory()), ["logpushd.toml", "secrets.txt"], "nothing is made");
+    assert_eq!(names_in(setup.directory()), ["logpushd.toml", "secrets.txt"], "nothing is created");
 }
 
 /// The file may be named as an argument or in the environment, or be standard input.
@@ -141,7 +141,7 @@ fn validate_reports_in_json() {
     fn report(config: &Path, words: &[&str], code: i32) -> Value {
         let finished = finish(logpushd().args(["validate", "--json"]).args(words).arg(config));
         assert_eq!(finished.exit, Exit::Code(code), "{finished:?}");
-        assert_eq!(finished.stderr, "", "everything is in the object");
+        assert_eq!(finished.stderr, "", "nothing is printed besides the object");
         serde_json::from_str(&finished.stdout).unwrap()
     }
 
@@ -195,7 +195,7 @@ fn every_problem_is_reported_with_line_and_column() {
         fails(&finished, 78, &places.each_ref().map(String::as_str));
         fails(&finished, 78, &["address", "^^^"]);
     }
-    assert_eq!(names_in(setup.directory()), ["logpushd.toml", "secrets.txt"], "nothing is made");
+    assert_eq!(names_in(setup.directory()), ["logpushd.toml", "secrets.txt"], "nothing is created");
 
     let missing = setup.path("missing.toml");
     fails(&run("run", &missing), 78, &["missing.toml"]);
@@ -309,7 +309,7 @@ fn the_quickstart_works_as_documented() {
     let config = setup.path("config/quickstart.toml");
     let finished = run("validate", &config);
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
-    assert_eq!(names_in(setup.directory()), ["config", "secrets.txt"], "nothing is made");
+    assert_eq!(names_in(setup.directory()), ["config", "secrets.txt"], "nothing is created");
 
     let daemon = quickstart(setup);
     fs::copy(daemon.path("certs/dev-fullchain.pem"), daemon.path("fullchain.pem")).unwrap();

@@ -11,7 +11,7 @@ const MEMORY_KIB: u64 = 20 * 1024;
 
 fn resident_kib(daemon: &Daemon) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("what is resident");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the resident memory");
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 

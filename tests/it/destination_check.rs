@@ -48,7 +48,7 @@ fn every_form_of_check_is_answered_counted_and_logged_but_never_stored() {
     assert_eq!(checks_logged, usize::try_from(checks).unwrap());
     assert_eq!(daemon.logged(FIRST_USE).len(), 1);
     let all_logged = checks_logged + ["committed", FIRST_USE].len();
-    assert_eq!(daemon.log().len(), lines_before + all_logged, "and no other line");
+    assert_eq!(daemon.log().len(), lines_before + all_logged, "there is no other line");
 
     let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.stdout, record);

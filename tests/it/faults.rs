@@ -55,9 +55,7 @@ fn the_daemon_logs_and_survives_a_disk_that_rejects_writes() {
             assert_eq!(daemon.ask("/healthz").0, 200);
             daemon.setup().faults("");
             wait_until("a daemon that is ready again", || daemon.ask("/readyz").0 == 200);
-            wait_until("nothing half-written", || {
-                names_in(&daemon.path("spool/batches")).is_empty()
-            });
+            wait_until("no partial files", || names_in(&daemon.path("spool/batches")).is_empty());
             // The sender sends it again.
             connection.send(Upload::of(&records).gzipped()).committed();
             all.extend(records);
@@ -203,7 +201,7 @@ pub(crate) fn quarantine(directory: &Path) -> Vec<String> {
         names.map(|name| fs::read_to_string(directory.join(name)).unwrap()).collect();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let record = |line: &str| {
-        let line: Value = serde_json::from_str(line).expect("a whole line");
+        let line: Value = serde_json::from_str(line).expect("a complete line");
         line["record"].as_str().unwrap().to_owned()
     };
     let records: Vec<String> = whole.map(record).collect();

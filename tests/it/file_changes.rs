@@ -108,7 +108,7 @@ fn check_once(directory: &Path, batches: u64, count: usize) {
     let files =
         names_in(directory).into_iter().map(|name| fs::read(directory.join(name)).unwrap().len());
     let sent = (0..batches).map(|batch| numbered(batch, count).len());
-    assert_eq!(files.sum::<usize>(), sent.sum::<usize>(), "something is there twice");
+    assert_eq!(files.sum::<usize>(), sent.sum::<usize>(), "a record occurs twice");
 }
 
 #[test]

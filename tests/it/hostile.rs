@@ -16,7 +16,8 @@ const PEAK_KIB: u64 = 150 * 1024;
 
 fn peak_kib(daemon: &Daemon) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    let line =
+        status.lines().find(|line| line.starts_with("VmHWM:")).expect("the peak of the memory");
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -54,13 +55,21 @@ fn malicious_bodies_use_little_memory() {
 
     let nested = gzip(&bomb);
     let (status, _, quarantined) = send(&nested).ok();
-    assert!(quarantined > 0, "{status}: what is in it is no record");
+    assert!(quarantined > 0, "{status}: the content is not a record");
 
     let (status, records, quarantined) = send(&gzip(&vec![b'x'; 40 << 20])).ok();
-    assert_eq!((status.as_str(), records, quarantined), ("quarantined", 0, 1), "an endless record");
+    assert_eq!(
+        (status.as_str(), records, quarantined),
+        ("quarantined", 0, 1),
+        "a record over the limit"
+    );
 
     assert_eq!(send(&gzip(&b"{}\n".repeat(300_000))).committed(), 300_000);
-    assert_eq!(send(&gzip(b"{}\n").repeat(50_000)).committed(), 50_000, "a member each");
+    assert_eq!(
+        send(&gzip(b"{}\n").repeat(50_000)).committed(),
+        50_000,
+        "one gzip member per record"
+    );
     let (_, records, quarantined) = send(&gzip(&b"x\n".repeat(50_000))).ok();
     assert_eq!((records, quarantined), (0, 50_000));
 
@@ -155,7 +164,7 @@ fn endless_headers_close_only_the_connection() {
     let block = header.repeat(100);
     let first = frame(HEADERS, 0, 1, &head());
     let more = (0..5000).map(|_| frame(CONTINUATION, 0, 1, &block));
-    assert!(attack(&daemon, [first].into_iter().chain(more)), "it listens for ever");
+    assert!(attack(&daemon, [first].into_iter().chain(more)), "the connection stays open");
     let empty = (0..50_000).map(|_| frame(CONTINUATION, 0, 1, b""));
     assert!(attack(&daemon, [frame(HEADERS, 0, 1, &head())].into_iter().chain(empty)));
     serves_others(&daemon);

@@ -54,7 +54,7 @@ fn a_flood_of_one_rejection_hides_no_other() {
         let lines = daemon.logged("refused");
         lines.iter().filter(|line| line["reason"] == reason).count()
     };
-    wait_until("both refusals in the log", || {
+    wait_until("both rejections in the log", || {
         count("unauthorized") == 1 && count("unsupported_encoding") == 1
     });
     // Their number depends on the duration of the flood: ten in 10 s.

@@ -82,7 +82,7 @@ impl Unread {
                 batches += 1;
             }
             assert_eq!(connection.send(Upload::of("x").to("/nowhere")).status, 404);
-            assert!(batches < 100_000, "lines are dropped at last");
+            assert!(batches < 100_000, "lines are dropped when the log is full");
         }
         // The secret is checked, batches are committed and delivered as usual.
         assert_eq!(connection.send(Upload::of("x").secret("wrong")).status, 401);
@@ -142,7 +142,7 @@ fn a_log_reader_that_returns_gets_the_number_of_lost_lines() {
         let records = format!("{{\"again\":{number}}}\n");
         assert_eq!(connection.send(Upload::of(records.as_bytes())).committed(), 1);
     }
-    let dropped = wait_for("a count that stays", || {
+    let dropped = wait_for("a stable count", || {
         let before = daemon.dropped();
         connection.send(Upload::of("test"));
         (daemon.dropped() == before).then_some(before)

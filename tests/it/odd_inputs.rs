@@ -177,7 +177,7 @@ fn check(daemon: &Daemon, odd: &Odd, dataset: &str) {
     }
     let want: Vec<_> =
         odd.rejects.iter().map(|(reason, record)| ((*reason).to_owned(), record.clone())).collect();
-    let kept = wait_for("what is in quarantine", || {
+    let kept = wait_for("the quarantined records", || {
         Some(rejects(&daemon.path("quarantine"), dataset)).filter(|kept| kept.len() >= want.len())
     });
     assert_eq!(kept, want, "{dataset}");

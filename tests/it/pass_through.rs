@@ -218,7 +218,7 @@ pub(crate) fn whole_batches(text: &[u8]) -> HashMap<u64, usize> {
     let mut begins = HashMap::new();
     let mut lines = text.split_inclusive(|byte| *byte == b'\n').enumerate();
     while let Some((number, first)) = lines.next() {
-        let record: Value = serde_json::from_slice(first).expect("a whole record");
+        let record: Value = serde_json::from_slice(first).expect("a complete record");
         let (batch, count) = (record["batch"].as_u64().unwrap(), record["of"].as_u64().unwrap());
         let count = usize::try_from(count).unwrap();
         let want = numbered(batch, count);

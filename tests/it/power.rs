@@ -190,7 +190,7 @@ impl Trace {
         if seen {
             return Some(trace);
         }
-        skip("strace may not trace here");
+        skip("strace is not permitted to trace here");
         None
     }
 

@@ -141,7 +141,7 @@ fn connections_count_for_the_client_and_not_for_the_proxy() {
     // Verified by their request, so that none is closed for another.
     let held: Vec<_> = (0..2).map(|_| send(first).unwrap()).collect();
     assert!(held.iter().all(|(_, status)| *status == 200));
-    assert!(send(first).is_none(), "the third of an address");
+    assert!(send(first).is_none(), "the third connection of an address");
     for host in 2..6 {
         let other = format!("PROXY TCP4 192.0.2.{host} 127.0.0.1 1 443\r\n");
         assert_eq!(send(other.as_bytes()).unwrap().1, 200, "{other}");

@@ -297,7 +297,7 @@ fn a_full_spool_is_answered_with_503_and_not_ready_until_the_sink_recovers() {
         }
         assert_eq!(answer.committed(), 500);
         delivered.extend(records);
-        assert!(batch < 50, "it never fills");
+        assert!(batch < 50, "the spool does not fill");
     }
     for http in Http::BOTH {
         let answer = daemon.send(http, Upload::of("{\"a\":1}\n").gzipped());
@@ -309,7 +309,7 @@ fn a_full_spool_is_answered_with_503_and_not_ready_until_the_sink_recovers() {
     let (status, why) = daemon.ask("/readyz");
     assert_eq!(status, 503);
     assert!(why.contains("spool.max_bytes"), "{why}");
-    assert_eq!(daemon.ask("/healthz").0, 200, "alive all the same");
+    assert_eq!(daemon.ask("/healthz").0, 200, "/healthz still answers");
     assert_eq!(daemon.count("logpushd_ready"), 0);
     assert_eq!(daemon.count("logpushd_spool_room_bytes"), 0);
     daemon.wait_count("logpushd_sink_errors_total{sink=\"archive\"}", |errors| errors >= 1);

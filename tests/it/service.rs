@@ -71,7 +71,10 @@ fn the_service_manager_is_notified_of_start_reload_and_stop() {
     daemon.signal(Signal::TERM);
     manager.wait("STOPPING=1");
     daemon.end().exited_cleanly();
-    assert!(!manager.heard.iter().any(|text| text.contains("WATCHDOG")), "nobody asked for it");
+    assert!(
+        !manager.heard.iter().any(|text| text.contains("WATCHDOG")),
+        "no watchdog was requested"
+    );
 }
 
 #[test]
@@ -223,7 +226,7 @@ fn a_restart_refuses_no_connection_on_a_socket_that_was_passed() {
         let knocks = scope.spawn(|| {
             let mut knocks = 0;
             while !over.load(Ordering::Relaxed) {
-                TcpStream::connect(address).expect("nobody is refused");
+                TcpStream::connect(address).expect("the connection is accepted");
                 knocks += 1;
                 thread::sleep(Duration::from_millis(5));
             }

@@ -38,7 +38,7 @@ fn sigusr1_closes_renamed_files_and_records_go_to_new_ones() {
     daemon.wait_file(OUT, &second);
     let stopped = daemon.stop().exited_cleanly();
     same_bytes("the rotated file", &stopped.file("out/rotated"), &first);
-    assert!(!stopped.log.contains("reloaded"), "it is no reload");
+    assert!(!stopped.log.contains("reloaded"), "SIGUSR1 does not reload");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn the_backlog_is_listed_with_and_without_a_running_daemon() {
     let bad = Upload::of("{\"a\":1}\nnonsense\n{\"a\":2}\n").to("/logpush/dns_logs");
     assert_eq!(daemon.send(Http::Two, bad.gzipped()).ok(), ("committed".to_owned(), 2, 1));
     daemon.commit(b"{\"a\":3}\n");
-    let list = wait_for("checkpoints of those that work", || {
+    let list = wait_for("checkpoints of the working sinks", || {
         let list = spool("list", daemon.setup());
         let both = list.stdout.matches("; its checkpoint is batch 2").count() == 2;
         both.then_some(list)
@@ -137,7 +137,7 @@ fn a_missing_spool_is_reported() {
         let finished = spool(what, &setup);
         assert_eq!(finished.exit, Exit::Code(74));
         assert!(finished.stderr.contains("no daemon has run yet with this spool.dir"));
-        assert!(!setup.path("spool").exists(), "it only looks");
+        assert!(!setup.path("spool").exists(), "the command only reads");
     }
     setup.write("logpushd.toml", "[server]\naddres = 1\n");
     assert_eq!(spool("list", &setup).exit, Exit::Code(78));

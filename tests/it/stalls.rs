@@ -190,7 +190,7 @@ fn requests_are_answered_despite_a_full_log_a_stopped_reader_and_a_frozen_disk()
     same_bytes("beside the frozen disk", &stopped.file(OUT), &all);
     // The next run has the rest.
     let stopped = Setup::with_output(stopped.setup, Output::Read).start();
-    wait_until("all of it", || fs::read(&frozen_out).is_ok_and(|there| there.len() >= all.len()));
+    wait_until("all records", || fs::read(&frozen_out).is_ok_and(|there| there.len() >= all.len()));
     same_bytes("the frozen disk", &fs::read(&frozen_out).unwrap(), &all);
     stopped.stop().exited_cleanly();
 }

@@ -95,8 +95,8 @@ fn with_client_ca_file_only_clients_with_its_certificates_are_accepted() {
         assert!(exchange(&daemon, &client, alpn).is_err(), "no certificate");
         let stranger = client.clone().presenting(&others.sign());
         assert!(exchange(&daemon, &stranger, alpn).is_err(), "a certificate of another authority");
-        let himself = client.clone().presenting(&Pair::self_signed());
-        assert!(exchange(&daemon, &himself, alpn).is_err(), "nobody's");
+        let self_signed = client.clone().presenting(&Pair::self_signed());
+        assert!(exchange(&daemon, &self_signed, alpn).is_err(), "a self-signed certificate");
         let (_, answer) = exchange(&daemon, &client.presenting(&ours.sign()), alpn).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }

@@ -185,7 +185,7 @@ fn a_certificate_is_renewed_with_a_new_key_and_served_while_the_directory_is_dow
         pem.split_once("PRIVATE KEY").unwrap().1.to_owned()
     };
     // On a slow machine it may have been renewed. None came meanwhile, and none is on its way.
-    let (number, first, first_key) = wait_for("a certificate that stays for a moment", || {
+    let (number, first, first_key) = wait_for("a certificate that is not renewed at once", || {
         let number = daemon.logged(IN_USE).len();
         let first = (number, shown(&daemon, "logs.example.test"), key(&daemon));
         [ASKING, IN_USE].iter().all(|what| daemon.logged(what).len() == number).then_some(first)
@@ -201,7 +201,7 @@ fn a_certificate_is_renewed_with_a_new_key_and_served_while_the_directory_is_dow
     let asked = &daemon.logged(ASKING)[number]["timestamp"];
     let asked: Timestamp = asked.as_str().unwrap().parse().unwrap();
     let left = first.not_after - asked.as_second();
-    assert!(left <= 8, "{left} s: a third of 20 s is to be left");
+    assert!(left <= 8, "{left} s are left, expected a third of 20 s");
     let second = shown(&daemon, "logs.example.test");
     assert_ne!(first, second);
     assert_ne!(first_key, key(&daemon));
@@ -230,7 +230,7 @@ fn no_certificate_is_ordered_that_could_not_be_stored() {
     let complaint = daemon.wait_log("no certificate: cannot store the certificate in ");
     assert_eq!(complaint["level"], "ERROR", "{complaint}");
     assert!(daemon.ask("/readyz").1.contains("make server.tls.acme.cache_dir writable"));
-    assert!(!pebble.log().contains("GET /dir "), "it was not even asked: {}", pebble.log());
+    assert!(!pebble.log().contains("GET /dir "), "a certificate was ordered: {}", pebble.log());
 
     fs::remove_file(daemon.path("acme")).unwrap();
     daemon.signal(Signal::HUP);

@@ -105,12 +105,12 @@ impl Pebble {
         pebble.env("PEBBLE_WFE_NONCEREJECT", options.bad_nonces.to_string());
         // First the names: an order for a name that does not resolve fails for good.
         self.running.push(self.spawn(names, "names.log"));
-        wait_until("the names", || knows_names(&dns));
+        wait_until("names that resolve", || knows_names(&dns));
         self.running.push(self.spawn(pebble, "pebble.log"));
         for port in [self.port, self.management] {
             wait_until("pebble", || {
                 let ended = self.running[1].try_wait().unwrap();
-                assert!(ended.is_none(), "it ended: {}", self.log());
+                assert!(ended.is_none(), "it has ended: {}", self.log());
                 TcpStream::connect(("127.0.0.1", port)).is_ok()
             });
         }

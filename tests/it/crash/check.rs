@@ -58,7 +58,7 @@ pub(super) fn datasets_in(sink: &Path) -> BTreeMap<String, Vec<u8>> {
         let bytes = fs::read(sink.join(&name)).unwrap();
         let text = match name.strip_suffix(".gz") {
             Some(plain) => {
-                assert!(!sink.join(plain).exists(), "{name} is there twice");
+                assert!(!sink.join(plain).exists(), "{name} exists in both forms");
                 gunzip(&bytes)
             }
             None => bytes,
@@ -76,7 +76,7 @@ fn batches_in(sink: &Path, records: &HashMap<Key, Records>) -> HashMap<Key, Stri
         let dataset = name.as_str();
         let mut rest = text.as_slice();
         while !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest).expect("a whole line");
+            let end = memchr::memchr(b'\n', rest).expect("a complete line");
             let record: Value = serde_json::from_slice(&rest[..end]).unwrap_or_else(|error| {
                 let line = String::from_utf8_lossy(&rest[..end.min(300)]);
                 panic!("{name} has a torn line, {error}: {line}")
@@ -103,7 +103,7 @@ fn check_quarantine(
         let text = fs::read_to_string(quarantine.join(&name)).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'), "the last line of {name} is torn");
         for line in text.lines() {
-            let line: Value = serde_json::from_str(line).expect("a whole line in quarantine");
+            let line: Value = serde_json::from_str(line).expect("a complete line in quarantine");
             let text = line["record"].as_str().unwrap();
             let record: Value = serde_json::from_str(&format!("{text}}}")).unwrap();
             let number = |name: &str| record[name].as_u64().unwrap();

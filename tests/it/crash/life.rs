@@ -145,7 +145,7 @@ impl Run {
             let batches = daemon.path("spool/batches");
             wait_until("an empty spool", || names_in(&batches).is_empty());
             let first = daemon.path("out/first");
-            wait_until("what was rotated to be compressed", || {
+            wait_until("compression of the rotated files", || {
                 let names = names_in(&first);
                 // No file is still uncompressed, present in both forms, or being compressed.
                 names.iter().all(|name| match name.strip_suffix(".gz") {
@@ -184,7 +184,7 @@ impl Run {
         assert!(rotated as u64 > self.kills / 4, "only {rotated} files were rotated");
         // About a sixth are not: what follows a release does not happen while a sink fails.
         let Self { asked, missed, .. } = self;
-        assert!(*missed <= asked.div_ceil(2), "{missed} of {asked} faults were never met");
+        assert!(*missed <= asked.div_ceil(2), "{missed} of {asked} faults were never reached");
     }
 
     pub(super) fn summary(&self) -> String {

@@ -57,7 +57,7 @@ impl Drop for Repeat {
 
 fn number(name: &str) -> Option<u64> {
     let value = env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value}, and no number")))
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value}, not a number")))
 }
 
 fn kills() -> u64 {

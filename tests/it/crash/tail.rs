@@ -98,7 +98,7 @@ impl Tail {
                 same_bytes(&what, seen, &there);
             }
             let text = texts[directory].get(dataset).map(Vec::as_slice).unwrap_or_default();
-            assert!(memchr::memmem::find(text, seen).is_some(), "{what} is not there");
+            assert!(memchr::memmem::find(text, seen).is_some(), "{what} is not on disk");
         }
     }
 }

@@ -61,5 +61,9 @@ fn records_go_to_the_disk_currently_mounted_at_the_path() {
     daemon.wait_file("disk/all.ndjson", &all);
     let stopped = daemon.stop().exited_cleanly();
     same_bytes("on the copy", &stopped.file("disk/all.ndjson"), &all);
-    assert_eq!(detached.metadata().unwrap().len(), before.len(), "nothing more on the other one");
+    assert_eq!(
+        detached.metadata().unwrap().len(),
+        before.len(),
+        "no more records on the other disk"
+    );
 }

@@ -81,7 +81,7 @@ impl<'a> Spooling<'a> {
         assert_eq!(status, 503, "{why}");
         assert!(why.contains("the spool"), "{why}");
         assert_eq!(self.daemon.ask("/healthz").0, 200);
-        wait_until("nothing half-written", || self.names().len() == self.batches);
+        wait_until("no partial files", || self.names().len() == self.batches);
     }
 
     /// Asserts that the rejected body is accepted now.
@@ -119,7 +119,7 @@ fn in_the_middle<T>(
     thread::scope(|scope| {
         let answer = scope.spawn(|| connection.send(upload));
         assert!(feed.push(first));
-        wait_until("a file that is begun", || {
+        wait_until("a new file", || {
             names_in(&disk.path("spool/batches")).iter().any(|name| name.starts_with('.'))
         });
         let happened = happens();
@@ -202,7 +202,7 @@ fn the_daemon_logs_and_survives_a_disk_that_is_full_at_the_commit() {
             assert!(feed.push(&records));
             drop(feed);
             refused(&connection.send(upload), NO_SPACE);
-            wait_until("nothing half-written", || spooling.names().len() == spooling.batches);
+            wait_until("no partial files", || spooling.names().len() == spooling.batches);
             drop(filled);
             spooling.assert_recovered(&connection, &records);
         }

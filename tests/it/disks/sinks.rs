@@ -42,7 +42,7 @@ fn wait_stuck(daemon: &Daemon) {
 fn finish(daemon: Daemon, disk: &Disk, all: &[u8]) {
     let path = disk.path(&format!("logs/{FILE}"));
     let long_enough = |path| fs::metadata(path).is_ok_and(|file| file.len() >= all.len() as u64);
-    wait_until("all of it on the disk", || long_enough(&path));
+    wait_until("all records on the disk", || long_enough(&path));
     let stopped = daemon.stop().exited_cleanly();
     same_bytes("on the disk", &fs::read(&path).unwrap(), all);
     same_bytes("beside it", &stopped.file(&format!("out/{FILE}")), all);
@@ -146,7 +146,7 @@ fn a_body_that_does_not_fit_into_the_quarantine_is_rejected_until_there_is_space
         let filled = disk.fill();
         let answer = connection.send(Upload::of(&broken));
         super::refused(&answer, super::NO_SPACE);
-        assert_eq!(daemon.ask("/readyz").0, 200, "for all but such bodies");
+        assert_eq!(daemon.ask("/readyz").0, 200, "ready, except for such bodies");
         assert_eq!(names_in(&daemon.path("spool/batches")), [""; 0]);
         // Other sinks are not affected.
         connection.send(Upload::of("{\"good\":1}\n")).committed();
@@ -155,7 +155,7 @@ fn a_body_that_does_not_fit_into_the_quarantine_is_rejected_until_there_is_space
         let kept = names_in(&disk.path("quarantine/bodies"));
         assert_eq!(kept.len(), 1, "{kept:?}");
         let kept = fs::read(disk.path("quarantine/bodies").join(&kept[0])).unwrap();
-        same_bytes("as it came", &kept, &broken);
+        same_bytes("the body", &kept, &broken);
         daemon.stop().exited_cleanly();
     }
 }

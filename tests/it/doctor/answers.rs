@@ -261,7 +261,7 @@ fn a_truncated_answer_is_reported() {
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort".to_owned()
     });
     drop(good);
-    let good = ValidServer::answering(|_| panic!("hangs up"));
+    let good = ValidServer::answering(|_| panic!("closes the connection"));
     let (finding, exit) = good.finding("check");
     assert_eq!((&finding["outcome"], exit), (&Value::from("fail"), FAILED));
     assert_eq!(finding["cloudflare"], "EOF", "{finding}");

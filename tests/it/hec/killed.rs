@@ -58,7 +58,7 @@ fn acknowledged_events_are_delivered_once_after_any_kill() {
         while !are_done() {
             // When one sender has its answer, the other requests are in progress.
             let enough = successes.load(Ordering::Relaxed) + 1 + random.below(8);
-            wait_until("some successes", || {
+            wait_until("several successes", || {
                 successes.load(Ordering::Relaxed) >= enough || are_done()
             });
             daemon.signal(Signal::KILL);

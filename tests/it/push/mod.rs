@@ -57,7 +57,7 @@ impl Drop for Running {
 #[track_caller]
 fn ok(finished: &Finished, says: &[&str]) {
     assert_eq!(finished.exit, Exit::Code(0), "{}{}", finished.stdout, finished.stderr);
-    assert_eq!(finished.stderr, "", "nothing is drawn where there is no terminal");
+    assert_eq!(finished.stderr, "", "no progress bar without a terminal");
     for part in says {
         assert!(finished.stdout.contains(part), "{part:?} not in {}", finished.stdout);
     }

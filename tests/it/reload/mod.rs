@@ -160,14 +160,14 @@ fn reloads_of_all_settings_under_load_fail_no_request_and_lose_no_record() {
             records.lines().map(|line| (line.to_owned(), 1)).collect::<Vec<_>>()
         })
         .collect();
-    assert!(want.len() as u64 > 20 * ROUNDS, "there was no load");
+    assert!(want.len() as u64 > 20 * ROUNDS, "the load was too low");
     want.extend(invited.iter().chain(&uninvited).map(|record| (record.clone(), 1)));
     let out = stopped.setup.path("out");
     assert!(lines([out.join("archive")]) == want, "the archive has each record once");
     let moves = names_in(&out).into_iter().filter(|name| name.starts_with("moves-"));
     let moves: Vec<_> = moves.map(|name| out.join(name)).collect();
     assert!(moves.len() > 5, "{moves:?}");
-    assert!(lines(moves) == want, "what moved has each record once");
+    assert!(lines(moves) == want, "the moved files have each record once");
     let temporary = lines([out.join("temporary")]);
     assert!(temporary.values().all(|count| *count == 1));
     assert!(invited.iter().all(|record| temporary.contains_key(record)));

@@ -215,7 +215,7 @@ fn a_kill_during_a_reload_loses_and_duplicates_nothing() {
     }
     let stopped = setup.start().stop().exited_cleanly();
     let got = lines([stopped.setup.path("out/archive")]);
-    assert!(got.values().all(|count| *count == 1), "something is there twice");
+    assert!(got.values().all(|count| *count == 1), "a record occurs twice");
     for batch in &acknowledged {
         let records = String::from_utf8(numbered(*batch, 10)).unwrap();
         assert!(records.lines().all(|line| got.contains_key(line)), "batch {batch} is lost");

@@ -50,7 +50,7 @@ fn check(daemon: Daemon) {
         if name.ends_with(".ndjson") {
             let text = fs::read_to_string(daemon.path("quarantine").join(name)).unwrap();
             for line in text.lines() {
-                let line: Value = serde_json::from_str(line).expect("a whole line");
+                let line: Value = serde_json::from_str(line).expect("a complete line");
                 found.push(format!("{}\n", line["record"].as_str().unwrap()));
             }
         }

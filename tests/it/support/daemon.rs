@@ -294,7 +294,7 @@ fn address_of(process: &mut Process, is_it: impl Fn(&str) -> bool) -> SocketAddr
         let line =
             log_of(process).into_iter().find(|line| line["message"].as_str().is_some_and(&is_it));
         let came_up = line.is_some() || ended.is_none();
-        assert!(came_up, "it ended: {}", String::from_utf8_lossy(&process.stderr.bytes()));
+        assert!(came_up, "it has ended: {}", String::from_utf8_lossy(&process.stderr.bytes()));
         line.map(|line| line["address"].as_str().unwrap().parse().unwrap())
     })
 }

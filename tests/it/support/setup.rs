@@ -59,7 +59,7 @@ impl Setup {
     }
 
     pub(crate) fn without(mut self, name: &str) -> Self {
-        self.tables.remove(name).expect("there was such a table");
+        self.tables.remove(name).expect("the table exists");
         self
     }
 

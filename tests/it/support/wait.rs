@@ -43,7 +43,7 @@ pub(crate) fn same_bytes(what: &str, got: &[u8], want: &[u8]) {
         String::from_utf8_lossy(near).into_owned()
     };
     panic!(
-        "{what}: {} bytes came, {} were sent; they part at {at}:\n got: {:?}\nwant: {:?}",
+        "{what}: {} bytes received, {} expected; they differ at {at}:\n got: {:?}\nwant: {:?}",
         got.len(),
         want.len(),
         near(got),

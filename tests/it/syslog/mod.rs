@@ -38,7 +38,7 @@ fn check_order(what: &str, got: &[String], want: &[String]) {
     let at = first.iter().zip(want).take_while(|(got, want)| *got == want).count();
     assert!(
         first.len() == want.len() && at == want.len(),
-        "{what}: {} of {} records, {} in all; they part at {at}:\n got: {:?}\nwant: {:?}",
+        "{what}: {} of {} records, {} in all; they differ at {at}:\n got: {:?}\nwant: {:?}",
         first.len(),
         want.len(),
         got.len(),
@@ -156,7 +156,7 @@ fn recently_sent_batches_stay_in_the_spool_until_confirmed() {
     let daemon = stopped.start();
     let more = commit(&daemon, 3..4, 10);
     wait_until("the next", || receiver.records().ends_with(&more));
-    assert_eq!(receiver.records().len(), before + 10, "and nothing twice");
+    assert_eq!(receiver.records().len(), before + 10, "no record arrives twice");
     daemon.stop().exited_cleanly();
 }
 

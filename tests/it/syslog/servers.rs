@@ -200,7 +200,7 @@ impl Server {
     }
 
     pub(super) fn kill(&mut self) {
-        let mut child = self.child.take().expect("it runs");
+        let mut child = self.child.take().expect("the server runs");
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -234,7 +234,7 @@ impl Server {
         wait_until("a server that listens", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             let log = || fs::read_to_string(self.dir.path().join("server.log")).unwrap();
-            assert!(ended.is_none(), "it ended: {}", log());
+            assert!(ended.is_none(), "it has ended: {}", log());
             self.inputs.iter().all(|input| self.is_open(input))
         });
     }

@@ -47,7 +47,7 @@ impl Layout {
     fn settle(self, directory: &Path) {
         match self {
             Self::Dated => {}
-            Self::Rotated => wait_until("a live file that is empty", || {
+            Self::Rotated => wait_until("an empty live file", || {
                 fs::metadata(directory.join("http_requests.ndjson"))
                     .is_ok_and(|live| live.len() == 0)
             }),

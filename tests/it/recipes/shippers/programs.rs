@@ -132,7 +132,7 @@ impl Shipper {
 
     /// Stops it as a service manager does.
     pub(super) fn stop(mut self) {
-        assert!(self.child.try_wait().unwrap().is_none(), "it has ended by itself");
+        assert!(self.child.try_wait().unwrap().is_none(), "it ended unexpectedly");
         self.signal(Signal::TERM);
         wait_for("the end of a shipper", || self.child.try_wait().unwrap());
     }

@@ -121,7 +121,7 @@ impl Cloudflare {
     /// Sets members of a job, as Cloudflare does when pushing fails or works.
     pub(crate) fn set(&self, scope: &str, id: u64, members: &Value) {
         let mut state = self.state.lock().unwrap();
-        let job = state.jobs.get_mut(&(scope.to_owned(), id)).expect("there is such a job");
+        let job = state.jobs.get_mut(&(scope.to_owned(), id)).expect("the job exists");
         for (name, value) in members.as_object().expect("members") {
             job[name] = value.clone();
         }
