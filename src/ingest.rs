@@ -37,7 +37,7 @@ pub struct Ingest {
 
 /// What the endpoint knows of the form of a body.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Form {
+pub struct BodyFormat {
     /// What the sender declares.
     pub encoding: Encoding,
     /// The form of the records.
@@ -135,9 +135,9 @@ impl Ingest {
         bodies: Arc<Bodies>,
         limits: Limits,
         origin: Origin,
-        form: Form,
+        form: BodyFormat,
     ) -> Self {
-        let Form { encoding, format, header_row } = form;
+        let BodyFormat { encoding, format, header_row } = form;
         let staging = spool.stage();
         let gathered = Gathered {
             blocks: Some(spool.new_blocks()),

@@ -1,5 +1,5 @@
-//! Answers, in the words of the endpoint's protocol. Of Logpush: what was accepted as JSON, what was
-//! refused as one line of text.
+//! Answers in the format of the endpoint's protocol. With Logpush, a 200 is JSON and a refusal is
+//! one line of text.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,26 +15,26 @@ use super::{
 };
 use crate::{config::Protocol, decode::Format, ingest::Receipt, metrics::BatchOutcome};
 
-/// The body of an answer.
+/// Body of an answer.
 pub type Body = Full<Bytes>;
 
-/// When a sender may try again, in seconds. Cloudflare is not known to heed it; other senders are.
+/// Seconds after which a sender may retry. Cloudflare is not known to heed it; other senders do.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("10");
 
-/// With HEC, whose answer is Splunk's: what a 200 would say otherwise.
+/// With HEC, whose 200 has Splunk's body: the JSON body that Logpush would get.
 const RESULT: HeaderName = HeaderName::from_static("x-logpushd-result");
 
-/// With the answer to a destination check, if the endpoint takes CSV: `logpushd doctor` then sends no
-/// record, which would go to quarantine.
+/// In the answer to a destination check, if the endpoint takes CSV: `logpushd doctor` then sends no
+/// record, which would be quarantined.
 const FORMAT: HeaderName = HeaderName::from_static("x-logpushd-format");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What a 200 says.
+/// Content of a 200.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accepted {
     pub(super) outcome: BatchOutcome,
-    /// Records that sinks get.
+    /// Records for the sinks.
     pub(super) records: u64,
     /// Records in quarantine; a whole body counts as one.
     pub(super) quarantined: u64,
@@ -91,7 +91,7 @@ pub(super) fn accepted(protocol: Protocol, accepted: &Accepted, format: Format) 
     response
 }
 
-/// The `status` of the JSON answer, which senders read.
+/// Returns the `status` of the JSON answer.
 fn status_word(outcome: BatchOutcome) -> &'static str {
     match outcome {
         BatchOutcome::Committed => "committed",
@@ -102,20 +102,20 @@ fn status_word(outcome: BatchOutcome) -> &'static str {
     }
 }
 
-/// Whether batches are taken, in the words of HEC.
+/// Answers a HEC health query.
 pub(super) fn health(is_healthy: bool) -> Response<Body> {
     let (status, body) = hec::health(is_healthy);
     response(status, body, JSON)
 }
 
-/// Which methods a path has.
+/// Answers OPTIONS with the methods of a path.
 pub(super) fn methods(methods: Methods) -> Response<Body> {
     let mut response = Response::default();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods.allow()));
     response
 }
 
-/// The status of a refusal.
+/// Returns the status of a refusal.
 pub(super) fn status(protocol: Protocol, refusal: &Refusal) -> StatusCode {
     match protocol {
         Protocol::Logpush => refusal.status(),
@@ -142,8 +142,8 @@ pub(super) fn refused(protocol: Protocol, refusal: &Refusal) -> Response<Body> {
     response
 }
 
-/// Says that the connection ends behind this answer.
-pub(super) fn last(mut response: Response<Body>) -> Response<Body> {
+/// Announces in the answer that the connection closes after it.
+pub(super) fn close_after(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

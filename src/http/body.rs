@@ -1,4 +1,4 @@
-//! Reads a body and feeds it to its [`Ingest`], on a thread that may block.
+//! Reads a body and passes it to its [`Ingest`] on a blocking thread.
 
 use std::{
     error::Error as _,
@@ -29,34 +29,35 @@ use crate::{
     spool::{Origin, SpoolUnavailable},
 };
 
-/// How long a body may stand still. Cloudflare gives up on its own after 10 s without progress.
+/// Time without progress after which a body is refused. Cloudflare itself gives up after 10 s.
 const BODY_IDLE: Duration = Duration::from_secs(30);
 
-/// How long a whole body may take: the largest at 300 kB/s. One that trickles is not Cloudflare's.
-const BODY_WHOLE: Duration = Duration::from_secs(15 * 60);
+/// Time for a whole body: enough for the largest at 300 kB/s. Cloudflare never sends more slowly.
+const BODY_TOTAL: Duration = Duration::from_secs(15 * 60);
 
-/// How long a sender waits for a disk. Longer than a large batch takes on a slow one.
-const DISK: Duration = Duration::from_secs(30);
+/// Time that a sender waits for the disk: longer than a large batch takes on a slow one.
+const DISK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How much of a body is gathered for one trip to a blocking thread: enough to make the trip cheap,
-/// little enough that reading hardly waits for it.
-const HOP_BYTES: usize = 128 * 1024;
+/// Bytes that are collected before they are passed to a blocking thread: enough to make the switch
+/// cheap, and few enough that reading hardly waits for the thread.
+const HANDOFF_BYTES: usize = 128 * 1024;
 
-/// How many pieces are gathered at most: each costs some hundred bytes, however short it is.
-const HOP_PIECES: usize = 1024;
+/// Chunks that are collected at most: each costs some hundred bytes, however short it is.
+const MAX_HANDOFF_CHUNKS: usize = 1024;
 
-/// A body that was refused unread is read on this far, so that a sender in the middle of it sees the
-/// answer rather than a reset connection.
+/// Bytes of a refused body that are still read, so that a sender that is sending it gets the answer
+/// instead of a reset connection.
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Until a refusal is out, as a rule. A sender that reads "go on" before it only sends more.
-const ANSWER: Duration = Duration::from_millis(100);
+/// Time within which a refusal is usually sent. A sender that got `100 Continue` first would send
+/// the body.
+const ANSWER_DELAY: Duration = Duration::from_millis(100);
 
-/// How many refused bodies are read on at a time: beyond that their streams are reset.
+/// Refused bodies that are read at a time. Beyond that, streams are reset.
 static LINGERING: Semaphore = Semaphore::const_new(64);
 
-/// One body on its way.
+/// An upload of a verified sender.
 pub(super) struct Upload {
     pub(super) intake: Arc<Intake>,
     pub(super) origin: Origin,
@@ -64,12 +65,13 @@ pub(super) struct Upload {
     pub(super) protocol: Protocol,
     pub(super) peer: SocketAddr,
     pub(super) started: Instant,
-    /// How many bytes the disk must have, if it had fewer when it was last asked.
+    /// Bytes that the disk must have free, if it had fewer when it was last checked.
     pub(super) wanted: Option<u64>,
     pub(super) reservation: Reservation,
 }
 
 impl Upload {
+    /// Reads the body, and makes it durable.
     pub(super) async fn receive(
         mut self,
         incoming: &mut Incoming,
@@ -82,21 +84,21 @@ impl Upload {
             dataset: self.origin.dataset.clone(),
             bytes: 0,
         };
-        let mut pieces = Pieces::default();
+        let mut chunks = Chunks::default();
         loop {
-            let patience = BODY_IDLE.min(BODY_WHOLE.saturating_sub(self.started.elapsed()));
-            let data = match timeout(patience, incoming.frame()).await {
-                Err(_) if patience < BODY_IDLE => {
-                    return Err(Refusal::BodyTimeout { waited: BODY_WHOLE });
+            let time_left = BODY_IDLE.min(BODY_TOTAL.saturating_sub(self.started.elapsed()));
+            let data = match timeout(time_left, incoming.frame()).await {
+                Err(_) if time_left < BODY_IDLE => {
+                    return Err(Refusal::BodyTimeout { waited: BODY_TOTAL });
                 }
                 Err(_) => return Err(Refusal::BodyTimeout { waited: BODY_IDLE }),
                 Ok(None) => break,
                 Ok(Some(Err(error))) => {
-                    return Err(interrupted(&error));
+                    return Err(body_error(&error));
                 }
                 Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => data,
-                    // Trailers say nothing that is needed.
+                    // Trailers are not used.
                     Err(_) => continue,
                 },
             };
@@ -108,24 +110,25 @@ impl Upload {
             if !self.reservation.cover(wire_bytes) {
                 return Err(self.intake.too_much_in_flight());
             }
-            pieces.add(data);
-            if pieces.bytes >= HOP_BYTES || pieces.pieces.len() >= HOP_PIECES {
-                let gathered = std::mem::take(&mut pieces);
-                let hop = in_time(blocking::run(move || gathered.push(ingest))).await?;
-                ingest = hop.inspect_err(|error| self.report_failure(error))?;
+            chunks.add(data);
+            if chunks.bytes >= HANDOFF_BYTES || chunks.chunks.len() >= MAX_HANDOFF_CHUNKS {
+                let collected = std::mem::take(&mut chunks);
+                let pushed =
+                    within_disk_timeout(blocking::run(move || collected.push(ingest))).await?;
+                ingest = pushed.inspect_err(|error| self.report_failure(error))?;
             }
         }
         let wire_bytes = received.bytes;
-        // From here on it no longer matters whether the sender waits: the task is on its own.
+        // From here on, the outcome does not depend on the sender or its connection.
         let commit = blocking::run(move || {
             let committing = Instant::now();
-            let outcome = pieces.push(ingest).and_then(Ingest::finish);
+            let outcome = chunks.push(ingest).and_then(Ingest::finish);
             self.account(outcome, wire_bytes, committing)
         });
-        in_time(commit).await?
+        within_disk_timeout(commit).await?
     }
 
-    /// Counts and logs what became of the body.
+    /// Counts and logs the outcome of an upload.
     fn account(
         self,
         outcome: Result<Receipt, IngestError>,
@@ -151,7 +154,7 @@ impl Upload {
                 metrics.commit(committing.elapsed());
                 metrics.committed(batch.header.records, wire_bytes, self.started.elapsed());
                 if let Some(time) = first_event {
-                    // An event that is yet to come has no lag.
+                    // An event in the future has no lag.
                     let lag = Timestamp::now().duration_since(*time);
                     metrics.event_lag(dataset, Duration::try_from(lag).unwrap_or_default());
                 }
@@ -166,25 +169,25 @@ impl Upload {
             }
             Receipt::Duplicate { records, .. } => info!(
                 endpoint, dataset, records, wire_bytes, %peer,
-                "this batch was committed before: not delivered again"
+                "duplicate batch: committed before, not delivered again"
             ),
             Receipt::DestinationCheck => info!(
                 endpoint, dataset, %peer,
                 "answered Cloudflare's destination check: the job can reach this endpoint"
             ),
-            Receipt::Empty => info!(endpoint, dataset, wire_bytes, %peer, "a body without records"),
+            Receipt::Empty => info!(endpoint, dataset, wire_bytes, %peer, "body without records"),
             Receipt::QuarantinedBody { why, file_name } => {
                 metrics.quarantined(QuarantineReason::UndecodableBody, 1);
                 warn!(
                     endpoint, dataset, %received, wire_bytes, why, file_name, %peer,
-                    "a body that cannot be read is in quarantine"
+                    "unreadable body quarantined"
                 );
             }
         }
         Ok(accepted)
     }
 
-    /// Tells what watches the disk that a body could not be stored.
+    /// Reports a failed write to the check of the disk.
     fn report_failure(&self, error: &IngestError) {
         if let IngestError::Store(error) = error {
             self.intake.room.failed(error);
@@ -202,16 +205,18 @@ impl From<IngestError> for Refusal {
     }
 }
 
-/// Waits for work on a disk, but not for a disk that hangs: the sender needs an answer. The work goes on,
-/// and if it ends well the same batch is a duplicate when it comes again.
-async fn in_time<T>(work: impl Future<Output = Result<T, JoinError>>) -> Result<T, Refusal> {
-    match timeout(DISK, work).await {
+/// Waits for disk work, but not for a disk that hangs: the sender needs an answer. The work
+/// continues. If it succeeds later, the retry of the same batch is a duplicate.
+async fn within_disk_timeout<T>(
+    work: impl Future<Output = Result<T, JoinError>>,
+) -> Result<T, Refusal> {
+    match timeout(DISK_TIMEOUT, work).await {
         Ok(outcome) => outcome.map_err(|error| panicked(&error)),
         Err(_) => Err(SpoolUnavailable::DiskHangs.into()),
     }
 }
 
-/// How much of a body came in. Counted for its endpoint when there is an end to it, of whatever kind.
+/// Counts the received bytes of a body. Adds them to the endpoint's metrics when dropped.
 struct Received {
     intake: Arc<Intake>,
     endpoint: Arc<EndpointMetrics>,
@@ -232,50 +237,50 @@ impl Drop for Received {
     }
 }
 
-/// Parts of a body that arrived one after the other.
+/// Consecutive chunks of a body.
 #[derive(Default)]
-struct Pieces {
-    pieces: Vec<Bytes>,
+struct Chunks {
+    chunks: Vec<Bytes>,
     bytes: usize,
 }
 
-impl Pieces {
-    fn add(&mut self, piece: Bytes) {
-        if piece.is_empty() {
+impl Chunks {
+    fn add(&mut self, chunk: Bytes) {
+        if chunk.is_empty() {
             return;
         }
-        self.bytes += piece.len();
-        self.pieces.push(piece);
+        self.bytes += chunk.len();
+        self.chunks.push(chunk);
     }
 
     fn push(self, mut ingest: Ingest) -> Result<Ingest, IngestError> {
-        for piece in self.pieces {
-            ingest.push(&piece)?;
+        for chunk in self.chunks {
+            ingest.push(&chunk)?;
         }
         Ok(ingest)
     }
 }
 
-/// Whether the sender waits for leave to send the body. HTTP/2 has no such thing here: a body that is
-/// on its way is held until it is read.
-pub(super) fn waits(head: &request::Parts) -> bool {
+/// Whether the sender waits for `100 Continue` before it sends the body. Never with HTTP/2, where
+/// flow control holds the body back until it is read.
+pub(super) fn expects_continue(head: &request::Parts) -> bool {
     head.version < Version::HTTP_2 && head.headers.contains_key(EXPECT)
 }
 
-/// Ends the reading of a body that was refused. `waits`: the sender has not been told to send it. Says
-/// whether the connection has to end: the sender may take the answer for leave not to send the body, and
-/// what it sends next would be read as that.
-pub(super) fn let_go(mut incoming: Incoming, waits: bool) -> bool {
-    // In HTTP/2 a reset behind the answer would do, but curl 7.88 takes it for the answer.
+/// Discards the rest of a refused body. `expects_continue`: the sender waits for `100 Continue`.
+/// Returns whether the connection has to be closed: such a sender may omit the body after the
+/// answer, and its next request would be read as the body.
+pub(super) fn discard_rest(mut incoming: Incoming, expects_continue: bool) -> bool {
+    // In HTTP/2 a reset after the answer would do, but curl 7.88 reports the reset, not the answer.
     if hyper::body::Body::is_end_stream(&incoming) {
         return false;
     }
     let Ok(permit) = LINGERING.try_acquire() else { return true };
-    // To begin to read is to tell a sender that asked first to go on, unless it has the answer. It waits
-    // as long as it likes (curl for a second), so it may be in the middle of the body all the same.
+    // Reading sends `100 Continue`, unless the answer was sent before. A sender does not wait for
+    // it forever (curl waits a second), so it may be sending the body anyway.
     tokio::spawn(async move {
-        if waits {
-            sleep(ANSWER).await;
+        if expects_continue {
+            sleep(ANSWER_DELAY).await;
         }
         let mut left = LINGER_BYTES;
         let drained = timeout(LINGER, async {
@@ -287,15 +292,15 @@ pub(super) fn let_go(mut incoming: Incoming, waits: bool) -> bool {
                 }
             }
         });
-        // Whether it came to the end or not, there is nothing more to do for it.
+        // The outcome does not matter: the body is discarded either way.
         drained.await.ok();
         drop(permit);
     });
-    waits
+    expects_continue
 }
 
-/// Whether the sender broke HTTP or went away.
-fn interrupted(error: &hyper::Error) -> Refusal {
+/// Returns the refusal for an error while reading: the sender broke the protocol, or disconnected.
+fn body_error(error: &hyper::Error) -> Refusal {
     let what = error.to_string();
     let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
     match cause.map(io::Error::kind) {
@@ -306,8 +311,9 @@ fn interrupted(error: &hyper::Error) -> Refusal {
     }
 }
 
-/// A defect of ours: the sender keeps the batch and may try again.
+/// Logs a panic, which is a defect, and returns the refusal: the sender keeps the batch and
+/// retries.
 pub(super) fn panicked(error: &JoinError) -> Refusal {
-    error!(%error, "a batch was given up");
+    error!(%error, "internal error, batch refused");
     Refusal::Unavailable { why: String::from("internal error; the receiver's log has more") }
 }

@@ -1,6 +1,6 @@
-//! Which datasets an endpoint takes: those that it lists; else all that Cloudflare has, and a bounded
-//! number of others. Each dataset may become a directory and a file, so a secret alone must not make any
-//! number of them.
+//! Limits the datasets of an endpoint: to those in `datasets`, or else to all datasets of
+//! Cloudflare and a bounded number of other names. Each dataset may become a directory and a file,
+//! so a sender with a secret must not create any number of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,17 +10,17 @@ use std::{
 use super::refusal::Refusal;
 use crate::{cloudflare::datasets, config::Endpoint};
 
-/// Names that Cloudflare does not have, for each endpoint in one run of the daemon. Cloudflare has 37, and
-/// few senders have as many of their own.
+/// Dataset names unknown to Cloudflare that each endpoint accepts in one run of the daemon.
+/// Cloudflare has 37 datasets, and few senders have as many of their own.
 pub(super) const MAX_UNKNOWN_DATASETS: usize = 256;
 
-/// The names that were taken and that Cloudflare does not have, by endpoint.
+/// Accepted dataset names that are unknown to Cloudflare, by endpoint.
 #[derive(Debug, Default)]
 pub(super) struct Datasets(Mutex<BTreeMap<String, BTreeSet<String>>>);
 
 impl Datasets {
-    /// Whether an endpoint takes a dataset that was named in the path. To be asked once the secret is
-    /// verified: a stranger learns nothing, and uses nothing up.
+    /// Checks the dataset in the path. Must be called after the secret is verified, so that a
+    /// stranger learns nothing and uses up none of the names.
     pub(super) fn admit(&self, endpoint: &Endpoint, dataset: &str) -> Result<(), Refusal> {
         if !endpoint.datasets.is_empty() {
             let is_listed = endpoint.datasets.iter().any(|listed| listed == dataset);

@@ -1,4 +1,5 @@
-//! One request at the gate: what is decided while its connection is read, and what is left to do then.
+//! Takes one request through the gate: decides on it while its connection is read, and builds the
+//! answer.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -8,24 +9,24 @@ use tokio::task::JoinHandle;
 use super::{
     Body, Intake, answer,
     body::{self, Upload},
-    gate::Asks,
-    guesses::{Delay, Price},
+    gate::RequestKind,
     log,
     refusal::Refusal,
+    secret_throttle::{Delay, Penalty},
 };
 use crate::{
     config::Protocol, decode::Format, ingest::Ingest, metrics::EndpointMetrics, serve::Client,
 };
 
-/// Wrong secrets on a connection with a verified sender, after which it is closed.
+/// Wrong secrets on a connection with a verified sender before it is closed.
 const MAX_FAILURES: u32 = 8;
 
 const CLOSING: &str = "this connection is about to be closed; send again on another one";
 
-/// What is left to do for a request when the gate has decided.
-pub(super) enum Decision {
+/// How a request is answered after the gate has decided.
+pub(super) enum Reply {
     Answer(Response<Body>),
-    /// A wrong secret: the answer is late, and the connection may end with it.
+    /// A wrong secret: the answer is delayed, and the connection may be closed after it.
     Delayed(Response<Body>, Delay, Option<Closing>),
     Health {
         is_head: bool,
@@ -49,12 +50,12 @@ impl Drop for Closing {
     }
 }
 
-/// What was asked for, by whom.
-struct Asked {
+/// What the answer and the log need to know of a request.
+struct RequestInfo {
     is_head: bool,
-    /// Whether the sender waits for leave to send the body.
-    waits: bool,
-    /// `None` if there is none of that path.
+    /// Whether the sender waits for `100 Continue`.
+    expects_continue: bool,
+    /// `None` if no endpoint has this path.
     endpoint: Option<Arc<EndpointMetrics>>,
     protocol: Protocol,
     peer: SocketAddr,
@@ -62,15 +63,15 @@ struct Asked {
     head: request::Parts,
 }
 
-impl Asked {
-    /// What is left of it while the body is on its way.
+impl RequestInfo {
+    /// Drops the headers, which are not needed while the body is read.
     fn without_headers(mut self) -> Self {
         self.head.headers = HeaderMap::new();
         self
     }
 }
 
-/// The answer without its body, if HEAD asks: hyper leaves it out of HTTP/1.1 by itself; in HTTP/2 it
+/// Removes the body from an answer to HEAD. For HTTP/1.1 hyper does so by itself; in HTTP/2 a body
 /// would break the stream.
 pub(super) fn without_body(is_head: bool, mut response: Response<Body>) -> Response<Body> {
     if is_head {
@@ -80,54 +81,54 @@ pub(super) fn without_body(is_head: bool, mut response: Response<Body>) -> Respo
 }
 
 impl Intake {
-    pub(super) fn decide(
-        self: &Arc<Self>,
-        request: Request<Incoming>,
-        client: &Client,
-    ) -> Decision {
+    /// Decides on a request. Starts the task of an accepted upload.
+    pub(super) fn decide(self: &Arc<Self>, request: Request<Incoming>, client: &Client) -> Reply {
         let (head, incoming) = request.into_parts();
         if client.takes_no_more() {
             let refusal = Refusal::unavailable(CLOSING);
             self.metrics.refused(refusal.reason());
-            return Decision::Answer(answer::last(answer::refused(Protocol::Logpush, &refusal)));
+            return Reply::Answer(answer::close_after(answer::refused(
+                Protocol::Logpush,
+                &refusal,
+            )));
         }
         let declared = hyper::body::Body::size_hint(&incoming).exact();
-        let visit = self.gate.admit(&head, client.address().ip());
-        let asked = Asked {
+        let decision = self.gate.admit(&head, client.address().ip());
+        let info = RequestInfo {
             is_head: head.method == Method::HEAD,
-            waits: body::waits(&head),
-            endpoint: visit.endpoint.map(Arc::clone),
-            protocol: visit.protocol,
+            expects_continue: body::expects_continue(&head),
+            endpoint: decision.endpoint.map(Arc::clone),
+            protocol: decision.protocol,
             peer: client.address(),
             declared,
             head,
         };
-        let prepared = match visit.asks {
-            Err(refusal) => return self.turn_away(&asked, &refusal, incoming, client),
-            Ok(Asks::Health) => return Decision::Health { is_head: asked.is_head },
-            Ok(Asks::Methods(methods)) => return Decision::Answer(answer::methods(methods)),
-            Ok(Asks::Upload(admitted)) => {
+        let prepared = match decision.outcome {
+            Err(refusal) => return self.refuse_at_gate(&info, &refusal, incoming, client),
+            Ok(RequestKind::Health) => return Reply::Health { is_head: info.is_head },
+            Ok(RequestKind::Methods(methods)) => return Reply::Answer(answer::methods(methods)),
+            Ok(RequestKind::Upload(admitted)) => {
                 client.verify();
-                let format = admitted.form.format;
-                self.prepare(admitted, declared, asked.peer).map(|prepared| (prepared, format))
+                let format = admitted.body_format.format;
+                self.prepare(admitted, declared, info.peer).map(|prepared| (prepared, format))
             }
         };
         match prepared {
             Err(refusal) => {
-                Decision::Answer(self.refuse(&asked, &refusal, Some((incoming, asked.waits))))
+                Reply::Answer(self.refuse(&info, &refusal, Some((incoming, info.expects_continue))))
             }
             Ok(((upload, ingest), format)) => {
-                let asked = asked.without_headers();
-                let taken = Arc::clone(self).take(asked, upload, incoming, ingest, format);
-                Decision::Upload(tokio::spawn(taken))
+                let info = info.without_headers();
+                let response = Arc::clone(self).receive(info, upload, incoming, ingest, format);
+                Reply::Upload(tokio::spawn(response))
             }
         }
     }
 
-    /// Saves a body whose sender is verified.
-    async fn take(
+    /// Receives the body of a verified sender.
+    async fn receive(
         self: Arc<Self>,
-        asked: Asked,
+        info: RequestInfo,
         upload: Upload,
         mut incoming: Incoming,
         ingest: Ingest,
@@ -136,35 +137,37 @@ impl Intake {
         if let Some(wanted) = upload.wanted
             && let Err(refusal) = self.check_disk(wanted).await
         {
-            return self.refuse(&asked, &refusal, Some((incoming, asked.waits)));
+            return self.refuse(&info, &refusal, Some((incoming, info.expects_continue)));
         }
         match upload.receive(&mut incoming, ingest).await {
-            Ok(accepted) => answer::accepted(asked.protocol, &accepted, format),
-            Err(refusal) => self.refuse(&asked, &refusal, Some((incoming, false))),
+            Ok(accepted) => answer::accepted(info.protocol, &accepted, format),
+            Err(refusal) => self.refuse(&info, &refusal, Some((incoming, false))),
         }
     }
 
-    /// Refuses a request at the gate. Some of those that are refused there guess secrets.
-    fn turn_away(
+    /// Refuses a request at the gate. Delays or closes clients that guess secrets.
+    fn refuse_at_gate(
         &self,
-        asked: &Asked,
+        info: &RequestInfo,
         refusal: &Refusal,
         incoming: Incoming,
         client: &Client,
-    ) -> Decision {
-        let (address, now) = (asked.peer.ip(), Instant::now());
-        let price = match refusal {
-            Refusal::Unauthorized(_) => self.guesses.wrong(address, now),
-            _ if !client.is_verified() && self.guesses.refused(address, now) => Price::Close,
-            _ => Price::Nothing,
-        };
-        let delay = match price {
-            Price::Nothing => {
-                let rest = Some((incoming, asked.waits));
-                return Decision::Answer(self.refuse(asked, refusal, rest));
+    ) -> Reply {
+        let (address, now) = (info.peer.ip(), Instant::now());
+        let penalty = match refusal {
+            Refusal::Unauthorized(_) => self.secret_throttle.wrong_secret(address, now),
+            _ if !client.is_verified() && self.secret_throttle.other_refusal(address, now) => {
+                Penalty::Close
             }
-            Price::Delay(delay) => Some(delay),
-            Price::Close => None,
+            _ => Penalty::None,
+        };
+        let delay = match penalty {
+            Penalty::None => {
+                let rest = Some((incoming, info.expects_continue));
+                return Reply::Answer(self.refuse(info, refusal, rest));
+            }
+            Penalty::Delay(delay) => Some(delay),
+            Penalty::Close => None,
         };
         drop(incoming);
         let closes = match &delay {
@@ -173,31 +176,40 @@ impl Intake {
             Some(delay) => delay.closes,
         };
         let closing = closes.then(|| Closing::of(client));
-        let response = self.refuse(asked, refusal, None);
-        let response = if closes { answer::last(response) } else { response };
+        let response = self.refuse(info, refusal, None);
+        let response = if closes { answer::close_after(response) } else { response };
         match delay {
-            Some(delay) => Decision::Delayed(response, delay, closing),
-            None => Decision::Answer(response),
+            Some(delay) => Reply::Delayed(response, delay, closing),
+            None => Reply::Answer(response),
         }
     }
 
-    /// Counts and logs a refusal, and makes the answer. `rest`: the body, and whether its sender waits
-    /// for leave to send it.
+    /// Counts and logs a refusal, and builds the answer. `rest` is the body, and whether its sender
+    /// waits for `100 Continue`.
     fn refuse(
         &self,
-        asked: &Asked,
+        info: &RequestInfo,
         refusal: &Refusal,
         rest: Option<(Incoming, bool)>,
     ) -> Response<Body> {
-        let Asked { endpoint, protocol, peer, head, .. } = asked;
+        let RequestInfo { endpoint, protocol, peer, head, .. } = info;
         self.metrics.refused(refusal.reason());
         if let Some(endpoint) = endpoint {
             endpoint.refused(refusal.reason());
         }
         let endpoint = endpoint.as_ref().map_or("", |endpoint| endpoint.name());
-        log::refused(&self.refusals, refusal, head, *peer, (endpoint, *protocol), asked.declared);
-        let refused = without_body(asked.is_head, answer::refused(*protocol, refusal));
-        let is_last = rest.is_some_and(|(incoming, waits)| body::let_go(incoming, waits));
-        if is_last { answer::last(refused) } else { refused }
+        log::refused(
+            &self.refusal_throttle,
+            refusal,
+            head,
+            *peer,
+            (endpoint, *protocol),
+            info.declared,
+        );
+        let refused = without_body(info.is_head, answer::refused(*protocol, refusal));
+        let closes = rest.is_some_and(|(incoming, expects_continue)| {
+            body::discard_rest(incoming, expects_continue)
+        });
+        if closes { answer::close_after(refused) } else { refused }
     }
 }

@@ -1,5 +1,5 @@
-//! Who may post, and where: method, path, source address, secret and encoding, before a byte of the
-//! body is read.
+//! Admits or refuses a request by method, path, source address, secret and encoding, before a byte
+//! of the body is read.
 
 use std::{io, net::IpAddr, sync::Arc};
 
@@ -7,128 +7,131 @@ use hyper::{HeaderMap, Method, header::CONTENT_ENCODING, http::request};
 use records::is_dataset;
 
 use super::{
-    addressee::Addressees,
     datasets::Datasets,
     refusal::{Methods, Refusal},
     secrets::Secrets,
+    sink_header::EndpointSinks,
 };
 use crate::{
     config::{Endpoint, HEC_PATHS, HecPath, PathPattern, Protocol, SinkConfig},
     decode::{Encoding, Format},
-    ingest::Form,
+    ingest::BodyFormat,
     metrics::{EndpointMetrics, Metrics},
 };
 
-/// The endpoints.
+/// All endpoints of the configuration.
 #[derive(Debug)]
 pub(super) struct Gate {
-    doors: Vec<Door>,
-    /// The same over reloads.
+    endpoints: Vec<LoadedEndpoint>,
+    /// Shared with the gates before and after a reload.
     datasets: Arc<Datasets>,
 }
 
+/// An endpoint with its secrets.
 #[derive(Debug)]
-struct Door {
-    endpoint: Endpoint,
+struct LoadedEndpoint {
+    config: Endpoint,
     secrets: Secrets,
-    sinks: Addressees,
+    sinks: EndpointSinks,
     metrics: Arc<EndpointMetrics>,
 }
 
-/// Where a request came in, and what it may do there.
+/// The endpoint of a request, and what the request may do there.
 #[derive(Debug)]
-pub(super) struct Visit<'a> {
-    /// Where the request is counted; `None` if there is no such endpoint.
+pub(super) struct GateDecision<'a> {
+    /// Metrics that count the request. `None` if no endpoint has its path.
     pub(super) endpoint: Option<&'a Arc<EndpointMetrics>>,
-    /// In whose words it is answered.
+    /// Protocol of the answer.
     pub(super) protocol: Protocol,
-    pub(super) asks: Result<Asks, Refusal>,
+    pub(super) outcome: Result<RequestKind, Refusal>,
 }
 
-/// What a request is about.
+/// Kind of an admitted request.
 #[derive(Debug)]
-pub(super) enum Asks {
-    /// To be sent its body.
+pub(super) enum RequestKind {
+    /// A batch.
     Upload(Admitted),
-    /// Whether batches are taken.
+    /// Query of whether batches are accepted.
     Health,
-    /// Which methods there are.
+    /// Query of the methods of the path.
     Methods(Methods),
 }
 
-/// A request that may send its body.
+/// An upload that may send its body.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) endpoint: Arc<EndpointMetrics>,
     pub(super) protocol: Protocol,
     pub(super) dataset: String,
-    /// The only sink that is to have it, if the sender names one.
+    /// The only sink that gets the records, if the sender names one.
     pub(super) sink: Option<String>,
-    pub(super) form: Form,
+    pub(super) body_format: BodyFormat,
 }
 
-/// An endpoint, by a path of its.
+/// An endpoint that has the path of a request.
 struct MatchedEndpoint<'a> {
-    door: &'a Door,
+    endpoint: &'a LoadedEndpoint,
     dataset: String,
-    /// What the path is for, with HEC.
+    /// Function of the path, with HEC.
     hec: Option<HecPath>,
 }
 
 impl Gate {
+    /// Reads the secrets of the endpoints.
     pub(super) fn open(
         endpoints: &[Endpoint],
         sinks: &[SinkConfig],
         metrics: &Metrics,
     ) -> io::Result<Self> {
-        let doors = endpoints.iter().map(|endpoint| {
+        let endpoints = endpoints.iter().map(|endpoint| {
             let metrics = metrics.endpoint(&endpoint.name);
             let secrets = Secrets::open(&endpoint.auth, &metrics).map_err(|error| {
                 io::Error::new(error.kind(), format!("endpoint.{}: {error}", endpoint.name))
             })?;
-            let sinks = Addressees::of(endpoint, sinks);
-            Ok(Door { endpoint: endpoint.clone(), secrets, sinks, metrics })
+            let sinks = EndpointSinks::of(endpoint, sinks);
+            Ok(LoadedEndpoint { config: endpoint.clone(), secrets, sinks, metrics })
         });
-        Ok(Self { doors: doors.collect::<io::Result<_>>()?, datasets: Arc::default() })
+        Ok(Self { endpoints: endpoints.collect::<io::Result<_>>()?, datasets: Arc::default() })
     }
 
-    /// Counts the datasets of endpoints together with `other`, which it replaces.
+    /// Shares the count of unknown datasets with `other`, which this gate replaces.
     pub(super) fn continuing(self, other: &Self) -> Self {
         Self { datasets: Arc::clone(&other.datasets), ..self }
     }
 
-    /// Whether there is an endpoint that a request from this address could be for.
+    /// Whether some endpoint allows this address.
     pub(super) fn may_connect(&self, address: IpAddr) -> bool {
-        let mut lists = self.doors.iter().map(|door| &door.endpoint.allow_from);
-        self.doors.is_empty()
+        let mut lists = self.endpoints.iter().map(|endpoint| &endpoint.config.allow_from);
+        self.endpoints.is_empty()
             || lists.any(|list| list.is_empty() || list.iter().any(|net| net.contains(&address)))
     }
 
-    /// Records in the audit log whose secrets are different from `before`.
+    /// Records in the audit log which secrets differ from `before`.
     pub(super) fn audit_changes(&self, before: &Self) {
-        for door in &self.doors {
-            let same = |other: &&Door| other.endpoint.name == door.endpoint.name;
-            if let Some(other) = before.doors.iter().find(same) {
-                door.secrets.audit_changes(&other.secrets);
+        for endpoint in &self.endpoints {
+            let same = |other: &&LoadedEndpoint| other.config.name == endpoint.config.name;
+            if let Some(other) = before.endpoints.iter().find(same) {
+                endpoint.secrets.audit_changes(&other.secrets);
             }
         }
     }
 
-    /// The endpoint that the path names, if one does, and whether the request may go on there.
-    pub(super) fn admit(&self, head: &request::Parts, peer: IpAddr) -> Visit<'_> {
+    /// Finds the endpoint of a request, and decides whether the request is admitted.
+    pub(super) fn admit(&self, head: &request::Parts, peer: IpAddr) -> GateDecision<'_> {
         let path = head.uri.path();
-        let Some(found) = self.find(path) else { return self.lost(path) };
-        let (endpoint, protocol) = (Some(&found.door.metrics), found.door.endpoint.protocol);
-        Visit { endpoint, protocol, asks: found.admit(head, peer, &self.datasets) }
+        let Some(found) = self.find(path) else { return self.not_found(path) };
+        let (endpoint, protocol) = (Some(&found.endpoint.metrics), found.endpoint.config.protocol);
+        GateDecision { endpoint, protocol, outcome: found.admit(head, peer, &self.datasets) }
     }
 
-    /// A whole path wins over a pattern; no two patterns fit one path, as validation has made sure.
+    /// Finds the endpoint of a path. A fixed path takes precedence over a pattern. The validation
+    /// of the configuration ensures that no two patterns match one path.
     fn find(&self, path: &str) -> Option<MatchedEndpoint<'_>> {
         let mut by_pattern = None;
-        for door in &self.doors {
-            match &door.endpoint.path {
+        for endpoint in &self.endpoints {
+            match &endpoint.config.path {
                 PathPattern::Fixed { path: whole, dataset } if whole == path => {
-                    return Some(MatchedEndpoint { door, dataset: dataset.clone(), hec: None });
+                    return Some(MatchedEndpoint { endpoint, dataset: dataset.clone(), hec: None });
                 }
                 PathPattern::Fixed { .. } => {}
                 PathPattern::Prefix { prefix, dataset } => {
@@ -136,7 +139,7 @@ impl Gate {
                     let known = HEC_PATHS.iter().find(|(known, _)| Some(*known) == rest);
                     if let Some((_, hec)) = known {
                         let (dataset, hec) = (dataset.clone(), Some(*hec));
-                        return Some(MatchedEndpoint { door, dataset, hec });
+                        return Some(MatchedEndpoint { endpoint, dataset, hec });
                     }
                 }
                 PathPattern::Dataset { prefix, suffix } => {
@@ -145,7 +148,7 @@ impl Gate {
                     if let Some(dataset) = dataset.filter(|dataset| is_dataset(dataset.as_bytes()))
                     {
                         let dataset = dataset.to_owned();
-                        by_pattern = Some(MatchedEndpoint { door, dataset, hec: None });
+                        by_pattern = Some(MatchedEndpoint { endpoint, dataset, hec: None });
                     }
                 }
             }
@@ -153,19 +156,21 @@ impl Gate {
         by_pattern
     }
 
-    /// A path that no endpoint has. Behind the prefix of one it is answered as there.
-    fn lost(&self, path: &str) -> Visit<'_> {
-        let behind = |prefix: &str| {
+    /// Refuses a path that no endpoint has. If the path begins with an endpoint's prefix, the
+    /// answer is in that endpoint's protocol.
+    fn not_found(&self, path: &str) -> GateDecision<'_> {
+        let begins_with = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let near = self.doors.iter().find(|door| {
-            matches!(&door.endpoint.path, PathPattern::Prefix { prefix, .. } if behind(prefix))
+        let of_prefix = self.endpoints.iter().find(|endpoint| {
+            let path = &endpoint.config.path;
+            matches!(path, PathPattern::Prefix { prefix, .. } if begins_with(prefix))
         });
-        let (endpoint, protocol) = match near {
-            Some(door) => (Some(&door.metrics), door.endpoint.protocol),
+        let (endpoint, protocol) = match of_prefix {
+            Some(found) => (Some(&found.metrics), found.config.protocol),
             None => (None, Protocol::Logpush),
         };
-        Visit { endpoint, protocol, asks: Err(Refusal::NotFound) }
+        GateDecision { endpoint, protocol, outcome: Err(Refusal::NotFound) }
     }
 }
 
@@ -175,34 +180,41 @@ impl MatchedEndpoint<'_> {
         head: &request::Parts,
         peer: IpAddr,
         datasets: &Datasets,
-    ) -> Result<Asks, Refusal> {
+    ) -> Result<RequestKind, Refusal> {
         let methods = self.methods();
         if !methods.include(&head.method) {
             return Err(Refusal::MethodNotAllowed(methods));
         }
-        let endpoint = &self.door.endpoint;
+        let endpoint = &self.endpoint.config;
         let networks = &endpoint.allow_from;
         if !networks.is_empty() && !networks.iter().any(|network| network.contains(&peer)) {
             return Err(Refusal::Forbidden);
         }
-        // Splunk answers these to anybody, and senders ask before they show a token.
+        // Splunk answers these requests without a token, and senders send them before they
+        // authenticate.
         if head.method == Method::OPTIONS {
-            return Ok(Asks::Methods(methods));
+            return Ok(RequestKind::Methods(methods));
         }
         if self.hec == Some(HecPath::Health) {
-            return Ok(Asks::Health);
+            return Ok(RequestKind::Health);
         }
-        self.door.secrets.check(&endpoint.auth, head)?;
+        self.endpoint.secrets.check(&endpoint.auth, head)?;
         if matches!(endpoint.path, PathPattern::Dataset { .. }) {
             datasets.admit(endpoint, &self.dataset)?;
         }
-        let sink = self.door.sinks.named(&head.headers, &endpoint.name, &self.dataset)?;
+        let sink = self.endpoint.sinks.requested(&head.headers, &endpoint.name, &self.dataset)?;
         if self.hec == Some(HecPath::Ack) {
             return Err(Refusal::AckDisabled);
         }
-        let form = self.form(encoding(&head.headers)?);
-        let (protocol, endpoint) = (endpoint.protocol, Arc::clone(&self.door.metrics));
-        Ok(Asks::Upload(Admitted { endpoint, protocol, dataset: self.dataset, sink, form }))
+        let body_format = self.body_format(encoding(&head.headers)?);
+        let (protocol, endpoint) = (endpoint.protocol, Arc::clone(&self.endpoint.metrics));
+        Ok(RequestKind::Upload(Admitted {
+            endpoint,
+            protocol,
+            dataset: self.dataset,
+            sink,
+            body_format,
+        }))
     }
 
     fn methods(&self) -> Methods {
@@ -213,12 +225,12 @@ impl MatchedEndpoint<'_> {
         }
     }
 
-    fn form(&self, encoding: Encoding) -> Form {
+    fn body_format(&self, encoding: Encoding) -> BodyFormat {
         if self.hec == Some(HecPath::Event) {
-            return Form { encoding, format: Format::Concatenated, header_row: Vec::new() };
+            return BodyFormat { encoding, format: Format::Concatenated, header_row: Vec::new() };
         }
-        let Endpoint { format, columns, .. } = &self.door.endpoint;
-        Form { encoding, format: *format, header_row: format.header_row(columns) }
+        let Endpoint { format, columns, .. } = &self.endpoint.config;
+        BodyFormat { encoding, format: *format, header_row: format.header_row(columns) }
     }
 }
 

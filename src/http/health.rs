@@ -1,5 +1,5 @@
-//! Whether batches are taken, for anybody who asks: a failure makes the answer try the disk, so the
-//! asking is bounded.
+//! Answers health queries, which need no secret. After a failure, a query checks the disk, so the
+//! number of concurrent queries is bounded.
 
 use std::{
     sync::{
@@ -13,9 +13,10 @@ use tokio::sync::Mutex;
 
 use super::Intake;
 
-/// How many wait for an answer of their own; others get the last one.
+/// Queries that wait for a new result. Others get the last result.
 const MAX_WAITING: usize = 16;
 
+/// Runs one health check at a time.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     probing: Mutex<()>,
@@ -32,7 +33,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Health {
-    /// As [`Intake::readiness`], one at a time.
+    /// Whether batches are accepted, by [`Intake::readiness`].
     pub(super) async fn ask(&self, intake: Arc<Intake>) -> bool {
         let before = self.waiting.fetch_add(1, Relaxed);
         let _waiting = Waiting(&self.waiting);
@@ -40,7 +41,7 @@ impl Health {
             return self.was_healthy.load(Relaxed);
         }
         let _one = self.probing.lock().await;
-        // Only after a failure.
+        // Checks the disk only after a failure.
         intake.ask_disk(Duration::MAX).await;
         let is_healthy = intake.readiness().is_ok();
         self.was_healthy.store(is_healthy, Relaxed);

@@ -1,7 +1,7 @@
-//! The words of Splunk's HTTP Event Collector: how a token is shown, and what answers look like.
+//! The parts of Splunk's HTTP Event Collector that differ from Logpush: tokens and answers.
 //!
-//! Senders look at status and code, so both are Splunk's. Where Splunk has no code for it, the code is
-//! the status, as Splunk itself does it for a path that is not there.
+//! Senders evaluate status and code, so both are Splunk's. If Splunk has no code for a refusal, the
+//! code is the status, as in Splunk's own answer to an unknown path.
 
 use std::borrow::Cow;
 
@@ -12,24 +12,24 @@ use serde::Serialize;
 
 use super::refusal::{Refusal, ShownSecret};
 
-/// An answer.
+/// JSON body of an answer.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     text: &'a str,
     code: u16,
-    /// What to do, where the text does not say it.
+    /// What to do, if Splunk's text does not state it.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
 
-/// The body of a 200.
+/// Returns the body of a 200.
 pub(super) fn accepted() -> Bytes {
     body("Success", 0, None)
 }
 
-/// Status and body of the answer to a question for the health.
+/// Returns status and body of the answer to a health query.
 pub(super) fn health(is_healthy: bool) -> (StatusCode, Bytes) {
-    // Anybody may ask, so it is not said why.
+    // The query needs no secret, so the answer contains no reason.
     if is_healthy {
         (StatusCode::OK, body("HEC is healthy", 17, None))
     } else {
@@ -38,7 +38,7 @@ pub(super) fn health(is_healthy: bool) -> (StatusCode, Bytes) {
     }
 }
 
-/// The status of a refusal.
+/// Returns the status of a refusal.
 pub(super) fn status(refusal: &Refusal) -> StatusCode {
     match refusal {
         Refusal::Unauthorized(ShownSecret::Wrong) => StatusCode::FORBIDDEN,
@@ -47,7 +47,7 @@ pub(super) fn status(refusal: &Refusal) -> StatusCode {
     }
 }
 
-/// The body of a refusal.
+/// Returns the body of a refusal.
 pub(super) fn refused(refusal: &Refusal) -> Bytes {
     let text = refusal.text();
     let detail = Some(text.trim_end());
@@ -66,7 +66,8 @@ pub(super) fn refused(refusal: &Refusal) -> Bytes {
         }
         Refusal::Unavailable { .. } => body("Server is busy", 9, detail),
         Refusal::NotFound => {
-            let detail = "the paths here end with /event, /raw, /health and /ack";
+            let detail =
+                "this endpoint has the paths /event, /raw, /health and /ack after its prefix";
             let text = "The requested URL was not found on this server.";
             body(text, status.as_u16(), Some(detail))
         }
@@ -82,21 +83,21 @@ pub(super) fn refused(refusal: &Refusal) -> Bytes {
     }
 }
 
-/// For the log: what the sender must change, if the token is at fault.
+/// Returns what the log reports about a refused token: what the sender must change.
 pub(super) fn advice(shown: ShownSecret) -> &'static str {
     match shown {
         ShownSecret::Nothing => {
-            "no token: the sender must show one as `Authorization: Splunk TOKEN`, a Logpush job by \
-             header_Authorization=Splunk%20TOKEN in destination_conf"
+            "no token: the sender must send `Authorization: Splunk TOKEN`; for a Logpush job, add \
+             header_Authorization=Splunk%20TOKEN to destination_conf"
         }
         ShownSecret::Unreadable => {
             "`Authorization` is neither `Splunk TOKEN` nor Basic with the token as the password"
         }
         ShownSecret::InQuery => {
-            "the token is in the query, where it gets into logs: make another one, and show it as \
-             `Authorization: Splunk TOKEN`"
+            "the token is in the query, where proxies may log it: create a new token, and send it \
+             as `Authorization: Splunk TOKEN`"
         }
-        ShownSecret::Wrong => "the token is none of those in the endpoint's secret_file",
+        ShownSecret::Wrong => "wrong token: the endpoint's secret_file does not contain it",
     }
 }
 
@@ -104,8 +105,7 @@ fn body(text: &str, code: u16, detail: Option<&str>) -> Bytes {
     serde_json::to_vec(&Answer { text, code, detail }).unwrap_or_default().into()
 }
 
-/// The token in a value of `Authorization`: behind `Splunk`, or the password of Basic. `None` if there
-/// is none.
+/// Returns the token in a value of `Authorization`: after `Splunk`, or the password of Basic.
 pub(super) fn token(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let (scheme, rest) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
     let rest = rest.trim_ascii();
@@ -114,7 +114,7 @@ pub(super) fn token(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     } else if scheme.eq_ignore_ascii_case(b"splunk") {
         Some(rest.into())
     } else if scheme.eq_ignore_ascii_case(b"basic") {
-        // Some senders leave the `=` out.
+        // Some senders omit the padding.
         let mut token = BASE64.decode(rest).ok()?;
         let colon = token.iter().position(|byte| *byte == b':')?;
         Some(token.split_off(colon + 1).into())
@@ -123,7 +123,7 @@ pub(super) fn token(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Whether a query holds a token: Splunk does not take it there either, unless it is told to.
+/// Whether a query contains a token. Splunk does not accept it there by default, either.
 pub(super) fn has_token_in_query(query: Option<&str>) -> bool {
     query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("token=")))
 }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_of_basic_is_the_token() {
+    fn the_basic_password_is_the_token() {
         for (value, want) in [
             ("Basic eDpmb28=", Some("foo")),
             ("basic  eDpmb28", Some("foo")),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_splunks_and_say_what_to_do_where_those_do_not() {
+    fn answers_are_splunks_with_a_detail_where_needed() {
         let text = |refusal: &Refusal| String::from_utf8(refused(refusal).to_vec()).unwrap();
         assert_eq!(*accepted(), *b"{\"text\":\"Success\",\"code\":0}");
         assert_eq!(text(&Refusal::NoData), "{\"text\":\"No data\",\"code\":5}");

@@ -1,14 +1,15 @@
-//! The budget for bodies that are under way, in bytes on the wire.
+//! Limits the bodies in flight, in bytes on the wire.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-/// How many bodies may be under way, however few bytes they send: each needs about half a megabyte of
+/// Bodies that may be in flight, however small they are: each needs about half a megabyte of
 /// memory, and a thread while it waits for a disk.
 pub const MAX_UPLOADS: usize = 512;
 
+/// Budget of `limits.max_in_flight_bytes`.
 #[derive(Debug)]
 pub(super) struct InFlight {
     used: Arc<Used>,
@@ -21,7 +22,7 @@ struct Used {
     uploads: AtomicUsize,
 }
 
-/// A part of the budget, given back when dropped.
+/// Part of the budget. Returned when dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
     used: Arc<Used>,
@@ -34,12 +35,12 @@ impl InFlight {
         Self { used: Arc::default(), limit }
     }
 
-    /// Another limit on what is under way, whatever it was admitted under.
+    /// Returns a budget with another limit that also counts the bodies in flight here.
     pub(super) fn limited_to(&self, limit: u64) -> Self {
         Self { used: Arc::clone(&self.used), limit }
     }
 
-    /// What is under way.
+    /// Returns the bytes in flight.
     pub(super) fn used(&self) -> u64 {
         self.used.bytes.load(Relaxed)
     }
@@ -48,7 +49,7 @@ impl InFlight {
         self.used() >= self.limit
     }
 
-    /// `None` if it would go over the limit.
+    /// Reserves `bytes` for a new body. `None` if that exceeds the limit.
     pub(super) fn reserve(&self, bytes: u64) -> Option<Reservation> {
         let before = self.used.uploads.fetch_add(1, Relaxed);
         let used = Arc::clone(&self.used);
@@ -58,7 +59,7 @@ impl InFlight {
 }
 
 impl Reservation {
-    /// Grows to at least `bytes`. `false` if that would go over the limit.
+    /// Grows to at least `bytes`. `false` if that exceeds the limit.
     pub(super) fn cover(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let limit = self.limit;
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_is_kept_and_given_back() {
+    fn the_budget_is_enforced_and_returned() {
         let budget = InFlight::new(100);
         let mut first = budget.reserve(60).unwrap();
         assert!(budget.reserve(41).is_none());
@@ -98,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn another_limit_counts_what_was_there_before() {
+    fn another_limit_counts_bodies_already_in_flight() {
         let budget = InFlight::new(100);
         let mut old = budget.reserve(60).unwrap();
         let lower = budget.limited_to(50);
         assert!(lower.is_full() && lower.reserve(0).is_none());
-        assert!(old.cover(100), "what was begun ends as it began");
+        assert!(old.cover(100), "a body keeps the limit that it started with");
         drop(old);
         assert!(lower.reserve(51).is_none());
         let _one = lower.reserve(50).unwrap();
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_of_no_size_are_bounded_by_their_number() {
+    fn empty_bodies_are_bounded_by_their_number() {
         let budget = InFlight::new(100);
         let mut all: Vec<_> = (0..MAX_UPLOADS).map(|_| budget.reserve(0).unwrap()).collect();
         assert!(budget.reserve(0).is_none());

@@ -1,4 +1,4 @@
-//! What the log says of a refused request.
+//! Logs refused requests.
 
 use std::{
     net::SocketAddr,
@@ -17,29 +17,29 @@ use crate::{
     throttle::{ClientLimits, ClientThrottle},
 };
 
-/// A path is the sender's: this much of it is repeated.
-const PATH_CHARS: usize = 128;
+/// Characters of the sender's path that are logged.
+const MAX_PATH_CHARS: usize = 128;
 
-/// The longest method that anyone uses has 17: `UPDATEREDIRECTREF`.
-const METHOD_CHARS: usize = 24;
+/// Characters of the method that are logged. The longest known one, `UPDATEREDIRECTREF`, has 17.
+const MAX_METHOD_CHARS: usize = 24;
 
-/// Which refusals are logged. An operator who tries sees each of them. An attacker with any number of
-/// addresses gets three lines a second for each reason.
+/// Rate limit of the log. An operator who tests sees every refusal. An attacker with any number of
+/// addresses causes three lines a second for each reason.
 const LIMITS: ClientLimits = ClientLimits { network: 10, total: 30, per: Duration::from_secs(10) };
 
-/// Withholds lines, by the reason of the refusal and the network of the client.
-pub(super) type Withholding = ClientThrottle<{ RefusalReason::COUNT }>;
+/// Limits log lines by the reason of the refusal and the network of the client.
+pub(super) type RefusalThrottle = ClientThrottle<{ RefusalReason::COUNT }>;
 
-pub(super) fn withholding() -> Withholding {
-    Withholding::new(LIMITS)
+pub(super) fn refusal_throttle() -> RefusalThrottle {
+    RefusalThrottle::new(LIMITS)
 }
 
 /// Logs what an operator needs to fix the cause: never a header, a query or a body.
 ///
-/// `peer` comes before anything that the client chose, for readers such as fail2ban:
-/// `pkg/fail2ban` depends on the order.
+/// `peer` precedes all values that the client chose: the filter in `pkg/fail2ban` depends on the
+/// order.
 pub(super) fn refused(
-    withholding: &Withholding,
+    throttle: &RefusalThrottle,
     refusal: &Refusal,
     head: &request::Parts,
     peer: SocketAddr,
@@ -50,13 +50,13 @@ pub(super) fn refused(
         audit::authentication_failed(peer.ip(), endpoint);
     }
     let reason = refusal.reason();
-    let admitted = withholding.admit(reason as usize, peer.ip(), Instant::now());
+    let admitted = throttle.admit(reason as usize, peer.ip(), Instant::now());
     let (Some(withheld), reason) = (admitted, reason.label()) else { return };
     if withheld > 0 {
         warn!(reason, withheld, "refusals were not logged: there were too many");
     }
-    let path = clipped(head.uri.path(), PATH_CHARS);
-    let method = clipped(&head.method, METHOD_CHARS);
+    let path = clipped(head.uri.path(), MAX_PATH_CHARS);
+    let method = clipped(&head.method, MAX_METHOD_CHARS);
     let text = refusal.text();
     let why = match refusal {
         Refusal::Unauthorized(shown) if protocol == Protocol::SplunkHec => hec::advice(*shown),

@@ -1,24 +1,24 @@
-//! The public HTTP surface: one request in, one answer out, top to bottom in [`Intake::handle`].
+//! The HTTP interface for senders. [`Intake::handle`] takes a request through all steps:
 //!
-//! gate (may it come in?) -> body (read it) -> ingest (make it durable) -> answer.
+//! gate (authenticate) -> body (read) -> ingest (make durable) -> answer.
 //!
-//! Nothing is held for a request whose sender is not verified: `handle` decides before it returns, and
-//! only an upload that has passed the gate gets a task and keeps its body.
+//! A request of an unverified sender holds no memory: `handle` decides before it returns, and only
+//! an upload that passed the gate gets a task and keeps its body.
 
-mod addressee;
 mod answer;
 mod body;
 mod datasets;
 mod exchange;
 mod gate;
-mod guesses;
 mod health;
 mod hec;
 mod in_flight;
 mod log;
 mod no_room;
 mod refusal;
+mod secret_throttle;
 mod secrets;
+mod sink_header;
 
 use std::{
     io,
@@ -35,15 +35,15 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-pub use self::{addressee::SINK, answer::Body, in_flight::MAX_UPLOADS};
+pub use self::{answer::Body, in_flight::MAX_UPLOADS, sink_header::SINK};
 use self::{
     body::Upload,
-    exchange::{Decision, without_body},
+    exchange::{Reply, without_body},
     gate::{Admitted, Gate},
-    guesses::Guesses,
     health::Health,
     in_flight::InFlight,
     refusal::Refusal,
+    secret_throttle::SecretThrottle,
 };
 use crate::{
     config::{Config, Limits, Protocol, format_bytes},
@@ -57,32 +57,32 @@ use crate::{
 
 const DRAINING: &str = "the receiver is shutting down; send again";
 
-/// How often it is looked whether the disk has answered.
-const ANSWER_PAUSE: Duration = Duration::from_millis(5);
+/// Interval at which a disk check is polled for its result.
+const DISK_POLL: Duration = Duration::from_millis(5);
 
-/// Above this, a body on the wire is no destination check.
+/// Size on the wire above which a body cannot be a destination check.
 const MAX_CHECK_BYTES: u64 = 1024;
 
-/// Everything that a request may need. Shared by all of them.
+/// Handles requests. Shared by all connections.
 #[derive(Debug)]
 pub struct Intake {
     gate: Gate,
     limits: Limits,
     proxies: Vec<IpNet>,
     in_flight: InFlight,
-    /// What may be asked here; the spool itself is for threads that may wait for its disk.
+    /// State of the spool that async code may query. Only blocking threads use `spool` itself.
     room: SpoolStatus,
     spool: Arc<Spool>,
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
     draining: Arc<AtomicBool>,
-    refusals: Arc<log::Withholding>,
-    guesses: Arc<Guesses>,
+    refusal_throttle: Arc<log::RefusalThrottle>,
+    secret_throttle: Arc<SecretThrottle>,
     health: Arc<Health>,
 }
 
 impl Intake {
-    /// Reads the endpoints' secrets.
+    /// Creates an intake, and reads the secrets of its endpoints.
     pub fn new(
         config: &Config,
         spool: Arc<Spool>,
@@ -99,14 +99,14 @@ impl Intake {
             bodies,
             metrics,
             draining: Arc::default(),
-            refusals: Arc::new(log::withholding()),
-            guesses: Arc::default(),
+            refusal_throttle: Arc::new(log::refusal_throttle()),
+            secret_throttle: Arc::default(),
             health: Arc::default(),
         })
     }
 
-    /// One that has other endpoints and limits, and everything else in common: both may be used at
-    /// the same time.
+    /// Returns an intake with the endpoints and limits of `config` that shares everything else with
+    /// this one. Both may be used at the same time.
     pub fn renewed(&self, config: &Config) -> io::Result<Self> {
         Ok(Self {
             gate: Gate::open(&config.endpoints, &config.sinks, &self.metrics)?
@@ -119,13 +119,13 @@ impl Intake {
             bodies: Arc::clone(&self.bodies),
             metrics: Arc::clone(&self.metrics),
             draining: Arc::clone(&self.draining),
-            refusals: Arc::clone(&self.refusals),
-            guesses: Arc::clone(&self.guesses),
+            refusal_throttle: Arc::clone(&self.refusal_throttle),
+            secret_throttle: Arc::clone(&self.secret_throttle),
             health: Arc::clone(&self.health),
         })
     }
 
-    /// Records in the audit log whose secrets are different from `before`.
+    /// Records in the audit log which secrets differ from `before`.
     pub fn audit_changes(&self, before: &Self) {
         self.gate.audit_changes(&before.gate);
     }
@@ -135,22 +135,23 @@ impl Intake {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Brings [`Intake::readiness`] up to date: asks the disk if it fails or has taken nothing for `age`.
-    /// Takes a few seconds at the most, when the disk hangs.
+    /// Updates [`Intake::readiness`]: checks the disk if it fails, or if nothing was written to it
+    /// for `age`. Takes a few seconds at most, if the disk hangs.
     pub async fn ask_disk(&self, age: Duration) {
         if let Some(probe) = self.room.probe(age) {
             while !self.room.is_finished(probe) {
-                sleep(ANSWER_PAUSE).await;
+                sleep(DISK_POLL).await;
             }
         }
     }
 
-    /// Why batches are refused now, if they are, as far as is known without asking the disk.
+    /// Returns why batches are refused now, if they are, without checking the disk.
     pub fn readiness(&self) -> Result<(), String> {
         if self.is_draining() {
             return Err(DRAINING.to_owned());
         }
-        // Whoever asks how the daemon is must not cost a sink batches.
+        // Not `Spool::make_room`: a probe must not discard batches of sinks with
+        // `when_full = "drop"`.
         let wanted = self.in_flight.used().saturating_add(1);
         self.room.may_accept(wanted).map_err(|reason| no_room::text(&reason))?;
         if self.in_flight.is_full() {
@@ -159,66 +160,67 @@ impl Intake {
         self.room.writable().map_err(|reason| no_room::text(&reason))
     }
 
-    /// Whether a connection from this address is of any use, by the `allow_from` of all endpoints.
-    /// From the machine itself it is: an operator who tries gets a 403, which says why.
+    /// Whether some endpoint's `allow_from` contains this address. Loopback may always connect, so
+    /// that an operator who tests gets a 403 with its reason.
     pub fn may_connect(&self, address: IpAddr) -> bool {
         address == Ipv4Addr::LOCALHOST
             || address == Ipv6Addr::LOCALHOST
             || self.gate.may_connect(address)
     }
 
-    /// `limits.max_connections_per_address`
+    /// Returns `limits.max_connections_per_address`.
     pub fn max_connections_per_address(&self) -> usize {
         self.limits.max_connections_per_address
     }
 
-    /// Whether connections from this address begin with a PROXY protocol header:
+    /// Whether connections from this address begin with a PROXY protocol header, by
     /// `server.proxy_protocol_from`.
     pub fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(&address))
     }
 
-    /// The answer for a connection beyond `limits.max_connections`.
+    /// Returns the answer for a connection beyond `limits.max_connections`.
     pub fn too_many_connections(&self) -> Response<Body> {
         let limit = self.limits.max_connections;
         let why = format!("too many connections (limits.max_connections = {limit}); send again");
         let refusal = Refusal::unavailable(&why);
         self.metrics.refused(refusal.reason());
-        answer::last(answer::refused(Protocol::Logpush, &refusal))
+        answer::close_after(answer::refused(Protocol::Logpush, &refusal))
     }
 
-    /// Answers one request. Never fails: what goes wrong is an answer too.
+    /// Answers one request. Every failure is an answer.
     ///
-    /// The gate decides before this returns. The head is dropped then, and the body as well unless it
-    /// is to be saved; a client that resets its stream drops the future, and with it all there is.
+    /// The gate decides before this returns. The head is dropped then, and so is the body unless it
+    /// is accepted. If the client resets its stream, hyper drops the future and the request's
+    /// memory.
     pub fn handle(
         self: Arc<Self>,
         request: Request<Incoming>,
         client: &Client,
     ) -> impl Future<Output = Response<Body>> + Send + use<> {
-        let step = self.decide(request, client);
+        let reply = self.decide(request, client);
         async move {
-            match step {
-                Decision::Answer(response) => response,
-                Decision::Health { is_head } => {
+            match reply {
+                Reply::Answer(response) => response,
+                Reply::Health { is_head } => {
                     let is_healthy = self.health.ask(Arc::clone(&self)).await;
                     without_body(is_head, answer::health(is_healthy))
                 }
-                Decision::Delayed(response, delay, _closing) => {
+                Reply::Delayed(response, delay, _closing) => {
                     sleep(delay.length).await;
                     response
                 }
-                // In a task of its own: hyper drops this future as soon as it sees the connection
-                // end, and what has arrived by then may be a whole body.
-                Decision::Upload(upload) => upload.await.unwrap_or_else(|error| {
+                // In a separate task: hyper drops this future when the connection ends, although
+                // the whole body may have arrived.
+                Reply::Upload(upload) => upload.await.unwrap_or_else(|error| {
                     answer::refused(Protocol::Logpush, &body::panicked(&error))
                 }),
             }
         }
     }
 
-    /// What can be said before a byte of the body is read. `Some` if that depends on whether the disk
-    /// has so many bytes by now: see [`Intake::check_disk`].
+    /// Checks a request before its body is read. `Some(bytes)` if the disk was full when it was
+    /// last checked: [`Intake::check_disk`] must find that many bytes free.
     fn check_length(&self, declared: Option<u64>) -> Result<Option<u64>, Refusal> {
         let bytes = declared.unwrap_or(0);
         if bytes > self.limits.max_body_bytes {
@@ -227,8 +229,8 @@ impl Intake {
         if bytes > self.room.max_bytes() {
             return Err(Refusal::larger_than_spool(self.room.max_bytes(), bytes));
         }
-        // A destination check is answered also while nothing can be stored; what turns out to be a
-        // batch is refused then when it is to be committed.
+        // A destination check is answered even while nothing can be stored. If the body is a batch
+        // after all, the commit refuses it.
         if (1..=MAX_CHECK_BYTES).contains(&bytes) && !self.is_draining() {
             return Ok(None);
         }
@@ -243,7 +245,7 @@ impl Intake {
         }
     }
 
-    /// Whether a disk that was full when it was last asked has room by now.
+    /// Checks again whether a disk that was full has room for `wanted` bytes.
     async fn check_disk(&self, wanted: u64) -> Result<(), Refusal> {
         self.ask_disk(Duration::ZERO).await;
         self.room.may_accept(wanted).map_err(Refusal::from)
@@ -253,6 +255,7 @@ impl Intake {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Reserves what an upload needs.
     fn prepare(
         self: &Arc<Self>,
         admitted: Admitted,
@@ -275,7 +278,7 @@ impl Intake {
             Arc::clone(&self.bodies),
             limits,
             origin.clone(),
-            admitted.form,
+            admitted.body_format,
         );
         let upload = Upload {
             intake: Arc::clone(self),
@@ -304,7 +307,7 @@ impl Intake {
     }
 }
 
-/// Whole microseconds, as a batch's file name holds them.
+/// Returns the time in whole microseconds, the precision of batch file names.
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)

@@ -1,4 +1,4 @@
-//! Why the spool takes no batch, in words for the sender and the operator.
+//! Texts for the sender and the operator about why the spool accepts no batch.
 
 use super::refusal::Refusal;
 use crate::{config::format_bytes, spool::SpoolUnavailable};
@@ -6,12 +6,12 @@ use crate::{config::format_bytes, spool::SpoolUnavailable};
 pub(super) fn text(reason: &SpoolUnavailable) -> String {
     match reason {
         SpoolUnavailable::SpoolFull { max_bytes, slowest_sink } => format!(
-            "the spool is full (spool.max_bytes = {}): the sink {slowest_sink} lags, see the receiver's \
-             log",
+            "the spool is full (spool.max_bytes = {}): the sink {slowest_sink} lags; repair it, see the \
+             receiver's log",
             format_bytes(*max_bytes)
         ),
         SpoolUnavailable::DiskFull { free, reserve } => format!(
-            "the spool's disk is full: {} are free, and {} stay so",
+            "the spool's disk is full: {} free, {} reserved; free up space",
             format_bytes(*free),
             format_bytes(*reserve)
         ),

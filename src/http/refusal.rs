@@ -1,13 +1,14 @@
-//! Every way to refuse a request: one table of status, text and label.
+//! All refusals of a request, with status, text and metrics label.
 //!
-//! Cloudflare shows the first bytes of the answer to whoever runs the job, and sends the same bytes
-//! again for hours: the text says what to change. It carries nothing of the inside.
+//! Cloudflare shows the first bytes of the text to the owner of the job, and retries the same batch
+//! for hours. The first 100 characters therefore state what failed and what to change. The text
+//! reveals nothing internal.
 
 use std::{io, time::Duration};
 
 use hyper::{Method, StatusCode};
 
-use super::addressee::UnusableSink;
+use super::sink_header::UnusableSink;
 use crate::{config::format_bytes, decode::Excess, durable, metrics::RefusalReason};
 
 /// Why a request was refused.
@@ -19,15 +20,15 @@ pub(super) enum Refusal {
     Unauthorized(ShownSecret),
     Forbidden,
     NotFound,
-    /// `endpoint.NAME.datasets` does not have the one in the path.
+    /// `endpoint.NAME.datasets` does not list the dataset in the path.
     DatasetNotListed,
     TooManyDatasets {
         limit: usize,
     },
     MethodNotAllowed(Methods),
-    /// HEC: there is no record in the body.
+    /// HEC: the body contains no record.
     NoData,
-    /// HEC: what became of a batch is said in the answer to it, and not again.
+    /// HEC: a query for an indexer acknowledgment, which the endpoint does not have.
     AckDisabled,
     BodyTimeout {
         waited: Duration,
@@ -38,31 +39,31 @@ pub(super) enum Refusal {
         found: String,
     },
     UnsupportedEncoding,
-    /// The header that names a sink does not name one that takes this batch.
+    /// The request header names a sink that cannot take this batch.
     SinkNotTaken(UnusableSink),
-    /// Cannot store now; the sender keeps the batch and tries again.
+    /// The batch cannot be stored now; the sender keeps it and retries.
     Unavailable {
         why: String,
     },
-    /// Not a batch that was refused: the sender went away in the middle.
+    /// The sender disconnected before the end of the body.
     Disconnected {
         what: String,
     },
 }
 
-/// The methods that a path has.
+/// Methods of a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Methods {
-    /// Of a path that takes batches.
+    /// Of a path for batches.
     Upload,
-    /// The same with HEC.
+    /// Of a HEC path for batches.
     HecUpload,
-    /// Of the path for the health, with HEC.
+    /// Of the HEC path for health queries.
     HecHealth,
 }
 
 impl Methods {
-    /// The value of `Allow`.
+    /// Returns the value of `Allow`.
     pub(super) fn allow(self) -> &'static str {
         match self {
             Self::Upload => "POST, PUT",
@@ -81,13 +82,13 @@ impl Methods {
     }
 }
 
-/// What was shown in place of a live secret.
+/// What a request has instead of a valid secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum ShownSecret {
     Nothing,
-    /// Nothing that could be one.
+    /// A header that contains no secret.
     Unreadable,
-    /// In the query, where it is not looked at.
+    /// A token in the query, where it is not accepted.
     InQuery,
     Wrong,
 }
@@ -136,55 +137,64 @@ impl Refusal {
         }
     }
 
-    /// For the sender. Empty for whoever did not prove who it is.
+    /// Returns the text for the sender. Empty if the sender is not authenticated.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Unauthorized(_) => String::new(),
-            Self::Malformed { what } => format!("malformed request: {what}\n"),
-            Self::Disconnected { what } => format!("the body did not come whole: {what}\n"),
-            Self::Forbidden => {
-                String::from("this source address is not in the endpoint's allow_from\n")
+            Self::Malformed { what } => format!(
+                "malformed request ({what}): check any proxy between the sender and logpushd\n"
+            ),
+            Self::Disconnected { what } => {
+                format!("the sender disconnected before the end of the body: {what}\n")
             }
+            Self::Forbidden => String::from(
+                "this source address is not in the endpoint's allow_from: add it and reload\n",
+            ),
             Self::NotFound => String::from(
                 "no endpoint has this path: compare destination_conf with endpoint.NAME.path; a \
                  {dataset} is 1 to 64 of a-z, 0-9 and _\n",
             ),
             Self::DatasetNotListed => String::from(
-                "this endpoint does not take the dataset in the path: add it to \
+                "this endpoint does not accept the dataset in the path: add it to \
                  endpoint.NAME.datasets, or correct destination_conf\n",
             ),
             Self::TooManyDatasets { limit } => format!(
-                "this endpoint took {limit} datasets that Cloudflare does not have, and takes no \
-                 more: list the names in endpoint.NAME.datasets\n"
+                "over {limit} dataset names that Cloudflare does not have: list yours in \
+                 endpoint.NAME.datasets\n"
             ),
             Self::MethodNotAllowed(Methods::Upload | Methods::HecUpload) => {
-                String::from("send batches by POST or PUT\n")
+                String::from("method not allowed: send batches with POST or PUT\n")
             }
             Self::MethodNotAllowed(Methods::HecHealth) => {
-                String::from("ask for the health by GET\n")
+                String::from("method not allowed: query the health with GET\n")
             }
-            Self::NoData => String::from("there is no record in the body\n"),
+            Self::NoData => String::from("the body contains no records: send at least one\n"),
             Self::AckDisabled => String::from(
-                "a 200 says that the batch is on disk: turn indexer acknowledgment off in the sender\n",
+                "turn indexer acknowledgment off in the sender: a 200 means that the batch is on \
+                 disk\n",
             ),
             Self::BodyTimeout { waited } => {
-                format!("the body stopped coming: gave up after {} seconds\n", waited.as_secs())
+                format!(
+                    "upload timed out after {} seconds: check the network and any proxy in \
+                     between\n",
+                    waited.as_secs()
+                )
             }
             Self::TooLarge { key, limit, found } => format!(
-                "{key} is {limit} ({}) and {found}: raise {key}, or lower the job's max_upload_bytes \
-                 (which counts inflated bytes)\n",
+                "too large: raise {key} (now {limit}, {}) or lower the job's max_upload_bytes: \
+                 {found}\n",
                 format_bytes(*limit)
             ),
             Self::UnsupportedEncoding => {
                 String::from("Content-Encoding must be gzip or identity\n")
             }
             Self::SinkNotTaken(UnusableSink::Unknown { sink }) => format!(
-                "X-Logpushd-Sink names {sink}, which is no sink of this endpoint and dataset: name one of \
-                 endpoint.NAME.sinks, or remove the header\n"
+                "X-Logpushd-Sink names no sink of this endpoint and dataset: correct it, or remove \
+                 the header (it is {sink})\n"
             ),
             Self::SinkNotTaken(UnusableSink::TooLong { limit }) => format!(
-                "with X-Logpushd-Sink, the names of endpoint, dataset and sink have at most {limit} bytes \
-                 together: shorten one, or remove the header\n"
+                "X-Logpushd-Sink: shorten a name, since endpoint, dataset and sink may have at most \
+                 {limit} bytes together\n"
             ),
             Self::Unavailable { why } => format!("{why}\n"),
         }
@@ -215,7 +225,7 @@ mod tests {
     use super::*;
     use crate::spool::SpoolUnavailable;
 
-    /// One of each sort, and of those that are told apart by a text of their own.
+    /// Refusals with every text.
     fn samples() -> Vec<Refusal> {
         let sink = || String::from("archive");
         let full = SpoolUnavailable::SpoolFull { max_bytes: 10 << 30, slowest_sink: sink() };
@@ -248,7 +258,7 @@ mod tests {
             write.into(),
         ];
         for sample in &samples {
-            // A variant that is not here does not compile: give it a sample, too.
+            // Does not compile with a new variant: add it here and to the samples.
             match sample {
                 Refusal::Malformed { .. }
                 | Refusal::Disconnected { .. }
@@ -270,8 +280,8 @@ mod tests {
         samples
     }
 
-    /// Whether `text` is `symptom`, in which `...` stands for anything.
-    fn is_of(symptom: &str, text: &str) -> bool {
+    /// Whether `text` matches `symptom`, in which `...` matches any text.
+    fn matches_symptom(symptom: &str, text: &str) -> bool {
         let mut rest = text;
         let mut parts = symptom.split("...").peekable();
         let mut is_first = true;
@@ -290,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_the_methods_that_it_names() {
+    fn allow_lists_the_methods_of_a_path() {
         let all = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
         for methods in [Methods::Upload, Methods::HecUpload, Methods::HecHealth] {
             let is_included = |name: &&str| methods.include(&name.parse().unwrap());
@@ -303,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn each_text_is_explained() {
+    fn troubleshooting_explains_each_text() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
         let document = fs::read_to_string(path).unwrap();
         let (_, answers) = document.split_once("\n## Status codes\n").unwrap();
@@ -315,7 +325,7 @@ mod tests {
             let text = refusal.text();
             let symptom = match text.trim_end() {
                 "" => symptoms.iter().find(|symptom| symptom.ends_with("with an empty body")),
-                text => symptoms.iter().find(|symptom| is_of(symptom, text)),
+                text => symptoms.iter().find(|symptom| matches_symptom(symptom, text)),
             };
             let symptom = symptom.unwrap_or_else(|| panic!("nothing explains {refusal:?}: {text}"));
             used.insert(*symptom);

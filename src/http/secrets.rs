@@ -1,4 +1,4 @@
-//! The live secrets of an endpoint, and whether a request shows one of them.
+//! Checks requests against the secrets of an endpoint.
 
 use std::{
     borrow::Cow,
@@ -24,15 +24,15 @@ use crate::{
     metrics::{EndpointMetrics, SecretMetrics},
 };
 
-/// Digests of the live secrets: all of one length, so that comparing takes one time.
+/// Secrets of an endpoint, as digests: these have equal lengths, so comparing takes constant time.
 #[derive(Debug)]
 pub(super) struct Secrets {
     endpoint: String,
-    live: Vec<Live>,
+    secrets: Vec<LoadedSecret>,
 }
 
 #[derive(Debug)]
-struct Live {
+struct LoadedSecret {
     label: String,
     value: [u8; 32],
     whole_line: [u8; 32],
@@ -41,11 +41,11 @@ struct Live {
 }
 
 impl Secrets {
-    /// Reads the secrets of the endpoint.
+    /// Reads the secret file of the endpoint.
     pub(super) fn open(auth: &Auth, endpoint: &EndpointMetrics) -> io::Result<Self> {
-        let live = |secret: config::Secret| {
+        let load = |secret: config::Secret| {
             let label = secret.label();
-            Live {
+            LoadedSecret {
                 value: digest(secret.value().as_bytes()),
                 whole_line: digest(secret.whole_line().as_bytes()),
                 metrics: endpoint.secret(&label),
@@ -53,21 +53,22 @@ impl Secrets {
                 label,
             }
         };
-        let live = match auth {
+        let secrets = match auth {
             Auth::Secret { file, .. } | Auth::Token { file } => {
-                config::read_secrets(file)?.into_iter().map(live).collect()
+                config::read_secrets(file)?.into_iter().map(load).collect()
             }
             Auth::None => Vec::new(),
         };
-        Ok(Self { endpoint: endpoint.name().to_owned(), live })
+        Ok(Self { endpoint: endpoint.name().to_owned(), secrets })
     }
 
-    /// Records in the audit log what is different from `before`.
+    /// Records in the audit log which secrets differ from `before`.
     pub(super) fn audit_changes(&self, before: &Self) {
         let missing_in = |other: &Self, these: &Self| {
-            let those = other.live.iter().map(|live| &live.whole_line).collect::<Vec<_>>();
-            let missing = these.live.iter().filter(|live| !those.contains(&&live.whole_line));
-            missing.map(|live| live.label.clone()).collect::<Vec<_>>()
+            let those = other.secrets.iter().map(|secret| &secret.whole_line).collect::<Vec<_>>();
+            let missing =
+                these.secrets.iter().filter(|secret| !those.contains(&&secret.whole_line));
+            missing.map(|secret| secret.label.clone()).collect::<Vec<_>>()
         };
         let (added, removed) = (missing_in(before, self), missing_in(self, before));
         if !added.is_empty() || !removed.is_empty() {
@@ -76,7 +77,7 @@ impl Secrets {
         }
     }
 
-    /// Whether the request shows one of them where `auth` demands it.
+    /// Checks that the request has one of the secrets where `auth` requires it.
     pub(super) fn check(&self, auth: &Auth, head: &request::Parts) -> Result<(), Refusal> {
         let shown: Vec<Cow<'_, [u8]>> = match auth {
             Auth::None => return Ok(()),
@@ -106,22 +107,22 @@ impl Secrets {
         }))
     }
 
-    /// Every secret is compared with every value, so that the time says nothing about which of them
-    /// is nearly right.
-    fn find(&self, shown: &[Cow<'_, [u8]>]) -> Option<&Live> {
+    /// Compares every secret with every value, so that the time does not depend on which of them
+    /// match.
+    fn find(&self, shown: &[Cow<'_, [u8]>]) -> Option<&LoadedSecret> {
         let mut found = u64::MAX;
         for value in shown {
             let value = digest(value);
-            for (place, secret) in (0..).zip(&self.live) {
+            for (index, secret) in (0..).zip(&self.secrets) {
                 let is_it = value.ct_eq(&secret.value) | value.ct_eq(&secret.whole_line);
-                found.conditional_assign(&place, is_it);
+                found.conditional_assign(&index, is_it);
             }
         }
-        usize::try_from(found).ok().and_then(|place| self.live.get(place))
+        usize::try_from(found).ok().and_then(|index| self.secrets.get(index))
     }
 
     /// Logs the first use, so that an operator sees when a rotation is complete.
-    fn note_use(&self, secret: &Live) {
+    fn note_use(&self, secret: &LoadedSecret) {
         let now = u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0);
         secret.metrics.used(now);
         if !secret.was_used.swap(true, Ordering::Relaxed) {
@@ -147,7 +148,7 @@ mod tests {
     use crate::metrics::{Metrics, Names};
 
     #[test]
-    fn a_token_opens_in_the_forms_of_hec_and_in_no_other() {
+    fn tokens_are_accepted_as_splunk_or_basic_only() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secrets.txt");
         fs::write(&file, "first\nsecond: one\n").unwrap();

@@ -36,14 +36,14 @@ fn open(endpoints: &[Endpoint]) -> io::Result<Gate> {
 
 fn admit(gate: &Gate, request: Builder) -> Result<Admitted, Refusal> {
     match ask(gate, request)? {
-        Asks::Upload(admitted) => Ok(admitted),
+        RequestKind::Upload(admitted) => Ok(admitted),
         other => panic!("{other:?}"),
     }
 }
 
-fn ask(gate: &Gate, request: Builder) -> Result<Asks, Refusal> {
+fn ask(gate: &Gate, request: Builder) -> Result<RequestKind, Refusal> {
     let (head, ()) = request.body(()).unwrap().into_parts();
-    gate.admit(&head, "192.0.2.1".parse().unwrap()).asks
+    gate.admit(&head, "192.0.2.1".parse().unwrap()).outcome
 }
 
 #[test]
@@ -84,13 +84,13 @@ fn the_path_finds_the_endpoint_and_the_dataset() {
 }
 
 #[test]
-fn post_and_put_are_taken_from_the_networks_that_may() {
-    let mut door = endpoint("e", pattern("/", ""), Auth::None);
-    door.allow_from = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
-    let gate = open(&[door]).unwrap();
+fn post_and_put_are_accepted_from_allowed_networks() {
+    let mut limited = endpoint("e", pattern("/", ""), Auth::None);
+    limited.allow_from = vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let gate = open(&[limited]).unwrap();
     let from = |method: &str, address: &str| {
         let request = Request::builder().method(method).uri("/a").body(()).unwrap();
-        gate.admit(&request.into_parts().0, address.parse().unwrap()).asks
+        gate.admit(&request.into_parts().0, address.parse().unwrap()).outcome
     };
     assert!(from("POST", "192.0.2.255").is_ok());
     assert!(from("PUT", "2001:db8::1").is_ok());
@@ -102,7 +102,7 @@ fn post_and_put_are_taken_from_the_networks_that_may() {
 }
 
 #[test]
-fn each_live_secret_opens_and_nothing_else() {
+fn each_line_of_the_secret_file_is_accepted_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let file: PathBuf = dir.path().join("secrets.txt");
     fs::write(&file, "first-secret\n\n  second \r\n").unwrap();
@@ -129,7 +129,7 @@ fn each_live_secret_opens_and_nothing_else() {
 }
 
 #[test]
-fn a_path_of_hec_says_what_is_asked() {
+fn a_hec_path_determines_the_kind_of_the_request() {
     let prefix =
         |prefix: &str| PathPattern::Prefix { prefix: prefix.into(), dataset: "dns_logs".into() };
     let mut text = endpoint("text", prefix("/services/collector"), Auth::None);
@@ -151,17 +151,21 @@ fn a_path_of_hec_says_what_is_asked() {
         ("/services/collector/http_requests", "all", Format::Json),
     ] {
         let admitted = admit(&gate, Request::post(path)).unwrap();
-        assert_eq!((admitted.endpoint.name(), admitted.form.format), (name, format), "{path}");
+        assert_eq!(
+            (admitted.endpoint.name(), admitted.body_format.format),
+            (name, format),
+            "{path}"
+        );
     }
     for path in ["/services/collector/health", "/services/collector/dns/health/1.0"] {
-        assert!(matches!(ask(&gate, Request::get(path)), Ok(Asks::Health)), "{path}");
+        assert!(matches!(ask(&gate, Request::get(path)), Ok(RequestKind::Health)), "{path}");
         let refused = ask(&gate, Request::post(path));
         assert!(matches!(refused, Err(Refusal::MethodNotAllowed(_))), "{refused:?}");
     }
     let refused = ask(&gate, Request::post("/services/collector/ack?channel=x"));
     assert!(matches!(refused, Err(Refusal::AckDisabled)), "{refused:?}");
     let methods = ask(&gate, Request::options("/services/collector/event/1.0")).unwrap();
-    assert!(matches!(methods, Asks::Methods(Methods::HecUpload)), "{methods:?}");
+    assert!(matches!(methods, RequestKind::Methods(Methods::HecUpload)), "{methods:?}");
     for (path, protocol) in [
         ("/services/collector/", Protocol::SplunkHec),
         ("/services/collector/raw/2.0", Protocol::SplunkHec),
@@ -169,21 +173,21 @@ fn a_path_of_hec_says_what_is_asked() {
         ("/services", Protocol::Logpush),
     ] {
         let (head, ()) = Request::post(path).body(()).unwrap().into_parts();
-        let visit = gate.admit(&head, "192.0.2.1".parse().unwrap());
-        assert!(matches!(visit.asks, Err(Refusal::NotFound)), "{path}");
-        assert_eq!(visit.protocol, protocol, "{path}");
+        let decision = gate.admit(&head, "192.0.2.1".parse().unwrap());
+        assert!(matches!(decision.outcome, Err(Refusal::NotFound)), "{path}");
+        assert_eq!(decision.protocol, protocol, "{path}");
     }
 }
 
 #[test]
-fn only_the_encoding_can_be_unsupported() {
+fn only_unknown_content_encodings_are_unsupported() {
     let gate = open(&[endpoint("e", pattern("/", ""), Auth::None)]).unwrap();
     let with = |values: &[&str]| {
         let request = values.iter().fold(
             Request::post("/a").header("Content-Type", "text/plain; charset=utf-8"),
             |request, value| request.header("Content-Encoding", *value),
         );
-        admit(&gate, request).map(|admitted| admitted.form.encoding)
+        admit(&gate, request).map(|admitted| admitted.body_format.encoding)
     };
     for (values, want) in [
         (&[][..], Encoding::Identity),
@@ -200,7 +204,7 @@ fn only_the_encoding_can_be_unsupported() {
 }
 
 #[test]
-fn an_endpoint_takes_the_datasets_that_it_lists_and_says_so_only_to_who_has_the_secret() {
+fn only_listed_datasets_are_accepted_and_a_stranger_cannot_probe_them() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secrets.txt");
     fs::write(&file, "correct horse battery\n").unwrap();
@@ -223,7 +227,7 @@ fn an_endpoint_takes_the_datasets_that_it_lists_and_says_so_only_to_who_has_the_
 }
 
 #[test]
-fn names_that_cloudflare_does_not_have_are_bounded_also_over_reloads() {
+fn unknown_datasets_are_bounded_across_reloads() {
     let endpoints = [
         endpoint("e", pattern("/", ""), Auth::None),
         endpoint("f", pattern("/f/", ""), Auth::None),
@@ -237,7 +241,7 @@ fn names_that_cloudflare_does_not_have_are_bounded_also_over_reloads() {
         let refused = ask(&gate, "/another").unwrap_err();
         assert!(matches!(refused, Refusal::TooManyDatasets { .. }), "{refused:?}");
         assert_eq!(refused.status(), 413);
-        // Those that were taken, those of Cloudflare, and those of another endpoint are none the worse.
+        // Names accepted before, Cloudflare's, and those of another endpoint are still accepted.
         for path in ["/own_0", "/http_requests", "/zaraz_events", "/f/another"] {
             ask(&gate, path).unwrap();
         }
@@ -246,7 +250,7 @@ fn names_that_cloudflare_does_not_have_are_bounded_also_over_reloads() {
 }
 
 #[test]
-fn a_named_sink_is_looked_at_only_after_the_secret() {
+fn the_sink_header_is_read_only_after_the_secret() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secrets.txt");
     fs::write(&file, "0123456789abcdef\n").unwrap();

@@ -1,5 +1,5 @@
-//! The one sink that a request may name, for `logpushd quarantine replay --sink`: its records then go to no
-//! other sink.
+//! The header with which a request names the only sink that gets its records. `logpushd quarantine
+//! replay --sink` sends it.
 
 use hyper::{HeaderMap, header::HeaderName};
 
@@ -10,40 +10,40 @@ use crate::{
     spool::MAX_JOINT_NAMES_BYTES,
 };
 
-/// The header that names it.
+/// Header that names the sink.
 pub const SINK: HeaderName = HeaderName::from_static(SINK_HEADER);
 
-/// The longest name of a sink has 64.
-const NAME_CHARS: usize = 64;
+/// Longest name of a sink, and how much of an unknown name an answer repeats.
+const MAX_NAME_CHARS: usize = 64;
 
-/// The sinks that an endpoint has.
+/// The sinks of an endpoint.
 #[derive(Debug)]
-pub(super) struct Addressees(Vec<SinkConfig>);
+pub(super) struct EndpointSinks(Vec<SinkConfig>);
 
-/// Why a batch cannot be for the sink that its sender names.
+/// Why a batch cannot go to the sink that its sender names.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum UnusableSink {
-    /// It is none that takes this endpoint and dataset.
+    /// No sink of this name takes this endpoint and dataset.
     Unknown {
-        /// What the sender calls it.
+        /// The name in the header.
         sink: String,
     },
     /// The batch's file name would be too long.
     TooLong {
-        /// What the names may have together, in bytes.
+        /// Bytes that the names of endpoint, dataset and sink may have together.
         limit: usize,
     },
 }
 
-impl Addressees {
+impl EndpointSinks {
     pub(super) fn of(endpoint: &Endpoint, sinks: &[SinkConfig]) -> Self {
         let named = sinks.iter().filter(|sink| endpoint.sinks.contains(&sink.name));
         Self(named.cloned().collect())
     }
 
-    /// The sink that the request names, if it names one. To be asked once the secret is verified: a
-    /// stranger learns nothing.
-    pub(super) fn named(
+    /// Returns the sink that the request names, if it names one. Must be called after the secret is
+    /// verified, so that a stranger learns nothing.
+    pub(super) fn requested(
         &self,
         headers: &HeaderMap,
         endpoint: &str,
@@ -56,7 +56,7 @@ impl Addressees {
         };
         let Some(sink) = self.0.iter().find(takes).filter(|_| values.next().is_none()) else {
             let sink = String::from_utf8_lossy(value.as_bytes());
-            let sink = clipped(&sink, NAME_CHARS);
+            let sink = clipped(&sink, MAX_NAME_CHARS);
             return Err(Refusal::SinkNotTaken(UnusableSink::Unknown { sink }));
         };
         if endpoint.len() + dataset.len() + sink.name.len() > MAX_JOINT_NAMES_BYTES {
@@ -88,7 +88,7 @@ mod tests {
         config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
     }
 
-    /// What becomes of a request to the endpoint, with these values of the header.
+    /// Returns the sink, or the answer's text, for these values of the header.
     fn named(endpoint: &str, dataset: &str, values: &[&str]) -> Result<Option<String>, String> {
         let config = config(endpoint);
         let found = config.endpoints.iter().find(|known| known.name == endpoint).unwrap();
@@ -96,7 +96,7 @@ mod tests {
         for value in values {
             headers.append(SINK, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        let named = Addressees::of(found, &config.sinks).named(&headers, endpoint, dataset);
+        let named = EndpointSinks::of(found, &config.sinks).requested(&headers, endpoint, dataset);
         named.map_err(|refusal| {
             assert_eq!(refusal.status(), 400);
             refusal.text()
