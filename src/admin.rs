@@ -1,10 +1,9 @@
 //! The admin listener: probes and metrics over plain HTTP/1.1, meant for loopback.
 //!
-//! Knows neither what makes the daemon ready nor what is measured: both are asked through closures,
-//! so that a probe always tells the state of this moment.
+//! Closures supply readiness and metrics, so that a probe always reports the current state.
 
 mod host;
-mod places;
+mod slots;
 
 use std::sync::Arc;
 
@@ -17,17 +16,17 @@ use hyper::{
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{host::AllowedHosts, places::Places};
+use self::{host::AllowedHosts, slots::Slots};
 use crate::{
     listen,
     serve::{self, Client},
 };
 
-/// A prober and a scraper use two; a flood of them must not take the file descriptors of the public
-/// listener. A connection beyond these takes the place of another.
+/// Open connections. A prober and a scraper use two. A flood must not use up the file descriptors
+/// of the public listener, so a connection beyond this limit replaces another.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Connections that have lost their place and are about to be closed.
+/// Replaced connections that are not closed yet.
 const CLOSING_CONNECTIONS: usize = 64;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -37,44 +36,44 @@ const JSON: &str = "application/json";
 const MISDIRECTED: &str = "the request's Host is neither localhost nor a loopback address: if you \
                            use that name for the admin listener, add it to admin.allowed_hosts\n";
 
-/// Answers on `listener` until `stop` is cancelled and the requests then under way are answered.
+/// Answers on `listener` until `stop` is cancelled and the requests in progress are answered.
 ///
-/// `allowed_hosts` are further hosts that a request may name: `admin.allowed_hosts`.
-/// `find_out` is given the path before it is answered, and may take a moment to bring what the others
-/// tell up to date. `ready` says why not, in words for whoever reads the probe's answer; `metrics`
-/// writes the exposition. All are called on each request and must not block.
+/// `allowed_hosts` are further hosts that a request may name: `admin.allowed_hosts`. `refresh` gets
+/// the path of each request first, and may take a moment to update the state that `ready` and
+/// `metrics` report. `ready` returns why the daemon is not ready, as text for the operator.
+/// `metrics` returns the Prometheus text. All are called for each request and must not block.
 pub async fn serve<F, R, M>(
     listener: TcpListener,
     stop: CancellationToken,
     allowed_hosts: Vec<String>,
-    find_out: impl Fn(&str) -> F + Send + Sync + 'static,
+    refresh: impl Fn(&str) -> F + Send + Sync + 'static,
     (ready, metrics): (R, M),
 ) where
     F: Future<Output = ()> + Send,
     R: Fn() -> Result<(), String> + Send + Sync + 'static,
     M: Fn() -> String + Send + Sync + 'static,
 {
-    let probes = Arc::new((AllowedHosts::new(allowed_hosts), find_out, ready, metrics));
+    let probes = Arc::new((AllowedHosts::new(allowed_hosts), refresh, ready, metrics));
     let connections = TaskTracker::new();
-    let places = Places::new(MAX_CONNECTIONS);
+    let slots = Slots::new(MAX_CONNECTIONS);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS + CLOSING_CONNECTIONS));
 
     listen::accept_loop(listener, permits, stop.clone(), |stream, peer, permit| {
         let (probes, stop) = (Arc::clone(&probes), stop.clone());
-        let place = places.take();
+        let slot = slots.take();
         connections.spawn(async move {
             let service = |request: Request<_>, _: Client| {
-                place.has_asked();
+                slot.request_arrived();
                 let probes = Arc::clone(&probes);
                 async move {
-                    let (hosts, find_out, ready, metrics) = &*probes;
-                    find_out(request.uri().path()).await;
+                    let (hosts, refresh, ready, metrics) = &*probes;
+                    refresh(request.uri().path()).await;
                     answer(&request, hosts, ready, metrics)
                 }
             };
             tokio::select! {
                 _ = serve::plain_connection(stream, peer, service, stop) => {}
-                () = place.lost() => {}
+                () = slot.replaced() => {}
             }
             drop(permit);
         });
@@ -91,15 +90,16 @@ fn answer<T>(
     ready: &impl Fn() -> Result<(), String>,
     metrics: &impl Fn() -> String,
 ) -> Response<Full<Bytes>> {
-    // Only what exists is worth rendering, and only for who may ask.
-    let may_ask = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let (status, content_type, body) = match request.uri().path() {
         _ if !hosts.permit(request) => {
             (StatusCode::MISDIRECTED_REQUEST, TEXT, MISDIRECTED.to_owned())
         }
-        "/healthz" | "/readyz" | "/metrics" | "/version" if !may_ask => {
-            (StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned())
-        }
+        "/healthz" | "/readyz" | "/metrics" | "/version" if !is_read => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "method not allowed: use GET or HEAD\n".to_owned(),
+        ),
         "/healthz" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => match ready() {
             Ok(()) => (StatusCode::OK, TEXT, "ready\n".to_owned()),
@@ -108,7 +108,7 @@ fn answer<T>(
         "/metrics" => (StatusCode::OK, PROMETHEUS, metrics()),
         "/version" => (StatusCode::OK, JSON, version()),
         _ => {
-            let known = "not found: there are /healthz, /readyz, /metrics and /version\n";
+            let known = "not found: use /healthz, /readyz, /metrics or /version\n";
             (StatusCode::NOT_FOUND, TEXT, known.to_owned())
         }
     };
@@ -154,15 +154,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_path_has_its_answer() {
+    fn each_path_is_answered() {
         let table = [
             (Method::GET, "/healthz", 200, TEXT, "ok\n"),
             (Method::HEAD, "/healthz?verbose", 200, TEXT, "ok\n"),
             (Method::GET, "/readyz", 503, TEXT, "starting\n"),
             (Method::GET, "/metrics", 200, PROMETHEUS, "some 1\n"),
             (Method::GET, "/version", 200, JSON, "{\"name\":\"logpushd\",\"version\":\"0.1.0\"}\n"),
-            (Method::POST, "/healthz", 405, TEXT, "only GET and HEAD\n"),
-            (Method::DELETE, "/metrics", 405, TEXT, "only GET and HEAD\n"),
+            (Method::POST, "/healthz", 405, TEXT, "method not allowed: use GET or HEAD\n"),
+            (Method::DELETE, "/metrics", 405, TEXT, "method not allowed: use GET or HEAD\n"),
         ];
         for (method, path, status, content_type, body) in table {
             let request = Request::builder().method(&method).uri(path).body(()).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_web_page_that_rebinds_its_name_reads_nothing() {
+    fn dns_rebinding_is_refused() {
         for path in ["/metrics", "/readyz", "/", "/api/status"] {
             let request = Request::get(path).header("host", "attacker.example:9464");
             let metrics = || panic!("rendered for {path}");
@@ -218,19 +218,19 @@ mod tests {
     /// Waits until the listener closes the connection.
     async fn closed(mut stream: TcpStream) {
         let mut answer = Vec::new();
-        let patience = Duration::from_secs(20);
-        let end = timeout(patience, stream.read_to_end(&mut answer)).await.expect("still open");
+        let limit = Duration::from_secs(20);
+        let end = timeout(limit, stream.read_to_end(&mut answer)).await.expect("still open");
         assert!(answer.is_empty() || end.is_err(), "{}", String::from_utf8_lossy(&answer));
     }
 
     #[tokio::test]
-    async fn half_a_head_has_a_short_deadline() {
+    async fn an_incomplete_head_has_a_short_deadline() {
         let (address, _stop) = start();
         closed(half_a_head(address).await).await;
     }
 
     #[tokio::test]
-    async fn half_sent_heads_delay_no_probe() {
+    async fn incomplete_heads_delay_no_probe() {
         let (address, _stop) = start();
         let mut held = VecDeque::new();
         for _ in 0..MAX_CONNECTIONS + 8 {
@@ -240,14 +240,14 @@ mod tests {
         let request = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         probe.write_all(request).await.unwrap();
         let mut answer = String::new();
-        let patience = Duration::from_secs(20);
-        timeout(patience, probe.read_to_string(&mut answer)).await.expect("waits").unwrap();
+        let limit = Duration::from_secs(20);
+        timeout(limit, probe.read_to_string(&mut answer)).await.expect("waits").unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         closed(held.pop_front().unwrap()).await;
     }
 
     #[tokio::test]
-    async fn the_state_of_the_moment_is_told_until_the_stop() {
+    async fn the_current_state_is_reported_until_the_stop() {
         let listener = listen::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -1,8 +1,8 @@
-//! Which connections may be open at a time: in all, per address, and without a verified sender.
+//! Limits the open connections: in all, per address, and without a verified sender.
 //!
-//! A connection is unverified until a request on it has passed the gate. Where there is no room,
-//! a new connection takes the place of an unverified one, so that clients without a secret cannot
-//! keep out a sender with one. A verified connection is never closed for another.
+//! A connection is unverified until a request on it has passed the gate. At a limit, a new
+//! connection replaces an unverified one, so that clients without a secret cannot lock out a sender
+//! with a secret. A verified connection is never closed in favor of another.
 
 use std::{
     collections::HashMap,
@@ -15,16 +15,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::network::network;
 
-/// Unverified connections in all. Each may cost about 150 KB. As many as one address may have by
-/// default, so that a sender that opens all of them at once loses none.
+/// Unverified connections in all. Each may use about 150 KB of memory. One address may have as many
+/// by default, so that a sender that opens all of them at once loses none.
 const MAX_UNVERIFIED: usize = 256;
 
-/// Beyond so many, a new connection ends an unverified one that is older than [`GRACE`]: a sender needs
-/// only some milliseconds to become verified.
+/// Number of unverified connections beyond which a new connection closes one that is older than
+/// [`GRACE`]. A sender needs only some milliseconds to become verified.
 const MAX_LINGERING: usize = 64;
 
-/// How long a new connection is spared while there are older ones: enough for the handshake and the
-/// first request of a sender that is 300 ms away.
+/// Age below which a connection is closed only if there is no older one: enough for the handshake
+/// and the first request of a sender that is 300 ms away.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The open connections.
@@ -58,40 +58,45 @@ impl Verification {
     }
 }
 
-/// What a new connection is judged by.
+/// Limits for a new connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// `limits.max_connections_per_address`
+pub struct AdmissionLimits {
+    /// `limits.max_connections_per_address`.
     pub per_address: usize,
     /// Whether `limits.max_connections` connections are open already.
     pub is_full: bool,
 }
 
-/// Whether a connection may go on.
+/// Decision on a new connection.
 #[derive(Debug)]
 pub enum Admission {
-    /// It may.
-    Open(ConnectionPlace),
-    /// It may only be told that `limits.max_connections` is reached.
-    Full(ConnectionPlace),
-    /// Its address has all the connections that it may have, and all of them are verified.
+    /// It is served.
+    Open(ConnectionSlot),
+    /// `limits.max_connections` is reached: every request gets this answer.
+    Full(ConnectionSlot),
+    /// Its address has `limits.max_connections_per_address` connections, all of them verified.
     Refused,
 }
 
 impl Connections {
-    /// Decides on a new connection. Closes an unverified one if that makes room for it.
-    pub fn admit(self: &Arc<Self>, address: IpAddr, room: Room, now: Instant) -> Admission {
+    /// Decides on a new connection. At a limit, closes an unverified one in its favor.
+    pub fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        limits: AdmissionLimits,
+        now: Instant,
+    ) -> Admission {
         let network = network(address);
         let mut state = self.state();
         let open = state.networks.get(&network).map_or(0, Vec::len);
-        let mut is_full = room.is_full;
-        if open >= room.per_address {
+        let mut is_full = limits.is_full;
+        if open >= limits.per_address {
             if !state.evict(network, now) {
                 return Admission::Refused;
             }
             is_full = false;
         } else if is_full || state.unverified >= MAX_UNVERIFIED {
-            is_full &= !state.make_room(network, now);
+            is_full &= !state.evict_any(network, now);
         } else if state.unverified >= MAX_LINGERING {
             state.evict_lingering(now);
         }
@@ -106,11 +111,11 @@ impl Connections {
             kind,
         });
         drop(state);
-        let place = ConnectionPlace { connections: Arc::clone(self), network, number, evicted };
-        if is_full { Admission::Full(place) } else { Admission::Open(place) }
+        let slot = ConnectionSlot { connections: Arc::clone(self), network, number, evicted };
+        if is_full { Admission::Full(slot) } else { Admission::Open(slot) }
     }
 
-    /// How many connections have ended so far.
+    /// Returns how many connections have ended so far.
     pub fn closed(&self) -> u64 {
         self.state().closed
     }
@@ -121,9 +126,9 @@ impl Connections {
 }
 
 impl State {
-    /// Closes an unverified connection: of the address that has the most of them, if `own` has fewer;
-    /// else of any address.
-    fn make_room(&mut self, own: IpAddr, now: Instant) -> bool {
+    /// Closes an unverified connection of the address that has the most of them, if `own` has
+    /// fewer; otherwise of any address.
+    fn evict_any(&mut self, own: IpAddr, now: Instant) -> bool {
         let count =
             |entries: &Vec<ConnectionEntry>| entries.iter().filter(|e| e.is_unverified()).count();
         let own_count = self.networks.get(&own).map_or(0, count);
@@ -139,7 +144,7 @@ impl State {
         victim(all, now).is_some_and(|(network, number)| self.remove(network, number))
     }
 
-    /// Closes the oldest unverified connection, if it had its time.
+    /// Closes the oldest unverified connection, if it is older than [`GRACE`].
     fn evict_lingering(&mut self, now: Instant) {
         let all = self.networks.iter().flat_map(|(network, entries)| {
             let unverified = entries.iter().filter(|entry| entry.is_unverified());
@@ -162,10 +167,10 @@ impl State {
 
     fn remove(&mut self, network: IpAddr, number: u64) -> bool {
         let Some(entries) = self.networks.get_mut(&network) else { return false };
-        let Some(place) = entries.iter().position(|entry| entry.number == number) else {
+        let Some(index) = entries.iter().position(|entry| entry.number == number) else {
             return false;
         };
-        let kind = entries.remove(place).kind;
+        let kind = entries.remove(index).kind;
         if entries.is_empty() {
             self.networks.remove(&network);
         }
@@ -199,8 +204,9 @@ struct Candidate {
     has_handshake: bool,
 }
 
-/// The unverified connection to close: the oldest, if it had its time. Else the oldest of those with a
-/// handshake or of those without one, whichever are more: a flood of one kind closes its own.
+/// Chooses the unverified connection to close: the oldest, if it is older than [`GRACE`]. Otherwise
+/// the oldest of those with a completed handshake or of those without, whichever are more: a flood
+/// of one kind closes its own connections.
 fn victim<T>(candidates: impl Iterator<Item = (Candidate, T)>, now: Instant) -> Option<T> {
     let mut count = [0_usize; 2];
     let mut oldest: [Option<(Instant, T)>; 2] = [None, None];
@@ -227,22 +233,22 @@ fn victim<T>(candidates: impl Iterator<Item = (Candidate, T)>, now: Instant) -> 
     Some(if takes_silent { silent.1 } else { done.1 })
 }
 
-/// The place of an open connection, given back when dropped.
+/// Slot of an open connection. Freed when dropped.
 #[derive(Debug)]
-pub struct ConnectionPlace {
+pub struct ConnectionSlot {
     connections: Arc<Connections>,
     network: IpAddr,
     number: u64,
     evicted: CancellationToken,
 }
 
-impl ConnectionPlace {
-    /// Waits until the connection has to make room for another.
+impl ConnectionSlot {
+    /// Waits until the connection is closed in favor of another.
     pub async fn evicted(&self) {
         self.evicted.cancelled().await;
     }
 
-    /// The client has done its part of the handshake.
+    /// Records that the client has completed the handshake.
     pub fn handshake_done(&self) {
         let mut state = self.connections.state();
         if let Some(entry) = state.entry(self.network, self.number)
@@ -252,7 +258,7 @@ impl ConnectionPlace {
         }
     }
 
-    /// The sender is known: the connection stays open whoever else connects.
+    /// Records that the sender is authenticated: the connection is not closed in favor of others.
     pub fn verify(&self) {
         let mut state = self.connections.state();
         if let Some(entry) = state.entry(self.network, self.number)
@@ -264,14 +270,14 @@ impl ConnectionPlace {
     }
 }
 
-impl Drop for ConnectionPlace {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut state = self.connections.state();
         state.closed += 1;
         let Some(entries) = state.networks.get_mut(&self.network) else { return };
-        let is_ours = |entry: &ConnectionEntry| entry.number == self.number;
-        let Some(place) = entries.iter().position(is_ours) else { return };
-        let was = entries.remove(place);
+        let is_own = |entry: &ConnectionEntry| entry.number == self.number;
+        let Some(index) = entries.iter().position(is_own) else { return };
+        let was = entries.remove(index);
         if entries.is_empty() {
             state.networks.remove(&self.network);
         }
@@ -285,16 +291,16 @@ impl Drop for ConnectionPlace {
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room { per_address: 4, is_full: false };
+    const LIMITS: AdmissionLimits = AdmissionLimits { per_address: 4, is_full: false };
 
     fn address(host: u8) -> IpAddr {
         [192, 0, 2, host].into()
     }
 
     #[track_caller]
-    fn open(connections: &Arc<Connections>, host: u8, now: Instant) -> ConnectionPlace {
-        match connections.admit(address(host), ROOM, now) {
-            Admission::Open(place) => place,
+    fn open(connections: &Arc<Connections>, host: u8, now: Instant) -> ConnectionSlot {
+        match connections.admit(address(host), LIMITS, now) {
+            Admission::Open(slot) => slot,
             other => panic!("{other:?}"),
         }
     }
@@ -303,10 +309,10 @@ mod tests {
     fn a_new_connection_replaces_an_unverified_one_of_its_address() {
         let (connections, start) = (Arc::new(Connections::default()), Instant::now());
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let places: Vec<_> = (0..4).map(|host| open(&connections, 1, at(host))).collect();
-        let is_evicted = |place: usize| places[place].evicted.is_cancelled();
-        places[0].verify();
-        places[1].handshake_done();
+        let slots: Vec<_> = (0..4).map(|host| open(&connections, 1, at(host))).collect();
+        let is_evicted = |slot: usize| slots[slot].evicted.is_cancelled();
+        slots[0].verify();
+        slots[1].handshake_done();
         let new = open(&connections, 1, at(10));
         assert!(!is_evicted(0), "it is verified");
         assert!(!is_evicted(1), "it has done its handshake, and most have not");
@@ -317,13 +323,13 @@ mod tests {
         assert!(!is_evicted(3));
         next.handshake_done();
         let last = open(&connections, 1, at(3 + 2000));
-        assert!(is_evicted(3), "it is old by now");
+        assert!(is_evicted(3), "older than GRACE");
         new.verify();
         next.verify();
         last.verify();
-        let admit = |at| connections.admit(address(1), ROOM, at);
+        let admit = |at| connections.admit(address(1), LIMITS, at);
         assert!(matches!(admit(at(9000)), Admission::Refused), "all are verified");
-        drop(places);
+        drop(slots);
         drop(open(&connections, 1, at(9000)));
         drop((new, next, last));
         let state = connections.state();
@@ -332,11 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn the_address_with_the_most_unverified_connections_makes_room() {
+    fn the_address_with_the_most_unverified_connections_loses_one() {
         let (connections, now) = (Arc::new(Connections::default()), Instant::now());
         let attacker: Vec<_> = (0..3).map(|_| open(&connections, 1, now)).collect();
         let other = open(&connections, 2, now);
-        let full = Room { is_full: true, ..ROOM };
+        let full = AdmissionLimits { is_full: true, ..LIMITS };
         let Admission::Open(sender) = connections.admit(address(3), full, now) else {
             panic!("refused for an attacker")
         };
@@ -351,22 +357,22 @@ mod tests {
     #[test]
     fn unverified_connections_are_bounded_in_all() {
         let (connections, now) = (Arc::new(Connections::default()), Instant::now());
-        let places: Vec<_> = (0..=255).map(|host| open(&connections, host, now)).collect();
+        let slots: Vec<_> = (0..=255).map(|host| open(&connections, host, now)).collect();
         let v6 = "2001:db8::1".parse().unwrap();
-        let Admission::Open(_new) = connections.admit(v6, ROOM, now) else { panic!() };
-        assert_eq!(places.iter().filter(|place| place.evicted.is_cancelled()).count(), 1);
+        let Admission::Open(_new) = connections.admit(v6, LIMITS, now) else { panic!() };
+        assert_eq!(slots.iter().filter(|slot| slot.evicted.is_cancelled()).count(), 1);
         assert_eq!(connections.state().unverified, MAX_UNVERIFIED);
     }
 
     #[test]
-    fn a_sender_may_open_many_connections_at_once_and_none_for_long() {
+    fn many_new_connections_are_allowed_but_not_unverified_for_long() {
         let (connections, now) = (Arc::new(Connections::default()), Instant::now());
-        let places: Vec<_> = (0..200).map(|host| open(&connections, host, now)).collect();
-        let evicted = || places.iter().filter(|place| place.evicted.is_cancelled()).count();
+        let slots: Vec<_> = (0..200).map(|host| open(&connections, host, now)).collect();
+        let evicted = || slots.iter().filter(|slot| slot.evicted.is_cancelled()).count();
         assert_eq!(evicted(), 0, "all are young");
         let _late = open(&connections, 200, now + GRACE);
         assert_eq!(evicted(), 1);
-        places.iter().for_each(ConnectionPlace::verify);
+        slots.iter().for_each(ConnectionSlot::verify);
         let _later = open(&connections, 201, now + 2 * GRACE);
         assert_eq!(evicted(), 1, "few are unverified");
     }

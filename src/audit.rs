@@ -1,8 +1,8 @@
-//! The audit log: who did what to the daemon, as lines of JSON in `log.audit_file`.
+//! Writes the audit log: security-relevant events as lines of JSON in `log.audit_file`.
 //!
-//! A thread of its own writes the file. Whoever records an event never waits: events beyond a bound are
-//! dropped and counted. Failed authentications are counted by network and endpoint, and written once a
-//! minute. No event has a secret or a value of the configuration.
+//! A separate thread writes the file, so recording an event never blocks. Events that do not fit
+//! into the queue are dropped and counted. Failed authentications are counted by network and
+//! endpoint, and written once a minute. No event contains a secret or a value of the configuration.
 
 use std::{
     collections::BTreeMap,
@@ -27,62 +27,63 @@ use tracing::{error, info};
 
 use crate::{log_throttle::FailureThrottle, network::network};
 
-/// Events that wait for the thread. The daemon makes a handful a minute.
-const QUEUE: usize = 1024;
+/// Events in the queue to the thread. The daemon records a few a minute.
+const QUEUE_LENGTH: usize = 1024;
 
-/// How often failed authentications are written.
-const INTERVAL: Duration = Duration::from_secs(60);
+/// Interval at which failed authentications are written.
+const FAILURES_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Networks and endpoints that are counted by themselves within an interval; the rest together.
+/// Pairs of network and endpoint that are counted separately within an interval. Others are counted
+/// together.
 const MAX_COUNTED: usize = 1000;
 
-/// How long the end of the process waits for the file.
-const FLUSH: Duration = Duration::from_secs(2);
+/// Time that the process waits for the file before it exits.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 static LOG: OnceLock<AuditLog> = OnceLock::new();
 
-/// What happened. The names of events and members are an interface: docs/audit.md describes them.
+/// An event. The names of events and members are an interface, described in docs/audit.md.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The daemon is about to receive.
+    /// The daemon starts to accept batches.
     Start {
-        /// Of the daemon.
+        /// Version of the daemon.
         version: &'static str,
-        /// Of the process.
+        /// Process ID.
         pid: u32,
     },
-    /// The daemon was told to stop, or has to.
+    /// The daemon got a signal to stop, or a part of it failed.
     Stop {
-        /// The signal, or the part that ended.
+        /// The signal, or the part that failed.
         reason: String,
     },
-    /// The configuration was read again and is in force.
+    /// The configuration was reloaded.
     Reload {
-        /// Keys whose text changed.
+        /// Keys whose value changed.
         changed: Vec<String>,
-        /// Keys that stay as they were until a restart.
+        /// Changed keys that take effect at the next restart.
         need_restart: Vec<&'static str>,
     },
-    /// The configuration was read again and refused.
+    /// A reload failed; the old configuration stays in effect.
     ReloadRefused {
-        /// Why.
+        /// The first problem.
         problem: String,
     },
-    /// A reload found other secrets in a file.
+    /// A reload found changed secrets in a file.
     SecretsChanged {
-        /// Whose secrets.
+        /// Endpoint of the secrets.
         endpoint: String,
-        /// Names, or lines without one.
+        /// Labels of the new secrets: name or line number.
         added: Vec<String>,
-        /// The same.
+        /// Labels of the removed secrets.
         removed: Vec<String>,
     },
     /// A secret was used for the first time since it was loaded.
     SecretUsed {
-        /// Whose secret.
+        /// Endpoint of the secret.
         endpoint: String,
-        /// Its name or line.
+        /// Label of the secret.
         secret: String,
     },
     /// Another certificate is in use.
@@ -90,34 +91,34 @@ pub enum Event {
         /// `files`, `acme` or `reload`.
         source: &'static str,
     },
-    /// Wrong or missing secrets of a network at an endpoint, in the last minute.
+    /// Requests with a wrong or missing secret from a network to an endpoint in the last minute.
     AuthenticationFailures {
-        /// An address, or the /64 of an IPv6 address; `None`: all others.
+        /// An address, or the /64 of an IPv6 address. `None` stands for all others.
         network: Option<IpAddr>,
-        /// Where.
+        /// The endpoint. `None` with `network`.
         endpoint: Option<String>,
-        /// How many.
+        /// Number of requests.
         count: u64,
     },
     /// Records were taken out of quarantine and sent again.
     Replay {
-        /// The files.
+        /// Files of the records.
         files: Vec<PathBuf>,
-        /// The only sink that gets the records; `None`: all that take them.
+        /// The only sink that gets the records. `None` stands for all sinks that take them.
         sink: Option<String>,
     },
     /// Records and bodies are about to be deleted from quarantine.
     QuarantineDelete {
         /// The files that lose records or are removed.
         files: Vec<PathBuf>,
-        /// How many records.
+        /// Number of records.
         records: u64,
-        /// How many bodies that could not be decoded.
+        /// Number of unreadable bodies.
         bodies: u64,
     },
-    /// Events were dropped, since the file could not be written fast enough.
+    /// Events were dropped, because the file could not be written, or not fast enough.
     Dropped {
-        /// How many.
+        /// Number of events.
         count: u64,
     },
 }
@@ -137,7 +138,7 @@ enum Message {
 
 struct AuditLog {
     sender: SyncSender<Message>,
-    counted: Arc<AuditCounts>,
+    counts: Arc<AuditCounts>,
 }
 
 #[derive(Default)]
@@ -159,20 +160,20 @@ impl AuditCounts {
 /// Starts the audit log of this process.
 ///
 /// # Errors
-/// The file cannot be opened or is no regular file, or there can be no thread.
+/// The file cannot be opened or is not a regular file, or the thread cannot be started.
 pub fn start(path: &Path) -> io::Result<()> {
-    let file = open(path, Missing::Create)?;
-    let (sender, receiver) = sync_channel(QUEUE);
-    let counted = Arc::<AuditCounts>::default();
+    let file = open(path, IfMissing::Create)?;
+    let (sender, receiver) = sync_channel(QUEUE_LENGTH);
+    let counts = Arc::<AuditCounts>::default();
     let writer = Writer {
         path: path.to_owned(),
         file: Some(file),
-        counted: Arc::clone(&counted),
+        counts: Arc::clone(&counts),
         failures: FailureThrottle::default(),
     };
     thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&receiver))?;
-    // A second log would be a defect; the first one stays.
-    LOG.set(AuditLog { sender, counted }).ok();
+    // There is one call per process.
+    LOG.set(AuditLog { sender, counts }).ok();
     Ok(())
 }
 
@@ -180,41 +181,41 @@ pub fn start(path: &Path) -> io::Result<()> {
 pub fn record(event: Event) {
     let Some(log) = LOG.get() else { return };
     if log.sender.try_send(Message::Event(Timestamp::now(), event)).is_err() {
-        log.counted.dropped.fetch_add(1, Relaxed);
+        log.counts.dropped.fetch_add(1, Relaxed);
     }
 }
 
 /// Counts a wrong or missing secret.
 pub fn authentication_failed(address: IpAddr, endpoint: &str) {
     let Some(log) = LOG.get() else { return };
-    let mut failures = log.counted.failures();
+    let mut failures = log.counts.failures();
     let key = Some((network(address), endpoint.to_owned()));
     let key = if failures.len() < MAX_COUNTED || failures.contains_key(&key) { key } else { None };
     *failures.entry(key).or_default() += 1;
 }
 
-/// Opens the file again: it may have been renamed.
+/// Reopens the file, which may have been renamed.
 pub fn reopen() {
     if let Some(log) = LOG.get() {
         log.sender.try_send(Message::Reopen).ok();
     }
 }
 
-/// Waits a moment until everything is written.
+/// Waits up to two seconds until all events are written.
 pub fn finish() {
     let Some(log) = LOG.get() else { return };
     let (done, written) = sync_channel(1);
     if log.sender.try_send(Message::Flush(done)).is_ok() {
-        written.recv_timeout(FLUSH).ok();
+        written.recv_timeout(FLUSH_TIMEOUT).ok();
     }
 }
 
-/// Records an event of a command in the audit log of a daemon, if the file is there.
+/// Appends an event of a command to the audit log of the daemon, if the file exists.
 ///
 /// # Errors
 /// The file cannot be opened or written.
-pub fn record_of_command(path: &Path, event: &Event) -> io::Result<()> {
-    match open(path, Missing::Fail) {
+pub fn record_from_command(path: &Path, event: &Event) -> io::Result<()> {
+    match open(path, IfMissing::Fail) {
         Ok(mut file) => file.write_all(&line(Timestamp::now(), event)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -222,28 +223,28 @@ pub fn record_of_command(path: &Path, event: &Event) -> io::Result<()> {
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Missing {
+enum IfMissing {
     Create,
     Fail,
 }
 
-fn open(path: &Path, missing: Missing) -> io::Result<File> {
-    // A pipe without a reader would block.
+fn open(path: &Path, if_missing: IfMissing) -> io::Result<File> {
+    // Opening a pipe without a reader must not block.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let mut options = OpenOptions::new();
-    options.append(true).create(missing == Missing::Create).mode(0o600).custom_flags(flags);
-    let in_words = |error: io::Error| {
+    options.append(true).create(if_missing == IfMissing::Create).mode(0o600).custom_flags(flags);
+    let describe = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot open {}: {error}", path.display()))
     };
-    let file = options.open(path).map_err(in_words)?;
-    if !file.metadata().map_err(in_words)?.is_file() {
-        return Err(in_words(io::Error::other("it is not a regular file")));
+    let file = options.open(path).map_err(describe)?;
+    if !file.metadata().map_err(describe)?.is_file() {
+        return Err(describe(io::Error::other("it is not a regular file")));
     }
     Ok(file)
 }
 
 fn line(time: Timestamp, event: &Event) -> Vec<u8> {
-    // Always six digits, so that lines sort by time as text.
+    // Always six digits, so that lines sort by time.
     let time = format!("{time:.6}");
     let text = serde_json::to_string(&AuditLine { time, event }).unwrap_or_default();
     let mut line = String::with_capacity(text.len() + 1);
@@ -252,18 +253,18 @@ fn line(time: Timestamp, event: &Event) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// The thread's side.
+/// Writes the file, in the thread.
 struct Writer {
     path: PathBuf,
-    /// `None`: it could not be opened again.
+    /// `None` if it must be reopened.
     file: Option<File>,
-    counted: Arc<AuditCounts>,
+    counts: Arc<AuditCounts>,
     failures: FailureThrottle,
 }
 
 impl Writer {
     fn run(mut self, messages: &Receiver<Message>) {
-        let mut due = Instant::now() + INTERVAL;
+        let mut due = Instant::now() + FAILURES_INTERVAL;
         loop {
             match messages.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Message::Event(time, event)) => self.write(time, &event),
@@ -274,7 +275,7 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.write_counts();
-                    due = Instant::now() + INTERVAL;
+                    due = Instant::now() + FAILURES_INTERVAL;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -282,14 +283,14 @@ impl Writer {
     }
 
     fn write_counts(&mut self) {
-        let counted = Arc::clone(&self.counted);
-        let failures = counted.take_failures();
+        let counts = Arc::clone(&self.counts);
+        let failures = counts.take_failures();
         let now = Timestamp::now();
         for (from, count) in failures {
             let (network, endpoint) = from.unzip();
             self.write(now, &Event::AuthenticationFailures { network, endpoint, count });
         }
-        let count = counted.dropped.swap(0, Relaxed);
+        let count = counts.dropped.swap(0, Relaxed);
         if count > 0 {
             self.write(now, &Event::Dropped { count });
         }
@@ -304,7 +305,7 @@ impl Writer {
             }
             Err(error) => {
                 self.file = None;
-                self.counted.dropped.fetch_add(1, Relaxed);
+                self.counts.dropped.fetch_add(1, Relaxed);
                 if let Some(repeated) = self.failures.failed(&error.to_string(), Instant::now()) {
                     error!(%error, repeated, "cannot write the audit log: events are lost");
                 }
@@ -315,7 +316,7 @@ impl Writer {
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => open(&self.path, Missing::Create)?,
+            None => open(&self.path, IfMissing::Create)?,
         };
         file.write_all(line)?;
         self.file = Some(file);

@@ -1,17 +1,17 @@
-//! The way from async code to a disk: work is handed to a thread that may wait.
+//! Runs disk work of async code on blocking threads.
 //!
-//! Knows nothing of the work. A hung disk takes threads of the pool, never one that runs tasks:
-//! `clippy.toml` refuses `spawn_blocking` elsewhere, and `durable` finds calls that take another way.
+//! A hung disk blocks threads of this pool, never a thread that runs tasks. `clippy.toml` forbids
+//! `spawn_blocking` elsewhere, and `durable` detects file operations on other threads.
 
 use tokio::task::{JoinError, spawn_blocking};
 
 use crate::durable;
 
-/// Runs `work` on a thread that may wait.
+/// Runs `work` on a blocking thread.
 ///
 /// # Errors
 /// `work` panicked, or the runtime is shutting down.
-#[expect(clippy::disallowed_methods, reason = "the one place")]
+#[expect(clippy::disallowed_methods, reason = "the only permitted call")]
 pub async fn run<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {

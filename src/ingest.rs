@@ -1,6 +1,6 @@
-//! One body on its way from the wire to the spool: decoded and staged as it arrives, then committed.
+//! Takes one body to the spool: decodes and stages it as it arrives, then commits it.
 //!
-//! Blocking, and free of HTTP: the caller feeds it from a thread that may wait for a disk.
+//! Blocks, and knows nothing of HTTP: the caller passes the chunks from a blocking thread.
 
 use std::{io, sync::Arc};
 
@@ -15,13 +15,13 @@ use crate::{
     spool::{Batch, Blocks, Header, Origin, Spool, SpoolUnavailable, Staging},
 };
 
-/// How many records were rejected, by reason, in the order of [`RejectReason::ALL`].
+/// Number of rejected records by reason, in the order of [`RejectReason::ALL`].
 pub type RejectCounts = [u64; RejectReason::ALL.len()];
 
-/// A first record that is longer than this is not looked into for its time.
+/// Longest first record whose time is determined, in bytes.
 const MAX_TIMED_RECORD: usize = 64 * 1024;
 
-/// A body that arrives.
+/// A body that is being received.
 pub struct Ingest {
     spool: Arc<Spool>,
     bodies: Arc<Bodies>,
@@ -29,96 +29,97 @@ pub struct Ingest {
     origin: Origin,
     format: Format,
     staging: Staging,
-    reading: Reading,
-    gathered: Gathered,
-    /// What goes before the body, until the body's first bytes say in which form.
+    decoding: Decoding,
+    decoded: Decoded,
+    /// Row to insert before the body, until the first bytes of the body show whether it is gzip.
     header_row: Option<HeaderRow>,
 }
 
-/// What the endpoint knows of the form of a body.
+/// Format of a body, as declared by the sender and configured for the endpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct BodyFormat {
-    /// What the sender declares.
+    /// The `Content-Encoding` that the sender declares.
     pub encoding: Encoding,
-    /// The form of the records.
+    /// Format of the records.
     pub format: Format,
-    /// Names the columns, if the body itself does not: it is kept in front of the body, so that the
-    /// batch reads the same after the config has changed. Else empty.
+    /// Row of column names, if the body has none; otherwise empty. It is stored before the body, so
+    /// that the batch decodes the same after the configuration changed.
     pub header_row: Vec<u8>,
 }
 
 struct HeaderRow {
     row: Vec<u8>,
+    /// First bytes of the body.
     first: Vec<u8>,
 }
 
-/// What came out of the decoder.
-struct Gathered {
-    /// All blocks so far, if there is room for them in memory.
+/// Output of the decoder.
+struct Decoded {
+    /// All blocks so far, if they fit in memory.
     blocks: Option<Blocks>,
     rejects: RejectCounts,
-    first: First,
+    first: FirstRecord,
 }
 
-/// The first record.
-enum First {
+/// The first record, for the event lag.
+enum FirstRecord {
     Awaited,
     Seen { time: Option<Timestamp> },
 }
 
-enum Reading {
-    Decoding(Box<Decoder>),
-    /// The body cannot be read; it is still taken to its end, as it comes.
-    Broken(DecodeError),
+enum Decoding {
+    Running(Box<Decoder>),
+    /// The body is unreadable. It is still staged to its end, for quarantine.
+    Failed(DecodeError),
 }
 
-/// What became of a body.
+/// Outcome of a body that was accepted.
 #[derive(Debug)]
 pub enum Receipt {
-    /// It is durable.
+    /// The batch is durable.
     Committed {
-        /// Its place and its counts.
+        /// The batch in the spool.
         batch: Arc<Batch>,
-        /// Its size, inflated.
+        /// Inflated size.
         inflated_bytes: u64,
-        /// What quarantine gets of it.
+        /// Number of quarantined records.
         rejects: RejectCounts,
-        /// The time in its first record, if there is one.
+        /// Time of the first record, if it has one.
         first_event: Option<Timestamp>,
     },
-    /// The same batch is durable already; this one is not stored.
+    /// The same batch was committed before. Nothing is stored.
     Duplicate {
-        /// Records that sinks got.
+        /// Records that went to the sinks.
         records: u64,
-        /// Records that quarantine got.
+        /// Records that were quarantined.
         rejected: u64,
     },
-    /// There was no record in it; nothing is stored.
+    /// The body contains no record. Nothing is stored.
     Empty,
-    /// It was Cloudflare's destination check; nothing is stored.
+    /// Cloudflare's destination check. Nothing is stored.
     DestinationCheck,
-    /// It cannot be read; it is durable in quarantine as it came.
+    /// The body is unreadable. It is durable in quarantine, unchanged.
     QuarantinedBody {
-        /// What is wrong with it.
+        /// Why the body is unreadable.
         why: String,
-        /// The name of its file in quarantine.
+        /// Name of its file in quarantine.
         file_name: String,
     },
 }
 
-/// Why a body was not taken. Nothing of it is left.
+/// Why a body was refused. Nothing is stored.
 #[derive(Debug)]
 pub enum IngestError {
-    /// There is more of it than the limit.
+    /// The body exceeds a limit.
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
-        /// What there is more of.
+        /// What exceeds the limit.
         excess: Excess,
     },
-    /// There is no room for it now.
+    /// The spool has no room now.
     SpoolUnavailable(SpoolUnavailable),
-    /// It cannot be stored now.
+    /// Writing to the spool failed.
     Store(io::Error),
 }
 
@@ -129,80 +130,82 @@ impl From<io::Error> for IngestError {
 }
 
 impl Ingest {
-    /// Starts on a body of the form `form`.
+    /// Starts to receive a body.
     pub fn new(
         spool: Arc<Spool>,
         bodies: Arc<Bodies>,
         limits: Limits,
         origin: Origin,
-        form: BodyFormat,
+        body_format: BodyFormat,
     ) -> Self {
-        let BodyFormat { encoding, format, header_row } = form;
+        let BodyFormat { encoding, format, header_row } = body_format;
         let staging = spool.stage();
-        let gathered = Gathered {
+        let decoded = Decoded {
             blocks: Some(spool.new_blocks()),
             rejects: RejectCounts::default(),
-            first: First::Awaited,
+            first: FirstRecord::Awaited,
         };
         let decoder =
             Decoder::new(limits, encoding).with_format(format).with_prefix_len(header_row.len());
-        let reading = Reading::Decoding(Box::new(decoder));
+        let decoding = Decoding::Running(Box::new(decoder));
         let header_row =
             (!header_row.is_empty()).then(|| HeaderRow { row: header_row, first: Vec::new() });
-        Self { spool, bodies, limits, origin, format, staging, reading, gathered, header_row }
+        Self { spool, bodies, limits, origin, format, staging, decoding, decoded, header_row }
     }
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, wire: &[u8]) -> Result<(), IngestError> {
-        let Some(header_row) = &mut self.header_row else { return self.take(wire) };
+        let Some(header_row) = &mut self.header_row else { return self.process(wire) };
         header_row.first.extend_from_slice(wire);
-        // One byte does not say whether it is gzip.
-        if header_row.first.len() > 1 { self.begin() } else { Ok(()) }
+        // Two bytes show whether the body is gzip.
+        if header_row.first.len() > 1 { self.insert_header_row() } else { Ok(()) }
     }
 
-    /// Takes the header row, if there is one to be added, and what has come of the body.
-    fn begin(&mut self) -> Result<(), IngestError> {
+    /// Processes the header row, if there is one to insert, and the first bytes of the body.
+    fn insert_header_row(&mut self) -> Result<(), IngestError> {
         match self.header_row.take() {
             Some(HeaderRow { row, first }) if !first.is_empty() => {
-                self.take(&decode::match_encoding(&row, &first)?)?;
-                self.take(&first)
+                self.process(&decode::match_encoding(&row, &first)?)?;
+                self.process(&first)
             }
             _ => Ok(()),
         }
     }
 
-    fn take(&mut self, wire: &[u8]) -> Result<(), IngestError> {
+    /// Stages and decodes bytes.
+    fn process(&mut self, wire: &[u8]) -> Result<(), IngestError> {
         self.staging.write(wire)?;
-        if let Reading::Decoding(decoder) = &mut self.reading {
-            let pushed = decoder.push(wire, &mut self.gathered.taker(&self.spool, &self.origin));
+        if let Decoding::Running(decoder) = &mut self.decoding {
+            let pushed = decoder.push(wire, &mut self.decoded.collector(&self.spool, &self.origin));
             match pushed {
                 Ok(()) => {}
                 Err(DecodeError::TooLarge { limit, excess }) => {
                     return Err(IngestError::TooLarge { limit, excess });
                 }
-                Err(broken @ DecodeError::Gzip(_)) => self.broken(broken),
+                Err(error @ DecodeError::Gzip(_)) => self.fail_decoding(error),
             }
         }
         Ok(())
     }
 
-    /// Says that the body is whole, and makes it durable.
+    /// Ends the body, and makes it durable.
     pub fn finish(mut self) -> Result<Receipt, IngestError> {
-        self.begin()?;
-        let why = match self.reading {
-            Reading::Broken(why) => why,
-            Reading::Decoding(decoder) => {
-                let finished = decoder.finish(&mut self.gathered.taker(&self.spool, &self.origin));
+        self.insert_header_row()?;
+        let why = match self.decoding {
+            Decoding::Failed(why) => why,
+            Decoding::Running(decoder) => {
+                let finished =
+                    decoder.finish(&mut self.decoded.collector(&self.spool, &self.origin));
                 match finished {
                     Ok(summary) => {
-                        let Self { spool, limits, origin, format, staging, gathered, .. } = self;
-                        let form = (limits, format);
-                        return store(&spool, form, origin, staging, gathered, &summary);
+                        let Self { spool, limits, origin, format, staging, decoded, .. } = self;
+                        let decoding = (limits, format);
+                        return store(&spool, decoding, origin, staging, decoded, &summary);
                     }
                     Err(DecodeError::TooLarge { limit, excess }) => {
                         return Err(IngestError::TooLarge { limit, excess });
                     }
-                    Err(broken @ DecodeError::Gzip(_)) => broken,
+                    Err(error @ DecodeError::Gzip(_)) => error,
                 }
             }
         };
@@ -210,18 +213,19 @@ impl Ingest {
         Ok(Receipt::QuarantinedBody { why: why.to_string(), file_name })
     }
 
-    fn broken(&mut self, why: DecodeError) {
-        self.reading = Reading::Broken(why);
-        self.gathered.blocks = None;
+    fn fail_decoding(&mut self, why: DecodeError) {
+        self.decoding = Decoding::Failed(why);
+        self.decoded.blocks = None;
     }
 }
 
+/// Commits a decoded body, unless there is nothing to store.
 fn store(
     spool: &Spool,
     (limits, format): (Limits, Format),
     origin: Origin,
     staging: Staging,
-    gathered: Gathered,
+    decoded: Decoded,
     summary: &Summary,
 ) -> Result<Receipt, IngestError> {
     if summary.destination_check {
@@ -241,29 +245,29 @@ fn store(
         format,
         edition: summary.edition,
     };
-    let Some(batch) = spool.commit(staging, header, gathered.blocks)? else {
+    let Some(batch) = spool.commit(staging, header, decoded.blocks)? else {
         let Summary { records, rejected, .. } = *summary;
         return Ok(Receipt::Duplicate { records, rejected });
     };
     let inflated_bytes = summary.inflated_bytes;
-    let Gathered { rejects, first, .. } = gathered;
+    let Decoded { rejects, first, .. } = decoded;
     let first_event = match first {
-        First::Awaited => None,
-        First::Seen { time } => time,
+        FirstRecord::Awaited => None,
+        FirstRecord::Seen { time } => time,
     };
     Ok(Receipt::Committed { batch, inflated_bytes, rejects, first_event })
 }
 
-impl Gathered {
-    /// Takes blocks, and keeps them for as long as there is room for all of them.
-    fn taker(&mut self, spool: &Spool, origin: &Origin) -> impl FnMut(Block) {
+impl Decoded {
+    /// Returns the function that collects blocks, in memory as long as all of them fit.
+    fn collector(&mut self, spool: &Spool, origin: &Origin) -> impl FnMut(Block) {
         |block| {
-            if matches!(self.first, First::Awaited)
+            if matches!(self.first, FirstRecord::Awaited)
                 && let Some(record) = block.iter().next()
             {
                 let is_short = record.len() <= MAX_TIMED_RECORD;
                 let time = is_short.then(|| record::time_of(&origin.dataset, record));
-                self.first = First::Seen { time: time.flatten() };
+                self.first = FirstRecord::Seen { time: time.flatten() };
             }
             for reject in &block.rejects {
                 if let Some(count) = self.rejects.get_mut(reject.reason as usize) {

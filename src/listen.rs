@@ -1,7 +1,7 @@
-//! Binding, and the accept loop that no error can end.
+//! Binds listeners, and accepts connections. No error ends the accept loop.
 //!
-//! Hands over bare TCP connections, each with the permit that it holds. Knows nothing of TLS and
-//! HTTP: what is slow happens in the task that the callback starts, never here.
+//! Passes each TCP connection with its permit to a callback. TLS and HTTP run in the task that the
+//! callback starts.
 
 mod bind;
 
@@ -25,19 +25,19 @@ use tracing::{debug, error, info, warn};
 pub use self::bind::{bind, bind_all, bind_beside, excludes};
 use crate::throttle::Throttle;
 
-/// Without a pause an accept that fails for want of a file descriptor fails again at once, and the
-/// loop eats a core; anything longer delays those that could be accepted again.
+/// Pause after an error. Without it, an accept that fails because there are no file descriptors
+/// fails again at once, and the loop uses a whole core. A longer pause would delay new connections.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// The same trouble is logged no more often than this.
+/// Interval between log lines about the same problem.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where connections come from.
+/// Source of connections.
 pub trait Accept: Send {
     /// A connection.
     type Stream: Send;
 
-    /// Waits for the next one. Dropping the future must lose none.
+    /// Waits for the next connection. Dropping the future must not lose a connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 }
 
@@ -46,8 +46,8 @@ impl Accept for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = Self::accept(self).await?;
-        // Answers are small and final: there is nothing to gather. A connection that died meanwhile
-        // refuses the option, and whoever reads from it finds out.
+        // Answers are small, so delaying them to combine packets gains nothing. The option fails
+        // for a connection that has died meanwhile; reading from it then reports the error.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
@@ -55,21 +55,21 @@ impl Accept for TcpListener {
     }
 }
 
-/// Accepts until `stop` is cancelled (or `permits` is closed), whatever errors there are.
+/// Accepts connections until `stop` is cancelled or `permits` is closed. No error ends it.
 ///
-/// Takes a permit *before* it accepts: beyond the limit, connections wait in the kernel's backlog
-/// and cost the process nothing. `on_connection` must not block: it spawns.
+/// Takes a permit before it accepts: beyond the limit, connections wait in the kernel's backlog and
+/// use nothing of the process. `on_connection` must not block; it spawns a task.
 pub async fn accept_loop<A: Accept>(
     mut listener: A,
     permits: Arc<Semaphore>,
     stop: CancellationToken,
     on_connection: impl Fn(A::Stream, SocketAddr, OwnedSemaphorePermit) + Send,
 ) {
-    let complaints = Throttle::new(1, LOG_INTERVAL);
-    let crowded = Throttle::new(1, LOG_INTERVAL);
+    let error_throttle = Throttle::new(1, LOG_INTERVAL);
+    let limit_throttle = Throttle::new(1, LOG_INTERVAL);
     let accept_all = async {
-        while let Some(permit) = next_permit(&permits, &crowded).await {
-            let (stream, peer) = next_connection(&mut listener, &complaints).await;
+        while let Some(permit) = next_permit(&permits, &limit_throttle).await {
+            let (stream, peer) = next_connection(&mut listener, &error_throttle).await;
             on_connection(stream, peer, permit);
         }
     };
@@ -81,42 +81,42 @@ pub async fn accept_loop<A: Accept>(
 
 async fn next_permit(
     permits: &Arc<Semaphore>,
-    complaints: &Throttle,
+    throttle: &Throttle,
 ) -> Option<OwnedSemaphorePermit> {
     if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
         return Some(permit);
     }
-    // Whoever opens and closes connections at the limit causes this over and over.
-    let admitted = complaints.admit(Instant::now());
+    // Clients that open and close connections at the limit cause this repeatedly.
+    let admitted = throttle.admit(Instant::now());
     if let Some(withheld) = admitted {
         warn!(
             withheld,
-            "this listener has all the connections it may have: new ones wait until one ends"
+            "connection limit of this listener reached: new connections wait until one ends"
         );
     }
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     if admitted.is_some() {
-        info!("a connection is free again");
+        info!("accepting connections again");
     }
     Some(permit)
 }
 
 async fn next_connection<A: Accept>(
     listener: &mut A,
-    complaints: &Throttle,
+    throttle: &Throttle,
 ) -> (A::Stream, SocketAddr) {
     loop {
         let error = match listener.accept().await {
             Ok(connection) => return connection,
             Err(error) => error,
         };
-        match Trouble::of(&error) {
-            Trouble::Connection => {
-                debug!(%error, "a connection was gone before it was accepted");
+        match AcceptErrorKind::of(&error) {
+            AcceptErrorKind::Connection => {
+                debug!(%error, "connection closed before it was accepted");
                 continue;
             }
-            Trouble::Resources => {
-                if let Some(suppressed) = complaints.admit(Instant::now()) {
+            AcceptErrorKind::Resources => {
+                if let Some(suppressed) = throttle.admit(Instant::now()) {
                     error!(
                         %error,
                         suppressed,
@@ -125,9 +125,9 @@ async fn next_connection<A: Accept>(
                     );
                 }
             }
-            Trouble::Unknown => {
-                if let Some(suppressed) = complaints.admit(Instant::now()) {
-                    error!(%error, suppressed, "cannot accept connections: trying on");
+            AcceptErrorKind::Unknown => {
+                if let Some(suppressed) = throttle.admit(Instant::now()) {
+                    error!(%error, suppressed, "cannot accept connections, retrying");
                 }
             }
         }
@@ -135,19 +135,19 @@ async fn next_connection<A: Accept>(
     }
 }
 
-/// What an error of accept is about.
+/// Kind of an error of accept(2).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Trouble {
-    /// One connection, which is gone: the next may be sound. Linux hands out errors that are
-    /// already pending on the new socket, see accept(2).
+enum AcceptErrorKind {
+    /// The connection failed; the next one may succeed. Linux returns errors that are pending on
+    /// the new socket.
     Connection,
-    /// Something has run out that others may give back.
+    /// Out of a resource, such as file descriptors.
     Resources,
-    /// Anything else.
+    /// Any other error.
     Unknown,
 }
 
-impl Trouble {
+impl AcceptErrorKind {
     fn of(error: &io::Error) -> Self {
         match Errno::from_io_error(error) {
             Some(
@@ -182,30 +182,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_sorted_in_three() {
+    fn errors_are_classified() {
         let table = [
-            (Errno::CONNABORTED, Trouble::Connection),
-            (Errno::CONNRESET, Trouble::Connection),
-            (Errno::INTR, Trouble::Connection),
-            (Errno::NETDOWN, Trouble::Connection),
-            (Errno::PROTO, Trouble::Connection),
-            (Errno::NOPROTOOPT, Trouble::Connection),
-            (Errno::HOSTDOWN, Trouble::Connection),
-            (Errno::NONET, Trouble::Connection),
-            (Errno::HOSTUNREACH, Trouble::Connection),
-            (Errno::OPNOTSUPP, Trouble::Connection),
-            (Errno::NETUNREACH, Trouble::Connection),
-            (Errno::MFILE, Trouble::Resources),
-            (Errno::NFILE, Trouble::Resources),
-            (Errno::NOMEM, Trouble::Resources),
-            (Errno::NOBUFS, Trouble::Resources),
-            (Errno::BADF, Trouble::Unknown),
-            (Errno::INVAL, Trouble::Unknown),
+            (Errno::CONNABORTED, AcceptErrorKind::Connection),
+            (Errno::CONNRESET, AcceptErrorKind::Connection),
+            (Errno::INTR, AcceptErrorKind::Connection),
+            (Errno::NETDOWN, AcceptErrorKind::Connection),
+            (Errno::PROTO, AcceptErrorKind::Connection),
+            (Errno::NOPROTOOPT, AcceptErrorKind::Connection),
+            (Errno::HOSTDOWN, AcceptErrorKind::Connection),
+            (Errno::NONET, AcceptErrorKind::Connection),
+            (Errno::HOSTUNREACH, AcceptErrorKind::Connection),
+            (Errno::OPNOTSUPP, AcceptErrorKind::Connection),
+            (Errno::NETUNREACH, AcceptErrorKind::Connection),
+            (Errno::MFILE, AcceptErrorKind::Resources),
+            (Errno::NFILE, AcceptErrorKind::Resources),
+            (Errno::NOMEM, AcceptErrorKind::Resources),
+            (Errno::NOBUFS, AcceptErrorKind::Resources),
+            (Errno::BADF, AcceptErrorKind::Unknown),
+            (Errno::INVAL, AcceptErrorKind::Unknown),
         ];
         for (errno, expected) in table {
-            assert_eq!(Trouble::of(&errno.into()), expected, "{errno}");
+            assert_eq!(AcceptErrorKind::of(&errno.into()), expected, "{errno}");
         }
-        assert_eq!(Trouble::of(&io::Error::other("no number")), Trouble::Unknown);
+        assert_eq!(AcceptErrorKind::of(&io::Error::other("no number")), AcceptErrorKind::Unknown);
     }
 
     #[tokio::test]
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_had_to_wait_loses_nothing() {
+    async fn a_connection_that_waits_loses_no_data() {
         let listener = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let permits = Arc::new(Semaphore::new(1));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_limit_nothing_is_accepted() {
+    async fn no_connection_is_accepted_beyond_the_limit() {
         let script = [Ok("first"), Ok("second")].into_iter().collect();
         let (arrived, mut arrivals) = mpsc::channel(8);
         let stop = CancellationToken::new();
@@ -274,7 +274,7 @@ mod tests {
         ));
         let (stream, permit) = arrivals.recv().await.unwrap();
         assert_eq!(stream, "first");
-        // The second was there at once: had it been accepted, it would have been without a pause.
+        // The second connection was ready, so an accept would not have waited.
         assert!(arrivals.try_recv().is_err());
         drop(permit);
         assert_eq!(arrivals.recv().await.unwrap().0, "second");
@@ -282,7 +282,7 @@ mod tests {
         task.await.unwrap();
     }
 
-    /// Plays back results, then waits for ever.
+    /// Returns the given results, then waits forever.
     struct Script(VecDeque<io::Result<&'static str>>);
 
     impl Accept for Script {

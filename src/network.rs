@@ -1,10 +1,10 @@
-//! Names of servers, and the network that a client counts for.
+//! Addresses of servers, and the networks by which clients are counted.
 
 use std::net::IpAddr;
 
 pub use http_client::HostPort;
 
-/// The address itself, or the /64 of an IPv6 address: one customer has a whole /64.
+/// Returns the address itself, or the /64 of an IPv6 address, since one customer has a whole /64.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

@@ -1,5 +1,5 @@
-//! Lets a few messages through and counts the rest: what anybody can cause is logged, but nobody can
-//! fill a disk with it.
+//! Rate limits for log messages that clients can cause, so that no client can fill a disk. Messages
+//! over the limit are counted.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::network::network;
 
-/// So many messages in so much time.
+/// Rate limit for messages.
 #[derive(Debug)]
 pub struct Throttle {
     messages: u32,
@@ -20,18 +20,19 @@ pub struct Throttle {
 
 #[derive(Debug)]
 struct Window {
-    begun: Option<Instant>,
+    start: Option<Instant>,
     passed: u32,
     withheld: u64,
 }
 
 impl Throttle {
-    /// `messages` may pass in every `per`.
+    /// Allows `messages` messages in each `per`.
     pub const fn new(messages: u32, per: Duration) -> Self {
         Self { messages, per, window: Mutex::new(Window::NEW) }
     }
 
-    /// `Some` if a message may go out at `now`: how many were withheld since the last.
+    /// Returns `Some` if a message may be logged at `now`: the number of withheld messages since
+    /// the last.
     pub fn admit(&self, now: Instant) -> Option<u64> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.advance(now, self.per);
@@ -40,15 +41,15 @@ impl Throttle {
 }
 
 impl Window {
-    const NEW: Self = Self { begun: None, passed: 0, withheld: 0 };
+    const NEW: Self = Self { start: None, passed: 0, withheld: 0 };
 
     fn is_over(&self, now: Instant, per: Duration) -> bool {
-        self.begun.is_none_or(|begun| now.saturating_duration_since(begun) >= per)
+        self.start.is_none_or(|start| now.saturating_duration_since(start) >= per)
     }
 
     fn advance(&mut self, now: Instant, per: Duration) {
         if self.is_over(now, per) {
-            self.begun = Some(now);
+            self.start = Some(now);
             self.passed = 0;
         }
     }
@@ -63,58 +64,57 @@ impl Window {
     }
 }
 
-/// The same for messages about clients, for each of `REASONS` reasons by itself: neither another
-/// reason nor another network can keep a message out of the log, until all networks together have
-/// caused too many for one reason.
+/// Rate limit for messages about clients, by reason and network. Messages for another reason or of
+/// another network suppress no message, until all networks together exceed the limit of a reason.
 #[derive(Debug)]
 pub struct ClientThrottle<const REASONS: usize> {
     limits: ClientLimits,
     state: Mutex<ClientState<REASONS>>,
 }
 
-/// So many messages in so much time, for each reason.
+/// Messages per time for each reason.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientLimits {
-    /// Of one network.
+    /// Messages about one network.
     pub network: u32,
-    /// Of all networks.
+    /// Messages about all networks.
     pub total: u32,
-    /// In this time.
+    /// Length of the window.
     pub per: Duration,
 }
 
 #[derive(Debug)]
 struct ClientState<const REASONS: usize> {
     totals: [Window; REASONS],
-    /// By reason and network. A network is entered with its first message that passes, and removed
-    /// after its time: there are never more than two times `total` for each reason.
+    /// By reason and network. A network is added with its first logged message, and removed after
+    /// the window: there are never more than twice `total` for each reason.
     networks: BTreeMap<(usize, IpAddr), Window>,
 }
 
 impl<const REASONS: usize> ClientThrottle<REASONS> {
-    /// One that has seen nothing yet.
+    /// Creates a rate limit.
     pub const fn new(limits: ClientLimits) -> Self {
         let totals = [Window::NEW; REASONS];
         Self { limits, state: Mutex::new(ClientState { totals, networks: BTreeMap::new() }) }
     }
 
-    /// `Some` if a message about `address` may go out at `now`: how many were withheld for this
-    /// reason since the last.
+    /// Returns `Some` if a message about `address` may be logged at `now`: the number of withheld
+    /// messages for this reason since the last.
     pub fn admit(&self, reason: usize, address: IpAddr, now: Instant) -> Option<u64> {
-        let ClientLimits { network: most, total: most_in_all, per } = self.limits;
+        let ClientLimits { network: per_network, total: in_all, per } = self.limits;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ClientState { totals, networks } = &mut *state;
         let total = totals.get_mut(reason)?;
         total.advance(now, per);
         let key = (reason, network(address));
         let known = networks.get(&key).filter(|window| !window.is_over(now, per));
-        if known.is_some_and(|window| window.passed >= most) {
+        if known.is_some_and(|window| window.passed >= per_network) {
             total.withheld += 1;
             return None;
         }
-        let withheld = total.admit(most_in_all)?;
+        let withheld = total.admit(in_all)?;
         networks.retain(|_, window| !window.is_over(now, per));
-        let window = networks.entry(key).or_insert(Window { begun: Some(now), ..Window::NEW });
+        let window = networks.entry(key).or_insert(Window { start: Some(now), ..Window::NEW });
         window.passed += 1;
         Some(withheld)
     }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_counted_not_repeated() {
+    fn messages_over_the_limit_are_counted() {
         let per = Duration::from_secs(10);
         let throttle = Throttle::new(20, per);
         let start = Instant::now();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_reason_nor_a_network_hides_another() {
+    fn reasons_and_networks_are_limited_separately() {
         let throttle = ClientThrottle::<2>::new(LIMITS);
         let now = Instant::now();
         let passed = (0..1000).filter(|_| throttle.admit(0, v4(1), now).is_some()).count();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn many_networks_fill_neither_the_log_nor_the_memory() {
+    fn many_networks_fill_neither_log_nor_memory() {
         let throttle = ClientThrottle::<2>::new(LIMITS);
         let start = Instant::now();
         let mut passed = 0;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_64_is_one_network() {
+    fn an_ipv6_64_is_one_network() {
         let throttle = ClientThrottle::<1>::new(LIMITS);
         let host = |host: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | host).into());
         let now = Instant::now();

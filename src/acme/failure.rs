@@ -1,4 +1,4 @@
-//! Why there is no certificate, in the directory's own words, and what to do about it.
+//! Errors of an attempt to get a certificate: the directory's own message, and what to do.
 
 use std::{fmt, time::Duration};
 
@@ -8,61 +8,65 @@ use instant_acme::{Error, Problem};
 use super::http::HttpError;
 use crate::tls::Acme;
 
-/// Longer than this no directory makes anybody wait; what says so is a mistake.
-const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Limit for `Retry-After`. Directories send shorter times; a longer one is a mistake.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Where to look, which also says when to try again.
+/// Cause of an error, which determines the delay before the next attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    /// The directory cannot be talked to, or not now.
+pub(super) enum ErrorKind {
+    /// The directory is unreachable or unavailable.
     Unreachable,
-    /// It said no.
-    Refused,
-    /// This machine: the cache, the files that the configuration names.
+    /// The directory rejected the order.
+    Rejected,
+    /// An error on this machine: in the cache, or in files that the configuration names.
     Local,
 }
 
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) kind: Kind,
-    /// In one line, with what to do.
+pub(super) struct AttemptError {
+    pub(super) kind: ErrorKind,
+    /// Message in one line, with what to do.
     pub(super) text: String,
-    /// As the directory wants it.
+    /// Delay that the directory asks for.
     pub(super) retry_after: Duration,
 }
 
-/// What a directory says of a name.
+/// Problem that a directory reports about a domain.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct DomainProblem {
     pub(super) domain: String,
     pub(super) problem: Problem,
 }
 
-impl Failure {
-    fn new(kind: Kind, text: &str, retry_after: Duration) -> Self {
-        // It stands in one line of a log; a directory's words may not.
+impl AttemptError {
+    fn new(kind: ErrorKind, text: &str, retry_after: Duration) -> Self {
+        // The log needs a single line; a directory's message may have several.
         let text = text.replace(crate::printable::is_hidden, " ");
-        Self { kind, text, retry_after: retry_after.min(LONGEST_WAIT) }
+        Self { kind, text, retry_after: retry_after.min(MAX_RETRY_AFTER) }
     }
 
-    /// Something here is wrong, and the error says what.
+    /// An error on this machine.
     pub(super) fn local(error: &dyn fmt::Display) -> Self {
-        Self::new(Kind::Local, &error.to_string(), Duration::ZERO)
+        Self::new(ErrorKind::Local, &error.to_string(), Duration::ZERO)
     }
 
-    /// What must not happen.
-    pub(super) fn other(error: &dyn fmt::Display) -> Self {
-        Self::new(Kind::Refused, &format!("the attempt broke off: {error}"), Duration::ZERO)
+    /// A panic or another internal error.
+    pub(super) fn internal(error: &dyn fmt::Display) -> Self {
+        Self::new(
+            ErrorKind::Rejected,
+            &format!("internal error in the attempt: {error}"),
+            Duration::ZERO,
+        )
     }
 
-    /// An attempt took too long.
-    pub(super) fn late(limit: Duration) -> Self {
-        let text = format!("the directory was not done within {}", minutes(limit));
-        Self::new(Kind::Refused, &text, Duration::ZERO)
+    /// A timeout of the whole attempt.
+    pub(super) fn timed_out(limit: Duration) -> Self {
+        let text = format!("the order was not complete within {}", minutes(limit));
+        Self::new(ErrorKind::Rejected, &text, Duration::ZERO)
     }
 
-    /// The directory did not do what it was asked for, or cannot be asked.
+    /// An error of a request to the directory.
     pub(super) fn of(error: &Error, acme: &Acme, retry_after: Duration) -> Self {
         if let Error::Other(other) = error {
             let advice = match other.downcast_ref() {
@@ -70,63 +74,70 @@ impl Failure {
                     "outgoing HTTPS and DNS must be allowed; check server.tls.acme.directory_url",
                 ),
                 Some(HttpError::Down(_)) => {
-                    Some("the directory is out of order, nothing here is wrong")
+                    Some("the directory is unavailable; there is nothing to fix here")
                 }
                 Some(HttpError::NotAcme(_)) | None => None,
             };
             if let Some(advice) = advice {
-                return Self::new(Kind::Unreachable, &format!("{other}: {advice}"), retry_after);
+                return Self::new(
+                    ErrorKind::Unreachable,
+                    &format!("{other}: {advice}"),
+                    retry_after,
+                );
             }
         }
         let directory = directory(acme);
         match error {
             Error::Api(problem) => {
                 let domain = acme.domains.first().map_or("", String::as_str);
-                // Of the account or the order: nobody has looked at port 443.
+                // About the account or the order: the directory has not connected to port 443.
                 let advice = match name(problem) {
                     "unauthorized" => Some(UNAUTHORIZED.to_owned()),
                     name => advice(name, domain),
                 };
-                let text = words(problem, advice);
+                let text = describe(problem, advice);
                 let kind = match name(problem) {
-                    // Bad luck, after some attempts: the next one has a new nonce.
-                    "badNonce" => Kind::Unreachable,
-                    _ if problem.status.is_some_and(|status| status >= 500) => Kind::Unreachable,
-                    _ => Kind::Refused,
+                    // After several retries by chance: the next attempt has a new nonce.
+                    "badNonce" => ErrorKind::Unreachable,
+                    _ if problem.status.is_some_and(|status| status >= 500) => {
+                        ErrorKind::Unreachable
+                    }
+                    _ => ErrorKind::Rejected,
                 };
-                Self::new(kind, &format!("{directory} says {text}"), retry_after)
+                Self::new(kind, &format!("{directory} answers {text}"), retry_after)
             }
             Error::Json(_) | Error::Other(_) => {
                 let text = format!(
-                    "{directory} does not answer as a directory: {error}: check server.tls.acme.directory_url"
+                    "{directory} does not answer as an ACME directory: {error}: check \
+                     server.tls.acme.directory_url"
                 );
-                Self::new(Kind::Refused, &text, retry_after)
+                Self::new(ErrorKind::Rejected, &text, retry_after)
             }
-            _ => Self::new(Kind::Refused, &format!("{directory}: {error}"), retry_after),
+            _ => Self::new(ErrorKind::Rejected, &format!("{directory}: {error}"), retry_after),
         }
     }
 
-    /// It looked at the names, and found them not to lead here.
-    pub(super) fn refused(refusals: &[Refusal], acme: &Acme, retry_after: Duration) -> Self {
-        let said: Vec<_> = refusals
+    /// The directory could not validate domains.
+    pub(super) fn rejected(problems: &[DomainProblem], acme: &Acme, retry_after: Duration) -> Self {
+        let messages: Vec<_> = problems
             .iter()
-            .map(|Refusal { domain, problem }| {
-                format!("{domain}: {}", words(problem, advice(name(problem), domain)))
+            .map(|DomainProblem { domain, problem }| {
+                format!("{domain}: {}", describe(problem, advice(name(problem), domain)))
             })
             .collect();
-        let text = format!("{} says of {}", directory(acme), said.join("; of "));
-        Self::new(Kind::Refused, &text, retry_after)
+        let text = format!("{} reports for {}", directory(acme), messages.join("; for "));
+        Self::new(ErrorKind::Rejected, &text, retry_after)
     }
 }
 
-/// Which directory, as people know it.
+/// Returns the host of the directory.
 pub(super) fn directory(acme: &Acme) -> String {
     let uri: Result<Uri, _> = acme.directory_url.parse();
     let host = uri.ok().and_then(|uri| uri.authority().map(ToString::to_string));
     host.unwrap_or_else(|| acme.directory_url.clone())
 }
 
-/// `7 min`, and seconds or hours where they are plainer.
+/// Formats a time, such as `7 min`, in seconds, minutes or hours.
 pub(super) fn minutes(time: Duration) -> String {
     match time.as_secs() {
         seconds @ ..120 => format!("{seconds} s"),
@@ -135,17 +146,18 @@ pub(super) fn minutes(time: Duration) -> String {
     }
 }
 
+/// Returns the last part of a problem's type, such as `rateLimited`.
 fn name(problem: &Problem) -> &str {
     let name = problem.r#type.as_deref().unwrap_or_default();
     name.rsplit(':').next().unwrap_or_default()
 }
 
-/// What to do if an account or an order is not taken.
-const UNAUTHORIZED: &str = "the directory does not let this account have the certificate: look there what became of \
-                            the account, and whether it may have these names";
+/// Advice if an account or an order is rejected.
+const UNAUTHORIZED: &str = "the directory does not allow this account to have the certificate: check there \
+                            whether the account is active, and whether it may have these domains";
 
-/// What a problem says, and what to do. RFC 8555, 6.7, lists their names.
-fn words(problem: &Problem, advice: Option<String>) -> String {
+/// Returns the message of a problem, and what to do. RFC 8555, section 6.7, lists the names.
+fn describe(problem: &Problem, advice: Option<String>) -> String {
     let name = name(problem);
     let mut detail = problem.detail.clone().unwrap_or_default();
     for sub in &problem.subproblems {
@@ -158,37 +170,41 @@ fn words(problem: &Problem, advice: Option<String>) -> String {
     }
 }
 
+/// Returns what to do about a problem with a domain.
 fn advice(name: &str, domain: &str) -> Option<String> {
     Some(match name {
         "connection" => format!(
-            "port 443 of {domain} must lead to server.address: look at the firewall, and that a \
+            "port 443 of {domain} must lead to server.address: check the firewall, and that a \
              redirect or a proxy in front passes TLS through"
         ),
-        "dns" => format!("{domain} needs an A or AAAA record that leads to this machine"),
+        "dns" => format!("{domain} needs an A or AAAA record with the address of this machine"),
         "unauthorized" | "tls" | "incorrectResponse" => format!(
-            "what answers at port 443 of {domain}, if anything does, is not this daemon: its A and AAAA \
-             records must lead to this machine, the firewall must let port 443 through to \
-             server.address, and nothing in between may end TLS (in Cloudflare the record must be \
-             \"DNS only\")"
+            "this daemon does not answer at port 443 of {domain}: its A and AAAA records must have \
+             the address of this machine, the firewall must let port 443 through to \
+             server.address, and nothing in between may terminate TLS (in Cloudflare the record \
+             must be \"DNS only\")"
         ),
         "caa" => format!(
-            "a CAA record of {domain} or a name above it does not allow this directory: add one that does"
+            "a CAA record of {domain} or of a parent domain does not allow this directory: add a \
+             record that does"
         ),
         "rateLimited" => String::from(
-            "wait; while trying things out use the staging directory, \
+            "wait; for experiments, use the staging directory, \
              https://acme-staging-v02.api.letsencrypt.org/directory",
         ),
-        "rejectedIdentifier" | "unsupportedIdentifier" => {
-            String::from("it gives no certificate for one of server.tls.acme.domains: change them")
-        }
+        "rejectedIdentifier" | "unsupportedIdentifier" => String::from(
+            "the directory issues no certificate for one of server.tls.acme.domains: change them",
+        ),
         "invalidContact" | "unsupportedContact" => {
-            String::from("change server.tls.acme.contact, or leave it out")
+            String::from("change server.tls.acme.contact, or remove it")
         }
         "externalAccountRequired" => String::from(
-            "it demands an account that was made elsewhere, which logpushd cannot show: choose another \
-             directory_url, or use a client beside the daemon",
+            "the directory requires an external account, which logpushd does not support: choose \
+             another directory_url, or use another ACME client and cert_file",
         ),
-        "userActionRequired" => String::from("agree to its new terms where it says"),
+        "userActionRequired" => {
+            String::from("agree to the directory's new terms, at the address in its message")
+        }
         _ => return None,
     })
 }
@@ -212,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_has_the_directory_s_words_and_what_to_do() {
+    fn an_error_has_the_directorys_message_and_what_to_do() {
         let cases = [
             ("connection", "firewall"),
             ("dns", "A or AAAA record"),
@@ -229,54 +245,52 @@ mod tests {
             let json = format!(
                 r#"{{"type":"urn:ietf:params:acme:error:{name}","detail":"the very\nwords"}}"#
             );
-            let refusal = Refusal { domain: "a.example".to_owned(), problem: problem(&json) };
-            let refused = Failure::refused(&[refusal], &acme(), Duration::ZERO);
+            let refusal = DomainProblem { domain: "a.example".to_owned(), problem: problem(&json) };
+            let rejected = AttemptError::rejected(&[refusal], &acme(), Duration::ZERO);
             let api = Error::Api(problem(&json));
-            let of = Failure::of(&api, &acme(), Duration::from_secs(u64::MAX));
-            // Of an account it says something else.
+            let of = AttemptError::of(&api, &acme(), Duration::from_secs(u64::MAX));
+            // The advice for an account is different.
             let of = Some(of).filter(|_| name != "unauthorized");
-            for failure in [Some(refused), of].into_iter().flatten() {
-                for part in
-                    [advice, "\"the very words\"", name, "acme-v02.api.letsencrypt.org says"]
-                {
+            for failure in [Some(rejected), of].into_iter().flatten() {
+                for part in [advice, "\"the very words\"", name, "acme-v02.api.letsencrypt.org "] {
                     assert!(failure.text.contains(part), "{part:?} not in {}", failure.text);
                 }
-                assert_eq!(failure.kind, Kind::Refused);
-                assert!(failure.retry_after <= LONGEST_WAIT);
+                assert_eq!(failure.kind, ErrorKind::Rejected);
+                assert!(failure.retry_after <= MAX_RETRY_AFTER);
             }
         }
     }
 
     #[test]
-    fn a_directory_that_is_down_is_no_refusal() {
-        let error = HttpError::Unreachable("connecting to 192.0.2.1:443: refused".to_owned());
-        let failure = Failure::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
-        assert_eq!(failure.kind, Kind::Unreachable);
-        assert!(failure.text.contains("refused: outgoing HTTPS"), "{}", failure.text);
+    fn an_unavailable_directory_is_not_a_rejection() {
+        let error = HttpError::Unreachable("connecting to 192.0.2.1:443: rejected".to_owned());
+        let failure = AttemptError::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, ErrorKind::Unreachable);
+        assert!(failure.text.contains("rejected: outgoing HTTPS"), "{}", failure.text);
 
         let error = HttpError::Down("a answers 502: \"<html>\"".to_owned());
-        let failure = Failure::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
-        assert_eq!(failure.kind, Kind::Unreachable);
+        let failure = AttemptError::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, ErrorKind::Unreachable);
         assert!(
             failure.text.contains("502") && !failure.text.contains("directory_url"),
             "{failure:?}"
         );
 
         let json = r#"{"type":"urn:ietf:params:acme:error:serverInternal","status":500}"#;
-        let failure = Failure::of(&Error::Api(problem(json)), &acme(), Duration::ZERO);
-        assert_eq!(failure.kind, Kind::Unreachable);
+        let failure = AttemptError::of(&Error::Api(problem(json)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, ErrorKind::Unreachable);
 
         let error = HttpError::NotAcme("a answers 404: \"\"".to_owned());
-        let failure = Failure::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
-        assert_eq!(failure.kind, Kind::Refused);
+        let failure = AttemptError::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, ErrorKind::Rejected);
         assert!(failure.text.contains("check server.tls.acme.directory_url"), "{}", failure.text);
     }
 
     #[test]
-    fn what_is_said_of_an_account_is_not_about_port_443() {
+    fn advice_about_an_account_does_not_mention_port_443() {
         let json = r#"{"type":"urn:ietf:params:acme:error:unauthorized","detail":"has status deactivated","status":403}"#;
-        let failure = Failure::of(&Error::Api(problem(json)), &acme(), Duration::ZERO);
-        assert_eq!(failure.kind, Kind::Refused);
+        let failure = AttemptError::of(&Error::Api(problem(json)), &acme(), Duration::ZERO);
+        assert_eq!(failure.kind, ErrorKind::Rejected);
         let text = &failure.text;
         assert!(text.contains("deactivated") && text.contains("account"), "{text}");
         assert!(!text.contains("443"), "{text}");

@@ -1,4 +1,4 @@
-//! Carries the requests of the ACME client.
+//! Sends the requests of the ACME client.
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
@@ -18,20 +18,20 @@ use crate::{
     retry,
 };
 
-/// For one request. A directory answers within a second or is overloaded.
-const REQUEST: Duration = Duration::from_secs(60);
+/// Timeout of a request. A directory answers within a second or is overloaded.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Of an answer that is no problem document, this much is passed on.
-const SHOWN_CHARS: usize = 200;
+/// Characters of an answer that are shown if it is not a problem document.
+const MAX_SHOWN_CHARS: usize = 200;
 
-/// Why there is no answer that the ACME client could read.
+/// Why there is no answer for the ACME client.
 #[derive(Debug)]
 pub(super) enum HttpError {
-    /// The server could not be talked to.
+    /// The connection or the exchange failed.
     Unreachable(String),
-    /// It answers, and says that it is out of order.
+    /// The server answers with a server error.
     Down(String),
-    /// It said something else than ACME.
+    /// The answer is not ACME.
     NotAcme(String),
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for HttpError {
 
 impl std::error::Error for HttpError {}
 
-/// Clones share the connections.
+/// HTTP client for ACME. Clones share the connections.
 #[derive(Clone)]
 pub(super) struct Http {
     client: Client,
@@ -54,11 +54,11 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) fn new(tls: ClientConfig) -> Result<Self, reqwest::Error> {
-        let client = Client::new(Settings { timeout: REQUEST, ..Settings::new(tls) })?;
+        let client = Client::new(Settings { timeout: REQUEST_TIMEOUT, ..Settings::new(tls) })?;
         Ok(Self { client, retry_after: Arc::default() })
     }
 
-    /// How long the directory said to wait when it last refused.
+    /// Returns the last `Retry-After` of the directory.
     pub(super) fn retry_after(&self) -> Duration {
         *self.retry_after.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -80,7 +80,7 @@ impl Http {
         }
         let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         if !response.status.is_success() && !kind.is_some_and(|kind| kind.contains("json")) {
-            return Err(no_problem(&request.server, response.status, &response.text));
+            return Err(not_a_problem(&request.server, response.status, &response.text));
         }
         let mut http = HttpResponse::new(Full::new(Bytes::from(response.text)));
         *http.status_mut() = response.status;
@@ -88,9 +88,9 @@ impl Http {
         Ok(BytesResponse::from(http))
     }
 
-    /// Sends once more if there is no response: the directory may have closed the connection before it
-    /// had the request. Else it refuses the second one, whose nonce was used, and the ACME client asks
-    /// with another.
+    /// Sends a request, and retries it once if there is no response: the directory may have closed
+    /// the connection before it received the request. If it did receive it, it rejects the second
+    /// one because of the used nonce, and the ACME client retries with a new nonce.
     async fn send(&self, request: &Request) -> Result<Response, RequestError> {
         match self.client.send(request).await {
             Err(error) if error.phase == Phase::Exchange && !error.is_late() => {
@@ -113,30 +113,30 @@ impl HttpClient for Http {
     }
 }
 
-/// What an answer says that is an error, and none of ACME.
-fn no_problem(server: &HostPort, status: StatusCode, text: &str) -> HttpError {
-    let text: String = text.chars().take(SHOWN_CHARS).collect();
+/// Returns the error for an answer that is neither a success nor a problem document.
+fn not_a_problem(server: &HostPort, status: StatusCode, text: &str) -> HttpError {
+    let text: String = text.chars().take(MAX_SHOWN_CHARS).collect();
     let what = format!("{server} answers {status}: {text:?}");
-    // Whatever stands in front of a directory answers so when that is away.
+    // A load balancer in front of a directory answers this while the directory is down.
     if status.is_server_error() { HttpError::Down(what) } else { HttpError::NotAcme(what) }
 }
 
 fn unreachable(error: &RequestError) -> HttpError {
     HttpError::Unreachable(match error.phase {
         Phase::Handshake if error.cause.contains("UnknownIssuer") => format!(
-            "{error}: if it is a private directory, name its CA in server.tls.acme.directory_ca_file"
+            "{error}: for a private directory, set its CA in server.tls.acme.directory_ca_file"
         ),
         _ => error.to_string(),
     })
 }
 
-/// A request of the ACME client as one of ours.
+/// Converts a request of the ACME client.
 async fn translate(request: HttpRequest<BodyWrapper<Bytes>>) -> Result<Request, HttpError> {
     let (head, mut body) = request.into_parts();
-    let bad = || HttpError::NotAcme(format!("{} is no https address of a directory", head.uri));
+    let bad = || HttpError::NotAcme(format!("{} is not an https:// URL", head.uri));
     let host = head.uri.host().filter(|_| head.uri.scheme_str() == Some("https"));
     let host = host.ok_or_else(bad)?;
-    // The address of an IPv6 server stands in brackets in a URL only.
+    // Only a URL has an IPv6 address in brackets.
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let server = HostPort { host: host.to_owned(), port: head.uri.port_u16().unwrap_or(443) };
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
@@ -150,9 +150,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_a_server_that_is_out_of_order_is_no_wrong_address() {
+    fn a_server_error_differs_from_a_wrong_address() {
         let server = HostPort { host: "acme.example".to_owned(), port: 443 };
-        let of = |status| no_problem(&server, StatusCode::from_u16(status).unwrap(), "<html>");
+        let of = |status| not_a_problem(&server, StatusCode::from_u16(status).unwrap(), "<html>");
         for status in [500, 502, 503, 504] {
             assert!(matches!(of(status), HttpError::Down(_)), "{status}");
         }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_https_is_spoken() {
+    async fn only_https_urls_are_accepted() {
         let ask = async |uri: &str| {
             let request = HttpRequest::get(uri).body(BodyWrapper::from(b"{}".to_vec())).unwrap();
             translate(request).await.map(|request| (request.server.to_string(), request.path))

@@ -1,8 +1,8 @@
-//! Gets a certificate from an ACME directory, and renews it: RFC 8555, with TLS-ALPN-01 on the
-//! daemon's own listener.
+//! Gets a certificate from an ACME directory, and renews it (RFC 8555), with the challenge
+//! TLS-ALPN-01 on the daemon's own listener.
 //!
-//! [`run`] decides when, `order` does it once, `cache` keeps what came of it, and `failure` says what
-//! went wrong. What connections are accepted with is the business of [`Acceptor`].
+//! [`run`] schedules attempts, `order` orders a certificate, `cache` stores it, and `failure` has
+//! the errors. [`Acceptor`] takes the certificate into use.
 
 mod cache;
 mod failure;
@@ -19,8 +19,8 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use self::{
-    failure::{Failure, Kind},
-    schedule::{Spread, Waits},
+    failure::{AttemptError, ErrorKind},
+    schedule::{RetryDelays, Spread},
 };
 use crate::{
     audit::{self, Event},
@@ -30,29 +30,31 @@ use crate::{
     tls::{Acceptor, Acme, TlsError, Validity},
 };
 
-/// The clock may be put, and a machine may sleep: the time of the renewal is looked at this often.
-const LOOK: Duration = Duration::from_secs(60 * 60);
+/// Interval at which the time of the renewal is checked, since the clock may change and a machine
+/// may sleep.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// An order is a dozen requests and some connections of the directory to us.
-const ATTEMPT: Duration = Duration::from_secs(5 * 60);
+/// Timeout of an attempt: a dozen requests, and some connections of the directory to the daemon.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// Keeps a certificate in use for as long as the configuration asks for ACME. Never ends.
+/// Gets and renews certificates while the configuration uses ACME. Never ends.
 pub async fn run(acceptor: Arc<Acceptor>, metrics: Arc<Metrics>) {
     let attempt = |acme: Acme| {
         let acceptor = Arc::clone(&acceptor);
         async move { attempt(&acme, &acceptor).await }
     };
-    keep(&acceptor, &metrics, attempt).await;
+    schedule_attempts(&acceptor, &metrics, attempt).await;
 }
 
-async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
+/// Runs `attempt` whenever a certificate is due.
+async fn schedule_attempts<Attempt: Future<Output = Result<(), AttemptError>>>(
     acceptor: &Acceptor,
     metrics: &Metrics,
     attempt: impl Fn(Acme) -> Attempt,
 ) {
-    let (spread, mut waits) = (Spread::new(), Waits::default());
+    let (spread, mut delays) = (Spread::new(), RetryDelays::default());
     let mut pause: Option<Pause> = None;
-    // Each reload is seen, whatever was being done when it came.
+    // Created first, so that no reload is missed.
     let mut reloads = acceptor.reloads();
     loop {
         let Some((acme, validity)) = acceptor.acme() else {
@@ -63,38 +65,40 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
         let paused = pause.as_ref().map_or(Duration::ZERO, |pause| pause.left(&acme));
         let wait = paused.max(until_renewal(validity, spread));
         if !wait.is_zero() {
-            if timeout(wait.min(LOOK), reloads.changed()).await.is_ok() {
-                // Somebody may have mended what was wrong.
+            if timeout(wait.min(CHECK_INTERVAL), reloads.changed()).await.is_ok() {
+                // The reload may have fixed the cause.
                 pause = pause.filter(|pause| pause.after == After::Success);
-                waits = Waits::default();
+                delays = RetryDelays::default();
             }
             continue;
         }
         if pause.as_ref().is_some_and(|pause| pause.of != acme) {
-            waits = Waits::default();
+            delays = RetryDelays::default();
         }
-        // What was reloaded until here is tried now.
+        // The attempt uses all reloads until here.
         reloads.mark_unchanged();
         let (after, wait) = match attempt(acme.clone()).await {
             Ok(()) => {
-                waits = Waits::default();
+                delays = RetryDelays::default();
                 let now = acceptor.acme().and_then(|(_, validity)| validity);
-                (After::Success, now.map_or(LOOK, |validity| schedule::rest(validity, spread)))
+                let delay = |validity| schedule::min_interval(validity, spread);
+                (After::Success, now.map_or(CHECK_INTERVAL, delay))
             }
             Err(failure) => {
-                // A reload meanwhile may have mended it as well.
+                // A reload during the attempt may have fixed the cause.
                 let is_reloaded = reloads.has_changed().unwrap_or(false);
                 let wait = if is_reloaded {
-                    waits = Waits::default();
+                    delays = RetryDelays::default();
                     Duration::ZERO
                 } else {
-                    waits.next_wait(failure.kind).max(failure.retry_after)
+                    delays.next_delay(failure.kind).max(failure.retry_after)
                 };
-                let again = failure::minutes(wait);
-                acceptor.set_missing_because(format!("{}; trying again in {again}", failure.text));
-                // Whoever sees the count finds the reason, and whoever reads the log finds both.
+                let retry_in = failure::minutes(wait);
+                acceptor.set_missing_because(format!("{}; retrying in {retry_in}", failure.text));
+                // In this order: the status has the reason before the metric changes, and both
+                // precede the log line.
                 metrics.acme_failure();
-                tell(&acme, &failure, &again);
+                log_failure(&acme, &failure, &retry_in);
                 (After::Failure, wait)
             }
         };
@@ -102,12 +106,11 @@ async fn keep<Attempt: Future<Output = Result<(), Failure>>>(
     }
 }
 
-/// Before it is over nothing is asked for, whatever the clock says: a clock that is wrong must not make
-/// us ask on and on.
+/// Time without attempts, independent of the clock: a wrong clock must not cause endless orders.
 struct Pause {
     until: Instant,
     after: After,
-    /// Another configuration need not wait.
+    /// Configuration of the last attempt. Another configuration need not wait.
     of: Acme,
 }
 
@@ -133,28 +136,28 @@ fn until_renewal(validity: Option<Validity>, spread: Spread) -> Duration {
     Duration::from_secs(u64::try_from(renewal).unwrap_or(0)).saturating_sub(now)
 }
 
-/// Orders a certificate, keeps it and takes it into use.
-async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
+/// Orders a certificate, stores it and takes it into use.
+async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), AttemptError> {
     let directory = failure::directory(acme);
     info!(%directory, domains = list(&acme.domains), "asking for a certificate");
     acceptor.set_missing_because(format!("asking {directory} for {}", acme.domains.join(", ")));
     in_cache(acme, cache::check_writable).await?;
-    // In a task of its own: what a directory answers must not end the daemon.
+    // In a separate task, so that a panic does not end the daemon.
     let ordering = {
         let (acme, acceptor) = (acme.clone(), Arc::clone(acceptor));
-        tokio::spawn(async move { timeout(ATTEMPT, order::place(&acme, &acceptor)).await })
+        tokio::spawn(async move { timeout(ATTEMPT_TIMEOUT, order::place(&acme, &acceptor)).await })
     };
     let outcome = match ordering.await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(Failure::late(ATTEMPT)),
-        Err(error) => Err(Failure::other(&error)),
+        Ok(Err(_)) => Err(AttemptError::timed_out(ATTEMPT_TIMEOUT)),
+        Err(error) => Err(AttemptError::internal(&error)),
     };
     acceptor.clear_challenges();
     let pem = outcome?;
 
     let accepting = Arc::clone(acceptor);
     in_cache(acme, move |acme| {
-        cache::keep_certificate(acme, &pem)?;
+        cache::store_certificate(acme, &pem)?;
         accepting.refresh()
     })
     .await?;
@@ -163,23 +166,25 @@ async fn attempt(acme: &Acme, acceptor: &Arc<Acceptor>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The runtime's threads touch no disk.
+/// Accesses the cache on a blocking thread.
 async fn in_cache(
     acme: &Acme,
     run: impl FnOnce(&Acme) -> Result<(), TlsError> + Send + 'static,
-) -> Result<(), Failure> {
+) -> Result<(), AttemptError> {
     let acme = acme.clone();
     let outcome = blocking::run(move || run(&acme)).await;
-    outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
+    outcome
+        .map_err(|error| AttemptError::internal(&error))?
+        .map_err(|error| AttemptError::local(&error))
 }
 
-fn tell(acme: &Acme, failure: &Failure, again: &str) {
+fn log_failure(acme: &Acme, failure: &AttemptError, retry_in: &str) {
     let (directory, domains) = (failure::directory(acme), list(&acme.domains));
     let text = &failure.text;
-    if failure.kind == Kind::Local {
-        error!(%directory, domains, again, "no certificate: {text}");
+    if failure.kind == ErrorKind::Local {
+        error!(%directory, domains, retry_in, "no certificate: {text}");
     } else {
-        warn!(%directory, domains, again, "no certificate: {text}; a reload tries at once");
+        warn!(%directory, domains, retry_in, "no certificate: {text}; a reload retries at once");
     }
 }
 

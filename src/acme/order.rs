@@ -1,4 +1,4 @@
-//! One order, from the account to the chain.
+//! Orders a certificate, from the account to the chain.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -9,8 +9,8 @@ use instant_acme::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    cache::{Account, Issued},
-    failure::{Failure, Refusal},
+    cache::{Account, IssuedCertificate},
+    failure::{AttemptError, DomainProblem},
     http::Http,
 };
 use crate::{
@@ -18,96 +18,107 @@ use crate::{
     tls::{self, Acceptor, Acme},
 };
 
-/// How often, and how long, the directory is asked whether it is done. `Retry-After` goes before.
+/// Interval and limit for polling an order. `Retry-After` takes precedence.
 const POLL: RetryPolicy = RetryPolicy::new()
     .initial_delay(Duration::from_millis(250))
     .backoff(1.5)
     .timeout(Duration::from_secs(120));
 
-/// After an order is lost: how long, and how often, a directory is asked for what it thinks of the other
-/// names. Pebble gives a name 5 s, and Let's Encrypt 10 s.
-const LAST_LOOKS: Duration = Duration::from_secs(15);
-const LAST_LOOK: Duration = Duration::from_secs(1);
+/// Time, and interval, for polling the pending domains of a failed order. Pebble validates a domain
+/// for up to 5 s, and Let's Encrypt for 10 s.
+const PENDING_TIMEOUT: Duration = Duration::from_secs(15);
+const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Orders a certificate for the names of `acme`, with a key of its own.
-pub(super) async fn place(acme: &Acme, acceptor: &Acceptor) -> Result<Issued, Failure> {
-    let tls =
-        tls::public(acme.directory_ca_file.as_deref()).map_err(|error| Failure::local(&error))?;
-    let http = Http::new(tls).map_err(|error| Failure::other(&error))?;
+/// Orders a certificate for the domains of `acme`, with a new key.
+pub(super) async fn place(
+    acme: &Acme,
+    acceptor: &Acceptor,
+) -> Result<IssuedCertificate, AttemptError> {
+    let tls = tls::public(acme.directory_ca_file.as_deref())
+        .map_err(|error| AttemptError::local(&error))?;
+    let http = Http::new(tls).map_err(|error| AttemptError::internal(&error))?;
     let outcome = match with_account(acme, acceptor, &http).await {
-        // The directory has forgotten us, or somebody has closed the account.
-        Err(Stopped::Account(error)) if is_gone(&error) => {
-            on_disk(acme, Account::forget).await?;
+        // The directory has lost the account, or someone closed it.
+        Err(OrderError::Account(error)) if is_gone(&error) => {
+            on_disk(acme, Account::remove).await?;
             with_account(acme, acceptor, &http).await
         }
         outcome => outcome,
     };
-    outcome.map_err(|stopped| match stopped {
-        Stopped::Account(error) | Stopped::Directory(error) => {
-            Failure::of(&error, acme, http.retry_after())
+    outcome.map_err(|error| match error {
+        OrderError::Account(error) | OrderError::Directory(error) => {
+            AttemptError::of(&error, acme, http.retry_after())
         }
-        Stopped::Names(refusals) => Failure::refused(&refusals, acme, http.retry_after()),
-        Stopped::Here(failure) => failure,
+        OrderError::Domains(problems) => {
+            AttemptError::rejected(&problems, acme, http.retry_after())
+        }
+        OrderError::Local(failure) => failure,
     })
 }
 
-/// Where an order ended.
-enum Stopped {
-    /// It was the first request that the account was shown with.
+/// Why an order failed.
+enum OrderError {
+    /// The first request with the account failed.
     Account(Error),
-    /// It was not taken, or the directory cannot be talked to.
+    /// The directory rejected the order, or is unreachable.
     Directory(Error),
-    /// Names were not proven.
-    Names(Vec<Refusal>),
-    Here(Failure),
+    /// Domains were not validated.
+    Domains(Vec<DomainProblem>),
+    Local(AttemptError),
 }
 
-impl From<Error> for Stopped {
+impl From<Error> for OrderError {
     fn from(error: Error) -> Self {
         Self::Directory(error)
     }
 }
 
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Self {
-        Self::Here(failure)
+impl From<AttemptError> for OrderError {
+    fn from(failure: AttemptError) -> Self {
+        Self::Local(failure)
     }
 }
 
-async fn with_account(acme: &Acme, acceptor: &Acceptor, http: &Http) -> Result<Issued, Stopped> {
+/// Orders a certificate with the stored or a new account.
+async fn with_account(
+    acme: &Acme,
+    acceptor: &Acceptor,
+    http: &Http,
+) -> Result<IssuedCertificate, OrderError> {
     let account = account(acme, http).await?;
     let identifiers: Vec<_> = acme.domains.iter().cloned().map(Identifier::Dns).collect();
     let mut order =
-        account.new_order(&NewOrder::new(&identifiers)).await.map_err(Stopped::Account)?;
+        account.new_order(&NewOrder::new(&identifiers)).await.map_err(OrderError::Account)?;
     answer_challenges(&mut order, acceptor).await?;
     let outcome = order.poll_ready(&POLL).await;
     if !matches!(outcome, Ok(OrderStatus::Ready)) {
-        // Otherwise the directory is slow, or away: looking again would only take longer.
-        let is_lost = matches!(outcome, Ok(_) | Err(Error::Api(_)));
-        let patience = if is_lost { LAST_LOOKS } else { Duration::ZERO };
-        let refusals = refusals(&mut order, patience).await;
+        // Otherwise the directory is slow or unreachable, and polling would only take longer.
+        let has_failed = matches!(outcome, Ok(_) | Err(Error::Api(_)));
+        let timeout = if has_failed { PENDING_TIMEOUT } else { Duration::ZERO };
+        let problems = problems(&mut order, timeout).await;
         return Err(match outcome {
-            _ if !refusals.is_empty() => Stopped::Names(refusals),
+            _ if !problems.is_empty() => OrderError::Domains(problems),
             Err(error) => error.into(),
-            Ok(_) => Error::Str("a reason why the order is not valid").into(),
+            Ok(_) => Error::Str("the order is not valid, for an unknown reason").into(),
         });
     }
     let key = order.finalize().await?;
     let chain = order.poll_certificate(&POLL).await?;
-    Ok(Issued { chain, key })
+    Ok(IssuedCertificate { chain, key })
 }
 
-async fn account(acme: &Acme, http: &Http) -> Result<instant_acme::Account, Stopped> {
+/// Returns the stored account, or creates one.
+async fn account(acme: &Acme, http: &Http) -> Result<instant_acme::Account, OrderError> {
     let contact: Vec<&str> = acme.contact.iter().map(String::as_str).collect();
-    let kept = on_disk(acme, Account::kept).await?;
-    if let Some(mut kept) = kept
-        && let Ok(credentials) = kept.credentials()
+    let stored = on_disk(acme, Account::load).await?;
+    if let Some(mut stored) = stored
+        && let Ok(credentials) = stored.credentials()
     {
         let account = builder(http).from_credentials(credentials).await?;
-        if kept.contact != acme.contact {
-            account.update_contacts(&contact).await.map_err(Stopped::Account)?;
-            kept.contact.clone_from(&acme.contact);
-            on_disk(acme, move |acme| kept.keep(acme)).await?;
+        if stored.contact != acme.contact {
+            account.update_contacts(&contact).await.map_err(OrderError::Account)?;
+            stored.contact.clone_from(&acme.contact);
+            on_disk(acme, move |acme| stored.store(acme)).await?;
         }
         return Ok(account);
     }
@@ -118,8 +129,8 @@ async fn account(acme: &Acme, http: &Http) -> Result<instant_acme::Account, Stop
     };
     let (account, credentials) =
         builder(http).create(&new, acme.directory_url.clone(), None).await?;
-    let kept = Account::new(acme.contact.clone(), &credentials).map_err(Error::Json)?;
-    on_disk(acme, move |acme| kept.keep(acme)).await?;
+    let new = Account::new(acme.contact.clone(), &credentials).map_err(Error::Json)?;
+    on_disk(acme, move |acme| new.store(acme)).await?;
     Ok(account)
 }
 
@@ -127,8 +138,8 @@ fn builder(http: &Http) -> AccountBuilder {
     instant_acme::Account::builder_with_http(Box::new(http.clone()))
 }
 
-/// Lets the directory look at every name that it does not take as proven.
-async fn answer_challenges(order: &mut Order, acceptor: &Acceptor) -> Result<(), Stopped> {
+/// Answers the challenges of all domains that the directory has not validated.
+async fn answer_challenges(order: &mut Order, acceptor: &Acceptor) -> Result<(), OrderError> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -140,22 +151,22 @@ async fn answer_challenges(order: &mut Order, acceptor: &Acceptor) -> Result<(),
         let domain = challenge.identifier().to_string();
         let digest = challenge.key_authorization().digest();
         let digest = <&[u8; 32]>::try_from(digest.as_ref()).map_err(|_| Error::Crypto)?;
-        acceptor.answer_challenge(&domain, digest).map_err(|error| Failure::local(&error))?;
+        acceptor.answer_challenge(&domain, digest).map_err(|error| AttemptError::local(&error))?;
         challenge.set_ready().await?;
     }
     Ok(())
 }
 
-/// What the directory says of each name that was not proven. An order is lost with the first of them,
-/// while the directory may still be looking at others: for as long as `patience` these are waited for, so
-/// that whoever mends one name hears of the others, too.
-async fn refusals(order: &mut Order, patience: Duration) -> Vec<Refusal> {
-    let until = Instant::now() + patience;
-    let mut refusals = Vec::new();
+/// Returns the problems of the domains that were not validated. An order fails with its first
+/// domain, while others may still be pending: polls these until `timeout`, so that the operator
+/// learns of all problems at once.
+async fn problems(order: &mut Order, timeout: Duration) -> Vec<DomainProblem> {
+    let until = Instant::now() + timeout;
+    let mut found = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         while authorization.status == AuthorizationStatus::Pending && Instant::now() < until {
-            sleep(LAST_LOOK).await;
+            sleep(PENDING_INTERVAL).await;
             if authorization.refresh().await.is_err() {
                 break;
             }
@@ -163,26 +174,28 @@ async fn refusals(order: &mut Order, patience: Duration) -> Vec<Refusal> {
         let domain = authorization.identifier().to_string();
         let problems =
             authorization.challenges.iter().filter_map(|challenge| challenge.error.clone());
-        refusals.extend(problems.map(|problem| Refusal { domain: domain.clone(), problem }));
+        found.extend(problems.map(|problem| DomainProblem { domain: domain.clone(), problem }));
     }
-    refusals
+    found
 }
 
-/// Whether the directory does not know the account, or (RFC 8555, 7.3.6) has it as closed.
+/// Whether the account is unknown to the directory, or closed (RFC 8555, section 7.3.6).
 fn is_gone(error: &Error) -> bool {
     let Error::Api(problem) = error else { return false };
     let name = problem.r#type.as_deref().and_then(|name| name.rsplit(':').next());
     matches!(name, Some("accountDoesNotExist" | "unauthorized"))
 }
 
-/// The runtime's threads touch no disk.
+/// Accesses the cache on a blocking thread.
 async fn on_disk<T: Send + 'static>(
     acme: &Acme,
     run: impl FnOnce(&Acme) -> io::Result<T> + Send + 'static,
-) -> Result<T, Failure> {
+) -> Result<T, AttemptError> {
     let acme = Arc::new(acme.clone());
     let outcome = blocking::run(move || run(&acme)).await;
-    outcome.map_err(|error| Failure::other(&error))?.map_err(|error| Failure::local(&error))
+    outcome
+        .map_err(|error| AttemptError::internal(&error))?
+        .map_err(|error| AttemptError::local(&error))
 }
 
 #[cfg(test)]
@@ -190,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_account_is_as_one_that_is_not_known() {
+    fn a_closed_account_is_treated_as_unknown() {
         let is_gone = |name: &str| {
             let json = format!(r#"{{"type":"urn:ietf:params:acme:error:{name}"}}"#);
             is_gone(&Error::Api(serde_json::from_str(&json).unwrap()))

@@ -1,14 +1,15 @@
-//! When to renew, and when to try again.
+//! Times of renewals and retries.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
     time::Duration,
 };
 
-use super::failure::Kind;
+use super::failure::ErrorKind;
 use crate::{retry::Backoff, tls::Validity};
 
-/// How far this process is from others that got a certificate at the same time, of 100.
+/// Random part of the schedule, 0 to 100 percent, so that processes that got a certificate at the
+/// same time renew at different times.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spread(u8);
 
@@ -18,54 +19,54 @@ impl Spread {
     }
 }
 
-/// When a certificate is to be renewed, in seconds since 1970: when a third of its life is left, or up
-/// to a thirtieth earlier.
+/// Returns when to renew a certificate, in seconds since 1970: when a third of its lifetime is
+/// left, or up to a thirtieth of it earlier.
 pub(super) fn renewal(validity: Validity, spread: Spread) -> i64 {
     let lifetime = validity.lifetime();
     validity.not_after - lifetime / 3 - lifetime / 30 * i64::from(spread.0) / 100
 }
 
-/// For one that is over as soon as it begins: else it would be asked for on and on.
-const REST: Duration = Duration::from_secs(60 * 60);
+/// Interval for a certificate without a lifetime, which would otherwise be ordered endlessly.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// How long a certificate that was just got is left alone, whatever the clock says.
-pub(super) fn rest(validity: Validity, spread: Spread) -> Duration {
+/// Returns the least time between two orders, independent of the clock.
+pub(super) fn min_interval(validity: Validity, spread: Spread) -> Duration {
     let lifetime = u64::try_from(validity.lifetime()).unwrap_or(0);
     let seconds = lifetime / 10 + lifetime / 100 * u64::from(spread.0) / 100;
-    if seconds == 0 { REST } else { Duration::from_secs(seconds) }
+    if seconds == 0 { DEFAULT_INTERVAL } else { Duration::from_secs(seconds) }
 }
 
-/// How long to wait after failures, of each kind by itself: a directory that was long away has refused
-/// nothing yet. Each wait is up to a fifth longer than it has grown to, never shorter.
+/// Delays after failures, which grow separately for each kind: a directory that was unreachable for
+/// long has rejected nothing yet. Each delay is up to a fifth longer than its base, never shorter.
 #[derive(Debug)]
-pub(super) struct Waits {
+pub(super) struct RetryDelays {
     unreachable: Backoff,
-    refused: Backoff,
+    rejected: Backoff,
     local: Backoff,
 }
 
-impl Waits {
-    /// The next wait.
-    pub(super) fn next_wait(&mut self, kind: Kind) -> Duration {
+impl RetryDelays {
+    /// Returns the next delay, and increases it for the next time.
+    pub(super) fn next_delay(&mut self, kind: ErrorKind) -> Duration {
         match kind {
-            Kind::Unreachable => self.unreachable.next_delay(),
-            Kind::Refused => self.refused.next_delay(),
-            Kind::Local => self.local.next_delay(),
+            ErrorKind::Unreachable => self.unreachable.next_delay(),
+            ErrorKind::Rejected => self.rejected.next_delay(),
+            ErrorKind::Local => self.local.next_delay(),
         }
     }
 }
 
-impl Default for Waits {
+impl Default for RetryDelays {
     fn default() -> Self {
         const HOUR: Duration = Duration::from_secs(60 * 60);
         let from = |first, longest| Backoff::new(first, longest).with_jitter(100..=120);
-        // Let's Encrypt takes five failures an hour for a name, then refuses to look.
-        let refused = from(Duration::from_secs(5 * 60), 6 * HOUR);
+        // Let's Encrypt allows five failures an hour for a domain.
+        let rejected = from(Duration::from_secs(5 * 60), 6 * HOUR);
         Self {
-            // Costs nobody anything, and may be over in a moment.
+            // Retries cost nothing, and the cause may be brief.
             unreachable: from(Duration::from_secs(5), HOUR),
-            local: refused.clone(),
-            refused,
+            local: rejected.clone(),
+            rejected,
         }
     }
 }
@@ -77,42 +78,45 @@ mod tests {
     const DAY: i64 = 24 * 60 * 60;
 
     #[test]
-    fn a_certificate_is_renewed_when_a_third_of_its_life_is_left() {
+    fn a_certificate_is_renewed_when_a_third_of_its_lifetime_is_left() {
         let validity = Validity { not_before: 1000, not_after: 1000 + 90 * DAY };
         assert_eq!(renewal(validity, Spread(0)), 1000 + 60 * DAY);
         assert_eq!(renewal(validity, Spread(100)), 1000 + 57 * DAY);
-        assert_eq!(rest(validity, Spread(0)), Duration::from_secs(9 * 86_400));
+        assert_eq!(min_interval(validity, Spread(0)), Duration::from_secs(9 * 86_400));
         for _ in 0..100 {
             assert!(Spread::new().0 <= 100);
         }
-        // One that was never valid is not asked for on and on either way.
+        // A certificate that was never valid is not ordered endlessly.
         let odd = Validity { not_before: 1000, not_after: 10 };
-        assert_eq!((renewal(odd, Spread(50)), rest(odd, Spread(50))), (10, REST));
+        assert_eq!(
+            (renewal(odd, Spread(50)), min_interval(odd, Spread(50))),
+            (10, DEFAULT_INTERVAL)
+        );
     }
 
     #[test]
-    fn less_than_five_failures_an_hour() {
+    fn there_are_less_than_five_failures_an_hour() {
         let hour = Duration::from_secs(60 * 60);
-        let mut waits = Waits::default();
+        let mut delays = RetryDelays::default();
         let mut at = Duration::ZERO;
         let mut attempts = vec![at];
         for _ in 0..12 {
-            at += waits.next_wait(Kind::Refused);
+            at += delays.next_delay(ErrorKind::Rejected);
             attempts.push(at);
         }
         let within =
             |from: Duration| attempts.iter().filter(|at| (from..from + hour).contains(*at)).count();
         assert!(attempts.iter().all(|at| within(*at) < 5), "{attempts:?}");
-        assert!(waits.next_wait(Kind::Refused) <= hour * 6 * 6 / 5);
+        assert!(delays.next_delay(ErrorKind::Rejected) <= hour * 6 * 6 / 5);
 
-        let mut waits = Waits::default();
-        assert!(waits.next_wait(Kind::Unreachable) <= Duration::from_secs(6));
+        let mut delays = RetryDelays::default();
+        assert!(delays.next_delay(ErrorKind::Unreachable) <= Duration::from_secs(6));
         for _ in 0..40 {
-            assert!(waits.next_wait(Kind::Unreachable) <= hour * 6 / 5);
+            assert!(delays.next_delay(ErrorKind::Unreachable) <= hour * 6 / 5);
         }
-        // It was away for long, and now says no for the first time.
-        for kind in [Kind::Refused, Kind::Local] {
-            assert!(waits.next_wait(kind) <= Duration::from_secs(6 * 60), "{kind:?}");
+        // Delays of other kinds have not grown.
+        for kind in [ErrorKind::Rejected, ErrorKind::Local] {
+            assert!(delays.next_delay(kind) <= Duration::from_secs(6 * 60), "{kind:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a reload does to the pause after a failure.
+//! Tests of reloads during the pause after a failure.
 
 use std::sync::{
     Once,
@@ -33,8 +33,12 @@ fn configuration(dir: &TempDir, domain: &str) -> Tls {
     }
 }
 
-fn failure() -> Failure {
-    Failure { kind: Kind::Refused, text: "as ever".to_owned(), retry_after: Duration::ZERO }
+fn failure() -> AttemptError {
+    AttemptError {
+        kind: ErrorKind::Rejected,
+        text: "rejected".to_owned(),
+        retry_after: Duration::ZERO,
+    }
 }
 
 struct AtEachEvent<F>(F);
@@ -48,8 +52,8 @@ impl<S: Subscriber, F: Fn() + 'static> Layer<S> for AtEachEvent<F> {
 /// Far less than the first pause, which is five minutes.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Reloads in the first attempt, while its failure is logged, or in the pause after it, and gives what is
-/// said after the second one. Both are refused.
+/// Reloads during the first attempt, while its failure is logged, or in the pause after it. Returns
+/// the status after the second attempt. Both attempts are rejected.
 async fn second_pause(when: When, (old, new): (&Tls, &Tls)) -> String {
     let acceptor = Arc::new(Acceptor::new(old).unwrap());
     let _logged = (when == When::WhileItIsLogged).then(|| {
@@ -69,22 +73,22 @@ async fn second_pause(when: When, (old, new): (&Tls, &Tls)) -> String {
         acceptor.set_missing_because(String::from("being asked for"));
         async { Err(failure()) }
     };
-    let said = async |number| loop {
+    let status_after = async |number| loop {
         let text = acceptor.readiness().unwrap_err();
-        if attempts.load(Ordering::Relaxed) == number && text.contains("trying again") {
+        if attempts.load(Ordering::Relaxed) == number && text.contains("retrying") {
             return text;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     let watched = async {
         if when == When::InThePause {
-            said(1).await;
+            status_after(1).await;
             acceptor.reload(new).unwrap();
         }
-        said(2).await
+        status_after(2).await
     };
     tokio::select! {
-        () = keep(&acceptor, &metrics, attempt) => unreachable!("it never ends"),
+        () = schedule_attempts(&acceptor, &metrics, attempt) => unreachable!("it never ends"),
         text = timeout(SOON, watched) => text.expect("a second attempt, at once"),
     }
 }
@@ -97,14 +101,15 @@ enum When {
 }
 
 #[tokio::test]
-async fn a_reload_is_not_lost_and_failures_before_it_are_not_counted() {
+async fn a_reload_is_never_missed_and_resets_the_delay() {
     let dir = TempDir::new().unwrap();
     let (old, new) = (configuration(&dir, "a.example"), configuration(&dir, "b.example"));
     for when in [When::InTheAttempt, When::WhileItIsLogged, When::InThePause] {
         for new in [&old, &new] {
-            let said = second_pause(when, (&old, new)).await;
-            let is_first = said.ends_with("again in 5 min") || said.ends_with("again in 6 min");
-            assert!(is_first, "{when:?}: {said}");
+            let status = second_pause(when, (&old, new)).await;
+            let is_first =
+                status.ends_with("retrying in 5 min") || status.ends_with("retrying in 6 min");
+            assert!(is_first, "{when:?}: {status}");
         }
     }
 }

@@ -1,27 +1,29 @@
-//! Which `Host` a request to the admin listener may carry.
+//! Checks the `Host` of requests to the admin listener.
 //!
-//! A web page can make a browser connect here under a name of its own (DNS rebinding), and then read
-//! the answers. The browser sends that name as the host, so a request for an unknown name is refused.
+//! By DNS rebinding, a web page can make a browser connect to the admin listener under the page's
+//! own name, and read the answers. The browser sends that name in `Host`, so unknown names are
+//! refused.
 
 use std::net::IpAddr;
 
 use hyper::{Request, header::HOST, http::uri::Authority};
 
-/// The hosts that may be asked for.
+/// Hosts that a request may name.
 #[derive(Clone, Debug)]
 pub(super) struct AllowedHosts(Vec<String>);
 
 impl AllowedHosts {
-    /// `names` are lower case, without a port and without a final dot: `admin.allowed_hosts`.
+    /// Allows `names` (`admin.allowed_hosts`), which are in lower case, without a port and a final
+    /// dot.
     pub(super) fn new(names: Vec<String>) -> Self {
         Self(names)
     }
 
-    /// Whether the request may be answered. For an absolute target its authority counts, and `Host`
-    /// as well.
+    /// Whether the request may be answered. If the target is absolute, both its authority and
+    /// `Host` must be allowed.
     ///
-    /// Probes and metrics may be asked for by any IP address, since rebinding needs a name, and
-    /// without a `Host`, since every browser sends one. The page and its API may not.
+    /// Probes and metrics allow every IP address, because rebinding needs a name, and a missing
+    /// `Host`, because every browser sends one. The page and its API allow neither.
     pub(super) fn permit<T>(&self, request: &Request<T>) -> bool {
         let path = request.uri().path();
         let is_page = path == "/" || path == "/api" || path.starts_with("/api/");
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_name_is_refused_on_every_path() {
+    fn an_unknown_name_is_refused_on_every_path() {
         for path in ["/", "/api/status", "/metrics", "/readyz", "/healthz", "/version", "/other"] {
             for host in ["localhost", "LOCALHOST.:9464", "127.0.0.1:9464", "127.8.8.8", "[::1]:1"] {
                 assert!(permits(path, &[host]), "{path} {host}");
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn only_probes_and_metrics_are_open_to_other_addresses_and_without_a_host() {
+    fn only_probes_and_metrics_allow_other_addresses_and_no_host() {
         for path in ["/metrics", "/readyz", "/healthz", "/version", "/other"] {
             assert!(permits(path, &["10.1.2.3:9464"]) && permits(path, &["[2001:db8::1]"]));
             assert!(permits(path, &[]), "{path}");
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_of_an_absolute_target_counts() {
+    fn the_authority_of_an_absolute_target_is_checked() {
         assert!(permits("http://localhost/metrics", &["localhost"]));
         assert!(!permits("http://attacker.example/metrics", &["localhost"]));
         assert!(!permits("http://localhost/metrics", &["attacker.example"]));

@@ -10,11 +10,11 @@ use tracing::debug;
 
 use super::{Daemon, OVERFLOW_CONNECTIONS, current::Current};
 use crate::{
-    admission::{Admission, ConnectionPlace, Room},
+    admission::{Admission, AdmissionLimits, ConnectionSlot},
     http::Intake,
     listen,
     metrics::{Metrics, RefusalReason},
-    serve::{self, Arrival, Client, ConnectionEnd},
+    serve::{self, AcceptedConnection, Client, ConnectionEnd},
     tls::Acceptor,
 };
 
@@ -51,17 +51,21 @@ impl Daemon {
             move |address| {
                 let is_full = free.available_permits() < OVERFLOW_CONNECTIONS;
                 let per_address = intake.take().max_connections_per_address();
-                open.admit(address, Room { per_address, is_full }, std::time::Instant::now())
+                open.admit(
+                    address,
+                    AdmissionLimits { per_address, is_full },
+                    std::time::Instant::now(),
+                )
             }
         };
         listen::accept_loop(listener, permits, self.stop.clone(), move |stream, peer, permit| {
-            let arrival = Arrival::new(stream, peer);
+            let arrival = AcceptedConnection::new(stream, peer);
             let address = arrival.client().ip();
             if intake.take().is_proxy(address) {
                 let (door, admit) = (door.clone(), admit.clone());
                 tasks.spawn(async move {
                     // The client is known only now: a proxy itself has no limit.
-                    if let Some(arrival) = door.behind_proxy(arrival).await
+                    if let Some(arrival) = door.read_proxy_header(arrival).await
                         && let Some(is_allowed) = door.is_allowed(arrival.client())
                     {
                         let admission = admit(arrival.client().ip());
@@ -89,7 +93,7 @@ impl Door {
     /// Serves a connection until its end. `None` if it is closed at once.
     pub(super) fn serve(
         self,
-        arrival: Arrival,
+        arrival: AcceptedConnection,
         admission: Admission,
         is_allowed: bool,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
@@ -129,10 +133,13 @@ impl Door {
     }
 
     /// Waits for the header of a connection from a proxy. `None` if it has ended.
-    pub(super) async fn behind_proxy(&self, arrival: Arrival) -> Option<Arrival> {
+    pub(super) async fn read_proxy_header(
+        &self,
+        arrival: AcceptedConnection,
+    ) -> Option<AcceptedConnection> {
         let proxy = arrival.client();
         let ended = |end| self.ended(proxy, end);
-        arrival.behind_proxy(self.stop.clone()).await.map_err(ended).ok()
+        arrival.read_proxy_header(self.stop.clone()).await.map_err(ended).ok()
     }
 
     fn ended(&self, peer: SocketAddr, end: ConnectionEnd) {
@@ -144,8 +151,8 @@ impl Door {
 
     async fn connection(
         &self,
-        arrival: Arrival,
-        place: ConnectionPlace,
+        arrival: AcceptedConnection,
+        place: ConnectionSlot,
         tls: &ServerTls,
         is_refused: bool,
     ) -> ConnectionEnd {

@@ -34,12 +34,12 @@ pub(super) enum Reply {
     Upload(JoinHandle<Response<Body>>),
 }
 
-/// Closes a connection when dropped. Until then it takes no more requests.
+/// Closes a connection when dropped. Until then, requests on it are refused.
 pub(super) struct Closing(Client);
 
 impl Closing {
     fn of(client: &Client) -> Self {
-        client.take_no_more();
+        client.announce_close();
         Self(client.clone())
     }
 }
@@ -84,7 +84,7 @@ impl Intake {
     /// Decides on a request. Starts the task of an accepted upload.
     pub(super) fn decide(self: &Arc<Self>, request: Request<Incoming>, client: &Client) -> Reply {
         let (head, incoming) = request.into_parts();
-        if client.takes_no_more() {
+        if client.is_closing() {
             let refusal = Refusal::unavailable(CLOSING);
             self.metrics.refused(refusal.reason());
             return Reply::Answer(answer::close_after(answer::refused(

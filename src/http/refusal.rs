@@ -181,7 +181,7 @@ impl Refusal {
                 )
             }
             Self::TooLarge { key, limit, found } => format!(
-                "too large: raise {key} (now {limit}, {}) or lower the job's max_upload_bytes: \
+                "too large: raise {key} from {limit} ({}) or lower the job's max_upload_bytes: \
                  {found}\n",
                 format_bytes(*limit)
             ),

@@ -1,4 +1,4 @@
-//! Binding, and what to do about an address that cannot be bound.
+//! Binds listeners, with advice in the error if an address cannot be bound.
 
 use std::{
     io,
@@ -8,40 +8,40 @@ use std::{
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the kernel keeps for us while all permits are out.
+/// Connections that wait in the kernel while all permits are in use.
 const BACKLOG: u32 = 1024;
 
-/// Whether an IPv6 wildcard takes IPv4 connections, too.
+/// Whether an IPv6 wildcard address also accepts IPv4 connections.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stack {
-    /// As `net.ipv6.bindv6only` has it: it does, unless the operator changed that.
+    /// As set in `net.ipv6.bindv6only`: yes by default.
     SystemDefault,
     V6Only,
 }
 
-/// Listens on `address`. An IPv6 wildcard takes IPv4, too, where that is the system's default.
+/// Listens on `address`. An IPv6 wildcard also accepts IPv4, if that is the system's default.
 ///
 /// Must be called within the runtime.
 ///
 /// # Errors
-/// The message names the address and what to do.
+/// The address cannot be bound. The message names the address and what to do.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     bind_beside(address, &[])
 }
 
-/// Like [`bind`], where this process listens on `own` already.
+/// Like [`bind`], in a process that already listens on `own`.
 ///
 /// # Errors
-/// As [`bind`]; one of `own` in the way is told from another process.
+/// As [`bind`]. The message names the address in `own` that conflicts, if one does.
 pub fn bind_beside(address: SocketAddr, own: &[SocketAddr]) -> io::Result<TcpListener> {
     listen(address, Stack::SystemDefault, own)
 }
 
-/// Listens on all of `addresses`. An IPv6 wildcard that has an IPv4 address with the same port beside
-/// it takes IPv6 only, since the list says which IPv4 connections to take.
+/// Listens on all `addresses`. If the list contains an IPv4 address with the same port, an IPv6
+/// wildcard accepts IPv6 only, because the list determines which IPv4 connections to accept.
 ///
 /// # Errors
-/// As [`bind`], for the first that cannot be bound.
+/// As [`bind`], for the first address that cannot be bound.
 pub fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     let mut own = Vec::new();
@@ -56,14 +56,19 @@ pub fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
 fn stack(address: SocketAddr, all: &[SocketAddr]) -> Stack {
     let is_wildcard = address.is_ipv6() && address.ip().is_unspecified();
     let port = address.port();
-    let is_v4_beside = |other: &SocketAddr| other.is_ipv4() && other.port() == port && port != 0;
-    if is_wildcard && all.iter().any(is_v4_beside) { Stack::V6Only } else { Stack::SystemDefault }
+    let has_same_v4_port =
+        |other: &SocketAddr| other.is_ipv4() && other.port() == port && port != 0;
+    if is_wildcard && all.iter().any(has_same_v4_port) {
+        Stack::V6Only
+    } else {
+        Stack::SystemDefault
+    }
 }
 
 fn listen(address: SocketAddr, stack: Stack, own: &[SocketAddr]) -> io::Result<TcpListener> {
     let listen = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restart must not wait for the last connections to leave TIME_WAIT.
+        // Allows a restart while old connections are in TIME_WAIT.
         socket.set_reuseaddr(true)?;
         if stack == Stack::V6Only {
             sockopt::set_ipv6_v6only(&socket, true)?;
@@ -72,8 +77,8 @@ fn listen(address: SocketAddr, stack: Stack, own: &[SocketAddr]) -> io::Result<T
         socket.listen(BACKLOG)
     };
     listen().map_err(|error| {
-        let in_the_way = own.iter().find(|own| overlap(**own, address));
-        let remedy = match (error.kind(), in_the_way) {
+        let conflict = own.iter().find(|own| overlap(**own, address));
+        let remedy = match (error.kind(), conflict) {
             (io::ErrorKind::AddrInUse, Some(own)) => {
                 format!(
                     ": logpushd itself listens on {own}, which includes this address: remove one \
@@ -99,8 +104,8 @@ fn listen(address: SocketAddr, stack: Stack, own: &[SocketAddr]) -> io::Result<T
     })
 }
 
-/// Whether a process cannot listen on both addresses, of which `one`, or both, are of the list `public` for
-/// [`bind_all`].
+/// Whether two addresses exclude each other, so that a process cannot listen on both. `public` is
+/// the list for [`bind_all`] that contains `one` or both.
 pub fn excludes(one: SocketAddr, other: SocketAddr, public: &[SocketAddr]) -> bool {
     let (one_ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
     let covers = |wildcard: SocketAddr, ip: IpAddr| {
@@ -112,8 +117,7 @@ pub fn excludes(one: SocketAddr, other: SocketAddr, public: &[SocketAddr]) -> bo
         && (one_ip == other_ip || covers(one, other_ip) || covers(other, one_ip))
 }
 
-/// Whether two sockets with these addresses can be in each other's way. An IPv6 wildcard may take
-/// IPv4, too.
+/// Whether two addresses may conflict. An IPv6 wildcard may also accept IPv4.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |one: SocketAddr, other: SocketAddr| {
         one.ip().is_unspecified() && (one.is_ipv6() || other.ip().to_canonical().is_ipv4())
@@ -131,7 +135,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_in_use_is_named_with_what_to_do() {
+    async fn the_error_names_an_address_in_use_and_a_remedy() {
         let first = bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = first.local_addr().unwrap();
         let error = bind(address).unwrap_err();
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_of_our_own_is_told_from_another_process() {
+    async fn an_own_socket_is_distinguished_from_another_process() {
         let first = bind((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
         let address = first.local_addr().unwrap();
         let admin = (Ipv4Addr::LOCALHOST, address.port()).into();
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_for_ipv6_only_beside_ipv4_on_its_port() {
+    fn a_wildcard_accepts_ipv6_only_if_ipv4_has_the_same_port() {
         let table = [
             ("[::]:443", &["0.0.0.0:443"][..], Stack::V6Only),
             ("[::]:443", &["127.0.0.1:443"], Stack::V6Only),
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_in_the_way() {
+    fn overlapping_addresses() {
         let table = [
             ("0.0.0.0:1", "127.0.0.1:1", true),
             ("[::]:1", "127.0.0.1:1", true),
@@ -192,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Whether the system has it so, as well.
+    /// Compares [`excludes`] with the system.
     #[tokio::test]
     async fn addresses_that_exclude_each_other() {
         let table = [
@@ -228,7 +232,7 @@ mod tests {
                 assert!(errors.any(own), "{list:?}");
             }
         }
-        // The admin listener is not of the list.
+        // The admin listener is not in the list.
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         let public = [at("[::]:1"), at("192.0.2.1:1")];
         assert!(!excludes(public[0], at("127.0.0.1:1"), &public));
@@ -236,14 +240,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_families_share_a_port_and_a_wildcard_alone_takes_both() {
+    async fn both_families_share_a_port_and_a_single_wildcard_accepts_both() {
         let Ok(alone) = bind((Ipv6Addr::UNSPECIFIED, 0).into()) else { return };
         let is_v6_only = |listener: &TcpListener| sockopt::ipv6_v6only(listener).unwrap();
         let system = std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only").unwrap();
-        assert_eq!(is_v6_only(&alone), system.trim() == "1", "as the system has it");
+        assert_eq!(is_v6_only(&alone), system.trim() == "1", "the default of the system");
         for v4 in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
             for v6_first in [false, true] {
-                // Below the ports that the system gives to others.
+                // Below the ephemeral ports.
                 let listeners = (30_000..32_000).find_map(|port| {
                     let mut both = [(v4, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()];
                     both.rotate_left(v6_first.into());

@@ -1,4 +1,4 @@
-//! What the requests of one connection are doing, and what their handlers decided about it.
+//! Tracks the requests of one connection, and what their handlers decided about the connection.
 
 use std::{
     net::SocketAddr,
@@ -10,77 +10,77 @@ use std::{
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::admission::ConnectionPlace;
+use crate::admission::ConnectionSlot;
 
-/// Requests at a time on a connection whose sender is not verified, answers that the client has
-/// not taken included. A sender with a secret is verified by its first request.
+/// Concurrent requests on a connection without a verified sender, including answers that the client
+/// has not received. A sender with a secret is verified by its first request.
 const MAX_UNVERIFIED_REQUESTS: usize = 16;
 
-/// Counts the requests of one connection.
+/// State of the requests of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     peer: SocketAddr,
-    place: Option<ConnectionPlace>,
+    slot: Option<ConnectionSlot>,
     begun: Instant,
     state: Mutex<State>,
-    /// Told when [`Fate`] changes.
+    /// Notified when [`Disposition`] changes.
     changed: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     /// Requests without an answer.
-    under_way: usize,
-    /// Answers that hyper has not taken over completely.
+    in_progress: usize,
+    /// Answers that hyper has not sent completely.
     answers: usize,
     served_any: bool,
     quiet_since: Instant,
-    /// When an answer was taken, or was made while none was waiting.
+    /// When an answer was sent completely, or was created while no other was pending.
     answers_moved: Instant,
     is_verified: bool,
     failures: u32,
-    takes_no_more: bool,
-    fate: Fate,
+    is_closing: bool,
+    disposition: Disposition,
 }
 
-/// What a connection is doing.
+/// Phase of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Doing {
-    /// At least one request is under way.
+pub(super) enum Phase {
+    /// At least one request is in progress.
     Requests,
-    /// The client has to take an answer; with the time at which it took one last.
+    /// The client has to receive an answer. With the time of the last received answer.
     Answers(Instant),
-    /// It has not made a request yet; with the time of its start.
-    NothingYet(Instant),
-    /// Its last request ended then.
-    NothingSince(Instant),
+    /// The client has not sent a request. With the time of the connection's start.
+    Fresh(Instant),
+    /// No request is in progress. With the time at which the last one ended.
+    Idle(Instant),
 }
 
-/// What is to become of a connection.
+/// Whether a connection stays open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fate {
-    Continues,
-    /// It is closed after the answers to the requests under way.
-    Closes,
-    /// It is dropped.
+pub(super) enum Disposition {
+    KeepOpen,
+    /// Closed after the answers to the requests in progress.
+    Close,
+    /// Dropped at once, because of too many requests.
     Flooded,
 }
 
 impl Activity {
-    pub(super) fn new(peer: SocketAddr, place: Option<ConnectionPlace>) -> Arc<Self> {
+    pub(super) fn new(peer: SocketAddr, slot: Option<ConnectionSlot>) -> Arc<Self> {
         let now = Instant::now();
         let state = State {
-            under_way: 0,
+            in_progress: 0,
             answers: 0,
             served_any: false,
             quiet_since: now,
             answers_moved: now,
             is_verified: false,
             failures: 0,
-            takes_no_more: false,
-            fate: Fate::Continues,
+            is_closing: false,
+            disposition: Disposition::KeepOpen,
         };
-        Arc::new(Self { peer, place, begun: now, state: Mutex::new(state), changed: Notify::new() })
+        Arc::new(Self { peer, slot, begun: now, state: Mutex::new(state), changed: Notify::new() })
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -91,26 +91,26 @@ impl Activity {
         self.begun
     }
 
-    /// A request begins; it ends when what is returned is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    /// Records the start of a request, which ends when the returned value is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> RequestInProgress {
         let mut state = self.state();
-        state.under_way += 1;
+        state.in_progress += 1;
         state.served_any = true;
         drop(state);
-        UnderWay { activity: Arc::clone(self), is_answered: false }
+        RequestInProgress { activity: Arc::clone(self), is_answered: false }
     }
 
-    pub(super) fn doing(&self) -> Doing {
+    pub(super) fn phase(&self) -> Phase {
         let state = self.state();
-        match (state.under_way, state.answers, state.served_any) {
-            (1.., _, _) => Doing::Requests,
-            (0, 1.., _) => Doing::Answers(state.answers_moved),
-            (0, 0, false) => Doing::NothingYet(state.quiet_since),
-            (0, 0, true) => Doing::NothingSince(state.quiet_since),
+        match (state.in_progress, state.answers, state.served_any) {
+            (1.., _, _) => Phase::Requests,
+            (0, 1.., _) => Phase::Answers(state.answers_moved),
+            (0, 0, false) => Phase::Fresh(state.quiet_since),
+            (0, 0, true) => Phase::Idle(state.quiet_since),
         }
     }
 
-    /// Since when the client leaves answers waiting, also beside requests that are under way.
+    /// Returns since when answers are pending, even while requests are in progress.
     pub(super) fn answers_wait_since(&self) -> Option<Instant> {
         let state = self.state();
         (state.answers > 0).then_some(state.answers_moved)
@@ -120,39 +120,40 @@ impl Activity {
         self.state().is_verified
     }
 
-    /// Checked after each request has reached its handler, which may have verified its sender.
-    pub(super) fn bound_unverified(&self) {
+    /// Drops a connection with too many requests and no verified sender. Called after each request
+    /// has reached its handler, which may have verified the sender.
+    pub(super) fn limit_unverified(&self) {
         let mut state = self.state();
-        if !state.is_verified && state.under_way + state.answers > MAX_UNVERIFIED_REQUESTS {
-            state.takes_no_more = true;
-            state.fate = Fate::Flooded;
+        if !state.is_verified && state.in_progress + state.answers > MAX_UNVERIFIED_REQUESTS {
+            state.is_closing = true;
+            state.disposition = Disposition::Flooded;
             drop(state);
             self.changed.notify_one();
         }
     }
 
-    /// Waits until the connection is to end.
-    pub(super) async fn ends(&self) -> Fate {
+    /// Waits until the connection must end.
+    pub(super) async fn must_end(&self) -> Disposition {
         loop {
             let changed = self.changed.notified();
-            match self.state().fate {
-                Fate::Continues => {}
-                fate => return fate,
+            match self.state().disposition {
+                Disposition::KeepOpen => {}
+                disposition => return disposition,
             }
             changed.await;
         }
     }
 
     pub(super) fn handshake_done(&self) {
-        if let Some(place) = &self.place {
-            place.handshake_done();
+        if let Some(slot) = &self.slot {
+            slot.handshake_done();
         }
     }
 
-    /// Waits until the connection has to make room for another.
+    /// Waits until the connection is closed in favor of another.
     pub(super) async fn evicted(&self) {
-        match &self.place {
-            Some(place) => place.evicted().await,
+        match &self.slot {
+            Some(slot) => slot.evicted().await,
             None => std::future::pending().await,
         }
     }
@@ -162,74 +163,74 @@ impl Activity {
     }
 }
 
-/// The connection that a request came in by.
+/// The connection of a request.
 #[derive(Clone, Debug)]
 pub struct Client(pub(super) Arc<Activity>);
 
 impl Client {
-    /// The address of the other side.
+    /// Returns the address of the client.
     pub fn address(&self) -> SocketAddr {
         self.0.peer
     }
 
-    /// The sender has proved that it may send: the connection is not closed for others, and may
-    /// have as many requests as HTTP allows.
+    /// Records that the sender is authenticated: the connection is not closed in favor of others,
+    /// and may have as many concurrent requests as HTTP allows.
     pub fn verify(&self) {
         let mut state = self.0.state();
         if !std::mem::replace(&mut state.is_verified, true)
-            && let Some(place) = &self.0.place
+            && let Some(slot) = &self.0.slot
         {
-            place.verify();
+            slot.verify();
         }
     }
 
-    /// Whether a sender on this connection has proved that it may send.
+    /// Whether a sender on this connection is authenticated.
     pub fn is_verified(&self) -> bool {
         self.0.is_verified()
     }
 
-    /// Counts a wrong secret, and returns how many there were on this connection.
+    /// Counts a wrong secret, and returns the number of wrong secrets on this connection.
     pub fn fail(&self) -> u32 {
         let mut state = self.0.state();
         state.failures = state.failures.saturating_add(1);
         state.failures
     }
 
-    /// No more requests are to be answered on this connection, which is about to be closed.
-    pub fn take_no_more(&self) {
-        self.0.state().takes_no_more = true;
+    /// Announces that the connection is about to be closed, so that no more requests are answered.
+    pub fn announce_close(&self) {
+        self.0.state().is_closing = true;
     }
 
-    /// Closes the connection once the requests under way are answered.
+    /// Closes the connection after the requests in progress are answered.
     pub fn close(&self) {
         let mut state = self.0.state();
-        state.takes_no_more = true;
-        if state.fate == Fate::Continues {
-            state.fate = Fate::Closes;
+        state.is_closing = true;
+        if state.disposition == Disposition::KeepOpen {
+            state.disposition = Disposition::Close;
             drop(state);
             self.0.changed.notify_one();
         }
     }
 
-    /// Whether a new request is to be sent on another connection.
-    pub fn takes_no_more(&self) -> bool {
-        self.0.state().takes_no_more
+    /// Whether new requests must be sent on another connection.
+    pub fn is_closing(&self) -> bool {
+        self.0.state().is_closing
     }
 }
 
-/// A request under way.
+/// A request in progress, or its answer until the client has received it.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(super) struct RequestInProgress {
     activity: Arc<Activity>,
     is_answered: bool,
 }
 
-impl UnderWay {
-    /// There is an answer, which the client has yet to take.
+impl RequestInProgress {
+    /// Records that the request is answered. The client has yet to receive the answer.
     pub(super) fn answered(mut self) -> Self {
         self.is_answered = true;
         let mut state = self.activity.state();
-        state.under_way = state.under_way.saturating_sub(1);
+        state.in_progress = state.in_progress.saturating_sub(1);
         if state.answers == 0 {
             state.answers_moved = Instant::now();
         }
@@ -239,7 +240,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
         let mut state = self.activity.state();
         let now = Instant::now();
@@ -247,17 +248,17 @@ impl Drop for UnderWay {
             state.answers = state.answers.saturating_sub(1);
             state.answers_moved = now;
         } else {
-            state.under_way = state.under_way.saturating_sub(1);
+            state.in_progress = state.in_progress.saturating_sub(1);
         }
         state.quiet_since = now;
     }
 }
 
-/// The body of a response: the client has taken it when hyper has taken all of it.
+/// Body of a response. The client counts as having received it when hyper has sent all of it.
 #[derive(Debug)]
 pub(super) struct CountedBody<B> {
     pub(super) body: B,
-    pub(super) _request: UnderWay,
+    pub(super) _request: RequestInProgress,
 }
 
 impl<B: Body + Unpin> Body for CountedBody<B> {
@@ -291,18 +292,18 @@ mod tests {
     }
 
     #[test]
-    fn it_is_quiet_when_the_last_request_has_ended() {
+    fn a_connection_is_idle_when_the_last_request_has_ended() {
         let activity = activity();
-        let Doing::NothingYet(start) = activity.doing() else { panic!("{activity:?}") };
+        let Phase::Fresh(start) = activity.phase() else { panic!("{activity:?}") };
         let (first, second) = (activity.begin(), activity.begin());
         drop(first);
-        assert_eq!(activity.doing(), Doing::Requests);
+        assert_eq!(activity.phase(), Phase::Requests);
         let answer = second.answered();
-        let Doing::Answers(made) = activity.doing() else { panic!("{activity:?}") };
+        let Phase::Answers(made) = activity.phase() else { panic!("{activity:?}") };
         assert!(made >= start);
         assert_eq!(activity.answers_wait_since(), Some(made));
         drop(answer);
-        let Doing::NothingSince(end) = activity.doing() else { panic!("{activity:?}") };
+        let Phase::Idle(end) = activity.phase() else { panic!("{activity:?}") };
         assert!(end >= made);
         assert_eq!(activity.answers_wait_since(), None);
     }
@@ -316,9 +317,9 @@ mod tests {
             }
             let answers: Vec<_> = (0..10).map(|_| activity.begin().answered()).collect();
             let requests: Vec<_> = (0..7).map(|_| activity.begin()).collect();
-            activity.bound_unverified();
+            activity.limit_unverified();
             drop((answers, requests));
-            Client(activity).takes_no_more()
+            Client(activity).is_closing()
         };
         assert!(flooded(false));
         assert!(!flooded(true));

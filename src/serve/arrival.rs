@@ -1,4 +1,4 @@
-//! A connection before its TLS handshake: whom it is from.
+//! A connection before its TLS handshake, and the address of its client.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,32 +16,34 @@ use super::{
 };
 use crate::throttle::{ClientLimits, ClientThrottle};
 
-/// A connection that was accepted.
+/// A connection before its TLS handshake.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct AcceptedConnection {
     pub(super) stream: TcpStream,
     pub(super) client: SocketAddr,
     pub(super) since: Instant,
 }
 
-impl Arrival {
-    /// A connection from `peer`, which begins now.
+impl AcceptedConnection {
+    /// Wraps a connection from `peer` that was just accepted.
     pub fn new(stream: TcpStream, peer: SocketAddr) -> Self {
         Self { stream, client: canonical(peer), since: Instant::now() }
     }
 
-    /// Whom it is from: IPv4 also on a socket for both families.
+    /// Returns the address of the client. IPv4 is IPv4, even on a dual-stack socket.
     pub fn client(&self) -> SocketAddr {
         self.client
     }
 
-    /// Reads the PROXY protocol header with which the peer, a proxy, has to begin. Afterwards the
-    /// client is the one that the header names, if any. The time that this takes is part of what the
-    /// handshake may take.
+    /// Reads the PROXY protocol header with which the peer, a proxy, must begin. Then the client is
+    /// the one that the header names, if any. The time counts toward the deadline of the handshake.
     ///
     /// # Errors
-    /// There is no such header: how the connection ends. It is logged.
-    pub async fn behind_proxy(mut self, stop: CancellationToken) -> Result<Self, ConnectionEnd> {
+    /// There is no valid header. Returns how the connection ended, and logs it.
+    pub async fn read_proxy_header(
+        mut self,
+        stop: CancellationToken,
+    ) -> Result<Self, ConnectionEnd> {
         let end = self.since + DEADLINES.handshake;
         let header = timeout_at(end, proxy_protocol::read(&mut self.stream));
         let header = tokio::select! {
@@ -54,7 +56,7 @@ impl Arrival {
                 return Ok(self);
             }
             Ok(Err(HeaderError::Closed)) => {
-                debug!(proxy = %self.client, "a proxy closed a connection that it had not used");
+                debug!(proxy = %self.client, "proxy closed an unused connection");
                 return Err(ConnectionEnd::Closed);
             }
             Ok(Err(error)) => error.to_string(),
@@ -77,8 +79,8 @@ fn log_refused(proxy: SocketAddr, error: &str) {
     }
 }
 
-/// On a dual-stack socket IPv4 peers appear as `::ffff:192.0.2.1`, which no list of networks
-/// matches.
+/// Converts an IPv4-mapped IPv6 address, as dual-stack sockets report it, to IPv4. Lists of
+/// networks contain IPv4.
 pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

@@ -1,4 +1,4 @@
-//! How long a connection may take for what, whatever it does.
+//! Deadlines of a connection.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use super::{
     ConnectionEnd,
-    activity::{Activity, Doing},
+    activity::{Activity, Phase},
 };
 
-/// How often a connection is looked at: the most that a deadline is missed by.
-pub(super) const LOOK: Duration = Duration::from_secs(5);
+/// Interval at which deadlines are checked, and thus the longest delay after a deadline.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) const DEADLINES: Deadlines = Deadlines {
     handshake: Duration::from_secs(10),
@@ -22,7 +22,7 @@ pub(super) const DEADLINES: Deadlines = Deadlines {
     close: Duration::from_secs(5),
 };
 
-/// On the admin listener: every client is local, and sends its request at once.
+/// Deadlines of the admin listener, where every client is local and sends its request at once.
 pub(super) const ADMIN_DEADLINES: Deadlines = Deadlines {
     handshake: Duration::ZERO,
     head: Duration::from_secs(2),
@@ -33,51 +33,51 @@ pub(super) const ADMIN_DEADLINES: Deadlines = Deadlines {
     close: Duration::from_secs(1),
 };
 
-/// How long a connection may take for what.
+/// Time that a connection may take for each step.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
     /// From the TCP connection to the end of the TLS handshake. Cloudflare itself gives up after 5
     /// s.
     pub(super) handshake: Duration,
-    /// HTTP/1.1: for the head of a request, from the end of the one before: there it is the idle
-    /// time, too.
+    /// HTTP/1.1: for the head of a request, from the end of the previous request. Includes the idle
+    /// time.
     pub(super) head: Duration,
-    /// A connection that asks for nothing holds a permit for nothing.
+    /// For the first request.
     pub(super) first_request: Duration,
-    /// For all of a connection on which no sender is verified, whatever it does.
+    /// For a whole connection without a verified sender, whatever it does.
     pub(super) unverified: Option<Duration>,
-    /// What Go's client, and so Cloudflare, keeps an idle connection for: earlier, and requests
-    /// would meet connections that are just being closed.
+    /// For an idle connection. Go's client, and so Cloudflare, closes it after the same time. A
+    /// shorter time would close connections while requests are being sent.
     pub(super) idle: Duration,
-    /// For the client to take an answer, or a part of its answers.
+    /// For the client to receive an answer, or a part of its answers.
     pub(super) answer: Duration,
-    /// From the announcement that the connection ends to its end, unless requests are under way.
+    /// From the announcement that the connection ends to its end, unless requests are in progress.
     pub(super) close: Duration,
 }
 
 impl Deadlines {
-    /// When the time of a connection is up as it is now. `closing`: since when its end
-    /// is announced.
+    /// Returns the next deadline of a connection in its current state. `closing` is when its end
+    /// was announced.
     pub(super) fn next(&self, activity: &Activity, closing: Option<Instant>) -> Instant {
         let now = Instant::now();
         let is_verified = self.unverified.is_none() || activity.is_verified();
         let Some(begun) = closing else {
-            let due = match activity.doing() {
-                Doing::Requests => now + self.idle.min(self.answer),
-                Doing::Answers(since) => since + self.answer,
-                Doing::NothingYet(since) => since + self.first_request,
-                Doing::NothingSince(since) => since + self.idle,
+            let due = match activity.phase() {
+                Phase::Requests => now + self.idle.min(self.answer),
+                Phase::Answers(since) => since + self.answer,
+                Phase::Fresh(since) => since + self.first_request,
+                Phase::Idle(since) => since + self.idle,
             };
             let waiting = activity.answers_wait_since().map(|since| since + self.answer);
             let unverified = self.unverified.filter(|_| !is_verified);
             let unverified = unverified.map(|after| activity.begun() + after);
             return [waiting, unverified].into_iter().flatten().fold(due, Instant::min);
         };
-        match activity.doing() {
-            // Whoever closes it bounds the wait.
-            Doing::Requests if is_verified => now + self.close,
-            Doing::Requests => begun + self.close,
-            Doing::Answers(since) | Doing::NothingYet(since) | Doing::NothingSince(since) => {
+        match activity.phase() {
+            // The shutdown of the daemon limits this wait.
+            Phase::Requests if is_verified => now + self.close,
+            Phase::Requests => begun + self.close,
+            Phase::Answers(since) | Phase::Fresh(since) | Phase::Idle(since) => {
                 if is_verified {
                     since.max(begun) + self.close
                 } else {
@@ -87,7 +87,7 @@ impl Deadlines {
         }
     }
 
-    /// Which deadline it was.
+    /// Returns which deadline was missed.
     pub(super) fn missed(&self, activity: &Activity, now: Instant) -> ConnectionEnd {
         let is_over = |since: Instant, after: Duration| since + after <= now;
         if activity.answers_wait_since().is_some_and(|since| is_over(since, self.answer)) {

@@ -1,5 +1,4 @@
-//! Connections to the TLS port that do not begin with TLS: what they are instead, and the answer to
-//! plain HTTP.
+//! Recognizes connections to the TLS port that do not begin with TLS, and answers plain HTTP.
 
 use std::{io, time::Duration};
 
@@ -9,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The first words of a request, those of HTTP/2 without TLS included.
+/// First bytes of a request, including those of HTTP/2 without TLS.
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"POST ",
@@ -23,39 +22,40 @@ const METHODS: [&[u8]; 10] = [
     b"PRI * HTTP/2.0",
 ];
 
-/// The beginnings of the PROXY protocol, versions 1 and 2.
+/// First bytes of the PROXY protocol, versions 1 and 2.
 const PROXY_HEADERS: [&[u8]; 2] = [b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n"];
 
 const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
     content-type: text/plain; charset=utf-8\r\n\
-    content-length: 58\r\n\
+    content-length: 57\r\n\
     connection: close\r\n\
     \r\n\
-    this port speaks HTTPS: use https:// in place of http://\r\n";
+    this port speaks HTTPS: use https:// instead of http://\r\n";
 
-/// Closing a socket with unread bytes resets it, and the client may lose the answer. So this much is
-/// read, for at most this long, after the answer.
+/// Bytes that are read, and time for it, after the answer. Closing a socket with unread bytes
+/// resets the connection, and the client may lose the answer.
 const LINGER_BYTES: u64 = 64 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What a connection begins with, as far as that can be known.
+/// Protocol that a connection begins with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum FirstBytes {
     Http,
     ProxyHeader,
-    /// TLS, or something that a TLS handshake fails for.
+    /// TLS, or bytes with which the TLS handshake fails.
     Other,
 }
 
 impl FirstBytes {
-    /// Waits for the first bytes of a connection, and leaves them unread.
+    /// Waits for the first bytes of a connection, and leaves them in the socket.
     pub(super) async fn peek(stream: &TcpStream) -> io::Result<Self> {
         let mut bytes = [0; 16];
         let length = stream.peek(&mut bytes).await?;
         Ok(Self::of(bytes.get(..length).unwrap_or_default()))
     }
 
-    /// A few bytes may be all that has arrived: no word of these begins as TLS does.
+    /// Recognizes the protocol by a few bytes, if no more have arrived: none of the words begins as
+    /// TLS does.
     fn of(bytes: &[u8]) -> Self {
         let is_start = |whole: &&[u8]| {
             let length = bytes.len().min(whole.len());
@@ -71,14 +71,14 @@ impl FirstBytes {
     }
 }
 
-/// Tells a client that speaks plain HTTP what to do, and closes the connection.
+/// Answers a client that speaks plain HTTP, and closes the connection.
 pub(super) async fn answer_http(mut stream: TcpStream) {
     let answer = async {
         stream.write_all(ANSWER).await?;
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
     };
-    // A client that does not take it gets none.
+    // A client that does not read the answer in time does not get it.
     timeout(LINGER, answer).await.ok();
 }
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn http_and_proxy_headers_are_told_from_tls() {
+    fn http_and_proxy_headers_are_distinguished_from_tls() {
         use FirstBytes::{Http, Other, ProxyHeader};
         let table: [(&[u8], FirstBytes); 14] = [
             (b"GET / HTTP/1.1\r", Http),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_as_long_as_it_says() {
+    fn the_content_length_of_the_answer_is_correct() {
         let text = str::from_utf8(ANSWER).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{}", body.len());

@@ -1,4 +1,4 @@
-//! What hyper and h2 may read ahead, keep and wait for on one connection.
+//! Limits of hyper and h2 for one connection.
 
 use std::time::Duration;
 
@@ -7,28 +7,27 @@ use hyper_util::{
     server::conn::auto,
 };
 
-/// What hyper reads ahead of an HTTP/1.1 connection, and with it the most that a request's head may
-/// be.
+/// Read buffer of an HTTP/1.1 connection, and thus the largest head of a request.
 const H1_BUFFER_BYTES: usize = 32 << 10;
 
-/// All headers of one HTTP/2 request. Cloudflare's are below 1 KiB.
+/// Size of all headers of an HTTP/2 request. Cloudflare's are below 1 KiB.
 const H2_HEADER_BYTES: u32 = 16 << 10;
 
-/// Requests at a time on one HTTP/2 connection.
+/// Concurrent requests on an HTTP/2 connection.
 const H2_STREAMS: u32 = 128;
 
-/// What one request may send ahead of us. The protocol's 64 KiB would bound a sender 100 ms away to
-/// 640 KiB/s.
+/// Flow control window of a request. The protocol's default of 64 KiB would limit a sender that is
+/// 100 ms away to 640 KiB/s.
 const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
-/// What all requests of a connection may send ahead of us: what a connection can cost in memory.
+/// Flow control window of a connection, and thus the memory that a connection can use.
 const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
-/// Answers are a line of JSON; nothing needs to be written ahead.
+/// Send buffer of a request. Answers are one line.
 const H2_SEND_BUFFER_BYTES: usize = 16 << 10;
 
-/// A peer that has vanished is found out by a ping: no answer within the timeout ends the
-/// connection.
+/// Pings detect a peer that has vanished: without an answer within the timeout, the connection
+/// ends.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -44,8 +43,8 @@ pub(super) fn builder(protocol: Protocol, head: Duration) -> auto::Builder<Tokio
         Protocol::Http1 => builder.http1_only(),
         Protocol::Http2 => builder.http2_only(),
     };
-    // Without a timer hyper has no deadlines at all. Its bounds on headers (100 in HTTP/1.1) and on
-    // streams that are opened only to be reset stay as they are.
+    // Without a timer, hyper has no deadlines. Its limits for the number of headers (100 in
+    // HTTP/1.1) and for streams that are opened and reset keep their defaults.
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -1,7 +1,7 @@
-//! One connection from its handshake to its end: TLS, then HTTP/2 or HTTP/1.1 as ALPN decided.
+//! Serves one connection: the TLS handshake, then HTTP/2 or HTTP/1.1 as negotiated by ALPN.
 //!
-//! Answers for every deadline of a connection except that of a request's body, which belongs to who
-//! reads it. Requests come out through a callback; what they mean is not known here.
+//! Enforces all deadlines of a connection except that of a request's body, which the reader of the
+//! body enforces. A callback handles the requests.
 
 mod activity;
 mod arrival;
@@ -40,25 +40,25 @@ use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-pub use self::{activity::Client, arrival::Arrival};
+pub use self::{activity::Client, arrival::AcceptedConnection};
 use self::{
-    activity::{Activity, CountedBody, Fate},
-    deadlines::{ADMIN_DEADLINES, DEADLINES, Deadlines, LOOK},
+    activity::{Activity, CountedBody, Disposition},
+    deadlines::{ADMIN_DEADLINES, CHECK_INTERVAL, DEADLINES, Deadlines},
     first_bytes::FirstBytes,
     limits::Protocol,
 };
 use crate::{
-    admission::ConnectionPlace,
+    admission::ConnectionSlot,
     throttle::{ClientLimits, ClientThrottle},
     tls::{Advice, explain_io},
 };
 
 /// Answers requests: a closure that takes a request and its connection, and returns a future.
 ///
-/// The closure itself runs while the connection is read, before the next request is looked at: what
-/// it drops of a request is never held for more than one request of a connection.
+/// hyper runs the closure before it reads the next request of the connection. What the closure
+/// drops is therefore held for at most one request of a connection.
 pub trait Service {
-    /// What the answer carries.
+    /// Body of the answer.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
         + Send
         + Unpin
@@ -89,15 +89,16 @@ where
     }
 }
 
-/// What connections are accepted with.
+/// TLS configuration of accepted connections.
 pub trait Tls {
-    /// For a connection that begins like this. `None`: it is closed.
+    /// Returns the configuration for a connection, by its first message. `None` closes the
+    /// connection.
     fn choose(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>>;
 
-    /// Changes when connections are accepted with something else.
+    /// Returns a channel that is notified when the configuration changes.
     fn replaced(&self) -> watch::Receiver<()>;
 
-    /// Whether a client that has shown these certificates could still connect.
+    /// Whether a client with these certificates may still connect.
     fn accepts_client(&self, chain: &[CertificateDer<'_>]) -> bool;
 }
 
@@ -108,42 +109,42 @@ pub enum ConnectionEnd {
     HandshakeFailed,
     /// The TLS handshake took too long.
     HandshakeTimeout,
-    /// A proxy did not begin it with a PROXY protocol header.
+    /// A proxy did not send a valid PROXY protocol header.
     ProxyHeader,
-    /// The peer closed it in good order.
+    /// The peer closed it properly.
     Closed,
-    /// There was no request under way for too long, or no whole head of one.
+    /// No request was in progress for too long, or the head of a request was incomplete.
     Idle,
     /// No sender was verified in time.
     Unverified,
-    /// It made room for another connection before a sender was verified.
+    /// It was closed in favor of another connection before a sender was verified.
     Evicted,
-    /// The client did not take an answer in time.
+    /// The client did not receive an answer in time.
     AnswerTimeout,
     /// It had too many requests before a sender was verified.
     Flooded,
     /// The service closed it.
     Dismissed,
-    /// The daemon stops.
+    /// The daemon stopped.
     Stopped,
-    /// It broke: reset, a breach of protocol, a ping without an answer.
+    /// It failed: a reset, a protocol violation, or a ping without an answer.
     Broken,
 }
 
-/// Serves a TLS connection until its end, with the configuration that `tls` chooses by how it
-/// begins. Never fails: the end says how it went.
+/// Serves a TLS connection until its end, with the configuration that `tls` chooses by the first
+/// message. Returns how the connection ended.
 ///
-/// When `stop` is cancelled, requests under way are finished, however long they take: whoever
-/// cancels bounds the wait. A connection without a verified sender is not waited for.
+/// When `stop` is cancelled, requests in progress are finished, however long they take: the caller
+/// must limit the wait. A connection without a verified sender is closed soon.
 pub async fn connection(
-    arrival: Arrival,
-    place: ConnectionPlace,
+    accepted: AcceptedConnection,
+    slot: ConnectionSlot,
     tls: &impl Tls,
     service: impl Service,
     stop: CancellationToken,
 ) -> ConnectionEnd {
-    let Arrival { stream, client, since } = arrival;
-    let activity = Activity::new(client, Some(place));
+    let AcceptedConnection { stream, client, since } = accepted;
+    let activity = Activity::new(client, Some(slot));
     let handshake_end = since + DEADLINES.handshake;
     encrypted((stream, handshake_end), activity, tls, service, stop, DEADLINES).await
 }
@@ -180,7 +181,7 @@ async fn encrypted(
                 return ConnectionEnd::HandshakeFailed;
             }
             Err(_) => {
-                log_handshake(peer, &"it took too long");
+                log_handshake(peer, &"timed out");
                 return ConnectionEnd::HandshakeTimeout;
             }
         },
@@ -189,7 +190,7 @@ async fn encrypted(
     let protocol = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Protocol::Http2,
         Some(b"http/1.1" | b"http/1.0") | None => Protocol::Http1,
-        // One that is all said with the handshake.
+        // A protocol that ends with the handshake: the challenge of an ACME directory.
         Some(_) => {
             timeout(deadlines.close, stream.shutdown()).await.ok();
             return ConnectionEnd::Closed;
@@ -228,7 +229,7 @@ async fn handshake(stream: TcpStream, tls: &impl Tls) -> io::Result<TlsStream<Tc
     begun.into_stream(config).await
 }
 
-/// A destination check that fails here leaves no other trace.
+/// Logs a failed handshake. A destination check that fails here is logged nowhere else.
 fn log_handshake(peer: SocketAddr, error: &dyn Display) {
     const LIMITS: ClientLimits =
         ClientLimits { network: 10, total: 30, per: Duration::from_secs(10) };
@@ -249,12 +250,12 @@ async fn http(
 ) -> ConnectionEnd {
     let peer = activity.peer();
     let counted = service_fn(|request| {
-        let under_way = activity.begin();
+        let request_in_progress = activity.begin();
         let response = service.answer(request, Client(Arc::clone(&activity)));
-        activity.bound_unverified();
+        activity.limit_unverified();
         async move {
             let response = response.await;
-            let answered = under_way.answered();
+            let answered = request_in_progress.answered();
             Ok::<_, Infallible>(response.map(|body| CountedBody { body, _request: answered }))
         }
     });
@@ -266,17 +267,17 @@ async fn http(
 
     loop {
         let reason = tokio::select! {
-            // First, so that an answer that is ready at the same time announces the end, too.
+            // First, so that an answer that is ready at the same time announces the close.
             biased;
             () = activity.evicted() => return ConnectionEnd::Evicted,
-            fate = activity.ends(), if closing.is_none() => match fate {
-                Fate::Flooded => return ConnectionEnd::Flooded,
+            disposition = activity.must_end(), if closing.is_none() => match disposition {
+                Disposition::Flooded => return ConnectionEnd::Flooded,
                 _ => ConnectionEnd::Dismissed,
             },
             () = stop.cancelled(), if closing.is_none() => ConnectionEnd::Stopped,
             () = revoked.as_mut(), if closing.is_none() => {
                 info!(%peer, "closing a connection: its client certificate is no longer accepted");
-                Client(Arc::clone(&activity)).take_no_more();
+                Client(Arc::clone(&activity)).announce_close();
                 ConnectionEnd::Dismissed
             }
             result = connection.as_mut() => {
@@ -290,12 +291,12 @@ async fn http(
                 let now = Instant::now();
                 let due = deadlines.next(&activity, closing.map(|(_, begun)| begun));
                 if due > now {
-                    timer.as_mut().reset(due.min(now + LOOK));
+                    timer.as_mut().reset(due.min(now + CHECK_INTERVAL));
                     continue;
                 }
                 match closing {
                     Some((reason, _)) => {
-                        debug!(%peer, "the client does not close the connection: dropped");
+                        debug!(%peer, "client did not close the connection, dropped");
                         return reason;
                     }
                     None => deadlines.missed(&activity, now),
@@ -318,9 +319,9 @@ fn end_of(
         // The deadline of the head. In HTTP/2 the only timeout is that of a ping.
         (Protocol::Http1, Some(timeout)) if timeout.is_timeout() => ConnectionEnd::Idle,
         _ => {
-            // hyper says only at what it was; the cause stands behind it.
+            // hyper's error names only the operation. Its source is the cause.
             let cause = error.source().map(ToString::to_string);
-            debug!(%peer, %error, cause, "connection broke");
+            debug!(%peer, %error, cause, "connection failed");
             ConnectionEnd::Broken
         }
     }

@@ -1,8 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: the header by which a proxy that passes TLS through tells
-//! whom a connection is from. Format: <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>.
+//! Reads the header of the PROXY protocol, versions 1 and 2, in which a proxy that passes TLS
+//! through names the client of a connection. Format:
+//! <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>.
 //!
-//! Reads not one byte behind the header. Which peers must send one is the caller's decision: a header
-//! from anyone else is a forgery, and is not read.
+//! Reads no byte after the header. The caller decides which peers must send a header. A header from
+//! any other peer is a forgery and must not be read.
 
 use std::{
     error::Error,
@@ -17,31 +18,31 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const V2_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 const V1_START: &[u8] = b"PROXY ";
 
-/// The longest line of version 1, with its CR LF.
+/// Longest line of version 1, including CR LF.
 const V1_MAX_BYTES: usize = 107;
 
-/// What follows the fixed part of version 2: addresses and TLVs. Those of a proxy come to some hundred
-/// bytes, with a client certificate to some thousand. They are skipped, not kept.
+/// Limit for what follows the fixed part of version 2: addresses and TLVs. Proxies send some
+/// hundred bytes, or some thousand with a client certificate. TLVs are skipped.
 const V2_MAX_BYTES: u16 = 16 << 10;
 
-/// Why a connection is closed that had to begin with a header.
+/// Why there is no valid header.
 #[derive(Debug)]
 pub(super) enum HeaderError {
     /// The peer closed the connection before its first byte, as health checks do.
     Closed,
-    /// It broke within the header.
+    /// The connection failed within the header.
     Io(io::Error),
-    /// It begins with something else.
+    /// The connection does not begin with a header.
     Missing,
-    /// It begins like a header, and is none.
+    /// The header is not valid.
     Malformed(&'static str),
 }
 
 impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("closed before the PROXY protocol header"),
-            Self::Io(error) => write!(f, "broken within the PROXY protocol header: {error}"),
+            Self::Closed => f.write_str("connection closed before the PROXY protocol header"),
+            Self::Io(error) => write!(f, "incomplete PROXY protocol header: {error}"),
             Self::Missing => f.write_str(
                 "no PROXY protocol header: enable it in the proxy (HAProxy: `send-proxy-v2`; nginx: \
                  `proxy_protocol on`), or remove the peer from server.proxy_protocol_from",
@@ -66,8 +67,8 @@ impl From<io::Error> for HeaderError {
     }
 }
 
-/// Reads a header, and returns the address of the client. `None` if the connection is the proxy's own
-/// (a health check), or if the proxy does not know the address: then the peer's own address holds.
+/// Reads a header, and returns the address of the client. `None` if the connection is the proxy's
+/// own (a health check), or if the proxy does not know the address: then the peer is the client.
 ///
 /// The caller sets the deadline.
 pub(super) async fn read(
@@ -75,7 +76,7 @@ pub(super) async fn read(
 ) -> Result<Option<SocketAddr>, HeaderError> {
     let mut start = [0; V2_SIGNATURE.len()];
     let mut filled = 0;
-    // No header is shorter than this.
+    // No header is shorter than the signature of version 2.
     while let Some(rest) = start.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match io.read(rest).await? {
             0 if filled == 0 => return Err(HeaderError::Closed),
@@ -94,7 +95,7 @@ pub(super) async fn read(
         if line.len() == V1_MAX_BYTES {
             return Err(HeaderError::Malformed("a line of more than 107 bytes"));
         }
-        // Byte by byte: what follows is the TLS handshake's.
+        // One byte at a time, because the TLS handshake follows.
         line.push(io.read_u8().await?);
     }
     parse_v1(&line)
@@ -106,7 +107,7 @@ fn parse_v1(line: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
     let text = text.ok_or(HeaderError::Malformed("a line that is not ASCII"))?;
     let mut words = text.split(' ').skip(1);
     let client = match words.next() {
-        // Whatever follows must be ignored.
+        // The rest of the line must be ignored.
         Some("UNKNOWN") => return Ok(None),
         Some("TCP4") => addresses::<Ipv4Addr>(&mut words),
         Some("TCP6") => addresses::<Ipv6Addr>(&mut words),
@@ -119,7 +120,8 @@ fn parse_v1(line: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
     }
 }
 
-/// The source address of a line of version 1; the destination is only checked.
+/// Parses the addresses of a line of version 1. Returns the source; the destination is only
+/// checked.
 fn addresses<A: FromStr + Into<IpAddr>>(words: &mut Skip<Split<'_, char>>) -> Option<SocketAddr> {
     let mut address = || words.next()?.parse::<A>().ok();
     let (source, _destination) = (address()?, address()?);
@@ -144,7 +146,7 @@ async fn read_v2(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>
         0x21 => false,
         _ => return Err(HeaderError::Malformed("neither LOCAL nor PROXY of version 2")),
     };
-    // The lower half says stream or datagram, which is all the same here.
+    // The lower half is the transport, which does not matter here.
     let (family, transport) = (family >> 4, family & 0xf);
     if family > 3 || transport > 2 {
         return Err(HeaderError::Malformed("an unknown address family or transport"));
@@ -168,7 +170,7 @@ async fn read_v2(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>
     Ok(client)
 }
 
-/// The source address of version 2, out of a pair of addresses of `N` bytes and a pair of ports.
+/// Reads the source address of version 2 from two addresses of `N` bytes and two ports.
 async fn read_addresses<const N: usize>(
     rest: &mut tokio::io::Take<&mut (impl AsyncRead + Unpin)>,
 ) -> Result<Option<SocketAddr>, HeaderError>
@@ -186,7 +188,7 @@ where
     Ok(Some(client(source.into(), source_port)))
 }
 
-/// IPv4 behind an IPv6 frontend is IPv4 here, as in all lists of networks.
+/// Returns the client's address, with IPv4-mapped IPv6 converted to IPv4, as in lists of networks.
 fn client(address: IpAddr, port: u16) -> SocketAddr {
     SocketAddr::new(address.to_canonical(), port)
 }
@@ -200,7 +202,7 @@ mod tests {
 
     const V4: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 2, 0x30, 0x39, 0x01, 0xbb];
 
-    /// What is read of `bytes`, and how many of them.
+    /// Reads a header from `bytes`. Returns the outcome and the number of bytes read.
     fn read_all(bytes: &[u8]) -> (Result<Option<SocketAddr>, String>, usize) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut rest = bytes;
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_of_the_proxy_s_own_has_the_proxy_s_address() {
+    fn a_connection_of_the_proxy_itself_names_no_client() {
         assert_client(&v2(0x20, 0x00, &[]), None);
         assert_client(&v2(0x20, 0x11, &V4), None);
         assert_client(&v2(0x20, 0x11, b"short"), None);
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn anything_but_a_valid_header_is_refused() {
         let missing = "remove the peer from server.proxy_protocol_from";
         assert_refused(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03abcdef", missing);
         assert_refused(b"GET / HTTP/1.1\r\n\r\n", missing);
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_a_line_is_read_of_an_endless_one() {
+    fn at_most_one_header_is_read_of_endless_input() {
         let endless = [b"PROXY UNKNOWN ".as_slice(), &[b'x'; 1000]].concat();
         let (_, bytes) = read_all(&endless);
         assert_eq!(bytes, V1_MAX_BYTES);
@@ -313,21 +315,21 @@ mod tests {
     }
 
     #[test]
-    fn a_health_check_that_sends_nothing_is_told_from_a_broken_header() {
+    fn a_health_check_without_data_differs_from_an_incomplete_header() {
         assert_refused(b"", "closed before");
         let whole = v2(0x21, 0x11, &[&V4[..], &[0; 600]].concat());
         for length in 1..whole.len() {
-            assert_refused(&whole[..length], "broken within");
+            assert_refused(&whole[..length], "incomplete");
         }
         let whole = b"PROXY TCP4 192.0.2.1 198.51.100.2 1 443\r\n";
         for length in 1..whole.len() {
-            assert_refused(&whole[..length], "broken within");
+            assert_refused(&whole[..length], "incomplete");
         }
     }
 
     proptest! {
         #[test]
-        fn nothing_panics_and_no_byte_behind_a_header_is_read(
+        fn nothing_panics_and_no_byte_after_a_header_is_read(
             start in prop_oneof![
                 Just(V1_START.to_vec()),
                 Just(b"PROXY TCP4 192.0.2.1 198.51.100.2 ".to_vec()),
@@ -343,13 +345,13 @@ mod tests {
             if read.is_ok() {
                 let is_v1 = bytes[..length].ends_with(b"\r\n") && length <= V1_MAX_BYTES;
                 prop_assert!(is_v1 || bytes.starts_with(&V2_SIGNATURE));
-                // The same header alone, and in front of other bytes, reads the same.
+                // The header has the same outcome alone and before other bytes.
                 prop_assert_eq!(read_all(&bytes[..length]), (read, length));
             }
         }
 
         #[test]
-        fn every_address_is_read_back(
+        fn addresses_round_trip(
             source: SocketAddr, destination: SocketAddr, tlvs in vec(any::<u8>(), 0..300),
         ) {
             prop_assume!(source.is_ipv4() == destination.is_ipv4());
@@ -371,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_in_single_bytes_is_read() {
+    async fn a_header_that_arrives_byte_by_byte_is_read() {
         let (mut proxy, mut io) = tokio::io::duplex(1);
         let header = v2(0x21, 0x11, &V4);
         let sent = tokio::spawn(async move { proxy.write_all(&header).await });

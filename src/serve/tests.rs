@@ -1,4 +1,4 @@
-//! Real sockets, real TLS, deadlines made short.
+//! Tests with real sockets, real TLS and short deadlines.
 
 mod deadlines;
 mod handshake;
@@ -31,7 +31,7 @@ use crate::{
 
 /// Longer than any test takes.
 const NEVER: Duration = Duration::from_secs(3600);
-const PATIENT: Deadlines = Deadlines {
+const NO_DEADLINES: Deadlines = Deadlines {
     handshake: NEVER,
     head: NEVER,
     first_request: NEVER,
@@ -42,7 +42,7 @@ const PATIENT: Deadlines = Deadlines {
 };
 const SHORT: Duration = Duration::from_millis(30);
 
-/// Always the same.
+/// A configuration that never changes.
 struct Fixed(Arc<ServerConfig>, watch::Sender<()>);
 
 impl Tls for Fixed {
@@ -59,7 +59,7 @@ impl Tls for Fixed {
     }
 }
 
-/// Accepts, serves each connection in a task, reports how each ended.
+/// Accepts connections, serves each in a task, and reports how each ended.
 struct Server {
     address: SocketAddr,
     certificate: CertificateDer<'static>,
@@ -122,7 +122,7 @@ impl Server {
         Self { address, certificate, ends }
     }
 
-    /// How the next connection to end has ended.
+    /// Waits until a connection ends, and returns how.
     async fn end(&mut self) -> ConnectionEnd {
         in_time(self.ends.recv()).await.unwrap()
     }
@@ -177,7 +177,7 @@ fn server_config(client_ca: Option<&str>) -> (Arc<ServerConfig>, CertificateDer<
     (tls::load(&tls).unwrap().config, certificate.der().clone())
 }
 
-/// What does not happen must fail the test, not hang it.
+/// Waits with a timeout, so that a missing event fails the test.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(10), future).await.expect("took too long")
 }

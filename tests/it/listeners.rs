@@ -70,7 +70,7 @@ fn silent_clients_of_the_admin_listener_neither_delay_probes_nor_fill_the_log() 
         })
         .collect();
     assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()));
-    let lines = daemon.logged("this listener has all the connections it may have").len() as u64;
+    let lines = daemon.logged("connection limit of this listener reached").len() as u64;
     assert!(lines <= 1 + begun.elapsed().as_secs() / 10, "{lines}");
     drop(held);
     daemon.stop().exited_cleanly();

@@ -213,7 +213,7 @@ impl Deleted {
             return Ok(());
         }
         let (records, bodies) = (self.records, self.bodies);
-        audit::record_of_command(audit_file, &Event::QuarantineDelete { files, records, bodies })
+        audit::record_from_command(audit_file, &Event::QuarantineDelete { files, records, bodies })
     }
 
     fn summary(&self) -> String {

@@ -100,7 +100,10 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
     }
     if let Some(audit_file) = &config.log.audit_file {
         let files = targets.iter().map(|target| target.path.clone()).collect();
-        audit::record_of_command(audit_file, &Event::Replay { files, sink: options.sink.clone() })?;
+        audit::record_from_command(
+            audit_file,
+            &Event::Replay { files, sink: options.sink.clone() },
+        )?;
     }
     let mut daemon = Daemon::connect(config).map_err(|failure| fatal(&failure))?;
     let originals = target::originals(config, &targets, &keys)?;

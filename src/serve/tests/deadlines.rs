@@ -1,10 +1,10 @@
-//! When a connection is cut.
+//! Deadlines of a connection.
 
 use super::*;
 
 #[tokio::test]
-async fn a_silent_client_is_cut_at_the_deadline() {
-    let deadlines = Deadlines { handshake: SHORT, ..PATIENT };
+async fn a_silent_client_is_disconnected_at_the_deadline() {
+    let deadlines = Deadlines { handshake: SHORT, ..NO_DEADLINES };
     let mut server = Server::start(deadlines, |_, _| async { answer("") }).await;
     let mut silent = TcpStream::connect(server.address).await.unwrap();
     assert_eq!(in_time(silent.read(&mut [0; 8])).await.unwrap(), 0);
@@ -13,7 +13,7 @@ async fn a_silent_client_is_cut_at_the_deadline() {
 
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed() {
-    let deadlines = Deadlines { first_request: SHORT, ..PATIENT };
+    let deadlines = Deadlines { first_request: SHORT, ..NO_DEADLINES };
     let mut server = Server::start(deadlines, |_, _| async { answer("") }).await;
     let mut h1 = server.connect(&[]).await;
     assert_eq!(in_time(h1.read(&mut [0; 8])).await.unwrap(), 0);
@@ -26,9 +26,9 @@ async fn a_connection_without_a_request_is_closed() {
 
 #[tokio::test]
 async fn a_connection_is_idle_only_between_requests() {
-    let deadlines = Deadlines { idle: SHORT, first_request: SHORT, ..PATIENT };
+    let deadlines = Deadlines { idle: SHORT, first_request: SHORT, ..NO_DEADLINES };
     let mut server = Server::start(deadlines, |_, _| async {
-        // A request that takes longer than idling may.
+        // A request that takes longer than the idle deadline.
         sleep(SHORT * 5).await;
         answer("slow")
     })
@@ -47,10 +47,10 @@ async fn a_connection_is_idle_only_between_requests() {
 }
 
 #[tokio::test]
-async fn half_a_head_is_cut() {
+async fn an_incomplete_head_closes_the_connection() {
     use tokio::io::AsyncWriteExt as _;
 
-    let deadlines = Deadlines { head: SHORT, ..PATIENT };
+    let deadlines = Deadlines { head: SHORT, ..NO_DEADLINES };
     let mut server = Server::start(deadlines, |_, _| async { answer("") }).await;
     let mut stream = server.connect(&[]).await;
     stream.write_all(b"POST / HTTP/1.1\r\nhost: ").await.unwrap();

@@ -1,15 +1,13 @@
-//! TLS, and what ALPN decides.
+//! TLS handshakes and ALPN.
 
 use super::*;
 
 #[tokio::test]
 async fn alpn_chooses_the_protocol() {
-    let mut server =
-        Server::start(
-            PATIENT,
-            |request, _| async move { answer(format!("{:?}", request.version())) },
-        )
-        .await;
+    let mut server = Server::start(NO_DEADLINES, |request, _| async move {
+        answer(format!("{:?}", request.version()))
+    })
+    .await;
 
     let (mut h2, _h2_driver) = http2(server.connect(&[b"h2", b"http/1.1"]).await).await;
     let (mut h1, _h1_driver) = http1(server.connect(&[b"http/1.1"]).await).await;
@@ -30,8 +28,8 @@ async fn alpn_chooses_the_protocol() {
 }
 
 #[tokio::test]
-async fn a_silent_client_stops_nobody() {
-    let server = Server::start(PATIENT, |_, _| async { answer("served") }).await;
+async fn a_silent_client_delays_no_other_client() {
+    let server = Server::start(NO_DEADLINES, |_, _| async { answer("served") }).await;
     let _silent = TcpStream::connect(server.address).await.unwrap();
     let (mut client, _driver) = http1(server.connect(&[]).await).await;
     assert_eq!(text(in_time(client.send_request(get())).await.unwrap()).await, "served");
@@ -39,7 +37,7 @@ async fn a_silent_client_stops_nobody() {
 
 #[tokio::test]
 async fn a_failed_handshake_is_reported() {
-    let mut server = Server::start(PATIENT, |_, _| async { answer("") }).await;
+    let mut server = Server::start(NO_DEADLINES, |_, _| async { answer("") }).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -49,8 +47,8 @@ async fn a_failed_handshake_is_reported() {
 }
 
 #[tokio::test]
-async fn plain_http_is_told_to_use_https() {
-    let mut server = Server::start(PATIENT, |_, _| async { answer("") }).await;
+async fn plain_http_is_answered_with_advice_to_use_https() {
+    let mut server = Server::start(NO_DEADLINES, |_, _| async { answer("") }).await;
     for request in ["GET / HTTP/1.1\r\nhost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "P"] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -64,7 +62,7 @@ async fn plain_http_is_told_to_use_https() {
 }
 
 #[tokio::test]
-async fn a_demanded_client_certificate_is_insisted_on() {
+async fn a_required_client_certificate_is_enforced() {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "clients");
@@ -77,9 +75,9 @@ async fn a_demanded_client_certificate_is_insisted_on() {
     let (config, certificate) = server_config(Some(&authority.pem()));
     let service = |_, _| async { answer("welcome") };
     let stop = CancellationToken::new();
-    let mut server = Server::start_tls(config, certificate, PATIENT, service, stop).await;
+    let mut server = Server::start_tls(config, certificate, NO_DEADLINES, service, stop).await;
     for client in [None, Some((stranger, &key))] {
-        // In TLS 1.3 the client is done before the server has looked.
+        // In TLS 1.3 the client completes the handshake before the server verifies the certificate.
         let mut stream = server.connect_as(&[], client).await;
         assert!(in_time(stream.read(&mut [0; 8])).await.is_err());
         assert_eq!(server.end().await, ConnectionEnd::HandshakeFailed);

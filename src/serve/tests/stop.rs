@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_graceful_stop_lets_the_running_request_finish() {
+async fn a_graceful_stop_finishes_requests_in_progress() {
     let stop = CancellationToken::new();
     let (started, mut starts) = mpsc::channel(2);
     let service = {
@@ -17,7 +17,7 @@ async fn a_graceful_stop_lets_the_running_request_finish() {
             }
         }
     };
-    let mut server = Server::start_with(PATIENT, service, stop.clone()).await;
+    let mut server = Server::start_with(NO_DEADLINES, service, stop.clone()).await;
     let (mut h1, h1_driver) = http1(server.connect(&[]).await).await;
     let (mut h2, h2_driver) = http2(server.connect(&[b"h2"]).await).await;
     let h1_response = tokio::spawn(h1.send_request(get()));
@@ -41,14 +41,14 @@ async fn a_graceful_stop_lets_the_running_request_finish() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_handshake_or_a_deaf_peer() {
+async fn a_stop_waits_neither_for_a_handshake_nor_for_an_unresponsive_peer() {
     let stop = CancellationToken::new();
-    let deadlines = Deadlines { close: SHORT, ..PATIENT };
+    let deadlines = Deadlines { close: SHORT, ..NO_DEADLINES };
     let service = |_, _| async { answer("") };
     let mut server = Server::start_with(deadlines, service, stop.clone()).await;
     let _silent = TcpStream::connect(server.address).await.unwrap();
-    // Agreed on HTTP/2, and then never a word of it.
-    let _deaf = server.connect(&[b"h2"]).await;
+    // Negotiates HTTP/2 and then sends nothing.
+    let _unresponsive = server.connect(&[b"h2"]).await;
     stop.cancel();
     for _ in 0..2 {
         assert_eq!(server.end().await, ConnectionEnd::Stopped);

@@ -150,7 +150,7 @@ fn handshakes_fail_until_the_directory_is_back_and_issues_a_certificate() {
     wait_until("the reason", || {
         let (status, why) = daemon.ask("/readyz");
         assert_eq!(status, 503);
-        ["no certificate yet: connecting to 127.0.0.1:", "refused", "trying again in "]
+        ["no certificate yet: connecting to 127.0.0.1:", "refused", "retrying in "]
             .iter()
             .all(|part| why.contains(part))
     });
@@ -248,11 +248,11 @@ fn a_name_that_resolves_elsewhere_is_reported_with_the_error_of_the_directory() 
     let complaint = daemon.wait_log("no certificate: ");
     let text = complaint["message"].as_str().unwrap();
     for part in [
-        " of also.example.test: \"",
-        " of logs.example.test: \"",
+        " for also.example.test: \"",
+        " for logs.example.test: \"",
         "connect to 127.0.0.1:",
         "the firewall must let port 443 through to server.address",
-        "a reload tries at once",
+        "a reload retries at once",
     ] {
         assert!(text.contains(part), "{part:?} not in {text}");
     }
