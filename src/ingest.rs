@@ -30,7 +30,7 @@ pub struct Ingest {
     format: Format,
     staging: Staging,
     decoding: Decoding,
-    decoded: Decoded,
+    collected: CollectedBlocks,
     /// Row to insert before the body, until the first bytes of the body show whether it is gzip.
     header_row: Option<HeaderRow>,
 }
@@ -53,8 +53,8 @@ struct HeaderRow {
     first: Vec<u8>,
 }
 
-/// Output of the decoder.
-struct Decoded {
+/// Blocks from the decoder, and what is counted of them.
+struct CollectedBlocks {
     /// All blocks so far, if they fit in memory.
     blocks: Option<Blocks>,
     rejects: RejectCounts,
@@ -140,7 +140,7 @@ impl Ingest {
     ) -> Self {
         let BodyFormat { encoding, format, header_row } = body_format;
         let staging = spool.stage();
-        let decoded = Decoded {
+        let collected = CollectedBlocks {
             blocks: Some(spool.new_blocks()),
             rejects: RejectCounts::default(),
             first: FirstRecord::Awaited,
@@ -150,7 +150,7 @@ impl Ingest {
         let decoding = Decoding::Running(Box::new(decoder));
         let header_row =
             (!header_row.is_empty()).then(|| HeaderRow { row: header_row, first: Vec::new() });
-        Self { spool, bodies, limits, origin, format, staging, decoding, decoded, header_row }
+        Self { spool, bodies, limits, origin, format, staging, decoding, collected, header_row }
     }
 
     /// Takes the next bytes of the body.
@@ -176,7 +176,8 @@ impl Ingest {
     fn process(&mut self, wire: &[u8]) -> Result<(), IngestError> {
         self.staging.write(wire)?;
         if let Decoding::Running(decoder) = &mut self.decoding {
-            let pushed = decoder.push(wire, &mut self.decoded.collector(&self.spool, &self.origin));
+            let pushed =
+                decoder.push(wire, &mut self.collected.collector(&self.spool, &self.origin));
             match pushed {
                 Ok(()) => {}
                 Err(DecodeError::TooLarge { limit, excess }) => {
@@ -195,12 +196,12 @@ impl Ingest {
             Decoding::Failed(why) => why,
             Decoding::Running(decoder) => {
                 let finished =
-                    decoder.finish(&mut self.decoded.collector(&self.spool, &self.origin));
+                    decoder.finish(&mut self.collected.collector(&self.spool, &self.origin));
                 match finished {
                     Ok(summary) => {
-                        let Self { spool, limits, origin, format, staging, decoded, .. } = self;
+                        let Self { spool, limits, origin, format, staging, collected, .. } = self;
                         let decoding = (limits, format);
-                        return store(&spool, decoding, origin, staging, decoded, &summary);
+                        return store(&spool, decoding, origin, staging, collected, &summary);
                     }
                     Err(DecodeError::TooLarge { limit, excess }) => {
                         return Err(IngestError::TooLarge { limit, excess });
@@ -215,7 +216,7 @@ impl Ingest {
 
     fn fail_decoding(&mut self, why: DecodeError) {
         self.decoding = Decoding::Failed(why);
-        self.decoded.blocks = None;
+        self.collected.blocks = None;
     }
 }
 
@@ -225,7 +226,7 @@ fn store(
     (limits, format): (Limits, Format),
     origin: Origin,
     staging: Staging,
-    decoded: Decoded,
+    collected: CollectedBlocks,
     summary: &Summary,
 ) -> Result<Receipt, IngestError> {
     if summary.destination_check {
@@ -245,12 +246,12 @@ fn store(
         format,
         edition: summary.edition,
     };
-    let Some(batch) = spool.commit(staging, header, decoded.blocks)? else {
+    let Some(batch) = spool.commit(staging, header, collected.blocks)? else {
         let Summary { records, rejected, .. } = *summary;
         return Ok(Receipt::Duplicate { records, rejected });
     };
     let inflated_bytes = summary.inflated_bytes;
-    let Decoded { rejects, first, .. } = decoded;
+    let CollectedBlocks { rejects, first, .. } = collected;
     let first_event = match first {
         FirstRecord::Awaited => None,
         FirstRecord::Seen { time } => time,
@@ -258,7 +259,7 @@ fn store(
     Ok(Receipt::Committed { batch, inflated_bytes, rejects, first_event })
 }
 
-impl Decoded {
+impl CollectedBlocks {
     /// Returns the function that collects blocks, in memory as long as all of them fit.
     fn collector(&mut self, spool: &Spool, origin: &Origin) -> impl FnMut(Block) {
         |block| {

@@ -153,8 +153,8 @@ fn name(problem: &Problem) -> &str {
 }
 
 /// Advice if an account or an order is rejected.
-const UNAUTHORIZED: &str = "the directory does not allow this account to have the certificate: check there \
-                            whether the account is active, and whether it may have these domains";
+const UNAUTHORIZED: &str = "the directory does not allow this account to have the certificate: \
+                            check there whether the account is active, and whether it may have these domains";
 
 /// Returns the message of a problem, and what to do. RFC 8555, section 6.7, lists the names.
 fn describe(problem: &Problem, advice: Option<String>) -> String {
@@ -263,10 +263,10 @@ mod tests {
 
     #[test]
     fn an_unavailable_directory_is_not_a_rejection() {
-        let error = HttpError::Unreachable("connecting to 192.0.2.1:443: rejected".to_owned());
+        let error = HttpError::Unreachable("connecting to 192.0.2.1:443: refused".to_owned());
         let failure = AttemptError::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);
         assert_eq!(failure.kind, ErrorKind::Unreachable);
-        assert!(failure.text.contains("rejected: outgoing HTTPS"), "{}", failure.text);
+        assert!(failure.text.contains("refused: outgoing HTTPS"), "{}", failure.text);
 
         let error = HttpError::Down("a answers 502: \"<html>\"".to_owned());
         let failure = AttemptError::of(&Error::Other(Box::new(error)), &acme(), Duration::ZERO);

@@ -99,7 +99,7 @@ async fn with_account(
         return Err(match outcome {
             _ if !problems.is_empty() => OrderError::Domains(problems),
             Err(error) => error.into(),
-            Ok(_) => Error::Str("the order is not valid, for an unknown reason").into(),
+            Ok(_) => Error::Str("the reason why the order is not valid").into(),
         });
     }
     let key = order.finalize().await?;

@@ -190,7 +190,7 @@ impl Upload {
     /// Reports a failed write to the check of the disk.
     fn report_failure(&self, error: &IngestError) {
         if let IngestError::Store(error) = error {
-            self.intake.room.failed(error);
+            self.intake.spool_status.failed(error);
         }
     }
 }

@@ -14,11 +14,11 @@ mod health;
 mod hec;
 mod in_flight;
 mod log;
-mod no_room;
 mod refusal;
 mod secret_throttle;
 mod secrets;
 mod sink_header;
+mod spool_unavailable;
 
 use std::{
     io,
@@ -71,7 +71,7 @@ pub struct Intake {
     proxies: Vec<IpNet>,
     in_flight: InFlight,
     /// State of the spool that async code may query. Only blocking threads use `spool` itself.
-    room: SpoolStatus,
+    spool_status: SpoolStatus,
     spool: Arc<Spool>,
     bodies: Arc<Bodies>,
     metrics: Arc<Metrics>,
@@ -94,7 +94,7 @@ impl Intake {
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
             in_flight: InFlight::new(config.limits.max_in_flight_bytes),
-            room: SpoolStatus::new(&spool),
+            spool_status: SpoolStatus::new(&spool),
             spool,
             bodies,
             metrics,
@@ -114,7 +114,7 @@ impl Intake {
             limits: config.limits,
             proxies: config.server.proxy_protocol_from.clone(),
             in_flight: self.in_flight.limited_to(config.limits.max_in_flight_bytes),
-            room: self.room.clone(),
+            spool_status: self.spool_status.clone(),
             spool: Arc::clone(&self.spool),
             bodies: Arc::clone(&self.bodies),
             metrics: Arc::clone(&self.metrics),
@@ -138,8 +138,8 @@ impl Intake {
     /// Updates [`Intake::readiness`]: checks the disk if it fails, or if nothing was written to it
     /// for `age`. Takes a few seconds at most, if the disk hangs.
     pub async fn ask_disk(&self, age: Duration) {
-        if let Some(probe) = self.room.probe(age) {
-            while !self.room.is_finished(probe) {
+        if let Some(probe) = self.spool_status.probe(age) {
+            while !self.spool_status.is_finished(probe) {
                 sleep(DISK_POLL).await;
             }
         }
@@ -153,11 +153,11 @@ impl Intake {
         // Not `Spool::make_room`: a probe must not discard batches of sinks with
         // `when_full = "drop"`.
         let wanted = self.in_flight.used().saturating_add(1);
-        self.room.may_accept(wanted).map_err(|reason| no_room::text(&reason))?;
+        self.spool_status.may_accept(wanted).map_err(|reason| spool_unavailable::text(&reason))?;
         if self.in_flight.is_full() {
             return Err(self.too_much_in_flight_text());
         }
-        self.room.writable().map_err(|reason| no_room::text(&reason))
+        self.spool_status.writable().map_err(|reason| spool_unavailable::text(&reason))
     }
 
     /// Whether some endpoint's `allow_from` contains this address. Loopback may always connect, so
@@ -226,8 +226,8 @@ impl Intake {
         if bytes > self.limits.max_body_bytes {
             return Err(Refusal::body_too_large(self.limits.max_body_bytes, declared));
         }
-        if bytes > self.room.max_bytes() {
-            return Err(Refusal::larger_than_spool(self.room.max_bytes(), bytes));
+        if bytes > self.spool_status.max_bytes() {
+            return Err(Refusal::larger_than_spool(self.spool_status.max_bytes(), bytes));
         }
         // A destination check is answered even while nothing can be stored. If the body is a batch
         // after all, the commit refuses it.
@@ -238,7 +238,7 @@ impl Intake {
             return Err(Refusal::unavailable(&DRAINING));
         }
         let wanted = self.in_flight.used().saturating_add(bytes.max(1));
-        match self.room.may_accept(wanted) {
+        match self.spool_status.may_accept(wanted) {
             Ok(()) => Ok(None),
             Err(SpoolUnavailable::DiskFull { .. }) => Ok(Some(wanted)),
             Err(reason) => Err(reason.into()),
@@ -248,7 +248,7 @@ impl Intake {
     /// Checks again whether a disk that was full has room for `wanted` bytes.
     async fn check_disk(&self, wanted: u64) -> Result<(), Refusal> {
         self.ask_disk(Duration::ZERO).await;
-        self.room.may_accept(wanted).map_err(Refusal::from)
+        self.spool_status.may_accept(wanted).map_err(Refusal::from)
     }
 
     fn is_draining(&self) -> bool {

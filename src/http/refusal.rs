@@ -193,8 +193,8 @@ impl Refusal {
                  the header (it is {sink})\n"
             ),
             Self::SinkNotTaken(UnusableSink::TooLong { limit }) => format!(
-                "X-Logpushd-Sink: shorten a name, since endpoint, dataset and sink may have at most \
-                 {limit} bytes together\n"
+                "X-Logpushd-Sink: shorten a name, since endpoint, dataset and sink may have at \
+                 most {limit} bytes together\n"
             ),
             Self::Unavailable { why } => format!("{why}\n"),
         }

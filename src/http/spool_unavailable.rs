@@ -6,8 +6,8 @@ use crate::{config::format_bytes, spool::SpoolUnavailable};
 pub(super) fn text(reason: &SpoolUnavailable) -> String {
     match reason {
         SpoolUnavailable::SpoolFull { max_bytes, slowest_sink } => format!(
-            "the spool is full (spool.max_bytes = {}): the sink {slowest_sink} lags; repair it, see the \
-             receiver's log",
+            "the spool is full (spool.max_bytes = {}): the sink {slowest_sink} lags; repair it, \
+             see the receiver's log",
             format_bytes(*max_bytes)
         ),
         SpoolUnavailable::DiskFull { free, reserve } => format!(
