@@ -75,7 +75,7 @@ impl CheckpointFile {
 /// if it has none yet. Only looks, so a daemon may run beside it.
 pub fn last_batch(cursors: &Path, name: &str) -> io::Result<Option<u64>> {
     let checkpoint = CheckpointFile::new(cursors, name).read()?;
-    Ok(checkpoint.map(|checkpoint| checkpoint.batch))
+    Ok(checkpoint.map(|checkpoint| checkpoint.batch).filter(|batch| *batch > 0))
 }
 
 #[cfg(test)]
@@ -99,6 +99,8 @@ mod tests {
         assert_eq!(text, before, "as earlier versions read it");
         assert_eq!(last_batch(dir.path(), "archive").unwrap(), Some(42));
         assert_eq!(last_batch(dir.path(), "other").unwrap(), None);
+        CheckpointFile::new(dir.path(), "new").store(&Checkpoint::default()).unwrap();
+        assert_eq!(last_batch(dir.path(), "new").unwrap(), None);
         fs::write(dir.path().join("archive.json"), "{\"batch\":").unwrap();
         let error = last_batch(dir.path(), "archive").unwrap_err().to_string();
         assert!(error.contains("archive.json"), "{error}");
