@@ -7,7 +7,7 @@ use crate::support::{Http, Setup, Upload, names_in, wait_until};
 #[test]
 fn a_stalled_body_is_answered_with_408() {
     let daemon = Setup::new().start();
-    let begun = Instant::now();
+    let started = Instant::now();
     std::thread::scope(|scope| {
         for http in Http::BOTH {
             let connection = daemon.connect(http).patient();
@@ -17,7 +17,7 @@ fn a_stalled_body_is_answered_with_408() {
                 let answer = connection.send(upload);
                 assert_eq!(answer.status, 408, "{http:?}");
                 assert!(answer.text.contains("30 seconds"), "{}", answer.text);
-                assert!(begun.elapsed().as_secs() >= 29);
+                assert!(started.elapsed().as_secs() >= 29);
                 drop(feed);
             });
         }

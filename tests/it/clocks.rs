@@ -156,7 +156,7 @@ fn the_newest_files_are_retained_whatever_their_dates() {
     let Some(setup) = with_clock(setup) else { return };
     let daemon = setup.start();
     let out = daemon.path("out");
-    let mut begun = Vec::new();
+    let mut started = Vec::new();
     // Always half past an hour, so that no hour ends during the test.
     let half_past = 1800 - jiff::Timestamp::now().as_second() % 3600;
     // Three hours a year ahead, three after the correction, and one more a year back.
@@ -167,7 +167,7 @@ fn the_newest_files_are_retained_whatever_their_dates() {
         let before = names_in(&out);
         daemon.commit(&numbered(number, 10));
         let new = || names_in(&out).into_iter().find(|name| !before.contains(name));
-        begun.push(wait_for("a new file", new));
+        started.push(wait_for("a new file", new));
     }
     // Each start removes what exceeds the limit. By dates, all files would be too old here.
     set(daemon.setup(), half_past + YEAR);
@@ -176,7 +176,7 @@ fn the_newest_files_are_retained_whatever_their_dates() {
     set(daemon.setup(), half_past);
     let daemon = daemon.stop().exited_cleanly().start();
     // The first one was of the current hour. The newest is not counted.
-    let mut want = begun.split_off(begun.len() - 3);
+    let mut want = started.split_off(started.len() - 3);
     want.sort();
     wait_until("the last three files", || names_in(&out) == want);
     daemon.stop().exited_cleanly();

@@ -23,29 +23,29 @@ fn replay(directory: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn decode_keeps_its_promises() {
+fn decode_seeds_pass() {
     replay("fuzz/seeds/decode", fuzz::decode);
 }
 
 #[test]
-fn zipped_bodies_keep_their_promises() {
+fn zipped_body_seeds_pass() {
     replay("fuzz/seeds/gzip_body", fuzz::gzip_body);
 }
 
 #[test]
-fn messages_keep_their_promises() {
+fn message_seeds_pass() {
     replay("fuzz/seeds/message", fuzz::message);
     replay("tests/data/message", fuzz::message);
 }
 
 #[test]
-fn configurations_keep_their_promises() {
+fn configuration_seeds_pass() {
     replay("fuzz/seeds/config", fuzz::config);
     replay("tests/data/config/bad", fuzz::config);
     replay("config", fuzz::config);
 }
 
 #[test]
-fn destinations_keep_their_promises() {
+fn destination_seeds_pass() {
     replay("fuzz/seeds/destination", fuzz::destination);
 }

@@ -25,9 +25,9 @@ fn peak_kib(daemon: &Daemon) -> u64 {
 #[track_caller]
 fn serves_others(daemon: &Daemon) {
     for http in Http::BOTH {
-        let begun = Instant::now();
+        let started = Instant::now();
         assert_eq!(daemon.send(http, Upload::of("{\"good\":1}\n").gzipped()).committed(), 1);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 }
 
@@ -227,17 +227,17 @@ fn a_client_with_wrong_secrets_is_throttled_alone() {
         }
         let unauthorized = r#"logpushd_refused_total{reason="unauthorized"}"#;
         daemon.wait_count(unauthorized, |failed| failed >= 12);
-        let begun = Instant::now();
+        let started = Instant::now();
         let good = daemon.connect(Http::One);
         for _ in 0..5 {
             assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
         }
         // A wrong secret now takes 5 s: these would take 25 if they were delayed.
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     });
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(client.send(Upload::of("{}").secret("one more")).status, 401);
-    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(4), "{:?}", started.elapsed());
     exits_cleanly(daemon);
 }
 
@@ -261,7 +261,7 @@ fn a_wrong_secret_from_a_throttled_address_closes_the_connection() {
     });
     // From now on a connection closes with its first wrong secret, and the rest of its data is
     // ignored.
-    let begun = Instant::now();
+    let started = Instant::now();
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
@@ -271,7 +271,7 @@ fn a_wrong_secret_from_a_throttled_address_closes_the_connection() {
             });
         }
     });
-    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(started.elapsed() >= Duration::from_secs(5), "{:?}", started.elapsed());
     let unauthorized = r#"logpushd_refused_total{reason="unauthorized"}"#;
     assert_eq!(daemon.count(unauthorized), 35);
     let series = r#"logpushd_endpoint_refused_total{endpoint="main",reason="unauthorized"}"#;
@@ -279,12 +279,12 @@ fn a_wrong_secret_from_a_throttled_address_closes_the_connection() {
 
     // The same address with the right secret is served at once, and its connection stays open after
     // a wrong one.
-    let begun = Instant::now();
+    let started = Instant::now();
     let good = daemon.connect(Http::Two);
     for _ in 0..5 {
         assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
     }
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(good.send(Upload::of("{}").secret("one more")).status, 401);
     assert_eq!(good.send(Upload::of("{\"good\":1}\n")).committed(), 1);
     exits_cleanly(daemon);

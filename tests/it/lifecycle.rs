@@ -275,12 +275,12 @@ fn silent_clients_delay_nobody() {
         }
         silent
     };
-    let begun = Instant::now();
+    let started = Instant::now();
     let first = silent();
     for http in Http::BOTH {
         assert_eq!(daemon.send(http, Upload::of("{\"a\":1}\n")).committed(), 1);
     }
-    assert!(begun.elapsed() < HANDSHAKE, "{:?}", begun.elapsed());
+    assert!(started.elapsed() < HANDSHAKE, "{:?}", started.elapsed());
     drop(first);
     daemon.wait_count("logpushd_connections", |open| open == 0);
     // New connections, since the deadline of a handshake starts with the connection, as this clock

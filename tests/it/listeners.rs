@@ -61,7 +61,7 @@ fn plain_http_on_the_tls_port_is_answered_and_logged() {
 #[test]
 fn silent_clients_of_the_admin_listener_neither_delay_probes_nor_fill_the_log() {
     let daemon = Setup::new().start();
-    let begun = Instant::now();
+    let started = Instant::now();
     let held: Vec<_> = (0..400)
         .map(|_| {
             let mut tcp = TcpStream::connect(daemon.admin).unwrap();
@@ -71,7 +71,7 @@ fn silent_clients_of_the_admin_listener_neither_delay_probes_nor_fill_the_log() 
         .collect();
     assert_eq!(daemon.ask("/readyz"), (200, "ready\n".to_owned()));
     let lines = daemon.logged("connection limit of this listener reached").len() as u64;
-    assert!(lines <= 1 + begun.elapsed().as_secs() / 10, "{lines}");
+    assert!(lines <= 1 + started.elapsed().as_secs() / 10, "{lines}");
     drop(held);
     daemon.stop().exited_cleanly();
 }

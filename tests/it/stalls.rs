@@ -105,7 +105,7 @@ fn a_hung_disk_does_not_delay_shutdown_past_its_deadline() {
     daemon.wait_file(OUT, &all);
     daemon.setup().faults("hang sync /\nhang write /\nhang remove /\nhang space /");
     let connection = daemon.connect(Http::Two).patient();
-    let begun = Instant::now();
+    let started = Instant::now();
     let stopped = thread::scope(|scope| {
         // Rejected or cut off, it was not acknowledged.
         let sent = scope.spawn(|| connection.try_send(Upload::of(numbered(2, 20))));
@@ -115,7 +115,7 @@ fn a_hung_disk_does_not_delay_shutdown_past_its_deadline() {
         assert!(!sent.join().unwrap().is_ok_and(|answer| answer.status == 200));
         stopped
     });
-    assert!(begun.elapsed() < DEADLINE);
+    assert!(started.elapsed() < DEADLINE);
     let stopped = stopped.exited_cleanly().without_faults();
     same_bytes("the file", &stopped.start().stop().exited_cleanly().file(OUT), &all);
 }

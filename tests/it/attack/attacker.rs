@@ -110,12 +110,12 @@ impl Attacker {
     /// Sends all of it, or what the server accepts within the time. Returns whether it is still
     /// open.
     pub(super) fn send(&mut self, mut bytes: &[u8], timeout: Duration) -> bool {
-        let begun = Instant::now();
+        let started = Instant::now();
         while self.is_open() && !bytes.is_empty() {
             let written = self.write(bytes);
             bytes = &bytes[written..];
             if written == 0 {
-                if begun.elapsed() > timeout {
+                if started.elapsed() > timeout {
                     break;
                 }
                 if !self.is_deaf {
@@ -163,9 +163,9 @@ impl Attacker {
 
     /// Pings, and waits for the answer: everything sent before has been read then.
     pub(super) fn ping(&mut self) -> bool {
-        let (before, begun) = (self.pongs, Instant::now());
+        let (before, started) = (self.pongs, Instant::now());
         self.send(&frame(PING, 0, 0, b"attacker"), DEADLINE);
-        while self.is_open() && self.pongs == before && begun.elapsed() < DEADLINE {
+        while self.is_open() && self.pongs == before && started.elapsed() < DEADLINE {
             thread::sleep(PAUSE);
             self.listen();
         }

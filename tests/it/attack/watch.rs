@@ -116,12 +116,12 @@ impl Watch {
 
     /// Waits until the daemon has closed all of these, and returns the age of the oldest.
     fn wait_closed(&self, mut held: Vec<Attacker>) -> Duration {
-        let begun = Instant::now();
+        let started = Instant::now();
         while held.iter().any(Attacker::is_open) {
             for attacker in &mut held {
                 attacker.listen();
             }
-            let waited = begun.elapsed();
+            let waited = started.elapsed();
             let is_stuck = waited > PATIENCE || observes_only() && waited > PATIENCE / 3;
             if is_stuck {
                 let open = held.iter().filter(|attacker| attacker.is_open()).count();
@@ -140,7 +140,7 @@ impl Watch {
             if self.is_over.load(Relaxed) && is_enough {
                 return;
             }
-            let begun = Instant::now();
+            let started = Instant::now();
             // As often over a new connection as over a reused one.
             let sent = if number % 2 == 0 {
                 upload(&self.daemon)
@@ -157,7 +157,7 @@ impl Watch {
             };
             match sent {
                 Ok(answer) if answer.status == 200 => {
-                    self.latencies.lock().unwrap().push(begun.elapsed());
+                    self.latencies.lock().unwrap().push(started.elapsed());
                 }
                 _ => drop(self.failures.fetch_add(1, Relaxed)),
             }
@@ -174,10 +174,10 @@ impl Watch {
 
     /// Waits until the memory is freed, and returns how much remains.
     fn recovers(&self) -> u64 {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             let left = rss_kib(&self.daemon).saturating_sub(self.idle);
-            let waited = begun.elapsed();
+            let waited = started.elapsed();
             if left < LEFT_KIB || observes_only() && waited > Duration::from_secs(10) {
                 return left;
             }

@@ -15,16 +15,16 @@
 
 mod check;
 mod ledger;
-mod life;
 mod plan;
 mod pusher;
+mod run;
 mod tail;
 
 use std::{env, thread, time::SystemTime};
 
 use self::{
-    life::Run,
     plan::{Ending, Plan},
+    run::Run,
 };
 use crate::support::Random;
 

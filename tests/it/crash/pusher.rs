@@ -94,8 +94,8 @@ impl Senders {
             if self.over.load(Ordering::Relaxed) {
                 return None;
             }
-            if let (Some(address), life) = *daemon {
-                return Some((address, life));
+            if let (Some(address), run) = *daemon {
+                return Some((address, run));
             }
             daemon = self.changed.wait_timeout(daemon, RETRY).unwrap().0;
         }
@@ -119,13 +119,13 @@ impl<'a> Pusher<'a> {
     /// Sends batches from `next` on until they are stopped. Returns the number of the next one.
     pub(super) fn run(&mut self, mut next: u64) -> u64 {
         let _guard = self.senders.guard();
-        let (mut of_life, mut begun) = (0, 0);
+        let (mut of_run, mut begun) = (0, 0);
         // A connection of the other HTTP version.
         let mut twin = Self::new(self.senders, self.number + PUSHERS + 1, 0);
         while !self.senders.closing.load(Ordering::Relaxed) {
-            let Some((_, life)) = self.senders.alive() else { break };
-            if of_life != life {
-                (of_life, begun) = (life, 0);
+            let Some((_, run)) = self.senders.alive() else { break };
+            if of_run != run {
+                (of_run, begun) = (run, 0);
             }
             if begun == BATCHES_PER_RUN {
                 thread::sleep(RETRY);
@@ -133,7 +133,7 @@ impl<'a> Pusher<'a> {
             }
             begun += 1;
             // Starts a new file from time to time.
-            let dataset = format!("d{}_{}", life / 2, self.number % 2);
+            let dataset = format!("d{}_{}", run / 2, self.number % 2);
             let key = (self.number, next);
             next += 1;
             self.senders.ledger.sending(key, &dataset);
@@ -184,15 +184,15 @@ impl<'a> Pusher<'a> {
 
     fn attempt(
         &mut self,
-        (address, life): (SocketAddr, u64),
+        (address, run): (SocketAddr, u64),
         body: &[u8],
         dataset: &str,
         gzipped: bool,
     ) -> Result<crate::support::Answer, String> {
-        if self.connection.as_ref().is_none_or(|(of, _)| *of != life) {
-            let http = Http::BOTH[usize::try_from((self.number + life) % 2).unwrap()];
+        if self.connection.as_ref().is_none_or(|(of, _)| *of != run) {
+            let http = Http::BOTH[usize::try_from((self.number + run) % 2).unwrap()];
             let connection = Connection::open(address, self.senders.trust.clone(), http)?;
-            self.connection = Some((life, connection));
+            self.connection = Some((run, connection));
         }
         let (_, connection) = self.connection.as_ref().ok_or("no connection")?;
         let upload = Upload::of(body).to(&format!("/logpush/{dataset}"));

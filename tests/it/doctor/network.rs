@@ -56,9 +56,9 @@ fn a_server_without_tls_is_distinguished_from_one_that_closes_the_connection() {
     let destination = format!("https://{}/logs", other.address);
     assert_eq!(Call::default().check("not_tls", &destination, other.address), FAILED);
 
-    let rude = Server::tcp(|mut tcp, _| tcp.read(&mut [0; 4096]).map(drop));
-    let destination = format!("https://{}/logs", rude.address);
-    assert_eq!(Call::default().check("hang_up", &destination, rude.address), FAILED);
+    let closing = Server::tcp(|mut tcp, _| tcp.read(&mut [0; 4096]).map(drop));
+    let destination = format!("https://{}/logs", closing.address);
+    assert_eq!(Call::default().check("hang_up", &destination, closing.address), FAILED);
 }
 
 #[test]

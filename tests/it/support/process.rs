@@ -165,12 +165,12 @@ impl Process {
     #[track_caller]
     pub(crate) fn end(&mut self) -> Exit {
         // The daemon's own deadline for a shutdown is 25 s.
-        let begun = Instant::now();
+        let started = Instant::now();
         let exit = loop {
             if let Some(exit) = self.has_ended() {
                 break exit;
             }
-            assert!(begun.elapsed() < DEADLINE, "it does not stop");
+            assert!(started.elapsed() < DEADLINE, "it does not stop");
             thread::sleep(Duration::from_millis(2));
         };
         self.log_is_unread.store(false, Ordering::Relaxed);

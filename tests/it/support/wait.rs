@@ -15,12 +15,12 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Calls `ask` until it returns a value.
 #[track_caller]
 pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
         thread::sleep(PAUSE);
     }
 }

@@ -108,17 +108,17 @@ fn a_hundred_thousand_records_each() {
             let keys = server.keys(input);
             let setup = Setup::new().without("sink.archive.file").table("sink.siem.syslog", &keys);
             let daemon = setup.start();
-            let begun = std::time::Instant::now();
+            let started = std::time::Instant::now();
             let mut all = Vec::new();
             for batch in 0..10 {
                 let records = small_records(batch, 10_000);
                 daemon.commit(&records);
                 all.extend(lines(&records));
             }
-            let committed = begun.elapsed();
+            let committed = started.elapsed();
             let series = r#"logpushd_sink_delivered_records_total{sink="siem"}"#;
             daemon.wait_count(series, |delivered| delivered == 100_000);
-            let sent = begun.elapsed();
+            let sent = started.elapsed();
             wait_until(input.name, || server.records(input).len() >= all.len());
             assert!(server.records(input) == bodies(input, &all), "{kind:?} {}", input.name);
             eprintln!(

@@ -45,7 +45,7 @@ pub(super) struct Run {
     /// `None` only while a daemon has it.
     setup: Option<Setup>,
     counts: Counts,
-    begun: Instant,
+    started: Instant,
 }
 
 /// The failure of the second sink for a run, or for the first part of one.
@@ -90,7 +90,7 @@ impl Run {
             next: vec![0; usize::try_from(PUSHERS).unwrap()],
             setup: Some(setup),
             counts: Counts::default(),
-            begun: Instant::now(),
+            started: Instant::now(),
         }
     }
 
@@ -194,7 +194,7 @@ impl Run {
             self.kills,
             self.missed,
             self.asked,
-            self.begun.elapsed().as_secs()
+            self.started.elapsed().as_secs()
         )
     }
 }
@@ -248,9 +248,9 @@ fn run_daemon(
 
 /// Waits for that many more answers, for a while: perhaps no pusher has another batch for this run.
 fn wait_answers(senders: &Senders, daemon: &mut Daemon, answers: u64) {
-    let (enough, begun) = (senders.answers() + answers, Instant::now());
+    let (enough, started) = (senders.answers() + answers, Instant::now());
     wait_for("answers", || {
-        let over = begun.elapsed() > PATIENCE || daemon.has_ended();
+        let over = started.elapsed() > PATIENCE || daemon.has_ended();
         (over || senders.answers() >= enough).then_some(())
     });
 }
@@ -274,10 +274,10 @@ fn wait_fault(senders: &Senders, daemon: &mut Daemon) -> bool {
 }
 
 fn wait_end(daemon: &mut Daemon, patience: Duration) -> bool {
-    let begun = Instant::now();
+    let started = Instant::now();
     wait_for("an end", || {
         let ended = daemon.has_ended();
-        (ended || begun.elapsed() >= patience).then_some(ended)
+        (ended || started.elapsed() >= patience).then_some(ended)
     })
 }
 
