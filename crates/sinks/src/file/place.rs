@@ -362,7 +362,7 @@ mod tests {
         for owner in [READER, 0] {
             std::os::unix::fs::lchown(given.join("out"), Some(owner), None).unwrap();
             let error = refused(&place, &given.join("out/file"));
-            assert!(error.contains("user 4711 may exchange"), "{error}");
+            assert!(error.contains("user 4711 can replace"), "{error}");
         }
         // In a directory of root's that a group may write to, root's own link is the operator's.
         chown(&given, Some(0), None).unwrap();
