@@ -1,4 +1,4 @@
-//! What is counted of datasets.
+//! Metrics of datasets.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::cloudflare::datasets::DATASETS;
 
-/// Stands for every dataset that is in no list: its name came from a client.
+/// The label for all datasets that are not listed, since their names came from clients.
 pub(super) const OTHER: &str = "other";
 
-/// The value of the label `dataset`: a name from a list; or one for all others, which sorts last.
+/// The value of the label `dataset`: a listed name, or [`OTHER`], which sorts last.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum DatasetLabel {
     Listed(Arc<str>),
@@ -33,8 +33,8 @@ impl DatasetLabel {
     }
 }
 
-/// The datasets that have series of their own: those of Cloudflare, those that the configuration fixes,
-/// and one for all others.
+/// The datasets with series of their own: those of Cloudflare, those that the configuration names, and
+/// one for all others.
 #[derive(Debug)]
 pub(super) struct Datasets {
     listed: RwLock<BTreeMap<Arc<str>, Arc<DatasetMetrics>>>,
@@ -63,12 +63,12 @@ impl Datasets {
         listed.entry(Arc::clone(&name)).or_insert_with(metrics);
     }
 
-    /// The dataset of that name; the one that stands for all others if it has no series of its own.
+    /// Returns the metrics of the dataset `name`, or those of all others if it has no series of its own.
     pub(super) fn get(&self, name: &str) -> Arc<DatasetMetrics> {
         self.known(name).unwrap_or_else(|| Arc::clone(&self.other))
     }
 
-    /// The dataset that the label `name` stands for.
+    /// Returns the metrics with the label `name`.
     pub(super) fn known(&self, name: &str) -> Option<Arc<DatasetMetrics>> {
         match name {
             OTHER => Some(Arc::clone(&self.other)),
@@ -85,7 +85,7 @@ impl Datasets {
     }
 }
 
-/// What is counted of a dataset over all endpoints.
+/// The metrics of a dataset over all endpoints.
 #[derive(Debug)]
 pub(super) struct DatasetMetrics {
     pub(super) label: DatasetLabel,
@@ -98,27 +98,27 @@ impl DatasetMetrics {
         Self { label, last_batch: Mutex::default(), event_lag: Histogram::new(EVENT_LAG) }
     }
 
-    /// A batch that came in at that time was committed.
+    /// Records the commit of a batch that was received at that time.
     pub(super) fn batch(&self, arrival: Arrival) {
         let mut last = self.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
-        // Commits may end in another order than their batches came in.
+        // Commits may end in another order than their batches arrived.
         if last.is_none_or(|last| last.at <= arrival.at) {
             *last = Some(arrival);
         }
     }
 
-    /// When the newest batch was received, in microseconds since 1970 as the clock of `now` has it.
+    /// Returns when the newest batch was received, in microseconds since 1970 by the wall clock of `now`.
     pub(super) fn last_batch(&self, now: Arrival) -> Option<u64> {
         let last = *self.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
         last.map(|last| last.wall_micros_at(now))
     }
 
-    /// What an earlier run of the daemon knew of the newest batch, unless one has come since.
+    /// Restores the time of the newest batch from an earlier run, unless a batch has arrived since.
     pub(super) fn restore(&self, arrival: Arrival) {
         self.last_batch.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(arrival);
     }
 
-    /// How old a record of a batch was at the commit.
+    /// Records the age of a record at the commit of its batch.
     pub(super) fn event_lag(&self, lag: Duration) {
         self.event_lag.observe(micros(lag));
     }

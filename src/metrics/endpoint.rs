@@ -1,4 +1,4 @@
-//! What is counted of endpoints, of what they take of each dataset, and of their secrets.
+//! Metrics of endpoints, of datasets at an endpoint, and of secrets.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::{
     value,
 };
 
-/// Counts what comes in at one endpoint.
+/// The metrics of an endpoint.
 #[derive(Debug)]
 pub struct EndpointMetrics {
     name: String,
@@ -27,7 +27,7 @@ pub struct EndpointMetrics {
     secrets: Mutex<BTreeMap<String, Arc<SecretMetrics>>>,
 }
 
-/// What is counted of a dataset at an endpoint.
+/// The counters of a dataset at an endpoint.
 #[derive(Clone, Copy, Debug, Default)]
 struct DatasetCounts {
     records: u64,
@@ -47,38 +47,38 @@ impl EndpointMetrics {
         }
     }
 
-    /// The endpoint's name.
+    /// Returns the name of the endpoint.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A batch was answered 200.
+    /// Counts a batch that was answered 200.
     pub fn batch(&self, outcome: BatchOutcome) {
         self.batches.add(outcome, 1);
     }
 
-    /// A request was refused here. [`super::Metrics::refused`] counts it, too.
+    /// Counts a refused request. [`super::Metrics::refused`] must count it as well.
     pub fn refused(&self, reason: RefusalReason) {
         self.refused.add(reason, 1);
     }
 
-    /// Records of a batch were committed.
+    /// Counts committed records of a batch that was received at `arrival`.
     pub fn records(&self, dataset: &str, records: u64, arrival: Arrival) {
         self.count(dataset, |counts| &mut counts.records, records);
         self.datasets.get(dataset).batch(arrival);
     }
 
-    /// So many bytes of a body came in. [`super::Metrics::received_bytes`] counts them, too.
+    /// Counts bytes of a body, as sent. [`super::Metrics::received_bytes`] must count them as well.
     pub fn received_bytes(&self, dataset: &str, bytes: u64) {
         self.count(dataset, |counts| &mut counts.received_bytes, bytes);
     }
 
-    /// So many bytes were the records of a committed batch, inflated.
+    /// Counts the bytes of a committed batch, decompressed.
     pub fn inflated_bytes(&self, dataset: &str, bytes: u64) {
         self.count(dataset, |counts| &mut counts.inflated_bytes, bytes);
     }
 
-    /// The handle of a secret, by its name or line: the same for as long as the daemon runs.
+    /// Returns the metrics of a secret by its name or line. They are the same as long as the daemon runs.
     pub fn secret(&self, label: &str) -> Arc<SecretMetrics> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let secret = secrets.entry(label.to_owned()).or_insert_with(|| {
@@ -94,7 +94,7 @@ impl EndpointMetrics {
         *count(by_dataset.entry(label).or_default()) += amount;
     }
 
-    /// All inflated bytes, of whatever dataset.
+    /// Returns the decompressed bytes of all datasets.
     pub(super) fn total_inflated_bytes(&self) -> u64 {
         let by_dataset = self.by_dataset.lock().unwrap_or_else(PoisonError::into_inner);
         by_dataset.values().map(|counts| counts.inflated_bytes).sum()
@@ -135,7 +135,7 @@ impl Series for EndpointDataset {
     }
 }
 
-/// Most senders use a few of the many datasets.
+/// Leaves out zeros, since most senders use few of the many datasets.
 fn if_any(count: u64) -> Option<Value> {
     (count > 0).then_some(Value::Whole(count))
 }
@@ -161,17 +161,17 @@ pub(super) const BY_DATASET: [Family<EndpointDataset>; 3] = [
     },
 ];
 
-/// Notes when a secret was used.
+/// The time at which a secret was last used.
 #[derive(Debug)]
 pub struct SecretMetrics {
     endpoint: String,
     label: String,
-    /// Microseconds since 1970; 0: not yet.
+    /// In microseconds since 1970, or 0.
     last_used: AtomicU64,
 }
 
 impl SecretMetrics {
-    /// A sender showed the secret; `now` in microseconds since 1970.
+    /// Records that a sender used the secret at `now`, in microseconds since 1970.
     pub fn used(&self, now: u64) {
         self.last_used.fetch_max(now, Relaxed);
     }

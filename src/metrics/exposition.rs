@@ -1,4 +1,4 @@
-//! The text format of Prometheus, version 0.0.4, and tables of what is written in it.
+//! Writes the text format of Prometheus, version 0.0.4, from tables of metric families.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -13,7 +13,7 @@ use super::{
     value,
 };
 
-/// What a family is.
+/// The type of a metric family.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MetricKind {
     Counter,
@@ -21,9 +21,9 @@ pub(super) enum MetricKind {
     Histogram,
 }
 
-/// Something that has one sample in each family of its kind.
+/// An object with one sample in each family.
 pub(super) trait Series {
-    /// Names and values of its labels, in their order.
+    /// Returns the names and values of the labels, in their order.
     fn labels(&self) -> Vec<(&'static str, &str)>;
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Family<T> {
 pub(super) struct HistogramFamily<T> {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    /// In which unit the sum is counted.
+    /// Converts the sum to a value of the right unit.
     pub(super) sum: fn(u64) -> Value,
     pub(super) histogram: fn(&T) -> &Histogram,
 }
@@ -49,7 +49,7 @@ pub(super) struct HistogramFamily<T> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value {
     Whole(u64),
-    /// Microseconds, written as seconds with six decimals: exact, where a float would round.
+    /// Microseconds, written exactly, as seconds with six decimals.
     Micros(u64),
 }
 
@@ -68,7 +68,7 @@ impl Display for Value {
     }
 }
 
-/// Text being written, family by family.
+/// A writer of the text, family by family.
 #[derive(Debug)]
 pub(super) struct Exposition {
     text: String,
@@ -77,7 +77,7 @@ pub(super) struct Exposition {
 }
 
 impl Exposition {
-    /// `now`: the time that the samples are of.
+    /// Starts a text with samples of the time `now`.
     pub(super) fn at(now: Arrival) -> Self {
         Self { text: String::new(), family: "", now }
     }
@@ -112,7 +112,7 @@ impl Exposition {
         }
     }
 
-    /// Writes a family of counters, one for each of the `series` and value of the label.
+    /// Writes a family with a counter for each of the `series` and each value of the label.
     pub(super) fn breakdown<T: Series, L: Label + 'static>(
         &mut self,
         (name, help, label): (&'static str, &str, &'static str),
@@ -128,7 +128,7 @@ impl Exposition {
         }
     }
 
-    /// Begins a family; the samples that follow are its own.
+    /// Begins a family. The samples that follow belong to it.
     fn family(&mut self, name: &'static str, kind: MetricKind, help: &str) {
         let kind = match kind {
             MetricKind::Counter => "counter",
@@ -145,7 +145,7 @@ impl Exposition {
         self.sample_of("", labels, value);
     }
 
-    /// `suffix`: the parts of a histogram have names of their own.
+    /// Writes a sample. `suffix` is for the parts of a histogram.
     pub(super) fn sample_of(&mut self, suffix: &str, labels: &[(&str, &str)], value: Value) {
         self.text.push_str(self.family);
         self.text.push_str(suffix);

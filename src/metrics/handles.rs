@@ -1,20 +1,20 @@
-//! What is counted by a name from the configuration: endpoints and sinks come and go with it.
+//! Metrics by name, for endpoints and sinks, which a reload adds and removes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Names that have series of their own.
+/// The names with series of their own.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// Of endpoints.
+    /// The endpoints.
     pub endpoints: Vec<String>,
-    /// Of sinks.
+    /// The sinks.
     pub sinks: Vec<String>,
-    /// Of datasets that the configuration fixes, beside Cloudflare's.
+    /// The datasets that the configuration names.
     pub datasets: Vec<String>,
 }
 
-/// Handles by name, in the order in which they were made. None is ever removed: an endpoint or a sink
-/// that is gone is not shown, and counts on with the same handle should it come back.
+/// Handles by name, in the order of their creation. No handle is ever removed: the metrics of a removed
+/// endpoint or sink are hidden, and continue with the same handle if it is configured again.
 #[derive(Debug)]
 pub(super) struct Handles<T>(Mutex<Vec<NamedHandle<T>>>);
 
@@ -30,7 +30,7 @@ impl<T> Handles<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The handle of that name, which is made if there is none.
+    /// Returns the handle of that name. Creates it if it does not exist.
     pub(super) fn get(&self, name: &str, make: impl FnOnce() -> T) -> Arc<T> {
         let mut entries = self.entries();
         if let Some(known) = entries.iter().find(|known| known.name == name) {
@@ -43,7 +43,7 @@ impl<T> Handles<T> {
         handle
     }
 
-    /// Shows these, and no others.
+    /// Shows only the handles with these names.
     pub(super) fn show(&self, names: &[String], make: impl Fn(&str) -> T) {
         for name in names {
             self.get(name, || make(name));
@@ -53,14 +53,14 @@ impl<T> Handles<T> {
         }
     }
 
-    /// Those that are shown.
+    /// Returns the handles that are shown.
     pub(super) fn shown(&self) -> Vec<Arc<T>> {
         let entries = self.entries();
         let shown = entries.iter().filter(|entry| entry.is_shown);
         shown.map(|entry| Arc::clone(&entry.handle)).collect()
     }
 
-    /// All of them, also those that are not shown.
+    /// Returns all handles, including hidden ones.
     pub(super) fn all(&self) -> Vec<Arc<T>> {
         self.entries().iter().map(|entry| Arc::clone(&entry.handle)).collect()
     }

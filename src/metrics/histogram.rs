@@ -10,12 +10,11 @@ use super::{
     value,
 };
 
-/// The upper bounds of the buckets: as a whole number in the unit that is counted, and as the label
-/// has it.
+/// The upper bounds of the buckets: as an integer in the unit of the observations, and as the label.
 pub(super) type Bounds = &'static [(u64, &'static str)];
 
-/// `logpushd_commit_seconds`, in microseconds. A commit is an fsync: 1 ms on flash, seconds on a disk
-/// that is dying.
+/// `logpushd_commit_seconds`, in microseconds. A commit is an fsync: 1 ms on flash, seconds on a failing
+/// disk.
 pub(super) const COMMIT: Bounds = &[
     (1_000, "0.001"),
     (2_500, "0.0025"),
@@ -32,7 +31,7 @@ pub(super) const COMMIT: Bounds = &[
     (10_000_000, "10"),
 ];
 
-/// `logpushd_batch_seconds`, in microseconds: the commit, and an upload of any speed.
+/// `logpushd_batch_seconds`, in microseconds: the upload at any speed, and the commit.
 pub(super) const BATCH: Bounds = &[
     (10_000, "0.01"),
     (25_000, "0.025"),
@@ -74,8 +73,8 @@ pub(super) const RECORDS: Bounds = &[
     (1_000_000, "1000000"),
 ];
 
-/// `logpushd_event_lag_seconds`, in microseconds. Cloudflare pushes within a minute or a few; after an
-/// outage it sends what is hours old.
+/// `logpushd_event_lag_seconds`, in microseconds. Cloudflare pushes within a few minutes. After an
+/// outage, it sends records that are hours old.
 pub(super) const EVENT_LAG: Bounds = &[
     (1_000_000, "1"),
     (5_000_000, "5"),
@@ -94,7 +93,7 @@ pub(super) const EVENT_LAG: Bounds = &[
 #[derive(Debug)]
 pub(super) struct Histogram {
     bounds: Bounds,
-    /// One more than there are bounds: the last takes what is above all of them.
+    /// One for each bound, and one for amounts above the last bound.
     buckets: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
@@ -110,7 +109,8 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get(bucket.unwrap_or(self.bounds.len())) {
             bucket.fetch_add(1, Relaxed);
         }
-        // A sum that turned around would count as a restart, and one absurd amount must not do that.
+        // Saturates: Prometheus takes a sum that decreases for a restart, and one absurd amount must not
+        // overflow it.
         let add = |sum: u64| Some(sum.saturating_add(amount));
         self.sum.fetch_update(Relaxed, Relaxed, add).ok();
     }
@@ -119,14 +119,14 @@ impl Histogram {
         self.buckets.iter().all(|bucket| value(bucket) == 0)
     }
 
-    /// Writes the samples; `labels` are those beside `le`, and `unit` is that of the sum.
+    /// Writes the samples. `labels` are the labels other than `le`, and `unit` converts the sum.
     pub(super) fn render(
         &self,
         text: &mut Exposition,
         labels: &[(&str, &str)],
         unit: fn(u64) -> Value,
     ) {
-        // Loaded before the buckets: the sum may lag behind the count, never run ahead of it.
+        // Loaded before the buckets, so that the sum contains no observation that the count does not.
         let sum = value(&self.sum);
         let bounds = self.bounds.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
         let mut count = 0;
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absurd_amount_does_not_turn_the_sum_around() {
+    fn an_absurd_amount_does_not_overflow_the_sum() {
         let histogram = Histogram::new(EVENT_LAG);
         for amount in [5, u64::MAX, 7] {
             histogram.observe(amount);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_rise_and_labels_say_the_same() {
+    fn bounds_rise_and_match_their_labels() {
         for (bounds, unit) in [
             (COMMIT, 1_000_000),
             (BATCH, 1_000_000),

@@ -1,12 +1,12 @@
-//! The closed lists that labels are taken from, and a counter for each of their values.
+//! The closed lists of label values, and counters for them.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::decode::RejectReason;
 
-/// A value of a label that is taken from a closed list.
+/// A label value from a closed list.
 pub(super) trait Label: Copy + Eq {
-    /// As the exposition has it.
+    /// Returns the text in the exposition.
     fn label(self) -> &'static str;
 }
 
@@ -19,31 +19,31 @@ impl<L: Label> Counters<L> {
         Self(list.into_iter().map(|label| (label, AtomicU64::new(0))).collect())
     }
 
-    /// Counts nothing for a value that is not in the list.
+    /// Adds to the counter of `label`. Does nothing if the list does not contain it.
     pub(super) fn add(&self, label: L, amount: u64) {
         if let Some((_, count)) = self.0.iter().find(|(known, _)| *known == label) {
             count.fetch_add(amount, Relaxed);
         }
     }
 
-    /// The labels in the order of the list, and how often each was counted.
+    /// Returns the labels in the order of the list, and their counts.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(label, count)| (label.label(), count.load(Relaxed)))
     }
 }
 
-/// What became of a batch that was answered 200.
+/// The result of a batch that was answered 200.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BatchOutcome {
     /// Its records are in the spool.
     Committed,
     /// It was committed before.
     Duplicate,
-    /// Cloudflare asked whether the destination works.
+    /// It was a test of the destination by Cloudflare.
     DestinationCheck,
-    /// No record of it could be kept; all of it is in quarantine.
+    /// It contained no valid record, and is in quarantine.
     Quarantined,
-    /// It held no record.
+    /// It contained no record.
     Empty,
 }
 
@@ -64,7 +64,7 @@ impl Label for BatchOutcome {
     }
 }
 
-/// Why a request or a connection was refused, or came to nothing.
+/// Why a request or a connection was refused or failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RefusalReason {
     /// 400
@@ -85,29 +85,29 @@ pub enum RefusalReason {
     UnsupportedEncoding,
     /// 503
     Unavailable,
-    /// The client hung up before the body was complete.
+    /// The client disconnected before the end of the body.
     Disconnected,
-    /// There was never a request: no TLS handshake.
+    /// The TLS handshake failed.
     TlsHandshake,
-    /// A connection that was closed at once: its address has as many as it may have.
+    /// The connection was closed at once: its address had too many connections.
     TooManyConnections,
-    /// A connection that was closed at once: its address is in no `allow_from`.
+    /// The connection was closed at once: no `allow_from` contains its address.
     AddressNotAllowed,
-    /// A connection without a verified sender that made room for another.
+    /// The connection had no verified sender, and was closed to make room for another.
     Evicted,
-    /// A connection without a verified sender that had too many requests at a time.
+    /// The connection had no verified sender, and too many concurrent requests.
     Flooded,
-    /// The client did not take an answer.
+    /// The client did not read a response in time.
     AnswerTimeout,
-    /// A connection from a proxy that did not begin with a PROXY protocol header.
+    /// The connection came from a proxy, and did not begin with a PROXY protocol header.
     ProxyHeader,
 }
 
 impl RefusalReason {
-    /// How many there are.
+    /// The number of reasons.
     pub const COUNT: usize = Self::OF_REQUESTS.len() + Self::OF_CONNECTIONS.len();
 
-    /// Of requests: only these know an endpoint.
+    /// The reasons for requests, which have an endpoint.
     pub(super) const OF_REQUESTS: [Self; 10] = [
         Self::Malformed,
         Self::Unauthorized,
@@ -135,7 +135,7 @@ impl RefusalReason {
         Self::OF_REQUESTS.into_iter().chain(Self::OF_CONNECTIONS)
     }
 
-    /// The word for metrics and the log.
+    /// Returns the word for metrics and the log.
     pub fn label(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -165,12 +165,12 @@ impl Label for RefusalReason {
     }
 }
 
-/// Why something went to quarantine.
+/// Why a record or a body was quarantined.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum QuarantineReason {
-    /// A record that is none.
+    /// An invalid record.
     Record(RejectReason),
-    /// A whole body that could not be read.
+    /// A whole body that cannot be decoded.
     UndecodableBody,
 }
 
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lists_are_whole() {
+    fn the_lists_are_complete() {
         let refusals: Vec<_> = RefusalReason::all().map(|reason| reason as usize).collect();
         assert_eq!(refusals, (0..=RefusalReason::ProxyHeader as usize).collect::<Vec<_>>());
         let outcomes: Vec<_> = BatchOutcome::ALL.map(|outcome| outcome as usize).into();

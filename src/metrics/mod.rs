@@ -1,9 +1,9 @@
-//! What the daemon counts, and how it tells Prometheus.
+//! Counts events and exposes them to Prometheus.
 //!
-//! A leaf: anyone may count, and nothing here calls back. Endpoints and sinks are counted through
-//! handles, which lead to the same counters for as long as the daemon runs. Label
-//! values are names from the configuration or from closed lists, never what a client sent: else a
-//! client could make as many series as it likes.
+//! This module depends on no other part of the daemon, so every part can use it. Endpoints and sinks
+//! have handles, which refer to the same counters as long as the daemon runs. Label values are names
+//! from the configuration or from closed lists. They are never values from a client, which could
+//! otherwise create any number of series.
 
 mod arrival;
 mod dataset;
@@ -62,10 +62,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Stands for every dataset that has no series of its own.
+    /// The label for all datasets without series of their own.
     pub const OTHER_DATASETS: &str = dataset::OTHER;
 
-    /// `names` are shown from the start.
+    /// Creates the metrics, and shows those of `names`.
     pub fn new(names: &Names) -> Self {
         let metrics = Self {
             endpoints: Handles::new(),
@@ -95,7 +95,7 @@ impl Metrics {
         metrics
     }
 
-    /// Shows these endpoints and sinks, and no others. What was counted is kept.
+    /// Shows only these endpoints and sinks. Hidden metrics keep their values.
     pub fn show(&self, names: &Names) {
         for name in &names.datasets {
             self.datasets.add(name);
@@ -104,30 +104,30 @@ impl Metrics {
         self.sinks.show(&names.sinks, SinkMetrics::new);
     }
 
-    /// The handle of an endpoint: the same for as long as the daemon runs.
+    /// Returns the metrics of an endpoint. They are the same as long as the daemon runs.
     pub fn endpoint(&self, name: &str) -> Arc<EndpointMetrics> {
         self.endpoints.get(name, || EndpointMetrics::new(name, &self.datasets))
     }
 
-    /// The handle of a sink: the same for as long as the daemon runs.
+    /// Returns the metrics of a sink. They are the same as long as the daemon runs.
     pub fn sink(&self, name: &str) -> Arc<SinkMetrics> {
         self.sinks.get(name, || SinkMetrics::new(name))
     }
 
-    /// The size of a committed batch, as it was on the wire, and how long it took from the head of its
-    /// request.
+    /// Records the size of a committed batch, as sent, and the time since the headers of its request.
     pub fn committed(&self, records: u64, wire_bytes: u64, took: Duration) {
         self.batch_records.observe(records);
         self.batch_bytes.observe(wire_bytes);
         self.batch_seconds.observe(micros(took));
     }
 
-    /// How old a record of a batch was at the commit.
+    /// Records the age of a record at the commit of its batch.
     pub fn event_lag(&self, dataset: &str, lag: Duration) {
         self.datasets.get(dataset).event_lag(lag);
     }
 
-    /// When the newest batch of each dataset was received that had one, in microseconds since 1970.
+    /// Returns when the newest batch of each dataset was received, in microseconds since 1970. Datasets
+    /// without batches are left out.
     pub fn last_batches(&self, now: Arrival) -> Vec<(String, u64)> {
         let datasets = self.datasets.all();
         let last = datasets.iter().filter_map(|dataset| {
@@ -136,73 +136,73 @@ impl Metrics {
         last.collect()
     }
 
-    /// What [`Metrics::last_batches`] said in an earlier life. A dataset without series of its own does
-    /// not get one, and a time in the future becomes `now`: some clock was wrong.
+    /// Restores a value that [`Metrics::last_batches`] returned in an earlier run. Ignores a dataset
+    /// without series of its own. A time in the future becomes `now`: some clock was wrong.
     pub fn restore_last_batch(&self, dataset: &str, wall_micros: u64, now: Arrival) {
         if let Some(known) = self.datasets.known(dataset) {
             known.restore(now.earlier(wall_micros));
         }
     }
 
-    /// A piece of a body came in, as it was on the wire.
+    /// Counts bytes of a body, as sent.
     pub fn received_bytes(&self, bytes: u64) {
         self.received_bytes.fetch_add(bytes, Relaxed);
     }
 
-    /// A request or a connection was refused.
+    /// Counts a refused request or connection.
     pub fn refused(&self, reason: RefusalReason) {
         self.refused.add(reason, 1);
     }
 
-    /// So many records, or one whole body, went to quarantine.
+    /// Counts records, or one whole body, that were quarantined.
     pub fn quarantined(&self, reason: QuarantineReason, records: u64) {
         self.quarantined.add(reason, records);
     }
 
-    /// A commit took that long, from the complete body to its place on disk.
+    /// Records the duration of a commit, from the end of the body until the batch is durable.
     pub fn commit(&self, took: Duration) {
         self.commit_seconds.observe(micros(took));
     }
 
-    /// Batches are accepted now.
+    /// Sets that batches are accepted.
     pub fn ready(&self) {
         self.ready.store(1, Relaxed);
     }
 
-    /// Batches are refused now.
+    /// Sets that batches are refused.
     pub fn not_ready(&self) {
         self.ready.store(0, Relaxed);
     }
 
-    /// What the spool holds now, and what it has room for.
+    /// Sets the size of the spool, and the room that is left.
     pub fn spool(&self, bytes: u64, batches: u64, room_bytes: u64) {
         self.spool_bytes.store(bytes, Relaxed);
         self.spool_batches.store(batches, Relaxed);
         self.spool_room_bytes.store(room_bytes, Relaxed);
     }
 
-    /// What the quarantine holds now, and what was removed from it to keep its bounds.
+    /// Sets the size of the quarantine, and counts the bytes that its bounds have removed.
     pub fn quarantine(&self, bytes: u64, removed_bytes: u64) {
         self.quarantine_bytes.store(bytes, Relaxed);
         self.quarantine_removed_bytes.fetch_add(removed_bytes, Relaxed);
     }
 
-    /// When the certificate in use expires, in seconds since 1970.
+    /// Sets when the certificate in use expires, in seconds since 1970.
     pub fn certificate_expiry(&self, not_after: i64) {
         self.certificate_expiry.store(u64::try_from(not_after).unwrap_or(0), Relaxed);
     }
 
-    /// An attempt to get a certificate came to nothing.
+    /// Counts a failed attempt to get a certificate.
     pub fn acme_failure(&self) {
         self.acme_failures.fetch_add(1, Relaxed);
     }
 
-    /// How many lines of the log were dropped since the start.
+    /// Sets the number of log lines dropped since startup.
     pub fn log_lines_dropped(&self, lines: u64) {
         self.log_lines_dropped.store(lines, Relaxed);
     }
 
-    /// A connection was accepted; it counts as open until what is returned is dropped.
+    /// Counts an open connection until the returned guard is dropped.
     pub fn connection(self: &Arc<Self>) -> OpenConnection {
         self.connections.fetch_add(1, Relaxed);
         OpenConnection(Arc::clone(self))

@@ -1,4 +1,4 @@
-//! What the system says of the process, by the names that Prometheus's own clients use.
+//! Metrics of the process, by the names that the client libraries of Prometheus use.
 
 use std::{fs, io, path::Path, slice, sync::PoisonError};
 
@@ -13,25 +13,25 @@ use super::{
     exposition::{Exposition, Family, MetricKind, Series, Value},
 };
 
-/// What the process uses. What cannot be found out is `None`, and is not shown.
+/// The resource usage of the process. Unknown values are `None`, and are not exposed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Process {
-    /// In microseconds, of user and system.
+    /// CPU time in microseconds, user and system.
     pub cpu_micros: u64,
-    /// Memory in use.
+    /// Resident memory.
     pub resident_bytes: Option<u64>,
-    /// Memory that is mapped.
+    /// Virtual memory.
     pub virtual_bytes: Option<u64>,
-    /// How many there are.
+    /// Number of threads.
     pub threads: Option<u64>,
     /// Open file descriptors.
     pub open_fds: Option<u64>,
-    /// How many there may be.
+    /// The soft limit of open file descriptors.
     pub max_fds: Option<u64>,
 }
 
 impl Process {
-    /// Asks the system. Reads files below `/proc`: not for a thread that runs tasks.
+    /// Reads the usage. This reads files below `/proc` and may block.
     pub fn read() -> Self {
         Self::read_from(Path::new("/proc/self"))
     }
@@ -52,9 +52,9 @@ impl Process {
             virtual_bytes: kibibytes("VmSize"),
             threads: field("Threads"),
             open_fds: match fs::read_dir(dir.join("fd")) {
-                // One of them is that of the directory.
+                // One of them is the descriptor of the directory.
                 Ok(open) => Some((open.count() as u64).saturating_sub(1)),
-                // When all descriptors are in use, none is left to read the directory with.
+                // The directory cannot be read when all descriptors are in use.
                 Err(error) if is_out_of_descriptors(&error) => max_fds,
                 Err(_) => None,
             },
@@ -68,7 +68,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 impl Metrics {
-    /// What the process uses now.
+    /// Sets the resource usage of the process.
     pub fn process(&self, process: Process) {
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
     }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_is_asked() {
+    fn usage_is_read_from_the_system() {
         let file = fs::File::open("/dev/null").unwrap();
         let before = Process::read();
         let more: Vec<_> = (0..200).map(|_| file.try_clone().unwrap()).collect();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn without_proc_the_rest_is_told() {
+    fn without_proc_the_other_values_are_read() {
         let dir = tempfile::tempdir().unwrap();
         let process = Process::read_from(dir.path());
         assert_eq!((process.resident_bytes, process.virtual_bytes), (None, None));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn when_no_descriptor_is_left_all_are_open() {
+    fn the_error_for_no_free_descriptor_is_recognized() {
         assert!(is_out_of_descriptors(&io::Error::from(Errno::MFILE)));
         assert!(!is_out_of_descriptors(&io::Error::from(Errno::NOENT)));
     }

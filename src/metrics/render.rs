@@ -1,4 +1,4 @@
-//! The families, one after the other.
+//! Renders all metric families.
 
 use super::{
     Arrival, Metrics, dataset, endpoint,
@@ -7,7 +7,7 @@ use super::{
 };
 
 impl Metrics {
-    /// Everything, as Prometheus reads it.
+    /// Returns all metrics in the text format of Prometheus.
     pub fn render(&self) -> String {
         self.render_at(Arrival::now())
     }

@@ -1,4 +1,4 @@
-//! What is counted of sinks.
+//! Metrics of sinks.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use super::{
     micros, value,
 };
 
-/// Counts what one sink takes, and what fails.
+/// The metrics of a sink.
 #[derive(Debug, Default)]
 pub struct SinkMetrics {
     name: String,
@@ -23,26 +23,26 @@ pub struct SinkMetrics {
     resent_records: AtomicU64,
     errors: AtomicU64,
     dropped_records: AtomicU64,
-    /// What the sink counts itself.
+    /// The counters that the sink itself increments.
     own: OwnCounters,
     /// 1 while the sink fails until an operator acts.
     action_required: AtomicU64,
-    /// In microseconds.
+    /// The lag in microseconds.
     lag: AtomicU64,
     backlog_batches: AtomicU64,
     backlog_bytes: AtomicU64,
     last_success: Mutex<Option<Arrival>>,
 }
 
-/// Counters that a sink itself adds to, from any thread. A sink that takes the place of another one of
-/// its name counts on.
+/// Counters that a sink itself increments, from any thread. After a reload, the new sink of the same
+/// name continues with them.
 #[derive(Clone, Debug, Default)]
 pub struct OwnCounters {
     /// Files that could not be rotated.
     pub rotation_failures: Arc<AtomicU64>,
     /// Files that could not be compressed.
     pub compression_failures: Arc<AtomicU64>,
-    /// Records that were shortened or left out for their length.
+    /// Records that were shortened or left out because they were too long.
     pub oversize_records: Arc<AtomicU64>,
     /// Records that the target refused permanently.
     pub refused_records: Arc<AtomicU64>,
@@ -53,52 +53,52 @@ impl SinkMetrics {
         Self { name: name.to_owned(), ..Self::default() }
     }
 
-    /// The sink has taken that many records more.
+    /// Counts records that the sink has delivered.
     pub fn delivered(&self, records: u64) {
         self.delivered_records.fetch_add(records, Relaxed);
     }
 
-    /// That many records more were not for the sink: its `where` let them out.
+    /// Counts records that the sink's `where` excludes.
     pub fn filtered(&self, records: u64) {
         self.filtered_records.fetch_add(records, Relaxed);
     }
 
-    /// The sink has taken that many records once more, since they may have been lost on the way.
+    /// Counts records that the sink has delivered again, since they may have been lost in transit.
     pub fn resent(&self, records: u64) {
         self.resent_records.fetch_add(records, Relaxed);
     }
 
-    /// An attempt of the sink failed.
+    /// Counts a failed attempt.
     pub fn error(&self) {
         self.errors.fetch_add(1, Relaxed);
     }
 
-    /// The sink has taken something of a batch at that time.
+    /// Records the time of a delivery.
     pub fn succeeded(&self, at: Arrival) {
         *self.last_success.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
-    /// The counters that the sink itself adds to.
+    /// Returns the counters that the sink itself increments.
     pub fn own(&self) -> OwnCounters {
         self.own.clone()
     }
 
-    /// Whether the sink fails until an operator acts.
+    /// Sets whether the sink fails until an operator acts.
     pub fn action_required(&self, is_required: bool) {
         self.action_required.store(is_required.into(), Relaxed);
     }
 
-    /// How many records the sink has lost in all, with `when_full = "drop"`.
+    /// Sets the total number of records that the sink has lost with `when_full = "drop"`.
     pub fn dropped(&self, records: u64) {
         self.dropped_records.store(records, Relaxed);
     }
 
-    /// The age of the oldest batch that the sink does not have yet; nothing if it has all.
+    /// Sets the age of the oldest batch that the sink still needs, or zero.
     pub fn lag(&self, lag: Duration) {
         self.lag.store(micros(lag), Relaxed);
     }
 
-    /// The batches that the sink does not have yet, and the bytes of their files.
+    /// Sets the number and the size of the batches that the sink still needs.
     pub fn backlog(&self, batches: u64, bytes: u64) {
         self.backlog_batches.store(batches, Relaxed);
         self.backlog_bytes.store(bytes, Relaxed);

@@ -1,4 +1,4 @@
-//! The exposition as a whole: its names are a promise to dashboards and alarms.
+//! Tests of the whole exposition, since dashboards and alerts depend on its names.
 
 use std::{iter, sync::LazyLock, time::Instant};
 
@@ -9,7 +9,7 @@ use crate::decode::RejectReason;
 const NOW: u64 = 1_790_000_000_500_000;
 
 #[test]
-fn the_exposition_is_as_promised() {
+fn the_exposition_is_stable() {
     let metrics = Arc::new(Metrics { started: at(NOW - 60_000_000), ..metrics() });
     let [main, second] = ["main", "second"].map(|name| metrics.endpoint(name));
     let [archive, siem] = ["archive", "siem"].map(|name| metrics.sink(name));
@@ -82,7 +82,7 @@ fn the_exposition_is_as_promised() {
 }
 
 #[test]
-fn a_client_cannot_make_series() {
+fn a_client_cannot_create_series() {
     let metrics = metrics();
     let main = metrics.endpoint("main");
     for hostile in ["evil\"} 1\nfake_total 2", "evil", "", "HTTP_REQUESTS", "http_requests "] {
@@ -108,7 +108,7 @@ fn a_client_cannot_make_series() {
 }
 
 #[test]
-fn who_goes_is_not_shown_and_counts_on_when_it_comes_back() {
+fn removed_endpoints_and_sinks_are_hidden_and_keep_their_counts() {
     let metrics = metrics();
     let (second, siem) = (metrics.endpoint("second"), metrics.sink("siem"));
     let names = |endpoints: &[&str], sinks: &[&str], datasets: &[&str]| {
@@ -152,7 +152,7 @@ fn the_last_batch_of_a_dataset_is_right_after_the_clock_was_set() {
     };
     let metrics = metrics();
     let main = metrics.endpoint("main");
-    // Steps are what the clocks differ by: the first arrives while the wall clock is a year ahead.
+    // The first batch arrives while the wall clock is a year ahead.
     let ahead = |arrival: Arrival| Arrival { wall_micros: arrival.wall_micros + YEAR, ..arrival };
     main.records("our_own", 1, ahead(at(NOW)));
     assert_eq!(shown(&metrics, ahead(at(NOW + 1))), "1821536000.500000");
@@ -163,18 +163,18 @@ fn the_last_batch_of_a_dataset_is_right_after_the_clock_was_set() {
 }
 
 #[test]
-fn what_an_earlier_life_knew_gives_way_to_what_comes() {
+fn a_new_batch_replaces_a_restored_time() {
     let metrics = metrics();
     let main = metrics.endpoint("main");
     let last = |now| metrics.last_batches(at(now));
     let of = |dataset: &str, wall_micros| vec![(dataset.to_owned(), wall_micros)];
     metrics.restore_last_batch("our_own", NOW - 5_000_000, at(NOW));
     assert_eq!(last(NOW), of("our_own", NOW - 5_000_000));
-    // Its request began before the start, by a clock that was wrong.
+    // The wall clock was wrong in the earlier run.
     main.records("our_own", 1, at(NOW + 1));
     assert_eq!(last(NOW + 2), of("our_own", NOW + 1));
     metrics.restore_last_batch("our_own", NOW, at(NOW + 2));
-    assert_eq!(last(NOW + 2), of("our_own", NOW + 1), "what came is known better");
+    assert_eq!(last(NOW + 2), of("our_own", NOW + 1), "a real batch wins");
 
     let future = Metrics::new(&Names::default());
     future.restore_last_batch("http_requests", NOW + 1_000_000, at(NOW));
@@ -182,7 +182,7 @@ fn what_an_earlier_life_knew_gives_way_to_what_comes() {
 }
 
 #[test]
-fn a_process_of_which_nothing_is_known_has_a_start_only() {
+fn an_unknown_process_has_only_a_start_time() {
     let text = Metrics { started: at(NOW), ..metrics() }.render_at(at(NOW + 7));
     assert!(text.contains("\nprocess_start_time_seconds 1790000000.500000\n"), "{text}");
     assert_eq!(text.matches("# TYPE process_").count(), 1, "{text}");
@@ -192,7 +192,7 @@ fn a_process_of_which_nothing_is_known_has_a_start_only() {
     assert!(text.contains("\nprocess_threads 3\n") && !text.contains("process_open_fds"), "{text}");
 }
 
-/// A moment when both clocks agree.
+/// Returns a time at which both clocks agree.
 fn at(wall_micros: u64) -> Arrival {
     static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let since = Duration::from_micros(wall_micros + 3_600_000_000 - NOW);
