@@ -1,7 +1,7 @@
-//! What a line of the log looks like, as text or as JSON.
+//! Formats log lines as text or as JSON.
 //!
-//! Every value is bounded and escaped here, whoever chose it: a line is one line, it shows what it
-//! has, and no value can pass for another field.
+//! Every value is bounded and escaped, also values from clients. No value can break a line, hide
+//! characters, or pass for another field.
 
 use std::{
     borrow::Cow,
@@ -19,49 +19,50 @@ use crate::{
     printable::{clipped, is_hidden, printable, unit_escapes, write_printable},
 };
 
-/// The most characters of one value. The longest that are not a client's are texts of errors.
+/// The maximum number of characters of a value. The longest values that are not from clients are error
+/// texts.
 const VALUE_CHARS: usize = 1024;
 
-/// The most characters of a message. The longest are the problems of a configuration.
+/// The maximum number of characters of a message. The longest messages are problems of a configuration.
 const MESSAGE_CHARS: usize = 8192;
 
-/// How lines are written.
+/// The format of lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
     pub(super) format: LogFormat,
     pub(super) reader: LogReader,
 }
 
-/// What reads the lines.
+/// The reader of the lines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LogReader {
     /// A terminal, a file or another program.
     Any,
-    /// systemd's journal. It records the time itself, and takes the priority from `<N>` at the
-    /// beginning of a line, see sd-daemon(3).
+    /// systemd's journal. It adds the time, and reads the priority from `<N>` at the beginning of a line,
+    /// see sd-daemon(3).
     Journal,
 }
 
 impl Style {
-    /// No fields yet, neither of an event nor of a span.
+    /// Returns an empty set of fields, for an event or a span.
     pub(super) fn fields(self) -> LogFields {
         let Self { format, .. } = self;
         LogFields { format, names: Vec::new(), message: String::new(), rest: String::new() }
     }
 
-    /// The line of an event.
+    /// Formats the line of an event.
     pub(super) fn line(self, event: &Event<'_>, fields: &LogFields) -> Vec<u8> {
         self.compose(*event.metadata().level(), &shown_target(event.metadata().target()), fields)
     }
 
-    /// The line of a warning that is no event: the log's own.
+    /// Formats a warning of the log itself, which is not an event.
     pub(super) fn warning(self, message: &str) -> Vec<u8> {
         let fields = LogFields { message: message.to_owned(), ..self.fields() };
         self.compose(Level::WARN, module_path!(), &fields)
     }
 
-    /// Text that ends the log and is no event.
-    pub(super) fn last_words(self, text: &str) -> Vec<u8> {
+    /// Formats text at the end of the log, which is not an event.
+    pub(super) fn final_text(self, text: &str) -> Vec<u8> {
         let prefix = match self.reader {
             LogReader::Any => "",
             LogReader::Journal => "<3>",
@@ -105,8 +106,8 @@ impl Style {
     }
 }
 
-/// The crates of the workspace: in the log they are modules of the daemon, so that a filter for
-/// `logpushd::` finds all that it says of itself.
+/// The crates of the workspace. The log shows them as modules of the daemon, so that a filter for
+/// `logpushd::` finds all of its lines.
 const CRATES: [&str; 8] =
     ["cloudflare", "command", "http_client", "records", "settings", "sinks", "spool", "tls"];
 
@@ -115,14 +116,14 @@ pub(super) fn shown_target(target: &str) -> Cow<'_, str> {
     if !CRATES.contains(&name) {
         return target.into();
     }
-    // The module is called `sink`, in `lib.rs` and in the log.
+    // `lib.rs` and the log call this crate `sink`.
     match target.strip_prefix("sinks") {
         Some(rest) => format!("logpushd::sink{rest}").into(),
         None => format!("logpushd::{target}").into(),
     }
 }
 
-/// Of syslog(3).
+/// Returns the priority of a level in syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -132,7 +133,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// The fields of an event or a span, written as they come.
+/// The fields of an event or a span, formatted in their order.
 pub(super) struct LogFields {
     format: LogFormat,
     names: Vec<&'static str>,
@@ -141,7 +142,7 @@ pub(super) struct LogFields {
 }
 
 impl LogFields {
-    /// Adds the fields of a span that the event happened in, unless the event has one of them itself.
+    /// Adds the fields of a span of the event, unless the event has a field of the same name.
     pub(super) fn add_span(&mut self, span: &Self) {
         if !span.names.iter().any(|name| self.names.contains(name)) {
             self.names.extend(&span.names);
@@ -179,7 +180,7 @@ impl LogFields {
     }
 }
 
-/// Whether a value of the text format is in quotes.
+/// When a value of the text format is quoted.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Quotes {
     Always,
@@ -228,7 +229,7 @@ impl Visit for LogFields {
     }
 }
 
-/// Whether a value needs no quotes to be told from what is around it.
+/// Returns whether a value is unambiguous without quotes.
 fn is_bare(value: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
     !value.is_empty() && value.bytes().all(plain)
@@ -262,7 +263,7 @@ fn push_json(line: &mut String, value: &str) {
     line.push('"');
 }
 
-/// Shows a list as plain text: `a, b`.
+/// Formats a list as `a, b`.
 pub(crate) fn list<T: AsRef<str>>(items: &[T]) -> String {
     items.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,7 @@
-//! The daemon's own log: one line an event, to stderr.
+//! Writes the daemon's log to stderr, one line per event. Stdout is for records.
 //!
-//! Stdout belongs to the records. Everything else only calls the macros of `tracing`. Nothing that
-//! logs waits for stderr: lines go through a bounded queue.
+//! Other modules only use the macros of `tracing`. Logging never waits for stderr, since lines go through
+//! a bounded queue.
 
 mod line;
 mod queue;
@@ -29,33 +29,33 @@ use self::{
 };
 use crate::config::{LogFormat, LogLevel};
 
-/// Libraries that report every frame and every packet: of interest only to those who debug them.
+/// Libraries that log every frame and packet, which is useful only to debug them.
 const CHATTY: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"];
 
-/// How long the end of the process waits for a reader of stderr. One that works takes milliseconds.
+/// How long the process waits at its end for the reader of stderr. A working reader takes milliseconds.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Starts logging to stderr, for the whole process, and logs panics as well.
+/// Starts logging to stderr for the whole process, including panics.
 ///
 /// When stderr is systemd's journal, text lines carry their priority and no time: the journal adds
 /// its own.
 ///
 /// # Errors
-/// Logging was started before, or there can be no thread for it.
+/// Logging was started before, or its thread cannot be started.
 pub fn init(format: LogFormat, level: LogLevel) -> io::Result<LogHandle> {
     let reader = if stderr_is_the_journal() { LogReader::Journal } else { LogReader::Any };
     let (subscriber, log) = subscriber(Style { format, reader }, level);
     subscriber.try_init().map_err(io::Error::other)?;
     log.queue.start()?;
-    // The default hook writes to stderr itself, and so may never return.
+    // The default hook writes to stderr directly, and may block forever.
     panic::set_hook(Box::new(|panic| error!("{panic}")));
     Ok(log)
 }
 
-/// Whether stderr is systemd's journal.
+/// Returns whether stderr is systemd's journal.
 ///
-/// `JOURNAL_STREAM` alone does not tell: a process inherits it even when its stderr is redirected. It
-/// holds device and inode of the journal's socket, see systemd.exec(5).
+/// `JOURNAL_STREAM` contains the device and inode of the journal's socket, see systemd.exec(5). Its
+/// presence alone is not enough: a process inherits it even if its stderr is redirected.
 pub fn stderr_is_the_journal() -> bool {
     let stream = env::var("JOURNAL_STREAM").ok();
     let stat = rustix::fs::fstat(io::stderr()).ok();
@@ -73,29 +73,28 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
-    /// From here on, everything that is at least as severe as `level` is logged.
+    /// Sets the level: events that are at least as severe are logged.
     pub fn set_level(&self, level: LogLevel) {
-        // It fails only when logging has ended, and then there is nowhere to report it.
+        // It fails only when logging has ended, and then the error cannot be reported.
         drop(self.level.reload(targets(level)));
     }
 
-    /// How many lines were dropped because stderr was not read.
+    /// Returns the number of lines dropped because stderr was not read.
     pub fn dropped_lines(&self) -> u64 {
         self.queue.dropped()
     }
 
-    /// Writes the lines that are left, after them `last_words` if there are any. Waits a moment for
-    /// that, and gives up if stderr is not read.
-    pub fn finish(&self, last_words: Option<&str>) {
-        if let Some(text) = last_words {
-            self.queue.push_last(self.style.last_words(text));
+    /// Writes the queued lines, then `text` if there is one. Gives up after a moment if stderr is not
+    /// read.
+    pub fn finish(&self, text: Option<&str>) {
+        if let Some(text) = text {
+            self.queue.push_last(self.style.final_text(text));
         }
         self.queue.flush(FLUSH);
     }
 }
 
-/// Composes the lines and queues them. The fields of a span, such as the sink of a thread, are those
-/// of each event in it.
+/// Formats and queues the lines. Each event gets the fields of its spans, such as the sink of a thread.
 struct Lines {
     style: Style,
     queue: Arc<Queue>,

@@ -1,8 +1,7 @@
-//! Lines on their way to stderr. Whoever logs never waits for whoever reads.
+//! Queues log lines for stderr, so that logging never waits for the reader.
 //!
-//! A thread of its own writes the lines out. When its reader is slower than the daemon, the queue
-//! fills; then lines are dropped and counted, and one line reports them after the reader has caught
-//! up.
+//! A separate thread writes the lines. If the reader is slower than the daemon, the queue fills. Lines
+//! are then dropped and counted, and one line reports the count after the reader has caught up.
 
 use std::{
     collections::VecDeque,
@@ -21,18 +20,19 @@ use rustix::{
     io::Errno,
 };
 
-/// What the queue may hold: some thousands of lines, so that a reader which restarts loses nothing.
+/// The capacity of the queue: thousands of lines, so that a restart of the reader loses none.
 const CAPACITY_BYTES: usize = 1 << 20;
 
-/// After lines were dropped, others are queued again only below this: one report for many lines.
+/// After a line was dropped, lines are queued again only below this size, so that one report covers many
+/// lines.
 const REFILL_BYTES: usize = CAPACITY_BYTES / 2;
 
-/// Lines that wait to be written.
+/// A bounded queue of log lines.
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     dropped: AtomicU64,
-    /// Composes the line that reports how many lines were dropped.
+    /// Formats the line that reports the number of dropped lines.
     report: Box<dyn Fn(u64) -> Vec<u8> + Send + Sync>,
 }
 
@@ -40,11 +40,11 @@ pub(super) struct Queue {
 struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Dropped, and not yet reported.
+    /// The number of dropped lines that are not reported yet.
     unreported: u64,
     /// A line was taken out and is being written.
     writing: bool,
-    /// The last write failed: reporting that would fail as well.
+    /// The last write failed, so a report would fail as well.
     failing: bool,
 }
 
@@ -65,7 +65,7 @@ impl Queue {
         }
     }
 
-    /// Starts the thread that writes to stderr. It ends with the process.
+    /// Starts the thread that writes to stderr, which ends with the process.
     pub(super) fn start(self: &Arc<Self>) -> io::Result<()> {
         let queue = Arc::clone(self);
         let thread = thread::Builder::new().name(String::from("log"));
@@ -73,7 +73,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues a line, or drops it. Never waits for the reader.
+    /// Queues a line, or drops it if the queue is full. Never waits for the reader.
     pub(super) fn push(&self, line: Vec<u8>) {
         let mut state = self.state();
         let most = if state.unreported > 0 { REFILL_BYTES } else { CAPACITY_BYTES };
@@ -90,31 +90,31 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Queues a line even when the queue is full.
+    /// Queues a line even if the queue is full.
     pub(super) fn push_last(&self, line: Vec<u8>) {
         self.state().push(line);
         self.changed.notify_all();
     }
 
-    /// How many lines were dropped since the start.
+    /// Returns the number of lines dropped since startup.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
 
-    /// Waits until all lines are written, at most for `patience`.
-    pub(super) fn flush(&self, patience: Duration) {
+    /// Waits until all lines are written, at most for `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
         let busy = |state: &mut State| {
             let has_report = state.unreported > 0 && !state.failing;
             !state.lines.is_empty() || state.writing || has_report
         };
-        drop(self.changed.wait_timeout_while(self.state(), patience, busy));
+        drop(self.changed.wait_timeout_while(self.state(), timeout, busy));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What waits now, taken out.
+    /// Takes all queued lines.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> String {
         let lines = std::mem::take(&mut self.state().lines);
@@ -128,7 +128,7 @@ impl Queue {
         }
     }
 
-    /// Waits for a line, and takes it.
+    /// Waits for a line and returns it.
     fn take(&self) -> Vec<u8> {
         let mut state = self.state();
         loop {
@@ -144,8 +144,8 @@ impl Queue {
         }
     }
 
-    /// Takes notice of how the write of the last line taken went.
-    fn note(&self, outcome: &io::Result<()>) {
+    /// Records the result of writing the line that [`Queue::take`] returned.
+    fn written(&self, outcome: &io::Result<()>) {
         let mut state = self.state();
         state.writing = false;
         state.failing = outcome.is_err();
@@ -164,14 +164,14 @@ impl Queue {
             if is_torn {
                 line.insert(0, b'\n');
             }
-            let (written, outcome) = write_all(out, &line);
-            is_torn = outcome.is_err() && (written > 0 || is_torn);
-            self.note(&outcome);
+            let (bytes, outcome) = write_all(out, &line);
+            is_torn = outcome.is_err() && (bytes > 0 || is_torn);
+            self.written(&outcome);
         }
     }
 }
 
-/// Writes all bytes, however long that takes. Gives back how many were written, too.
+/// Writes all bytes, without a time limit. Also returns how many were written.
 fn write_all(out: BorrowedFd<'_>, bytes: &[u8]) -> (usize, io::Result<()>) {
     let mut written = 0;
     while let Some(rest @ [_, ..]) = bytes.get(written..) {
@@ -179,8 +179,8 @@ fn write_all(out: BorrowedFd<'_>, bytes: &[u8]) -> (usize, io::Result<()>) {
             Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
             Ok(count) => written += count,
             Err(Errno::INTR) => {}
-            // Whoever started the daemon made stderr non-blocking.
-            Err(Errno::AGAIN) => match poll(&mut [PollFd::new(&out, PollFlags::OUT)], None) {
+            // The process that started the daemon has made stderr non-blocking.
+            Err(Errno::WOULDBLOCK) => match poll(&mut [PollFd::new(&out, PollFlags::OUT)], None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return (written, Err(error.into())),
             },
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stopped_reader_misses_is_counted_and_reported_once() {
+    fn lines_that_a_stopped_reader_misses_are_counted_and_reported_once() {
         let (mut reader, writer) = io::pipe().unwrap();
         let queue = queue();
         writes_to(&queue, writer.into());
@@ -221,10 +221,10 @@ mod tests {
 
         let read = thread::spawn(move || {
             let mut text = Vec::new();
-            let mut piece = [0; 4096];
+            let mut chunk = [0; 4096];
             while !text.ends_with(b"end\n") {
-                let count = reader.read(&mut piece).unwrap();
-                text.extend_from_slice(&piece[..count]);
+                let count = reader.read(&mut chunk).unwrap();
+                text.extend_from_slice(&chunk[..count]);
             }
             String::from_utf8(text).unwrap()
         });
@@ -233,12 +233,12 @@ mod tests {
         let text = read.join().unwrap();
         let reports: Vec<_> = text.lines().filter(|line| line.ends_with("dropped")).collect();
         assert_eq!(reports, [format!("{dropped} dropped")]);
-        let kept = text.lines().filter(|line| line.len() == 999).count();
-        assert_eq!(kept as u64 + dropped, total as u64);
+        let written = text.lines().filter(|line| line.len() == 999).count();
+        assert_eq!(written as u64 + dropped, total as u64);
     }
 
     #[test]
-    fn nobody_waits_for_a_reader_that_is_gone() {
+    fn a_closed_reader_blocks_nothing() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let queue = queue();

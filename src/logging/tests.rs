@@ -5,7 +5,7 @@ use tracing::{debug, error, error_span, info, subscriber::with_default, warn};
 
 use super::{line::shown_target, *};
 
-/// What `run` logs.
+/// Returns the lines that `run` logs.
 fn logged(format: LogFormat, reader: LogReader, run: impl FnOnce(&LogHandle)) -> String {
     let (subscriber, log) = subscriber(Style { format, reader }, LogLevel::Info);
     with_default(subscriber, || run(&log));
@@ -19,7 +19,7 @@ fn json(run: impl FnOnce(&LogHandle)) -> Value {
 }
 
 #[test]
-fn a_line_of_text_begins_with_its_time_or_its_priority() {
+fn a_text_line_begins_with_its_time_or_its_priority() {
     for (reader, starts) in [(LogReader::Any, "20"), (LogReader::Journal, "<6> INFO logpushd")] {
         let text = logged(LogFormat::Text, reader, |_| info!(peer = "192.0.2.1", "accepted"));
         assert!(text.starts_with(starts), "{text}");
@@ -42,7 +42,7 @@ fn the_journal_gets_the_priority_of_each_level() {
 }
 
 #[test]
-fn a_line_of_json_is_one_flat_object() {
+fn a_json_line_is_one_flat_object() {
     let line = json(|_| info!(bytes = 7, "with \"quotes\"\nand lines"));
     assert_eq!(line["level"], "INFO");
     assert_eq!(line["message"], "with \"quotes\"\nand lines");
@@ -52,7 +52,7 @@ fn a_line_of_json_is_one_flat_object() {
 }
 
 #[test]
-fn values_of_json_are_plain() {
+fn json_values_are_plain() {
     let path = Path::new("/a \"b\"");
     let large = u128::from(u64::MAX) + 1;
     let line = json(|_| {
@@ -98,7 +98,7 @@ fn an_event_has_the_fields_of_its_span() {
 }
 
 #[test]
-fn a_line_has_a_bound() {
+fn a_line_has_a_maximum_length() {
     for format in [LogFormat::Text, LogFormat::Json] {
         let long = "\u{202e}".repeat(1 << 20);
         let text = logged(format, LogReader::Any, |_| info!(long, shown = %long, "{long}"));
@@ -122,7 +122,7 @@ fn the_level_changes_while_running() {
 }
 
 #[test]
-fn libraries_are_quieter_until_someone_debugs() {
+fn libraries_log_details_only_at_debug_level() {
     use tracing::Level;
 
     let info = targets(LogLevel::Info);
@@ -135,8 +135,8 @@ fn libraries_are_quieter_until_someone_debugs() {
 
 #[test]
 fn crates_of_the_workspace_are_modules_of_the_daemon() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
-    for entry in fs::read_dir(folder).unwrap() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    for entry in fs::read_dir(directory).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let module = if name == "sinks" { "sink" } else { &name };
         assert_eq!(shown_target(&format!("{name}::a")), format!("logpushd::{module}::a"));
