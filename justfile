@@ -13,7 +13,7 @@ fast:
 full:
     cargo test --locked --workspace
 
-# The full lane by cargo-nextest: a process for each test, and a deadline.
+# The full lane with cargo-nextest: a process and a time limit for each test.
 nextest:
     cargo nextest run --locked --workspace --profile ci
 
@@ -22,11 +22,11 @@ lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# The gate: all that a change must pass.
+# The gate: all checks that a change must pass.
 gate:
     .ci/run
 
-# The words of documents, comments, messages and names (.ci/words.txt), and spelling (takes codespell).
+# Words in documents, comments, messages and names (.ci/words.txt), and spelling (needs codespell).
 words *PATHS:
     .ci/words {{PATHS}}
     codespell {{PATHS}}

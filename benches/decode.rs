@@ -1,13 +1,13 @@
-//! How fast bodies decode, in inflated bytes, beside the parts that the work is made of.
+//! Measures the throughput of decoding a body, in inflated bytes, and of its steps.
 //!
 //!     cargo bench --bench decode
 //!
-//! `decode/…` is all that is done to a body before it is committed: inflate, hash, frame, check each
-//! record. `part/…` does one of these alone to the same bytes; a share of the whole is the quotient of
-//! the two throughputs. The wire is cut in pieces of 16 KiB, about what TLS hands over.
+//! `decode/…` includes all steps before a commit: inflate, hash, split, validate each record. `part/…`
+//! is one of these steps alone, on the same bytes. The quotient of the throughputs is the share of the
+//! step. Bodies are decoded in chunks of 16 KiB, about the size of a TLS record.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
-#![expect(clippy::print_stderr, reason = "it says what it measures")]
+#![expect(clippy::print_stderr, reason = "prints what it measures")]
 
 #[path = "support/body.rs"]
 mod body;

@@ -1,32 +1,32 @@
-//! The whole daemon under load on loopback: what a batch costs from TLS to the file, beside `gzip -dc`.
+//! Measures the whole daemon under load on loopback, from TLS to the file, and compares it with
+//! `gzip -dc`.
 //!
 //!     cargo bench --bench end_to_end                     every scenario
-//!     cargo bench --bench end_to_end -- --quick large    a sixth of the batches, names with "large"
+//!     cargo bench --bench end_to_end -- --quick large    a sixth of the batches, scenarios with "large"
 //!     cargo bench --bench end_to_end -- --runs 3 large
-//!     cargo bench --bench end_to_end -- --times 4 large  four times the batches: begin and end weigh less
+//!     cargo bench --bench end_to_end -- --times 4 large  four times the batches: start and end count less
 //!     cargo bench --bench end_to_end -- --syncs          counts fsync and fdatasync, with strace
 //!
-//! Batches are made from a seed. For each scenario a daemon starts in a folder of its own, with a
-//! self-signed certificate, a secret, a spool that syncs, and one file sink; a client in this process
-//! sends every batch once over TLS. Then each output file is compared byte for byte with what was
-//! sent: batches may come in any order, but each once and whole.
+//! Batches are generated from a seed. For each scenario, a daemon starts in a new directory with a
+//! self-signed certificate, a secret, a spool that syncs, and one file sink. A client in this process
+//! sends every batch once over TLS. Then each output file is compared byte for byte with the batches:
+//! their order is free, but each must be complete and occur once.
 //!
-//! CPU is user and system time of the daemon's process alone, from `/proc/PID/stat`, between the first
-//! byte sent and the moment when everything is delivered and the spool is empty again. Beside it, in
-//! the same run, stands that of `gzip -dc *.gz > file` on the same bytes: the quotient says more than
-//! seconds do on a machine that others use too. "wall" ends with the last 200, "delivered" with the
-//! last byte of output (looked at every 5 ms). Latency is that of one POST, from its first byte to its
-//! 200, while all connections are busy. Memory is the daemon's peak (`VmHWM`); "written" is
-//! `write_bytes` of `/proc/PID/io`, which counts pages handed to storage, spool and output together.
-//! Everything lies in `TMPDIR`: on tmpfs a sync costs nothing, and with batches of a few records the
-//! file system's own way of making and deleting files costs more than the records do.
-//! CPU comes in ticks of 10 ms, so what takes less than a second is coarse.
+//! CPU is the user and system time of the daemon's process from `/proc/PID/stat`, from the first byte
+//! sent until everything is delivered and the spool is empty. The same run measures
+//! `gzip -dc *.gz > file` on the same bytes: on a shared machine, the quotient is more meaningful than
+//! seconds. "wall" ends with the last 200, "delivered" with the last byte of output (checked every
+//! 5 ms). Latency is the time of one POST from its first byte to its 200, while all connections are
+//! busy. Memory is the daemon's peak (`VmHWM`). "written" is `write_bytes` of `/proc/PID/io`, which
+//! counts the pages written to storage for spool and output. All files are in `TMPDIR`: on tmpfs a sync
+//! is free, and with batches of a few records, creating and deleting files costs more than the records.
+//! CPU time has a resolution of 10 ms, so values below a second are coarse.
 //!
-//! Other receivers are measured in the same way: `--keep DIR` leaves the `.gz` files of each scenario
-//! there; post each of them once over the number of connections that the scenario names, wait until
-//! the output stands still, take utime and stime of all processes of the receiver before and after,
-//! and divide by `gzip -dc` in the same minute. Their output is checked by the number of records, for
-//! most of them write records anew.
+//! To measure another receiver in the same way, use `--keep DIR`, which stores the `.gz` files of each
+//! scenario. Post each file once over the number of connections of the scenario, and wait until the
+//! output is complete. Take utime and stime of all processes of the receiver before and after, and
+//! divide by `gzip -dc` in the same minute. Check the output by the number of records, since most
+//! receivers re-serialize them.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
@@ -99,7 +99,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None` if this is a test run, which cargo tells by not saying `--bench`.
+    /// Parses the arguments. Returns `None` in a test run, where cargo does not pass `--bench`.
     fn parse() -> Option<Self> {
         let mut options =
             Self { quick: false, times: 1, runs: 1, filter: None, keep: None, syncs: false };
@@ -140,7 +140,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             plan.datasets = plan.datasets.min(plan.batches);
         }
-        // Scenarios that differ in the protocol alone share their batches.
+        // Scenarios that differ only in the protocol share their batches.
         let batches = match load.take().filter(|load| load.plan == plan) {
             Some(load) => load,
             None => Arc::new(Load::new(plan, SEED)?),
@@ -154,16 +154,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn run(scenario: &Scenario, load: &Arc<Load>, options: &Options) -> Result<(), Box<dyn Error>> {
-    let folder = tempfile::tempdir()?;
-    let keep = options.keep.as_deref().unwrap_or(folder.path());
+    let directory = tempfile::tempdir()?;
+    let keep = options.keep.as_deref().unwrap_or(directory.path());
     let gunzip = gunzip(load, &keep.join(scenario.name))?;
 
-    let daemon = Daemon::start(&folder.path().join("daemon"), SINK, &[" WARN ", " ERROR "])?;
+    let daemon = Daemon::start(&directory.path().join("daemon"), SINK, &[" WARN ", " ERROR "])?;
     let pid = daemon.pid();
     let client = Client::new(daemon.address, &daemon.cert_file(), scenario.protocol);
     let client = client.map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let syncs = options.syncs.then(|| Syncs::of(pid, folder.path().join("syncs"))).transpose()?;
+    let syncs =
+        options.syncs.then(|| Syncs::of(pid, directory.path().join("syncs"))).transpose()?;
     let (cpu, written) = (process::cpu(pid)?, process::written(pid));
     let begun = Instant::now();
     let sent = runtime.block_on(client.send(Arc::clone(load), scenario.connections));
@@ -220,7 +221,7 @@ fn run(scenario: &Scenario, load: &Arc<Load>, options: &Options) -> Result<(), B
         gunzip.wall.as_secs_f64(),
     );
     println!(
-        "  cpu {:.2} times that of gzip -dc; every record came out byte for byte\n",
+        "  cpu {:.2} times that of gzip -dc; every record was delivered byte for byte\n",
         cpu.as_secs_f64() / gunzip.cpu.as_secs_f64().max(0.01),
     );
     Ok(())
@@ -231,16 +232,16 @@ struct Cost {
     wall: Duration,
 }
 
-/// What `gzip -dc *.gz > file` costs.
-fn gunzip(load: &Load, folder: &Path) -> Result<Cost, Box<dyn Error>> {
-    fs::create_dir_all(folder)?;
+/// Measures `gzip -dc *.gz > file`.
+fn gunzip(load: &Load, directory: &Path) -> Result<Cost, Box<dyn Error>> {
+    fs::create_dir_all(directory)?;
     let mut files = Vec::new();
     for (index, batch) in load.batches.iter().enumerate() {
-        let file = folder.join(format!("{index:05}.gz"));
+        let file = directory.join(format!("{index:05}.gz"));
         fs::write(&file, &batch.wire)?;
         files.push(file);
     }
-    let output = tempfile::NamedTempFile::new_in(folder)?;
+    let output = tempfile::NamedTempFile::new_in(directory)?;
     let (cpu, begun) = (process::children_cpu()?, Instant::now());
     let status = Command::new("gzip")
         .arg("-dc")

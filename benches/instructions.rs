@@ -1,12 +1,12 @@
-//! What each step costs in instructions, which no other program on the machine can change, held against
-//! what it cost when `benches/instructions.txt` was written.
+//! Counts the instructions of each step, which do not depend on the load of the machine, and compares them
+//! with `benches/instructions.txt`.
 //!
 //!     cargo bench --bench instructions               compares, and fails if a step costs 10 % more
-//!     LOGPUSHD_BLESS=1 cargo bench --bench instructions    writes the file anew
+//!     LOGPUSHD_BLESS=1 cargo bench --bench instructions    writes the file
 //!
-//! Needs `valgrind`, whose callgrind counts them. The figures are quotients: the instructions of a
-//! step by those of inflating the same bytes alone, so that a compiler or a processor that makes all
-//! of it cheaper changes little. Calls into the system count as one: what the kernel does is not seen.
+//! Needs `valgrind`, whose callgrind counts instructions. The figures are quotients: the instructions of
+//! a step divided by those of inflating the same bytes, so that another compiler or processor changes
+//! little. A system call counts as one instruction: the work of the kernel is not counted.
 
 #![expect(clippy::print_stdout, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
@@ -21,7 +21,7 @@ use std::{
     process::Command, time::Duration,
 };
 
-use body::{LIMITS, PIECE_BYTES};
+use body::{CHUNK_BYTES, LIMITS};
 use corpus::{Corpus, Shape};
 use logpushd::{
     decode::{Decoder, Edition, Encoding},
@@ -33,7 +33,7 @@ const EXPECTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instruction
 /// How much more than expected a step may cost, in percent.
 const TOLERANCE: u64 = 10;
 
-/// What is counted, and what it is a multiple of.
+/// The steps, and the step that each is divided by.
 const STEPS: [(&str, &str); 5] = [
     ("accept", "inflate"),
     ("accept_small", "inflate_small"),
@@ -51,14 +51,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
-        println!("nothing is counted without --bench: run `cargo bench --bench instructions`");
+        println!("no count without --bench: run `cargo bench --bench instructions`");
         return Ok(());
     }
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mut found = BTreeMap::new();
     for (step, inflate) in STEPS {
-        let inflate = count(inflate, folder.path())?;
-        found.insert(step.to_owned(), count(step, folder.path())? * 100 / inflate);
+        let inflate = count(inflate, directory.path())?;
+        found.insert(step.to_owned(), count(step, directory.path())? * 100 / inflate);
     }
     let mut text = String::from("# percent of the instructions of inflating the same bytes\n");
     for (step, percent) in &found {
@@ -73,31 +73,31 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn compare(found: &BTreeMap<String, u64>) -> Result<(), Box<dyn Error>> {
-    let mut dearer = Vec::new();
+    let mut slower = Vec::new();
     for line in fs::read_to_string(EXPECTED)?.lines().filter(|line| !line.starts_with('#')) {
         let (step, expected) = line.split_once(' ').ok_or("a line without a number")?;
         let expected: u64 = expected.parse()?;
         let percent = *found.get(step).ok_or_else(|| format!("there is no step `{step}`"))?;
         println!("{step:14} {percent:4} % of inflating, {expected} % expected");
         if percent * 100 > expected * (100 + TOLERANCE) {
-            dearer.push(step.to_owned());
+            slower.push(step.to_owned());
         }
     }
-    if dearer.is_empty() {
+    if slower.is_empty() {
         Ok(())
     } else {
-        let dearer = dearer.join(", ");
+        let slower = slower.join(", ");
         Err(format!(
-            "{dearer}: more than {TOLERANCE} % dearer than benches/instructions.txt says; \
-             if that is meant, write it anew with LOGPUSHD_BLESS=1"
+            "{slower}: more than {TOLERANCE} % over benches/instructions.txt; if that is intended, update \
+             the file with LOGPUSHD_BLESS=1"
         )
         .into())
     }
 }
 
-/// Counts the instructions of a step, in a process of its own.
-fn count(step: &str, folder: &Path) -> Result<u64, Box<dyn Error>> {
-    let out = folder.join(step);
+/// Counts the instructions of a step in a new process.
+fn count(step: &str, directory: &Path) -> Result<u64, Box<dyn Error>> {
+    let out = directory.join(step);
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--toggle-collect=*measured*"])
         .arg(format!("--callgrind-out-file={}", out.display()))
@@ -113,7 +113,7 @@ fn count(step: &str, folder: &Path) -> Result<u64, Box<dyn Error>> {
     Ok(totals.ok_or("callgrind wrote no totals")?.trim().parse()?)
 }
 
-/// One step on 5,000 records of 2.2 KB, or as many bytes of smaller ones.
+/// Runs a step on 5,000 records of 2.2 KB, or as many bytes of smaller records.
 fn run(step: &str) {
     let (shape, records) = match step {
         "accept_small" | "inflate_small" => (Shape::Small, 20_000),
@@ -124,10 +124,12 @@ fn run(step: &str) {
         lines = body::array(&lines).into_bytes();
     }
     let wire = corpus::gzip(&lines).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let spool =
-        Spool::open(folder.path(), Options { max_bytes: u64::MAX, dedup_window: Duration::ZERO })
-            .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Spool::open(
+        directory.path(),
+        Options { max_bytes: u64::MAX, dedup_window: Duration::ZERO },
+    )
+    .unwrap();
     match step {
         "inflate" | "inflate_small" => measured_inflate(&wire),
         "read_again" => {
@@ -143,21 +145,21 @@ fn measured_inflate(wire: &[u8]) {
     black_box(body::inflate(wire));
 }
 
-/// All that is done to a body while it arrives, but for writing it.
+/// Decodes a body as while it arrives, without writing it.
 #[inline(never)]
 fn measured_decode(decoder: Decoder, wire: &[u8]) {
     black_box(body::decode(decoder, wire));
 }
 
-/// The same, written to a file of the spool and kept in memory for the sinks.
+/// Decodes a body, writes it to a file of the spool, and keeps it in memory for the sinks.
 #[inline(never)]
 fn measured_keep(spool: &Spool, wire: &[u8]) {
     let mut decoder = Decoder::new(LIMITS, Encoding::Gzip);
     let (mut staging, mut blocks) = (spool.stage(), spool.new_blocks());
     let mut take = |block| assert!(spool.cache_block(&mut blocks, block));
-    for piece in wire.chunks(PIECE_BYTES) {
-        staging.write(piece).unwrap();
-        decoder.push(piece, &mut take).unwrap();
+    for chunk in wire.chunks(CHUNK_BYTES) {
+        staging.write(chunk).unwrap();
+        decoder.push(chunk, &mut take).unwrap();
     }
     decoder.finish(&mut take).unwrap();
     staging.sync().unwrap();

@@ -1,9 +1,9 @@
-//! What the uploader costs beside encoding and the network: cutting, copying and bookkeeping, in bytes of
+//! Measures the uploader without encoding and network: splitting, copying and bookkeeping, in bytes of
 //! records.
 //!
 //!     cargo bench --bench upload
 //!
-//! The target takes every request at once and does nothing with it.
+//! The target accepts every request at once and discards it.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Takes everything.
-struct Sinkhole;
+/// Accepts and discards everything.
+struct NullTarget;
 
-impl Target for Sinkhole {
+impl Target for NullTarget {
     type Request = usize;
 
     fn encode(&self, chunk: &Chunk) -> usize {
@@ -59,7 +59,7 @@ fn batch() -> Batch {
     Batch { sequence: 1, header }
 }
 
-/// Blocks as the decoder makes them: as many records as fit.
+/// Divides lines into blocks like the decoder: as many records as fit.
 fn blocks(lines: &[u8]) -> Vec<Block> {
     let mut blocks = vec![Block::default()];
     for line in lines.split_inclusive(|byte| *byte == b'\n') {
@@ -88,7 +88,7 @@ fn context(runtime: &Runtime) -> SinkContext {
 
 fn deliver(runtime: &Runtime, limits: Limits, blocks: &[Block]) {
     let options = UploadOptions { limits, in_flight: 4, timeout: Duration::from_secs(60) };
-    let mut uploader = Uploader::new(Sinkhole, &options, context(runtime));
+    let mut uploader = Uploader::new(NullTarget, &options, context(runtime));
     while uploader.begin(&batch()).unwrap() == Begin::CheckpointFirst {}
     for block in blocks {
         while uploader.arrange(block).unwrap() == Begin::CheckpointFirst {}

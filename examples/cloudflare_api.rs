@@ -1,8 +1,8 @@
-//! The tests' stand-in for Cloudflare's API, to try `logpushd job` by hand:
+//! Runs the tests' stand-in for Cloudflare's API, to try `logpushd job` by hand:
 //!
 //!     cargo run --example cloudflare_api -- 127.0.0.1:9443 CHAIN.pem KEY.pem ROOTS.pem
 //!
-//! It shows CHAIN.pem, and its destination check trusts whom ROOTS.pem names.
+//! It presents the certificate CHAIN.pem. Its destination check trusts the authorities in ROOTS.pem.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What was answered, held against what is in the files.
+//! Compares the acknowledged batches with the contents of the files.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,13 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Every batch by its number.
+/// The batches by their numbers.
 #[derive(Default)]
 pub(super) struct Ledger(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// How many records of a batch must be there, and whether they were seen.
+    /// The number of records of each batch, and whether the batch was found in a file.
     batches: HashMap<u64, (u64, Seen)>,
     counts: Counts,
 }
@@ -26,7 +26,7 @@ enum Seen {
     Yes,
 }
 
-/// What was answered 200 and is new.
+/// The acknowledged batches, without duplicates, and other requests.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
     pub(super) batches: u64,
@@ -36,7 +36,7 @@ pub(super) struct Counts {
 }
 
 impl Ledger {
-    /// A batch is about to be sent: it may come out before its answer is here.
+    /// Adds a batch before it is sent, since it may be in a file before its response arrives.
     pub(super) fn sending(&self, batch: u64, records: u64) {
         self.with(|inner| inner.batches.insert(batch, (records, Seen::No)));
     }
@@ -49,7 +49,7 @@ impl Ledger {
         });
     }
 
-    /// Something else was sent, and answered as it should be.
+    /// Counts another request with the expected response.
     pub(super) fn other(&self) {
         self.with(|inner| inner.counts.others += 1);
     }
@@ -58,13 +58,13 @@ impl Ledger {
         self.with(|inner| inner.counts)
     }
 
-    /// Reads and removes the files of all datasets whose name is before `before`; all, without it.
+    /// Reads and removes the files of all datasets whose names are less than `before`, or all files.
     pub(super) fn read_finished(
         &self,
-        folder: &Path,
+        directory: &Path,
         before: Option<&str>,
     ) -> Result<(), Box<dyn Error>> {
-        for dataset in fs::read_dir(folder)? {
+        for dataset in fs::read_dir(directory)? {
             for file in fs::read_dir(dataset?.path())? {
                 let path = file?.path();
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -79,13 +79,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Batches may come in any order, but each in one piece, from its first record to its last.
+    /// Reads a file. The order of the batches is free, but the records of a batch must be consecutive.
     fn read(&self, path: &Path) -> Result<(), Box<dyn Error>> {
         let mut lines = BufReader::with_capacity(1 << 20, File::open(path)?);
         let mut line = Vec::new();
         let mut open: Option<(u64, u64, u64)> = None;
         while lines.read_until(b'\n', &mut line)? > 0 {
-            let (batch, record) = place(&line).ok_or("a line that is none of ours")?;
+            let (batch, record) =
+                numbers(&line).ok_or("a line that is not a record of this test")?;
             let (expected, records) = match open {
                 Some((current, next, records)) if current == batch => (next, records),
                 Some(_) => return Err(format!("batch {batch} begins within another").into()),
@@ -97,20 +98,20 @@ impl Ledger {
             open = (record + 1 < records).then_some((batch, record + 1, records));
             line.clear();
         }
-        open.map_or(Ok(()), |(batch, ..)| Err(format!("batch {batch} is not whole").into()))
+        open.map_or(Ok(()), |(batch, ..)| Err(format!("batch {batch} is incomplete").into()))
     }
 
-    /// Says what was sent, if all of it came out.
+    /// Returns a summary if all batches were delivered.
     pub(super) fn settle(&self) -> Result<String, Box<dyn Error>> {
         self.with(|inner| {
             let missing = inner.batches.values().filter(|(_, seen)| *seen == Seen::No).count();
             if missing > 0 {
-                return Err(format!("{missing} batches did not come out").into());
+                return Err(format!("{missing} batches are missing").into());
             }
             let Counts { batches, records, bytes, others } = inner.counts;
             Ok(format!(
-                "{batches} batches, {records} records, {} MB: each record is there once, in its place; \
-                 {others} other requests were answered as they should be",
+                "{batches} batches, {records} records, {} MB: each record was delivered once, in order; \
+                 {others} other requests got the expected response",
                 bytes / 1_000_000,
             ))
         })
@@ -128,14 +129,14 @@ impl Inner {
                 *seen = Seen::Yes;
                 Ok(*records)
             }
-            Some(_) => Err(format!("batch {batch} came out twice")),
+            Some(_) => Err(format!("batch {batch} was delivered twice")),
             None => Err(format!("batch {batch} was never sent")),
         }
     }
 }
 
-/// The numbers that a record begins with.
-fn place(line: &[u8]) -> Option<(u64, u64)> {
+/// Returns the numbers of the batch and the record at the beginning of a line.
+fn numbers(line: &[u8]) -> Option<(u64, u64)> {
     let head = std::str::from_utf8(line.get(..64.min(line.len()))?).ok()?;
     let (batch, rest) = head.strip_prefix("{\"batch\":")?.split_once(",\"record\":")?;
     let (record, _) = rest.split_once(',')?;

@@ -1,19 +1,19 @@
-//! The whole daemon for an hour under everything at once: does it stay as it was, and is every record
-//! there once?
+//! Runs the daemon for an hour under mixed load, and checks that it does not grow and that every record is
+//! delivered once.
 //!
 //!     cargo bench --bench soak                       an hour
 //!     cargo bench --bench soak -- --minutes 5
 //!
-//! Senders over HTTP/1.1 and HTTP/2 post batches of 1 to 5,000 records of 0.5 to 2.2 KB to ten
-//! datasets, now and then one of 40,000; some again, as after a timeout; some with records that are
-//! none. Beside them come damaged bodies, wrong secrets, destination checks, connections that end in
-//! the middle of a body, and a reload each minute. The file sink begins a new file each minute in each
-//! dataset. Files that are finished are renamed, read, held against the ledger of what was answered,
-//! and removed, so an hour needs little disk.
+//! Senders over HTTP/1.1 and HTTP/2 post batches of 1 to 5,000 records of 0.5 to 2.2 KB to ten datasets,
+//! and sometimes batches of 40,000 records. Some batches are sent twice, as after a timeout, and some
+//! contain invalid records. There are also damaged bodies, wrong secrets, destination checks,
+//! connections that end in the middle of a body, and a reload every minute. The file sink starts a new
+//! file every minute for each dataset. Finished files are renamed, compared with the ledger of
+//! acknowledged batches, and removed, so an hour needs little disk space.
 //!
-//! A line a minute says what the daemon holds: memory (`VmRSS`), open files, threads, batches in the
-//! spool. It fails if a record is lost, doubled, or in the wrong place, or if what the daemon holds has
-//! grown: the median of the last quarter against that of the second.
+//! Prints a line per minute with the daemon's memory (`VmRSS`), open files, threads, and batches in the
+//! spool. Fails if a record is lost, duplicated or out of order, or if one of these figures has grown
+//! from the median of the second quarter to the median of the last.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
@@ -53,10 +53,10 @@ const CONFIG: &str = r#"
     quarantine = { max_bytes = "16MiB", max_age = "10m" }
 "#;
 
-/// How often the daemon is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+/// The interval between samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the daemon held at a moment.
+/// The resources of the daemon at a time.
 struct Sample {
     memory: u64,
     open_files: usize,
@@ -70,9 +70,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("no load without --bench: run `cargo bench --bench soak`");
         return Ok(());
     };
-    let folder = tempfile::tempdir()?;
-    let daemon = Daemon::start(folder.path(), CONFIG, &[" ERROR "])?;
-    let idle = look(daemon.pid())?;
+    let directory = tempfile::tempdir()?;
+    let daemon = Daemon::start(directory.path(), CONFIG, &[" ERROR "])?;
+    let idle = sample(daemon.pid())?;
     let ledger = Arc::new(Ledger::default());
     let stop = Arc::new(AtomicBool::new(false));
     let senders: Vec<_> = (0..3)
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         })
         .collect();
 
-    let watched = watch(&daemon, folder.path(), &ledger, minutes);
+    let watched = watch(&daemon, directory.path(), &ledger, minutes);
     stop.store(true, Ordering::Relaxed);
     for sender in senders {
         let ended = sender.join().map_err(|_| "a sender failed")?;
@@ -93,8 +93,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let samples = watched?;
     daemon.wait_for_empty_spool()?;
-    ledger.read_finished(&folder.path().join("out"), None)?;
-    let rest = look(daemon.pid())?;
+    ledger.read_finished(&directory.path().join("out"), None)?;
+    let rest = sample(daemon.pid())?;
     println!("{}", ledger.settle()?);
     println!(
         "open files: {} before, {} after the last sender; threads: {} and {}",
@@ -103,15 +103,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     verdict(&samples)
 }
 
-/// `None` if this is a test run, which cargo tells by not saying `--bench`.
+/// Parses the arguments. Returns `None` in a test run, where cargo does not pass `--bench`.
 fn minutes() -> Option<u32> {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    let asked = arguments.iter().position(|argument| argument == "--minutes");
-    let minutes = asked.map(|at| arguments[at + 1].parse().unwrap());
+    let position = arguments.iter().position(|argument| argument == "--minutes");
+    let minutes = position.map(|at| arguments[at + 1].parse().unwrap());
     arguments.iter().any(|argument| argument == "--bench").then_some(minutes.unwrap_or(60))
 }
 
-fn look(pid: u32) -> Result<Sample, Box<dyn Error>> {
+fn sample(pid: u32) -> Result<Sample, Box<dyn Error>> {
     Ok(Sample {
         memory: process::memory(pid)?,
         open_files: process::open_files(pid)?,
@@ -119,10 +119,10 @@ fn look(pid: u32) -> Result<Sample, Box<dyn Error>> {
     })
 }
 
-/// Looks at the daemon until the time is over, reads what is finished, and reloads it each minute.
+/// Takes samples until the time is over. Reads the finished files and reloads the daemon every minute.
 fn watch(
     daemon: &Daemon,
-    folder: &Path,
+    directory: &Path,
     ledger: &Ledger,
     minutes: u32,
 ) -> Result<Vec<Sample>, Box<dyn Error>> {
@@ -132,11 +132,11 @@ fn watch(
     for minute in 1..=minutes {
         let first = samples.len();
         while begun.elapsed() < Duration::from_secs(u64::from(minute) * 60) {
-            std::thread::sleep(LOOK);
-            samples.push(look(daemon.pid())?);
+            std::thread::sleep(SAMPLE_INTERVAL);
+            samples.push(sample(daemon.pid())?);
         }
         let most = |of: Measure| samples[first..].iter().map(of).max().unwrap_or(0);
-        let waiting = fs::read_dir(folder.join("state/batches"))?.count();
+        let waiting = fs::read_dir(directory.join("state/batches"))?.count();
         let counts = ledger.counts();
         println!(
             "{minute:6}  {:9}  {:10}  {:7}  {waiting:7}  {:7}  {:7}  {:4}  {:.1}",
@@ -149,14 +149,16 @@ fn watch(
             process::cpu(daemon.pid())?.as_secs_f64(),
         );
         let now = jiff::Timestamp::now() - Duration::from_secs(120);
-        ledger
-            .read_finished(&folder.join("out"), Some(&now.strftime("%Y%m%dT%H%M").to_string()))?;
+        ledger.read_finished(
+            &directory.join("out"),
+            Some(&now.strftime("%Y%m%dT%H%M").to_string()),
+        )?;
         Command::new("kill").args(["-HUP", &daemon.pid().to_string()]).status()?;
     }
     Ok(samples)
 }
 
-/// Compares the last quarter with the second; the first is for warming up.
+/// Compares the last quarter with the second. The first is for warming up.
 fn verdict(samples: &[Sample]) -> Result<(), Box<dyn Error>> {
     let quarter = samples.len() / 4;
     let median = |from: usize, of: Measure| {

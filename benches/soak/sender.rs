@@ -1,4 +1,4 @@
-//! One sender: all kinds of requests, one after another, with pauses.
+//! A sender that makes all kinds of requests, one after another, with pauses.
 
 use std::{
     error::Error,
@@ -24,25 +24,25 @@ use super::{
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// The longest pause between two requests of a sender: the load is there all the time and leaves
-/// the machine room for others.
+/// The longest pause between two requests of a sender. The pauses keep the load constant and leave
+/// capacity for other programs.
 const PAUSE_MS: u64 = 400;
 
-/// Requests on a connection before it is closed and made anew.
+/// The number of requests before a sender opens a new connection.
 const REQUESTS_A_CONNECTION: u64 = 50;
 
 pub(super) struct Sender {
     client: Client,
     ledger: Arc<Ledger>,
     random: Random,
-    /// Lines of records to make batches of.
+    /// Lines of records for batches.
     large: Vec<Vec<u8>>,
     small: Vec<Vec<u8>>,
     next_batch: u64,
 }
 
 /// A batch that can be sent again.
-struct Made {
+struct BatchUpload {
     path: String,
     wire: Bytes,
 }
@@ -84,9 +84,9 @@ impl Sender {
     async fn one(&mut self, connection: &mut Connection) -> Result<(), Failure> {
         match self.random.below(1000) {
             0..30 => self.other(connection, "destination check", CHECK, SECRET, 200).await,
-            30..60 => self.other(connection, "wrong secret", CHECK, "guess", 401).await,
+            30..60 => self.other(connection, "wrong secret", CHECK, "wrong", 401).await,
             60..90 => {
-                // It is kept in quarantine, and so it is 200.
+                // It is stored in the quarantine, so the answer is 200.
                 let mut wire = self.batch(20, Damage::None)?.wire.to_vec();
                 wire.truncate(wire.len() / 2);
                 self.other(connection, "damaged", &wire, SECRET, 200).await
@@ -108,20 +108,20 @@ impl Sender {
         }
     }
 
-    /// Posts a batch, one in ten again.
+    /// Posts a batch, and one in ten batches twice.
     async fn post(
         &mut self,
         connection: &mut Connection,
         records: u64,
         damage: Damage,
     ) -> Result<(), Failure> {
-        let made = self.batch(records, damage)?;
+        let upload = self.batch(records, damage)?;
         self.ledger.sending(self.next_batch, records);
-        let request = self.client.request(&made.path, made.wire.clone(), SECRET)?;
+        let request = self.client.request(&upload.path, upload.wire.clone(), SECRET)?;
         connection.send(request).await?.expect(200, "\"committed\"")?;
-        self.ledger.answered(records, made.wire.len());
+        self.ledger.answered(records, upload.wire.len());
         if self.random.below(10) == 0 {
-            let request = self.client.request(&made.path, made.wire, SECRET)?;
+            let request = self.client.request(&upload.path, upload.wire, SECRET)?;
             connection.send(request).await?.expect(200, "\"duplicate\"")?;
             self.ledger.other();
         }
@@ -143,15 +143,15 @@ impl Sender {
         Ok(())
     }
 
-    /// Begins a request on a connection of its own and goes away in the middle of the body.
+    /// Begins a request on a new connection, and disconnects in the middle of the body.
     async fn hang_up(&mut self) -> Result<(), Failure> {
         self.client.hang_up("/logpush/dataset_0").await?;
         self.ledger.other();
         Ok(())
     }
 
-    /// Makes the next batch: each record begins with the batch's number and its own.
-    fn batch(&mut self, records: u64, damage: Damage) -> io::Result<Made> {
+    /// Creates the next batch. Each record begins with the number of the batch and its own.
+    fn batch(&mut self, records: u64, damage: Damage) -> io::Result<BatchUpload> {
         self.next_batch += 1;
         let batch = self.next_batch;
         let pool = if self.random.below(2) == 0 { &self.large } else { &self.small };
@@ -167,16 +167,16 @@ impl Sender {
             let line = &pool[usize::try_from(self.random.below(pool.len() as u64)).unwrap()];
             lines.extend_from_slice(&line[1..]);
         }
-        let place = usize::try_from(batch % 10).unwrap();
-        Ok(Made { path: format!("/logpush/{}", dataset(place)), wire: gzip(&lines)?.into() })
+        let index = usize::try_from(batch % 10).unwrap();
+        Ok(BatchUpload { path: format!("/logpush/{}", dataset(index)), wire: gzip(&lines)?.into() })
     }
 }
 
-/// What is wrong with a batch.
+/// The damage of a batch.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Damage {
     None,
-    /// Some lines are no records.
+    /// Some lines are not records.
     Lines,
 }
 

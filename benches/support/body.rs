@@ -1,6 +1,6 @@
-//! What is done to a body, as a whole and in part.
+//! Decodes a body, or only inflates it.
 
-#![expect(clippy::disallowed_types, reason = "inflating alone is what it compares with")]
+#![expect(clippy::disallowed_types, reason = "measures inflating alone")]
 
 use std::hint::black_box;
 
@@ -9,10 +9,10 @@ use logpushd::decode::{Block, Decoder, Limits, Summary};
 
 pub(crate) const LIMITS: Limits = Limits { inflated_bytes: 2 << 30, record_bytes: 8 << 20 };
 
-/// About what TLS hands over at a time.
-pub(crate) const PIECE_BYTES: usize = 16 * 1024;
+/// About the size of a TLS record.
+pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Inflates a body and does nothing else: says how many bytes there are.
+/// Inflates a body, and returns the number of bytes.
 pub(crate) fn inflate(wire: &[u8]) -> u64 {
     let mut inflater = Decompress::new_gzip(15);
     let mut out = Vec::with_capacity(256 * 1024);
@@ -29,16 +29,16 @@ pub(crate) fn inflate(wire: &[u8]) -> u64 {
     }
 }
 
-/// Leads a body through a decoder, piece by piece.
+/// Decodes a body in chunks.
 pub(crate) fn decode(mut decoder: Decoder, wire: &[u8]) -> Summary {
     let mut take = |block| drop::<Block>(black_box(block));
-    for piece in wire.chunks(PIECE_BYTES) {
-        decoder.push(piece, &mut take).unwrap();
+    for chunk in wire.chunks(CHUNK_BYTES) {
+        decoder.push(chunk, &mut take).unwrap();
     }
     decoder.finish(&mut take).unwrap()
 }
 
-/// The same records as a JSON array.
+/// Converts lines to a JSON array.
 pub(crate) fn array(lines: &[u8]) -> String {
     let text = std::str::from_utf8(lines).unwrap();
     format!("[{}]", text.trim_end().replace('\n', ","))

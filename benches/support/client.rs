@@ -1,4 +1,4 @@
-//! Sends batches as Logpush does: TLS, one POST a batch, gzip, a secret in a header.
+//! Sends batches as Logpush does: over TLS, one POST per batch, with gzip and a secret in a header.
 
 use std::{
     error::Error,
@@ -29,7 +29,7 @@ use super::{daemon::SECRET, load::Load};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Protocol {
     Http1,
@@ -45,7 +45,7 @@ impl Protocol {
     }
 }
 
-/// Where and how to send.
+/// The address and protocol of a server.
 #[derive(Clone)]
 pub(crate) struct Client {
     address: SocketAddr,
@@ -54,7 +54,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Trusts the certificate of `cert_file` and no other.
+    /// Creates a client that trusts only the certificate in `cert_file`.
     pub(crate) fn new(
         address: SocketAddr,
         cert_file: &Path,
@@ -67,8 +67,8 @@ impl Client {
         Ok(Self { address, protocol, connector: TlsConnector::from(Arc::new(tls)) })
     }
 
-    /// Sends all batches over so many connections, one at a time on each; how long each waited for
-    /// its 200, from the first byte of the request on.
+    /// Sends all batches over `connections` connections, one at a time on each. Returns the time from the
+    /// first byte of each request to its 200.
     pub(crate) async fn send(
         self,
         load: Arc<Load>,
@@ -123,7 +123,7 @@ impl Client {
         Ok(self.connector.connect(name, stream).await?)
     }
 
-    /// Begins a request in HTTP/1.1 on a connection of its own, and goes away within the body.
+    /// Begins a request in HTTP/1.1 on a new connection, and disconnects in the middle of the body.
     pub(crate) async fn hang_up(&self, path: &str) -> Result<(), Failure> {
         let mut config = ClientConfig::clone(self.connector.config());
         config.alpn_protocols = vec![Protocol::Http1.alpn()];
@@ -138,7 +138,7 @@ impl Client {
         Ok(())
     }
 
-    /// A request as Logpush makes it.
+    /// Creates a request like those of Logpush.
     pub(crate) fn request(
         &self,
         path: &str,
@@ -169,7 +169,7 @@ pub(crate) enum Connection {
 }
 
 impl Connection {
-    /// Sends a request and reads the answer to its end.
+    /// Sends a request and reads the whole answer.
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Answer> {
         let mut response = match self {
             Self::Http1(sender) => {
@@ -189,14 +189,14 @@ impl Connection {
     }
 }
 
-/// What came back.
+/// The answer to a request.
 pub(crate) struct Answer {
     status: StatusCode,
     text: String,
 }
 
 impl Answer {
-    /// Whether it is what was expected, with these words in its body.
+    /// Fails unless the status is `status` and the body contains `words`.
     pub(crate) fn expect(&self, status: u16, words: &str) -> Result<(), Failure> {
         if self.status == status && self.text.contains(words) {
             Ok(())

@@ -1,13 +1,13 @@
-//! Records like those of Cloudflare's `http_requests`, made from a seed: the same on every machine.
+//! Generates records like those of Cloudflare's `http_requests` from a seed, the same on every machine.
 //!
-//! Hosts, paths, agents and clients come from small pools in which some are frequent, identifiers and
-//! clocks are random: that gives about the ratio of gzip that real batches are said to have.
+//! Hosts, paths, agents and clients are from small pools in which some are frequent. Identifiers and
+//! times are random. The gzip ratio is about that of real batches.
 
 use std::io::{self, Write as _};
 
 use flate2::{Compression, write::GzEncoder};
 
-/// Which fields a record has.
+/// The fields of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Shape {
     /// About 2.2 KB: all fields, some with headers.
@@ -28,7 +28,7 @@ impl Corpus {
         Self { random: Random::new(seed), shape, clock: 1_763_755_200_000_000_000 }
     }
 
-    /// So many records, a line each.
+    /// Generates records, one per line.
     pub(crate) fn lines(&mut self, records: usize) -> io::Result<Vec<u8>> {
         let mut lines = Vec::new();
         for _ in 0..records {
@@ -141,7 +141,7 @@ impl Corpus {
 
     fn request(&mut self) -> Request {
         let r = &mut self.random;
-        // Records are in no order: their clocks spread over some seconds around the batch's.
+        // Records are not in order: their times spread over some seconds.
         self.clock += 1_000_000;
         let start = self.clock + r.below(5_000_000_000);
         let path = r.often(120);
@@ -159,7 +159,7 @@ impl Corpus {
     }
 }
 
-/// What both shapes say of a request.
+/// The fields that both shapes have.
 struct Request {
     start: u64,
     end: u64,
@@ -172,14 +172,14 @@ struct Request {
     bytes: u64,
 }
 
-/// Zips as Logpush does, as far as is known: one member, the usual level.
+/// Compresses like Logpush, as far as is known: one member with the default level.
 pub(crate) fn gzip(data: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(data)?;
     encoder.finish()
 }
 
-/// `SplitMix64`: a line of arithmetic is enough here.
+/// The random number generator `SplitMix64`.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -195,12 +195,12 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// A place in a pool of `end` whose first ones are frequent.
+    /// Returns an index below `end`. Low indexes are frequent.
     fn often(&mut self, end: usize) -> usize {
         let wide = end as u64;
         let least = self.below(wide).min(self.below(wide)).min(self.below(wide));

@@ -1,4 +1,4 @@
-//! A daemon of its own for each scenario, in a folder of its own.
+//! Starts a daemon in a directory.
 
 use std::{
     error::Error,
@@ -11,35 +11,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the sender proves itself with.
+/// The secret of the sender.
 pub(crate) const SECRET: &str = "a-secret-for-loopback-only";
 
-/// How long the daemon may take for anything that is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The time limit for each wait.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A running daemon. Dropping it ends it.
+/// A running daemon. Dropping this value ends it.
 pub(crate) struct Daemon {
     child: Child,
-    folder: PathBuf,
+    directory: PathBuf,
     pub(crate) address: SocketAddr,
 }
 
-/// The name of one of the datasets.
+/// Returns the name of a dataset.
 pub(crate) fn dataset(index: usize) -> String {
     format!("dataset_{index}")
 }
 
 impl Daemon {
-    /// Starts it in `folder`, with the keys that every load test wants and `more`, in TOML. Of its
-    /// log, lines with one of the `levels` are shown.
+    /// Starts a daemon in `directory`, with the keys that every load test needs and `more`, in TOML. Prints
+    /// the log lines that contain one of the `levels`.
     pub(crate) fn start(
-        folder: &Path,
+        directory: &Path,
         more: &str,
         levels: &'static [&str],
     ) -> Result<Self, Box<dyn Error>> {
-        fs::create_dir_all(folder)?;
-        fs::write(folder.join("secrets.txt"), SECRET)?;
-        let config = folder.join("logpushd.toml");
+        fs::create_dir_all(directory)?;
+        fs::write(directory.join("secrets.txt"), SECRET)?;
+        let config = directory.join("logpushd.toml");
         let common = r#"
             server.address = "127.0.0.1:0"
             server.tls.self_signed = true
@@ -68,7 +68,7 @@ impl Daemon {
             }
             head.push(line);
         };
-        // The pipe must not fill up; what goes wrong must be seen.
+        // Read the pipe so that it does not fill up, and print problems.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if levels.iter().any(|level| line.contains(level)) {
@@ -76,7 +76,7 @@ impl Daemon {
                 }
             }
         });
-        Ok(Self { child, folder: folder.to_owned(), address })
+        Ok(Self { child, directory: directory.to_owned(), address })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -84,16 +84,16 @@ impl Daemon {
     }
 
     pub(crate) fn cert_file(&self) -> PathBuf {
-        self.folder.join("fullchain.pem")
+        self.directory.join("fullchain.pem")
     }
 
-    /// The output of each dataset.
+    /// Returns the output file of each dataset.
     pub(crate) fn outputs(&self, datasets: usize) -> Vec<PathBuf> {
-        let file = |index| self.folder.join("out").join(format!("{}.ndjson", dataset(index)));
+        let file = |index| self.directory.join("out").join(format!("{}.ndjson", dataset(index)));
         (0..datasets).map(file).collect()
     }
 
-    /// Waits until the outputs hold so many bytes.
+    /// Waits until the outputs contain `bytes` bytes.
     pub(crate) fn wait_for_outputs(
         &self,
         datasets: usize,
@@ -106,18 +106,18 @@ impl Daemon {
         })
     }
 
-    /// Waits until the spool is empty: everything is delivered for good.
+    /// Waits until the spool is empty, so that everything is delivered durably.
     pub(crate) fn wait_for_empty_spool(&self) -> Result<(), Box<dyn Error>> {
-        let mut folders = vec![self.folder.join("state")];
+        let mut directories = vec![self.directory.join("state")];
         wait(|| {
-            folders.truncate(1);
+            directories.truncate(1);
             let mut at = 0;
-            while let Some(folder) = folders.get(at) {
+            while let Some(directory) = directories.get(at) {
                 at += 1;
-                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                     let path = entry.path();
                     if path.is_dir() {
-                        folders.push(path);
+                        directories.push(path);
                     } else if path.extension().is_some_and(|end| end == "gz") {
                         return false;
                     }
@@ -130,7 +130,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It has failed only if it is no longer there.
+        // This fails only if the daemon has ended.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -139,7 +139,7 @@ impl Drop for Daemon {
 fn wait(mut until: impl FnMut() -> bool) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     while !until() {
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             return Err("the daemon does not deliver".into());
         }
         thread::sleep(Duration::from_millis(5));

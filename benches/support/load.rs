@@ -1,4 +1,4 @@
-//! The batches of a scenario: made from a seed, remembered by digest, found again in the output.
+//! Generates the batches of a scenario from a seed, and finds them in the output by their digests.
 
 use std::{
     collections::HashMap,
@@ -12,23 +12,23 @@ use hyper::body::Bytes;
 
 use super::corpus::{Corpus, Shape, gzip};
 
-/// What a scenario sends.
+/// The batches that a scenario sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) batches: usize,
     pub(crate) records: usize,
     pub(crate) shape: Shape,
-    /// Batches go to these in turn.
+    /// The number of datasets, which get batches in turn.
     pub(crate) datasets: usize,
 }
 
-/// One batch, ready to be sent, and what must come out.
+/// A batch that is ready to be sent, and its expected output.
 pub(crate) struct Batch {
     pub(crate) wire: Bytes,
     pub(crate) dataset: usize,
     bytes: u64,
     digest: blake3::Hash,
-    /// The digest of the first line. That holds a random identifier, so it tells the batch.
+    /// The digest of the first line. It contains a random identifier, so it identifies the batch.
     first_line: blake3::Hash,
 }
 
@@ -68,8 +68,8 @@ impl Load {
         self.batches.iter().map(|batch| batch.wire.len()).sum()
     }
 
-    /// Whether `outputs`, a file a dataset, hold every batch once, byte for byte. The order of the
-    /// batches is free, that within a batch is not.
+    /// Checks that `outputs`, one file per dataset, contain every batch once, byte for byte. The order of
+    /// the batches is free, the order of records within a batch is not.
     pub(crate) fn verify(&self, outputs: &[impl AsRef<Path>]) -> Result<(), Box<dyn Error>> {
         let mut missing: HashMap<(usize, blake3::Hash), &Batch> =
             self.batches.iter().map(|batch| ((batch.dataset, batch.first_line), batch)).collect();
@@ -82,13 +82,13 @@ impl Load {
             while output.read_until(b'\n', &mut line)? > 0 {
                 let batch = missing
                     .remove(&(dataset, blake3::hash(&line)))
-                    .ok_or("a record at a place where no batch begins, or a batch twice")?;
+                    .ok_or("a record that does not begin a batch, or a duplicate batch")?;
                 let mut hasher = blake3::Hasher::new();
                 hasher.update(&line);
                 let rest = batch.bytes - line.len() as u64;
                 io::copy(&mut output.by_ref().take(rest), &mut hasher)?;
                 if hasher.finalize() != batch.digest {
-                    return Err("a batch came out with other bytes".into());
+                    return Err("a batch was delivered with other bytes".into());
                 }
                 line.clear();
             }
@@ -96,7 +96,7 @@ impl Load {
         if missing.is_empty() {
             Ok(())
         } else {
-            Err(format!("{} batches did not come out", missing.len()).into())
+            Err(format!("{} batches are missing", missing.len()).into())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a load test needs: batches, a client that sends as Logpush does, and a daemon to watch.
+//! Support for load tests: batches, a client that sends like Logpush, and a daemon.
 
 pub(crate) mod client;
 pub(crate) mod corpus;

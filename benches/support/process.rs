@@ -1,4 +1,4 @@
-//! What the kernel says of a process: CPU, memory, bytes written.
+//! Reads the resource usage of a process from the kernel: CPU, memory, bytes written.
 
 use std::{
     fs, io,
@@ -8,47 +8,47 @@ use std::{
     time::Duration,
 };
 
-/// `USER_HZ`, which Linux shows to programs on every machine that we build for.
+/// The tick of `USER_HZ`, the same on all supported architectures.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU of a process, user and system, all threads, those that ended too.
+/// Returns the CPU time of a process, user and system, including threads that have ended.
 pub(crate) fn cpu(pid: u32) -> io::Result<Duration> {
     Ok(ticks(&format!("/proc/{pid}/stat"), 13..15)? * TICK)
 }
 
-/// CPU of all children of this process that have been waited for.
+/// Returns the CPU time of all children of this process that have been waited for.
 pub(crate) fn children_cpu() -> io::Result<Duration> {
     Ok(ticks("/proc/self/stat", 15..17)? * TICK)
 }
 
 fn ticks(path: &str, fields: std::ops::Range<usize>) -> io::Result<u32> {
     let stat = fs::read_to_string(path)?;
-    // The second field is a name in parentheses that may hold blanks.
+    // The second field is a name in parentheses that may contain spaces.
     let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     Ok(rest.split(' ').skip(fields.start - 2).take(fields.len()).flat_map(str::parse::<u32>).sum())
 }
 
-/// The most memory that it ever held, in bytes.
+/// Returns the peak resident memory in bytes.
 pub(crate) fn peak_memory(pid: u32) -> io::Result<u64> {
     Ok(number(&format!("/proc/{pid}/status"), "VmHWM:")? * 1024)
 }
 
-/// The memory that it holds now, in bytes.
+/// Returns the resident memory in bytes.
 pub(crate) fn memory(pid: u32) -> io::Result<u64> {
     Ok(number(&format!("/proc/{pid}/status"), "VmRSS:")? * 1024)
 }
 
-/// How many threads it has.
+/// Returns the number of threads.
 pub(crate) fn threads(pid: u32) -> io::Result<u64> {
     number(&format!("/proc/{pid}/status"), "Threads:")
 }
 
-/// How many files, sockets and the like it has open.
+/// Returns the number of open file descriptors.
 pub(crate) fn open_files(pid: u32) -> io::Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
-/// What it caused to be written to storage. 0 where that may not be read.
+/// Returns the bytes written to storage, or 0 if that cannot be read.
 pub(crate) fn written(pid: u32) -> u64 {
     number(&format!("/proc/{pid}/io"), "write_bytes:").unwrap_or(0)
 }
@@ -61,14 +61,14 @@ fn number(path: &str, key: &str) -> io::Result<u64> {
     value.ok_or_else(|| io::Error::other(format!("no {key} in {path}")))
 }
 
-/// Counts the syncs of a process, with `strace`: what else is measured meanwhile is not its own.
+/// Counts the syncs of a process with `strace`, which distorts all other measurements meanwhile.
 pub(crate) struct Syncs {
     strace: Child,
     summary: PathBuf,
 }
 
 impl Syncs {
-    /// Counts from now on; `summary` is a file for strace.
+    /// Starts counting. `summary` is an output file for strace.
     pub(crate) fn of(pid: u32, summary: PathBuf) -> io::Result<Self> {
         let mut strace = Command::new("strace")
             .args(["-f", "-q", "-c", "-e", "trace=fsync,fdatasync", "-o"])
@@ -84,7 +84,7 @@ impl Syncs {
         Ok(Self { strace, summary })
     }
 
-    /// How many there were.
+    /// Stops counting, and returns the number of syncs.
     pub(crate) fn count(mut self) -> io::Result<u32> {
         Command::new("kill").args(["-INT", &self.strace.id().to_string()]).status()?;
         self.strace.wait()?;

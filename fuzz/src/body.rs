@@ -13,14 +13,14 @@ use serde_json::value::RawValue;
 
 use super::plain::{check_concatenated, check_lines, check_text};
 
-/// About what the decoder gathers before it looks: fillers are this long, so that its edge falls
-/// into what the fuzzer wrote. Nothing goes wrong if it is another size, but less is found.
+/// About the size of the decoder's buffer. Fillers have this length, so that the end of the buffer is
+/// within the fuzzer's bytes. With another size the tests still pass, but find less.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 
 /// A block of rows, or of lines of text, has no more.
 const MAX_REJECTS: usize = 4096;
 
-/// What of a record that is too long is kept.
+/// The preserved length of a record that is too long.
 const PREVIEW_BYTES: usize = 64 * 1024;
 
 /// Many small chunks after a filler would only take time.
@@ -107,10 +107,10 @@ pub fn gzip_body(data: &[u8]) {
     }
 }
 
-/// `outcome` must be that of `plain` as it is.
+/// Asserts that `outcome` equals the outcome of the uncompressed body `plain`.
 fn assert_same(limits: Limits, outcome: &Decoded, plain: &[u8]) {
     if plain.starts_with(&[0x1f, 0x8b]) {
-        // As it is, this would be taken for gzip: bytes decide.
+        // Uncompressed, this would be read as gzip, since the first bytes decide.
         return;
     }
     let want = in_chunks(limits, (Encoding::Identity, Format::Json), plain, plain.len());
@@ -190,7 +190,7 @@ fn filling(filler: u8, edge: u8) -> Vec<u8> {
     };
     let room = BLOCK_BYTES - usize::from(edge) - opening.len();
     let rest = room % unit.len();
-    // What no unit fits into goes where it changes nothing.
+    // The rest, into which no unit fits, is padding without effect.
     let blanks = if filler & 15 == 4 || filler & 15 == 7 { "x" } else { "\n" }.repeat(rest);
     [opening, &blanks, &unit.repeat(room / unit.len())].concat().into_bytes()
 }

@@ -32,7 +32,7 @@ pub fn message(data: &[u8]) {
     }
 }
 
-/// A strict reader: all that follows the header is pairs, and what is escaped may be.
+/// Reads a message strictly: only pairs follow the header, and only permitted characters are escaped.
 fn check(message: Message, line: &str) {
     let keys = match message {
         Message::Leef => leef_keys(line, 7),
@@ -59,7 +59,7 @@ fn cef_keys(line: &str) -> Vec<&str> {
     parts.into_iter().map(|part| part.rsplit(' ').next().unwrap_or_default()).collect()
 }
 
-/// What follows the seventh bar that is not escaped.
+/// Returns the text after the seventh unescaped bar.
 fn after_cef_header(line: &str) -> Option<&str> {
     let mut bars = 0;
     let mut letters = line.char_indices();

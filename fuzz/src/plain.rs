@@ -1,4 +1,4 @@
-//! The plainest readers of bodies there are, against what the decoder makes of them.
+//! The simplest readers of bodies, to compare with the decoder.
 
 use logpushd::decode::{Block, RejectReason};
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ pub(super) fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
         let record = line.strip_suffix(b"\r").unwrap_or(line);
         if record.trim_ascii().is_empty() {
             if record.len() > record_bytes {
-                // Whether that is an empty line or a record too long depends on where it stands.
+                // Whether that is an empty line or a record too long depends on its position.
                 return;
             }
             continue;
@@ -56,7 +56,7 @@ pub(super) fn check_lines(record_bytes: usize, body: &[u8], blocks: &[Block]) {
     assert_eq!(got, want_rejects);
 }
 
-/// The objects of a line that holds nothing else but commas between them.
+/// Returns the objects of a line that contains only objects with optional commas between them.
 fn objects(line: &[u8]) -> Option<Vec<&str>> {
     let text = std::str::from_utf8(line).ok()?;
     let blank = |c: char| c.is_ascii_whitespace();

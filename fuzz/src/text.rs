@@ -30,7 +30,7 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// What the rest of the daemon relies on without asking.
+/// Checks the properties that the daemon relies on.
 fn check_config(config: &Config) {
     assert!(!config.server.addresses.is_empty());
     assert!(!config.endpoints.is_empty());
