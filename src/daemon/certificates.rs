@@ -1,5 +1,4 @@
-//! Looks after the server's certificate: takes over files that have changed, and says in time that
-//! it expires.
+//! Watches the server's certificate: loads changed files, and warns before it expires.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +12,10 @@ use crate::{
     tls::{Acceptor, Expiry, FilesChange, Reminder, Watch},
 };
 
-/// Soon enough for whoever tries it out, and no work to speak of.
+/// The interval between checks, short enough for an operator who waits for the new certificate.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Goes on for ever.
+/// Checks the certificate in intervals. Never returns.
 pub(super) async fn run(acceptor: Arc<Acceptor>) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -25,28 +24,28 @@ pub(super) async fn run(acceptor: Arc<Acceptor>) {
         ticks.tick().await;
         let acceptor = Arc::clone(&acceptor);
         let round = blocking::run(move || {
-            look(&acceptor, &mut watch, &mut reminder);
+            check(&acceptor, &mut watch, &mut reminder);
             (watch, reminder)
         });
         match round.await {
-            Ok(kept) => (watch, reminder) = kept,
+            Ok(state) => (watch, reminder) = state,
             Err(error) => {
-                error!(%error, "looking after the certificate failed");
+                error!(%error, "checking the certificate failed");
                 (watch, reminder) = (Watch::default(), Reminder::default());
             }
         }
     }
 }
 
-fn look(acceptor: &Acceptor, watch: &mut Watch, reminder: &mut Reminder) {
+fn check(acceptor: &Acceptor, watch: &mut Watch, reminder: &mut Reminder) {
     match watch.poll(acceptor) {
         FilesChange::None => {}
         FilesChange::Loaded => {
-            info!("the certificate's files have changed: taken over");
+            info!("changed certificate files loaded");
             audit::record(Event::CertificateChanged { source: "files" });
         }
         FilesChange::Rejected(error) => {
-            error!(%error, "the certificate's files have changed: the old certificate stays");
+            error!(%error, "cannot load the changed certificate files, keeping the old certificate");
         }
     }
     let Some((validity, renewal)) = acceptor.validity() else { return };

@@ -1,5 +1,5 @@
-//! What a reload changes: which keys are different, which of them need a restart, and what becomes of
-//! the sinks.
+//! Compares the old and the new configuration for a reload: the changed keys, those that need a
+//! restart, and the changes of the sinks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,10 +20,10 @@ use crate::{
     tls,
 };
 
-/// Which sink has had which files since the start.
+/// The files that each sink may have written to since startup, by the sink's name.
 pub(super) type Writers = Vec<(String, SinkFiles)>;
 
-/// The keys whose text is different, was added or is gone.
+/// Returns the keys that were changed, added or removed.
 pub(super) fn differences(
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,
@@ -32,8 +32,8 @@ pub(super) fn differences(
     keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
 }
 
-/// The new configuration with what cannot change under a running daemon as it was, and which keys
-/// those are.
+/// Returns the new configuration with the old values of the keys that need a restart, and the names of
+/// those keys that have changed.
 pub(super) fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     let mut keys = Vec::new();
     let mut keep = |key, differs: bool| {
@@ -58,8 +58,8 @@ pub(super) fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'s
     (new, keys)
 }
 
-/// The cache of ACME, where it is in the spool's folder by default, stays with that: another one would
-/// be ordered a certificate for before it is used.
+/// Keeps the default cache directory of ACME below the old `spool.dir`. With another directory, the
+/// daemon would order a certificate that is used only after a restart.
 fn keep_cache(new: &mut Config, old_spool: &Path) {
     let tls = &mut new.server.tls;
     let Some(acme) = &mut tls.acme else { return };
@@ -70,7 +70,8 @@ fn keep_cache(new: &mut Config, old_spool: &Path) {
     }
 }
 
-/// What would fail only when a sink has ended already.
+/// Checks new and changed sinks for problems that would otherwise show only after the old ones have
+/// ended.
 pub(super) fn check_sinks(
     path: &Path,
     old: &Config,
@@ -82,8 +83,8 @@ pub(super) fn check_sinks(
         let name = &sink.name;
         if lingering.contains(name) {
             return Err(format!(
-                "{path}: sink.{name}: what it was before an earlier reload has not ended yet: try \
-                 again later, take another name, or restart"
+                "{path}: sink.{name}: a removed sink of this name is still busy with a batch; reload \
+                 later, use another name, or restart"
             ));
         }
         if let Some(claim) = sink.kind.claims().tls.filter(|tls| tls.is_used)
@@ -95,12 +96,14 @@ pub(super) fn check_sinks(
     Ok(())
 }
 
-/// Adds the file sinks of a configuration. What a sink finds behind the length that it remembers of a
-/// file, it takes for its own: had another one written there meanwhile, records that are the same
-/// would be passed over. And one that is late may still be writing.
+/// Adds the file sinks of a configuration.
+///
+/// A sink assumes that it wrote everything after the length that it remembers of a file. If another
+/// sink wrote there meanwhile, it would skip records that are equal. Also, a sink that did not end in
+/// time may still be writing.
 ///
 /// # Errors
-/// One of them has the files of another one.
+/// Two sinks may write to the same file.
 pub(super) fn with_writers(mut writers: Writers, config: &Config) -> Result<Writers, String> {
     let endpoints: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
     for sink in &config.sinks {
@@ -109,7 +112,7 @@ pub(super) fn with_writers(mut writers: Writers, config: &Config) -> Result<Writ
         let shared = of_others.find_map(|(name, other)| Some((name, files.common(other)?)));
         if let Some((other, path)) = shared {
             return Err(format!(
-                "sink.{}.file.path: sink {other} has written to these files since the start: take \
+                "sink.{}.file.path: sink {other} has written to these files since the start: use \
                  another path, or restart; both can write to {}",
                 sink.name,
                 path.display()
@@ -122,28 +125,28 @@ pub(super) fn with_writers(mut writers: Writers, config: &Config) -> Result<Writ
     Ok(writers)
 }
 
-/// With endpoints that are gone, for those who ask where a batch is to go.
+/// Adds removed endpoints to a configuration, to route the batches that they received.
 pub(super) fn with_departed(config: &Config, departed: &[Endpoint]) -> Config {
     let mut config = config.clone();
     config.endpoints.extend(departed.iter().cloned());
     config
 }
 
-/// The endpoints of `before` that are gone, as long as a sink is left that they named.
+/// Returns the endpoints that were removed since `before` and still name a configured sink.
 pub(super) fn still_departed(before: &Config, config: &Config) -> Vec<Endpoint> {
-    let is_there = |name: &String| config.sinks.iter().any(|sink| sink.name == *name);
-    let gone = before.endpoints.iter().filter(|endpoint| {
-        config.endpoints.iter().all(|there| there.name != endpoint.name)
-            && endpoint.sinks.iter().any(is_there)
+    let is_configured = |name: &String| config.sinks.iter().any(|sink| sink.name == *name);
+    let removed = before.endpoints.iter().filter(|endpoint| {
+        config.endpoints.iter().all(|other| other.name != endpoint.name)
+            && endpoint.sinks.iter().any(is_configured)
     });
-    gone.cloned().collect()
+    removed.cloned().collect()
 }
 
 fn find<'a>(config: &'a Config, name: &str) -> Option<&'a SinkConfig> {
     config.sinks.iter().find(|sink| sink.name == name)
 }
 
-/// What is to become of the sinks that do not stay as they are.
+/// Returns the sinks that were changed, with their new settings, and those that were removed, without.
 pub(super) fn plans(before: &Config, after: &Config) -> Vec<(String, Option<Plan>)> {
     let mut plans = Vec::new();
     for sink in &before.sinks {
@@ -160,6 +163,7 @@ pub(super) fn plans(before: &Config, after: &Config) -> Vec<(String, Option<Plan
     plans
 }
 
+/// Creates the sinks that `after` adds, and registers them with the spool.
 pub(super) fn added(
     before: &Config,
     after: &Config,
@@ -173,7 +177,7 @@ pub(super) fn added(
             Ok(delivery) => added.push(delivery),
             Err(error) => {
                 for delivery in added {
-                    // What could not be let go of now is with the next release.
+                    // Retried on the next release.
                     spool.unregister(delivery.id()).ok();
                 }
                 return Err(format!("sink.{}: {error}", sink.name));
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_stays_in_the_spool_s_folder_that_is_in_use() {
+    fn the_acme_cache_stays_below_the_spool_directory_in_use() {
         let old = config("/old", "");
         let (kept, keys) = without_restart(&old, config("/new", ""));
         assert_eq!(keys, ["spool.dir", "quarantine.dir"]);

@@ -1,8 +1,8 @@
-//! What a reload exchanges under those who use it.
+//! A value that a reload replaces while others use it.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Whoever has taken it keeps what he has; the next takes what was put there last.
+/// The current value. Handles that [`Current::load`] returned earlier keep the previous value.
 #[derive(Debug)]
 pub(super) struct Current<T>(RwLock<Arc<T>>);
 
@@ -11,11 +11,11 @@ impl<T> Current<T> {
         Self(RwLock::new(Arc::new(first)))
     }
 
-    pub(super) fn take(&self) -> Arc<T> {
+    pub(super) fn load(&self) -> Arc<T> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn put(&self, next: T) {
+    pub(super) fn store(&self, next: T) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 }

@@ -1,4 +1,4 @@
-//! The limit of open files: raised as far as it goes, and compared with what the configuration needs.
+//! Raises the limit of open files, and compares it with the needs of the configuration.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -6,11 +6,11 @@ use tracing::warn;
 use super::OVERFLOW_CONNECTIONS;
 use crate::{config::Config, http::MAX_UPLOADS, sink::MAX_OPEN_FILES};
 
-/// For standard streams, listeners, the runtime, the spool, checkpoints, certificates and sinks with few
-/// files or connections.
+/// Descriptors for standard streams, listeners, the runtime, the spool, checkpoints, certificates and
+/// sinks with few files or connections.
 const RESERVE: u64 = 128;
 
-/// Raises the soft limit to the hard one, and warns if that is too low.
+/// Raises the soft limit to the hard limit, and warns if that is too low.
 pub(super) fn raise(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -26,14 +26,14 @@ pub(super) fn raise(config: &Config) {
         warn!(
             limit,
             needed,
-            "the limit of open files is lower than limits.max_connections and the sinks may need: \
-             raise LimitNOFILE (systemd) or `ulimit -Hn`, or lower limits.max_connections"
+            "the limit of open files is too low for limits.max_connections and the sinks; raise \
+             LimitNOFILE (systemd) or `ulimit -Hn`, or lower limits.max_connections"
         );
     }
 }
 
-/// How many files may be open at once: one for each connection and each body, those of the sinks, and
-/// those of the quarantine.
+/// Returns the maximum number of open files: one for each connection and each body, those of the sinks,
+/// and those of the quarantine.
 fn needed(config: &Config) -> u64 {
     let sinks = config.sinks.iter().map(|sink| sink.kind.claims().descriptors).sum::<usize>();
     let quarantine = MAX_OPEN_FILES;
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn each_connection_and_each_file_of_a_sink_needs_one() {
+    fn each_connection_and_each_file_of_a_sink_needs_a_descriptor() {
         let file = |name: &str| format!("[sink.{name}.file]\npath = \"/{name}/{{dataset}}\"\n");
         let one = needed_with(&file("a"));
         assert_eq!(one, 1024 + 64 + 512 + 2 * 64 + 128);

@@ -1,5 +1,5 @@
-//! Looks after the quarantine's bounds, once at the start and then every minute, and reports what the
-//! spool has dropped.
+//! Enforces the quarantine's bounds at startup and then every minute, and reports what the spool has
+//! dropped.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -18,7 +18,7 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Goes on for ever. The bounds are those that `config` has then.
+/// Enforces the current bounds in `config`. Never returns.
 pub(super) async fn run(
     mut config: watch::Receiver<Quarantine>,
     ages: FileAges,
@@ -37,14 +37,14 @@ pub(super) async fn run(
         let config = config.borrow_and_update().clone();
         let ages = Arc::clone(&ages);
         let round = blocking::run(move || {
-            // A panic leaves at worst files that are younger.
+            // After a panic, files are at worst recorded as too young.
             let mut ages = ages.lock().unwrap_or_else(PoisonError::into_inner);
             quarantine::enforce(&config, &mut ages)
         });
         match round.await {
             Ok(Ok(outcome)) => metrics.quarantine(outcome.bytes, outcome.removed_bytes),
-            Ok(Err(error)) => warn!(%error, "cannot look after the quarantine's bounds"),
-            Err(error) => error!(%error, "looking after the quarantine's bounds failed"),
+            Ok(Err(error)) => warn!(%error, "cannot enforce the quarantine's bounds"),
+            Err(error) => error!(%error, "enforcing the quarantine's bounds failed"),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Remembers across restarts when the newest batch of each dataset came: else an alert about a dataset
-//! that is silent would end with a restart, since there would be nothing to go by.
+//! Stores the time of each dataset's newest batch across restarts. Without it, an alert about a silent
+//! dataset would end with a restart, since its metric would be missing.
 //!
-//! Written by a thread that may wait, once a minute if a batch came, and when the daemon stops. What a
-//! crash costs is the last minute.
+//! The file is written once a minute if a batch arrived, and when the daemon stops. A crash loses at
+//! most the last minute.
 
 use std::{
     collections::BTreeMap,
@@ -26,10 +26,10 @@ use crate::{
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// A dataset that was silent for so long is forgotten at the next start: nobody waits for it.
+/// A dataset that was silent for longer is dropped at the next start.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// In `spool.dir`.
+/// The name of the file in `spool.dir`.
 const FILE: &str = "last-batches.json";
 
 /// The file and its contents.
@@ -46,18 +46,18 @@ struct Contents {
 }
 
 impl LastBatches {
-    /// Gives the metrics what an earlier life has written, of the datasets that an endpoint takes. What
-    /// cannot be read costs nothing but that.
+    /// Restores the metrics from the file, for the datasets that an endpoint accepts. An unreadable file
+    /// is treated as missing.
     pub(super) fn restore(config: &Config, metrics: &Arc<Metrics>, now: Arrival) -> Self {
         let path = config.spool.dir.join(FILE);
         let contents = read(&path).unwrap_or_else(|error| {
-            warn!(%error, "it is not known when datasets had their last batches before this start");
+            warn!(%error, "cannot restore the times of the last batches");
             Contents::default()
         });
         for (dataset, at) in &contents.datasets {
             let age = Duration::from_micros(now.wall_micros.saturating_sub(*at));
-            let is_taken = config.endpoints.iter().any(|endpoint| takes(endpoint, dataset));
-            if is_taken && age <= FORGOTTEN_AFTER {
+            let is_accepted = config.endpoints.iter().any(|endpoint| accepts(endpoint, dataset));
+            if is_accepted && age <= FORGOTTEN_AFTER {
                 metrics.restore_last_batch(dataset, *at, now);
             }
         }
@@ -65,7 +65,7 @@ impl LastBatches {
         Self { path, metrics: Arc::clone(metrics), written }
     }
 
-    /// Writes what has changed, for ever.
+    /// Writes the file in intervals if it has changed. Never returns.
     pub(super) async fn run(self: Arc<Self>) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,10 +75,10 @@ impl LastBatches {
         }
     }
 
-    /// Writes what has changed.
+    /// Writes the file if it has changed.
     pub(super) async fn write(self: Arc<Self>) {
         if let Err(error) = blocking::run(move || self.write_now()).await {
-            error!(%error, "writing when datasets had their last batches failed");
+            error!(%error, "writing the times of the last batches failed");
         }
     }
 
@@ -98,9 +98,7 @@ impl LastBatches {
             }
             Err(error) => {
                 if let Some(repeated) = failures.failed(&error.to_string(), Instant::now()) {
-                    let what = "cannot write when datasets had their last batches: after a restart \
-                                that is as old as the file";
-                    warn!(%error, repeated, "{what}");
+                    warn!(%error, repeated, "cannot write the times of the last batches");
                 }
             }
         }
@@ -116,8 +114,8 @@ fn read(path: &Path) -> io::Result<Contents> {
     contents.map_err(durable::error_at("reading", path))
 }
 
-/// Whether a batch of a dataset may come in here. Any may that is in no list.
-fn takes(endpoint: &Endpoint, dataset: &str) -> bool {
+/// Returns whether an endpoint accepts a dataset: any dataset unless the configuration limits them.
+fn accepts(endpoint: &Endpoint, dataset: &str) -> bool {
     match &endpoint.path {
         PathPattern::Fixed { dataset: its, .. } | PathPattern::Prefix { dataset: its, .. } => {
             its == dataset
@@ -150,7 +148,7 @@ mod tests {
         config::check_text(Path::new("/etc/logpushd.toml"), &text).unwrap()
     }
 
-    /// What a daemon with this configuration shows after a start at `now`.
+    /// Starts a daemon's metrics with this configuration at `now`.
     fn shown(config: &Config, now: Arrival) -> (Arc<Metrics>, LastBatches) {
         let metrics = Arc::new(Metrics::new(&Names::default()));
         let last = LastBatches::restore(config, &metrics, now);
@@ -162,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_knows_what_came_before() {
+    fn a_restart_restores_the_times() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path(), "path = \"/{dataset}\"");
         let now = Arrival::now();
         let (metrics, last) = shown(&config, now);
         assert_eq!(metrics.last_batches(now), []);
         last.write_now();
-        assert!(!dir.path().join(FILE).exists(), "nothing to say");
+        assert!(!dir.path().join(FILE).exists(), "nothing to write");
 
         let earlier = Arrival { wall_micros: now.wall_micros - 5, ..now };
         metrics.endpoint("push").records("http_requests", 1, now);
@@ -178,8 +176,8 @@ mod tests {
         let metadata = fs::metadata(dir.path().join(FILE)).unwrap();
         assert_eq!(metadata.mode() & 0o7777, 0o600);
         last.write_now();
-        let again = fs::metadata(dir.path().join(FILE)).unwrap();
-        assert_eq!(again.ino(), metadata.ino(), "not written again without need");
+        let later = fs::metadata(dir.path().join(FILE)).unwrap();
+        assert_eq!(later.ino(), metadata.ino(), "not rewritten without a change");
 
         let (metrics, last) = shown(&config, Arrival::now());
         let expected = [
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_is_forgotten_and_the_future_is_now() {
+    fn an_old_or_unaccepted_dataset_is_dropped_and_a_future_time_becomes_now() {
         let dir = tempfile::tempdir().unwrap();
         let now = Arrival::now();
         let wall = now.wall_micros;

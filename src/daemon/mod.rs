@@ -1,15 +1,15 @@
-//! Puts the daemon together, watches over its parts, and takes it down in order.
+//! Starts the daemon, supervises its tasks, and shuts it down gracefully.
 //!
-//! Start: spool and checkpoints, TLS, secrets, sinks, sockets; only then does anything run. Stop: no
-//! new requests, those under way are answered, sinks take what waits, all within a deadline; what is
-//! left then stays in the spool. A part that ends by itself is a defect and stops the daemon, so that
-//! its supervisor starts a whole one.
+//! Startup opens the spool, the checkpoints, TLS, the secrets, the sinks and the sockets, and starts
+//! tasks only after all of that has succeeded. Shutdown accepts no new requests, answers those in
+//! progress, and lets the sinks deliver their backlog, all within a deadline. The rest stays in the
+//! spool. A task that ends by itself is a defect: the daemon stops, and its supervisor restarts it.
 
 mod certificates;
 mod changes;
+mod connections;
 mod current;
 mod descriptors;
-mod door;
 mod housekeeping;
 mod last_batches;
 mod parts;
@@ -42,7 +42,7 @@ use self::{
     current::Current,
     last_batches::LastBatches,
     reload::{Reloader, Requests},
-    signals::{Asked, Signals, Stops},
+    signals::{SignalAction, Signals, StopSignals},
     sinks::Sinks,
     sockets::Sockets,
     systemd::ServiceManager,
@@ -65,46 +65,48 @@ use crate::{
     tls::Acceptor,
 };
 
-/// How long a stop may take: requests under way, then sinks. systemd's own patience is 90 s.
+/// The time limit of a shutdown: first the requests in progress, then the sinks. systemd waits 90 s.
 const DRAIN: Duration = Duration::from_secs(25);
 
-/// The part of it that requests may take.
+/// The part of [`DRAIN`] for requests in progress.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(15);
 
-/// The part of it that is left for last checkpoints when sinks are told to abandon what is in flight.
+/// The part of [`DRAIN`] for the last checkpoints, after sinks were asked to cancel what is in flight.
 const LAST_CHECKPOINTS: Duration = Duration::from_secs(2);
 
-/// What is being committed when the drain is over gets this long to end.
+/// The time for commits that are still in progress after [`DRAIN`].
 const LAST_WRITES: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the spool is at rest.
-const PAUSE: Duration = Duration::from_millis(2);
+/// The interval at which a shutdown checks whether the disk of the spool is idle.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Threads that may block, beside those that uploads take.
+/// Threads for blocking work, in addition to those for uploads.
 const OTHER_BLOCKING_THREADS: usize = 32;
 
-/// Connections beyond the limit that are told so; those beyond them wait to be accepted.
+/// Connections over `limits.max_connections` that get an error response. Further ones wait in the
+/// listen queue.
 const OVERFLOW_CONNECTIONS: usize = 64;
 
-/// Runs until a signal says to stop. `path` is where `document` came from: SIGHUP reads it again.
+/// Runs until a signal stops the daemon. `path` is the file of `document`: SIGHUP reads it again.
 pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal> {
     let texts = document.texts();
     let config = document.config;
     descriptors::raise(&config);
     let io = |key: &'static str| move |error: io::Error| Fatal::Io(format!("{key}: {error}"));
-    // Before there is a second thread; that of the log reads no environment.
+    // Before a second thread starts, since this changes the environment. The log's thread does not
+    // read it.
     let sockets = Sockets::from_env(config.admin.address)
         .map_err(|error| Fatal::Unavailable(error.to_string()))?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .thread_name("logpushd")
-        // Uploads that wait for a disk must not keep everything else from a thread.
+        // Uploads that wait for a disk must leave threads for other work.
         .max_blocking_threads(MAX_UPLOADS + OTHER_BLOCKING_THREADS)
         .on_thread_start(durable::forbid_blocking)
         .build()
         .map_err(|error| Fatal::Unavailable(format!("cannot start threads: {error}")))?;
     let _context = runtime.enter();
-    // A start may take long, and a signal must not end it.
+    // Startup may take long, and SIGHUP or SIGUSR1 must not end the process meanwhile.
     let signals = Signals::new().map_err(|error| Fatal::Unavailable(error.to_string()))?;
     let manager = ServiceManager::from_env();
     manager.opening();
@@ -151,7 +153,7 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
         permits: Arc::new(Semaphore::new(permits)),
     };
     let outcome = daemon.run(&runtime, signals, deliveries, sockets);
-    // What still writes to a disk that hangs is not waited for.
+    // Do not wait for writes to a disk that hangs.
     runtime.shutdown_timeout(LAST_WRITES);
     audit::finish();
     outcome
@@ -159,7 +161,7 @@ pub fn run(document: Document, path: &Path, log: &LogHandle) -> Result<(), Fatal
 
 struct Daemon {
     config: Config,
-    /// Of the keys of the configuration.
+    /// The text of each key of the configuration.
     texts: BTreeMap<String, String>,
     path: PathBuf,
     log: LogHandle,
@@ -172,14 +174,14 @@ struct Daemon {
     stop: CancellationToken,
     connections: TaskTracker,
     open: Arc<Connections>,
-    /// Of the sinks.
+    /// The threads of the sinks.
     threads: TaskTracker,
     environment: SinkEnvironment,
     permits: Arc<Semaphore>,
 }
 
-/// What ended that must not: its name, and how.
-type Ended = (String, String);
+/// A task or thread that ended before the daemon: its name, and how it ended.
+type EndedTask = (String, String);
 
 impl Daemon {
     fn run(
@@ -194,12 +196,12 @@ impl Daemon {
         let listeners = sockets::listeners(sockets.public, server).map_err(unavailable)?;
         let admin = sockets::admin_listener(sockets.admin, &self.config.admin, &listeners)
             .map_err(unavailable)?;
-        let stops = Stops::new().map_err(unavailable)?;
+        let stops = StopSignals::new().map_err(unavailable)?;
 
-        // The first that ends stops the daemon: nobody else need be heard.
-        let (tell_end, ended) = mpsc::channel(1);
+        // The first task that ends stops the daemon, so one slot is enough.
+        let (ended_sender, ended) = mpsc::channel(1);
         let spool = Arc::clone(&self.spool);
-        let mut sinks = Sinks::new(spool, self.threads.clone(), tell_end.clone());
+        let mut sinks = Sinks::new(spool, self.threads.clone(), ended_sender.clone());
         for delivery in deliveries {
             sinks
                 .start(delivery)
@@ -209,33 +211,33 @@ impl Daemon {
         let ages = quarantine::ages(&self.spool.cursors());
         let housekeeping =
             housekeeping::run(rules, ages, Arc::clone(&self.spool), Arc::clone(&self.metrics));
-        self.supervise_until_stop("housekeeping", &tell_end, housekeeping);
+        self.supervise_until_stop("housekeeping", &ended_sender, housekeeping);
         let last_batches = Arc::clone(&self.last_batches).run();
-        self.supervise_until_stop("last batches", &tell_end, last_batches);
+        self.supervise_until_stop("last batches", &ended_sender, last_batches);
         let certificates = certificates::run(Arc::clone(&self.acceptor));
-        self.supervise_until_stop("certificates", &tell_end, certificates);
+        self.supervise_until_stop("certificates", &ended_sender, certificates);
         let memory = memory::run(Arc::clone(&self.open));
-        self.supervise_until_stop("memory", &tell_end, memory);
+        self.supervise_until_stop("memory", &ended_sender, memory);
         let requests = Arc::new(Requests::default());
         let reloader = self.reloader(bounds, sinks);
-        self.supervise_until_stop("reloader", &tell_end, reloader.run(Arc::clone(&requests)));
+        self.supervise_until_stop("reloader", &ended_sender, reloader.run(Arc::clone(&requests)));
         let acme = acme::run(Arc::clone(&self.acceptor), Arc::clone(&self.metrics));
-        self.supervise("acme", &tell_end, acme);
+        self.supervise("acme", &ended_sender, acme);
         if let Some(listener) = admin {
             let serve = self.serve_admin(listener).map_err(unavailable)?;
-            self.supervise("admin listener", &tell_end, serve);
+            self.supervise("admin listener", &ended_sender, serve);
         }
         for listener in listeners {
-            self.supervise("listener", &tell_end, self.accept(listener));
+            self.supervise("listener", &ended_sender, self.accept(listener));
         }
         info!("ready");
         self.manager.ready();
-        // Behind that: the first line says that batches are received.
+        // After `ready`, so that the first status line reports that batches are received.
         let status = Arc::clone(&self.manager).keep_status(self.status());
-        self.supervise_until_stop("status", &tell_end, status);
-        drop(tell_end);
-        announce(&self.config, |_| true);
-        announce_sinks(&self.config, |_| true);
+        self.supervise_until_stop("status", &ended_sender, status);
+        drop(ended_sender);
+        log_endpoints(&self.config, |_| true);
+        log_sinks(&self.config, |_| true);
         let manager = Arc::clone(&self.manager);
         durable::forbid_blocking();
         runtime.block_on(async {
@@ -252,7 +254,7 @@ impl Daemon {
             config: self.config.clone(),
             texts: self.texts.clone(),
             departed: Vec::new(),
-            // Validation has seen that no two of them have the same files.
+            // It cannot fail: validation has refused sinks that share files.
             writers: with_writers(Writers::new(), &self.config).unwrap_or_default(),
             log: self.log.clone(),
             manager: Arc::clone(&self.manager),
@@ -267,57 +269,57 @@ impl Daemon {
         }
     }
 
-    /// Runs a task whose end, before the daemon's, is a defect.
+    /// Runs a task that must not end before the daemon.
     fn supervise(
         &self,
         name: &'static str,
-        tell_end: &mpsc::Sender<Ended>,
+        ended_sender: &mpsc::Sender<EndedTask>,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
-        let (tell_end, stop) = (tell_end.clone(), self.stop.clone());
+        let (ended_sender, stop) = (ended_sender.clone(), self.stop.clone());
         let task = tokio::spawn(task);
         tokio::spawn(async move {
             let outcome = task.await;
             if !stop.is_cancelled() {
-                // The receiver lives as long as the daemon.
+                // Sending cannot fail: the receiver lives as long as the daemon.
                 let how = if outcome.is_ok() { "ended" } else { "panicked" };
-                tell_end.send((name.to_owned(), how.to_owned())).await.ok();
+                ended_sender.send((name.to_owned(), how.to_owned())).await.ok();
             }
         });
     }
 
-    /// The same for a task that goes on for ever, and is not needed while the daemon drains.
+    /// Runs a task that never ends, and cancels it when the daemon shuts down.
     fn supervise_until_stop(
         &self,
         name: &'static str,
-        tell_end: &mpsc::Sender<Ended>,
+        ended_sender: &mpsc::Sender<EndedTask>,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let stop = self.stop.clone();
-        self.supervise(name, tell_end, async move {
+        self.supervise(name, ended_sender, async move {
             stop.run_until_cancelled(task).await;
         });
     }
 
     async fn watch(
         self,
-        (mut signals, mut stops): (Signals, Stops),
-        mut ended: mpsc::Receiver<Ended>,
+        (mut signals, mut stops): (Signals, StopSignals),
+        mut ended: mpsc::Receiver<EndedTask>,
         requests: &Requests,
     ) -> Result<(), Fatal> {
         let outcome = loop {
             tokio::select! {
                 signal = signals.next(&mut stops) => match signal {
-                    Asked::Reload => requests.reload.notify_one(),
-                    Asked::Reopen => requests.reopen.notify_one(),
-                    Asked::Stop(signal) => {
+                    SignalAction::Reload => requests.reload.notify_one(),
+                    SignalAction::Reopen => requests.reopen.notify_one(),
+                    SignalAction::Stop(signal) => {
                         info!(signal, "stopping");
                         audit::record(Event::Stop { reason: signal.to_owned() });
                         break Ok(());
                     }
                 },
                 Some((name, how)) = ended.recv() => {
-                    error!(name, "a part {how} that must not end: stopping");
+                    error!(name, how, "a task of the daemon ended, stopping");
                     audit::record(Event::Stop { reason: format!("{name} {how}") });
                     break Err(Fatal::Bug(format!("{name} {how}")));
                 }
@@ -326,7 +328,7 @@ impl Daemon {
         tokio::select! {
             () = self.drain() => {}
             signal = signals.stop(&mut stops) => {
-                warn!(signal, "stopping at once: what waits stays in the spool");
+                warn!(signal, "stopping at once; the backlog stays in the spool");
             }
         }
         outcome
@@ -335,11 +337,12 @@ impl Daemon {
     async fn drain(&self) {
         let begun = Instant::now();
         self.manager.stopping();
-        self.intake.take().drain();
+        self.intake.load().drain();
         self.stop.cancel();
         self.connections.close();
         if timeout_at(begun + DRAIN_REQUESTS, self.connections.wait()).await.is_err() {
-            warn!(connections = self.connections.len(), "uploads are cut off: they come again");
+            let connections = self.connections.len();
+            warn!(connections, "closing unfinished uploads; Logpush will retry them");
         }
         self.spool.close();
         self.threads.close();
@@ -347,27 +350,26 @@ impl Daemon {
             self.environment.stop.cancel();
         }
         if timeout_at(begun + DRAIN, self.threads.wait()).await.is_err() {
-            warn!(sinks = self.threads.len(), "sinks did not come to an end");
+            warn!(sinks = self.threads.len(), "sinks did not stop in time");
         }
-        // Nothing more comes.
+        // No more batches can arrive.
         let last_batches = Arc::clone(&self.last_batches).write();
         timeout_at(begun + DRAIN, last_batches).await.ok();
         self.spool.report_dropped();
-        let at_rest = async {
+        let disk_idle = async {
             while !self.spool.is_disk_idle() {
-                sleep(PAUSE).await;
+                sleep(IDLE_CHECK_INTERVAL).await;
             }
         };
-        // A disk that hangs is not waited for.
-        timeout_at(begun + DRAIN, at_rest).await.ok();
+        // Do not wait for a disk that hangs.
+        timeout_at(begun + DRAIN, disk_idle).await.ok();
         let (waiting, bytes) = self.spool.size();
         info!(waiting, bytes, "stopped");
     }
 }
 
-/// Says which of the endpoints are open, and to whom: what an operator compares with the job's
-/// destination.
-fn announce(config: &Config, which: impl Fn(&Endpoint) -> bool) {
+/// Logs the selected endpoints, for comparison with the destination of the Logpush job.
+fn log_endpoints(config: &Config, which: impl Fn(&Endpoint) -> bool) {
     let is_public = config.server.addresses.iter().any(|at| !at.ip().is_loopback());
     for endpoint in config.endpoints.iter().filter(|endpoint| which(endpoint)) {
         let Endpoint { name, path, .. } = endpoint;
@@ -375,18 +377,18 @@ fn announce(config: &Config, which: impl Fn(&Endpoint) -> bool) {
         match &endpoint.auth {
             Auth::Secret { header, .. } => info!(name, %path, header, sinks, "endpoint"),
             Auth::Token { .. } => {
-                info!(name, %path, header = "authorization", sinks, "endpoint for HEC");
+                info!(name, %path, header = "authorization", sinks, "HEC endpoint");
             }
             Auth::None if is_public && config.server.tls.client_ca_file.is_none() => {
-                warn!(name, %path, sinks, "endpoint that anybody may post to: auth = \"none\"");
+                warn!(name, %path, sinks, "endpoint accepts uploads from anyone: auth = \"none\"");
             }
             Auth::None => info!(name, %path, sinks, "endpoint without a secret"),
         }
     }
 }
 
-/// Logs which of the sinks there are, and where each delivers to.
-fn announce_sinks(config: &Config, which: impl Fn(&SinkConfig) -> bool) {
+/// Logs the selected sinks and the target of each.
+fn log_sinks(config: &Config, which: impl Fn(&SinkConfig) -> bool) {
     for sink in config.sinks.iter().filter(|sink| which(sink)) {
         info!(name = sink.name, kind = sink.kind.name(), to = sink.kind.target(), "sink");
     }

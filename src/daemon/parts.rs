@@ -1,4 +1,4 @@
-//! Makes the daemon's parts from the configuration.
+//! Creates the parts of the daemon from the configuration.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub(super) fn metrics(config: &Config) -> Metrics {
     Metrics::new(&names(config))
 }
 
-/// What has series of its own.
+/// The names that have metric series of their own.
 pub(super) fn names(config: &Config) -> Names {
-    // Quarantine holds the spool as sinks do: its errors and its lag must be seen.
+    // The quarantine can hold back the spool as a sink can, so its errors and its lag are exposed.
     let sinks = config.sinks.iter().map(|sink| sink.name.clone());
     let datasets = config.endpoints.iter().filter_map(|endpoint| match &endpoint.path {
         PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } => {
@@ -39,14 +39,15 @@ pub(super) fn names(config: &Config) -> Names {
     }
 }
 
-/// The consumers of the spool: the sinks in the order of the config, then quarantine.
+/// Creates the consumers of the spool: the sinks in the order of the configuration, then the
+/// quarantine.
 pub(super) fn deliveries(
     config: &Config,
     spool: &Arc<Spool>,
     metrics: &Metrics,
     environment: &SinkEnvironment,
 ) -> Result<Vec<Delivery>, Fatal> {
-    delivery::forget_files(&spool.cursors(), config)
+    delivery::forget_stale_files(&spool.cursors(), config)
         .map_err(|error| Fatal::Io(format!("spool.dir: {error}")))?;
     let mut deliveries = Vec::new();
     for sink in &config.sinks {
@@ -67,7 +68,7 @@ pub(super) fn deliveries(
     Ok(deliveries)
 }
 
-/// A sink that was not there.
+/// Creates the delivery of a new sink.
 pub(super) fn delivery(
     config: &Config,
     sink: &SinkConfig,

@@ -1,5 +1,7 @@
-//! Asks the system what the process uses, on a thread of its own: the files below `/proc` may block, and
-//! the pool for what blocks may be taken by a disk that hangs, which is when metrics are needed.
+//! Reads the resource usage of the process on a thread of its own.
+//!
+//! Reading `/proc` may block, and a disk that hangs may occupy all threads for blocking work. Metrics
+//! must work then, too.
 
 use std::{
     io,
@@ -15,32 +17,32 @@ use tokio::{sync::oneshot, time::timeout};
 
 use crate::metrics::{Metrics, Process};
 
-/// How long a scrape waits. After that it shows what was known before.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a scrape waits for new values. After that it shows the previous ones.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The thread, for as long as there is one of these.
+/// A handle to the thread, which ends when the last handle is dropped.
 #[derive(Clone)]
-pub(super) struct Asker(SyncSender<oneshot::Sender<()>>);
+pub(super) struct ProcessReader(SyncSender<oneshot::Sender<()>>);
 
-impl Asker {
+impl ProcessReader {
     pub(super) fn start(metrics: Arc<Metrics>) -> io::Result<Self> {
-        let (ask, asked) = mpsc::sync_channel::<oneshot::Sender<()>>(1);
+        let (sender, requests) = mpsc::sync_channel::<oneshot::Sender<()>>(1);
         thread::Builder::new().name("process".into()).spawn(move || {
-            for done in asked {
+            for done in requests {
                 metrics.process(Process::read());
-                // Nobody may wait any more.
+                // The scrape may have timed out.
                 done.send(()).ok();
             }
         })?;
-        Ok(Self(ask))
+        Ok(Self(sender))
     }
 
-    /// Brings the metrics up to date.
-    pub(super) async fn ask(&self) {
+    /// Updates the metrics of the process.
+    pub(super) async fn refresh(&self) {
         let (done, wait) = oneshot::channel();
-        // If the queue is full, the thread is at it, for someone else.
+        // If the queue is full, another scrape is already waiting for new values.
         if self.0.try_send(done).is_ok() {
-            timeout(PATIENCE, wait).await.ok();
+            timeout(TIMEOUT, wait).await.ok();
         }
     }
 }

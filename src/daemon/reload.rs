@@ -1,5 +1,7 @@
-//! SIGHUP: the file is read again, everything that it says is prepared, and only then exchanged under
-//! those who use it. If anything cannot be prepared, nothing changes.
+//! Reloads the configuration on SIGHUP.
+//!
+//! A reload reads the file, prepares everything that has changed, and only then replaces it. If any
+//! preparation fails, nothing changes.
 
 use std::{
     collections::BTreeMap,
@@ -11,13 +13,12 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{error, info, warn};
 
 use super::{
-    announce, announce_sinks,
     changes::{
         Writers, added, check_sinks, differences, plans, still_departed, with_departed,
         with_writers, without_restart,
     },
     current::Current,
-    parts,
+    log_endpoints, log_sinks, parts,
     sinks::{Plan, Sinks},
     systemd::ServiceManager,
 };
@@ -34,14 +35,14 @@ use crate::{
     tls::{self, Acceptor},
 };
 
-/// Everything that a reload changes.
+/// The state that a reload changes.
 pub(super) struct Reloader {
     pub(super) path: PathBuf,
-    /// What is in force.
+    /// The configuration in force.
     pub(super) config: Config,
     /// The text of each of its keys.
     pub(super) texts: BTreeMap<String, String>,
-    /// Endpoints that are gone: what came in by them goes where it was to go.
+    /// Removed endpoints, which still route the batches that they received.
     pub(super) departed: Vec<Endpoint>,
     pub(super) writers: Writers,
     pub(super) log: LogHandle,
@@ -56,22 +57,22 @@ pub(super) struct Reloader {
     pub(super) sinks: Sinks,
 }
 
-/// What signals ask for. Requests that come while one is under way are served once, after it.
+/// Requests by signals. Those that arrive during a reload are served once, after it.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     /// Read the configuration again.
     pub(super) reload: Notify,
-    /// Let the sinks close their files and open them again.
+    /// Reopen the files of the sinks and the audit log.
     pub(super) reopen: Notify,
 }
 
-/// What is to be exchanged.
+/// A configuration that is ready to replace the one in force.
 struct Prepared {
     config: Config,
     texts: BTreeMap<String, String>,
     writers: Writers,
     departed: Vec<Endpoint>,
-    /// Keys that have changed, and are not taken over.
+    /// Changed keys that take effect only after a restart.
     need_restart: Vec<&'static str>,
     tls: tls::Prepared,
     intake: Intake,
@@ -80,7 +81,7 @@ struct Prepared {
 }
 
 impl Reloader {
-    /// Serves requests, for ever.
+    /// Serves requests. Never returns.
     pub(super) async fn run(mut self, requests: Arc<Requests>) {
         loop {
             tokio::select! {
@@ -102,11 +103,11 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
-        // Whatever becomes of the rest.
+        // Also if the reload fails.
         self.sinks.reopen();
         audit::reopen();
         match self.prepare().await {
-            Ok(prepared) => self.exchange(prepared).await,
+            Ok(prepared) => self.apply(prepared).await,
             Err(problem) => {
                 error!("reload: the configuration stays as it was: {problem}");
                 audit::record(Event::ReloadRefused { problem });
@@ -114,12 +115,12 @@ impl Reloader {
         }
     }
 
-    /// Reads files, so it may take a while.
+    /// Reads the files and prepares the new configuration. This may take a while.
     async fn prepare(&self) -> Result<Prepared, String> {
         let (old, departed) = (self.config.clone(), self.departed.clone());
         let writers = self.writers.clone();
         let (spool, metrics) = (Arc::clone(&self.spool), Arc::clone(&self.metrics));
-        let (intake, lingering) = (self.intake.take(), self.sinks.lingering());
+        let (intake, lingering) = (self.intake.load(), self.sinks.lingering());
         let (path, environment) = (self.path.clone(), self.environment.clone());
         let prepared = blocking::run(move || {
             if path == Path::new(config::STDIN) {
@@ -141,7 +142,7 @@ impl Reloader {
             let departed = still_departed(&before, &config);
             let after = with_departed(&config, &departed);
             let plans = plans(&before, &after);
-            // Last: from here on the spool keeps what they are to have.
+            // Last, since from here on the spool keeps batches for the new sinks.
             let added = added(&before, &after, &spool, &metrics, &environment)?;
             Ok(Prepared {
                 config,
@@ -158,7 +159,7 @@ impl Reloader {
         prepared.await.unwrap_or_else(|error| Err(format!("a defect: {error}")))
     }
 
-    async fn exchange(&mut self, prepared: Prepared) {
+    async fn apply(&mut self, prepared: Prepared) {
         let Prepared { config, texts, writers, departed, need_restart, tls, intake, plans, added } =
             prepared;
         let old = std::mem::replace(&mut self.config, config);
@@ -168,17 +169,17 @@ impl Reloader {
         let config = &self.config;
         self.metrics.show(&parts::names(config));
 
-        // Sinks first: what comes in by the new endpoints is for the sinks as they are to be.
+        // Sinks first: batches of new endpoints are for the new sinks.
         let names = |of: fn(&Option<Plan>) -> bool| {
-            let those = plans.iter().filter(|(_, plan)| of(plan));
-            those.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+            let selected = plans.iter().filter(|(_, plan)| of(plan));
+            selected.map(|(name, _)| name.clone()).collect::<Vec<_>>()
         };
         let (changed, removed) = (names(Option::is_some), names(Option::is_none));
         let awaited = names(|_| true);
         let new: Vec<_> = added.iter().map(|delivery| delivery.name().to_owned()).collect();
         let committed = self.sinks.end(plans);
-        intake.audit_changes(&self.intake.take());
-        self.intake.put(intake);
+        intake.audit_changes(&self.intake.load());
+        self.intake.store(intake);
         let before = self.acceptor.chain();
         self.acceptor.adopt(tls);
         if self.acceptor.chain() != before {
@@ -194,12 +195,12 @@ impl Reloader {
             warn!("reload: needs a restart: {key}");
         }
         audit::record(Event::Reload { changed: changed_keys, need_restart });
-        announce(&self.config, |endpoint| !old.endpoints.contains(endpoint));
-        announce_sinks(&self.config, |sink| !old.sinks.contains(sink));
-        let gone =
+        log_endpoints(&self.config, |endpoint| !old.endpoints.contains(endpoint));
+        log_sinks(&self.config, |sink| !old.sinks.contains(sink));
+        let is_removed =
             |endpoint: &&Endpoint| self.config.endpoints.iter().all(|e| e.name != endpoint.name);
-        for endpoint in old.endpoints.iter().filter(gone) {
-            info!(name = endpoint.name, "endpoint is gone");
+        for endpoint in old.endpoints.iter().filter(is_removed) {
+            info!(name = endpoint.name, "endpoint removed");
         }
         info!(
             sinks_added = list(&new),
@@ -211,8 +212,8 @@ impl Reloader {
     }
 }
 
-/// Connections that are open stay so: if there are too many, none is accepted until enough have
-/// ended.
+/// Adjusts the number of connection permits. Open connections stay open: after a decrease, new ones
+/// are accepted only when enough have ended.
 fn resize(permits: &Arc<Semaphore>, old: usize, new: usize) {
     permits.add_permits(new.saturating_sub(old));
     let fewer = old.saturating_sub(new);

@@ -1,4 +1,4 @@
-//! The threads of the deliveries: started, ended, and replaced one by one while the others go on.
+//! Starts, ends and replaces the threads of the sinks, each independently of the others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
-use super::Ended;
+use super::EndedTask;
 use crate::{
     blocking,
     config::{Config, SinkConfig},
@@ -25,41 +25,42 @@ use crate::{
     spool::{Consumer, ConsumerId, Spool, StopAfter},
 };
 
-/// How long a sink that ends may go on with what waits for it, then with the batch that it is at. Who
-/// asked for a reload waits for it.
-const DELIVER: Duration = Duration::from_secs(10);
+/// How long a reload waits for a changed or removed sink to deliver its backlog.
+const BACKLOG: Duration = Duration::from_secs(10);
+
+/// How long a reload then waits for the sink to finish its current batch.
 const LAST_BATCH: Duration = Duration::from_secs(5);
 
 /// The sinks that have a thread.
 pub(super) struct Sinks {
     spool: Arc<Spool>,
     threads: TaskTracker,
-    tell_end: mpsc::Sender<Ended>,
+    ended_sender: mpsc::Sender<EndedTask>,
     by_name: BTreeMap<String, Running>,
-    back: mpsc::Sender<Delivery>,
-    /// Those that have ended since they were told to.
-    ended: mpsc::Receiver<Delivery>,
+    returned_sender: mpsc::Sender<Delivery>,
+    /// Deliveries whose threads have ended on request.
+    returned: mpsc::Receiver<Delivery>,
 }
 
 struct Running {
     id: ConsumerId,
     reopen: Reopen,
-    /// Stops what it is at.
+    /// Cancels what the sink has in flight.
     stop: CancellationToken,
-    then: Then,
+    on_end: OnEnd,
 }
 
-/// What becomes of a sink.
-enum Then {
-    /// It goes on as it is.
-    Stays,
-    /// It was told to end, and is to be this.
-    Becomes(Box<Plan>),
-    /// It was told to end: the configuration no longer has it.
-    Leaves,
+/// What to do when the thread of a sink ends.
+enum OnEnd {
+    /// Report a defect: the sink was not asked to end.
+    Fail,
+    /// Start it with new settings.
+    Restart(Box<Plan>),
+    /// Remove it: it is no longer in the configuration.
+    Remove,
 }
 
-/// What a sink is to be from now on.
+/// The new settings of a sink.
 pub(super) struct Plan {
     sink: SinkConfig,
     consumer: Consumer,
@@ -72,21 +73,22 @@ impl Plan {
 }
 
 impl Sinks {
-    /// `threads` are those to wait for at the end of the daemon.
+    /// Creates an empty set. A shutdown waits for `threads`.
     pub(super) fn new(
         spool: Arc<Spool>,
         threads: TaskTracker,
-        tell_end: mpsc::Sender<Ended>,
+        ended_sender: mpsc::Sender<EndedTask>,
     ) -> Self {
-        // Who finds it full waits: there is nothing else for it to do.
-        let (back, ended) = mpsc::channel(1);
-        Self { spool, threads, tell_end, by_name: BTreeMap::new(), back, ended }
+        // A thread that has ended may wait here; it has no work left.
+        let (returned_sender, returned) = mpsc::channel(1);
+        let by_name = BTreeMap::new();
+        Self { spool, threads, ended_sender, by_name, returned_sender, returned }
     }
 
-    /// Starts one that is not there.
+    /// Starts a new sink.
     pub(super) fn start(&mut self, delivery: Delivery) -> io::Result<()> {
         let (id, reopen, stop) = (delivery.id(), delivery.reopen(), delivery.stop());
-        let running = Running { id, reopen, stop, then: Then::Stays };
+        let running = Running { id, reopen, stop, on_end: OnEnd::Fail };
         let name = delivery.name().to_owned();
         self.spawn(&name, || Ok(delivery))?;
         self.by_name.insert(name, running);
@@ -99,53 +101,55 @@ impl Sinks {
         begin: impl FnOnce() -> Result<Delivery, String> + Send + 'static,
     ) -> io::Result<()> {
         let name = format!("sink {name}");
-        let (tell_end, back) = (self.tell_end.clone(), self.back.clone());
+        let (ended, returned) = (self.ended_sender.clone(), self.returned_sender.clone());
         let token = self.threads.token();
         thread::Builder::new().name(name.clone()).spawn(move || {
             let outcome = panic::catch_unwind(AssertUnwindSafe(|| begin().map(Delivery::run)));
             let defect = match outcome {
-                // The receiver is gone when the daemon stops meanwhile.
-                Ok(Ok(Some(delivery))) => back.blocking_send(delivery).map_or(None, |()| None),
+                // The receiver is gone if the daemon has stopped meanwhile.
+                Ok(Ok(Some(delivery))) => returned.blocking_send(delivery).map_or(None, |()| None),
                 Ok(Ok(None)) => None,
-                Ok(Err(error)) => Some(format!("could not go on ({error})")),
+                Ok(Err(error)) => Some(format!("could not continue ({error})")),
                 Err(_) => Some("panicked".to_owned()),
             };
             if let Some(how) = defect {
-                // One of them is enough.
-                tell_end.try_send((name, how)).ok();
+                // It may be full: one report stops the daemon.
+                ended.try_send((name, how)).ok();
             }
             drop(token);
         })?;
         Ok(())
     }
 
-    /// Lets all of them let go of what they have open, but for those that are gone.
+    /// Asks all sinks to reopen their files, except removed ones.
     pub(super) fn reopen(&self) {
-        let there = self.by_name.values().filter(|sink| !matches!(sink.then, Then::Leaves));
-        there.for_each(|sink| sink.reopen.ask());
+        let configured = self.by_name.values().filter(|sink| !matches!(sink.on_end, OnEnd::Remove));
+        configured.for_each(|sink| sink.reopen.request());
     }
 
-    /// Those that are gone for the configuration, and whose threads still are there.
+    /// Returns the names of removed sinks whose threads have not ended yet.
     pub(super) fn lingering(&self) -> BTreeSet<String> {
-        let gone = self.by_name.iter().filter(|(_, sink)| matches!(sink.then, Then::Leaves));
-        gone.map(|(name, _)| name.clone()).collect()
+        let removed = self.by_name.iter().filter(|(_, sink)| matches!(sink.on_end, OnEnd::Remove));
+        removed.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Tells sinks to end behind what is committed by now, and says what that is. What comes later is
-    /// for what they are to be then, or not for them.
+    /// Asks sinks to end after the last committed batch, and returns its sequence. Later batches are
+    /// delivered with the new settings, or not delivered to a removed sink. A sink without a plan is
+    /// removed.
     pub(super) fn end(&mut self, plans: Vec<(String, Option<Plan>)>) -> u64 {
         let mut ids = Vec::new();
         for (name, plan) in plans {
             if let Some(sink) = self.by_name.get_mut(&name) {
                 ids.push(sink.id);
-                sink.then = plan.map_or(Then::Leaves, |plan| Then::Becomes(Box::new(plan)));
+                sink.on_end = plan.map_or(OnEnd::Remove, |plan| OnEnd::Restart(Box::new(plan)));
             }
         }
         self.spool.stop_consumers(&ids, StopAfter::QueueEnd)
     }
 
-    /// Waits for those that were told to end, then starts what they are to be, and `added`.
-    /// `committed` is what [`Sinks::end`] said. Names those that took too long.
+    /// Waits until the sinks `names` have ended, then starts them with their new settings, and starts
+    /// the sinks `added`. `committed` is the sequence that [`Sinks::end`] returned. Returns the names
+    /// of the sinks that did not end in time.
     pub(super) async fn settle(
         &mut self,
         added: Vec<Delivery>,
@@ -155,62 +159,62 @@ impl Sinks {
         let mut awaited: BTreeSet<&String> =
             names.iter().filter(|name| self.by_name.contains_key(*name)).collect();
         let mut ended = Vec::new();
-        for (patience, then) in [(DELIVER, Some(StopAfter::CurrentBatch)), (LAST_BATCH, None)] {
-            let deadline = Instant::now() + patience;
+        for (limit, next) in [(BACKLOG, Some(StopAfter::CurrentBatch)), (LAST_BATCH, None)] {
+            let deadline = Instant::now() + limit;
             while !awaited.is_empty() {
-                let Ok(delivery) = timeout_at(deadline, self.ended.recv()).await else {
+                let Ok(delivery) = timeout_at(deadline, self.returned.recv()).await else {
                     break;
                 };
                 let Some(delivery) = delivery else { break };
                 awaited.retain(|name| *name != delivery.name());
                 ended.push(delivery);
             }
-            if let Some(then) = then {
+            if let Some(next) = next {
                 let late = awaited.iter().filter_map(|name| self.by_name.get(*name));
-                self.spool.stop_consumers(&late.map(|sink| sink.id).collect::<Vec<_>>(), then);
+                self.spool.stop_consumers(&late.map(|sink| sink.id).collect::<Vec<_>>(), next);
             }
         }
-        let newcomers: Vec<_> = added.iter().map(Delivery::id).collect();
-        let begin = self.spool.skip_unneeded(&newcomers, committed);
+        let new: Vec<_> = added.iter().map(Delivery::id).collect();
+        let begin = self.spool.skip_unneeded(&new, committed);
         for delivery in ended {
             self.replace(delivery).await;
         }
         for delivery in added {
             let name = delivery.name().to_owned();
-            if let Err(error) = self.start(delivery.beginning_behind(begin)) {
+            if let Err(error) = self.start(delivery.starting_after(begin)) {
                 self.defect(&name, &error);
             }
         }
         for name in &awaited {
-            // What it has in flight would keep it for as long as its target takes.
+            // A request in flight would keep it busy for as long as the target takes to answer.
             self.by_name.get(*name).inspect(|sink| sink.stop.cancel());
-            if let Some(Running { id, then: Then::Leaves, .. }) = self.by_name.get(*name) {
+            if let Some(Running { id, on_end: OnEnd::Remove, .. }) = self.by_name.get(*name) {
                 self.leave(*id).await;
-                warn!(sink = name, "reload: it is gone, and still busy with a batch");
+                warn!(sink = name, "reload: removed sink is still busy with a batch");
             } else {
-                warn!(sink = name, "reload: it is busy with a batch, and changes behind that");
+                warn!(sink = name, "reload: sink is busy with a batch, and changes after it");
             }
         }
         awaited.into_iter().cloned().collect()
     }
 
-    /// Waits for one that took too long.
+    /// Waits until a sink ends that did not end in time.
     pub(super) async fn late(&mut self) -> Option<Delivery> {
-        self.ended.recv().await
+        self.returned.recv().await
     }
 
-    /// Starts what a sink that has ended is to be.
+    /// Restarts or removes a sink that has ended on request.
     pub(super) async fn replace(&mut self, mut delivery: Delivery) {
         let name = delivery.name().to_owned();
-        let told = self.by_name.get_mut(&name);
-        let told = told.map(|sink| {
+        let running = self.by_name.get_mut(&name);
+        let on_end = running.map(|sink| {
             sink.stop = delivery.renew_stop();
-            (sink.id, mem::replace(&mut sink.then, Then::Stays))
+            (sink.id, mem::replace(&mut sink.on_end, OnEnd::Fail))
         });
-        match told {
-            Some((id, Then::Becomes(plan))) => {
+        match on_end {
+            Some((id, OnEnd::Restart(plan))) => {
                 let Plan { sink, consumer } = *plan;
-                // Here, not by its thread: it may be told to end again before that has opened it.
+                // Not in its thread: the sink may be asked to end again before the thread has opened it.
                 self.spool.cancel_stop(id);
                 let outcome = self.spawn(&name, move || {
                     delivery
@@ -220,25 +224,26 @@ impl Sinks {
                     self.defect(&name, &error);
                 }
             }
-            Some((id, Then::Leaves)) => {
+            Some((id, OnEnd::Remove)) => {
                 self.by_name.remove(&name);
-                // It may have a thread of its own, which is waited for.
+                // Dropping the sink may wait for a thread that the sink started.
                 blocking::run(move || drop(delivery)).await.ok();
                 self.leave(id).await;
             }
-            Some((_, Then::Stays)) | None => self.defect(&name, &"it was not told to end"),
+            Some((_, OnEnd::Fail)) | None => self.defect(&name, &"it was not asked to end"),
         }
     }
 
-    /// What it alone lacks goes from the spool.
+    /// Discards the batches that only this sink still needs.
     async fn leave(&self, id: ConsumerId) {
         let spool = Arc::clone(&self.spool);
         if let Ok(Err(error)) = blocking::run(move || spool.unregister(id)).await {
-            error!(%error, "what a sink that is gone had not delivered stays in the spool for now");
+            error!(%error, "cannot discard the backlog of a removed sink yet");
         }
     }
 
     fn defect(&self, name: &str, error: &dyn std::fmt::Display) {
-        self.tell_end.try_send((format!("sink {name}"), format!("could not go on ({error})"))).ok();
+        let how = format!("could not continue ({error})");
+        self.ended_sender.try_send((format!("sink {name}"), how)).ok();
     }
 }

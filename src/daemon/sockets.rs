@@ -1,4 +1,4 @@
-//! Sockets that the service manager has opened, as `sd_listen_fds(3)` has it: they listen while no daemon
+//! Takes listening sockets from the service manager by `sd_listen_fds(3)`. They listen while no daemon
 //! runs, so that a restart refuses no connection.
 
 use std::{
@@ -17,23 +17,23 @@ use crate::{config::Admin, listen};
 const PUBLIC: &str = "https";
 const ADMIN: &str = "admin";
 
-/// Sockets that listen already.
+/// Listening sockets that were passed to the process.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     pub(super) public: Vec<TcpListener>,
     pub(super) admin: Option<TcpListener>,
 }
 
-/// One of them, and what it was called.
+/// A socket with its `FileDescriptorName=`.
 type Named = (String, TcpListener);
 
 impl Sockets {
-    /// Takes those that were passed to this process, which must have no second thread yet: what
-    /// says so is removed from the environment. One without a name is the admin listener's if it has
-    /// its address.
+    /// Takes the sockets that were passed to this process. This removes variables from the environment,
+    /// so the process must not have a second thread yet. A socket without a known name is the admin
+    /// listener's if it has the address `admin`.
     ///
     /// # Errors
-    /// One is no TCP socket that listens.
+    /// A socket is not a listening TCP socket, or two are for the admin listener.
     pub(super) fn from_env(admin: SocketAddr) -> io::Result<Self> {
         let is_for_us = env::var("LISTEN_PID").is_ok_and(|pid| pid == process::id().to_string());
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -43,22 +43,22 @@ impl Sockets {
         }
         let mut names = names.split(':');
         let mut sockets = Vec::new();
-        for place in 0..passed.len() {
+        for index in 0..passed.len() {
             let name = names.next().unwrap_or_default().to_owned();
-            let taken = passed.take_tcp_listener(place).and_then(|taken| {
-                let socket = taken.ok_or_else(|| io::Error::other("it is taken"))?;
+            let taken = passed.take_tcp_listener(index).and_then(|taken| {
+                let socket = taken.ok_or_else(|| io::Error::other("it was taken before"))?;
                 ready(&socket)?;
                 Ok(socket)
             });
             match taken {
                 Ok(socket) => sockets.push((name, socket)),
                 Err(error) => {
-                    let what = format!(
-                        "socket {place} ({name:?}) of the service manager: {error}: in the .socket \
-                         unit only ListenStream= with a port or an address and a port can be used, \
-                         with Accept=no"
+                    let text = format!(
+                        "socket {index} ({name:?}) of the service manager: {error}; in the .socket \
+                         unit, use only ListenStream= with a port or with an address and a port, and \
+                         Accept=no"
                     );
-                    return Err(io::Error::new(error.kind(), what));
+                    return Err(io::Error::new(error.kind(), text));
                 }
             }
         }
@@ -70,9 +70,9 @@ impl Sockets {
         for (name, socket) in all {
             if name == ADMIN || name != PUBLIC && socket.local_addr()? == admin {
                 if sockets.admin.replace(socket).is_some() {
-                    let what = "two sockets of the service manager are for the admin listener, which \
-                                has one: see FileDescriptorName= in the .socket units";
-                    return Err(io::Error::other(what));
+                    let text = "two sockets of the service manager are for the admin listener, which \
+                                needs one; correct FileDescriptorName= in the .socket units";
+                    return Err(io::Error::other(text));
                 }
             } else {
                 sockets.public.push(socket);
@@ -82,7 +82,7 @@ impl Sockets {
     }
 }
 
-/// What the kernel says of a stream socket that does not listen is odd, and comes late.
+/// Checks that a socket listens, since the kernel's own error would come late and be unclear.
 fn ready(socket: &TcpListener) -> io::Result<()> {
     if !sockopt::socket_acceptconn(socket)? {
         return Err(io::Error::other("it does not listen"));
@@ -90,29 +90,31 @@ fn ready(socket: &TcpListener) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// The sockets that were passed, if there are any; else those of `addresses`, bound here. Within the
+/// Returns the sockets that were passed. Without any, binds `addresses`. Must run in the context of the
 /// runtime.
 pub(super) fn listeners(
     passed: Vec<TcpListener>,
     addresses: &[SocketAddr],
 ) -> io::Result<Vec<tokio::net::TcpListener>> {
     if passed.is_empty() {
-        return listen::bind_all(addresses)?.into_iter().map(said).collect();
+        return listen::bind_all(addresses)?.into_iter().map(log_listening).collect();
     }
     let has = passed.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     for difference in differences("server.address", addresses, &has) {
         warn!("{difference}");
     }
-    passed.into_iter().map(|socket| said(tokio::net::TcpListener::from_std(socket)?)).collect()
+    let listening = |socket| log_listening(tokio::net::TcpListener::from_std(socket)?);
+    passed.into_iter().map(listening).collect()
 }
 
-fn said(listener: tokio::net::TcpListener) -> io::Result<tokio::net::TcpListener> {
+fn log_listening(listener: tokio::net::TcpListener) -> io::Result<tokio::net::TcpListener> {
     let address = listener.local_addr()?;
     info!(%address, "listening");
     Ok(listener)
 }
 
-/// As [`listeners`], which `public` are the outcome of. One that nobody asked for may be missing.
+/// Returns the admin listener: the socket that was passed, or a new one. `public` is the result of
+/// [`listeners`]. Returns `None` if the default address cannot be bound.
 pub(super) fn admin_listener(
     passed: Option<TcpListener>,
     admin: &Admin,
@@ -139,29 +141,30 @@ pub(super) fn admin_listener(
             Ok(Some(listener))
         }
         Err(error) if !admin.asked_for => {
-            warn!(%error, "going on without the admin listener: set admin.address to choose one");
+            warn!(%error, "continuing without the admin listener; set admin.address to a free address");
             Ok(None)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Where the configuration and the sockets that listen differ, in words.
+/// Describes the differences between the configured addresses and the listening sockets.
 fn differences(key: &str, wanted: &[SocketAddr], has: &[SocketAddr]) -> Vec<String> {
     let missing = wanted.iter().filter(|wanted| !has.iter().any(|has| are_same(*has, **wanted)));
     let missing = missing.map(|address| {
-        format!(
-            "{key} names {address}, and no socket of the service manager listens there: nobody does"
-        )
+        format!("{key} contains {address}, but no socket of the service manager listens on it")
     });
     let more = has.iter().filter(|has| !wanted.iter().any(|wanted| are_same(**has, *wanted)));
     let more = more.map(|address| {
-        format!("a socket of the service manager listens on {address}, which is not in {key}: it is used")
+        format!(
+            "a socket of the service manager listens on {address}, which is not in {key}; using it"
+        )
     });
     missing.chain(more).collect()
 }
 
-/// `ListenStream=443` is `[::]:443` and takes IPv4, too. Port 0 stands for any.
+/// Compares addresses. `ListenStream=443` is `[::]:443`, which accepts IPv4 as well. Port 0 matches
+/// any port.
 fn are_same(has: SocketAddr, wanted: SocketAddr) -> bool {
     let ip = has.ip() == wanted.ip() || has.ip().is_unspecified() && wanted.ip().is_unspecified();
     ip && (has.port() == wanted.port() || wanted.port() == 0)
@@ -176,12 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_told_apart_by_name_then_by_address() {
-        let nobody = "127.0.0.1:1".parse().unwrap();
+    fn sockets_are_assigned_by_name_then_by_address() {
+        let unused = "127.0.0.1:1".parse().unwrap();
         let sort = |names: &[&str], admin: Option<usize>| {
             let named: Vec<Named> =
                 names.iter().map(|name| (name.to_string(), listening())).collect();
-            let admin = admin.map_or(nobody, |place| named[place].1.local_addr().unwrap());
+            let admin = admin.map_or(unused, |index| named[index].1.local_addr().unwrap());
             let sockets = Sockets::sort(named, admin)?;
             Ok::<_, io::Error>((sockets.public.len(), sockets.admin.is_some()))
         };
@@ -189,13 +192,13 @@ mod tests {
         assert_eq!(sort(&["https", "admin", "https"], None).unwrap(), (2, true));
         assert_eq!(sort(&["logpushd.socket", "unknown"], None).unwrap(), (2, false));
         assert_eq!(sort(&["logpushd.socket", "unknown"], Some(1)).unwrap(), (1, true));
-        assert_eq!(sort(&["https"], Some(0)).unwrap(), (1, false), "its name counts");
+        assert_eq!(sort(&["https"], Some(0)).unwrap(), (1, false), "the name decides");
         let error = sort(&["admin", "admin"], None).unwrap_err().to_string();
         assert!(error.contains("FileDescriptorName="), "{error}");
     }
 
     #[test]
-    fn a_socket_that_does_not_listen_is_none() {
+    fn a_socket_that_does_not_listen_is_refused() {
         use rustix::net::{AddressFamily, SocketType, socket};
 
         let bare = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_said() {
+    fn differences_are_described() {
         let addresses =
             |list: &[&str]| list.iter().map(|at| at.parse().unwrap()).collect::<Vec<_>>();
         let count = |wanted: &[&str], has: &[&str]| {

@@ -1,4 +1,5 @@
-//! Tells the service manager how the daemon is, as `sd_notify(3)` has it. Without one nothing is sent.
+//! Notifies the service manager of the daemon's state by `sd_notify(3)`. Without a service manager,
+//! nothing is sent.
 
 use std::{
     env,
@@ -20,27 +21,27 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
-/// Nobody waits longer for a service manager that does not read.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time limit of a notification, for a service manager that does not read.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the line for `systemctl status` is made anew.
+/// The interval between updates of the line in `systemctl status`.
 const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What reading the names of a huge spool from a slow disk may take: its default is 90 s, and to be
-/// killed in the middle of it helps nobody.
+/// The time limit of startup. Listing a huge spool on a slow disk may take longer than systemd's
+/// default of 90 s, and a restart would not help.
 const OPENING: Duration = Duration::from_secs(600);
 
-/// The way to the service manager, if there is one.
+/// The connection to the service manager, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
-    /// How long it waits for a sign of life before it kills us.
+    /// The time after which the service manager kills the process unless it is notified.
     watchdog: Option<Duration>,
 }
 
 impl ServiceManager {
-    /// What `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` say. They are left as they are: this
-    /// process starts no other.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. They stay in the environment, since
+    /// this process starts no other process.
     pub(super) fn from_env() -> Self {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
         let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
@@ -54,51 +55,51 @@ impl ServiceManager {
             Ok(socket) => Self { socket: Some(socket), watchdog },
             Err(error) => {
                 let address = address.to_string_lossy();
-                warn!(%address, %error, "cannot tell the service manager anything: NOTIFY_SOCKET");
+                warn!(%address, %error, "cannot notify the service manager: NOTIFY_SOCKET");
                 Self::default()
             }
         }
     }
 
-    /// The start has begun.
+    /// Reports that startup has begun.
     pub(super) fn opening(&self) {
         let micros = OPENING.as_micros();
         self.send(&format!("STATUS=opening the spool\nEXTEND_TIMEOUT_USEC={micros}"));
     }
 
-    /// Requests are served, as the configuration has it.
+    /// Reports that requests are served with the current configuration.
     pub(super) fn ready(&self) {
         self.send("READY=1");
     }
 
-    /// [`ServiceManager::ready`] follows.
+    /// Reports that a reload has begun. [`ServiceManager::ready`] must follow.
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
-    /// The end has begun.
+    /// Reports that the shutdown has begun.
     pub(super) fn stopping(&self) {
-        self.send("STOPPING=1\nSTATUS=stopping: sinks take what waits");
+        self.send("STOPPING=1\nSTATUS=stopping: sinks deliver their backlog");
     }
 
-    /// Gives signs of life for as long as the runtime runs tasks. That no part has ended is watched
-    /// elsewhere; and what a disk does is no part of this: if it hangs, a restart would not help.
+    /// Notifies the watchdog as long as the runtime runs tasks. The daemon itself detects tasks that have
+    /// ended. Disks are not checked: if a disk hangs, a restart would not help.
     pub(super) async fn keep_alive(&self) {
         let Some(watchdog) = self.watchdog else { return std::future::pending().await };
         let mut ticks = interval(watchdog / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            // On one of the threads that serve requests; this one does not.
+            // On a thread that serves requests, which the current thread does not.
             if tokio::spawn(async {}).await.is_ok() {
                 self.send("WATCHDOG=1");
             }
         }
     }
 
-    /// Keeps the line for `systemctl status`.
+    /// Updates the line in `systemctl status` when it changes.
     pub(super) async fn keep_status(self: Arc<Self>, line: impl Fn() -> String + Send + 'static) {
         if self.socket.is_none() {
             return std::future::pending().await;
@@ -121,10 +122,10 @@ impl ServiceManager {
         loop {
             match socket.send_to_addr(text.as_bytes(), address) {
                 Ok(_) => return,
-                // The process was stopped, and goes on.
+                // The process was suspended and resumed.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    debug!(%error, text, "cannot tell the service manager");
+                    debug!(%error, text, "cannot notify the service manager");
                     return;
                 }
             }
@@ -132,7 +133,7 @@ impl ServiceManager {
     }
 }
 
-/// `@` begins an address that is no path.
+/// Opens a socket for `address`, which is a path, or `@` and an abstract name.
 fn open(address: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match address.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -140,7 +141,7 @@ fn open(address: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
         _ => return Err(io::Error::other("neither a path nor @ and a name")),
     };
     let socket = UnixDatagram::unbound()?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     Ok((socket, address))
 }
 
@@ -154,7 +155,7 @@ mod tests {
     fn received(socket: &UnixDatagram) -> String {
         let mut bytes = [0; 4096];
         socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        // With a deadline, a wait ends also when the tests are stopped and go on.
+        // With a timeout, `recv` also returns when the tests are suspended and resumed.
         let length = loop {
             match socket.recv(&mut bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_says_when_it_began() {
+    fn a_reload_reports_when_it_began() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_no_trouble() {
+    fn a_missing_or_unusable_socket_is_ignored() {
         ServiceManager::default().ready();
         ServiceManager::at(OsStr::new("/nonexistent/notify"), None).ready();
         for odd in ["", "relative", "vsock:2:1234"] {
@@ -205,18 +206,18 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn signs_of_life_come_twice_as_often_as_asked_for() {
+    async fn the_watchdog_is_notified_twice_per_interval() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        let asked = Duration::from_millis(100);
+        let watchdog = Duration::from_millis(100);
         let begun = Instant::now();
-        let manager = ServiceManager::at(path.as_os_str(), Some(asked));
-        let heard = blocking::run(move || [(); 5].map(|()| received(&socket)));
+        let manager = ServiceManager::at(path.as_os_str(), Some(watchdog));
+        let received = blocking::run(move || [(); 5].map(|()| received(&socket)));
         tokio::select! {
             () = manager.keep_alive() => {}
-            heard = heard => assert_eq!(heard.unwrap(), ["WATCHDOG=1"; 5]),
+            received = received => assert_eq!(received.unwrap(), ["WATCHDOG=1"; 5]),
         }
-        assert!(begun.elapsed() >= asked * 2, "the first comes at once");
+        assert!(begun.elapsed() >= watchdog * 2, "the first is sent at once");
     }
 }

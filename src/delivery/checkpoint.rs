@@ -1,5 +1,5 @@
-//! How far a consumer of the spool is, on disk: the last batch it needs no more, and what its sink
-//! remembers as of then.
+//! Stores the progress of a consumer of the spool: the last batch that it no longer needs, and the state
+//! of its sink at that batch.
 
 use std::{
     fs, io,
@@ -11,15 +11,15 @@ use tracing::warn;
 
 use crate::{durable, quarantine::DeadLetterState, sink::State};
 
-/// A consumer's checkpoint.
+/// The checkpoint of a consumer.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(super) struct Checkpoint {
-    /// Sequence of the last batch that is done with; 0 if none is.
+    /// The sequence of the last finished batch, or 0.
     pub(super) batch: u64,
-    /// What the sink remembers as of the end of that batch.
+    /// The state of the sink at the end of that batch.
     #[serde(flatten)]
     pub(super) state: State,
-    /// How far the dead letters of the sink are written.
+    /// The state of the sink's dead letters at the end of that batch.
     #[serde(default, skip_serializing_if = "DeadLetterState::is_empty")]
     pub(super) dead_letters: DeadLetterState,
 }
@@ -31,22 +31,23 @@ pub(super) struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    /// `name` is that of a sink, or begins with a character that no sink's name has.
+    /// Names the file in the directory `cursors`. `name` is the name of a sink, or begins with a character
+    /// that no name of a sink contains.
     pub(super) fn new(cursors: &Path, name: &str) -> Self {
         Self { path: cursors.join(format!("{name}.json")) }
     }
 
-    /// Reads the last checkpoint. One that cannot be read costs duplicates, not records, and not the
-    /// start: it is kept under another name, and all that waits is delivered again.
+    /// Reads the last checkpoint. An unreadable one is renamed, and all batches in the spool are delivered
+    /// again: that causes duplicates, but loses no record and does not prevent a start.
     pub(super) fn load(&self) -> Checkpoint {
         let error = match self.read() {
             Ok(checkpoint) => return checkpoint.unwrap_or_default(),
             Err(error) => error,
         };
         let path = self.path.display();
-        warn!(%error, "cannot read a checkpoint: all that waits is delivered again");
+        warn!(%error, "cannot read a checkpoint, delivering the whole backlog again");
         if let Err(error) = fs::rename(&self.path, self.path.with_extension("damaged")) {
-            warn!(%path, %error, "cannot set the checkpoint aside");
+            warn!(%path, %error, "cannot rename the damaged checkpoint");
         }
         Checkpoint::default()
     }
@@ -71,8 +72,8 @@ impl CheckpointFile {
     }
 }
 
-/// The last batch that a consumer is done with, as its checkpoint in the folder `cursors` says; `None`
-/// if it has none yet. Only looks, so a daemon may run beside it.
+/// Reads the sequence of a consumer's last finished batch from its checkpoint in the directory
+/// `cursors`. Returns `None` without a checkpoint. Changes nothing, so a daemon may run meanwhile.
 pub fn last_batch(cursors: &Path, name: &str) -> io::Result<Option<u64>> {
     let checkpoint = CheckpointFile::new(cursors, name).read()?;
     Ok(checkpoint.map(|checkpoint| checkpoint.batch).filter(|batch| *batch > 0))

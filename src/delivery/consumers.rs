@@ -1,5 +1,4 @@
-//! Who takes which batches: the one place that says it, for the daemon and for whoever looks at its
-//! spool.
+//! Decides which consumer takes which batches, for the daemon and for commands that read its spool.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -8,12 +7,12 @@ use crate::{
     spool::{Batch, Consumer, Origin},
 };
 
-/// The name of quarantine in its checkpoint, metrics and log; no sink's name begins like that.
+/// The name of the quarantine in its checkpoint, metrics and log. No sink has such a name.
 pub const QUARANTINE: &str = "@quarantine";
 
-/// A sink takes the batches of the endpoints that name it, and of those that the config no longer has;
-/// of these it takes what its own `datasets` and `endpoints` name, if they are set. A batch that names a
-/// sink is for that one alone.
+/// The consumer of a sink. It takes the batches of endpoints that name the sink, and of endpoints that
+/// are no longer in the configuration. The sink's `datasets` and `endpoints` limit these further. A
+/// batch that names a sink is for that sink only.
 pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
     let without: BTreeSet<_> = endpoints_without(config, &sink.name).into_iter().cloned().collect();
     let taker = sink.clone();
@@ -30,13 +29,13 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
     }
 }
 
-/// The endpoints that do not name a sink.
+/// Returns the endpoints that do not name a sink.
 pub fn endpoints_without<'a>(config: &'a Config, sink: &String) -> BTreeSet<&'a String> {
     let without = config.endpoints.iter().filter(|endpoint| !endpoint.sinks.contains(sink));
     without.map(|endpoint| &endpoint.name).collect()
 }
 
-/// Quarantine takes the batches with rejected records.
+/// The consumer of the quarantine. It takes the batches with rejected records.
 pub fn quarantine_consumer() -> Consumer {
     Consumer {
         name: QUARANTINE.to_owned(),

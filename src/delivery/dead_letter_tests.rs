@@ -24,28 +24,28 @@ use crate::{
     spool::Options,
 };
 
-/// Names the directory of a life, for the process that lives it.
-const LIFE: &str = "LOGPUSHD_TEST_LIFE";
+/// Passes the directory to a process that delivers.
+const DIRECTORY: &str = "LOGPUSHD_TEST_DELIVERY";
 
-/// How a sink learns what its target refuses.
+/// When the sink is certain of a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Doubt {
     /// At once.
     Never,
-    /// No batch is certain until the sink is closed.
+    /// Not until the sink is closed.
     UntilClosed,
 }
 
-/// Appends what it gets to a file, but for the records with `bad` in them.
+/// Appends records to a file, and refuses those that contain `bad`.
 struct Refusing {
     doubt: Doubt,
     taken: PathBuf,
     letters: DeadLetters,
     batch: Option<Batch>,
     position: u64,
-    /// The batch that a checkpoint was asked for.
+    /// The batch that the sink last requested a checkpoint before.
     asked_before: u64,
-    /// The first that was finished and is not certain.
+    /// The first finished batch that is not certain.
     doubtful: Option<u64>,
 }
 
@@ -74,7 +74,7 @@ impl Sink for Refusing {
             self.position += 1;
             let batch = self.batch.as_ref().unwrap();
             if record.windows(3).any(|part| part == b"bad") {
-                // Another life, other words, of another length.
+                // Each process gives another reason, of another length.
                 let reason = format!("no {}", "x".repeat(process::id() as usize % 97));
                 self.letters.add(batch, self.position, record, &reason);
                 self.letters.add(batch, self.position, record, &reason);
@@ -106,8 +106,8 @@ impl Sink for Refusing {
     }
 }
 
-/// Delivers all that is in the spool of `dir` to a sink that refuses some of it.
-fn live(dir: &Path, doubt: Doubt) {
+/// Delivers all batches in the spool of `dir` to a sink that refuses some records.
+fn deliver(dir: &Path, doubt: Doubt) {
     let (spool, runtime) = (unlocked_spool(dir), Builder::new_current_thread().build().unwrap());
     let consumer =
         Consumer { name: "test".into(), accepts: Arc::new(|_: &Batch| true), may_drop: false };
@@ -129,8 +129,8 @@ fn live(dir: &Path, doubt: Doubt) {
     assert_eq!(spool.size().0, 0, "all is delivered");
 }
 
-/// Opens the spool once its lock is free: a process that another test is starting has inherited the lock
-/// until it executes its program.
+/// Opens the spool when its lock is free: a process that another test starts inherits the lock until it
+/// executes its program.
 fn unlocked_spool(dir: &Path) -> Arc<Spool> {
     loop {
         match Spool::open(dir, Options { max_bytes: 1 << 30, dedup_window: Duration::ZERO }) {
@@ -142,22 +142,22 @@ fn unlocked_spool(dir: &Path) -> Arc<Spool> {
     }
 }
 
-/// The process of one life, started by [`Folder::live`]; else it has nothing to do.
+/// Delivers in the process that [`SpooledRecords::deliver`] starts. Otherwise does nothing.
 #[test]
-fn a_life() {
-    let Some(dir) = env::var_os(LIFE) else { return };
+fn delivering_process() {
+    let Some(dir) = env::var_os(DIRECTORY) else { return };
     let dir = PathBuf::from(dir);
     let is_in_doubt = dir.join("in-doubt").exists();
-    live(&dir, if is_in_doubt { Doubt::UntilClosed } else { Doubt::Never });
+    deliver(&dir, if is_in_doubt { Doubt::UntilClosed } else { Doubt::Never });
 }
 
-/// A spool with batches, some records of which are refused.
-struct Folder(tempfile::TempDir);
+/// A spool with batches that contain good and bad records.
+struct SpooledRecords(tempfile::TempDir);
 
-impl Folder {
+impl SpooledRecords {
     fn new(doubt: Doubt) -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
-        let spool = spool(folder.0.path());
+        let spooled = Self(tempfile::tempdir().unwrap());
+        let spool = spool(spooled.0.path());
         for batch in 0..3 {
             let text = (0..4).map(|n| {
                 let word = if n % 2 == 1 { "bad" } else { "good" };
@@ -169,30 +169,31 @@ impl Folder {
             spool.commit(staging, header(&text), None).unwrap().expect("no duplicate");
         }
         if doubt == Doubt::UntilClosed {
-            fs::write(folder.0.path().join("in-doubt"), "").unwrap();
+            fs::write(spooled.0.path().join("in-doubt"), "").unwrap();
         }
-        folder
+        spooled
     }
 
-    fn live(&self, fault: &str) -> ExitStatus {
+    fn deliver(&self, fault: &str) -> ExitStatus {
         let dir = self.0.path();
         let faults = dir.join("faults");
         fs::write(&faults, fault).unwrap();
-        let mut life = Command::new(env::current_exe().unwrap());
-        life.args(["--exact", "delivery::dead_letter_tests::a_life"]).env(LIFE, dir);
+        let mut command = Command::new(env::current_exe().unwrap());
+        let filter = "delivery::dead_letter_tests::delivering_process";
+        command.args(["--exact", filter]).env(DIRECTORY, dir);
         if fault.is_empty() {
-            life.env_remove("LOGPUSHD_FAULTS");
+            command.env_remove("LOGPUSHD_FAULTS");
         } else {
-            life.env("LOGPUSHD_FAULTS", faults);
+            command.env("LOGPUSHD_FAULTS", faults);
         }
-        let output = life.stdin(Stdio::null()).output().unwrap();
+        let output = command.stdin(Stdio::null()).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         let is_expected = output.status.success() || output.status.signal().is_some();
         assert!(is_expected, "{fault}: {}", String::from_utf8_lossy(&text));
         output.status
     }
 
-    /// How often each record is in quarantine, by batch and position.
+    /// Counts the lines of each record in the quarantine, by batch and position.
     fn letters(&self) -> BTreeMap<(u64, u64), usize> {
         let mut letters = BTreeMap::new();
         for file in fs::read_dir(self.0.path().join("quarantine")).unwrap() {
@@ -222,10 +223,10 @@ impl Folder {
     }
 }
 
-/// Kills a process at each of its steps, and counts the kills.
+/// Kills the process at each step, and checks the result after a restart.
 fn kill_everywhere(doubt: Doubt) {
     let mut kills = 0;
-    let places = [
+    let steps = [
         ("before open", "quarantine"),
         ("before makedir", "quarantine"),
         ("before syncdir", "quarantine"),
@@ -239,30 +240,30 @@ fn kill_everywhere(doubt: Doubt) {
         ("after rename", "test.json"),
         ("before remove", "batches"),
     ];
-    for (step, part) in places {
+    for (step, part) in steps {
         for count in 1.. {
-            let folder = Folder::new(doubt);
+            let spooled = SpooledRecords::new(doubt);
             let fault = format!("kill {step} {part} {count}\n");
-            let status = folder.live(&fault);
+            let status = spooled.deliver(&fault);
             if status.success() {
                 break;
             }
             assert_eq!(status.signal(), Some(9), "{fault}");
             kills += 1;
-            // The next life is killed when it has cut a file, if it has to.
-            folder.live("kill after truncate quarantine 1\n");
-            assert!(folder.live("").success());
-            folder.check(&format!("{doubt:?}, {fault}"));
+            // The next process is killed after it has truncated a file, if it does.
+            spooled.deliver("kill after truncate quarantine 1\n");
+            assert!(spooled.deliver("").success());
+            spooled.check(&format!("{doubt:?}, {fault}"));
         }
     }
     for count in 1.. {
-        let folder = Folder::new(doubt);
-        if folder.live(&format!("tear quarantine {count}\n")).success() {
+        let spooled = SpooledRecords::new(doubt);
+        if spooled.deliver(&format!("tear quarantine {count}\n")).success() {
             break;
         }
         kills += 1;
-        assert!(folder.live("").success());
-        folder.check(&format!("{doubt:?}, torn {count}"));
+        assert!(spooled.deliver("").success());
+        spooled.check(&format!("{doubt:?}, torn {count}"));
     }
     assert!(kills > 30, "{kills} kills");
 }
@@ -278,21 +279,21 @@ fn a_record_that_is_refused_again_after_a_restart_is_one_line_of_quarantine() {
 }
 
 #[test]
-fn a_file_that_was_renamed_is_left_to_who_renamed_it() {
-    let folder = Folder::new(Doubt::Never);
-    let dir = folder.0.path();
+fn a_renamed_file_is_not_truncated() {
+    let spooled = SpooledRecords::new(Doubt::Never);
+    let dir = spooled.0.path();
     // Killed with two lines written, and no checkpoint of them.
-    assert_eq!(folder.live("kill before rename test.json 3\n").signal(), Some(9));
+    assert_eq!(spooled.deliver("kill before rename test.json 3\n").signal(), Some(9));
     let quarantine = dir.join("quarantine");
     let path = quarantine.join("records-test-1970-01-01.ndjson");
     assert!(fs::read_to_string(&path).unwrap().lines().count() >= 2);
-    let aside = quarantine::set_aside(&path).unwrap();
+    let renamed = quarantine::rename_for_replay(&path).unwrap();
     assert!(
         quarantine::is_settled(&dir.join("cursors")).unwrap(),
         "the lock ends with its process"
     );
-    assert!(folder.live("").success());
-    let length = fs::metadata(&aside).unwrap().len();
+    assert!(spooled.deliver("").success());
+    let length = fs::metadata(&renamed).unwrap().len();
     assert!(path.exists() || length > 0);
-    folder.check("renamed");
+    spooled.check("renamed");
 }

@@ -1,20 +1,19 @@
-//! Brings the records that a target refuses into quarantine, with the checkpoint that passes them.
+//! Writes the records that a target refuses to the quarantine, before the checkpoint that covers them.
 
 use super::{Checkpoint, Delivery, Failure};
 use crate::{quarantine::DeadLetterState, sink::Begin};
 
-/// What a sink has refused is written without waiting for a checkpoint when it is more than this.
+/// More refused records than this are written without waiting for a checkpoint.
 const MAX_WAITING_BYTES: usize = 1 << 20;
 
 impl Delivery {
-    /// Writes what the sink has refused, and makes it durable. Returns what belongs into a checkpoint
-    /// after `batch`.
+    /// Writes the refused records durably, and returns their state for a checkpoint after `batch`.
     pub(super) fn sync_dead_letters(&mut self, batch: u64) -> Result<DeadLetterState, Failure> {
         self.write_dead_letters()?;
         self.dead_letters.sync(batch).map_err(Failure::Sink)
     }
 
-    /// Keeps what the sink has refused from growing in memory.
+    /// Limits the memory of refused records.
     pub(super) fn bound_dead_letters(&mut self) -> Result<(), Failure> {
         if self.dead_letters.waiting_bytes() > MAX_WAITING_BYTES {
             self.write_dead_letters()?;
@@ -24,8 +23,8 @@ impl Delivery {
 
     fn write_dead_letters(&mut self) -> Result<(), Failure> {
         while self.dead_letters.write().map_err(Failure::Sink)? == Begin::CheckpointFirst {
-            // Of the last checkpoint nothing changes but the files: the sink is not asked, since it may
-            // be in the middle of a batch.
+            // Only the files of the dead letters change in the last checkpoint. The sink's own state
+            // stays, since the sink may be in the middle of a batch.
             let batch = self.saved.batch;
             let dead_letters = self.dead_letters.sync(batch).map_err(Failure::Sink)?;
             let checkpoint = Checkpoint { dead_letters, ..self.saved.clone() };

@@ -1,5 +1,4 @@
-//! What is asked of a delivery from outside its thread, and what becomes of one when the configuration
-//! changes.
+//! Controls a delivery from outside its thread, and continues it with a new sink after a reload.
 
 use std::{
     sync::{
@@ -20,48 +19,48 @@ use crate::{
     spool::{Consumer, ConsumerId, Spool},
 };
 
-/// Asks a sink, from any thread, to let go of what it has open.
+/// Asks a sink, from any thread, to reopen its files and connections.
 pub struct Reopen {
-    asked: Arc<AtomicBool>,
+    requested: Arc<AtomicBool>,
     spool: Arc<Spool>,
     id: ConsumerId,
 }
 
 impl Reopen {
-    /// It does so before its next batch, or at once if it waits for one.
-    pub fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
+    /// Requests it. The sink does so before its next batch, or at once if it waits for one.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Release);
         self.spool.wake(self.id);
     }
 }
 
 impl Delivery {
-    /// How to ask its sink to reopen.
+    /// Returns a handle that asks the sink to reopen.
     pub fn reopen(&self) -> Reopen {
-        Reopen { asked: Arc::clone(&self.reopen), spool: Arc::clone(&self.spool), id: self.id }
+        Reopen { requested: Arc::clone(&self.reopen), spool: Arc::clone(&self.spool), id: self.id }
     }
 
-    /// The stop token of the sink.
+    /// Returns the stop token of the sink.
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Makes a new stop token, for the sink that takes the place of this one.
+    /// Creates a new stop token, for the next sink.
     pub fn renew_stop(&mut self) -> CancellationToken {
         self.stop = self.environment.stop.child_token();
         self.stop.clone()
     }
 
-    /// Begins behind a batch that [`Spool::skip_unneeded`] has named, and puts that on record.
+    /// Starts after the batch that [`Spool::skip_unneeded`] returned, and writes a checkpoint with it soon.
     #[must_use]
-    pub fn beginning_behind(mut self, batch: u64) -> Self {
+    pub fn starting_after(mut self, batch: u64) -> Self {
         self.handled = self.handled.max(batch);
         self.unsaved_since = Some(Instant::now());
         self
     }
 
-    /// Goes on behind the last checkpoint with another sink, after [`Delivery::run`] has given this
-    /// back. The old sink is gone before `open` makes the new one: they may have the same files.
+    /// Continues after the last checkpoint with another sink, when [`Delivery::run`] has returned `self`.
+    /// The old sink is dropped before `open` creates the new one, since they may have the same files.
     ///
     /// # Errors
     /// As [`Delivery::new`].
@@ -93,7 +92,7 @@ impl Delivery {
             returns: Backoff::default(),
             alarm: None,
             failures: FailureThrottle::default(),
-            kept: FailureThrottle::default(),
+            release_failures: FailureThrottle::default(),
             ..self
         })
     }

@@ -1,16 +1,15 @@
-//! Brings batches from the spool to the sinks: a thread, a cursor and a pace of its own for each.
+//! Delivers batches from the spool to the sinks, each with its own thread and cursor.
 //!
-//! What a sink only attempts is decided here: when to try again, when to make things durable, what
-//! to count. A sink that fails delays only itself, and nothing but the end of the daemon stops the
-//! attempts.
+//! A sink only attempts a delivery. This module decides when to retry, when to write a checkpoint and
+//! what to count. A sink that fails delays only itself, and its attempts end only with the daemon.
 
 mod checkpoint;
 mod consumers;
 mod dead_letters;
 mod handover;
-mod marks;
 mod opening;
 mod retry;
+mod stale_files;
 
 use std::{
     sync::{
@@ -27,7 +26,7 @@ pub use self::{
     checkpoint::last_batch,
     consumers::{QUARANTINE, endpoints_without, quarantine_consumer, sink_consumer},
     handover::Reopen,
-    marks::forget_files,
+    stale_files::forget_stale_files,
 };
 use self::{
     checkpoint::{Checkpoint, CheckpointFile},
@@ -45,8 +44,8 @@ use crate::{
     spool::{Batch, BatchFilter, Consumer, ConsumerId, NextBatch, QueuedBatch, ReadError, Spool},
 };
 
-/// How long what was delivered may wait for its checkpoint. That costs a few syncs; without it the
-/// spool cannot let go of anything, and a crash makes more to compare.
+/// The longest time from a delivery to its checkpoint. Each checkpoint costs a few syncs, but allows the
+/// spool to delete batches, and limits what is delivered again after a crash.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A consumer of the spool, ready to run.
@@ -55,53 +54,54 @@ pub struct Delivery {
     accepts: BatchFilter,
     sink: Box<dyn Sink>,
     dead_letters: DeadLetterFile,
-    /// What the sinks get that take its place.
+    /// For the sinks that replace this one.
     environment: SinkEnvironment,
     /// The sink's stop token.
     stop: CancellationToken,
-    /// What it takes of the records; all if there is none.
+    /// Selects the records for the sink. `None` selects all.
     selection: Option<Selection>,
     spool: Arc<Spool>,
     metrics: Arc<SinkMetrics>,
     id: ConsumerId,
     file: CheckpointFile,
-    /// What the file says.
+    /// The contents of the file.
     saved: Checkpoint,
-    /// How often it was replaced by another one.
-    moves: u64,
+    /// How often the checkpoint has changed.
+    checkpoint_changes: u64,
     /// The last batch that was handled.
     handled: u64,
     /// The last batch that was counted as delivered.
     counted: u64,
-    /// How often in a row the sink had to go back to a checkpoint.
+    /// Delays consecutive returns to a checkpoint.
     returns: Backoff,
-    /// Set while the sink fails until an operator acts: where it resumes. What a sink has only taken may
-    /// still fail to arrive, so the alarm for a return to a checkpoint lasts until the next one.
+    /// Set while the sink fails until an operator acts: where it resumes. Records that a sink has accepted
+    /// may still fail to arrive, so an alarm for a return to a checkpoint lasts until the next checkpoint.
     alarm: Option<Resume>,
-    /// Which failed attempts are logged.
+    /// Limits the log lines for failed attempts.
     failures: FailureThrottle,
-    /// The same for what the spool could not release.
-    kept: FailureThrottle,
-    /// When the first thing happened that no checkpoint covers.
+    /// Limits the log lines for batches that the spool could not delete.
+    release_failures: FailureThrottle,
+    /// Time of the first change that no checkpoint covers.
     unsaved_since: Option<Instant>,
     reopen: Arc<AtomicBool>,
 }
 
-/// What there is to do between batches.
+/// Work between batches.
 type Task = fn(&mut Delivery) -> Result<(), Failure>;
 
-/// How far an attempt is.
+/// The progress of an attempt.
 #[derive(Default)]
 struct Progress {
     begun: bool,
-    /// Records that the sink's selection let pass, if there is one, and those that it did not.
+    /// Records that the sink's selection has accepted, if there is one.
     passed: u64,
+    /// Records that it has excluded.
     filtered: u64,
 }
 
 impl Delivery {
-    /// Registers a consumer with the spool, where its last checkpoint left it. `open` makes the sink, which
-    /// gets the records that `choice` selects.
+    /// Registers a consumer with the spool at its last checkpoint. `open` creates the sink, which gets the
+    /// records that `choice` selects.
     ///
     /// # Errors
     /// Those of `open`, or `quarantine.dir` cannot be part of a path pattern.
@@ -135,50 +135,50 @@ impl Delivery {
             id,
             file,
             saved,
-            moves: 0,
+            checkpoint_changes: 0,
             handled: batch,
             counted: batch,
             returns: Backoff::default(),
             alarm: None,
             failures: FailureThrottle::default(),
-            kept: FailureThrottle::default(),
+            release_failures: FailureThrottle::default(),
             unsaved_since: None,
             reopen: Arc::default(),
         })
     }
 
-    /// The sink's name.
+    /// Returns the name of the sink.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Lets the spool go of what was delivered. Only once all consumers are registered:
-    /// the spool keeps nothing for one that it does not know.
+    /// Allows the spool to delete the batches up to the last checkpoint. Must be called only when all
+    /// consumers are registered, since the spool does not know which batches others need.
     pub fn release_delivered(&mut self) {
         self.unsaved_since = None;
         let released = self.spool.release(self.id, self.saved.batch);
         if released.is_ok() {
-            self.kept.recovered();
+            self.release_failures.recovered();
         }
         if let Err(error) = released {
-            if let Some(repeated) = self.kept.failed(&error.to_string(), Instant::now()) {
-                let what = "delivered batches stay in the spool for now";
-                warn!(sink = self.name, %error, repeated, "{what}");
+            let failures = &mut self.release_failures;
+            if let Some(repeated) = failures.failed(&error.to_string(), Instant::now()) {
+                warn!(sink = self.name, %error, repeated, "cannot delete delivered batches");
             }
-            // Tried again with the next checkpoint.
+            // Retried with the next checkpoint.
             self.unsaved_since = Some(Instant::now());
         }
     }
 
-    /// The consumer's place, to ask the spool about it.
+    /// Returns the identifier of the consumer in the spool.
     pub fn id(&self) -> ConsumerId {
         self.id
     }
 
-    /// Delivers until the spool is closed or ends this consumer ([`Spool::end`]) and, if the sink
-    /// works, all is delivered. Gives itself back if the daemon goes on.
+    /// Delivers until the spool is closed or ends this consumer ([`Spool::end`]). If the sink works, the
+    /// backlog is delivered first. Returns `self` if the daemon continues.
     pub fn run(mut self) -> Option<Self> {
-        // What the sink itself logs names it, too.
+        // Adds the sink's name to the lines that the sink itself logs.
         let _named = error_span!("sink", sink = self.name).entered();
         loop {
             let checkpoint_at = self.unsaved_since.map(|since| since + CHECKPOINT_INTERVAL);
@@ -218,12 +218,12 @@ impl Delivery {
             }
         }
         if let Err(error) = self.sink.close() {
-            warn!(sink = self.name, %error, "what was sent last is sent again");
+            warn!(sink = self.name, %error, "cannot confirm the last records; they are sent again");
         }
         if self.unsaved_since.is_some()
             && let Err(failure) = self.checkpoint()
         {
-            warn!(sink = self.name, error = %failure, "no checkpoint at the end");
+            warn!(sink = self.name, error = %failure, "cannot write the last checkpoint");
         }
         self.spool.is_open().then_some(self)
     }
@@ -235,14 +235,14 @@ impl Delivery {
         match spool.read(entry, &mut |block| self.hand_over(batch, block, &mut progress)) {
             Ok(()) => {}
             Err(ReadError::Consumer(failure)) => return Err(failure),
-            Err(ReadError::Damaged(what)) => {
-                // The disk lost what was acknowledged. What is readable has been delivered.
+            Err(ReadError::Damaged(error)) => {
+                // The disk lost acknowledged data. The readable part has been delivered.
                 let path = self.spool.path(batch);
-                error!(sink = self.name, path = %path.display(), error = %what, "damaged batch");
+                error!(sink = self.name, path = %path.display(), %error, "damaged batch");
                 self.spool.keep_damaged_copy(batch);
             }
             Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                error!(sink = self.name, %error, "a batch is gone from the spool");
+                error!(sink = self.name, %error, "a batch is missing from the spool");
             }
             Err(ReadError::Io(error)) => return Err(Failure::Read(error)),
         }
@@ -262,8 +262,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Gives the sink what it is to have of a block. A batch of which it has nothing is not begun:
-    /// else there would be empty files.
+    /// Writes the selected records of a block to the sink. A batch without selected records is not begun,
+    /// since that would create empty files.
     fn hand_over(
         &mut self,
         batch: &Batch,
@@ -284,7 +284,7 @@ impl Delivery {
         }
         let block = selected.as_deref().unwrap_or(block);
         while self.sink.arrange(block).map_err(Failure::Sink)? == Begin::CheckpointFirst {
-            // What it covers are the batches before this one.
+            // It covers the batches before this one.
             self.checkpoint()?;
         }
         self.sink.write(block).map_err(Failure::Sink)?;
@@ -308,7 +308,7 @@ impl Delivery {
     fn checkpoint(&mut self) -> Result<(), Failure> {
         let state = self.sink.sync().map_err(Failure::Sink)?;
         let in_doubt = self.sink.in_doubt();
-        // What is in doubt stays in the spool, and is looked at again in a while.
+        // Unconfirmed batches stay in the spool until a later checkpoint.
         let batch = in_doubt.map_or(self.handled, |oldest| oldest.saturating_sub(1));
         let dead_letters = self.sync_dead_letters(batch)?;
         let checkpoint = Checkpoint { batch, state, dead_letters };
@@ -318,7 +318,7 @@ impl Delivery {
                 self.returns = Backoff::default();
                 self.end_alarm();
             }
-            self.moves += u64::from(checkpoint != self.saved);
+            self.checkpoint_changes += u64::from(checkpoint != self.saved);
             self.saved = checkpoint;
             self.sink.saved();
             self.dead_letters.saved(batch).map_err(Failure::Sink)?;

@@ -1,4 +1,4 @@
-//! Opens a sink, and what belongs to it, where its last checkpoint left it.
+//! Opens a sink and its file of dead letters at its last checkpoint.
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,11 +11,11 @@ use crate::{
     spool::Spool,
 };
 
-/// What a sink is opened with.
+/// The parameters for opening a sink.
 pub(super) struct Opening<'a> {
     pub(super) name: &'a str,
     pub(super) spool: &'a Spool,
-    /// The checkpoint that it continues from.
+    /// The checkpoint that the sink continues from.
     pub(super) saved: &'a Checkpoint,
     pub(super) metrics: &'a SinkMetrics,
     /// Which records it gets.
@@ -23,7 +23,7 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Opens the sink by `open`, and its file of dead letters.
+    /// Opens the sink with `open`, and its file of dead letters.
     pub(super) fn run(
         &self,
         environment: &SinkEnvironment,

@@ -1,4 +1,4 @@
-//! What becomes of a failed attempt: when it is retried, and from where.
+//! Decides when a failed attempt is retried, and from which batch.
 
 use std::{fmt, io, time::Duration, time::Instant};
 
@@ -10,12 +10,12 @@ use crate::{
     sink::{Resume, Retry, SinkError},
 };
 
-/// The longest delay that a target can ask for: a target that asks for more is asked again after this.
+/// The longest delay that a target can request. Longer ones are shortened to this.
 const LONGEST_DELAY: Duration = Duration::from_secs(600);
 
-/// How often a sink is tried that fails until an operator acts: soon after the repair, and seldom enough
-/// that no target takes it for an attack on a password.
-const OPERATOR_PACE: Duration = Duration::from_secs(60);
+/// The interval of attempts of a sink that fails until an operator acts: short enough to deliver soon
+/// after the repair, and long enough not to look like an attack on a password.
+const OPERATOR_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why an attempt ended.
 pub(super) enum Failure {
@@ -48,20 +48,22 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How attempts came to an end.
+/// The result of [`Delivery::persist`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
+    /// The attempt succeeded.
     Done,
-    /// What comes next is the batch after the last checkpoint.
+    /// The delivery continues after the last checkpoint.
     Returned,
 }
 
-/// The daemon stops, and something is left to do.
+/// The consumer ends before an attempt succeeded.
 pub(super) struct Stopped;
 
 impl Delivery {
-    /// Tries until it works, has to begin further back, or the daemon stops: then once more, at once,
-    /// since what failed may work by now, unless the target has asked for a delay.
+    /// Retries `attempt` until it succeeds, must return to the last checkpoint, or the consumer ends. At
+    /// the end there is a last attempt without delay, since the sink may work by now, unless the target
+    /// has requested a delay.
     pub(super) fn persist(
         &mut self,
         attempt: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
@@ -69,7 +71,7 @@ impl Delivery {
         let mut backoff = Backoff::default();
         let mut last_try = false;
         loop {
-            let moves = self.moves;
+            let checkpoint_changes = self.checkpoint_changes;
             let Err(failure) = attempt(self) else {
                 if self.alarm == Some(Resume::Batch) {
                     self.end_alarm();
@@ -81,8 +83,8 @@ impl Delivery {
             };
             self.metrics.error();
             let resume = failure.resume();
-            if self.moves != moves {
-                // Something was delivered since the last failure.
+            if self.checkpoint_changes != checkpoint_changes {
+                // A part was delivered since the last failure.
                 backoff = Backoff::default();
             }
             let backoff = match resume {
@@ -103,7 +105,7 @@ impl Delivery {
                 (false, Resume::Batch) if !last_try && may_hurry => last_try = true,
                 (false, _) => {
                     if resume == Resume::Batch {
-                        // A part of the batch may be delivered: the last checkpoint covers it.
+                        // A part of the batch may be delivered, which the last checkpoint must cover.
                         self.unsaved_since.get_or_insert_with(Instant::now);
                     }
                     self.log_backlog();
@@ -123,14 +125,13 @@ impl Delivery {
         let sink = &self.name;
         let retry_in = format_args!("{}ms", wait.as_millis());
         if let Retry::Operator { action } = failure.retry() {
-            let event = "the sink failed, and fails until an operator acts";
-            error!(sink, error = %failure, action, %retry_in, repeated, "{event}");
+            error!(sink, error = %failure, action, %retry_in, repeated, "the sink failed: action required");
         } else {
             warn!(sink, error = %failure, %retry_in, repeated, "the sink failed");
         }
     }
 
-    /// Ends the alarm, if there is one: the sink has delivered something.
+    /// Ends the alarm after a delivery, if there is one.
     pub(super) fn end_alarm(&mut self) {
         self.alarm = None;
         self.metrics.action_required(false);
@@ -140,21 +141,21 @@ impl Delivery {
     fn log_backlog(&self) {
         let sink = &self.name;
         if self.spool.is_open() {
-            warn!(sink, "reload: the backlog of the sink is left to its new settings");
+            warn!(sink, "reload: the sink's backlog is delivered with its new settings");
         } else {
-            warn!(sink, "stopping: the backlog of the sink stays in the spool");
+            warn!(sink, "stopping: the sink's backlog stays in the spool");
         }
     }
 }
 
-/// How long to wait before the next attempt: never shorter than the target has asked for, up to
+/// Returns the delay before the next attempt: at least what the target has requested, up to
 /// [`LONGEST_DELAY`].
 fn delay(retry: &Retry, backoff: Duration) -> Duration {
     match retry {
         Retry::Backoff => backoff,
         Retry::After(asked) => backoff.max(LONGEST_DELAY.min(*asked)),
         // Jitter, as in the backoff.
-        Retry::Operator { .. } => Backoff::new(OPERATOR_PACE, OPERATOR_PACE).next_delay(),
+        Retry::Operator { .. } => Backoff::new(OPERATOR_INTERVAL, OPERATOR_INTERVAL).next_delay(),
     }
 }
 
@@ -163,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_never_shorter_than_asked_and_has_a_bound() {
+    fn a_delay_is_at_least_as_requested_up_to_a_maximum() {
         let [short, asked, long] = [1, 7, 86_400].map(Duration::from_secs);
         assert_eq!(delay(&Retry::Backoff, short), short);
         assert_eq!(delay(&Retry::After(asked), short), asked);
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!(delay(&Retry::After(long), short), LONGEST_DELAY);
         for _ in 0..100 {
             let wait = delay(&Retry::Operator { action: "act".into() }, short);
-            assert!(wait >= OPERATOR_PACE / 2 && wait <= OPERATOR_PACE, "{wait:?}");
+            assert!(wait >= OPERATOR_INTERVAL / 2 && wait <= OPERATOR_INTERVAL, "{wait:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Deliveries to a sink whose every answer a test decides.
+//! Tests of deliveries with a scripted sink.
 
 use std::{
     path::Path,
@@ -19,7 +19,7 @@ use crate::{
     spool::{Header, Options, Origin},
 };
 
-/// What a sink does at the end of a batch.
+/// The result of a sink at the end of a batch.
 type Finish = Box<dyn FnMut(u64) -> Result<(), SinkError> + Send>;
 
 /// Remembers the last batch that it finished, and how many it began.
@@ -66,7 +66,7 @@ impl Sink for Scripted {
     }
 }
 
-/// A spool, and what a sink needs beside it.
+/// A spool and the environment of a sink.
 struct Bench {
     dir: TempDir,
     spool: Arc<Spool>,
@@ -86,9 +86,9 @@ impl Bench {
         }
     }
 
-    /// As after a restart of the daemon.
+    /// Reopens the spool, as after a restart of the daemon.
     fn restart(&mut self) {
-        // One daemon at a time has the lock of the spool.
+        // Release the lock of the spool first.
         let elsewhere = tempfile::tempdir().unwrap();
         self.spool = spool(elsewhere.path());
         self.spool = spool(self.dir.path());
@@ -115,7 +115,7 @@ impl Bench {
         (consumer, environment)
     }
 
-    /// With `checkpoints`, the checkpoint moves with each attempt.
+    /// Creates a delivery. With `checkpoints`, each attempt changes the checkpoint.
     fn delivery_with(&self, finish: Finish, seen: &mut Finished, checkpoints: bool) -> Delivery {
         let (consumer, environment) = self.consumer();
         let metrics = self.metrics.sink("test");
@@ -129,7 +129,7 @@ impl Bench {
         delivery.unwrap()
     }
 
-    /// Delivers all that waits, then stops.
+    /// Delivers the backlog, then stops.
     fn run(&self, finish: Finish) -> Finished {
         let mut seen = Finished::default();
         let delivery = self.delivery(finish, &mut seen);
@@ -172,7 +172,7 @@ fn failure(text: &str) -> SinkError {
 }
 
 #[test]
-fn a_sink_gets_back_what_it_remembered() {
+fn a_sink_gets_its_state_back() {
     let mut bench = Bench::new();
     let last = bench.commit("{}\n");
     assert_eq!(bench.run(Box::new(|_| Ok(()))), Finished::default());
@@ -196,7 +196,7 @@ fn a_sink_is_opened_with_its_selection() {
 }
 
 #[test]
-fn a_stop_within_a_batch_stores_what_the_sink_has_delivered_of_it() {
+fn a_stop_within_a_batch_stores_the_delivered_part() {
     let mut bench = Bench::new();
     bench.commit("{}\n");
     bench.run(Box::new(|_| Err(failure("busy"))));
@@ -206,7 +206,7 @@ fn a_stop_within_a_batch_stores_what_the_sink_has_delivered_of_it() {
 }
 
 #[test]
-fn a_return_to_the_checkpoint_stores_no_other_one_at_a_stop() {
+fn a_return_to_the_checkpoint_stores_no_new_one_at_a_stop() {
     let mut bench = Bench::new();
     bench.commit("{}\n");
     bench.run(Box::new(|_| Err(SinkError::since_checkpoint(std::io::Error::other("lost")))));
@@ -215,8 +215,8 @@ fn a_return_to_the_checkpoint_stores_no_other_one_at_a_stop() {
 }
 
 #[test]
-fn waits_do_not_grow_while_the_checkpoint_moves() {
-    // Waits that grow would take at least 51 s.
+fn delays_do_not_grow_while_the_checkpoint_advances() {
+    // Growing delays would take at least 51 s.
     const FAILURES: usize = 10;
     let bench = Bench::new();
     bench.commit("{}\n");
@@ -237,14 +237,14 @@ fn waits_do_not_grow_while_the_checkpoint_moves() {
 }
 
 #[test]
-fn a_target_s_delay_is_kept() {
+fn a_delay_that_the_target_requests_is_respected() {
     let asked = Duration::from_millis(700);
     let bench = Bench::new();
     bench.commit("{}\n");
-    let (told, attempts) = mpsc::sync_channel(2);
+    let (sender, attempts) = mpsc::sync_channel(2);
     let mut is_first = true;
     let finish: Finish = Box::new(move |_| {
-        told.send(Instant::now()).unwrap();
+        sender.send(Instant::now()).unwrap();
         if std::mem::take(&mut is_first) { Err(failure("busy").after(asked)) } else { Ok(()) }
     });
     let delivery = bench.delivery(finish, &mut Finished::default());
@@ -256,7 +256,7 @@ fn a_target_s_delay_is_kept() {
 }
 
 #[test]
-fn a_stop_waits_for_no_delay_and_does_not_hurry_the_target() {
+fn a_stop_neither_waits_for_a_delay_nor_shortens_it() {
     let bench = Bench::new();
     bench.commit("{}\n");
     let attempts = Arc::new(Mutex::new(0));
@@ -271,7 +271,7 @@ fn a_stop_waits_for_no_delay_and_does_not_hurry_the_target() {
 }
 
 #[test]
-fn a_failure_for_the_operator_is_shown_until_something_arrives() {
+fn a_required_action_is_shown_until_a_delivery() {
     const RAISED: &str = "logpushd_sink_action_required{sink=\"test\"} 1";
     const ENDED: &str = "logpushd_sink_action_required{sink=\"test\"} 0";
     let wrong_token = || failure("401").until_operator("repair the token");
@@ -296,11 +296,11 @@ fn a_failure_for_the_operator_is_shown_until_something_arrives() {
             thread::yield_now();
         }
         refuses.store(false, SeqCst);
-        // A reload does not wait for the slow pace.
+        // A reload does not wait for the long interval.
         bench.spool.stop_consumers(&[id], spool::StopAfter::QueueEnd);
         let delivery = running.join().unwrap().expect("the daemon continues");
         let is_delivered = delivery.saved.batch == 1;
-        assert_eq!(is_delivered, resume == Resume::Batch, "a return is not tried again");
+        assert_eq!(is_delivered, resume == Resume::Batch, "a return is not retried");
         assert_eq!(bench.shows(ENDED), is_delivered);
         bench.spool.cancel_stop(id);
         let running = thread::spawn(|| delivery.run());

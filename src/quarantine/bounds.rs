@@ -1,20 +1,20 @@
-//! Keeps the quarantine within its size and age.
+//! Enforces the maximum size and age of the quarantine.
 //!
-//! What goes first is what was not written to for longest, by [`FileAges`]: a wall clock that steps neither
-//! makes a file old nor changes the order. A records file is large when it has an
-//! eighth of the bound: it then gets another name, and the daemon begins a new one. So a flood of
-//! rejects costs the oldest eighth at a time, and never all at once because it happened on one day.
-//! Names by the hour would not do that: a flood passes any bound within an hour. Between two looks
-//! the bound may be passed by as much as arrives meanwhile.
+//! Removes the files first that were not written to for the longest time, by [`FileAges`]: a wall clock that
+//! steps neither makes a file old nor changes the order. A records file that reaches an eighth of the
+//! maximum size is renamed, and the daemon starts a new one. A flood of rejected records therefore
+//! costs an eighth at a time instead of the records of a whole day. Files by the hour would not help,
+//! since a flood exceeds any bound within an hour. Between two checks, the quarantine may exceed its
+//! maximum size.
 //!
-//! A body that belongs to a batch in the spool has a second name there: removing it here harms
-//! nothing, and frees nothing until the batch is delivered.
+//! A body of a batch in the spool is linked there as well. Removing it here does no harm, and frees no
+//! space until the batch is delivered.
 
 use std::{cmp::Reverse, io, path::Path};
 
 use tracing::{info, warn};
 
-use super::{FileKind, QuarantineFile, Shelf, shelf::roll};
+use super::{FileKind, QuarantineFile, QuarantineFiles, files::roll};
 use crate::{
     clock::Clock,
     config::{self, format_bytes},
@@ -22,70 +22,71 @@ use crate::{
     file_ages::{FileAges, ObservedFile},
 };
 
-/// The part of the bound that makes a file large.
+/// A file is large if it exceeds this fraction of the maximum size.
 const LARGE_PART: u64 = 8;
 
-/// What [`enforce`] left, and took.
+/// The result of [`enforce`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct BoundsOutcome {
-    /// Length of the files that are there.
+    /// Total length of the remaining files.
     pub bytes: u64,
-    /// Length of those that were removed.
+    /// Total length of the removed files.
     pub removed_bytes: u64,
 }
 
-/// Opens the ages of the quarantine's files, whose ledger is in the directory `cursors`.
+/// Opens the ages of the quarantine's files from their ledger in the directory `cursors`.
 pub fn ages(cursors: &Path) -> FileAges {
     // No sink has such a name.
     FileAges::open(&cursors.join("@quarantine.ages.json"), Clock::system())
 }
 
-/// Removes what is too old or too much. What cannot be removed is tried again the next time.
+/// Renames large files, and removes files that exceed the maximum age or size. Failures are logged and
+/// retried by the next call.
 ///
 /// # Errors
-/// The folder cannot be read.
+/// The directory cannot be read.
 pub fn enforce(config: &config::Quarantine, ages: &mut FileAges) -> io::Result<BoundsOutcome> {
-    let mut shelf = Shelf::read(&config.dir)?;
-    for kept in &mut shelf.files {
-        let is_large = kept.bytes > config.max_bytes / LARGE_PART;
-        if is_large && kept.kind == (FileKind::Records { aside: false }) {
-            match roll(&kept.path) {
+    let mut quarantine = QuarantineFiles::read(&config.dir)?;
+    for file in &mut quarantine.files {
+        let is_large = file.bytes > config.max_bytes / LARGE_PART;
+        if is_large && file.kind == (FileKind::Records { in_replay: false }) {
+            match roll(&file.path) {
                 Ok(Some(path)) => {
-                    info!(path = %path.display(), "a quarantine file is large: another one begins");
-                    kept.path = path;
+                    info!(path = %path.display(), "large quarantine file renamed");
+                    file.path = path;
                 }
                 Ok(None) => {}
-                Err(error) => warn!(%error, "cannot begin another quarantine file"),
+                Err(error) => warn!(%error, "cannot rename a large quarantine file"),
             }
         }
     }
-    let sighting = |kept: &QuarantineFile| ObservedFile::of(kept.key(), kept.modified, kept.bytes);
-    let round = ages.observe(&shelf.files.iter().map(sighting).collect::<Vec<_>>());
-    // They are in the order of their times, which counts among those that were first seen together.
-    shelf.files.sort_by_key(|kept| Reverse(round.age(&kept.key())));
-    let mut outcome = BoundsOutcome { bytes: shelf.bytes(), removed_bytes: 0 };
+    let observed = |file: &QuarantineFile| ObservedFile::of(file.key(), file.modified, file.bytes);
+    let round = ages.observe(&quarantine.files.iter().map(observed).collect::<Vec<_>>());
+    // Files that were first seen together stay in the order of their modification times.
+    quarantine.files.sort_by_key(|file| Reverse(round.age(&file.key())));
+    let mut outcome = BoundsOutcome { bytes: quarantine.bytes(), removed_bytes: 0 };
     let mut failures = Vec::new();
-    for kept in &shelf.files {
-        let why = if round.is_older(&kept.key(), config.max_age) {
+    for file in &quarantine.files {
+        let why = if round.is_older(&file.key(), config.max_age) {
             "older than quarantine.max_age"
         } else if outcome.bytes > config.max_bytes {
-            "the quarantine is over quarantine.max_bytes"
+            "the quarantine exceeds quarantine.max_bytes"
         } else {
             continue;
         };
-        match durable::remove(&kept.path) {
+        match durable::remove(&file.path) {
             Ok(()) => {
-                let (path, size) = (kept.path.display(), format_bytes(kept.bytes));
-                warn!(%path, size, why, "removed from the quarantine");
-                outcome.bytes -= kept.bytes;
-                outcome.removed_bytes += kept.bytes;
+                let (path, size) = (file.path.display(), format_bytes(file.bytes));
+                warn!(%path, size, why, "quarantine file removed");
+                outcome.bytes -= file.bytes;
+                outcome.removed_bytes += file.bytes;
             }
             Err(error) => failures.push(error),
         }
     }
-    // The next round is a minute away: one line stands for all files of this one.
+    // One line for all files, once a minute.
     if let Some(error) = failures.first() {
-        warn!(%error, files = failures.len(), "cannot remove from the quarantine");
+        warn!(%error, files = failures.len(), "cannot remove quarantine files");
     }
     Ok(outcome)
 }
@@ -105,20 +106,20 @@ mod tests {
     /// In 2026.
     const BEGIN: u32 = 1_790_000_000;
 
-    struct Folder {
+    struct Fixture {
         config: config::Quarantine,
         ages: FileAges,
         clock: ManualClock,
         _dir: tempfile::TempDir,
     }
 
-    impl Folder {
-        /// Of a daemon that has not run before.
+    impl Fixture {
+        /// Creates the quarantine of a daemon that has not run before.
         fn new(max_bytes: u64) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let shelf = dir.path().join("quarantine");
-            fs::create_dir_all(shelf.join("bodies")).unwrap();
-            let config = config::Quarantine { dir: shelf, max_bytes, max_age: 48 * HOUR };
+            let quarantine = dir.path().join("quarantine");
+            fs::create_dir_all(quarantine.join("bodies")).unwrap();
+            let config = config::Quarantine { dir: quarantine, max_bytes, max_age: 48 * HOUR };
             let clock = ManualClock::at(BEGIN.into());
             let ages = FileAges::open(&dir.path().join("ages.json"), clock.clock());
             Self { config, ages, clock, _dir: dir }
@@ -139,87 +140,87 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_goes() {
-        let mut folder = Folder::new(1 << 20);
-        let old = folder.file("records-2026-01-01.ndjson", 10, 49);
-        let replayed = folder.file("records-2026-01-02.ndjson.replayed-1", 20, 50);
-        let body = folder.file(&format!("bodies/push.dns_logs.{:032x}", 1), 30, 60);
-        let young = folder.file("records-2026-01-03.ndjson", 40, 46);
-        let not_ours = folder.file("notes.txt", 50, 90);
+    fn files_over_the_maximum_age_are_removed() {
+        let mut fixture = Fixture::new(1 << 20);
+        let old = fixture.file("records-2026-01-01.ndjson", 10, 49);
+        let replayed = fixture.file("records-2026-01-02.ndjson.replayed-1", 20, 50);
+        let body = fixture.file(&format!("bodies/push.dns_logs.{:032x}", 1), 30, 60);
+        let young = fixture.file("records-2026-01-03.ndjson", 40, 46);
+        let not_ours = fixture.file("notes.txt", 50, 90);
         assert_eq!(
-            folder.enforce(),
+            fixture.enforce(),
             BoundsOutcome { bytes: 100, removed_bytes: 0 },
             "the first hour"
         );
-        folder.clock.advance(3600);
-        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 60 });
-        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 0 });
+        fixture.clock.advance(3600);
+        assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 60 });
+        assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 40, removed_bytes: 0 });
         assert!(young.exists() && not_ours.exists());
         assert!(!old.exists() && !replayed.exists() && !body.exists());
     }
 
     #[test]
-    fn what_is_too_much_goes_oldest_first() {
-        let mut folder = Folder::new(800);
-        let oldest = folder.file(&format!("bodies/push.dns_logs.{:032x}", 1), 300, 3);
-        let older = folder.file("records-2026-01-02.1.ndjson", 400, 2);
-        let newest = folder.file("records-2026-01-02.ndjson", 90, 0);
-        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 790, removed_bytes: 0 });
-        folder.file("records-2026-01-03.ndjson", 50, 0);
-        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 540, removed_bytes: 300 });
+    fn the_oldest_files_over_the_maximum_size_are_removed() {
+        let mut fixture = Fixture::new(800);
+        let oldest = fixture.file(&format!("bodies/push.dns_logs.{:032x}", 1), 300, 3);
+        let older = fixture.file("records-2026-01-02.1.ndjson", 400, 2);
+        let newest = fixture.file("records-2026-01-02.ndjson", 90, 0);
+        assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 790, removed_bytes: 0 });
+        fixture.file("records-2026-01-03.ndjson", 50, 0);
+        assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 540, removed_bytes: 300 });
         assert!(!oldest.exists() && older.exists() && newest.exists());
     }
 
     #[test]
-    fn a_large_file_is_ended_and_goes_only_when_it_alone_is_too_much() {
-        let mut folder = Folder::new(800);
-        let live = folder.file("records-2026-01-02.ndjson", 101, 0);
-        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 101, removed_bytes: 0 });
-        assert!(!live.exists(), "it has another name");
-        assert_eq!(Shelf::read(&folder.config.dir).unwrap().files.len(), 1);
+    fn a_large_file_is_renamed_and_removed_only_if_it_alone_exceeds_the_size() {
+        let mut fixture = Fixture::new(800);
+        let live = fixture.file("records-2026-01-02.ndjson", 101, 0);
+        assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 101, removed_bytes: 0 });
+        assert!(!live.exists(), "it was renamed");
+        assert_eq!(QuarantineFiles::read(&fixture.config.dir).unwrap().files.len(), 1);
 
-        folder.file("records-2026-01-02.ndjson", 801, 0);
-        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 0, removed_bytes: 902 });
+        fixture.file("records-2026-01-02.ndjson", 801, 0);
+        assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 0, removed_bytes: 902 });
     }
 
     #[test]
-    fn a_false_clock_removes_nothing_that_is_young() {
-        let mut folder = Folder::new(800);
-        folder.enforce();
-        folder.clock.advance(3600);
-        folder.enforce();
-        folder.clock.set(0);
-        let first = folder.file("records-1970-01-01.ndjson.replayed-1", 50, 24 * 365 * 50);
-        folder.enforce();
+    fn a_wrong_clock_removes_no_young_file() {
+        let mut fixture = Fixture::new(800);
+        fixture.enforce();
+        fixture.clock.advance(3600);
+        fixture.enforce();
+        fixture.clock.set(0);
+        let first = fixture.file("records-1970-01-01.ndjson.replayed-1", 50, 24 * 365 * 50);
+        fixture.enforce();
         // The clock is corrected, but only after it was ahead.
-        folder.clock.set(i64::from(BEGIN) + 365 * 24 * 3600);
-        let second = folder.file("records-2027-01-01.ndjson.replayed-1", 60, 0);
+        fixture.clock.set(i64::from(BEGIN) + 365 * 24 * 3600);
+        let second = fixture.file("records-2027-01-01.ndjson.replayed-1", 60, 0);
         let ahead = UNIX_EPOCH + Duration::from_secs(BEGIN.into()) + 365 * 24 * HOUR;
         File::options().write(true).open(&second).unwrap().set_modified(ahead).unwrap();
-        folder.clock.advance(60);
-        folder.enforce();
-        folder.clock.set(BEGIN.into());
-        folder.clock.advance(60);
-        let third = folder.file("records-2026-09-21.ndjson.replayed-1", 70, 0);
+        fixture.clock.advance(60);
+        fixture.enforce();
+        fixture.clock.set(BEGIN.into());
+        fixture.clock.advance(60);
+        let third = fixture.file("records-2026-09-21.ndjson.replayed-1", 70, 0);
         for _ in 0..47 {
-            assert_eq!(folder.enforce(), BoundsOutcome { bytes: 180, removed_bytes: 0 });
-            folder.clock.advance(3600);
+            assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 180, removed_bytes: 0 });
+            fixture.clock.advance(3600);
         }
-        folder.config.max_bytes = 150;
+        fixture.config.max_bytes = 150;
         assert_eq!(
-            folder.enforce(),
+            fixture.enforce(),
             BoundsOutcome { bytes: 130, removed_bytes: 50 },
             "oldest first"
         );
         assert!(!first.exists());
-        folder.config.max_bytes = 80;
+        fixture.config.max_bytes = 80;
         assert_eq!(
-            folder.enforce(),
+            fixture.enforce(),
             BoundsOutcome { bytes: 70, removed_bytes: 60 },
             "not by its date"
         );
         assert!(third.exists());
-        folder.clock.advance(2 * 3600);
-        assert_eq!(folder.enforce(), BoundsOutcome { bytes: 0, removed_bytes: 70 });
+        fixture.clock.advance(2 * 3600);
+        assert_eq!(fixture.enforce(), BoundsOutcome { bytes: 0, removed_bytes: 70 });
     }
 }

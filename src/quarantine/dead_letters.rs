@@ -1,8 +1,8 @@
-//! The file of a sink's dead letters: exactly once, by marks in the checkpoint of that sink.
+//! Writes the dead letters of a sink exactly once, with file positions in the checkpoint of that sink.
 //!
-//! A file sink that writes the same records again compares them with what it finds after its mark. Here
-//! that is not possible: a target may answer otherwise after a restart. So what follows the mark is cut
-//! off, and the records that were refused are sent, refused and written again.
+//! After a restart, a file sink compares the records that it writes again with the rest of its file. That
+//! is not possible for dead letters, since the target may then refuse other records. The file is
+//! therefore truncated to the checkpoint, and refused records are sent, refused and written again.
 
 use std::{
     borrow::Cow,
@@ -28,27 +28,27 @@ use crate::{
     spool::Batch,
 };
 
-/// Who can read the file can lock it.
+/// Only the daemon's user may open the file, since every process that can open it can lock it.
 const LOCK_MODE: u32 = 0o600;
 
-/// The part of a sink's checkpoint that is about its dead letters.
+/// The state of a sink's dead letters in its checkpoint.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct DeadLetterState {
-    /// How far each file was durably written.
+    /// The durable length of each file.
     #[serde(default)]
     files: Vec<Mark>,
-    /// The letters in them that belong to batches after the checkpoint: the sink may add them again.
+    /// Letters in the files that belong to batches after the checkpoint. The sink may add them again.
     #[serde(default)]
     written: BTreeSet<LetterId>,
 }
 
 impl DeadLetterState {
-    /// The letters that the sink may add again.
+    /// Returns the written letters that the sink may add again.
     pub fn written(&self) -> BTreeSet<LetterId> {
         self.written.clone()
     }
 
-    /// Whether there is nothing to remember.
+    /// Returns whether the state is empty.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.written.is_empty()
     }
@@ -59,17 +59,17 @@ pub struct DeadLetterFile {
     sink: String,
     files: FileSink,
     letters: DeadLetters,
-    /// Those that were taken from `letters` and are not written yet.
+    /// Letters from `letters` that are not written yet.
     taken: VecDeque<DeadLetter>,
     written: BTreeSet<LetterId>,
     lock_path: PathBuf,
-    /// Held from the look at a file's name until a checkpoint covers what was written.
+    /// Held from the lookup of a file's name until a checkpoint covers the written letters.
     lock: Option<File>,
 }
 
 impl DeadLetterFile {
-    /// Continues from the checkpoint of the sink `sink`. `dir` is `quarantine.dir`, `cursors` the
-    /// spool's directory of checkpoints. What was written after the checkpoint is cut off.
+    /// Continues from the checkpoint of the sink `sink`, and truncates the files to it. `dir` is
+    /// `quarantine.dir`, `cursors` the spool's directory of checkpoints.
     ///
     /// # Errors
     /// The directory's name cannot be part of a path pattern.
@@ -91,21 +91,21 @@ impl DeadLetterFile {
         let files = FileSink::new(&config, None, files, SinkCounters::default())?;
         let files = files.with_unknown(Unknown::Cut);
         if let Err(error) = files.cut_unknown() {
-            // It is tried again when something is written to the file.
-            warn!(%error, "cannot cut off dead letters that no checkpoint covers: they may be there twice");
+            // Retried by the next write to the file.
+            warn!(%error, "cannot truncate a file of dead letters to its checkpoint; some may be duplicated");
         }
         let lock_path = lock_path(cursors);
         let taken = VecDeque::new();
         Ok(Self { sink: sink.to_owned(), files, letters, taken, written, lock_path, lock: None })
     }
 
-    /// Bytes of the records that wait to be written.
+    /// Returns the size of the records that are not written yet.
     pub fn waiting_bytes(&self) -> usize {
         self.letters.waiting_bytes()
     }
 
-    /// Writes what waits. With [`Begin::CheckpointFirst`] a file is new: its length must be on record,
-    /// then the call is repeated.
+    /// Writes the letters. [`Begin::CheckpointFirst`] means that a file is new: the caller must write a
+    /// checkpoint with its length, then call again.
     pub fn write(&mut self) -> Result<Begin, SinkError> {
         self.taken.extend(self.letters.take());
         while let Some(first) = self.taken.front() {
@@ -137,24 +137,23 @@ impl DeadLetterFile {
             batch = batch.sequence,
             records,
             reason = self.taken.front().map(|letter| &*letter.reason),
-            "the target refuses records: they are in quarantine"
+            "the target refused records; they are in quarantine"
         );
     }
 
-    /// Makes what was written durable, and returns what belongs into a checkpoint after the batch
-    /// `batch`.
+    /// Makes the written letters durable, and returns the state for a checkpoint after `batch`.
     pub fn sync(&mut self, batch: u64) -> Result<DeadLetterState, SinkError> {
         let files = self.files.sync_files()?;
         let written = self.written.range((batch + 1, 0, 0)..).copied().collect();
         Ok(DeadLetterState { files, written })
     }
 
-    /// Takes notice that what `sync` returned last, for a checkpoint after `batch`, is durable.
+    /// Must be called when the last state of `sync`, for a checkpoint after `batch`, is durable.
     pub fn saved(&mut self, batch: u64) -> Result<(), SinkError> {
         self.files.saved();
         self.written = self.written.split_off(&(batch + 1, 0, 0));
         self.letters.forget(batch);
-        // Nothing may come for long.
+        // Close the files: the next letter may be long in coming.
         self.files.reopen()?;
         if self.taken.is_empty() {
             self.lock = None;
@@ -163,7 +162,7 @@ impl DeadLetterFile {
     }
 }
 
-/// The line of a dead letter, with its end.
+/// Returns the line of a dead letter, with its line feed.
 fn line(sink: &str, letter: &DeadLetter) -> io::Result<Vec<u8>> {
     let origin = &letter.batch.header.origin;
     let text = std::str::from_utf8(&letter.record).ok();
@@ -186,7 +185,7 @@ fn line(sink: &str, letter: &DeadLetter) -> io::Result<Vec<u8>> {
 }
 
 fn lock_path(cursors: &Path) -> PathBuf {
-    // No checkpoint has such a name.
+    // No checkpoint has this name.
     cursors.join("@dead-letters.lock")
 }
 
@@ -198,8 +197,8 @@ fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether no daemon is writing dead letters to a file that was renamed before this call: then no more
-/// are added to it. `cursors` is the spool's directory of checkpoints.
+/// Returns whether no daemon still writes dead letters to a file that was renamed before this call.
+/// `cursors` is the spool's directory of checkpoints.
 pub fn is_settled(cursors: &Path) -> io::Result<bool> {
     let path = lock_path(cursors);
     match durable::open(OpenOptions::new().read(true), &path) {

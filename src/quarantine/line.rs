@@ -1,22 +1,21 @@
-//! A line of a quarantine file: one record that was rejected, or refused by a target, and where it came
-//! from.
+//! The line format of quarantine files: a record that was rejected, or refused by a target, and its
+//! origin.
 
 use std::borrow::Cow;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 
-/// The reason of all records that targets refused, where reasons are a closed list.
+/// The reason of refused records where reasons are a closed list.
 pub const REFUSED: &str = "refused";
 
-/// One record that was rejected, or refused by a target.
+/// A record that was rejected, or refused by a target.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Line<'a> {
-    /// Why, as [`crate::decode::RejectReason::label`] says it; of a record with a `sink`, the words of its
-    /// target.
+    /// The reason: [`crate::decode::RejectReason::label`], or the words of the target of `sink`.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
-    /// Name of the sink whose target refuses the record: no other sink lacks it.
+    /// Name of the sink whose target refused the record. The record was delivered to all other sinks.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub sink: Option<Cow<'a, str>>,
     /// Name of the endpoint.
@@ -27,37 +26,37 @@ pub struct Line<'a> {
     pub dataset: Cow<'a, str>,
     /// Sequence of the batch.
     pub batch: u64,
-    /// When the batch was received, as RFC 3339 writes it.
+    /// When the batch was received, in the format of RFC 3339.
     #[serde(borrow)]
     pub received: Cow<'a, str>,
-    /// Place among the batch's records, from 1; of a record with a `sink`, among those that the sink got.
+    /// Position in the batch, from 1. With a `sink`, only the records for that sink count.
     pub position: u64,
-    /// Its length in bytes, in the batch.
+    /// Length of the whole record in bytes.
     pub length: u64,
-    /// The bytes, if they are UTF-8.
+    /// The record, if it is UTF-8.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Cow<'a, str>>,
-    /// The bytes in hexadecimal, if they are not.
+    /// The record in hexadecimal, if it is not UTF-8.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub record_hex: Option<Cow<'a, str>>,
-    /// The file in `bodies/` that holds the whole of a record that is cut here.
+    /// The file in `bodies/` that contains the whole record, if it is truncated here.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Cow<'a, str>>,
 }
 
 impl Line<'_> {
-    /// The reason, from a closed list.
+    /// Returns the reason from a closed list.
     pub fn reason_label(&self) -> &str {
         if self.sink.is_some() { REFUSED } else { &self.reason }
     }
 }
 
-/// Bytes as hexadecimal digits.
+/// Encodes bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
 }
 
-/// The bytes that hexadecimal digits stand for.
+/// Decodes hexadecimal digits.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()
 }
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn a_line_is_read_as_it_was_written() {
         let line = Line {
             reason: "not_json".into(),
             sink: None,
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn hexadecimal_is_written_and_read() {
+    fn hexadecimal_is_encoded_and_decoded() {
         assert_eq!(hex(&[0, 255, 27]), "00ff1b");
         assert_eq!(unhex("00ff1B").unwrap(), [0, 255, 27]);
         assert_eq!(unhex("").unwrap(), b"");

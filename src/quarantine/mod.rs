@@ -1,17 +1,16 @@
-//! What could not be accepted, and must not be lost: written down, kept within bounds, and found again
-//! by whoever mends it.
+//! Stores data that could not be accepted, within bounds, until an operator repairs it.
 //!
-//! Rejected records are lines of JSON in `records-DATE.ndjson`, written by a consumer of the spool
-//! like any sink, so they too are there exactly once. A body that cannot be read at all is kept in
-//! `bodies/` as it came, as is one with a record too long to repeat.
+//! Rejected records are lines of JSON in `records-DATE.ndjson`. A consumer of the spool writes them
+//! exactly once, like any file sink. `bodies/` contains bodies that cannot be decoded, and batches with
+//! a record that is too long for a line, as they were received.
 //!
-//! What the target of a sink refuses permanently is in `records-SINK-DATE.ndjson`, written with the
-//! checkpoints of that sink.
+//! Records that the target of a sink refuses permanently are in `records-SINK-DATE.ndjson`, written
+//! with the checkpoints of that sink.
 
 mod bounds;
 mod dead_letters;
+mod files;
 mod line;
-mod shelf;
 mod sink;
 
 use std::{
@@ -23,8 +22,11 @@ use std::{
 pub use self::{
     bounds::{BoundsOutcome, ages, enforce},
     dead_letters::{DeadLetterFile, DeadLetterState, is_settled},
+    files::{
+        FileKind, QuarantineFile, QuarantineFiles, original, put_back, rename_as_replayed,
+        rename_for_replay, replayed_path,
+    },
     line::{Line, REFUSED, unhex},
-    shelf::{FileKind, QuarantineFile, Shelf, done_path, original, put_back, set_aside, set_done},
     sink::QuarantineSink,
 };
 use crate::{
@@ -34,25 +36,25 @@ use crate::{
 
 const DIR_MODE: u32 = 0o750;
 const FILE_MODE: u32 = 0o640;
-/// The folder of bodies, in `quarantine.dir`.
+/// The name of the directory of bodies in `quarantine.dir`.
 pub(crate) const BODIES: &str = "bodies";
 
-/// The folder of whole bodies.
+/// The directory of whole bodies.
 #[derive(Debug)]
 pub struct Bodies {
     dir: PathBuf,
 }
 
 impl Bodies {
-    /// `dir` is `quarantine.dir`.
+    /// Creates the directory in `dir`, which is `quarantine.dir`.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let dir = dir.join(BODIES);
         durable::create_dir(&dir, DIR_MODE)?;
         Ok(Self { dir })
     }
 
-    /// Makes a body durable that could not be read, and says the name of its file. The same bytes
-    /// get the same name: a sender that tries again does not fill the disk.
+    /// Stores an undecodable body durably, and returns the name of its file. Equal bodies get the same
+    /// name, so that a sender that retries does not fill the disk.
     pub fn keep(&self, mut staging: Staging, origin: &Origin) -> io::Result<String> {
         let staged = staging.sync()?;
         let digest = digest(staged).map_err(durable::error_at("reading", staged))?.to_hex();
@@ -75,7 +77,7 @@ mod tests {
     use crate::spool::{Options, Spool};
 
     #[test]
-    fn bodies_that_come_together_are_each_kept_whole_also_on_another_filesystem() {
+    fn concurrent_bodies_are_stored_whole_also_on_another_filesystem() {
         let dir = tempfile::tempdir().unwrap();
         let spool =
             Spool::open(dir.path(), Options { max_bytes: 1 << 30, dedup_window: Duration::ZERO })

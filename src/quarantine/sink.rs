@@ -1,4 +1,4 @@
-//! The consumer of the spool that writes rejected records down, exactly once like any file sink.
+//! Writes rejected records from the spool to the quarantine, exactly once like any file sink.
 
 use std::{
     borrow::Cow,
@@ -18,26 +18,27 @@ use crate::{
     spool::{Batch, Origin},
 };
 
-/// The consumer that writes rejected records down.
+/// The sink that writes rejected records to the quarantine.
 pub struct QuarantineSink {
     files: FileSink,
     bodies: PathBuf,
-    /// The spool's folder of batches.
+    /// The spool's directory of batches.
     batches: PathBuf,
     batch: Option<Batch>,
 }
 
 impl QuarantineSink {
-    /// `dir` is `quarantine.dir`, `batches` the spool's folder of batches.
+    /// Continues from the checkpoint in `context`. `dir` is `quarantine.dir`, `batches` the spool's
+    /// directory of batches.
     ///
     /// # Errors
-    /// The folder's name cannot be part of a path pattern.
+    /// The directory's name cannot be part of a path pattern.
     pub fn open(dir: &Path, batches: &Path, context: SinkContext) -> Result<Self, String> {
-        let folder = dir.to_str().ok_or("quarantine.dir is not UTF-8")?;
-        let folder = template::escape(folder);
+        let directory = dir.to_str().ok_or("quarantine.dir is not UTF-8")?;
+        let directory = template::escape(directory);
         let defaults = file::Settings::sample().ok_or("a default of the file sink is wrong")?;
         let files = file::Settings {
-            path: format!("{folder}/records-%Y-%m-%d.ndjson"),
+            path: format!("{directory}/records-%Y-%m-%d.ndjson"),
             mode: FILE_MODE,
             ..defaults
         };
@@ -83,7 +84,7 @@ impl QuarantineSink {
     }
 }
 
-/// The record as text. One that was cut may end in half a character: that is left out.
+/// Returns the record as text. Leaves out an incomplete character at the end of a truncated record.
 fn text(reject: &Reject) -> Option<&str> {
     match (std::str::from_utf8(&reject.bytes), reject.reason) {
         (Ok(text), _) => Some(text),

@@ -11,8 +11,8 @@ use crate::support::{
     wait_for,
 };
 
-const TAKEN: &str = "the certificate's files have changed: taken over";
-const REFUSED: &str = "the certificate's files have changed: the old certificate stays";
+const TAKEN: &str = "changed certificate files loaded";
+const REFUSED: &str = "cannot load the changed certificate files, keeping the old certificate";
 
 /// Valid until midnight (UTC) in so many days.
 fn valid_for(days: i64) -> Pair {

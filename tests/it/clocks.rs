@@ -114,7 +114,7 @@ fn a_clock_step_removes_nothing_from_the_quarantine() {
         daemon.wait_logs(STEPPED, steps + 1);
     }
     assert_eq!(names_in(&bodies).len(), 1);
-    assert!(daemon.logged("removed from the quarantine").is_empty());
+    assert!(daemon.logged("quarantine file removed").is_empty());
     daemon.stop().exited_cleanly();
 }
 
@@ -143,7 +143,7 @@ fn a_boot_in_1970_loses_nothing() {
     daemon.wait_file("out/http_requests.ndjson", &[a, b].concat());
     let daemon = daemon.stop().exited_cleanly().start();
     assert_eq!(names_in(&bodies).len(), 1);
-    assert!(daemon.logged("removed from the quarantine").is_empty());
+    assert!(daemon.logged("quarantine file removed").is_empty());
     daemon.stop().exited_cleanly();
 }
 

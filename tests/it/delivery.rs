@@ -268,7 +268,7 @@ fn a_stop_under_load_delivers_every_acknowledged_batch() {
     });
     let stopped = daemon.end().exited_cleanly();
     // Idle connections are not waited for, nor are sinks without a backlog.
-    for timeout in ["uploads are cut off", "sinks did not come to an end"] {
+    for timeout in ["closing unfinished uploads", "sinks did not stop in time"] {
         assert!(!stopped.log.contains(timeout), "{}", stopped.log);
     }
     assert_eq!(names_in(&stopped.setup.path("spool/batches")), [""; 0]);

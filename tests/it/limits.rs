@@ -31,8 +31,8 @@ fn open_files(daemon: &Daemon) -> (String, String) {
     (words.next().unwrap(), words.next().unwrap())
 }
 
-const TOO_FEW: &str = "the limit of open files is lower than limits.max_connections and the sinks \
-                       may need: raise LimitNOFILE (systemd) or `ulimit -Hn`, or lower \
+const TOO_FEW: &str = "the limit of open files is too low for limits.max_connections and the sinks; \
+                       raise LimitNOFILE (systemd) or `ulimit -Hn`, or lower \
                        limits.max_connections";
 
 #[test]

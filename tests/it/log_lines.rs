@@ -199,7 +199,7 @@ fn a_failing_sink_is_logged_once_and_a_reload_is_not_a_recovery() {
 
     daemon.setup().write_config_with(&[("sink.archive.file", Some("path = \"other\""))]);
     daemon.signal(Signal::HUP);
-    daemon.wait_log("reload: the backlog of the sink is left to its new settings");
+    daemon.wait_log("reload: the sink's backlog is delivered with its new settings");
     daemon.wait_file("other", &numbered(1, 10));
     assert!(daemon.logged("stopping").is_empty());
     daemon.stop().exited_cleanly();

@@ -43,7 +43,7 @@ fn a_failed_write_of_the_last_batch_times_stops_nothing() {
     daemon.commit(&numbered(1, 10));
     daemon.setup().faults("fail EIO write last-batches\n");
     let stopped = daemon.stop().exited_cleanly();
-    assert!(stopped.log.contains("cannot write when datasets had their last batches"));
+    assert!(stopped.log.contains("cannot write the times of the last batches"));
     let daemon = stopped.without_faults().start();
     assert!(!daemon.ask("/metrics").1.contains(LAST));
 }

@@ -62,7 +62,7 @@ fn the_service_manager_is_notified_of_start_reload_and_stop() {
     let opening = manager.next();
     assert!(opening.contains("STATUS=opening the spool\nEXTEND_TIMEOUT_USEC="), "{opening}");
     assert_eq!(manager.next(), "READY=1", "and nothing before the daemon is ready");
-    manager.wait("STATUS=receiving; batches that wait in the spool: 0");
+    manager.wait("STATUS=receiving; batches in the spool: 0");
 
     daemon.signal(Signal::HUP);
     assert!(manager.wait("RELOADING=1").contains("\nMONOTONIC_USEC="));
@@ -271,7 +271,7 @@ fn a_passed_socket_with_another_address_is_used_and_logged() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     setup.service.socket = Some((socket.into(), "logpushd.socket"));
     let daemon = setup.start();
-    daemon.wait_log("server.address names 127.0.0.1:1, and no socket of the service manager");
+    daemon.wait_log("server.address contains 127.0.0.1:1, but no socket of the service manager");
     daemon.commit(b"{\"a\":0}\n");
     daemon.stop().exited_cleanly();
 }

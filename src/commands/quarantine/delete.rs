@@ -23,7 +23,7 @@ use crate::{
     decode::RejectReason,
     durable,
     fatal::Fatal,
-    quarantine::{FileKind, Line, QuarantineFile, Shelf, original, set_aside},
+    quarantine::{FileKind, Line, QuarantineFile, QuarantineFiles, original, rename_for_replay},
 };
 
 /// What is, or would be, deleted.
@@ -82,7 +82,7 @@ pub(super) fn run(config: &Config, options: &Delete, out: &mut dyn Write) -> Res
 
 /// The files that are named, or all.
 fn files(config: &Config, options: &Delete) -> Result<Vec<QuarantineFile>, Fatal> {
-    let all = Shelf::read(&config.quarantine.dir)?.files;
+    let all = QuarantineFiles::read(&config.quarantine.dir)?.files;
     if options.paths.is_empty() {
         return Ok(all);
     }
@@ -152,7 +152,7 @@ fn count(path: &Path, options: &Delete) -> io::Result<(u64, u64, bool)> {
 fn delete(config: &Config, options: &Delete, mut chosen: Vec<PathBuf>) -> Result<(), Fatal> {
     for path in &mut chosen {
         if FileKind::of(path) != Some(FileKind::Replayed) {
-            *path = set_aside(path)?;
+            *path = rename_for_replay(path)?;
         }
     }
     // Also for whole batches: the line that needs one may not be written yet.
@@ -185,7 +185,9 @@ fn unneeded(
         return Ok(Vec::new());
     }
     let mut needed = HashSet::new();
-    for kept in Shelf::read(&config.quarantine.dir)?.files.iter().filter(|kept| is_records(kept)) {
+    for kept in
+        QuarantineFiles::read(&config.quarantine.dir)?.files.iter().filter(|kept| is_records(kept))
+    {
         // Before anything is deleted, the lines that will be are not asked.
         each_line(&kept.path, &mut |_, bytes| {
             if let Ok(Line { body: Some(body), .. }) = serde_json::from_slice::<Line<'_>>(bytes)

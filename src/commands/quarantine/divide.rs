@@ -58,7 +58,7 @@ pub(in crate::commands) fn divide(
     })?;
     let mut parts = Parts::default();
     if let Some(path) = gone.finish(&metadata)? {
-        let to = quarantine::done_path(aside);
+        let to = quarantine::replayed_path(aside);
         durable::rename(&path, &to)?;
         durable::sync_dir(durable::parent(&to))?;
         parts.gone = Some(to);
@@ -136,7 +136,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _, time::SystemTime};
 
     use super::*;
-    use crate::quarantine::Shelf;
+    use crate::quarantine::QuarantineFiles;
 
     #[test]
     fn a_file_is_divided_and_keeps_its_age_and_mode() {
@@ -153,7 +153,7 @@ mod tests {
             assert!(!path.exists());
             let rest = parts.rest.unwrap();
             assert_eq!(fs::read_to_string(&rest).unwrap(), "b\n");
-            assert_eq!(FileKind::of(&rest), Some(FileKind::Records { aside: false }));
+            assert_eq!(FileKind::of(&rest), Some(FileKind::Records { in_replay: false }));
             let metadata = rest.metadata().unwrap();
             assert_eq!((metadata.mode() & 0o777, metadata.modified().unwrap()), (0o600, old));
             assert_eq!(parts.gone.is_some(), how == Gone::Kept);
@@ -167,6 +167,6 @@ mod tests {
         fs::write(&path, "a\n").unwrap();
         let parts = divide(&path, Gone::Deleted, &mut |_, _| true).unwrap();
         assert!(parts.gone.is_none() && parts.rest.is_none() && !path.exists());
-        assert_eq!(Shelf::read(dir.path()).unwrap().files.len(), 1);
+        assert_eq!(QuarantineFiles::read(dir.path()).unwrap().files.len(), 1);
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     config::{Config, format_bytes},
     fatal::Fatal,
     printable::printable,
-    quarantine::{FileKind, Line, QuarantineFile, Shelf},
+    quarantine::{FileKind, Line, QuarantineFile, QuarantineFiles},
     spool::Origin,
 };
 
@@ -64,11 +64,11 @@ struct ListedRecords {
 /// Lists the files of the quarantine, oldest first, and compares the whole with its bounds.
 pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
     let dir = &config.quarantine.dir;
-    let shelf = Shelf::read(dir)?;
+    let quarantine = QuarantineFiles::read(dir)?;
     let mut files = Vec::new();
     let mut out = BufWriter::new(out);
     let mut total = 0;
-    for kept in &shelf.files {
+    for kept in &quarantine.files {
         let tally = match &kept.kind {
             FileKind::Records { .. } => match tally(&kept.path) {
                 Ok(tally) => Some(tally),
@@ -86,11 +86,11 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
             write_text(&name, kept, tally, &mut out)?;
         }
     }
-    let oldest = shelf.files.first();
+    let oldest = quarantine.files.first();
     if is_json {
         let whole = json!({
             "records": total,
-            "bytes": shelf.bytes(),
+            "bytes": quarantine.bytes(),
             "max_bytes": config.quarantine.max_bytes,
             "oldest_seconds": oldest.map(|kept| seconds_old(kept).as_secs()),
             "max_age_seconds": config.quarantine.max_age.as_secs(),
@@ -101,10 +101,10 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
         writeln!(
             out,
             "{}{}, {}: {} of {} (quarantine.max_bytes), oldest {} of {} (quarantine.max_age)",
-            if shelf.files.is_empty() { "" } else { "\n" },
+            if quarantine.files.is_empty() { "" } else { "\n" },
             Count(total, "record"),
-            Count(shelf.files.len() as u64, "file"),
-            format_bytes(shelf.bytes()),
+            Count(quarantine.files.len() as u64, "file"),
+            format_bytes(quarantine.bytes()),
             format_bytes(config.quarantine.max_bytes),
             oldest.map_or_else(|| "none".to_owned(), age),
             duration(config.quarantine.max_age),
@@ -122,8 +122,8 @@ fn listed(file: String, kept: &QuarantineFile, tally: Option<RecordCounts>) -> L
             ("batch", Some((endpoint, dataset)))
         }
         FileKind::Replayed => ("replayed", None),
-        FileKind::Records { aside: false } => ("records", None),
-        FileKind::Records { aside: true } => ("set_aside", None),
+        FileKind::Records { in_replay: false } => ("records", None),
+        FileKind::Records { in_replay: true } => ("set_aside", None),
     };
     let unreadable = tally.as_ref().map(|tally| tally.unreadable);
     let records = tally.map(|tally| tally.records).unwrap_or_default();
@@ -159,9 +159,10 @@ fn write_text(
             writeln!(out, "batch {sequence} of {endpoint}/{dataset}, for what is cut")?;
         }
         FileKind::Replayed => writeln!(out, "replayed")?,
-        FileKind::Records { aside } => {
+        FileKind::Records { in_replay } => {
             let tally = tally.unwrap_or_default();
-            let aside = if *aside { ", set aside by a replay that did not succeed" } else { "" };
+            let aside =
+                if *in_replay { ", set aside by a replay that did not succeed" } else { "" };
             writeln!(out, "{}{}{aside}", Count(tally.count(), "record"), tally.span())?;
             for ((endpoint, dataset, reason, sink), count) in &tally.records {
                 let (endpoint, dataset) = (printable(endpoint), printable(dataset));

@@ -18,7 +18,7 @@ use crate::{
     durable,
     fatal::Fatal,
     printable::{printable, start},
-    quarantine::{FileKind, Line, QuarantineFile, Shelf, original},
+    quarantine::{FileKind, Line, QuarantineFile, QuarantineFiles, original},
 };
 
 /// How much of a record is printed without `--full`.
@@ -95,7 +95,7 @@ pub(super) fn run(config: &Config, options: &Show, out: &mut dyn Write) -> Resul
 
 fn files(config: &Config, options: &Show) -> io::Result<Vec<QuarantineFile>> {
     if options.paths.is_empty() {
-        let files = Shelf::read(&config.quarantine.dir)?.files.into_iter();
+        let files = QuarantineFiles::read(&config.quarantine.dir)?.files.into_iter();
         return Ok(files.filter(|kept| kept.kind != FileKind::Replayed).collect());
     }
     options.paths.iter().map(|path| file(path)).collect()
@@ -106,7 +106,7 @@ fn file(path: &Path) -> io::Result<QuarantineFile> {
     Ok(QuarantineFile {
         path: path.to_owned(),
         // A copy of a records file may have any name.
-        kind: original(path).unwrap_or(FileKind::Records { aside: true }),
+        kind: original(path).unwrap_or(FileKind::Records { in_replay: true }),
         bytes: metadata.len(),
         modified: metadata.modified()?,
         inode: metadata.ino(),

@@ -30,7 +30,7 @@ use crate::{
     config::{Config, Endpoint},
     decode::Format,
     fatal::Fatal,
-    quarantine::set_aside,
+    quarantine::rename_for_replay,
 };
 
 /// Longer than any destination check, so that a record that says `test` is not taken for one.
@@ -108,7 +108,7 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
     let mut daemon = Daemon::connect(config).map_err(|failure| fatal(&failure))?;
     let originals = target::originals(config, &targets, &keys)?;
     let originals: Vec<_> =
-        originals.iter().map(|path| set_aside(path)).collect::<Result<_, _>>()?;
+        originals.iter().map(|path| rename_for_replay(path)).collect::<Result<_, _>>()?;
     for target in &mut targets {
         target.set_aside()?;
     }

@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     durable,
     fatal::Fatal,
-    quarantine::{self, FileKind, Line, Shelf},
+    quarantine::{self, FileKind, Line, QuarantineFiles},
 };
 
 /// What is in the file.
@@ -60,7 +60,7 @@ pub(super) struct ReplayedParts {
 pub(super) fn find(config: &Config, options: &Replay) -> Result<Vec<ReplayFile>, Fatal> {
     let kept;
     let named = if options.paths.is_empty() {
-        kept = Shelf::read(&config.quarantine.dir)?.files;
+        kept = QuarantineFiles::read(&config.quarantine.dir)?.files;
         kept.iter()
             .filter(|kept| matches!(kept.kind, FileKind::Records { .. } | FileKind::Body { .. }))
             .map(|kept| kept.path.as_path())
@@ -111,7 +111,7 @@ pub(super) fn originals(
     if keys.is_empty() {
         return Ok(originals);
     }
-    for kept in Shelf::read(&config.quarantine.dir)?.files {
+    for kept in QuarantineFiles::read(&config.quarantine.dir)?.files {
         let is_target = targets.iter().any(|target| target.path == kept.path);
         if is_target || !matches!(kept.kind, FileKind::Records { .. }) {
             continue;
@@ -184,7 +184,7 @@ impl ReplayFile {
     /// Keeps the daemon from appending to it.
     pub(super) fn set_aside(&mut self) -> io::Result<()> {
         if self.home == Home::Quarantine && !self.is_body() {
-            self.path = quarantine::set_aside(&self.path)?;
+            self.path = quarantine::rename_for_replay(&self.path)?;
         }
         Ok(())
     }
@@ -270,7 +270,7 @@ impl ReplayFile {
 }
 
 fn renamed(path: &Path) -> io::Result<ReplayedParts> {
-    match quarantine::set_done(path) {
+    match quarantine::rename_as_replayed(path) {
         Ok(done) => Ok(ReplayedParts { done: Some(done), rest: None }),
         // Another replay, or the bounds of the quarantine.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ReplayedParts::default()),

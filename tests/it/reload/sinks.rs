@@ -65,7 +65,7 @@ fn another_sink_cannot_take_over_files_on_reload() {
         daemon.signal(Signal::HUP);
         let logged = daemon.wait_logs("reload: the configuration stays as it was", times);
         let logged = logged.last().unwrap()["message"].as_str().unwrap().to_owned();
-        let want = " has written to these files since the start: take another path, or restart";
+        let want = " has written to these files since the start: use another path, or restart";
         assert!(logged.contains(want), "{logged}");
     };
     // Renamed, swapped, and taken over long after the first one was removed.
@@ -89,7 +89,7 @@ fn a_hung_sink_can_be_removed_and_its_batches_are_released() {
     let mut all = daemon.commit_numbered(0..20, 200);
     daemon.wait_file("out/http_requests.ndjson", &all);
     reload(&daemon, &[("sink.stalled.file", None)]);
-    daemon.wait_log("reload: it is gone, and still busy with a batch");
+    daemon.wait_log("reload: removed sink is still busy with a batch");
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
 
     // Its name is in use until it ends; everything else continues.

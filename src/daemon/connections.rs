@@ -1,4 +1,4 @@
-//! What becomes of a connection that was accepted: served, told that there are too many, or closed.
+//! Handles accepted connections: serves them, answers with an error, or closes them.
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,13 +18,13 @@ use crate::{
     tls::Acceptor,
 };
 
-/// For all of a connection that is only told that there are too many: its place is needed for the
-/// next one.
+/// The time limit of a connection that only gets an error response, since it holds a permit that the
+/// next one needs.
 const REFUSED_CONNECTION: Duration = Duration::from_secs(5);
 
-/// What each connection needs.
+/// Handles connections with the current settings.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct ConnectionHandler {
     pub(super) intake: Arc<Current<Intake>>,
     pub(super) acceptor: Arc<Acceptor>,
     pub(super) metrics: Arc<Metrics>,
@@ -32,13 +32,13 @@ pub(super) struct Door {
 }
 
 impl Daemon {
-    /// Accepts until the daemon stops.
+    /// Accepts connections until the daemon stops.
     pub(super) fn accept(
         &self,
         listener: TcpListener,
     ) -> impl Future<Output = ()> + Send + 'static {
         let intake = Arc::clone(&self.intake);
-        let door = Door {
+        let handler = ConnectionHandler {
             intake: Arc::clone(&intake),
             acceptor: Arc::clone(&self.acceptor),
             metrics: Arc::clone(&self.metrics),
@@ -50,7 +50,7 @@ impl Daemon {
             let intake = Arc::clone(&intake);
             move |address| {
                 let is_full = free.available_permits() < OVERFLOW_CONNECTIONS;
-                let per_address = intake.take().max_connections_per_address();
+                let per_address = intake.load().max_connections_per_address();
                 open.admit(
                     address,
                     AdmissionLimits { per_address, is_full },
@@ -61,15 +61,15 @@ impl Daemon {
         listen::accept_loop(listener, permits, self.stop.clone(), move |stream, peer, permit| {
             let arrival = AcceptedConnection::new(stream, peer);
             let address = arrival.client().ip();
-            if intake.take().is_proxy(address) {
-                let (door, admit) = (door.clone(), admit.clone());
+            if intake.load().is_proxy(address) {
+                let (handler, admit) = (handler.clone(), admit.clone());
                 tasks.spawn(async move {
-                    // The client is known only now: a proxy itself has no limit.
-                    if let Some(arrival) = door.read_proxy_header(arrival).await
-                        && let Some(is_allowed) = door.is_allowed(arrival.client())
+                    // The client's address is known only after the header. A proxy itself has no limit.
+                    if let Some(arrival) = handler.read_proxy_header(arrival).await
+                        && let Some(is_allowed) = handler.is_allowed(arrival.client())
                     {
                         let admission = admit(arrival.client().ip());
-                        if let Some(serving) = door.serve(arrival, admission, is_allowed) {
+                        if let Some(serving) = handler.serve(arrival, admission, is_allowed) {
                             serving.await;
                         }
                     }
@@ -77,8 +77,8 @@ impl Daemon {
                 });
                 return;
             }
-            let Some(is_allowed) = door.is_allowed(peer) else { return };
-            let Some(serving) = door.clone().serve(arrival, admit(address), is_allowed) else {
+            let Some(is_allowed) = handler.is_allowed(peer) else { return };
+            let Some(serving) = handler.clone().serve(arrival, admit(address), is_allowed) else {
                 return;
             };
             tasks.spawn(async move {
@@ -89,8 +89,8 @@ impl Daemon {
     }
 }
 
-impl Door {
-    /// Serves a connection until its end. `None` if it is closed at once.
+impl ConnectionHandler {
+    /// Serves a connection until it ends. Returns `None` if it is closed at once.
     pub(super) fn serve(
         self,
         arrival: AcceptedConnection,
@@ -120,10 +120,10 @@ impl Door {
         })
     }
 
-    /// Whether any endpoint allows the address of this client. `None` if it is to be closed: no endpoint
-    /// does, and no ACME directory is expected.
+    /// Returns whether any endpoint allows the client's address. Returns `None` if none does and no ACME
+    /// challenge is pending: the connection is then closed.
     fn is_allowed(&self, client: SocketAddr) -> Option<bool> {
-        let is_allowed = self.intake.take().may_connect(client.ip());
+        let is_allowed = self.intake.load().may_connect(client.ip());
         if is_allowed || self.acceptor.expects_challenges() {
             return Some(is_allowed);
         }
@@ -132,7 +132,7 @@ impl Door {
         None
     }
 
-    /// Waits for the header of a connection from a proxy. `None` if it has ended.
+    /// Waits for the PROXY protocol header of a connection. Returns `None` if the connection has ended.
     pub(super) async fn read_proxy_header(
         &self,
         arrival: AcceptedConnection,
@@ -157,7 +157,7 @@ impl Door {
         is_refused: bool,
     ) -> ConnectionEnd {
         let service = |request: Request<Incoming>, client: Client| {
-            let intake = self.intake.take();
+            let intake = self.intake.load();
             let answer = if is_refused {
                 Err(intake.too_many_connections())
             } else {
@@ -174,10 +174,10 @@ impl Door {
     }
 }
 
-/// What a connection is accepted with.
+/// The TLS settings of a connection.
 struct ServerTls {
     acceptor: Arc<Acceptor>,
-    /// Whether its address may connect. If not, it may still be an ACME directory.
+    /// Whether the client's address may connect. If not, the client may still be an ACME directory.
     is_allowed: bool,
 }
 
@@ -199,7 +199,7 @@ impl serve::Tls for ServerTls {
     }
 }
 
-/// What is counted of an end.
+/// Returns the reason to count for the end of a connection, if it is a refusal.
 fn reason(end: ConnectionEnd) -> Option<RefusalReason> {
     match end {
         ConnectionEnd::HandshakeFailed | ConnectionEnd::HandshakeTimeout => {

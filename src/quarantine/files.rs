@@ -1,8 +1,9 @@
-//! What lies in the quarantine folder, told by the names of the files.
+//! Lists and renames the files of the quarantine directory.
 //!
-//! A records file is `records-DATE.ndjson`, or `records-DATE.SECONDS.ndjson` once it was large; what the
-//! target of a sink refuses is in `records-SINK-DATE.ndjson`. A replay sets it aside as `NAME.replay-SECONDS`, and what was sent and taken is
-//! `NAME.replayed-SECONDS`.
+//! A records file is `records-DATE.ndjson`, or `records-DATE.SECONDS.ndjson` after it became large. With
+//! a sink's name, `records-SINK-DATE.ndjson`, it contains the records that the sink's target refused. A
+//! replay renames a file to `NAME.replay-SECONDS`, and to `NAME.replayed-SECONDS` when it was sent and
+//! accepted.
 
 use std::{
     fs, io,
@@ -16,70 +17,70 @@ use crate::{durable, spool::Batch};
 
 const RECORDS_PREFIX: &str = "records-";
 const RECORDS_SUFFIX: &str = ".ndjson";
-const ASIDE: &str = ".replay-";
-const DONE: &str = ".replayed-";
+const IN_REPLAY: &str = ".replay-";
+const REPLAYED: &str = ".replayed-";
 
-/// The files of the quarantine folder, oldest first. What is not ours is not among them.
+/// The files of the quarantine directory, oldest first, without files that the daemon did not create.
 #[derive(Debug, Default)]
-pub struct Shelf {
+pub struct QuarantineFiles {
     /// The files.
     pub files: Vec<QuarantineFile>,
 }
 
-/// One file.
+/// A file of the quarantine directory.
 #[derive(Clone, Debug)]
 pub struct QuarantineFile {
-    /// Where it is.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What it is.
+    /// Kind of the file, by its name.
     pub kind: FileKind,
-    /// Its length. A body may share its bytes with the spool.
+    /// Length of the file. A body may share its disk space with the spool.
     pub bytes: u64,
-    /// When it was last written to.
+    /// Time of the last modification.
     pub modified: SystemTime,
-    /// Its number in its filesystem.
+    /// Inode number.
     pub inode: u64,
 }
 
-/// What a file is.
+/// The kind of a quarantine file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum FileKind {
     /// Rejected records.
     Records {
-        /// Nobody writes to it: a replay set it aside, and did not come to its end.
-        aside: bool,
+        /// A replay has renamed the file and has not finished. The daemon does not write to it.
+        in_replay: bool,
     },
-    /// A body that cannot be read.
+    /// A body that cannot be decoded.
     Body {
         /// Name of the endpoint.
         endpoint: String,
         /// Name of the dataset.
         dataset: String,
     },
-    /// A whole batch that a record was cut from.
+    /// A whole batch with a record that is truncated in the records file.
     Batch(Box<Batch>),
-    /// It was sent and taken.
+    /// A file that was sent and accepted.
     Replayed,
 }
 
-impl Shelf {
-    /// Reads the folder `dir`, which is `quarantine.dir`. Files may vanish meanwhile.
+impl QuarantineFiles {
+    /// Lists the directory `dir`, which is `quarantine.dir`. Files may be removed meanwhile.
     pub fn read(dir: &Path) -> io::Result<Self> {
-        let mut shelf = Self::default();
-        shelf.read_folder(dir)?;
-        shelf.read_folder(&dir.join(BODIES))?;
-        shelf.files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
-        Ok(shelf)
+        let mut list = Self::default();
+        list.add_directory(dir)?;
+        list.add_directory(&dir.join(BODIES))?;
+        list.files.sort_by(|a, b| (a.modified, &a.path).cmp(&(b.modified, &b.path)));
+        Ok(list)
     }
 
-    fn read_folder(&mut self, folder: &Path) -> io::Result<()> {
-        let files = match fs::read_dir(folder) {
+    fn add_directory(&mut self, directory: &Path) -> io::Result<()> {
+        let files = match fs::read_dir(directory) {
             // Nothing was ever quarantined.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            files => files.map_err(durable::error_at("reading", folder))?,
+            files => files.map_err(durable::error_at("reading", directory))?,
         };
         for file in files {
-            let path = file.map_err(durable::error_at("reading", folder))?.path();
+            let path = file.map_err(durable::error_at("reading", directory))?.path();
             let Some(kind) = FileKind::of(&path) else { continue };
             match path.symlink_metadata() {
                 Ok(metadata) if metadata.is_file() => {
@@ -93,24 +94,24 @@ impl Shelf {
         Ok(())
     }
 
-    /// The length of all files.
+    /// Returns the total length of the files.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|kept| kept.bytes).sum()
+        self.files.iter().map(|file| file.bytes).sum()
     }
 }
 
 impl QuarantineFile {
-    /// Names the file among the others, whatever it is renamed to. It stays in its directory; the other
-    /// directory may be on another filesystem.
+    /// Returns a key that identifies the file also after it is renamed in its directory. The directory
+    /// is part of the key, since `bodies/` may be on another filesystem.
     pub(super) fn key(&self) -> String {
-        let folder = durable::parent(&self.path).file_name().unwrap_or_default();
-        let is_body = folder == BODIES;
+        let directory = durable::parent(&self.path).file_name().unwrap_or_default();
+        let is_body = directory == BODIES;
         format!("{}{}", if is_body { "body-" } else { "" }, self.inode)
     }
 }
 
 impl FileKind {
-    /// What a file is by its name. `None` if it is no name of ours.
+    /// Returns the kind of a file by its name. Returns `None` if the daemon creates no such name.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         if let Some(batch) = Batch::from_file_name(name) {
@@ -120,16 +121,16 @@ impl FileKind {
         let is_records = base.starts_with(RECORDS_PREFIX) && base.ends_with(RECORDS_SUFFIX);
         let body = body(base);
         match suffix {
-            Some(DONE) if is_records || body.is_some() => Some(Self::Replayed),
-            Some(_) if is_records => Some(Self::Records { aside: true }),
-            None if is_records => Some(Self::Records { aside: false }),
+            Some(REPLAYED) if is_records || body.is_some() => Some(Self::Replayed),
+            Some(_) if is_records => Some(Self::Records { in_replay: true }),
+            None if is_records => Some(Self::Records { in_replay: false }),
             None => body,
             Some(_) => None,
         }
     }
 }
 
-/// `ENDPOINT.DATASET.DIGEST`
+/// Parses the name of a body, `ENDPOINT.DATASET.DIGEST`.
 fn body(name: &str) -> Option<FileKind> {
     let mut fields = name.split('.');
     let (endpoint, dataset, digest) = (fields.next()?, fields.next()?, fields.next()?);
@@ -138,9 +139,9 @@ fn body(name: &str) -> Option<FileKind> {
         .then(|| FileKind::Body { endpoint: endpoint.to_owned(), dataset: dataset.to_owned() })
 }
 
-/// Takes `.replay-SECONDS` or `.replayed-SECONDS` off a name.
+/// Splits `.replay-SECONDS` or `.replayed-SECONDS` off a name.
 fn split(name: &str) -> (&str, Option<&'static str>) {
-    for suffix in [ASIDE, DONE] {
+    for suffix in [IN_REPLAY, REPLAYED] {
         if let Some((base, seconds)) = name.rsplit_once(suffix)
             && !seconds.is_empty()
             && seconds.bytes().all(|byte| byte.is_ascii_digit())
@@ -151,51 +152,51 @@ fn split(name: &str) -> (&str, Option<&'static str>) {
     (name, None)
 }
 
-/// Renames a records file so that nobody begins to append to it. Whoever does so already may go on
-/// until it is done with a batch. Gives back the new path; one that is aside already stays.
-pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+/// Renames a records file to `NAME.replay-SECONDS`, unless it has such a name already, and returns the
+/// new path. A daemon that has the file open may append to it until it finishes a batch.
+pub fn rename_for_replay(path: &Path) -> io::Result<PathBuf> {
     match split(&name(path)) {
-        (_, Some(ASIDE)) => Ok(path.to_owned()),
-        // Not a name that another file had before it was done: a replay goes by the name.
-        (base, _) => rename_no_replace(path, &numbered(base, ASIDE), &numbered(base, DONE)),
+        (_, Some(IN_REPLAY)) => Ok(path.to_owned()),
+        // Must not reuse the name of a file that was replayed: a replay identifies a file by its name.
+        (base, _) => rename_no_replace(path, &numbered(base, IN_REPLAY), &numbered(base, REPLAYED)),
     }
 }
 
-/// Renames a file that was sent and taken: one that was set aside keeps its number. Gives back the
-/// new path.
-pub fn set_done(path: &Path) -> io::Result<PathBuf> {
+/// Renames a file that was sent and accepted to `NAME.replayed-SECONDS`, and returns the new path. A file
+/// that a replay has renamed keeps its number.
+pub fn rename_as_replayed(path: &Path) -> io::Result<PathBuf> {
     let name = name(path);
     let (base, _) = split(&name);
-    let kept = name.strip_prefix(base).and_then(|suffix| suffix.strip_prefix(ASIDE));
-    match kept.map(|number| path.with_file_name(format!("{base}{DONE}{number}"))) {
+    let number = name.strip_prefix(base).and_then(|suffix| suffix.strip_prefix(IN_REPLAY));
+    match number.map(|number| path.with_file_name(format!("{base}{REPLAYED}{number}"))) {
         Some(to) if to.symlink_metadata().is_err() => rename(path, to),
-        _ => rename_no_replace(path, &numbered(base, DONE), &numbered(base, DONE)),
+        _ => rename_no_replace(path, &numbered(base, REPLAYED), &numbered(base, REPLAYED)),
     }
 }
 
-/// The path of what was sent and taken of a file that was set aside: always the same one.
-pub fn done_path(aside: &Path) -> PathBuf {
-    let name = name(aside);
+/// Returns the path for the part of a file in replay that was sent and accepted. It is always the same.
+pub fn replayed_path(path: &Path) -> PathBuf {
+    let name = name(path);
     let (base, _) = split(&name);
-    let number = name.strip_prefix(base).and_then(|suffix| suffix.strip_prefix(ASIDE));
-    aside.with_file_name(format!("{base}{DONE}{}", number.unwrap_or("0")))
+    let number = name.strip_prefix(base).and_then(|suffix| suffix.strip_prefix(IN_REPLAY));
+    path.with_file_name(format!("{base}{REPLAYED}{}", number.unwrap_or("0")))
 }
 
-/// Renames a records file that was set aside to one that the next replay takes. Returns the new path.
-pub fn put_back(aside: &Path) -> io::Result<PathBuf> {
-    let name = name(aside);
+/// Renames a records file in replay so that the next replay includes it, and returns the new path.
+pub fn put_back(path: &Path) -> io::Result<PathBuf> {
+    let name = name(path);
     let stem = name.split('.').next().unwrap_or_default();
     let free = |seconds| format!("{stem}.{seconds}{RECORDS_SUFFIX}");
-    rename_no_replace(aside, &free, &free)
+    rename_no_replace(path, &free, &free)
 }
 
-/// What a file was before it was replayed or set aside.
+/// Returns the kind of a file before a replay renamed it.
 pub fn original(path: &Path) -> Option<FileKind> {
     FileKind::of(Path::new(split(&name(path)).0))
 }
 
-/// Renames a records file that is large, so that the daemon begins another one. `None` if its name
-/// is not one that the daemon writes to.
+/// Renames a large records file, so that the daemon starts a new one. Returns `None` if the daemon does
+/// not write to a file of this name.
 pub(super) fn roll(path: &Path) -> io::Result<Option<PathBuf>> {
     let name = name(path);
     let Some(stem) = name.strip_suffix(RECORDS_SUFFIX).filter(|stem| !stem.contains('.')) else {
@@ -213,8 +214,8 @@ fn numbered<'a>(base: &'a str, suffix: &'a str) -> impl Fn(u64) -> String + 'a {
     move |seconds| format!("{base}{suffix}{seconds}")
 }
 
-/// Renames a file to `name` with the first number, mostly the time, for which that name and the one
-/// to `spare` are free.
+/// Renames a file to `name(number)`. The number is the current time, or the next one for which neither
+/// `name(number)` nor `spare(number)` exists.
 fn rename_no_replace(
     path: &Path,
     name: &dyn Fn(u64) -> String,
@@ -231,7 +232,7 @@ fn rename_no_replace(
 
 fn rename(path: &Path, to: PathBuf) -> io::Result<PathBuf> {
     durable::rename(path, &to)?;
-    // A replay tells what was sent already by the name that its file got.
+    // A replay recognizes what was already sent by the name of the file.
     durable::sync_dir(durable::parent(&to))?;
     Ok(to)
 }
@@ -243,16 +244,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_a_file_is() {
+    fn the_kind_of_a_file_is_in_its_name() {
         let digest = "0123456789abcdef0123456789abcdef";
         let body = FileKind::Body { endpoint: "push".into(), dataset: "dns_logs".into() };
         let batch = format!("0000000000000042.0.push.dns_logs.1.1.8.{digest}.json.gz");
         for (name, want) in [
-            ("records-2026-01-02.ndjson", Some(FileKind::Records { aside: false })),
-            ("records-2026-01-02.1767312000.ndjson", Some(FileKind::Records { aside: false })),
-            ("records-es_1-2026-01-02.ndjson", Some(FileKind::Records { aside: false })),
+            ("records-2026-01-02.ndjson", Some(FileKind::Records { in_replay: false })),
+            ("records-2026-01-02.1767312000.ndjson", Some(FileKind::Records { in_replay: false })),
+            ("records-es_1-2026-01-02.ndjson", Some(FileKind::Records { in_replay: false })),
             ("records-es_1-2026-01-02.ndjson.replayed-1", Some(FileKind::Replayed)),
-            ("records-2026-01-02.ndjson.replay-1", Some(FileKind::Records { aside: true })),
+            ("records-2026-01-02.ndjson.replay-1", Some(FileKind::Records { in_replay: true })),
             ("records-2026-01-02.ndjson.replayed-1", Some(FileKind::Replayed)),
             (&format!("push.dns_logs.{digest}"), Some(body)),
             (&format!("push.dns_logs.{digest}.replayed-9"), Some(FileKind::Replayed)),
@@ -271,26 +272,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records-es-2026-01-02.ndjson");
         let mut names = Vec::new();
-        let mut asides = BTreeSet::new();
+        let mut renamed_paths = BTreeSet::new();
         for text in ["a", "b", "c"] {
             fs::write(&path, text).unwrap();
-            let aside = set_aside(&path).unwrap();
-            assert_eq!(set_aside(&aside).unwrap(), aside);
+            let renamed = rename_for_replay(&path).unwrap();
+            assert_eq!(rename_for_replay(&renamed).unwrap(), renamed);
             assert!(
-                asides.insert(aside.clone()),
-                "a replay takes it for the one before: {aside:?}"
+                renamed_paths.insert(renamed.clone()),
+                "a replay would take it for the previous file: {renamed:?}"
             );
-            let done = set_done(&aside).unwrap();
+            let done = rename_as_replayed(&renamed).unwrap();
             assert_eq!(FileKind::of(&done), Some(FileKind::Replayed));
             assert_eq!(fs::read_to_string(&done).unwrap(), text);
             names.push(done);
         }
         fs::write(&path, "d").unwrap();
         let rolled = roll(&path).unwrap().unwrap();
-        assert_eq!(FileKind::of(&rolled), Some(FileKind::Records { aside: false }));
+        assert_eq!(FileKind::of(&rolled), Some(FileKind::Records { in_replay: false }));
         assert_eq!(roll(&rolled).unwrap(), None);
         assert!(names.iter().all(|name| name.exists()));
-        assert_eq!(Shelf::read(dir.path()).unwrap().files.len(), 4);
-        assert_eq!(Shelf::read(&dir.path().join("missing")).unwrap().bytes(), 0);
+        assert_eq!(QuarantineFiles::read(dir.path()).unwrap().files.len(), 4);
+        assert_eq!(QuarantineFiles::read(&dir.path().join("missing")).unwrap().bytes(), 0);
     }
 }

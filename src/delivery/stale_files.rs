@@ -1,5 +1,7 @@
-//! Drops what is no longer valid from the checkpoints at a start: a sink knows what follows the length
-//! that it remembers of a file only if no other sink has had the file since.
+//! Drops stale file positions from checkpoints at startup.
+//!
+//! A sink assumes that it wrote everything after the length that it remembers of a file. That is true
+//! only if no other sink has written to the file since.
 
 use std::{fs, io, path::Path};
 
@@ -12,20 +14,20 @@ use crate::{
     sink::{self, SinkKind},
 };
 
-/// Takes the files out of the checkpoints in `cursors` that the sink of that name does not write to
-/// as `config` has it. Another one may write to them from now on, and the sink, should it come back,
-/// would take those records for its own. Its place in the spool stays.
+/// Removes the files that a sink no longer writes to with `config` from the checkpoints in `cursors`.
+/// Another sink may write to them from now on, and the first sink, if it is configured again, would
+/// take those records for its own. Its position in the spool stays.
 ///
-/// Before anything is delivered, and only at a start: until the next one no other sink gets the files.
+/// Must run at startup before any delivery. Until the next startup, no other sink gets these files.
 ///
 /// # Errors
-/// The folder cannot be read, or neither be written to nor removed from.
-pub fn forget_files(cursors: &Path, config: &Config) -> io::Result<()> {
+/// The directory cannot be read, or a stale checkpoint can neither be written nor removed.
+pub fn forget_stale_files(cursors: &Path, config: &Config) -> io::Result<()> {
     for file in fs::read_dir(cursors).map_err(durable::error_at("reading", cursors))? {
         let path = file.map_err(durable::error_at("reading", cursors))?.path();
         if let Some(name) = sink_name(&path) {
-            let described = config.sinks.iter().find(|sink| sink.name == name);
-            forget_files_of(name, cursors, described.map(|sink| &sink.kind))?;
+            let configured = config.sinks.iter().find(|sink| sink.name == name);
+            forget_files_of(name, cursors, configured.map(|sink| &sink.kind))?;
         }
     }
     Ok(())
@@ -40,16 +42,17 @@ fn forget_files_of(name: &str, cursors: &Path, kind: Option<&SinkKind>) -> io::R
     }
     checkpoint.state = valid;
     let Err(error) = file.store(&checkpoint) else {
-        info!(sink = name, "forgot how long the files were that the sink no longer writes to");
+        info!(sink = name, "stale file positions removed from a checkpoint");
         return Ok(());
     };
-    // A full disk has room for that, and is no reason not to start: what waits may come twice.
+    // Removing works on a full disk, which must not prevent a start. Records may be delivered twice.
     file.remove()?;
     warn!(sink = name, %error, "removed a checkpoint that cannot be written");
     Ok(())
 }
 
-/// The sink whose checkpoint a file is. Quarantine's is none: nobody else has its files.
+/// Returns the name of the sink whose checkpoint a file is. Returns `None` for the quarantine, whose
+/// files no sink writes to.
 fn sink_name(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
     // The list of the files that a sink has made is called NAME.files.json.
@@ -79,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_a_sink_may_have_lost_to_another_are_forgotten_and_its_place_is_not() {
+    fn stale_files_are_removed_and_the_position_in_the_spool_stays() {
         let dir = tempfile::tempdir().unwrap();
         let store = |name: &str, patterns: &[&str]| {
             let files = patterns.iter().map(|pattern| mark(pattern)).collect();
@@ -91,7 +94,7 @@ mod tests {
         for name in ["out", "away", "@quarantine", "away.files"] {
             store(name, &["/out/{dataset}"]);
         }
-        forget_files(dir.path(), &config()).unwrap();
+        forget_stale_files(dir.path(), &config()).unwrap();
         let left = |name: &str| {
             let checkpoint = CheckpointFile::new(dir.path(), name).load();
             assert_eq!(checkpoint.batch, 42, "{name}");
@@ -107,23 +110,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_checkpoint_keeps_nobody_from_starting() {
+    fn files_that_are_not_checkpoints_do_not_prevent_a_start() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("damaged.json"), "{\"batch\":").unwrap();
         fs::write(at("notes.txt"), "notes").unwrap();
         fs::write(at(".json"), "notes").unwrap();
         fs::write(at("away.new"), "{").unwrap();
-        fs::create_dir(at("folder.json")).unwrap();
+        fs::create_dir(at("directory.json")).unwrap();
         std::os::unix::fs::symlink(at("nowhere"), at("dangling.json")).unwrap();
-        // To read it would be to wait.
+        // Opening it for reading would block.
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe.json"), mode).unwrap();
-        forget_files(dir.path(), &config()).unwrap();
+        forget_stale_files(dir.path(), &config()).unwrap();
         assert!(at("damaged.damaged").exists() && !at("damaged.json").exists());
-        for name in ["notes.txt", ".json", "away.new", "folder.json", "pipe.json"] {
+        for name in ["notes.txt", ".json", "away.new", "directory.json", "pipe.json"] {
             assert!(at(name).exists(), "{name}");
         }
-        forget_files(&at("nowhere"), &config()).unwrap_err();
+        forget_stale_files(&at("nowhere"), &config()).unwrap_err();
     }
 }
