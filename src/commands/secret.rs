@@ -16,9 +16,7 @@ pub(super) fn header(endpoint: &Endpoint) -> Result<Option<(HeaderName, HeaderVa
         Auth::Token { file } => (AUTHORIZATION.as_str(), "Splunk ", file),
         Auth::None => return Ok(None),
     };
-    let unusable = |what: &dyn Display| {
-        format!("the secret of endpoint {}, {}: {what}", endpoint.name, file.display())
-    };
+    let unusable = |error: &dyn Display| format!("endpoint {}: {error}", endpoint.name);
     let secrets = config::read_secrets(file).map_err(|error| unusable(&error))?;
     let secret = secrets.first().map(config::Secret::value).unwrap_or_default();
     let name = HeaderName::from_bytes(header.as_bytes()).map_err(|error| unusable(&error))?;

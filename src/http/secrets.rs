@@ -2,7 +2,6 @@
 
 use std::{
     borrow::Cow,
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,6 +10,7 @@ use std::{
 
 use hyper::{header::AUTHORIZATION, http::request};
 use jiff::Timestamp;
+use settings::secret_file::SecretFileError;
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use tracing::info;
 
@@ -42,7 +42,7 @@ struct LoadedSecret {
 
 impl Secrets {
     /// Reads the secret file of the endpoint.
-    pub(super) fn open(auth: &Auth, endpoint: &EndpointMetrics) -> io::Result<Self> {
+    pub(super) fn open(auth: &Auth, endpoint: &EndpointMetrics) -> Result<Self, SecretFileError> {
         let load = |secret: config::Secret| {
             let label = secret.label();
             LoadedSecret {

@@ -216,7 +216,7 @@ fn validate_reports_invalid_settings_of_an_http_sink() {
         ("url = \"https://a:hidden@b.example/\"", "a user name or a password"),
         (
             "url = \"https://b.example/\"\nsecret_headers = { Authorization = \"missing.txt\" }",
-            "cannot read",
+            "cannot use secret file",
         ),
         (
             "url = \"https://b.example/\"\nheaders = { Authorization = \"x\" }",

@@ -17,6 +17,7 @@ mod macros;
 pub mod printable;
 mod reader;
 pub mod reference;
+pub mod secret_file;
 mod setting;
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,7 @@ pub use self::{
     document::{Document, KeySpans},
     domain::check_domain,
     reader::{
-        NamedValue, Pairs, PlainValue, Table, Value, check_readable, nearest, open_regular, parse,
-        suggestion,
+        NamedValue, Pairs, PlainValue, Table, Value, check_readable, nearest, parse, suggestion,
     },
     setting::{Section, Setting, Settings},
     units::{format_bytes, parse_bytes, parse_duration},

@@ -16,8 +16,9 @@ use toml::de::DeTable;
 
 use crate::{diagnostic::Diagnostic, document::KeySpans};
 
+pub(crate) use self::path::open_regular;
 pub use self::{
-    path::{check_readable, open_regular},
+    path::check_readable,
     suggestion::{nearest, suggestion},
     table::Table,
     value::{NamedValue, Pairs, PlainValue, Value},

@@ -270,10 +270,8 @@ fn check_secrets(file: &Path, keys: &Keys, table: &Table<'_>, cx: &mut Context) 
             "leave `auth` out to demand the secret, `secret_file` to demand nothing".to_owned(),
         ),
         Err(error) => {
-            let shown = file.display();
-            let missing = format!("make one with: openssl rand -hex 32 > {shown}");
-            let message = format!("cannot use the secrets of `{shown}`: {error}");
-            (message, cx.advice(file, &error, &missing))
+            let missing = format!("create it with: openssl rand -hex 32 > {}", file.display());
+            (error.message(), error.hint(&missing, cx))
         }
     };
     cx.push(table.problem_at("secret_file", message).hint(hint));

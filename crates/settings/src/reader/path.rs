@@ -138,7 +138,7 @@ pub fn check_readable(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The file does not exist, is not a regular file, or cannot be opened.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?.file_type();
     let fault = if kind.is_dir() {
         "is a directory, not a file"

@@ -78,12 +78,12 @@ fn secret_headers(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SecretHeade
         let is_known = |name: &HeaderName| headers.iter().any(|known| known.name == *name);
         let Some(header) = header_name(&name, is_known, cx) else { continue };
         let hint = format!("name a file whose first line is the value of `{header}`");
-        let Some(file) = value.readable(&hint, cx) else { continue };
+        let Some(file) = value.input(cx).map(Spanned::into_inner) else { continue };
         if cx.reads_files()
             && let Err(error) = read_header(&file)
         {
-            let message = format!("cannot use `{}`: {error}", file.display());
-            cx.push(value.problem(message).hint(hint));
+            let hint = error.hint(&hint, cx);
+            cx.push(value.problem(error.message()).hint(hint));
         }
         headers.push(SecretHeader { name: header, file });
     }

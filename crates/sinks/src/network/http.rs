@@ -1,7 +1,6 @@
 //! The HTTP client of one sink.
 
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -102,8 +101,7 @@ impl HttpSender {
     fn open(&self) -> Result<Session, String> {
         let mut secrets = HeaderMap::new();
         for SecretHeader { name, file } in &self.secret_headers {
-            let unusable = |error: io::Error| format!("cannot use {}: {error}", file.display());
-            secrets.insert(name, read_header(file).map_err(unusable)?);
+            secrets.insert(name, read_header(file).map_err(|error| error.message())?);
         }
         let settings = http_client::Settings {
             tls: tls::client(&self.tls).map_err(|error| error.to_string())?,
