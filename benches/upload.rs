@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use logpushd::{
     decode::{Block, Edition, Encoding, Format},
     sink::{
-        Begin, DeadLetters, Sink as _, SinkContext, SinkCounters, State,
+        DeadLetters, Readiness, Sink as _, SinkContext, SinkCounters, State,
         upload::{Chunk, Limits, Target, UploadOptions, Uploader, Verdict},
     },
     spool::{Batch, Header, Origin},
@@ -89,9 +89,9 @@ fn context(runtime: &Runtime) -> SinkContext {
 fn deliver(runtime: &Runtime, limits: Limits, blocks: &[Block]) {
     let options = UploadOptions { limits, in_flight: 4, timeout: Duration::from_secs(60) };
     let mut uploader = Uploader::new(NullTarget, &options, context(runtime));
-    while uploader.begin(&batch()).unwrap() == Begin::CheckpointFirst {}
+    while uploader.begin(&batch()).unwrap() == Readiness::CheckpointFirst {}
     for block in blocks {
-        while uploader.arrange(block).unwrap() == Begin::CheckpointFirst {}
+        while uploader.prepare_block(block).unwrap() == Readiness::CheckpointFirst {}
         uploader.write(block).unwrap();
     }
     uploader.finish().unwrap();

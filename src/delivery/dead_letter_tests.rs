@@ -58,14 +58,14 @@ impl Refusing {
 }
 
 impl Sink for Refusing {
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError> {
         self.position = 0;
         self.batch = Some(batch.clone());
         if self.asked_before < batch.sequence {
             self.asked_before = batch.sequence;
-            return Ok(Begin::CheckpointFirst);
+            return Ok(Readiness::CheckpointFirst);
         }
-        Ok(Begin::Ready)
+        Ok(Readiness::Ready)
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {

@@ -1,7 +1,7 @@
 //! Writes the records that a target refuses to the quarantine, before the checkpoint that covers them.
 
 use super::{Checkpoint, Delivery, Failure};
-use crate::{quarantine::DeadLetterState, sink::Begin};
+use crate::{quarantine::DeadLetterState, sink::Readiness};
 
 /// More refused records than this are written without waiting for a checkpoint.
 const MAX_WAITING_BYTES: usize = 1 << 20;
@@ -22,7 +22,7 @@ impl Delivery {
     }
 
     fn write_dead_letters(&mut self) -> Result<(), Failure> {
-        while self.dead_letters.write().map_err(Failure::Sink)? == Begin::CheckpointFirst {
+        while self.dead_letters.write().map_err(Failure::Sink)? == Readiness::CheckpointFirst {
             // Only the files of the dead letters change in the last checkpoint. The sink's own state
             // stays, since the sink may be in the middle of a batch.
             let batch = self.saved.batch;

@@ -40,7 +40,7 @@ use crate::{
     quarantine::DeadLetterFile,
     retry::Backoff,
     select::{Choice, Selection},
-    sink::{Begin, Resume, Sink, SinkContext, SinkEnvironment},
+    sink::{Readiness, Resume, Sink, SinkContext, SinkEnvironment},
     spool::{Batch, BatchFilter, Consumer, ConsumerId, NextBatch, QueuedBatch, ReadError, Spool},
 };
 
@@ -189,7 +189,7 @@ impl Delivery {
             } else if is_past(checkpoint_at) {
                 Some(Self::checkpoint)
             } else if is_past(tend_at) {
-                Some(Self::tend)
+                Some(Self::maintain)
             } else {
                 None
             };
@@ -283,7 +283,7 @@ impl Delivery {
             progress.begun = true;
         }
         let block = selected.as_deref().unwrap_or(block);
-        while self.sink.arrange(block).map_err(Failure::Sink)? == Begin::CheckpointFirst {
+        while self.sink.prepare_block(block).map_err(Failure::Sink)? == Readiness::CheckpointFirst {
             // It covers the batches before this one.
             self.checkpoint()?;
         }
@@ -292,14 +292,14 @@ impl Delivery {
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Failure> {
-        while self.sink.begin(batch).map_err(Failure::Sink)? == Begin::CheckpointFirst {
+        while self.sink.begin(batch).map_err(Failure::Sink)? == Readiness::CheckpointFirst {
             self.checkpoint()?;
         }
         Ok(())
     }
 
-    fn tend(&mut self) -> Result<(), Failure> {
-        while self.sink.tend().map_err(Failure::Sink)? == Begin::CheckpointFirst {
+    fn maintain(&mut self) -> Result<(), Failure> {
+        while self.sink.maintain().map_err(Failure::Sink)? == Readiness::CheckpointFirst {
             self.checkpoint()?;
         }
         Ok(())
@@ -320,7 +320,7 @@ impl Delivery {
             }
             self.checkpoint_changes += u64::from(checkpoint != self.saved);
             self.saved = checkpoint;
-            self.sink.saved();
+            self.sink.checkpoint_saved();
             self.dead_letters.saved(batch).map_err(Failure::Sink)?;
         }
         self.release_delivered();

@@ -66,7 +66,7 @@ mod tests {
     use crate::{
         config,
         delivery::checkpoint::Checkpoint,
-        sink::{FileState, Mark, State},
+        sink::{FilePosition, FileState, State},
     };
 
     fn config() -> Config {
@@ -76,9 +76,9 @@ mod tests {
         config::check_text(Path::new("/etc/logpushd/logpushd.toml"), text).unwrap()
     }
 
-    fn mark(pattern: &str) -> Mark {
+    fn mark(pattern: &str) -> FilePosition {
         let (path, pattern) = (String::from("/out/a"), pattern.to_owned());
-        Mark { path, pattern, inode: 7, length: 8, born: None, made: None }
+        FilePosition { path, pattern, inode: 7, length: 8, born: None, made: None }
     }
 
     #[test]

@@ -41,14 +41,14 @@ struct Scripted {
 }
 
 impl Sink for Scripted {
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError> {
         if self.checkpoints && !std::mem::replace(&mut self.has_checkpoint, true) {
-            return Ok(Begin::CheckpointFirst);
+            return Ok(Readiness::CheckpointFirst);
         }
         self.has_checkpoint = false;
         self.batch = batch.sequence;
         self.finished.begun += 1;
-        Ok(Begin::Ready)
+        Ok(Readiness::Ready)
     }
 
     fn write(&mut self, _: &Block) -> Result<(), SinkError> {

@@ -22,8 +22,8 @@ use crate::{
     decode::Block,
     durable,
     sink::{
-        Begin, DeadLetter, DeadLetters, FileSink, LetterId, Mark, Sink as _, SinkCounters,
-        SinkError, Unknown, file, template,
+        DeadLetter, DeadLetters, FilePosition, FileSink, LetterId, Readiness, Sink as _,
+        SinkCounters, SinkError, UnknownBytes, file, template,
     },
     spool::Batch,
 };
@@ -36,7 +36,7 @@ const LOCK_MODE: u32 = 0o600;
 pub struct DeadLetterState {
     /// The durable length of each file.
     #[serde(default)]
-    files: Vec<Mark>,
+    files: Vec<FilePosition>,
     /// Letters in the files that belong to batches after the checkpoint. The sink may add them again.
     #[serde(default)]
     written: BTreeSet<LetterId>,
@@ -89,8 +89,8 @@ impl DeadLetterFile {
         };
         let DeadLetterState { files, written } = state;
         let files = FileSink::new(&config, None, files, SinkCounters::default())?;
-        let files = files.with_unknown(Unknown::Cut);
-        if let Err(error) = files.cut_unknown() {
+        let files = files.with_unknown_bytes(UnknownBytes::Truncate);
+        if let Err(error) = files.truncate_unknown_bytes() {
             // Retried by the next write to the file.
             warn!(%error, "cannot truncate a file of dead letters to its checkpoint; some may be duplicated");
         }
@@ -104,17 +104,17 @@ impl DeadLetterFile {
         self.letters.waiting_bytes()
     }
 
-    /// Writes the letters. [`Begin::CheckpointFirst`] means that a file is new: the caller must write a
+    /// Writes the letters. [`Readiness::CheckpointFirst`] means that a file is new: the caller must write a
     /// checkpoint with its length, then call again.
-    pub fn write(&mut self) -> Result<Begin, SinkError> {
+    pub fn write(&mut self) -> Result<Readiness, SinkError> {
         self.taken.extend(self.letters.take());
         while let Some(first) = self.taken.front() {
             if self.lock.is_none() {
                 self.lock = Some(lock(&self.lock_path)?);
             }
             let batch = first.batch.clone();
-            if self.files.begin(&batch)? == Begin::CheckpointFirst {
-                return Ok(Begin::CheckpointFirst);
+            if self.files.begin(&batch)? == Readiness::CheckpointFirst {
+                return Ok(Readiness::CheckpointFirst);
             }
             let of_batch = self.taken.iter().take_while(|letter| letter.batch == batch).count();
             let mut lines = Block::default();
@@ -126,7 +126,7 @@ impl DeadLetterFile {
             self.report(&batch, of_batch);
             self.written.extend(self.taken.drain(..of_batch).map(|letter| letter.id()));
         }
-        Ok(Begin::Ready)
+        Ok(Readiness::Ready)
     }
 
     fn report(&self, batch: &Batch, records: usize) {
@@ -150,7 +150,7 @@ impl DeadLetterFile {
 
     /// Must be called when the last state of `sync`, for a checkpoint after `batch`, is durable.
     pub fn saved(&mut self, batch: u64) -> Result<(), SinkError> {
-        self.files.saved();
+        self.files.checkpoint_saved();
         self.written = self.written.split_off(&(batch + 1, 0, 0));
         self.letters.forget(batch);
         // Close the files: the next letter may be long in coming.

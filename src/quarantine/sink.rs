@@ -14,7 +14,7 @@ use super::{BODIES, DIR_MODE, FILE_MODE, Line, line::hex};
 use crate::{
     decode::{Block, Reject, RejectReason},
     durable,
-    sink::{Begin, FileSink, FileState, Sink, SinkContext, SinkError, State, file, template},
+    sink::{FileSink, FileState, Readiness, Sink, SinkContext, SinkError, State, file, template},
     spool::{Batch, Origin},
 };
 
@@ -97,7 +97,7 @@ fn text(reject: &Reject) -> Option<&str> {
 }
 
 impl Sink for QuarantineSink {
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError> {
         self.batch = Some(batch.clone());
         self.files.begin(batch)
     }
@@ -132,16 +132,16 @@ impl Sink for QuarantineSink {
         self.files.sync()
     }
 
-    fn saved(&mut self) {
-        self.files.saved();
+    fn checkpoint_saved(&mut self) {
+        self.files.checkpoint_saved();
     }
 
     fn due(&self) -> Option<Instant> {
         self.files.due()
     }
 
-    fn tend(&mut self) -> Result<Begin, SinkError> {
-        self.files.tend()
+    fn maintain(&mut self) -> Result<Readiness, SinkError> {
+        self.files.maintain()
     }
 
     fn reopen(&mut self) -> Result<(), SinkError> {

@@ -220,7 +220,7 @@ fn validate_reports_invalid_settings_of_an_http_sink() {
         ),
         (
             "url = \"https://b.example/\"\nheaders = { Authorization = \"x\" }",
-            "a secret never stands in this file",
+            "this file must not contain secrets",
         ),
     ] {
         let setup = Setup::new().table("sink.collector.http", keys);

@@ -97,7 +97,7 @@ fn files_that_cannot_be_compressed_are_logged_in_one_line_with_the_sink() {
     let daemon = file_sink("compress = \"gzip\"\ncompress_after = \"0s\"");
     daemon.setup().faults("fail EIO write .gz\n");
     end_files(&daemon, &["dns_logs"], 0, 6);
-    let failed = only(&daemon, "cannot compress a file: it stays as it is");
+    let failed = only(&daemon, "cannot compress a file: it stays uncompressed");
     assert_eq!(failed["sink"], "archive", "{failed}");
     assert!(failed["files"].as_u64() >= Some(1), "{failed}");
     assert_eq!(failed["repeated"], 0, "{failed}");
@@ -129,7 +129,7 @@ fn files_that_cannot_be_rotated_are_logged_in_one_line() {
     let daemon = file_sink("");
     daemon.setup().faults("fail EIO rename /out/\n");
     end_files(&daemon, &["dns_logs", "http_requests", "firewall_events"], 0, 3);
-    let failed = only(&daemon, "a file cannot be rotated: it goes on as it is");
+    let failed = only(&daemon, "cannot rotate a file: the sink continues to write to it");
     assert_eq!((&failed["sink"], &failed["repeated"]), (&"archive".into(), &0.into()), "{failed}");
     assert!(daemon.count(r#"logpushd_sink_rotation_failures_total{sink="archive"}"#) >= 3);
     assert_eq!(daemon.count(r#"logpushd_sink_compression_failures_total{sink="archive"}"#), 0);

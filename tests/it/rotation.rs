@@ -59,7 +59,7 @@ fn a_file_that_cannot_be_created_is_logged_counted_and_created_later() {
     daemon.commit(&sent);
     wait_delivered(&daemon, 10);
     daemon.setup().faults(&format!("fail ENOSPC open {FILE}\n"));
-    daemon.wait_log("a file was rotated and has no new one: the next record makes it");
+    daemon.wait_log("cannot create a new file after a rotation: the next record creates it");
     let failures = r#"logpushd_sink_rotation_failures_total{sink="archive"}"#;
     assert_eq!(daemon.count(failures), 1);
     let directory = daemon.path(DIRECTORY);

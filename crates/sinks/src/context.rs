@@ -1,4 +1,4 @@
-//! What a sink gets from the daemon when it is opened.
+//! The values that a sink gets from the daemon when it is opened.
 
 use std::{
     path::PathBuf,
@@ -13,33 +13,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DeadLetters, State};
 
-/// What the daemon gives to each sink.
+/// Everything that one sink gets from the daemon.
 #[derive(Clone, Debug)]
 pub struct SinkContext {
     /// The sink's name: `[A-Za-z0-9_-]{1,64}`.
     pub name: String,
-    /// The directory where a sink may keep files of its own, as `NAME.SOMETHING.json`.
+    /// The directory for the sink's own files, named `NAME.SOMETHING.json`.
     pub directory: PathBuf,
-    /// What the last `sync` before the checkpoint returned.
+    /// The state in the last checkpoint.
     pub state: State,
-    /// Which records of a batch the sink gets and what is changed in them, as text: it changes when these
-    /// settings do. Not to be parsed.
+    /// The selection of records and fields for the sink, as text that changes when these settings
+    /// change. Not to be parsed.
     pub selection: String,
-    /// The daemon's runtime, for sinks that do their work in tasks. The methods of a sink run on a thread
-    /// that may block.
+    /// The daemon's runtime, for sinks that use tasks. The methods of a sink run on a thread that
+    /// may block.
     pub runtime: Handle,
-    /// Cancelled when the sink's time is up: at a stop shortly before the daemon ends, at a reload when
-    /// the sink has not finished its batch in time. The sink then abandons what is in flight, and its
-    /// methods return at once, with an error for what was not done. The daemon waits for no sink longer
-    /// than its deadline, whether the sink heeds this or not.
+    /// Cancelled when the sink has to stop: shortly before the daemon ends, and during a reload if
+    /// the sink does not finish its batch in time. The sink then abandons requests in flight, and
+    /// its methods return at once, with an error if their work is not complete. The daemon does not
+    /// wait longer than its deadline for a sink that ignores the token.
     pub stop: CancellationToken,
-    /// What the sink counts itself.
+    /// Counters that the sink itself adds to.
     pub counters: SinkCounters,
-    /// Where records go that the target refuses permanently.
+    /// Takes records that the target refuses permanently.
     pub dead_letters: DeadLetters,
 }
 
-/// What all sinks share.
+/// The values that all sinks share.
 #[derive(Clone, Debug)]
 pub struct SinkEnvironment {
     /// The daemon's runtime.
@@ -53,11 +53,11 @@ pub struct SinkEnvironment {
 /// Counters of one sink that the sink itself adds to, from any thread.
 #[derive(Clone, Debug, Default)]
 pub struct SinkCounters {
-    /// Files that could not be rotated, each time it was tried.
+    /// Failed attempts to rotate a file.
     pub rotation_failures: SinkCounter,
-    /// Files that could not be compressed, each time it was tried.
+    /// Failed attempts to compress a file.
     pub compression_failures: SinkCounter,
-    /// Records that were shortened or left out, since they are longer than the sink may pass on.
+    /// Records that were shortened or dropped because they exceed the sink's limit.
     pub oversize_records: SinkCounter,
 }
 

@@ -1,11 +1,11 @@
-//! The vocabulary of failures: what a sink reports to delivery when an attempt fails.
+//! The errors that a sink reports to delivery when an attempt fails.
 
 use std::{fmt, io, time::Duration};
 
-/// A failed attempt: what failed and where, and how delivery continues.
+/// A failed attempt: what failed, and where and when delivery continues.
 ///
-/// A record that the target refuses permanently is no failure of the attempt: it becomes a dead letter
-/// ([`super::DeadLetters`]).
+/// A record that the target refuses permanently is no failure of the attempt: it becomes a dead
+/// letter ([`super::DeadLetters`]).
 #[derive(Debug)]
 pub struct SinkError {
     error: io::Error,
@@ -18,7 +18,7 @@ pub struct SinkError {
 pub enum Resume {
     /// At the beginning of the batch that failed.
     Batch,
-    /// After the last checkpoint: what was finished since then may be lost.
+    /// After the last checkpoint: batches that were finished since then may be lost.
     Checkpoint,
 }
 
@@ -27,9 +27,9 @@ pub enum Resume {
 pub enum Retry {
     /// After the usual backoff.
     Backoff,
-    /// Not before this delay, which the target has asked for (`Retry-After`).
+    /// Not before this delay, which the target has requested (`Retry-After`).
     After(Duration),
-    /// At a slow pace: it fails until an operator acts.
+    /// Rarely: attempts fail until an operator acts.
     Operator {
         /// What the operator has to do.
         action: String,
@@ -37,19 +37,19 @@ pub enum Retry {
 }
 
 impl SinkError {
-    /// A failure that puts in doubt what was finished since the last checkpoint.
+    /// A failure after which batches that were finished since the last checkpoint may be lost.
     pub fn since_checkpoint(error: io::Error) -> Self {
         Self { resume: Resume::Checkpoint, ..error.into() }
     }
 
-    /// The same failure, with the delay that the target has asked for.
+    /// The same failure, with the delay that the target has requested.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
         Self { retry: Retry::After(delay), ..self }
     }
 
-    /// The same failure, which lasts until an operator acts: wrong credentials, a missing index, a
-    /// redirect. `action` says what to do.
+    /// The same failure, as one that lasts until an operator acts: wrong credentials, a missing
+    /// index, a redirect. `action` is what the operator has to do.
     #[must_use]
     pub fn until_operator(self, action: impl Into<String>) -> Self {
         Self { retry: Retry::Operator { action: action.into() }, ..self }

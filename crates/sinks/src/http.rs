@@ -1,7 +1,7 @@
-//! Delivers to any collector that takes records by HTTP.
+//! The `http` sink: delivers to any collector that accepts records over HTTP.
 //!
-//! The smallest target of an [`Uploader`]: its keys, an encoder, and the general interpretation of
-//! statuses.
+//! The smallest target of an [`Uploader`]: its keys, an encoder, and the generic interpretation of
+//! response statuses.
 
 use reqwest::{
     Method, Request,
@@ -31,13 +31,13 @@ settings! {
         pub headers: Headers as { X-Source = "logpushd" } else "none",
         /// Headers with secret values. Each names a file, whose first line is the value.
         ///
-        /// A replaced file is read when the collector answers 401 or 403, or when a connection
+        /// The files are read again when the collector answers 401 or 403, or when a connection
         /// fails.
         pub secret_headers: SecretHeaders as { Authorization = "token.txt" } else "none",
         /// The body: one record per line (`application/x-ndjson`), or all records in a JSON
         /// array (`application/json`).
         pub framing: Framing = "ndjson",
-        /// What all sinks have that send requests.
+        /// The keys of every sink that sends requests.
         pub network "": NetworkSettings,
     }
 }
@@ -45,9 +45,9 @@ settings! {
 words! {
     /// `method`
     pub enum HttpMethod {
-        /// RFC 9110, 9.3.3.
+        /// RFC 9110, section 9.3.3.
         Post = "POST",
-        /// RFC 9110, 9.3.4.
+        /// RFC 9110, section 9.3.4.
         Put = "PUT",
     }
 }
@@ -55,7 +55,7 @@ words! {
 words! {
     /// `framing`
     pub enum Framing {
-        /// A record a line.
+        /// One record per line.
         Ndjson = "ndjson",
         /// A JSON array of the records.
         Array = "array",
@@ -89,7 +89,7 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
     for header in &settings.secret_headers {
         if settings.headers.iter().any(|(name, _)| *name == header.name) {
             let message = format!("the header `{}` is set twice", header.name);
-            let hint = "leave it out of `headers` or of `secret_headers`";
+            let hint = "remove it from `headers` or from `secret_headers`";
             cx.push(table.problem_at("secret_headers", message).hint(hint));
         }
     }
@@ -153,7 +153,7 @@ impl Target for Collector {
     }
 }
 
-/// The records as the collector expects them.
+/// Returns the body of a request, before compression.
 fn body(chunk: &Chunk, framing: Framing) -> Vec<u8> {
     match framing {
         Framing::Ndjson => chunk.bytes().to_vec(),

@@ -1,7 +1,7 @@
-//! The kinds of sink. `kinds!` lists them; all else asks this list.
+//! The kinds of sink. The macro `kinds!` lists them; no other code does.
 //!
-//! A kind is a module with its settings, declared by `settings!` of the crate `settings` and described
-//! further by [`Kind`], and with its [`Sink`].
+//! A kind is a module with its settings (declared by `settings!`, and with an implementation of
+//! [`Kind`]) and with its [`Sink`].
 
 use std::path::Path;
 
@@ -10,53 +10,55 @@ use tls::ClientTls;
 
 use super::{Sink, SinkContext, file, http, paths::WrittenPaths, stdout, syslog};
 
-/// What every kind of sink says of itself.
+/// Describes a kind of sink.
 pub trait Kind: Settings {
-    /// Where the sink delivers to, for the log and `logpushd validate`: a path, or addresses.
+    /// The destination of the sink, for the log and `logpushd validate`: a path, or addresses.
     fn target(&self) -> String;
 
-    /// What the sink uses, for all code that is about no kind in particular.
+    /// The resources that the sink uses, for code that is independent of the kind.
     fn claims(&self) -> Claims<'_> {
         Claims::default()
     }
 
-    /// Makes the sink. Touches nothing outside: a target that is not there yet is no reason not to start.
+    /// Creates the sink. Opens no file and no connection: the daemon starts even if the target is
+    /// unavailable.
     ///
     /// # Errors
-    /// The settings are not ones that passed validation.
+    /// The settings did not pass validation.
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String>;
 }
 
-/// What a sink uses: files and standard output for itself alone.
+/// The resources that a sink uses. No other sink may use the same files or standard output.
 #[derive(Clone, Debug, Default)]
 pub struct Claims<'a> {
-    /// Standard output.
+    /// Whether it writes to standard output.
     pub stdout: bool,
     /// The files that it writes.
     pub files: Option<WrittenPaths<'a>>,
-    /// The table `tls`, if it has one.
+    /// Its table `tls`, if it has one.
     pub tls: Option<TlsClaim<'a>>,
-    /// The files of secrets that it reads.
+    /// The files with secrets that it reads.
     pub secrets: Vec<SecretClaim<'a>>,
-    /// How many files and connections it may have open at once, if they are more than a few.
+    /// The maximum number of files and connections that it has open at once, if they are more than
+    /// a few.
     pub descriptors: usize,
-    /// The key of addresses for which it asks the kernel what has been acknowledged.
+    /// The key with the addresses of connections whose acknowledgments it reads from the kernel.
     pub acknowledged: Option<&'static str>,
 }
 
-/// What a sink uses of TLS.
+/// The TLS settings of a sink.
 #[derive(Clone, Copy, Debug)]
 pub struct TlsClaim<'a> {
     /// The files in `[sink.NAME.KIND.tls]`.
     pub files: &'a ClientTls,
-    /// Whether it connects with them.
+    /// Whether the sink uses TLS.
     pub is_used: bool,
 }
 
-/// A file of secrets that a sink reads.
+/// A file with a secret that a sink reads.
 #[derive(Clone, Copy, Debug)]
 pub struct SecretClaim<'a> {
-    /// The key that names it.
+    /// The key that names the file.
     pub key: &'static str,
     /// The file.
     pub file: &'a Path,
@@ -75,8 +77,8 @@ macro_rules! kinds {
             pub const TABLES: &'static [&'static reference::Table] =
                 &[$(<$settings as Settings>::TABLE),+];
 
-            /// Reads the table `[sink.NAME.KIND]` of this kind. What is wrong is reported, and there is no
-            /// sink then, as if there is no such kind.
+            /// Reads the table `[sink.NAME.KIND]`. Returns `None` for an unknown kind, and after
+            /// reporting a fault.
             pub fn read(kind: &str, table: &mut Table<'_>, cx: &mut Context) -> Option<Self> {
                 $(
                     if kind == name(<$settings as Settings>::TABLE) {
@@ -93,7 +95,8 @@ macro_rules! kinds {
                 }
             }
 
-            /// Where the sink delivers to, for the log and `logpushd validate`: a path, or addresses.
+            /// The destination of the sink, for the log and `logpushd validate`: a path, or
+            /// addresses.
             pub fn target(&self) -> String {
                 match self {
                     $(Self::$variant(settings) => settings.target()),+
@@ -106,7 +109,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What the sink uses.
+            /// The resources that the sink uses.
             pub fn claims(&self) -> Claims<'_> {
                 match self {
                     $(Self::$variant(settings) => settings.claims()),+
@@ -128,12 +131,12 @@ kinds! {
 }
 
 impl SinkKind {
-    /// The names of all kinds: what KIND in `[sink.NAME.KIND]` can be.
+    /// The names of all kinds: the values of KIND in `[sink.NAME.KIND]`.
     pub fn names() -> impl Iterator<Item = &'static str> {
         Self::TABLES.iter().map(|table| name(table))
     }
 
-    /// KIND in `[sink.NAME.KIND]`.
+    /// The name of the kind: KIND in `[sink.NAME.KIND]`.
     pub fn name(&self) -> &'static str {
         name(self.table())
     }

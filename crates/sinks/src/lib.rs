@@ -1,11 +1,13 @@
-//! Where records go: one module for each kind of sink, listed in [`kinds`], with its keys.
+//! The sinks: one module per kind, with its keys. [`kinds`] lists them.
 //!
-//! A [`Sink`] makes single attempts. Its caller, the daemon's delivery, decides when to retry, what to
-//! count and when to store a checkpoint. [`SinkContext`] is all that a sink gets from the daemon.
+//! A [`Sink`] makes single attempts. Its caller, the daemon's delivery, decides when to retry, what
+//! to count and when to store a checkpoint. A sink gets everything else from its [`SinkContext`].
 //!
-//! What several kinds share is here as well: paths ([`template`], [`paths`], [`longest`]), the formats of a
-//! [`message`], the [`upload`]er, and the HTTP client of its targets ([`network`]). This crate knows
-//! nothing of the HTTP server, of metrics, nor of the configuration beyond the keys of the kinds.
+//! The crate also contains the code that several kinds share: paths ([`template`], [`paths`],
+//! [`name_lengths`]), message formats ([`message`]), the uploader ([`upload`]) and the HTTP client
+//! of its
+//! targets ([`network`]). It does not know the HTTP server, the metrics, or keys that belong to no
+//! sink.
 
 mod context;
 mod dead_letters;
@@ -13,8 +15,8 @@ mod error;
 pub mod file;
 pub mod http;
 pub mod kinds;
-pub mod longest;
 pub mod message;
+pub mod name_lengths;
 pub mod network;
 pub mod paths;
 mod state;
@@ -34,90 +36,92 @@ pub use self::{
     context::{SinkContext, SinkCounter, SinkCounters, SinkEnvironment},
     dead_letters::{DeadLetter, DeadLetters, LetterId},
     error::{Resume, Retry, SinkError},
-    file::{FileSink, FileState, MAX_OPEN_FILES, Mark, Unknown},
+    file::{FilePosition, FileSink, FileState, MAX_OPEN_FILES, UnknownBytes},
     kinds::SinkKind,
     state::State,
     syslog::check_acknowledgments,
 };
 
-/// A place for records. One thread uses it.
+/// Delivers records to one destination. All calls are made on one thread.
 pub trait Sink: Send {
-    /// Prepares for a batch: the first, the one after the last that was finished, or that same one
-    /// again from its beginning, after an error.
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError>;
+    /// Begins a batch: the next one, or, after an error, one that was begun before, from its
+    /// beginning.
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError>;
 
-    /// Gets ready for the next records of the batch, before they come to [`Sink::write`].
-    fn arrange(&mut self, _block: &Block) -> Result<Begin, SinkError> {
-        Ok(Begin::Ready)
+    /// Prepares for the next records of the batch. [`Sink::write`] gets the same block afterwards.
+    fn prepare_block(&mut self, _block: &Block) -> Result<Readiness, SinkError> {
+        Ok(Readiness::Ready)
     }
 
-    /// Takes the next records of the batch.
+    /// Writes the next records of the batch.
     fn write(&mut self, block: &Block) -> Result<(), SinkError>;
 
-    /// Takes notice that the batch is whole.
+    /// Ends the batch: all of its records were written.
     fn finish(&mut self) -> Result<(), SinkError>;
 
-    /// Makes what was finished durable, and returns what to remember in order to continue from here.
+    /// Makes all finished batches durable, and returns the state from which the sink can continue.
     fn sync(&mut self) -> Result<State, SinkError>;
 
-    /// Takes notice that what the last `sync` said is itself durable now.
-    fn saved(&mut self) {}
+    /// Called when the checkpoint with the state from the last [`Sink::sync`] is durable.
+    fn checkpoint_saved(&mut self) {}
 
-    /// The sequence of the oldest batch that was finished and may still be lost on the way: no
-    /// checkpoint goes beyond the batch before it. As of the last `sync`.
+    /// The sequence of the oldest finished batch that may still be lost, as of the last
+    /// [`Sink::sync`]. The cursor of a checkpoint stays before this batch.
     fn in_doubt(&self) -> Option<u64> {
         None
     }
 
-    /// When it wants [`Sink::tend`] to be called though no batch comes.
+    /// When to call [`Sink::maintain`], even if no batch is pending.
     fn due(&self) -> Option<Instant> {
         None
     }
 
-    /// Does what time alone brings about. Called between batches: what was finished is all there is.
-    fn tend(&mut self) -> Result<Begin, SinkError> {
-        Ok(Begin::Ready)
+    /// Does work that is due by time, such as a rotation. Called only between batches.
+    fn maintain(&mut self) -> Result<Readiness, SinkError> {
+        Ok(Readiness::Ready)
     }
 
-    /// Lets go of what it has open: somebody outside wants it to look anew.
+    /// Closes its files, so that the next write opens them again by name (after a log rotation).
     fn reopen(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
 
-    /// Ends in order, so that nothing is in doubt any more. Only `sync` is called after it.
+    /// Shuts down gracefully, so that no finished batch is in doubt. Only [`Sink::sync`] may
+    /// follow.
     fn close(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
 
-    /// How many records of a batch it takes, to be counted.
+    /// The number of records of a batch that the metrics count as delivered.
     fn records(&self, batch: &Batch) -> u64 {
         batch.header.records
     }
 }
 
-/// What a sink answers to a batch.
+/// Whether a sink is ready to continue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Begin {
-    /// The blocks may come.
+pub enum Readiness {
+    /// The sink is ready.
     Ready,
-    /// Something new is about to be written to, and recovery must know its state from before: make
-    /// a checkpoint, then begin again.
+    /// A checkpoint is needed first, for example because the sink is about to write to a new file
+    /// and recovery must know its previous length. The caller stores one and repeats the call.
     CheckpointFirst,
 }
 
-/// Makes the sink that `kind` describes, for the records that `choice` leaves. Touches nothing outside: a
-/// target that is not there yet is no reason not to start.
+/// Creates the sink that `kind` describes. Opens no file and no connection: the daemon starts even
+/// if the target is unavailable.
 ///
 /// # Errors
-/// The settings are not ones that passed validation.
+/// The settings did not pass validation.
 pub fn open(kind: &SinkKind, context: SinkContext) -> Result<Box<dyn Sink>, String> {
-    // What the sink logs while it is opened, and from threads of its own, names it.
+    // For log lines while the sink is opened, and from its own threads.
     let _named = error_span!("sink", sink = context.name).entered();
     kind.open(context)
 }
 
-/// What is still valid of the state of a sink, which `kind` describes if the config has it: a sink may
-/// continue only with what no other one can have changed since.
+/// Returns the part of a sink's state that is still valid. `kind` is the sink of the same name in
+/// the configuration, if there is one. A sink may continue only with files that no other sink can
+/// have changed since.
 pub fn valid_state(kind: Option<&SinkKind>, state: &State) -> State {
     let files = kind.and_then(|kind| kind.claims().files);
     file::valid_state(files.map(|files| files.pattern), state)

@@ -1,52 +1,53 @@
-//! Which files a sink can write, and whether two sinks can write the same one.
+//! Finds out whether two sinks can write to the same file.
 //!
-//! Each sink's files are a small automaton over the characters of a path, so the answer is exact for
-//! literals, names and most times, and never misses a file that both can write: a number such as a year
-//! stands for every number of its length.
+//! The files of a sink are a finite automaton over the characters of a path. The result is exact
+//! for literals, names and most times. It never misses a common file, but a time such as a year
+//! counts as any number of that length.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     path::{Component, Path, PathBuf},
 };
 
-use super::template::{PathTemplate, Piece, times};
+use super::template::{PathTemplate, TemplatePart, times};
 
-/// How long the name of a dataset or an endpoint can be.
+/// The maximum length of the name of a dataset or endpoint.
 const MAX_NAME: usize = 64;
 
-/// What a rotation adds to a name: the second file of a second has a number, of three digits.
+/// The suffixes of rotated files, without and with a number (for the second and later files of a
+/// second).
 const ROTATED: [&str; 2] = [".%Y%m%dT%H%M%SZ", ".%Y%m%dT%H%M%SZ_%3f"];
 
 /// The paths that a sink writes to.
 #[derive(Clone, Copy, Debug)]
 pub struct WrittenPaths<'a> {
-    /// The key that names them.
+    /// The key that sets them.
     pub key: &'static str,
-    /// Absolute, with placeholders and times; validation has filled it in once.
+    /// The absolute and valid path template.
     pub pattern: &'a str,
-    /// Whether a file is given another name when it is finished.
+    /// Whether files are renamed when they are finished.
     pub rotates: bool,
-    /// What compression adds to the name of a finished file, if it is compressed.
-    pub packed: Option<&'static str>,
+    /// The suffix of compressed files without its dot, if finished files are compressed.
+    pub compressed: Option<&'static str>,
 }
 
 /// The files of one sink.
 #[derive(Clone, Debug)]
 pub struct SinkFiles {
-    /// Its `path`, and what is filled in.
+    /// Its `path`, and the names that can be filled in.
     key: (String, Vec<String>, Vec<String>),
-    /// Those that it writes to.
-    written: Paths,
-    /// The names that they get later.
-    finished: Vec<Paths>,
+    /// The files that it writes to.
+    written: PathSet,
+    /// The names that the files get later.
+    finished: Vec<PathSet>,
 }
 
 impl SinkFiles {
-    /// The files of a sink. `datasets` and `endpoints` are the names that can be filled in, where no
-    /// dataset stands for any; `resolve` says where a directory really is.
+    /// The files of a sink. `datasets` and `endpoints` are the names that can be filled in; an
+    /// empty list stands for any name. `resolve` returns the real path of a directory.
     ///
     /// # Errors
-    /// The path is not one that passed validation.
+    /// The path did not pass validation.
     pub fn of(
         paths: WrittenPaths<'_>,
         datasets: &[String],
@@ -56,21 +57,21 @@ impl SinkFiles {
         let names = Names { datasets, endpoints };
         let template = PathTemplate::parse(paths.pattern)?;
         let directory = resolve(&template.directory());
-        let pieces = template.in_directory(&directory);
-        let finished = finished(&pieces, paths)?;
+        let parts = template.in_directory(&directory);
+        let finished = finished(&parts, paths)?;
         Ok(Self {
             key: (paths.pattern.to_owned(), datasets.to_vec(), endpoints.to_vec()),
-            written: Paths::of(&pieces, &names),
-            finished: finished.iter().map(|pieces| Paths::of(pieces, &names)).collect(),
+            written: PathSet::of(&parts, &names),
+            finished: finished.iter().map(|parts| PathSet::of(parts, &names)).collect(),
         })
     }
 
-    /// Whether both are the files of the same `path`, filled in by the same names.
+    /// Whether both have the same `path` and the same names to fill in.
     pub fn is_same(&self, other: &Self) -> bool {
         self.key == other.key
     }
 
-    /// A file that one of the two writes to, and the other one writes to or has finished.
+    /// Returns a file that one sink writes to, and that the other one writes to or has finished.
     pub fn common(&self, other: &Self) -> Option<PathBuf> {
         let of_other = std::iter::once(&other.written).chain(&other.finished);
         let mut found = of_other.filter_map(|paths| self.written.common(paths));
@@ -79,45 +80,46 @@ impl SinkFiles {
             .map(PathBuf::from)
     }
 
-    /// A file of this sink that is a directory for files of the other.
+    /// Returns a file of this sink that the other sink needs as a directory.
     pub fn in_the_way_of(&self, other: &Self) -> Option<PathBuf> {
         self.written.directory_of(&other.written).map(PathBuf::from)
     }
 }
 
-/// The names that rotation and compression give, as `file::rotate` makes them.
+/// The names of finished files, as `file::rotate` and `file::compress` choose them.
 pub(super) fn finished(
-    pieces: &[Piece],
+    parts: &[TemplatePart],
     paths: WrittenPaths<'_>,
-) -> Result<Vec<Vec<Piece>>, String> {
-    let with = |pieces: &[Piece], end: &str| -> Result<Vec<Piece>, String> {
-        Ok([pieces, &PathTemplate::parse(end)?.into_pieces()].concat())
+) -> Result<Vec<Vec<TemplatePart>>, String> {
+    let with = |parts: &[TemplatePart], end: &str| -> Result<Vec<TemplatePart>, String> {
+        Ok([parts, &PathTemplate::parse(end)?.into_parts()].concat())
     };
-    let has_time = pieces.iter().any(|piece| matches!(piece, Piece::Time(_)));
+    let has_time = parts.iter().any(|part| matches!(part, TemplatePart::Time(_)));
     let rotates = paths.rotates;
-    let later = ROTATED.iter().map(|end| with(pieces, end)).collect::<Result<Vec<_>, _>>()?;
-    let mut packed = Vec::new();
-    if let Some(end) = paths.packed {
-        // A file whose date has passed keeps its name, unless an earlier one was compressed under it.
-        let in_place = has_time.then_some(pieces);
+    let later = ROTATED.iter().map(|end| with(parts, end)).collect::<Result<Vec<_>, _>>()?;
+    let mut compressed = Vec::new();
+    if let Some(end) = paths.compressed {
+        // A file whose date has passed keeps its name, unless an earlier compressed file has it.
+        let in_place = has_time.then_some(parts);
         let names = later.iter().map(Vec::as_slice).filter(|_| rotates || has_time);
-        for pieces in in_place.into_iter().chain(names) {
-            packed.push(with(pieces, &format!(".{end}"))?);
-            packed.push(with(pieces, &format!(".{end}.tmp"))?);
+        for parts in in_place.into_iter().chain(names) {
+            compressed.push(with(parts, &format!(".{end}"))?);
+            compressed.push(with(parts, &format!(".{end}.tmp"))?);
         }
     }
     let plain = if rotates { later } else { Vec::new() };
-    Ok([plain, packed].concat())
+    Ok([plain, compressed].concat())
 }
 
-/// Where a directory is when the links in the part of it that exists are followed.
+/// Returns the real path of a directory, with links followed as far as it exists.
 pub fn resolve(directory: &Path) -> PathBuf {
-    let there = directory.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    let Some((above, real)) = there else { return lexical(directory) };
+    let existing =
+        directory.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let Some((above, real)) = existing else { return lexical(directory) };
     lexical(&real.join(directory.strip_prefix(above).unwrap_or(Path::new(""))))
 }
 
-/// The path without `.` and `..`, as it is if no part of it is a link.
+/// Removes `.` and `..` from a path, without following links.
 pub fn lexical(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for component in path.components() {
@@ -130,29 +132,29 @@ pub fn lexical(path: &Path) -> PathBuf {
     clean
 }
 
-/// What placeholders can stand for; empty means any name.
+/// The names that can be filled in; an empty list stands for any name.
 struct Names<'a> {
     datasets: &'a [String],
     endpoints: &'a [String],
 }
 
-/// A set of paths: states, and the characters that lead from one to the next.
+/// A set of paths as a nondeterministic finite automaton.
 #[derive(Clone, Debug, Default)]
-struct Paths {
-    steps: Vec<Vec<(Set, usize)>>,
-    /// Steps for which no character is needed.
+struct PathSet {
+    steps: Vec<Vec<(CharSet, usize)>>,
+    /// Steps without a character.
     skips: Vec<Vec<usize>>,
     end: usize,
 }
 
-/// One character, or several of ASCII, by their codes.
+/// One character, or a set of ASCII characters as a bit set of their codes.
 #[derive(Clone, Copy, Debug)]
-enum Set {
+enum CharSet {
     One(char),
     Ascii(u128),
 }
 
-impl Set {
+impl CharSet {
     fn of(characters: impl IntoIterator<Item = char>) -> Self {
         let bit = |c: char| if c.is_ascii() { 1 << (c as u32) } else { 0 };
         Self::Ascii(characters.into_iter().map(bit).fold(0, |all, bit| all | bit))
@@ -166,7 +168,7 @@ impl Set {
             }
             (Self::Ascii(one), Self::Ascii(other)) => {
                 let both = one & other;
-                // In an example, letters and digits read better than signs.
+                // Letters and digits make a more readable example than signs.
                 let best = ('a'..='z').chain('0'..='9').find(|c| both >> (*c as u32) & 1 == 1);
                 let any = char::from_u32(both.trailing_zeros()).filter(|_| both != 0);
                 best.or(any)
@@ -175,21 +177,25 @@ impl Set {
     }
 }
 
-impl Paths {
-    fn of(pieces: &[Piece], names: &Names<'_>) -> Self {
+impl PathSet {
+    fn of(parts: &[TemplatePart], names: &Names<'_>) -> Self {
         let mut paths = Self::default();
         paths.end = paths.state();
         let of_dataset = ('a'..='z').chain('0'..='9').chain(['_']);
         let of_endpoint = of_dataset.clone().chain('A'..='Z').chain(['-']);
-        for piece in pieces {
-            match piece {
-                Piece::Literal(text) => paths.literal(text),
-                Piece::Dataset => paths.name(names.datasets, Set::of(of_dataset.clone())),
-                Piece::Endpoint => paths.name(names.endpoints, Set::of(of_endpoint.clone())),
-                Piece::Time(conversion) => match times::of(conversion) {
+        for part in parts {
+            match part {
+                TemplatePart::Literal(text) => paths.literal(text),
+                TemplatePart::Dataset => {
+                    paths.name(names.datasets, CharSet::of(of_dataset.clone()))
+                }
+                TemplatePart::Endpoint => {
+                    paths.name(names.endpoints, CharSet::of(of_endpoint.clone()))
+                }
+                TemplatePart::Time(conversion) => match times::of(conversion) {
                     times::Times::OneOf(values) => paths.one_of(values),
                     times::Times::Like { characters, least, most } => {
-                        paths.like(Set::of(characters), least, most);
+                        paths.like(CharSet::of(characters), least, most);
                     }
                 },
             }
@@ -203,7 +209,7 @@ impl Paths {
         self.steps.len() - 1
     }
 
-    fn step(&mut self, set: Set) {
+    fn step(&mut self, set: CharSet) {
         let next = self.state();
         if let Some(steps) = self.steps.get_mut(self.end) {
             steps.push((set, next));
@@ -219,11 +225,11 @@ impl Paths {
 
     fn literal(&mut self, text: &str) {
         for character in text.chars() {
-            self.step(Set::One(character));
+            self.step(CharSet::One(character));
         }
     }
 
-    fn name(&mut self, names: &[String], any: Set) {
+    fn name(&mut self, names: &[String], any: CharSet) {
         if names.is_empty() {
             self.like(any, 1, MAX_NAME);
         } else {
@@ -241,7 +247,7 @@ impl Paths {
         self.end = end;
     }
 
-    fn like(&mut self, set: Set, least: usize, most: usize) {
+    fn like(&mut self, set: CharSet, least: usize, most: usize) {
         (0..least).for_each(|_| self.step(set));
         let mut ends = Vec::new();
         for _ in least..most {
@@ -253,28 +259,29 @@ impl Paths {
         }
     }
 
-    /// A path that is in both.
+    /// Returns a path that is in both sets.
     fn common(&self, other: &Self) -> Option<String> {
         self.shared(other, &|(one, two)| (one, two) == (self.end, other.end))
     }
 
-    /// A path that is a directory in the other.
+    /// Returns a path of this set that is a directory of a path in `other`.
     fn directory_of(&self, other: &Self) -> Option<String> {
-        let goes_on = |state: usize| {
+        let continues = |state: usize| {
             let steps = other.steps.get(state).into_iter().flatten();
-            steps.into_iter().any(|(set, _)| set.common(Set::One('/')).is_some())
+            steps.into_iter().any(|(set, _)| set.common(CharSet::One('/')).is_some())
         };
-        self.shared(other, &|(one, two)| one == self.end && goes_on(two))
+        self.shared(other, &|(one, two)| one == self.end && continues(two))
     }
 
-    /// The shortest text that leads both to states of which `is_end` holds.
+    /// Returns the shortest text that leads both automata to a pair of states that `is_end`
+    /// accepts.
     fn shared(&self, other: &Self, is_end: &dyn Fn(Pair) -> bool) -> Option<String> {
-        let mut from = Ways::new();
+        let mut from = Predecessors::new();
         let mut seen = HashSet::from([(0, 0)]);
         let mut todo = VecDeque::from([(0, 0)]);
         while let Some(pair @ (one, two)) = todo.pop_front() {
             if is_end(pair) {
-                return Some(way(&from, pair));
+                return Some(path_to(&from, pair));
             }
             let none = Vec::new();
             let skips_of = |paths: &Self, at| paths.skips.get(at).cloned().unwrap_or_default();
@@ -291,7 +298,7 @@ impl Paths {
             for (to, character) in next {
                 if seen.insert(to) {
                     from.insert(to, (pair, character));
-                    // The shortest path is the one to show.
+                    // Breadth first, where steps without a character cost nothing.
                     match character {
                         None => todo.push_front(to),
                         Some(_) => todo.push_back(to),
@@ -306,11 +313,11 @@ impl Paths {
 /// A state of each of two automata.
 type Pair = (usize, usize);
 
-/// From where a pair was reached, and by which character, if one was needed.
-type Ways = HashMap<Pair, (Pair, Option<char>)>;
+/// The pair of states before each pair, and the character of the step, if it has one.
+type Predecessors = HashMap<Pair, (Pair, Option<char>)>;
 
-/// The characters on the way to a pair of states.
-fn way(from: &Ways, mut pair: Pair) -> String {
+/// The characters of the steps to a pair of states.
+fn path_to(from: &Predecessors, mut pair: Pair) -> String {
     let mut characters = Vec::new();
     while let Some((before, character)) = from.get(&pair) {
         characters.extend(*character);

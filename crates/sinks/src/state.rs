@@ -1,4 +1,4 @@
-//! What a sink remembers in its checkpoint.
+//! The state of a sink in its checkpoint.
 
 use std::io;
 
@@ -6,22 +6,24 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tracing::warn;
 
-/// The keys of a checkpoint that belong to delivery.
+/// The keys of a checkpoint that are reserved for delivery.
 const RESERVED: [&str; 2] = ["batch", "dead_letters"];
 
-/// What a sink needs to continue from a checkpoint: a JSON object that only its kind understands.
+/// The state from which a sink continues after a checkpoint: a JSON object that only its kind
+/// interprets.
 ///
-/// It is stored in the checkpoint beside the keys of delivery. It may come from an earlier version, or
-/// from another kind of sink that had the same name: a kind ignores keys that are not its own.
+/// It is stored in the checkpoint, next to the keys of delivery. It may be from an earlier version,
+/// or from a sink of another kind that had the same name: a kind ignores keys that are not its own.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct State(Map<String, Value>);
 
 impl State {
-    /// Serializes `value`, which must become a JSON object.
+    /// Serializes `value` into a JSON object.
     ///
     /// # Errors
-    /// It becomes something else, or has a key that belongs to delivery: `batch` or `dead_letters`.
+    /// The result is not an object, or has a key that is reserved for delivery: `batch` or
+    /// `dead_letters`.
     pub fn of(value: &impl Serialize) -> io::Result<Self> {
         let state: Self = serde_json::from_value(serde_json::to_value(value)?)?;
         match RESERVED.iter().find(|key| state.0.contains_key(**key)) {
@@ -30,16 +32,16 @@ impl State {
         }
     }
 
-    /// Reads the keys that `T` has. If they cannot be read, that is logged and `T` is its default: the
-    /// sink then begins after the last batch of the checkpoint without what it remembered.
+    /// Reads the keys that `T` has. If they cannot be read, logs that and returns the default: the
+    /// sink then continues after the last batch of the checkpoint without its state.
     pub fn read<T: DeserializeOwned + Default>(&self) -> T {
         T::deserialize(&Value::Object(self.0.clone())).unwrap_or_else(|error| {
-            warn!(%error, "cannot read what the sink remembered: it continues without");
+            warn!(%error, "cannot read the sink's state in its checkpoint: continuing without it");
             T::default()
         })
     }
 
-    /// The same with only those elements of the list `key` that `keep` picks.
+    /// Returns the state with only those elements of the list `key` that `keep` accepts.
     pub(super) fn filtered(&self, key: &str, keep: impl FnMut(&Value) -> bool) -> Self {
         let mut state = self.clone();
         if let Some(Value::Array(list)) = state.0.get_mut(key) {
@@ -48,7 +50,7 @@ impl State {
         state
     }
 
-    /// Whether there is nothing to remember.
+    /// Whether the state has no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_delivery_could_not_store_is_refused() {
+    fn a_state_that_delivery_cannot_store_is_refused() {
         State::of(&[1]).unwrap_err();
         for key in RESERVED {
             let error = State::of(&Map::from_iter([(key.to_owned(), Value::Null)])).unwrap_err();

@@ -1,9 +1,9 @@
 //! The `stdout` sink: writes records as lines to standard output, for a pipe.
 //!
-//! Delivers at least once: the daemon cannot know what a reader has taken, so after a crash the
-//! batch is written again from its beginning. After a failed attempt in the same life the sink
-//! continues where the last write stopped. A closed pipe stays closed until the next start; the
-//! batches wait in the spool.
+//! Delivers at least once. The daemon cannot know how much a reader has read, so after a crash it
+//! writes the batch again from its beginning. After a failed attempt of the same process, the sink
+//! continues where the last write stopped. If the reader closes the pipe, batches stay in the spool
+//! until the next start.
 
 mod settings;
 
@@ -23,46 +23,46 @@ use rustix::{
 };
 use spool::Batch;
 
-use super::{Begin, Sink, SinkError, State, text};
+use super::{Readiness, Sink, SinkError, State, text};
 
-pub use self::settings::{Form, Settings};
+pub use self::settings::{Settings, StdoutFormat};
 
-/// How long standard output may take nothing before the attempt fails. The failure tells the
-/// operator, and lets the delivery see that the daemon stops: two attempts fit in its deadline.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a write may block before the attempt fails. The failure is logged, and delivery can
+/// then notice that the daemon is shutting down: two attempts fit in its deadline.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most that a pipe takes without blocking once `poll` reports it writable: one page. Writes of
-/// up to this size are also atomic, so another writer to the same pipe does not split them.
+/// The maximum size of a write to a pipe: one page. Once `poll` reports a pipe as writable, a write
+/// of this size does not block, and it is atomic: another writer to the pipe does not split it.
 const PIPE_BYTES: usize = 4096;
 
 /// Standard output.
 pub(super) struct Stdout {
-    form: Form,
-    patience: Duration,
+    format: StdoutFormat,
+    write_timeout: Duration,
     /// Opened with the first batch.
     out: Option<Output>,
-    /// The batch under way, by its sequence, and its dataset.
+    /// The sequence and the dataset of the current batch.
     sequence: Option<u64>,
     dataset: String,
-    /// How many bytes of the batch were written, over all attempts.
+    /// The bytes of the batch that were written in all attempts.
     written: u64,
-    /// How many bytes of the batch this attempt has passed.
+    /// The bytes of the batch that this attempt has processed.
     passed: u64,
 }
 
-/// An open file for the same standard output. The standard library's own handle reports a write to
-/// a descriptor that is closed or read-only as done.
+/// A duplicate of the descriptor of standard output. The handle of the standard library reports
+/// success for a write to a descriptor that is closed or read-only.
 struct Output {
     file: File,
-    /// A regular file never blocks, so it takes writes of any size.
+    /// Whether it is a regular file, which never blocks and accepts writes of any size.
     is_regular: bool,
 }
 
 impl Stdout {
-    pub(super) fn new(form: Form) -> Self {
+    pub(super) fn new(format: StdoutFormat) -> Self {
         Self {
-            form,
-            patience: PATIENCE,
+            format,
+            write_timeout: WRITE_TIMEOUT,
             out: None,
             sequence: None,
             dataset: String::new(),
@@ -82,7 +82,7 @@ impl Stdout {
         self.passed += bytes.len() as u64;
         let mut left = bytes.get(done..).unwrap_or_default();
         while !left.is_empty() {
-            let taken = out.write(left, self.patience).map_err(failed)?;
+            let taken = out.write(left, self.write_timeout).map_err(failed)?;
             self.written += taken as u64;
             left = left.get(taken..).unwrap_or_default();
         }
@@ -91,19 +91,19 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError> {
         if self.sequence.replace(batch.sequence) != Some(batch.sequence) {
             self.written = 0;
         }
         self.passed = 0;
         self.dataset.clone_from(&batch.header.origin.dataset);
-        Ok(Begin::Ready)
+        Ok(Readiness::Ready)
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        match self.form {
-            Form::Ndjson => self.put(&block.bytes)?,
-            Form::Text => {
+        match self.format {
+            StdoutFormat::Ndjson => self.put(&block.bytes)?,
+            StdoutFormat::Text => {
                 let mut lines = String::new();
                 for record in block.iter() {
                     text::line(&self.dataset, record, &mut lines);
@@ -115,7 +115,7 @@ impl Sink for Stdout {
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        // The same batch may come again later: after a return to a checkpoint.
+        // The same batch may follow again, after a return to a checkpoint.
         self.sequence = None;
         Ok(())
     }
@@ -130,8 +130,8 @@ impl Output {
         let file = File::from(stdout.try_clone_to_owned()?);
         let status = file.metadata()?;
         let access = fcntl_getfl(&file)? & OFlags::ACCMODE;
-        // The standard library opens /dev/null for reading and writing in place of a standard
-        // output that is closed at the start. `>/dev/null` opens it for writing only.
+        // If standard output is closed at the start, the standard library opens /dev/null for
+        // reading and writing instead. `>/dev/null` opens it for writing only.
         let is_null = status.file_type().is_char_device() && status.rdev() == NULL_DEVICE;
         if access == OFlags::RDONLY || is_null && access == OFlags::RDWR {
             return Err(Errno::BADF.into());
@@ -139,22 +139,22 @@ impl Output {
         Ok(Self { is_regular: status.is_file(), file })
     }
 
-    /// Writes what standard output takes of `bytes`, once it takes any.
-    fn write(&mut self, bytes: &[u8], patience: Duration) -> io::Result<usize> {
+    /// Waits until standard output is writable, writes a part of `bytes`, and returns its length.
+    fn write(&mut self, bytes: &[u8], write_timeout: Duration) -> io::Result<usize> {
         let most = if self.is_regular { bytes.len() } else { PIPE_BYTES };
-        let piece = match bytes.split_at_checked(most) {
-            // Whole lines, if possible: see PIPE_BYTES.
-            Some((piece, _)) => match piece.iter().rposition(|byte| *byte == b'\n') {
-                Some(end) => piece.get(..=end).unwrap_or(piece),
-                None => piece,
+        let chunk = match bytes.split_at_checked(most) {
+            // Whole lines if possible, since such writes are atomic.
+            Some((chunk, _)) => match chunk.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => chunk.get(..=end).unwrap_or(chunk),
+                None => chunk,
             },
             None => bytes,
         };
         loop {
-            self.wait_writable(patience)?;
-            match self.file.write(piece) {
+            self.wait_writable(write_timeout)?;
+            match self.file.write(chunk) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                // Non-blocking, and another writer was faster.
+                // The descriptor is non-blocking, and another writer was faster.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -165,18 +165,18 @@ impl Output {
         }
     }
 
-    fn wait_writable(&self, patience: Duration) -> io::Result<()> {
+    fn wait_writable(&self, write_timeout: Duration) -> io::Result<()> {
         if self.is_regular {
             return Ok(());
         }
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + write_timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let left = Timespec::try_from(left).map_err(io::Error::other)?;
             let mut ready = [PollFd::new(&self.file, PollFlags::OUT)];
             match poll(&mut ready, Some(&left)) {
                 Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-                // An error, too, is for the write to report.
+                // The write reports errors, too.
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -196,8 +196,8 @@ fn failed(error: io::Error) -> io::Error {
                 .to_owned()
         }
         io::ErrorKind::TimedOut => {
-            "standard output takes nothing: its reader is stopped or too slow; the sink continues \
-             where it stopped"
+            "standard output accepts no data: its reader is stopped or too slow; the sink will \
+             continue where it stopped"
                 .to_owned()
         }
         _ if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => {

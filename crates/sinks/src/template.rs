@@ -1,9 +1,9 @@
-//! The path of a file sink: `{dataset}`, `{endpoint}` and strftime conversions, split once and
-//! filled in for each batch.
+//! The path of a file sink: a template with `{dataset}`, `{endpoint}` and strftime conversions,
+//! which is parsed once and filled in for each batch.
 //!
-//! A pure function of names and time. The names that it is handed come from the configuration and
-//! from `{dataset}` in a request's path; neither can hold a `/` or a `.`, so no path can leave the
-//! folders that the template itself spells out.
+//! The result depends on names and time only. Names come from the configuration and from
+//! `{dataset}` in a request's path. Neither can contain `/` or `.`, so no path can leave the
+//! directories in the template.
 
 pub(super) mod times;
 
@@ -11,82 +11,82 @@ use std::path::{Path, PathBuf};
 
 use jiff::{Timestamp, fmt::strtime::BrokenDownTime};
 
-/// A path with places to fill in.
+/// A path with placeholders and times.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PathTemplate {
-    pieces: Vec<Piece>,
+    parts: Vec<TemplatePart>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Piece {
+pub(super) enum TemplatePart {
     Literal(String),
     Dataset,
     Endpoint,
-    /// One strftime conversion; parsing has tried it.
+    /// One valid strftime conversion.
     Time(String),
 }
 
 impl PathTemplate {
-    /// Splits `text`. `{{`, `}}` and `%%` stand for the characters themselves.
+    /// Parses a template. `{{`, `}}` and `%%` stand for a brace and a percent sign.
     ///
     /// # Errors
-    /// The first thing that is wrong, in words.
+    /// A description of the first fault.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
+        let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
-            let piece;
+            let part;
             if let Some(after) = rest.strip_prefix("{{") {
-                (piece, rest) = (None, after);
+                (part, rest) = (None, after);
                 literal.push('{');
             } else if let Some(after) = rest.strip_prefix("}}") {
-                (piece, rest) = (None, after);
+                (part, rest) = (None, after);
                 literal.push('}');
             } else if let Some(after) = rest.strip_prefix("%%") {
-                (piece, rest) = (None, after);
+                (part, rest) = (None, after);
                 literal.push('%');
             } else if let Some(after) = rest.strip_prefix('{') {
                 let (name, after) =
-                    after.split_once('}').ok_or("`{` is never closed: write `{{` for a brace")?;
-                (piece, rest) = (Some(placeholder(name)?), after);
+                    after.split_once('}').ok_or("`{` is not closed: write `{{` for a brace")?;
+                (part, rest) = (Some(placeholder(name)?), after);
             } else if rest.starts_with('}') {
-                return Err("`}` closes nothing: write `}}` for a brace".into());
+                return Err("`}` has no `{` before it: write `}}` for a brace".into());
             } else if rest.starts_with('%') {
                 let (conversion, after) = split_conversion(rest)?;
-                (piece, rest) = (Some(conversion), after);
+                (part, rest) = (Some(conversion), after);
             } else if c.is_control() {
-                return Err("a control character cannot stand in a path".into());
+                return Err("the path contains a control character".into());
             } else {
                 literal.push(c);
-                (piece, rest) = (None, rest.split_at(c.len_utf8()).1);
+                (part, rest) = (None, rest.split_at(c.len_utf8()).1);
             }
-            if let Some(piece) = piece {
+            if let Some(part) = part {
                 if !literal.is_empty() {
-                    pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                    parts.push(TemplatePart::Literal(std::mem::take(&mut literal)));
                 }
-                pieces.push(piece);
+                parts.push(part);
             }
         }
         if !literal.is_empty() {
-            pieces.push(Piece::Literal(literal));
+            parts.push(TemplatePart::Literal(literal));
         }
-        Ok(Self { pieces })
+        Ok(Self { parts })
     }
 
-    /// The folder that no name and no time can lead out of: what stands before the first place to fill
-    /// in. `None` if there is no such place.
+    /// The base directory, which no name and no time can lead out of: the last one before the first
+    /// placeholder or time. `None` if the template has neither.
     pub fn base(&self) -> Option<PathBuf> {
-        let mut pieces = self.pieces.iter();
-        let first = match pieces.next() {
-            Some(Piece::Literal(text)) => pieces.next().map(|_| text.as_str())?,
-            piece => piece.map(|_| "")?,
+        let mut parts = self.parts.iter();
+        let first = match parts.next() {
+            Some(TemplatePart::Literal(text)) => parts.next().map(|_| text.as_str())?,
+            part => part.map(|_| "")?,
         };
-        let (folder, _) = first.rsplit_once('/')?;
-        Some(PathBuf::from(if folder.is_empty() { "/" } else { folder }))
+        let (directory, _) = first.rsplit_once('/')?;
+        Some(PathBuf::from(if directory.is_empty() { "/" } else { directory }))
     }
 
-    /// The directory that stands in the template as it is: the base, or that of the only file.
+    /// The base directory, or, without placeholders, the directory of the only file.
     pub fn directory(&self) -> PathBuf {
         self.base().unwrap_or_else(|| {
             let file = PathBuf::from(self.stream("", ""));
@@ -94,84 +94,85 @@ impl PathTemplate {
         })
     }
 
-    /// The same template, with another directory in place of [`Self::directory`].
-    pub(super) fn in_directory(&self, directory: &Path) -> Vec<Piece> {
-        let mut pieces = self.pieces.clone();
-        if let Some(Piece::Literal(text)) = pieces.first_mut() {
+    /// The parts of the template, with [`Self::directory`] replaced by `directory`.
+    pub(super) fn in_directory(&self, directory: &Path) -> Vec<TemplatePart> {
+        let mut parts = self.parts.clone();
+        if let Some(TemplatePart::Literal(text)) = parts.first_mut() {
             let name = text.rsplit_once('/').map_or("", |(_, name)| name);
             let directory = directory.to_string_lossy();
             *text = format!("{}/{name}", directory.trim_end_matches('/'));
         }
-        for piece in &mut pieces {
-            if let Piece::Literal(text) = piece {
+        for part in &mut parts {
+            if let TemplatePart::Literal(text) = part {
                 while text.contains("//") || text.contains("/./") {
                     *text = text.replace("//", "/").replace("/./", "/");
                 }
             }
         }
-        pieces
+        parts
     }
 
-    pub(super) fn into_pieces(self) -> Vec<Piece> {
-        self.pieces
+    pub(super) fn into_parts(self) -> Vec<TemplatePart> {
+        self.parts
     }
 
-    /// Whether a new file begins by time alone.
+    /// Whether the path contains a time, so that new files begin by time.
     pub fn has_time(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Time(_)))
+        self.parts.iter().any(|part| matches!(part, TemplatePart::Time(_)))
     }
 
-    /// Whether some names and this time give the path: time has not led to another file yet.
+    /// Whether the template renders to `path` at this time, for any names.
     pub fn gives(&self, path: &Path, time: Timestamp) -> bool {
         let time = BrokenDownTime::from(time);
         let fill_in = |conversion: &str| {
             let mut text = String::new();
-            // Cannot fail: `parse` tried the conversion.
+            // Cannot fail: `parse` has checked the conversion.
             time.format(conversion, &mut text).ok();
             text
         };
-        path.to_str().is_some_and(|path| matches_pieces(&self.pieces, path, &fill_in))
+        path.to_str().is_some_and(|path| matches_parts(&self.parts, path, &fill_in))
     }
 
-    /// Whether some names give this [`Self::stream`].
+    /// Whether [`Self::stream`] returns `stream` for any names.
     pub fn has_stream(&self, stream: &str) -> bool {
-        matches_pieces(&self.pieces, stream, &str::to_owned)
+        matches_parts(&self.parts, stream, &str::to_owned)
     }
 
-    /// Whether time has led from this path to another one.
+    /// Whether the time in `path` has passed: the template renders to another path now.
     pub fn has_passed(&self, path: &Path, now: Timestamp) -> bool {
         self.has_time() && !self.gives(path, now)
     }
 
-    /// Fills in all but the time: what files that follow each other have in common.
+    /// Fills in the names but not the time. Consecutive files of an endpoint and dataset have the
+    /// same stream.
     pub fn stream(&self, endpoint: &str, dataset: &str) -> String {
-        let text = |piece| match piece {
-            &Piece::Literal(ref text) | &Piece::Time(ref text) => text.clone(),
-            Piece::Dataset => dataset.to_owned(),
-            Piece::Endpoint => endpoint.to_owned(),
+        let text = |part| match part {
+            &TemplatePart::Literal(ref text) | &TemplatePart::Time(ref text) => text.clone(),
+            TemplatePart::Dataset => dataset.to_owned(),
+            TemplatePart::Endpoint => endpoint.to_owned(),
         };
-        self.pieces.iter().map(text).collect()
+        self.parts.iter().map(text).collect()
     }
 
-    /// One of the files, by which two templates are compared: they name the same files if theirs is
-    /// the same.
+    /// An example path. Two templates with the same sample name the same files.
     pub fn sample(&self) -> PathBuf {
         self.render("{endpoint}", "{dataset}", Timestamp::UNIX_EPOCH)
     }
 
-    /// Fills in. The time is given in UTC.
+    /// Renders the path. The time is written in UTC.
     pub fn render(&self, endpoint: &str, dataset: &str, time: Timestamp) -> PathBuf {
         let time = BrokenDownTime::from(time);
         let mut path = String::new();
-        for piece in &self.pieces {
-            match piece {
-                Piece::Literal(text) => path.push_str(text),
-                Piece::Dataset => path.push_str(dataset),
-                Piece::Endpoint => path.push_str(endpoint),
-                Piece::Time(conversion) => {
-                    // Cannot fail: a timestamp has every field, and `parse` tried the conversion.
+        for part in &self.parts {
+            match part {
+                TemplatePart::Literal(text) => path.push_str(text),
+                TemplatePart::Dataset => path.push_str(dataset),
+                TemplatePart::Endpoint => path.push_str(endpoint),
+                TemplatePart::Time(conversion) => {
+                    // Cannot fail: a timestamp has every field, and `parse` has checked the
+                    // conversion.
                     if time.format(conversion, &mut path).is_err() {
-                        debug_assert!(false, "{conversion} was tried when it was parsed");
+                        debug_assert!(false, "{conversion} was checked by `parse`");
                     }
                 }
             }
@@ -180,40 +181,40 @@ impl PathTemplate {
     }
 }
 
-/// Whether the pieces give `text`, with names of any kind.
-fn matches_pieces(pieces: &[Piece], text: &str, fill_in: &dyn Fn(&str) -> String) -> bool {
-    let Some((piece, pieces)) = pieces.split_first() else { return text.is_empty() };
-    let begin = match piece {
-        Piece::Literal(literal) => literal.clone(),
-        Piece::Time(conversion) => fill_in(conversion),
-        Piece::Dataset | Piece::Endpoint => {
+/// Whether the parts render to `text`, for any names.
+fn matches_parts(parts: &[TemplatePart], text: &str, fill_in: &dyn Fn(&str) -> String) -> bool {
+    let Some((part, parts)) = parts.split_first() else { return text.is_empty() };
+    let begin = match part {
+        TemplatePart::Literal(literal) => literal.clone(),
+        TemplatePart::Time(conversion) => fill_in(conversion),
+        TemplatePart::Dataset | TemplatePart::Endpoint => {
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
             let most = text.find(|c| !is_name(c)).unwrap_or(text.len());
             let rest = |length| text.get(length..).unwrap_or_default();
-            return (1..=most).any(|length| matches_pieces(pieces, rest(length), fill_in));
+            return (1..=most).any(|length| matches_parts(parts, rest(length), fill_in));
         }
     };
-    text.strip_prefix(&begin).is_some_and(|rest| matches_pieces(pieces, rest, fill_in))
+    text.strip_prefix(&begin).is_some_and(|rest| matches_parts(parts, rest, fill_in))
 }
 
-/// Writes a path so that [`PathTemplate::parse`] takes all of it literally.
+/// Escapes a path so that [`PathTemplate::parse`] takes it literally.
 pub fn escape(path: &str) -> String {
     path.replace('{', "{{").replace('}', "}}").replace('%', "%%")
 }
 
-fn placeholder(name: &str) -> Result<Piece, String> {
+fn placeholder(name: &str) -> Result<TemplatePart, String> {
     match name {
-        "dataset" => Ok(Piece::Dataset),
-        "endpoint" => Ok(Piece::Endpoint),
+        "dataset" => Ok(TemplatePart::Dataset),
+        "endpoint" => Ok(TemplatePart::Endpoint),
         _ => Err(format!(
-            "`{{{}}}` is not known: `{{dataset}}` and `{{endpoint}}` are, and `{{{{` writes a brace",
+            "unknown placeholder `{{{}}}`: use `{{dataset}}` or `{{endpoint}}`, or `{{{{` for a brace",
             name.escape_debug()
         )),
     }
 }
 
-/// Cuts `%Y`, `%-d` or `%.3f` off the front and tries it.
-fn split_conversion(text: &str) -> Result<(Piece, &str), String> {
+/// Splits `%Y`, `%-d` or `%.3f` from the beginning of `text`, and checks the conversion.
+fn split_conversion(text: &str) -> Result<(TemplatePart, &str), String> {
     let is_modifier =
         |c: char| c.is_ascii_digit() || matches!(c, '-' | '_' | '^' | '#' | ':' | '.');
     let end = text
@@ -231,14 +232,14 @@ fn split_conversion(text: &str) -> Result<(Piece, &str), String> {
             conversion.escape_debug()
         ));
     }
-    // The first of January at midnight shows any padding with spaces.
+    // January 1 at midnight reveals padding with spaces.
     if sample.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
         return Err(format!(
-            "`{conversion}` writes `{}`, which cannot stand in the name of a file: write `%Y-%m-%d` for a date",
+            "`{conversion}` writes `{}`, which a file name cannot contain: write `%Y-%m-%d` for a date",
             sample.escape_debug()
         ));
     }
-    Ok((Piece::Time(conversion.to_owned()), rest))
+    Ok((TemplatePart::Time(conversion.to_owned()), rest))
 }
 
 #[cfg(test)]
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn fills_in() {
+    fn placeholders_and_times_are_filled_in() {
         let cases = [
             ("/logs/plain.ndjson", "/logs/plain.ndjson"),
             ("/logs/{dataset}/%Y-%m-%d.ndjson", "/logs/http_requests/2026-02-03.ndjson"),
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_ends_before_the_first_place() {
+    fn the_base_ends_before_the_first_placeholder() {
         let cases = [
             ("/logs/{dataset}/%Y.ndjson", Some("/logs")),
             ("/logs/a/x-{dataset}.ndjson", Some("/logs/a")),
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_given_by_its_own_time_alone() {
+    fn a_path_matches_at_its_own_time_only() {
         let time = time();
         let hour = jiff::SignedDuration::from_hours(1);
         for text in ["/{dataset}/%FT%H.ndjson", "/{endpoint}-{dataset}-%F%H", "/%H/{dataset}_%F"] {
@@ -316,12 +317,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses() {
+    fn faulty_templates_are_refused() {
         let cases = [
-            ("/{zone}", "`{zone}` is not known"),
-            ("/{}", "`{}` is not known"),
-            ("/{dataset", "never closed"),
-            ("/dataset}", "closes nothing"),
+            ("/{zone}", "unknown placeholder `{zone}`"),
+            ("/{}", "unknown placeholder `{}`"),
+            ("/{dataset", "not closed"),
+            ("/dataset}", "no `{` before it"),
             ("/100%", "`%` is not a strftime conversion"),
             ("/%é", "`%é` is not a strftime conversion"),
             ("/%-", "`%-` is not a strftime conversion"),
@@ -329,10 +330,10 @@ mod tests {
             ("/%999Y", "`%999Y` is not a strftime conversion"),
             ("/%D", "`%D` writes `01/01/70`"),
             ("/%_d", "writes ` 1`"),
-            ("/%c", "cannot stand in the name of a file"),
-            ("/%x", "cannot stand in the name of a file"),
-            ("/%n", "cannot stand in the name of a file"),
-            ("/%t", "cannot stand in the name of a file"),
+            ("/%c", "a file name cannot contain"),
+            ("/%x", "a file name cannot contain"),
+            ("/%n", "a file name cannot contain"),
+            ("/%t", "a file name cannot contain"),
             ("/a\nb", "control character"),
         ];
         for (text, expected) in cases {
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_parses_also_renders_at_any_time() {
+    fn a_valid_template_renders_at_any_time() {
         let times = [Timestamp::MIN, Timestamp::UNIX_EPOCH, time(), Timestamp::MAX];
         let mut accepted = 0;
         for modifier in ["", "-", "_", "0", "^", "#", "3", ".", ".3", ":", "::"] {

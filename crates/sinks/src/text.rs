@@ -1,12 +1,11 @@
-//! A record as a line for people: the dataset, then `name=value` for each member.
+//! Formats a record as a readable line: the dataset, then `name=value` for each member.
 //!
-//! Values stand as in the record but for quotes that nobody needs, and nothing in them steers a
-//! terminal.
+//! Values are as in the record, without unneeded quotes, and with control characters escaped.
 
 use records::record::{self, Value};
 use settings::printable;
 
-/// Appends the line to `out`, its end included.
+/// Appends the line to `out`, with its line end.
 pub(super) fn line(dataset: &str, record: &[u8], out: &mut String) {
     let start = out.len();
     out.push_str(dataset);
@@ -24,22 +23,22 @@ pub(super) fn line(dataset: &str, record: &[u8], out: &mut String) {
         }
     });
     if read.is_err() {
-        // A name that is no text, which JSON allows: the record as it is.
+        // A name with an unpaired surrogate, which JSON allows: the record as it is.
         out.truncate(start);
         harmless(&String::from_utf8_lossy(record), out);
     }
     out.push('\n');
 }
 
-/// Whether it can be told from what stands around it without quotes.
+/// Whether the text is unambiguous without quotes.
 fn is_word(text: &str) -> bool {
     let odd =
         |c: char| c.is_whitespace() || printable::is_hidden(c) || matches!(c, '"' | '=' | '\\');
     !text.is_empty() && !text.contains(odd)
 }
 
-/// JSON lets some control characters and all format characters stand in strings, and white space between its
-/// tokens.
+/// Appends JSON on one line, with its invisible characters escaped. JSON allows some control
+/// characters and all format characters in strings, and white space between tokens.
 fn harmless(json: &str, out: &mut String) {
     let one_line = json.replace(['\n', '\r', '\t'], " ");
     printable::json(&one_line, out);
@@ -58,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_what_a_person_would_write() {
+    fn values_have_quotes_only_where_needed() {
         let cases = [
             ("{}", "dns_logs\n"),
             (
@@ -66,8 +65,8 @@ mod tests {
                 "dns_logs QueryName=example.com QueryType=28 T=1763766522987654321\n",
             ),
             (
-                r#"{"a b":"x y","q":"say \"=\"","e":"","n":null,"t":true,"o":{"k": [1]}}"#,
-                "dns_logs \"a b\"=\"x y\" q=\"say \\\"=\\\"\" e=\"\" n=null t=true o={\"k\": [1]}\n",
+                r#"{"a b":"x y","q":"quote \"=\"","e":"","n":null,"t":true,"o":{"k": [1]}}"#,
+                "dns_logs \"a b\"=\"x y\" q=\"quote \\\"=\\\"\" e=\"\" n=null t=true o={\"k\": [1]}\n",
             ),
             (
                 "{\"c\":\"\u{9b}2J\u{7f}\",\"n\":\"a\\nb\"}",

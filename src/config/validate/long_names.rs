@@ -8,7 +8,7 @@ use settings::{Context, Diagnostic};
 use crate::{
     config::{Endpoint, PathPattern, SinkConfig},
     sink::{
-        longest::{Filled, TooLong, too_long},
+        name_lengths::{NameLengths, TooLong, too_long},
         paths::WrittenPaths,
         template::PathTemplate,
     },
@@ -39,7 +39,7 @@ pub(super) fn check(
     }
 }
 
-fn problem(place: Range<usize>, found: TooLong, filled: Filled) -> Diagnostic {
+fn problem(place: Range<usize>, found: TooLong, filled: NameLengths) -> Diagnostic {
     let TooLong { is_path, bytes, limit } = found;
     let what = if is_path { "a path" } else { "a name" };
     let who = if is_path { "the system" } else { "the filesystem" };
@@ -57,17 +57,17 @@ fn problem(place: Range<usize>, found: TooLong, filled: Filled) -> Diagnostic {
 }
 
 /// The longest names that come to a sink. `None` if nothing comes.
-fn filled(sink: &SinkConfig, endpoints: &[Endpoint]) -> Option<Filled> {
+fn filled(sink: &SinkConfig, endpoints: &[Endpoint]) -> Option<NameLengths> {
     let chosen = &sink.choice.endpoints;
     let of_sink = endpoints.iter().filter(|endpoint| {
         endpoint.sinks.contains(&sink.name)
             && (chosen.is_empty() || chosen.contains(&endpoint.name))
     });
-    let longest = of_sink.map(|endpoint| Filled {
+    let longest = of_sink.map(|endpoint| NameLengths {
         endpoint: endpoint.name.len(),
         dataset: dataset(endpoint).min(longest_of(&sink.choice.datasets)),
     });
-    longest.reduce(|one, other| Filled {
+    longest.reduce(|one, other| NameLengths {
         endpoint: one.endpoint.max(other.endpoint),
         dataset: one.dataset.max(other.dataset),
     })

@@ -119,7 +119,7 @@ fn every_recorded_refusal_has_its_case() {
 }
 
 fn of_stdout() -> SinkKind {
-    SinkKind::Stdout(Box::new(stdout::Settings { format: stdout::Form::Ndjson }))
+    SinkKind::Stdout(Box::new(stdout::Settings { format: stdout::StdoutFormat::Ndjson }))
 }
 
 #[test]

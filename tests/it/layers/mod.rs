@@ -161,7 +161,7 @@ fn one_file_decompresses_three_compress_and_one_reads_pem() {
             &[
                 "crates/cloudflare/src/gzip.rs",
                 "crates/records/src/decode/gunzip.rs",
-                "crates/sinks/src/file/pack.rs",
+                "crates/sinks/src/file/compress.rs",
                 // The bodies of requests.
                 "crates/sinks/src/network/compression.rs",
             ],

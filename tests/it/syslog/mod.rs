@@ -171,7 +171,7 @@ fn a_server_that_stops_reading_delays_no_shutdown_and_gets_its_records_later() {
     daemon.wait_count(ERRORS, |errors| errors >= 1);
     let failure = wait_for("a line", || daemon.logged("the sink failed").pop());
     let text = failure["error"].as_str().unwrap();
-    assert!(text.contains("took nothing for 2000ms"), "{text}");
+    assert!(text.contains("accepted no data for 2000ms"), "{text}");
     let stopped = daemon.stop().exited_cleanly();
     assert!(!names_in(&stopped.setup.path("spool/batches")).is_empty());
 

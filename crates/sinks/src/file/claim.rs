@@ -1,7 +1,7 @@
-//! Which files the sinks of this process have open: a file is in one sink at a time.
+//! Ensures that only one sink of this process has a file open.
 //!
-//! `validate` compares paths. What it cannot see is found here, by device and inode: a hard link, a
-//! directory that is mounted twice, a directory that was moved.
+//! `validate` compares paths. This module compares device and inode, and so also finds hard links,
+//! directories that are mounted twice, and directories that were moved.
 
 use std::{
     collections::BTreeMap,
@@ -17,10 +17,11 @@ use std::{
 
 use spool::durable;
 
-/// The files that are open, by device and inode; whose they are, and how often that one has it open.
+/// The open files by device and inode, each with the sink that claims it and the number of its
+/// claims.
 static OPEN: Mutex<BTreeMap<(u64, u64), (Claimant, usize)>> = Mutex::new(BTreeMap::new());
 
-/// A sink, as it claims files.
+/// A sink that claims files.
 #[derive(Clone, Debug)]
 pub(super) struct Claimant {
     number: u64,
@@ -43,7 +44,7 @@ impl Claimant {
         let (holder, times) = open.entry(key).or_insert_with(|| (self.clone(), 0));
         if holder.number != self.number {
             let error = io::Error::other(format!(
-                "the sink whose `path` is {} has this file open; give each sink files of its own",
+                "the sink whose `path` is {} has this file open; give each sink its own files",
                 holder.pattern
             ));
             return Err(durable::error_at("opening", path)(error));
@@ -53,7 +54,7 @@ impl Claimant {
     }
 }
 
-/// A file that one sink has open.
+/// The claim of one sink on an open file, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
     key: (u64, u64),
@@ -72,6 +73,44 @@ impl Drop for Claim {
 }
 
 fn open() -> MutexGuard<'static, BTreeMap<(u64, u64), (Claimant, usize)>> {
-    // Every change is one step.
+    // A panic cannot interrupt a change.
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::{
+        Sink as _, SinkCounters,
+        file::{
+            FileSink, Settings,
+            tests::{batch, defaults, deliver, read},
+        },
+    };
+
+    #[test]
+    fn a_file_that_another_sink_has_open_is_refused_until_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let sink = |name: &str| {
+            let path = at(name).to_str().unwrap().to_owned();
+            let settings = Settings { path, ..defaults() };
+            FileSink::new(&settings, None, vec![], SinkCounters::default()).unwrap()
+        };
+        fs::write(at("one"), "").unwrap();
+        fs::hard_link(at("one"), at("other")).unwrap();
+        let (mut one, mut other) = (sink("one"), sink("other"));
+        deliver(&mut one, &batch(1, "a"), "{\"n\":1}\n");
+        let error = other.begin(&batch(1, "a")).unwrap_err().to_string();
+        assert!(error.contains("/other: the sink whose `path` is"), "{error}");
+        assert!(error.contains("/one has"), "{error}");
+        deliver(&mut one, &batch(2, "a"), "{\"n\":2}\n");
+        drop(one);
+        deliver(&mut other, &batch(1, "a"), "{\"n\":1}\n");
+        assert_eq!(read(&at("other")), "{\"n\":1}\n{\"n\":2}\n{\"n\":1}\n");
+        // With another file of that name, both work.
+        fs::remove_file(at("one")).unwrap();
+        deliver(&mut sink("one"), &batch(1, "a"), "{\"n\":1}\n");
+    }
 }

@@ -1,4 +1,4 @@
-//! Ends files whose date has passed, so that the keeper compresses them. They keep their names.
+//! Finishes files whose date has passed, so that the keeper compresses them. They keep their names.
 
 use std::{path::PathBuf, time::Instant};
 
@@ -8,51 +8,51 @@ use tracing::warn;
 
 use super::{
     FileSink, IDLE,
-    inventory::{Kept, Stage},
+    inventory::{InventoryEntry, Stage},
     target::unix_now,
 };
 
 impl FileSink {
-    /// Ends the files whose date has passed and for which nothing came for a while, and returns whether there
-    /// was one. What comes for one of them later is appended to it, or begins a new file if it was compressed
-    /// by then.
+    /// Finishes the files whose date has passed and that got no batch for a while. Returns whether
+    /// there was one. A late batch is appended to such a file, or begins a new one if it is
+    /// compressed by then.
     ///
-    /// As with a rotation, a file is ended only when it holds what the stored checkpoint says, and no more.
-    pub(super) fn end_dates(&mut self, now: Instant, time: Timestamp) -> bool {
+    /// As with a rotation, a file is finished only when the stored checkpoint covers all of it.
+    pub(super) fn finish_dated_files(&mut self, now: Instant, time: Timestamp) -> bool {
         if self.next_dates.is_none_or(|next| next > now) {
             return false;
         }
         self.next_dates = Some(now + IDLE);
         let Some(keeper) = &self.keeper else { return false };
-        let has_passed = |(path, kept): &(PathBuf, Kept)| {
-            // With another `path`, the file may be another sink's by now.
-            kept.stage == Stage::Live
-                && self.template.has_stream(&kept.stream)
+        let has_passed = |(path, entry): &(PathBuf, InventoryEntry)| {
+            // A file of an earlier `path` may belong to another sink by now.
+            entry.stage == Stage::Live
+                && self.template.has_stream(&entry.stream)
                 && self.template.has_passed(path, time)
         };
         let files = keeper.inventory().files().into_iter().filter(has_passed);
         let passed: Vec<PathBuf> = files.map(|(path, _)| path).collect();
-        let mut ended = false;
+        let mut finished = false;
         for path in passed {
             if let Some(target) = self.targets.get(&path) {
-                let is_whole = path.symlink_metadata().is_ok_and(|named| {
-                    target.is_named_by(&named) && named.len() == target.finished
+                let is_complete = path.symlink_metadata().is_ok_and(|named| {
+                    target.is_named_by(&named) && named.len() == target.finished_len
                 });
-                let is_idle = now.duration_since(target.used_at) >= IDLE;
+                let is_idle = now.duration_since(target.last_used) >= IDLE;
                 let is_clean = target.open.as_ref().is_none_or(|open| !open.is_dirty());
-                if !(is_whole && is_idle && is_clean && target.is_saved()) {
+                if !(is_complete && is_idle && is_clean && target.is_checkpointed()) {
                     continue;
                 }
             }
-            if let Err(error) = keeper.inventory().set_ended(&path, Some(unix_now())) {
+            if let Err(error) = keeper.inventory().set_finished(&path, Some(unix_now())) {
                 let error = durable::cause(&error);
-                warn!(path = %path.display(), error, "cannot note that a file has ended");
+                warn!(path = %path.display(), error, "cannot store that a file is finished");
                 break;
             }
             self.targets.remove(&path);
-            ended = true;
+            finished = true;
         }
-        self.rotated |= ended;
-        ended
+        self.rotated |= finished;
+        finished
     }
 }

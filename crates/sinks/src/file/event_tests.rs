@@ -1,4 +1,4 @@
-//! One batch that goes to several files, exactly once to each.
+//! A batch for several files is written to each exactly once.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ fn options() -> Settings {
     Settings { time: RecordTime::Event, ..defaults() }
 }
 
-/// Times on both sides of the midnight before the batches of these tests arrive.
+/// A record with a time around the midnight before these batches are received.
 fn line(number: usize) -> String {
     let (day, second) = (20 + number % 2, number % 60);
     format!("{{\"Timestamp\":\"2025-11-{day}T00:00:{second:02}Z\",\"n\":{number}}}\n")
@@ -22,11 +22,11 @@ fn of_day(lines: &[String], day: usize) -> String {
     lines.iter().filter(is_of).map(String::as_str).collect()
 }
 
-/// As the driver does, up to so many steps. Says whether it came to the end.
+/// Delivers a batch as delivery does, for at most `steps` steps. Returns whether it was finished.
 fn attempt(
     sink: &mut FileSink,
     (number, lines): (u64, &[String]),
-    saved: &mut (u64, Vec<Mark>),
+    saved: &mut (u64, Vec<FilePosition>),
     steps: &mut usize,
 ) -> bool {
     let mut step = || {
@@ -34,15 +34,15 @@ fn attempt(
         *steps = steps.saturating_sub(1);
         more
     };
-    assert_eq!(sink.begin(&batch(number, "a")).unwrap(), Begin::Ready);
+    assert_eq!(sink.begin(&batch(number, "a")).unwrap(), Readiness::Ready);
     for pair in lines.chunks(2) {
         let block = Block { bytes: pair.concat().into_bytes(), ..Block::default() };
-        while sink.arrange(&block).unwrap() == Begin::CheckpointFirst {
+        while sink.prepare_block(&block).unwrap() == Readiness::CheckpointFirst {
             if !step() {
                 return false;
             }
             *saved = (number - 1, sink.sync_files().unwrap());
-            sink.saved();
+            sink.checkpoint_saved();
             if !step() {
                 return false;
             }
@@ -76,10 +76,10 @@ fn a_crash_at_any_step_leaves_each_file_exactly_once() {
                 }
             }
             drop(sink);
-            // First an attempt that fails, then one in another life.
+            // First a failed attempt, then one in another process.
             for steps in [2, usize::MAX] {
-                let (from, marks) = saved.clone();
-                let mut sink = sink_with(dir.path(), options.clone(), marks);
+                let (from, positions) = saved.clone();
+                let mut sink = sink_with(dir.path(), options.clone(), positions);
                 let mut steps = steps;
                 for (number, lines) in (1..).zip(&batches).skip(usize::try_from(from).unwrap()) {
                     if !attempt(&mut sink, (number, lines), &mut saved, &mut steps) {
@@ -102,7 +102,7 @@ fn a_crash_at_any_step_leaves_each_file_exactly_once() {
 }
 
 #[test]
-fn an_attempt_that_failed_comes_again_to_every_file() {
+fn a_failed_attempt_is_repeated_for_every_file() {
     let dir = tempfile::tempdir().unwrap();
     let lines: Vec<_> = (0..6).map(line).collect();
     let mut sink = sink_with(dir.path(), options(), vec![]);

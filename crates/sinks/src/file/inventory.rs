@@ -1,10 +1,10 @@
-//! Which files a sink has made: all that it may ever pack or remove.
+//! The files that a sink has created: the only ones that it may compress or remove.
 //!
-//! A log beside the sink's checkpoint. A file is noted by path and identity when the sink begins it, and
-//! under its next name before it gets that. So nothing depends on what a name looks like: what others
-//! put into the same folders, or what a dataset with a clever name makes the sink append to, is not
-//! in here, and is left alone. If the log is lost, files stay that could go; never the other way
-//! round.
+//! The inventory is a log in the directory of the checkpoints. The sink adds a file, by path and
+//! identity, when it creates it, and adds its next path before it renames it. So the sink does not
+//! judge by names: it leaves files of other programs in the same directories alone, and files that
+//! existed before and that the name of a dataset leads to. If the log is lost, files remain that
+//! could be removed; no file is removed that must remain.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use spool::durable;
 use tracing::warn;
 
-/// Beside twice the files that there are, so many lines may be in the log before it is written anew.
+/// How many lines the log may have in addition to two per file before it is rewritten.
 const SPARE_LINES: usize = 1000;
 
 pub(super) struct Inventory {
@@ -31,44 +31,45 @@ pub(super) struct Inventory {
 
 #[derive(Default)]
 struct State {
-    files: BTreeMap<PathBuf, Kept>,
+    files: BTreeMap<PathBuf, InventoryEntry>,
     /// The highest number of a file.
     last: u64,
-    /// `None` if it is to be written anew before it is added to.
+    /// `None` if the log has to be rewritten before the next line.
     log: Option<File>,
     lines: usize,
 }
 
-/// A file of the sink's.
+/// A file that the sink has created.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Kept {
+pub(super) struct InventoryEntry {
     #[serde(flatten)]
     pub(super) identity: Identity,
-    /// What it is one of many of: files that differ in nothing but time.
+    /// The stream that the file is a part of: files whose paths differ only in time.
     pub(super) stream: String,
     pub(super) stage: Stage,
-    /// Files are numbered in the order in which they were begun, since no clock tells it. A file keeps its
-    /// number when it is renamed and compressed. None of an earlier version has one.
+    /// Numbers the files in the order in which they were created, since clocks can be set back. A
+    /// file keeps its number when it is renamed and compressed. Entries of earlier versions have
+    /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) number: Option<u64>,
-    /// When it ended, in Unix seconds, by the clock of that moment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) ended: Option<i64>,
+    /// When the file was finished, in Unix seconds, by the clock at that time.
+    #[serde(default, rename = "ended", skip_serializing_if = "Option::is_none")]
+    pub(super) finished_at: Option<i64>,
 }
 
-impl Kept {
-    /// Names the file for as long as it exists, also when it is renamed and compressed.
+impl InventoryEntry {
+    /// Identifies the file as long as it exists, also after it is renamed and compressed.
     pub(super) fn key(&self) -> String {
         let Identity { inode, made } = self.identity;
         self.number.map_or_else(|| format!("{inode}-{made:?}"), |number| number.to_string())
     }
 }
 
-/// Which file it is, whatever it is called.
+/// Identifies a file independently of its name.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub(super) struct Identity {
     pub(super) inode: u64,
-    /// When it was made, in nanoseconds, where the filesystem knows: a number is soon used again.
+    /// Its time of birth in nanoseconds, if the filesystem has it: inode numbers are soon reused.
     pub(super) made: Option<u64>,
 }
 
@@ -82,24 +83,26 @@ impl Identity {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Stage {
-    /// It has the name that the sink writes to, now or at some time.
+    /// It has a name that the sink writes to.
     Live,
-    /// Nothing more comes: it was rotated, or its date has passed.
-    Ended,
-    /// It was compressed.
-    Packed,
+    /// It was rotated, or its date has passed: no record is added.
+    #[serde(rename = "ended")]
+    Finished,
+    /// It is the compressed form of a finished file.
+    #[serde(rename = "packed")]
+    Compressed,
 }
 
 #[derive(Deserialize, Serialize)]
 struct Line {
     path: PathBuf,
-    /// `None` when it is gone.
-    file: Option<Kept>,
+    /// `None` if it no longer exists.
+    file: Option<InventoryEntry>,
 }
 
 impl Inventory {
-    /// Reads what an earlier life noted. What cannot be read is lost, and says so: it keeps nothing
-    /// from starting.
+    /// Reads the log of an earlier process. Lines that cannot be read are dropped and logged; they
+    /// do not prevent the start.
     pub(super) fn open(path: &Path) -> Self {
         let mut state = State::default();
         match fs::read(path) {
@@ -111,7 +114,7 @@ impl Inventory {
                         Err(_) => torn += 1,
                     }
                 }
-                // The last line may be half a line after a crash.
+                // After a crash, the last line may be incomplete.
                 if torn > 1 {
                     warn!(path = %path.display(), torn, "a sink's list of its files is damaged");
                 }
@@ -119,31 +122,32 @@ impl Inventory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 let path = path.display();
-                warn!(%path, %error, "cannot read which files are a sink's: old ones stay");
+                warn!(%path, %error, "cannot read a sink's list of its files: old files remain");
             }
         }
         Self { path: path.to_owned(), state: Mutex::new(state) }
     }
 
-    /// All files, in the order of their names.
-    pub(super) fn files(&self) -> Vec<(PathBuf, Kept)> {
+    /// All files, in the order of their paths.
+    pub(super) fn files(&self) -> Vec<(PathBuf, InventoryEntry)> {
         let state = self.state();
-        state.files.iter().map(|(path, kept)| (path.clone(), kept.clone())).collect()
+        state.files.iter().map(|(path, entry)| (path.clone(), entry.clone())).collect()
     }
 
-    /// Whether this file is the sink's.
+    /// Whether the sink has created this file.
     pub(super) fn has(&self, path: &Path, identity: Identity) -> bool {
-        self.state().files.get(path).is_some_and(|kept| kept.identity == identity)
+        self.state().files.get(path).is_some_and(|entry| entry.identity == identity)
     }
 
-    /// Whether this file is the sink's, and ended: nothing more goes into it.
-    pub(super) fn has_ended(&self, path: &Path, identity: Identity) -> bool {
-        let is_it = |kept: &Kept| kept.identity == identity && kept.stage != Stage::Live;
-        self.state().files.get(path).is_some_and(is_it)
+    /// Whether the sink has created this file, and it is finished.
+    pub(super) fn is_finished(&self, path: &Path, identity: Identity) -> bool {
+        let is_match =
+            |entry: &InventoryEntry| entry.identity == identity && entry.stage != Stage::Live;
+        self.state().files.get(path).is_some_and(is_match)
     }
 
-    /// Notes a file, durably, or that it is gone.
-    pub(super) fn note(&self, path: &Path, file: Option<Kept>) -> io::Result<()> {
+    /// Stores an entry durably, or that the file no longer exists.
+    pub(super) fn note(&self, path: &Path, file: Option<InventoryEntry>) -> io::Result<()> {
         let mut state = self.state();
         if state.files.get(path) == file.as_ref() {
             return Ok(());
@@ -151,54 +155,63 @@ impl Inventory {
         self.write(&mut state, path, file)
     }
 
-    /// Notes a file that the sink begins, durably, if that is not known.
+    /// Stores a file that the sink creates, durably, unless it is listed already.
     pub(super) fn begin(&self, path: &Path, identity: Identity, stream: &str) -> io::Result<()> {
         let mut state = self.state();
-        if state.files.get(path).is_some_and(|kept| kept.identity == identity) {
+        if state.files.get(path).is_some_and(|entry| entry.identity == identity) {
             return Ok(());
         }
         let number = Some(state.last + 1);
         let stream = stream.to_owned();
-        let kept = Kept { identity, stream, stage: Stage::Live, number, ended: None };
-        self.write(&mut state, path, Some(kept))
+        let entry =
+            InventoryEntry { identity, stream, stage: Stage::Live, number, finished_at: None };
+        self.write(&mut state, path, Some(entry))
     }
 
-    /// Notes that nothing more comes for a file that keeps its name; or that something does.
-    pub(super) fn set_ended(&self, path: &Path, ended: Option<i64>) -> io::Result<()> {
+    /// Stores that a file is finished and keeps its name; or, with `None`, that it is live again.
+    pub(super) fn set_finished(&self, path: &Path, finished_at: Option<i64>) -> io::Result<()> {
         let mut state = self.state();
-        let Some(kept) = state.files.get(path) else { return Ok(()) };
-        let mut kept = Kept { ended, ..kept.clone() };
-        kept.stage = if ended.is_some() { Stage::Ended } else { Stage::Live };
-        self.write(&mut state, path, Some(kept))
+        let Some(entry) = state.files.get(path) else { return Ok(()) };
+        let mut entry = InventoryEntry { finished_at, ..entry.clone() };
+        entry.stage = if finished_at.is_some() { Stage::Finished } else { Stage::Live };
+        self.write(&mut state, path, Some(entry))
     }
 
-    /// The compressed files that were made of this one.
-    pub(super) fn packed_of(&self, kept: &Kept) -> Vec<(PathBuf, Kept)> {
-        let is_it = |other: &Kept| {
-            other.stage == Stage::Packed && other.number.is_some() && other.number == kept.number
+    /// The compressed forms of a file.
+    pub(super) fn compressed_from(&self, entry: &InventoryEntry) -> Vec<(PathBuf, InventoryEntry)> {
+        let is_match = |other: &InventoryEntry| {
+            other.stage == Stage::Compressed
+                && other.number.is_some()
+                && other.number == entry.number
         };
         let state = self.state();
-        let files = state.files.iter().filter(|(_, other)| is_it(other));
+        let files = state.files.iter().filter(|(_, other)| is_match(other));
         files.map(|(path, other)| (path.clone(), other.clone())).collect()
     }
 
-    /// Renames a file, which has been noted under its new name by then if it is the sink's. `rename`
-    /// returns the new file that has the old name now, if there is one.
+    /// Calls `rename`, and stores the new path of the file before, if it is listed. `rename`
+    /// returns the metadata of the new file that has the old name, if it created one.
     pub(super) fn rename(
         &self,
         from: &Path,
         to: &Path,
         rename: impl FnOnce() -> io::Result<Option<Metadata>>,
     ) -> io::Result<()> {
-        // Whoever looks for files that are gone waits: between the note and the rename this one is.
+        // Holds the lock until the end, so that `forget_if_gone` does not see the new path before
+        // the rename.
         let mut state = self.state();
-        let Some(kept) = state.files.get(from).cloned() else { return rename().map(drop) };
-        let ended = Some(Timestamp::now().as_second());
-        self.write(&mut state, to, Some(Kept { stage: Stage::Ended, ended, ..kept.clone() }))?;
+        let Some(entry) = state.files.get(from).cloned() else { return rename().map(drop) };
+        let finished_at = Some(Timestamp::now().as_second());
+        self.write(
+            &mut state,
+            to,
+            Some(InventoryEntry { stage: Stage::Finished, finished_at, ..entry.clone() }),
+        )?;
         match rename() {
             Ok(new) => {
                 let number = Some(state.last + 1);
-                let new = new.map(|new| Kept { identity: Identity::of(&new), number, ..kept });
+                let new =
+                    new.map(|new| InventoryEntry { identity: Identity::of(&new), number, ..entry });
                 self.write(&mut state, from, new)
             }
             Err(error) => {
@@ -208,37 +221,42 @@ impl Inventory {
         }
     }
 
-    /// Forgets a file that is gone, or whose name another one has.
+    /// Removes the entry of a file that no longer exists, or whose name leads to another file.
     pub(super) fn forget_if_gone(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        let Some(kept) = state.files.get(path) else { return Ok(()) };
+        let Some(entry) = state.files.get(path) else { return Ok(()) };
         match path.symlink_metadata() {
-            Ok(there) if Identity::of(&there) == kept.identity => Ok(()),
+            Ok(found) if Identity::of(&found) == entry.identity => Ok(()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Ok(()),
             _ => self.write(&mut state, path, None),
         }
     }
 
-    fn write(&self, state: &mut State, path: &Path, file: Option<Kept>) -> io::Result<()> {
+    fn write(
+        &self,
+        state: &mut State,
+        path: &Path,
+        file: Option<InventoryEntry>,
+    ) -> io::Result<()> {
         state.put(path.to_owned(), file.clone());
         state.lines += 1;
         if state.lines > 2 * state.files.len() + SPARE_LINES {
             state.log = None;
         }
-        let Some(log) = state.log.take() else { return self.write_anew(state) };
+        let Some(log) = state.log.take() else { return self.rewrite(state) };
         let mut line = serde_json::to_vec(&Line { path: path.to_owned(), file })?;
         line.push(b'\n');
-        // If this fails, half a line may be there: the log is then written anew.
+        // If this fails, the log may end with an incomplete line; the next call rewrites it.
         durable::write_all(&log, &line, &self.path)?;
         durable::sync(&log, &self.path)?;
         state.log = Some(log);
         Ok(())
     }
 
-    fn write_anew(&self, state: &mut State) -> io::Result<()> {
+    fn rewrite(&self, state: &mut State) -> io::Result<()> {
         let mut text = Vec::new();
-        for (path, kept) in &state.files {
-            let line = Line { path: path.clone(), file: Some(kept.clone()) };
+        for (path, entry) in &state.files {
+            let line = Line { path: path.clone(), file: Some(entry.clone()) };
             serde_json::to_writer(&mut text, &line)?;
             text.push(b'\n');
         }
@@ -249,17 +267,17 @@ impl Inventory {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic in between leaves at worst a log that is written anew.
+        // After a panic, the worst is a log that has to be rewritten.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn put(&mut self, path: PathBuf, file: Option<Kept>) {
+    fn put(&mut self, path: PathBuf, file: Option<InventoryEntry>) {
         match file {
-            Some(kept) => {
-                self.last = self.last.max(kept.number.unwrap_or(0));
-                self.files.insert(path, kept)
+            Some(entry) => {
+                self.last = self.last.max(entry.number.unwrap_or(0));
+                self.files.insert(path, entry)
             }
             None => self.files.remove(&path),
         };
@@ -270,9 +288,15 @@ impl State {
 mod tests {
     use super::*;
 
-    fn kept(inode: u64) -> Kept {
+    fn entry(inode: u64) -> InventoryEntry {
         let identity = Identity { inode, made: None };
-        Kept { identity, stream: "s".into(), stage: Stage::Live, number: None, ended: None }
+        InventoryEntry {
+            identity,
+            stream: "s".into(),
+            stage: Stage::Live,
+            number: None,
+            finished_at: None,
+        }
     }
 
     #[test]
@@ -284,13 +308,13 @@ mod tests {
         let identity = |inode| Identity { inode, made: None };
         let inventory = Inventory::open(&list);
         let number = |inventory: &Inventory, path: &str| {
-            inventory.state().files.get(Path::new(path)).map(|kept| kept.number)
+            inventory.state().files.get(Path::new(path)).map(|entry| entry.number)
         };
         assert_eq!(number(&inventory, "/old"), Some(None));
         inventory.begin(Path::new("/a"), identity(1), "s").unwrap();
         inventory.begin(Path::new("/b"), identity(2), "s").unwrap();
         inventory.begin(Path::new("/a"), identity(1), "s").unwrap();
-        assert_eq!(number(&inventory, "/a"), Some(Some(1)), "it is known");
+        assert_eq!(number(&inventory, "/a"), Some(Some(1)), "it is listed");
         // A rotated file keeps its number, and the next live one has another.
         let new = || {
             fs::write(dir.path().join("new"), "").and_then(|()| dir.path().join("new").metadata())
@@ -303,21 +327,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_is_found_again_and_a_torn_line_harms_no_other() {
+    fn entries_survive_a_restart_and_a_torn_line_harms_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("archive.files.json");
         let inventory = Inventory::open(&path);
-        inventory.note(Path::new("/a"), Some(kept(1))).unwrap();
-        inventory.note(Path::new("/b"), Some(kept(2))).unwrap();
+        inventory.note(Path::new("/a"), Some(entry(1))).unwrap();
+        inventory.note(Path::new("/b"), Some(entry(2))).unwrap();
         inventory.rename(Path::new("/a"), Path::new("/a-1"), || Ok(None)).unwrap();
         inventory.rename(Path::new("/not-ours"), Path::new("/x"), || Ok(None)).unwrap();
         let failed = || Err(io::ErrorKind::StorageFull.into());
         inventory.rename(Path::new("/b"), Path::new("/b-1"), failed).unwrap_err();
-        let ended = inventory.files()[0].1.ended;
-        assert!(ended.is_some());
+        let finished_at = inventory.files()[0].1.finished_at;
+        assert!(finished_at.is_some());
         let want = [
-            (PathBuf::from("/a-1"), Kept { stage: Stage::Ended, ended, ..kept(1) }),
-            (PathBuf::from("/b"), kept(2)),
+            (
+                PathBuf::from("/a-1"),
+                InventoryEntry { stage: Stage::Finished, finished_at, ..entry(1) },
+            ),
+            (PathBuf::from("/b"), entry(2)),
         ];
         assert_eq!(inventory.files(), want);
         assert_eq!(Inventory::open(&path).files(), want);
@@ -326,8 +353,8 @@ mod tests {
         fs::write(&path, text).unwrap();
         let inventory = Inventory::open(&path);
         assert_eq!(inventory.files(), want);
-        inventory.note(Path::new("/d"), Some(kept(4))).unwrap();
-        assert_eq!(Inventory::open(&path).files().len(), 3, "behind the torn one");
+        inventory.note(Path::new("/d"), Some(entry(4))).unwrap();
+        assert_eq!(Inventory::open(&path).files().len(), 3, "the entry after the torn line");
         inventory.forget_if_gone(Path::new("/d")).unwrap();
         assert_eq!(Inventory::open(&path).files(), want);
     }
@@ -338,10 +365,10 @@ mod tests {
         let path = dir.path().join("archive.files.json");
         let inventory = Inventory::open(&path);
         for number in 0..5000 {
-            inventory.note(Path::new("/a"), Some(kept(number))).unwrap();
+            inventory.note(Path::new("/a"), Some(entry(number))).unwrap();
         }
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= SPARE_LINES + 3, "{lines}");
-        assert_eq!(Inventory::open(&path).files(), [(PathBuf::from("/a"), kept(4999))]);
+        assert_eq!(Inventory::open(&path).files(), [(PathBuf::from("/a"), entry(4999))]);
     }
 }

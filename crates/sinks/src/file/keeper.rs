@@ -1,5 +1,4 @@
-//! Looks after the files that are finished, in a thread of its own: compresses them, and removes
-//! those that need not be kept. The sink never waits for it.
+//! Compresses and removes finished files, in a thread of its own. The sink never waits for it.
 
 use std::{
     io,
@@ -17,18 +16,18 @@ use spool::{clock::Clock, file_ages::FileAges};
 use tracing::{Span, debug, info, warn};
 
 use super::{
-    held::Held,
+    compress::compress_file,
+    compression_delay::CompressionDelay,
+    in_use::FilesInUse,
     inventory::Inventory,
-    pack::pack,
-    place::Place,
+    opener::FileOpener,
     retain,
+    round_failures::{RoundFailures, RoundReport},
     settings::{Compress, Retain, Settings},
-    trouble::{Report, Trouble},
-    waiting::Waiting,
 };
 use crate::{SinkCounter, template::PathTemplate};
 
-/// How often it looks without being asked: what is too old is so by time alone.
+/// The maximum time between two rounds: files become too old by time alone.
 pub(super) const INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct Keeper {
@@ -38,49 +37,49 @@ pub(super) struct Keeper {
 
 struct Shared {
     inventory: Inventory,
-    place: Place,
+    opener: FileOpener,
     template: PathTemplate,
-    held: Held,
+    in_use: FilesInUse,
     options: Settings,
     /// Counts the files that could not be compressed.
-    pack_failures: SinkCounter,
-    asked: Mutex<bool>,
+    compression_failures: SinkCounter,
+    has_work: Mutex<bool>,
     wake: Condvar,
     stop: AtomicBool,
 }
 
-/// Which failures are logged.
+/// Limits the log lines about failures.
 #[derive(Default)]
-struct Troubles {
-    pack: Trouble,
-    retain: retain::Troubles,
+struct KeeperFailures {
+    compress: RoundFailures,
+    retain: retain::RetainFailures,
 }
 
 impl Keeper {
-    /// Begins at once: an earlier life may have left something to do.
+    /// Starts the thread, and the first round: an earlier process may have left work.
     pub(super) fn start(
-        (inventory, place, template): (Inventory, Place, PathTemplate),
+        (inventory, opener, template): (Inventory, FileOpener, PathTemplate),
         options: &Settings,
         ages: Option<FileAges>,
-        pack_failures: SinkCounter,
+        compression_failures: SinkCounter,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             inventory,
-            place,
+            opener,
             template,
-            held: Held::default(),
+            in_use: FilesInUse::default(),
             options: options.clone(),
-            pack_failures,
-            asked: Mutex::new(true),
+            compression_failures,
+            has_work: Mutex::new(true),
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
         });
-        let its = Arc::clone(&shared);
-        // What the thread logs names the sink, too.
+        let worker = Arc::clone(&shared);
+        // The log lines of the thread contain the name of the sink, too.
         let sink = Span::current();
         let thread = thread::Builder::new()
             .name("keeper".into())
-            .spawn(move || sink.in_scope(|| its.run(ages)))?;
+            .spawn(move || sink.in_scope(|| worker.run(ages)))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -88,20 +87,20 @@ impl Keeper {
         &self.shared.inventory
     }
 
-    /// Something comes for this file: it is not to be removed now.
-    pub(super) fn hold(&self, path: &Path) {
-        self.shared.held.hold(path);
+    /// Notes that a file is in use: it is neither compressed nor removed now.
+    pub(super) fn note_use(&self, path: &Path) {
+        self.shared.in_use.note_use(path);
     }
 
     #[cfg(test)]
-    pub(super) fn let_go_for_test(&self) {
-        self.shared.held.let_go_for_test();
-        self.ask();
+    pub(super) fn release_for_test(&self) {
+        self.shared.in_use.release_for_test();
+        self.notify();
     }
 
-    /// There is something to do.
-    pub(super) fn ask(&self) {
-        *self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    /// Starts a round.
+    pub(super) fn notify(&self) {
+        *self.shared.has_work.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.wake.notify_all();
     }
 }
@@ -109,9 +108,9 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        self.ask();
+        self.notify();
         if let Some(thread) = self.thread.take() {
-            // It looks at `stop` between two pieces of a file. If it panicked, that was said.
+            // It checks `stop` after each read. A panic of the thread was logged.
             thread.join().ok();
         }
     }
@@ -119,65 +118,70 @@ impl Drop for Keeper {
 
 impl Shared {
     fn run(&self, mut ages: Option<FileAges>) {
-        // Compressing may take what others leave. If that cannot be said, it takes its share.
+        // Compression has a low priority. If that cannot be set, it has the usual one.
         nice(10).ok();
-        let (mut troubles, mut waiting) = (Troubles::default(), Waiting::new(Clock::system()));
+        let (mut failures, mut delay) =
+            (KeeperFailures::default(), CompressionDelay::new(Clock::system()));
         let mut next = Duration::ZERO;
         while self.wait(next) {
-            next = self.round(&mut troubles, &mut waiting, ages.as_mut()).min(INTERVAL);
+            next = self.round(&mut failures, &mut delay, ages.as_mut()).min(INTERVAL);
         }
     }
 
-    /// Says whether to go on.
+    /// Waits for the next round, for at most `most`. Returns whether to continue.
     fn wait(&self, most: Duration) -> bool {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(asked, most, |asked| !*asked);
+        let has_work = self.has_work.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(has_work, most, |has_work| !*has_work);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
         !self.stop.load(Ordering::Acquire)
     }
 
-    /// Returns how long until there is something to do by time alone.
+    /// Compresses and removes files. Returns the time until the next file may be due.
     fn round(
         &self,
-        troubles: &mut Troubles,
-        waiting: &mut Waiting,
+        failures: &mut KeeperFailures,
+        delay: &mut CompressionDelay,
         ages: Option<&mut FileAges>,
     ) -> Duration {
-        let next = self.pack_all(troubles, waiting);
+        let next = self.compress_all(failures, delay);
         if self.options.retain != Retain::default() && !self.stop.load(Ordering::Acquire) {
             let (retain, now) = (&self.options.retain, SystemTime::now());
-            let files = (&self.place, &self.inventory, &self.template);
-            retain::enforce(files, &self.held, (retain, ages), now, &mut troubles.retain);
+            let files = (&self.opener, &self.inventory, &self.template);
+            retain::enforce(files, &self.in_use, (retain, ages), now, &mut failures.retain);
         }
         next
     }
 
-    fn pack_all(&self, troubles: &mut Troubles, waiting: &mut Waiting) -> Duration {
+    fn compress_all(
+        &self,
+        failures: &mut KeeperFailures,
+        delay: &mut CompressionDelay,
+    ) -> Duration {
         let how = self.options.compress;
         if how == Compress::None {
             return INTERVAL;
         }
-        let (ripe, next) = waiting.ripe(&self.inventory.files(), self.options.compress_after);
-        for (path, kept) in ripe {
-            let files = (&self.place, &self.inventory, &self.held);
-            match pack((&path, &kept), how, files, &self.stop) {
+        let (due, next) = delay.due(&self.inventory.files(), self.options.compress_after);
+        for (path, entry) in due {
+            let files = (&self.opener, &self.inventory, &self.in_use);
+            match compress_file((&path, &entry), how, files, &self.stop) {
                 Ok(true) => debug!(path = %path.display(), "compressed"),
                 Ok(false) => {}
                 Err(error) => {
-                    self.pack_failures.add(1);
-                    troubles.pack.failed(error);
+                    self.compression_failures.add(1);
+                    failures.compress.failed(error);
                 }
             }
             if self.stop.load(Ordering::Acquire) {
                 return next;
             }
         }
-        match troubles.pack.end_round(Instant::now()) {
-            Report::Nothing => {}
-            Report::Failed { error, files, repeated } => {
-                warn!(%error, files, repeated, "cannot compress a file: it stays as it is");
+        match failures.compress.end_round(Instant::now()) {
+            RoundReport::Nothing => {}
+            RoundReport::Failed { error, files, repeated } => {
+                warn!(%error, files, repeated, "cannot compress a file: it stays uncompressed");
             }
-            Report::Recovered => info!("files can be compressed again"),
+            RoundReport::Recovered => info!("files can be compressed again"),
         }
         next
     }

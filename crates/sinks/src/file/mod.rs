@@ -1,29 +1,29 @@
-//! The `file` sink: records as lines in files that people tail.
+//! The `file` sink: writes records as lines to files, exactly once.
 //!
-//! Exactly once. For a file, the batches that go into it make one stream of bytes, the same on every
-//! attempt. A checkpoint says how long the file was at a place in that stream. Whatever lies behind
-//! that length was written after it: when the stream is written again, those bytes are compared
-//! and passed over, and only what is missing is added. So nothing is written twice, and no byte that
-//! somebody may have seen is taken back.
+//! The batches of one file form a stream of bytes that is the same on every attempt. A checkpoint
+//! contains the length of the file at one position of that stream. Bytes after this length were
+//! written after the checkpoint: when the sink writes the stream again, it compares these bytes,
+//! skips them, and appends only the rest. So no byte is written twice, and none that a reader may
+//! have seen is removed.
 
 mod claim;
+mod compress;
+mod compression_delay;
 mod dates;
-mod held;
+mod in_use;
 mod inventory;
 mod keeper;
 mod open;
-mod pack;
-mod place;
+mod opener;
 mod prepare;
 mod retain;
 mod rotate;
+mod round_failures;
 mod route;
 mod settings;
 mod state;
 mod target;
-mod trouble;
 mod unknown;
-mod waiting;
 
 use std::{
     collections::HashMap,
@@ -39,107 +39,100 @@ use tracing::warn;
 
 pub(super) use self::state::valid_state;
 use self::{
-    claim::Claimant, inventory::Inventory, keeper::Keeper, place::Place, rotate::Rotation,
-    route::Router, target::Target,
+    claim::Claimant, inventory::Inventory, keeper::Keeper, opener::FileOpener, rotate::Rotation,
+    route::Router, target::TargetFile,
 };
 pub use self::{
     settings::{Compress, CompressAfter, EventWindow, Fsync, RecordTime, Retain, Rotate, Settings},
-    state::{FileState, Mark},
+    state::{FilePosition, FileState},
+    unknown::UnknownBytes,
 };
-use super::{Begin, Sink, SinkCounters, SinkError, State, template::PathTemplate};
+use super::{Readiness, Sink, SinkCounters, SinkError, State, template::PathTemplate};
 
-/// How many files are kept open. One a dataset is written at a time.
+/// The maximum number of files that stay open. The sink writes to one file per dataset at a time.
 pub const MAX_OPEN_FILES: usize = 64;
 
-/// How long a file stays open that nothing comes for: what somebody removed takes up room until then.
+/// How long a file stays open without a batch. A file that was removed occupies disk space until
+/// then.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// The least time between two looks at what is due: what cannot be done now is not tried in a loop.
-const MIN_TEND: Duration = Duration::from_millis(100);
+/// The minimum time between two calls of [`Sink::maintain`], so that failing work does not loop.
+const MIN_MAINTAIN: Duration = Duration::from_millis(100);
 
-/// How many files a checkpoint remembers. One that was forgotten is only looked at anew.
-const MAX_MARKS: usize = 1024;
-
-/// What becomes of bytes that follow the mark of a file: an attempt, or an earlier life, wrote them after
-/// the last checkpoint.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Unknown {
-    /// They are compared with what is written again, and kept if they are the same.
-    #[default]
-    Compared,
-    /// They are cut off.
-    Cut,
-}
+/// The maximum number of files in a checkpoint. A file that is dropped from it is treated as new.
+const MAX_POSITIONS: usize = 1024;
 
 /// A file sink.
 pub struct FileSink {
-    /// The template as it is written.
+    /// The template as in the configuration.
     pattern: String,
     template: PathTemplate,
-    place: Place,
+    opener: FileOpener,
     claimant: Claimant,
-    unknown: Unknown,
+    unknown_bytes: UnknownBytes,
     fsync: Fsync,
     rotation: Rotation,
-    /// Which failed rotations are logged.
+    /// Limits the log lines about failed rotations.
     rotations: FailureThrottle,
     counters: SinkCounters,
-    targets: HashMap<PathBuf, Target>,
-    /// The files of the batch under way.
+    targets: HashMap<PathBuf, TargetFile>,
+    /// The files of the current batch.
     current: Vec<PathBuf>,
-    /// Which time paths are filled in with.
+    /// The time that paths are filled in with.
     time: RecordTime,
     window: EventWindow,
-    /// Where the records of the batch under way go, if each goes by its own time.
+    /// Assigns the records of the current batch to files, if each is filed by its own time.
     router: Option<Router>,
-    /// Numbers uses, to know what was not used for long.
+    /// Counts batches, to find the files that were not used for the longest time.
     clock: u64,
-    /// What all files of this endpoint and dataset have in common.
+    /// Identifies the files of the current endpoint and dataset; see [`PathTemplate::stream`].
     stream: String,
-    /// When there is something to tend to.
+    /// When [`Sink::maintain`] has work.
     due: Option<Instant>,
-    /// If there is something to be done with finished files.
+    /// Compresses and removes finished files, if the settings ask for it.
     keeper: Option<Keeper>,
-    /// When to look next for files whose date has passed.
+    /// When to check next for files whose date has passed.
     next_dates: Option<Instant>,
-    /// A file was ended, and no checkpoint says so yet.
+    /// A file was finished since the last stored checkpoint.
     rotated: bool,
 }
 
 impl FileSink {
-    /// `list` is where it remembers which files it made, `marks` are those of the last checkpoint.
+    /// Opens the sink. `list` is the file of its inventory; `positions` are from the last
+    /// checkpoint.
     ///
     /// # Errors
-    /// The path is not one that passed validation, or there can be no more threads.
+    /// `path` did not pass validation, or a thread cannot be started.
     pub fn new(
         config: &Settings,
         list: Option<&Path>,
-        marks: Vec<Mark>,
+        positions: Vec<FilePosition>,
         counters: SinkCounters,
     ) -> Result<Self, String> {
         let template = PathTemplate::parse(&config.path)?;
         let now = Instant::now();
-        let targets = marks.into_iter().map(|mark| {
-            let target = Target::of_mark(&mark, now);
-            (PathBuf::from(mark.path), target)
+        let targets = positions.into_iter().map(|position| {
+            let target = TargetFile::from_position(&position, now);
+            (PathBuf::from(position.path), target)
         });
         let Settings { retain, compress, .. } = *config;
         let has_keeper = retain != Retain::default() || compress != Compress::None;
-        let place = Place::new(config.mode, config.ownership(), template.base());
+        let opener = FileOpener::new(config.mode, config.ownership(), template.base());
         let keeper = list.filter(|_| has_keeper).map(|list| {
             let ages = ages(list, config);
             let inventory = Inventory::open(list);
-            let files = (inventory, place.clone(), template.clone());
+            let files = (inventory, opener.clone(), template.clone());
             let failures = counters.compression_failures.clone();
             Keeper::start(files, config, ages, failures)
                 .map_err(|error| format!("cannot start a thread: {error}"))
         });
         let keeper = keeper.transpose()?;
-        let ends_dates = keeper.is_some() && compress != Compress::None && template.has_time();
+        let finishes_dated_files =
+            keeper.is_some() && compress != Compress::None && template.has_time();
         Ok(Self {
-            place,
+            opener,
             claimant: Claimant::new(&config.path),
-            unknown: Unknown::default(),
+            unknown_bytes: UnknownBytes::default(),
             pattern: config.path.clone(),
             template,
             fsync: config.fsync,
@@ -154,56 +147,57 @@ impl FileSink {
             clock: 0,
             stream: String::new(),
             due: Some(now),
-            next_dates: ends_dates.then_some(now),
+            next_dates: finishes_dated_files.then_some(now),
             keeper,
             rotated: false,
         })
     }
 
-    /// The same with another treatment of bytes that follow a mark.
+    /// Sets what happens to bytes that no checkpoint covers.
     #[must_use]
-    pub fn with_unknown(self, unknown: Unknown) -> Self {
-        Self { unknown, ..self }
+    pub fn with_unknown_bytes(self, unknown_bytes: UnknownBytes) -> Self {
+        Self { unknown_bytes, ..self }
     }
 
-    /// Makes what was finished durable, and returns how long each file is with it.
-    pub fn sync_files(&mut self) -> Result<Vec<Mark>, SinkError> {
+    /// Makes all finished batches durable and returns the length of each file after them.
+    pub fn sync_files(&mut self) -> Result<Vec<FilePosition>, SinkError> {
         for (path, target) in &mut self.targets {
             if let Some(open) = &mut target.open {
                 open.sync(path)?;
             }
         }
-        if self.targets.len() > MAX_MARKS {
-            let mut used: Vec<u64> = self.targets.values().map(|target| target.used).collect();
+        if self.targets.len() > MAX_POSITIONS {
+            let mut used: Vec<u64> =
+                self.targets.values().map(|target| target.last_batch).collect();
             used.sort_unstable();
-            let keep_from = used.get(used.len() - MAX_MARKS / 2).copied().unwrap_or(0);
-            self.targets.retain(|_, target| target.used >= keep_from);
+            let keep_from = used.get(used.len() - MAX_POSITIONS / 2).copied().unwrap_or(0);
+            self.targets.retain(|_, target| target.last_batch >= keep_from);
         }
-        let marks = self.targets.iter().map(|(path, target)| Mark {
+        let positions = self.targets.iter().map(|(path, target)| FilePosition {
             path: path.to_string_lossy().into_owned(),
             pattern: target.pattern.as_ref().unwrap_or(&self.pattern).clone(),
             inode: target.inode,
-            length: target.finished,
+            length: target.finished_len,
             born: Some(target.born),
             made: target.made,
         });
-        Ok(marks.collect())
+        Ok(positions.collect())
     }
 
-    /// Makes the files ready that the batch has come to and that are not yet.
-    fn prepare_all(&mut self, router: &mut Router) -> Result<Begin, SinkError> {
+    /// Prepares the files that the router has assigned records to and that are not prepared yet.
+    fn prepare_all(&mut self, router: &mut Router) -> Result<Readiness, SinkError> {
         while let Some(path) = router.paths().get(self.current.len()) {
-            if self.prepare(path)? == Begin::CheckpointFirst {
-                return Ok(Begin::CheckpointFirst);
+            if self.prepare(path)? == Readiness::CheckpointFirst {
+                return Ok(Readiness::CheckpointFirst);
             }
             self.current.push(path.clone());
         }
-        Ok(Begin::Ready)
+        Ok(Readiness::Ready)
     }
 }
 
 impl Sink for FileSink {
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError> {
         let origin = &batch.header.origin;
         self.clock += 1;
         if self.keeper.is_some() {
@@ -212,7 +206,7 @@ impl Sink for FileSink {
         self.current.clear();
         if self.time == RecordTime::Event {
             self.router = Some(Router::new(origin, self.window));
-            return Ok(Begin::Ready);
+            return Ok(Readiness::Ready);
         }
         let path = self.template.render(&origin.endpoint, &origin.dataset, origin.received);
         let begin = self.prepare(&path)?;
@@ -220,8 +214,8 @@ impl Sink for FileSink {
         Ok(begin)
     }
 
-    fn arrange(&mut self, block: &Block) -> Result<Begin, SinkError> {
-        let Some(mut router) = self.router.take() else { return Ok(Begin::Ready) };
+    fn prepare_block(&mut self, block: &Block) -> Result<Readiness, SinkError> {
+        let Some(mut router) = self.router.take() else { return Ok(Readiness::Ready) };
         router.route(&block.bytes, &self.template);
         let begin = self.prepare_all(&mut router);
         self.router = Some(router);
@@ -230,14 +224,14 @@ impl Sink for FileSink {
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
         let Some(mut router) = self.router.take() else {
-            let Some(path) = self.current.first() else { return Err(not_open()) };
-            let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+            let Some(path) = self.current.first() else { return Err(not_prepared()) };
+            let Some(target) = self.targets.get_mut(path) else { return Err(not_prepared()) };
             return put(target, &block.bytes, path);
         };
         let parts = router.take(&block.bytes);
-        for (place, part) in parts.ok_or_else(not_open)? {
-            let Some(path) = self.current.get(place) else { return Err(not_open()) };
-            let Some(target) = self.targets.get_mut(path) else { return Err(not_open()) };
+        for (index, part) in parts.ok_or_else(not_prepared)? {
+            let Some(path) = self.current.get(index) else { return Err(not_prepared()) };
+            let Some(target) = self.targets.get_mut(path) else { return Err(not_prepared()) };
             put(target, &part, path)?;
         }
         self.router = Some(router);
@@ -252,10 +246,10 @@ impl Sink for FileSink {
                 }
             }
         }
-        // All or none: whatever fails, the batch comes again to every file.
+        // All or none: after any failure, the batch is written again to every file.
         for path in self.current.drain(..) {
             if let Some(target) = self.targets.get_mut(&path) {
-                target.finished = target.reached;
+                target.finished_len = target.written_len;
             }
         }
         self.router = None;
@@ -267,14 +261,14 @@ impl Sink for FileSink {
         Ok(State::of(&FileState { files })?)
     }
 
-    fn saved(&mut self) {
+    fn checkpoint_saved(&mut self) {
         for target in self.targets.values_mut() {
-            target.saved = Some(target.finished);
+            target.checkpoint_len = Some(target.finished_len);
         }
         if std::mem::take(&mut self.rotated)
             && let Some(keeper) = &self.keeper
         {
-            keeper.ask();
+            keeper.notify();
         }
     }
 
@@ -282,31 +276,32 @@ impl Sink for FileSink {
         self.due
     }
 
-    fn tend(&mut self) -> Result<Begin, SinkError> {
+    fn maintain(&mut self) -> Result<Readiness, SinkError> {
         let now = Instant::now();
         let time = Timestamp::now();
-        let ended = self.end_dates(now, time);
+        let finished = self.finish_dated_files(now, time);
         let mut due = Vec::new();
         let mut unsaved = false;
         for (path, target) in &mut self.targets {
-            if now.duration_since(target.used_at) >= IDLE
+            if now.duration_since(target.last_used) >= IDLE
                 && target.open.as_ref().is_some_and(|open| !open.is_dirty())
             {
                 target.open = None;
             }
             Rotation::correct(target);
-            // A finished file keeps its name.
+            // A file whose date has passed keeps its name.
             let has_passed = self.template.has_passed(path, time);
             if has_passed || !self.rotation.is_due(target, now, false) {
                 continue;
             }
-            // One that is away may come back, and one that was added to awaits its batch.
-            let is_whole = path.symlink_metadata().is_ok_and(|named| {
-                named.is_file() && target.is_named_by(&named) && named.len() == target.finished
+            // A missing file may reappear, and a longer file has a part of a batch that is not
+            // finished.
+            let is_complete = path.symlink_metadata().is_ok_and(|named| {
+                named.is_file() && target.is_named_by(&named) && named.len() == target.finished_len
             });
-            if !is_whole {
+            if !is_complete {
                 target.not_before = Some(now + rotate::RETRY);
-            } else if target.is_saved() {
+            } else if target.is_checkpointed() {
                 due.push(path.clone());
             } else {
                 unsaved = true;
@@ -317,18 +312,22 @@ impl Sink for FileSink {
             rotated |= self.rotate(&path)?;
         }
         let now = Instant::now();
-        let of = |(path, target): (&PathBuf, &Target)| {
+        let of = |(path, target): (&PathBuf, &TargetFile)| {
             let idle = target.open.as_ref().map(|_| {
-                let idle = IDLE.saturating_sub(now.duration_since(target.used_at));
-                idle.max(MIN_TEND)
+                let idle = IDLE.saturating_sub(now.duration_since(target.last_used));
+                idle.max(MIN_MAINTAIN)
             });
-            let rotation = self.rotation.due_in(target, now).map(|due| due.max(MIN_TEND));
+            let rotation = self.rotation.due_in(target, now).map(|due| due.max(MIN_MAINTAIN));
             let rotation = rotation.filter(|_| !self.template.has_passed(path, time));
             idle.into_iter().chain(rotation).min()
         };
         let due = self.targets.iter().filter_map(of).min().map(|wait| now + wait);
         self.due = due.into_iter().chain(self.next_dates).min();
-        Ok(if unsaved || rotated || ended { Begin::CheckpointFirst } else { Begin::Ready })
+        Ok(if unsaved || rotated || finished {
+            Readiness::CheckpointFirst
+        } else {
+            Readiness::Ready
+        })
     }
 
     fn reopen(&mut self) -> Result<(), SinkError> {
@@ -342,24 +341,25 @@ impl Sink for FileSink {
     }
 }
 
-/// How old the files are, if that matters. The ledger stands beside the list of the files.
+/// The ages of the files, if `retain.age` is set. They are stored in the directory of the
+/// inventory.
 fn ages(list: &Path, options: &Settings) -> Option<FileAges> {
     let ledger = list.with_extension("").with_extension("ages.json");
     options.retain.age.map(|_| FileAges::open(&ledger, Clock::system()))
 }
 
-/// Writes what of these bytes is not there yet.
-fn put(target: &mut Target, bytes: &[u8], path: &Path) -> Result<(), SinkError> {
-    let Some(open) = &mut target.open else { return Err(not_open()) };
+/// Writes the bytes that the file does not contain yet.
+fn put(target: &mut TargetFile, bytes: &[u8], path: &Path) -> Result<(), SinkError> {
+    let Some(open) = &mut target.open else { return Err(not_prepared()) };
     let mut rest = bytes;
-    if target.reached < open.length {
-        let (again, missing) = split(rest, open.length - target.reached);
-        if open.holds(target.reached, again, path)? {
-            target.reached += again.len() as u64;
+    if target.written_len < open.length {
+        let (existing, missing) = split(rest, open.length - target.written_len);
+        if open.contains(target.written_len, existing, path)? {
+            target.written_len += existing.len() as u64;
             rest = missing;
-        } else if open.cut_zeros(target.reached, again, path)? {
-            let (again, missing) = split(rest, open.length - target.reached);
-            target.reached += again.len() as u64;
+        } else if open.truncate_zeros(target.written_len, existing, path)? {
+            let (existing, missing) = split(rest, open.length - target.written_len);
+            target.written_len += existing.len() as u64;
             rest = missing;
         } else {
             if let Some(times) = target.interference.add(1, Instant::now()) {
@@ -367,23 +367,23 @@ fn put(target: &mut Target, bytes: &[u8], path: &Path) -> Result<(), SinkError> 
                 warn!(%path, times, "another process wrote to a file that is written to");
             }
             open.end_line(path)?;
-            target.reached = open.length;
+            target.written_len = open.length;
         }
     }
     while !rest.is_empty() {
         let written = open.append(rest, path)?;
-        target.reached += written;
+        target.written_len += written;
         rest = split(rest, written).1;
     }
     Ok(())
 }
 
-/// Never silence: what is not written must not count as delivered.
-fn not_open() -> SinkError {
+/// An error rather than nothing: a block that is not written must not count as delivered.
+fn not_prepared() -> SinkError {
     io::Error::other("a block came without its file").into()
 }
 
-/// The first `length` of the bytes, or all, and the rest.
+/// The first `length` bytes (all, if there are fewer), and the rest.
 fn split(bytes: &[u8], length: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()))
 }

@@ -1,4 +1,4 @@
-//! Which finished files are kept, and the removal of the others.
+//! Removes the finished files that the rules of `retain` do not keep.
 
 use std::{
     collections::HashMap,
@@ -17,162 +17,163 @@ use spool::{
 use tracing::{info, warn};
 
 use super::{
-    held::Held,
-    inventory::{Identity, Inventory, Kept, Stage},
-    place::{Place, file_name},
+    in_use::FilesInUse,
+    inventory::{Identity, Inventory, InventoryEntry, Stage},
+    opener::{FileOpener, file_name},
+    round_failures::{RoundFailures, RoundReport},
     settings::Retain,
-    trouble::{Report, Trouble},
 };
 use crate::template::PathTemplate;
 
-/// Which failures are logged.
+/// Limits the log lines about failures.
 #[derive(Default)]
-pub(super) struct Troubles {
-    remove: Trouble,
-    list: Trouble,
+pub(super) struct RetainFailures {
+    remove: RoundFailures,
+    list: RoundFailures,
 }
 
-/// A file as it is now.
+/// A file of the inventory that exists, with its current size and time.
 #[derive(Clone, Debug)]
-struct Finished {
+struct Candidate {
     path: PathBuf,
-    kept: Kept,
+    entry: InventoryEntry,
     bytes: u64,
     modified: SystemTime,
-    /// It is older than `retain.age`.
+    /// Whether it is older than `retain.age`.
     is_old: bool,
-    /// Its name is one that the sink writes to at this time.
+    /// Whether its path is one that the sink writes to at this time.
     is_now: bool,
 }
 
-/// Removes what the rules do not keep. What cannot be removed is tried again the next time. Without `ages`,
-/// nothing is too old.
+/// Removes the files that the rules do not keep. The next round retries a removal that failed.
+/// Without `ages`, no file is too old.
 pub(super) fn enforce(
-    (place, inventory, template): (&Place, &Inventory, &PathTemplate),
-    held: &Held,
+    (opener, inventory, template): (&FileOpener, &Inventory, &PathTemplate),
+    in_use: &FilesInUse,
     (rules, ages): (&Retain, Option<&mut FileAges>),
     now: SystemTime,
-    troubles: &mut Troubles,
+    failures: &mut RetainFailures,
 ) {
     let time = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
     let mut files = Vec::new();
-    for (path, kept) in inventory.files() {
+    for (path, entry) in inventory.files() {
         match path.symlink_metadata() {
-            Ok(there) if there.is_file() && Identity::of(&there) == kept.identity => {
-                let is_now = kept.stage == Stage::Live && template.gives(&path, time);
-                let modified = there.modified().unwrap_or(now);
-                let bytes = there.len();
-                files.push(Finished { path, kept, bytes, modified, is_old: false, is_now });
+            Ok(found) if found.is_file() && Identity::of(&found) == entry.identity => {
+                let is_now = entry.stage == Stage::Live && template.gives(&path, time);
+                let modified = found.modified().unwrap_or(now);
+                let bytes = found.len();
+                files.push(Candidate { path, entry, bytes, modified, is_old: false, is_now });
             }
             _ => {
                 if let Err(error) = inventory.forget_if_gone(&path) {
-                    troubles.list.failed(error);
+                    failures.list.failed(error);
                 }
             }
         }
     }
     if let (Some(ages), Some(most)) = (ages, rules.age) {
-        // Compressing changes the length of a file, and not its age.
-        let sighting = |file: &Finished| ObservedFile::of(file.kept.key(), file.modified, 0);
+        // Compression changes the length of a file, but not its age.
+        let sighting = |file: &Candidate| ObservedFile::of(file.entry.key(), file.modified, 0);
         let round = ages.observe(&files.iter().map(sighting).collect::<Vec<_>>());
         for file in &mut files {
-            file.is_old = round.is_older(&file.kept.key(), most);
+            file.is_old = round.is_older(&file.entry.key(), most);
         }
     }
-    for (file, why) in doomed(files, rules) {
+    for (file, why) in to_remove(files, rules) {
         let path = file.path.display();
-        match remove(&file, place, held) {
+        match remove(&file, opener, in_use) {
             Ok(true) => {
                 info!(%path, size = format_bytes(file.bytes), why, "removed an old file");
                 if let Err(error) = inventory.note(&file.path, None) {
-                    troubles.list.failed(error);
+                    failures.list.failed(error);
                 }
             }
             Ok(false) => {}
-            Err(error) => troubles.remove.failed(error),
+            Err(error) => failures.remove.failed(error),
         }
     }
-    troubles.log(Instant::now());
+    failures.log(Instant::now());
 }
 
-impl Troubles {
-    /// Ends a round.
+impl RetainFailures {
+    /// Logs the failures of the round.
     fn log(&mut self, now: Instant) {
         match self.remove.end_round(now) {
-            Report::Nothing => {}
-            Report::Failed { error, files, repeated } => {
+            RoundReport::Nothing => {}
+            RoundReport::Failed { error, files, repeated } => {
                 warn!(%error, files, repeated, "cannot remove an old file");
             }
-            Report::Recovered => info!("old files can be removed again"),
+            RoundReport::Recovered => info!("old files can be removed again"),
         }
         match self.list.end_round(now) {
-            Report::Nothing => {}
-            Report::Failed { error, files, repeated } => {
-                warn!(%error, files, repeated, "cannot note that a file is gone");
+            RoundReport::Nothing => {}
+            RoundReport::Failed { error, files, repeated } => {
+                warn!(%error, files, repeated, "cannot store that a file was removed");
             }
-            Report::Recovered => info!("the sink's list of its files can be written again"),
+            RoundReport::Recovered => info!("the sink's list of its files can be written again"),
         }
     }
 }
 
 /// The files to remove, and why: the oldest first.
-fn doomed(mut files: Vec<Finished>, rules: &Retain) -> Vec<(Finished, &'static str)> {
-    // By number, since times may be of a false clock. Those of an earlier version have none and come first.
+fn to_remove(mut files: Vec<Candidate>, rules: &Retain) -> Vec<(Candidate, &'static str)> {
+    // By number, since the clock may have been wrong. Entries of earlier versions have no number
+    // and come first.
     files.sort_by(|a, b| {
-        let key = |file: &Finished| (file.kept.number, file.modified, file.path.clone());
+        let key = |file: &Candidate| (file.entry.number, file.modified, file.path.clone());
         key(a).cmp(&key(b))
     });
-    // The newest of each stream is the one that is written to: only age can end it.
+    // The sink writes to the newest file of each stream. Only `retain.age` can remove it.
     let current: HashMap<String, PathBuf> = files
         .iter()
-        .filter(|file| file.kept.stage == Stage::Live)
-        .map(|file| (file.kept.stream.clone(), file.path.clone()))
+        .filter(|file| file.entry.stage == Stage::Live)
+        .map(|file| (file.entry.stream.clone(), file.path.clone()))
         .collect();
     let is_current =
-        |file: &Finished| file.is_now || current.get(&file.kept.stream) == Some(&file.path);
-    let mut doomed: HashMap<PathBuf, &'static str> = HashMap::new();
-    // The live file is there at any time, also if nothing comes for it.
+        |file: &Candidate| file.is_now || current.get(&file.entry.stream) == Some(&file.path);
+    let mut to_remove: HashMap<PathBuf, &'static str> = HashMap::new();
+    // An empty live file stays, also without records.
     for file in files.iter().filter(|file| file.is_old && !(file.is_now && file.bytes == 0)) {
-        doomed.insert(file.path.clone(), "older than retain.age");
+        to_remove.insert(file.path.clone(), "older than retain.age");
     }
     if let Some(most) = rules.files {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for file in files.iter().rev().filter(|file| !is_current(file)) {
-            let count = counts.entry(&file.kept.stream).or_default();
+            let count = counts.entry(&file.entry.stream).or_default();
             *count += 1;
             if *count > most {
-                doomed.entry(file.path.clone()).or_insert("more than retain.files");
+                to_remove.entry(file.path.clone()).or_insert("more than retain.files");
             }
         }
     }
     if let Some(most) = rules.bytes {
-        let kept = files.iter().filter(|file| !doomed.contains_key(&file.path));
-        let mut bytes: u64 = kept.map(|file| file.bytes).sum();
+        let entry = files.iter().filter(|file| !to_remove.contains_key(&file.path));
+        let mut bytes: u64 = entry.map(|file| file.bytes).sum();
         for file in files.iter().filter(|file| !is_current(file)) {
-            if bytes > most && !doomed.contains_key(&file.path) {
+            if bytes > most && !to_remove.contains_key(&file.path) {
                 bytes -= file.bytes;
-                doomed.insert(file.path.clone(), "all files are more than retain.bytes");
+                to_remove.insert(file.path.clone(), "all files are more than retain.bytes");
             }
         }
     }
     files
         .into_iter()
-        .filter_map(|file| doomed.get(&file.path).map(|why| (file.clone(), *why)))
+        .filter_map(|file| to_remove.get(&file.path).map(|why| (file.clone(), *why)))
         .collect()
 }
 
-/// Removes the file if it is still the one that was meant, and nothing is written to it.
-fn remove(file: &Finished, place: &Place, held: &Held) -> io::Result<bool> {
+/// Removes the file if the path still leads to it and it is not in use. Returns whether it did.
+fn remove(file: &Candidate, opener: &FileOpener, in_use: &FilesInUse) -> io::Result<bool> {
     let path: &Path = &file.path;
-    let (directory, name) = (place.directory(path)?, file_name(path)?);
-    // As long as it is open its room is not given back, which may take long: not while the sink waits.
-    // And what is no file by now must not make the keeper wait.
+    let (directory, name) = (opener.directory(path)?, file_name(path)?);
+    // Held open over the removal: the kernel frees the blocks on close, which may take long, and
+    // `unless_in_use` blocks the sink. Non-blocking, in case a FIFO has the name by now.
     let open = directory.open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
-    let there = open.metadata().map_err(durable::error_at("reading", path))?;
-    if Identity::of(&there) != file.kept.identity {
+    let found = open.metadata().map_err(durable::error_at("reading", path))?;
+    if Identity::of(&found) != file.entry.identity {
         return Ok(false);
     }
-    held.unless_held(path, || directory.remove(name))
+    in_use.unless_in_use(path, || directory.remove(name))
 }
 
 #[cfg(test)]
@@ -181,31 +182,31 @@ mod tests {
 
     use spool::clock::test::ManualClock;
 
-    use super::super::place::Owner;
+    use super::super::opener::Owner;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    struct Folder {
+    struct Fixture {
         inventory: Inventory,
-        held: Held,
+        in_use: FilesInUse,
         now: SystemTime,
         clock: ManualClock,
         ages: FileAges,
         dir: tempfile::TempDir,
     }
 
-    impl Folder {
+    impl Fixture {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let inventory = Inventory::open(&dir.path().join("list.json"));
             let now = SystemTime::now();
             let clock = ManualClock::at(Timestamp::try_from(now).unwrap().as_second());
             let ages = FileAges::open(&dir.path().join("ages.json"), clock.clock());
-            Self { inventory, held: Held::default(), now, clock, ages, dir }
+            Self { inventory, in_use: FilesInUse::default(), now, clock, ages, dir }
         }
 
-        /// Not the sink's until it is noted.
+        /// Creates a file, without an entry.
         fn file(&self, name: &str, bytes: usize, hours: u32) -> PathBuf {
             let path = self.dir.path().join(name);
             fs::write(&path, vec![b'x'; bytes]).unwrap();
@@ -218,11 +219,11 @@ mod tests {
             let path = self.file(name, bytes, hours);
             let identity = Identity::of(&fs::metadata(&path).unwrap());
             let stream = name.split('-').next().unwrap().to_owned();
-            let kept = Kept { identity, stream, stage, number: None, ended: None };
-            self.inventory.note(&path, Some(kept)).unwrap();
+            let entry = InventoryEntry { identity, stream, stage, number: None, finished_at: None };
+            self.inventory.note(&path, Some(entry)).unwrap();
         }
 
-        /// A file that the sink begins now.
+        /// Creates a file with an entry, as the sink does.
         fn begin(&self, name: &str) {
             let path = self.file(name, 1, 0);
             let identity = Identity::of(&fs::metadata(&path).unwrap());
@@ -230,7 +231,8 @@ mod tests {
             self.inventory.begin(&path, identity, stream).unwrap();
         }
 
-        /// Twice, with more than an hour in between, in which nobody knows whether the clock is right.
+        /// Enforces the rules twice, with more than an hour in between, until which the clock is
+        /// not trusted.
         fn enforce(&mut self, rules: Retain) -> Vec<String> {
             self.enforce_once(rules);
             self.clock.advance(3601);
@@ -238,12 +240,12 @@ mod tests {
         }
 
         fn enforce_once(&mut self, rules: Retain) -> Vec<String> {
-            let place = Place::new(0o640, Owner::default(), None);
+            let opener = FileOpener::new(0o640, Owner::default(), None);
             let path = format!("{}/now-%F", self.dir.path().display());
             let template = PathTemplate::parse(&path).unwrap();
-            let files = (&place, &self.inventory, &template);
+            let files = (&opener, &self.inventory, &template);
             let ages = Some(&mut self.ages);
-            enforce(files, &self.held, (&rules, ages), self.now, &mut Troubles::default());
+            enforce(files, &self.in_use, (&rules, ages), self.now, &mut RetainFailures::default());
             self.names()
         }
 
@@ -262,137 +264,137 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_goes_whatever_it_is() {
-        let mut folder = Folder::new();
-        folder.note(Stage::Ended, "a-1", 1, 49);
-        folder.note(Stage::Packed, "a-2.gz", 1, 50);
-        folder.note(Stage::Packed, "a-3.gz", 1, 45);
-        folder.note(Stage::Live, "b", 1, 60);
-        folder.note(Stage::Live, "a", 1, 0);
-        assert_eq!(folder.enforce(rules()).len(), 5);
-        let left = folder.enforce(Retain { age: Some(48 * HOUR), ..rules() });
+    fn files_of_any_stage_that_are_too_old_are_removed() {
+        let mut fixture = Fixture::new();
+        fixture.note(Stage::Finished, "a-1", 1, 49);
+        fixture.note(Stage::Compressed, "a-2.gz", 1, 50);
+        fixture.note(Stage::Compressed, "a-3.gz", 1, 45);
+        fixture.note(Stage::Live, "b", 1, 60);
+        fixture.note(Stage::Live, "a", 1, 0);
+        assert_eq!(fixture.enforce(rules()).len(), 5);
+        let left = fixture.enforce(Retain { age: Some(48 * HOUR), ..rules() });
         assert_eq!(left, ["a", "a-3.gz"]);
-        assert_eq!(folder.inventory.files().len(), 2);
+        assert_eq!(fixture.inventory.files().len(), 2);
     }
 
     #[test]
-    fn each_stream_keeps_so_many_beside_the_one_that_is_written_to() {
-        let mut folder = Folder::new();
+    fn each_stream_keeps_the_number_of_files_besides_the_live_one() {
+        let mut fixture = Fixture::new();
         for hours in 1..=5 {
-            folder.note(Stage::Ended, &format!("a-{}", 9 - hours), 1, hours);
+            fixture.note(Stage::Finished, &format!("a-{}", 9 - hours), 1, hours);
         }
-        folder.note(Stage::Live, "a", 1, 0);
-        // Another one, whose files are by date: nothing of it was rotated.
+        fixture.note(Stage::Live, "a", 1, 0);
+        // Another stream, with a date in its path: no file of it was rotated.
         for hours in 1..=4 {
-            folder.note(Stage::Live, &format!("b-{}", 9 - hours), 1, hours);
+            fixture.note(Stage::Live, &format!("b-{}", 9 - hours), 1, hours);
         }
-        let left = folder.enforce(Retain { files: Some(2), ..rules() });
+        let left = fixture.enforce(Retain { files: Some(2), ..rules() });
         assert_eq!(left, ["a", "a-7", "a-8", "b-6", "b-7", "b-8"]);
     }
 
     #[test]
-    fn all_together_keep_within_the_bytes_oldest_first() {
-        let mut folder = Folder::new();
-        folder.note(Stage::Live, "b", 100, 9);
-        folder.note(Stage::Ended, "a-1", 100, 4);
-        folder.note(Stage::Packed, "b-2", 100, 3);
-        folder.note(Stage::Ended, "a-3", 100, 2);
-        folder.note(Stage::Live, "a", 100, 0);
+    fn the_oldest_files_are_removed_until_all_are_within_the_bytes() {
+        let mut fixture = Fixture::new();
+        fixture.note(Stage::Live, "b", 100, 9);
+        fixture.note(Stage::Finished, "a-1", 100, 4);
+        fixture.note(Stage::Compressed, "b-2", 100, 3);
+        fixture.note(Stage::Finished, "a-3", 100, 2);
+        fixture.note(Stage::Live, "a", 100, 0);
         let within = |bytes| Retain { bytes: Some(bytes), ..rules() };
-        assert_eq!(folder.enforce(within(500)).len(), 5);
-        assert_eq!(folder.enforce(within(499)), ["a", "a-3", "b", "b-2"]);
-        assert_eq!(folder.enforce(within(1)), ["a", "b"], "not what is written to");
+        assert_eq!(fixture.enforce(within(500)).len(), 5);
+        assert_eq!(fixture.enforce(within(499)), ["a", "a-3", "b", "b-2"]);
+        assert_eq!(fixture.enforce(within(1)), ["a", "b"], "but not a live file");
     }
 
     #[test]
-    fn nothing_goes_that_the_sink_did_not_make() {
-        let mut folder = Folder::new();
-        folder.file("a-20200101T000000.000000Z.ndjson", 100, 99);
-        folder.note(Stage::Ended, "a-2", 1, 99);
-        let path = folder.dir.path().join("a-2");
-        // Somebody put another one in its place, as a restored backup or a link.
-        let other = folder.file("other", 1, 99);
+    fn files_that_the_sink_did_not_create_are_not_removed() {
+        let mut fixture = Fixture::new();
+        fixture.file("a-20200101T000000.000000Z.ndjson", 100, 99);
+        fixture.note(Stage::Finished, "a-2", 1, 99);
+        let path = fixture.dir.path().join("a-2");
+        // Another program replaced them, with a restored backup and with a link.
+        let other = fixture.file("other", 1, 99);
         fs::rename(other, &path).unwrap();
-        let victim = folder.file("victim", 1, 99);
-        folder.note(Stage::Ended, "a-3", 1, 99);
-        let link = folder.dir.path().join("a-3");
+        let victim = fixture.file("victim", 1, 99);
+        fixture.note(Stage::Finished, "a-3", 1, 99);
+        let link = fixture.dir.path().join("a-3");
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(&victim, &link).unwrap();
         let all = Retain { files: Some(1), age: Some(HOUR), bytes: Some(1) };
-        let left = folder.enforce(all);
+        let left = fixture.enforce(all);
         assert_eq!(left, ["a-2", "a-20200101T000000.000000Z.ndjson", "a-3", "victim"]);
-        assert!(folder.inventory.files().is_empty(), "and is not asked about again");
+        assert!(fixture.inventory.files().is_empty(), "their entries are removed");
     }
 
     #[test]
-    fn files_that_a_false_clock_dated_go_in_the_order_in_which_they_were_begun() {
-        let mut folder = Folder::new();
-        // The clock was a year ahead for three of them; before that, an earlier version made two.
-        folder.note(Stage::Live, "a-old-2", 1, 1);
-        folder.note(Stage::Live, "a-old-1", 1, 2);
-        folder.now += HOUR * 24 * 365;
+    fn files_are_removed_in_the_order_of_their_creation_also_after_a_wrong_clock() {
+        let mut fixture = Fixture::new();
+        // An earlier version created two files; then the clock was a year ahead for three.
+        fixture.note(Stage::Live, "a-old-2", 1, 1);
+        fixture.note(Stage::Live, "a-old-1", 1, 2);
+        fixture.now += HOUR * 24 * 365;
         for name in ["a-2027-1", "a-2027-2", "a-2027-3"] {
-            folder.begin(name);
+            fixture.begin(name);
         }
-        folder.now -= HOUR * 24 * 365;
+        fixture.now -= HOUR * 24 * 365;
         for name in ["a-2026-1", "a-2026-2"] {
-            folder.begin(name);
+            fixture.begin(name);
         }
         let files = |files| Retain { files: Some(files), ..rules() };
-        let left = folder.enforce(files(5));
+        let left = fixture.enforce(files(5));
         assert_eq!(left, ["a-2026-1", "a-2026-2", "a-2027-1", "a-2027-2", "a-2027-3", "a-old-2"]);
-        assert_eq!(folder.enforce(files(2)), ["a-2026-1", "a-2026-2", "a-2027-3"]);
+        assert_eq!(fixture.enforce(files(2)), ["a-2026-1", "a-2026-2", "a-2027-3"]);
     }
 
     #[test]
-    fn nothing_goes_by_age_while_the_clock_is_in_doubt_nor_a_file_that_is_young() {
-        let mut folder = Folder::new();
-        folder.note(Stage::Ended, "a-1", 1, 90);
+    fn no_file_is_removed_by_age_while_the_clock_is_not_trusted_nor_a_young_one() {
+        let mut fixture = Fixture::new();
+        fixture.note(Stage::Finished, "a-1", 1, 90);
         let rules = Retain { age: Some(48 * HOUR), ..rules() };
-        assert_eq!(folder.enforce_once(rules), ["a-1"], "the clock may be wrong");
-        assert_eq!(folder.enforce(rules), [""; 0]);
-        // Booted in 1970: the file is of that time, and then the clock is set.
-        folder.begin("a-2");
-        let path = folder.dir.path().join("a-2");
+        assert_eq!(fixture.enforce_once(rules), ["a-1"], "the clock may be wrong");
+        assert_eq!(fixture.enforce(rules), [""; 0]);
+        // The file is from 1970, after a boot without a clock; then the clock is set.
+        fixture.begin("a-2");
+        let path = fixture.dir.path().join("a-2");
         let file = fs::File::options().write(true).open(path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        folder.enforce_once(rules);
-        folder.clock.step(-30 * 365 * 24 * 3600);
-        assert_eq!(folder.enforce(rules), ["a-2"]);
-        folder.clock.step(30 * 365 * 24 * 3600);
-        assert_eq!(folder.enforce(rules), ["a-2"]);
-        folder.clock.advance(45 * 3600);
-        assert_eq!(folder.enforce_once(rules), ["a-2"]);
-        folder.clock.advance(3600);
-        assert_eq!(folder.enforce_once(rules), [""; 0], "49 hours after it was seen first");
+        fixture.enforce_once(rules);
+        fixture.clock.step(-30 * 365 * 24 * 3600);
+        assert_eq!(fixture.enforce(rules), ["a-2"]);
+        fixture.clock.step(30 * 365 * 24 * 3600);
+        assert_eq!(fixture.enforce(rules), ["a-2"]);
+        fixture.clock.advance(45 * 3600);
+        assert_eq!(fixture.enforce_once(rules), ["a-2"]);
+        fixture.clock.advance(3600);
+        assert_eq!(fixture.enforce_once(rules), [""; 0], "49 hours after it was seen first");
     }
 
     #[test]
-    fn the_file_that_the_sink_writes_to_now_is_not_counted_and_stays_while_it_is_empty() {
-        let mut folder = Folder::new();
-        let day = Timestamp::try_from(folder.now).unwrap().strftime("%F");
+    fn the_live_file_is_not_counted_and_stays_while_it_is_empty() {
+        let mut fixture = Fixture::new();
+        let day = Timestamp::try_from(fixture.now).unwrap().strftime("%F");
         let now = format!("now-{day}");
-        folder.begin(&now);
-        let path = folder.dir.path().join(&now);
-        // A late record has begun the file of an earlier date since.
-        folder.begin("now-2026-01-01");
+        fixture.begin(&now);
+        let path = fixture.dir.path().join(&now);
+        // A late record has created the file of an earlier date since.
+        fixture.begin("now-2026-01-01");
         let file = fs::File::options().write(true).open(&path).unwrap();
         file.set_len(0).unwrap();
-        file.set_modified(folder.now - 90 * HOUR).unwrap();
+        file.set_modified(fixture.now - 90 * HOUR).unwrap();
         let all = Retain { files: Some(1), age: Some(48 * HOUR), bytes: Some(1) };
-        assert_eq!(folder.enforce(all), ["now-2026-01-01", &now]);
+        assert_eq!(fixture.enforce(all), ["now-2026-01-01", &now]);
     }
 
     #[test]
-    fn what_is_written_to_stays_however_old_its_name() {
-        let mut folder = Folder::new();
-        folder.note(Stage::Live, "a-1", 100, 90);
-        folder.note(Stage::Live, "a-2", 100, 1);
-        let path = folder.dir.path().join("a-1");
-        folder.held.hold(&path);
+    fn a_file_in_use_stays_however_old_its_name() {
+        let mut fixture = Fixture::new();
+        fixture.note(Stage::Live, "a-1", 100, 90);
+        fixture.note(Stage::Live, "a-2", 100, 1);
+        let path = fixture.dir.path().join("a-1");
+        fixture.in_use.note_use(&path);
         let all = Retain { files: Some(1), age: Some(48 * HOUR), bytes: Some(1) };
-        assert_eq!(folder.enforce(all), ["a-1", "a-2"]);
-        folder.held.let_go_for_test();
-        assert_eq!(folder.enforce(all), ["a-2"]);
+        assert_eq!(fixture.enforce(all), ["a-1", "a-2"]);
+        fixture.in_use.release_for_test();
+        assert_eq!(fixture.enforce(all), ["a-2"]);
     }
 }

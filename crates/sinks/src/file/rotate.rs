@@ -1,13 +1,13 @@
-//! When a file is ended, and the name that it gets then.
+//! Decides when to rotate a file, and chooses its new name.
 //!
-//! A file is only ever renamed between two batches, when nothing stands in it but what the stored
-//! checkpoint says. To recovery that is what any rotation by somebody else is: either the name still
-//! leads to the file of the checkpoint, and what comes next is appended to it; or it does not, and
-//! what comes next begins a new file. Nothing that the old one holds is asked for again, so whether
-//! the rename was done need not be on record.
+//! A file is renamed only between two batches, when the stored checkpoint covers all of it.
+//! Recovery treats that like a rotation by another program: either the path still leads to the file
+//! of the checkpoint, and the next records are appended to it; or it does not, and the next records
+//! begin a new file. The records of the old file are not written again, so it need not be stored
+//! whether the rename was done.
 //!
-//! The rename is an exchange with a new, empty file (see `Place::replace`), so that a reader who looks for
-//! the live name always finds it. Nothing is written to the new file before a checkpoint names it.
+//! An empty new file is created right after the rename (see `FileOpener::replace`), for readers
+//! that look for the live name. No record is written to it before a checkpoint contains it.
 
 use std::{
     collections::HashMap,
@@ -21,25 +21,25 @@ use spool::durable::{self, Directory};
 
 use super::{
     settings::Rotate,
-    target::{Target, unix_now},
+    target::{TargetFile, unix_now},
 };
 
-/// What finished files may end with, beside their name.
-pub(super) const PACKED: [&str; 2] = ["gz", "zst"];
+/// The suffixes of compressed files.
+pub(super) const COMPRESSED_SUFFIXES: [&str; 2] = ["gz", "zst"];
 
-/// How many files of one path can end within a second.
+/// How many files of one path can be rotated within a second.
 const MAX_A_SECOND: u32 = 999;
 
-/// A clock that was set back by less does not put a name before the last one.
+/// If the clock is set back by at most this, new names still sort after the last one.
 const MAX_SETBACK: SignedDuration = SignedDuration::from_secs(60);
 
-/// How long a file that could not be renamed goes on as it is.
+/// The time until the next attempt to rename a file.
 pub(super) const RETRY: Duration = Duration::from_secs(60);
 
 pub(super) struct Rotation {
     rules: Rotate,
-    /// The second in the last name, and how often it was used for each path: names sort in the order of
-    /// the rotations.
+    /// The second in the last name, and how often it was used for each path, so that names sort in
+    /// the order of the rotations.
     last: (Timestamp, HashMap<PathBuf, u32>),
 }
 
@@ -48,24 +48,25 @@ impl Rotation {
         Self { rules, last: (Timestamp::MIN, HashMap::new()) }
     }
 
-    /// Whether the file is to be ended before more comes. A file whose date `has_passed` ends for its size
-    /// alone: what ends it otherwise is that date.
-    pub(super) fn is_due(&self, target: &Target, now: Instant, has_passed: bool) -> bool {
+    /// Whether to rotate the file before the next batch. A file whose date `has_passed` is rotated
+    /// for its size only: it is finished by its date.
+    pub(super) fn is_due(&self, target: &TargetFile, now: Instant, has_passed: bool) -> bool {
         let Rotate { max_bytes, max_age } = self.rules;
         let is_old = || max_age.is_some_and(|most| age(target) >= most);
-        target.finished > 0
-            && (max_bytes.is_some_and(|most| target.finished >= most) || !has_passed && is_old())
+        target.finished_len > 0
+            && (max_bytes.is_some_and(|most| target.finished_len >= most)
+                || !has_passed && is_old())
             && target.not_before.is_none_or(|at| at <= now)
     }
 
-    /// Takes notice of the clock: a file cannot have begun later than now.
-    pub(super) fn correct(target: &mut Target) {
+    /// Corrects a time of birth in the future, after the clock was set back.
+    pub(super) fn correct(target: &mut TargetFile) {
         target.born = target.born.min(unix_now());
     }
 
-    /// How long until it may be due though nothing more comes.
-    pub(super) fn due_in(&self, target: &Target, now: Instant) -> Option<Duration> {
-        if target.finished == 0 {
+    /// The time until a rotation may be due without another batch.
+    pub(super) fn due_in(&self, target: &TargetFile, now: Instant) -> Option<Duration> {
+        if target.finished_len == 0 {
             return self.rules.max_age;
         }
         if self.is_due(target, now, false) {
@@ -73,14 +74,14 @@ impl Rotation {
         }
         let until =
             target.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        let full = self.rules.max_bytes.is_some_and(|most| target.finished >= most);
+        let full = self.rules.max_bytes.is_some_and(|most| target.finished_len >= most);
         let by_size = full.then_some(until);
         let by_age = self.rules.max_age.map(|most| most.saturating_sub(age(target)).max(until));
         by_size.into_iter().chain(by_age).min()
     }
 
-    /// A name for the file at `path`, which is in `directory`, that is free, also with what packing
-    /// adds to it.
+    /// Chooses a name for the file at `path` in `directory`, which is free with and without the
+    /// suffix of a compressed file.
     pub(super) fn free_name(&mut self, path: &Path, directory: &Directory) -> io::Result<PathBuf> {
         self.free_name_at(Timestamp::now(), path, directory)
     }
@@ -101,23 +102,28 @@ impl Rotation {
         while *count < MAX_A_SECOND {
             *count += 1;
             let name = name(path, *last, *count);
-            if !is_taken(&name) && !PACKED.iter().any(|end| is_taken(&with_end(&name, end))) {
+            if !is_taken(&name)
+                && !COMPRESSED_SUFFIXES.iter().any(|end| is_taken(&with_end(&name, end)))
+            {
                 return Ok(name);
             }
         }
-        let error = io::Error::new(io::ErrorKind::AlreadyExists, "no name is free for it");
+        let error = io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "1,000 files were rotated within a second",
+        );
         Err(durable::error_at("rotating", path)(error))
     }
 }
 
-fn age(target: &Target) -> Duration {
-    // A clock that was set back makes it young, not old.
+fn age(target: &TargetFile) -> Duration {
+    // After the clock was set back, the file is young, not old.
     Duration::from_secs(u64::try_from(unix_now() - target.born).unwrap_or(0))
 }
 
-/// The time follows the whole name: a pattern such as `*.ndjson` matches no file that has ended. From the
-/// second file of a second on, a number follows the time. An underscore and three digits, so that names
-/// sort in the order of the rotations, also with what packing adds.
+/// Appends the time to the whole name, so that a pattern such as `*.ndjson` matches no rotated
+/// file. The second and later files of a second also get an underscore and three digits, so that
+/// names sort in the order of the rotations, also with the suffix of a compressed file.
 fn name(path: &Path, time: Timestamp, count: u32) -> PathBuf {
     let time = time.strftime("%Y%m%dT%H%M%SZ");
     let end = if count > 1 { format!("{time}_{count:03}") } else { time.to_string() };
@@ -160,20 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_in_any_form_is_passed_over() {
+    fn a_name_that_is_taken_with_any_suffix_is_skipped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.ndjson");
         let mut rotation = Rotation::new(Rotate::default());
         for taken in ["", "_002.gz", "_003.zst"] {
             fs::write(dir.path().join(format!("a.ndjson.20261121T230000Z{taken}")), "").unwrap();
         }
-        let folder = Directory::walk(dir.path(), dir.path(), None).unwrap();
+        let fixture = Directory::walk(dir.path(), dir.path(), None).unwrap();
         let mut next = |now: &str, path: &Path| {
-            let name = rotation.free_name_at(time(now), path, &folder).unwrap();
+            let name = rotation.free_name_at(time(now), path, &fixture).unwrap();
             name.file_name().unwrap().to_str().unwrap().to_owned()
         };
         assert_eq!(next("2026-11-21T23:00:00.5Z", &path), "a.ndjson.20261121T230000Z_004");
-        // The first is free again: a name that comes later is not put before the others.
+        // The first name is free again, but later names sort after earlier ones.
         fs::remove_file(dir.path().join("a.ndjson.20261121T230000Z")).unwrap();
         assert_eq!(next("2026-11-21T23:00:00.6Z", &path), "a.ndjson.20261121T230000Z_005");
         let other = dir.path().join("b");

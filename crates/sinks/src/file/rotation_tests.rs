@@ -1,4 +1,4 @@
-//! Rotation, as the driver and crashes bring it about.
+//! Rotation, also with crashes at every step.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -9,15 +9,20 @@ use super::{
     *,
 };
 
-fn sink_with(dir: &Path, options: Settings, marks: Vec<Mark>) -> FileSink {
-    sink_at("{dataset}/out.ndjson", dir, options, marks)
+fn sink_with(dir: &Path, options: Settings, positions: Vec<FilePosition>) -> FileSink {
+    sink_at("{dataset}/out.ndjson", dir, options, positions)
 }
 
-fn sink_at(path: &str, dir: &Path, mut options: Settings, marks: Vec<Mark>) -> FileSink {
+fn sink_at(
+    path: &str,
+    dir: &Path,
+    mut options: Settings,
+    positions: Vec<FilePosition>,
+) -> FileSink {
     let path = format!("{}/{path}", dir.display());
     let list = dir.join("list.json");
     options.path = path;
-    FileSink::new(&options, Some(&list), marks, SinkCounters::default()).unwrap()
+    FileSink::new(&options, Some(&list), positions, SinkCounters::default()).unwrap()
 }
 
 fn file(dir: &Path, dataset: &str) -> PathBuf {
@@ -30,8 +35,7 @@ fn options(max_bytes: Option<u64>, max_age: Option<Duration>) -> Settings {
     Settings { rotate: Rotate { max_bytes, max_age }, ..defaults() }
 }
 
-/// What stands in the files of the folder, those that have ended first, in the order of their names; the
-/// names themselves.
+/// The names and the contents of all files: rotated files first, in the order of their names.
 fn all(dir: &Path) -> (Vec<String>, Vec<String>) {
     let Ok(entries) = fs::read_dir(dir.join("a")) else { return Default::default() };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -40,21 +44,21 @@ fn all(dir: &Path) -> (Vec<String>, Vec<String>) {
     (names.collect(), paths.iter().map(|path| read(path)).collect())
 }
 
-fn checkpoint(sink: &mut FileSink) -> Vec<Mark> {
-    let marks = sink.sync_files().unwrap();
-    sink.saved();
-    marks
+fn checkpoint(sink: &mut FileSink) -> Vec<FilePosition> {
+    let positions = sink.sync_files().unwrap();
+    sink.checkpoint_saved();
+    positions
 }
 
-/// As the driver does when time has come.
-fn tend(sink: &mut FileSink) {
-    while sink.tend().unwrap() == Begin::CheckpointFirst {
+/// Calls [`Sink::maintain`] as delivery does.
+fn maintain(sink: &mut FileSink) {
+    while sink.maintain().unwrap() == Readiness::CheckpointFirst {
         checkpoint(sink);
     }
 }
 
 #[test]
-fn a_file_ends_with_the_batch_that_makes_it_large() {
+fn a_file_is_rotated_after_the_batch_that_exceeds_the_size() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink_with(dir.path(), options(Some(10), None), vec![]);
     for number in 1..=5 {
@@ -71,38 +75,39 @@ fn a_file_ends_with_the_batch_that_makes_it_large() {
 }
 
 #[test]
-fn an_old_file_ends_also_if_nothing_more_comes() {
+fn an_old_file_is_rotated_also_without_another_batch() {
     let dir = tempfile::tempdir().unwrap();
     let hour = Duration::from_secs(3600);
-    let marks = {
+    let positions = {
         let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![]);
         deliver(&mut sink, &batch(1, "a"), LINE);
-        tend(&mut sink);
+        maintain(&mut sink);
         assert_eq!(all(dir.path()).0, ["out.ndjson"], "it is young");
         assert!(sink.due().unwrap() <= Instant::now() + IDLE);
         let mut soon = sink_with(dir.path(), options(None, Some(IDLE / 4)), vec![]);
-        tend(&mut soon);
+        maintain(&mut soon);
         deliver(&mut soon, &batch(2, "b"), LINE);
         assert!(soon.due().unwrap() <= Instant::now() + IDLE / 4);
         checkpoint(&mut sink)
     };
-    assert!(unix_now() - marks[0].born.unwrap() < 60);
-    let older = Mark { born: marks[0].born.map(|born| born - 3600), ..marks[0].clone() };
+    assert!(unix_now() - positions[0].born.unwrap() < 60);
+    let older =
+        FilePosition { born: positions[0].born.map(|born| born - 3600), ..positions[0].clone() };
     let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![older]);
-    assert!(sink.due().unwrap() <= Instant::now(), "it is looked at");
-    tend(&mut sink);
+    assert!(sink.due().unwrap() <= Instant::now(), "it is checked at once");
+    maintain(&mut sink);
     let (names, texts) = all(dir.path());
-    assert_eq!(texts, [LINE, ""], "and the next one is there");
+    assert_eq!(texts, [LINE, ""], "and the next file exists");
     assert!(names[0].ends_with('Z'), "{names:?}");
-    assert_eq!(checkpoint(&mut sink), [], "nothing to go on with");
-    tend(&mut sink);
-    assert!(deliver(&mut sink, &batch(2, "a"), LINE).is_some(), "a new one, and on record");
+    assert_eq!(checkpoint(&mut sink), [], "no file in the checkpoint");
+    maintain(&mut sink);
+    assert!(deliver(&mut sink, &batch(2, "a"), LINE).is_some(), "a new file, in a checkpoint");
     assert_eq!(all(dir.path()).1, [LINE, LINE]);
-    assert!(unix_now() - checkpoint(&mut sink)[0].born.unwrap() < 60, "it is young again");
+    assert!(unix_now() - checkpoint(&mut sink)[0].born.unwrap() < 60, "the new file is young");
 }
 
 #[test]
-fn the_next_live_file_is_made_at_once() {
+fn the_next_live_file_is_created_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
     let retain = Retain { files: Some(1000), ..Retain::default() };
@@ -110,29 +115,29 @@ fn the_next_live_file_is_made_at_once() {
     let mut sink = sink_with(dir.path(), options, vec![]);
     for number in 1..=20 {
         deliver(&mut sink, &batch(number, "a"), LINE);
-        tend(&mut sink);
+        maintain(&mut sink);
         let live = path.symlink_metadata().unwrap();
         assert_eq!((live.len(), live.permissions().mode() & 0o777), (0, 0o640));
         let inventory = sink.keeper.as_ref().unwrap().inventory();
-        assert!(inventory.has(&path, Identity::of(&live)), "it is the sink's own");
+        assert!(inventory.has(&path, Identity::of(&live)), "it is in the inventory");
     }
     let (names, texts) = all(dir.path());
     assert_eq!(texts, [vec![LINE; 20], vec![""]].concat(), "{names:?}");
 }
 
 #[test]
-fn what_is_not_on_record_yet_is_before_the_file_is_renamed() {
+fn a_checkpoint_is_stored_before_the_file_is_renamed() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink_with(dir.path(), options(Some(1), None), vec![]);
     deliver(&mut sink, &batch(1, "a"), LINE);
-    assert_eq!(sink.begin(&batch(2, "a")).unwrap(), Begin::CheckpointFirst);
+    assert_eq!(sink.begin(&batch(2, "a")).unwrap(), Readiness::CheckpointFirst);
     assert_eq!(all(dir.path()).0.len(), 1, "not yet");
     assert_eq!(checkpoint(&mut sink)[0].length, LINE.len() as u64);
-    assert_eq!(sink.begin(&batch(2, "a")).unwrap(), Begin::CheckpointFirst, "for the new one");
+    assert_eq!(sink.begin(&batch(2, "a")).unwrap(), Readiness::CheckpointFirst, "for the new one");
     assert_eq!(all(dir.path()).0.len(), 2);
 }
 
-/// Everything that a life writes down between the batches 1 and 4, and a crash behind each step.
+/// A crash after each step of a process between the batches 1 and 4.
 #[test]
 fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
     let texts = |number: u64| format!("{{\"n\":{number}}}\n{{\"of\":{number}}}\n");
@@ -143,19 +148,19 @@ fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
         let mut left = steps;
         let mut step = |sink: &mut FileSink| {
             left -= 1;
-            // What was not synced may be there all the same.
+            // Bytes that were not synced may be on disk all the same.
             assert!(sink.targets.len() < 3);
             left < 0
         };
         let mut sink = sink_with(dir.path(), options(Some(1), None), vec![]);
-        'life: for number in 1..=4 {
-            while sink.begin(&batch(number, "a")).unwrap() == Begin::CheckpointFirst {
+        'process: for number in 1..=4 {
+            while sink.begin(&batch(number, "a")).unwrap() == Readiness::CheckpointFirst {
                 if step(&mut sink) {
-                    break 'life;
+                    break 'process;
                 }
                 saved = (number - 1, checkpoint(&mut sink));
                 if step(&mut sink) {
-                    break 'life;
+                    break 'process;
                 }
             }
             let text = texts(number);
@@ -163,7 +168,7 @@ fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
             for part in [half, rest] {
                 write(&mut sink, part);
                 if step(&mut sink) {
-                    break 'life;
+                    break 'process;
                 }
             }
             sink.finish().unwrap();
@@ -171,7 +176,7 @@ fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
         drop(sink);
         let mut sink = sink_with(dir.path(), options(Some(1), None), saved.1);
         if steps % 2 == 0 {
-            tend(&mut sink);
+            maintain(&mut sink);
         }
         for number in saved.0 + 1..=4 {
             deliver(&mut sink, &batch(number, "a"), &texts(number));
@@ -183,19 +188,19 @@ fn a_crash_at_any_step_of_a_rotation_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn nothing_goes_into_a_file_that_was_rotated_also_if_somebody_adds_to_it() {
+fn no_record_is_written_to_a_rotated_file_also_if_another_program_appends_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let retain = Retain { files: Some(9), ..Retain::default() };
     let options = || Settings { retain, ..options(Some(1), None) };
     let mut sink = sink_with(dir.path(), options(), vec![]);
     deliver(&mut sink, &batch(1, "a"), LINE);
-    let marks = checkpoint(&mut sink);
-    assert_eq!(sink.tend().unwrap(), Begin::CheckpointFirst, "it is rotated");
+    let positions = checkpoint(&mut sink);
+    assert_eq!(sink.maintain().unwrap(), Readiness::CheckpointFirst, "it is rotated");
     // Killed before that checkpoint.
     drop(sink);
-    let ended = dir.path().join("a").join(&all(dir.path()).0[0]);
-    fs::write(&ended, format!("{LINE}theirs\n")).unwrap();
-    let mut sink = sink_with(dir.path(), options(), marks);
+    let finished = dir.path().join("a").join(&all(dir.path()).0[0]);
+    fs::write(&finished, format!("{LINE}theirs\n")).unwrap();
+    let mut sink = sink_with(dir.path(), options(), positions);
     deliver(&mut sink, &batch(2, "a"), LINE);
     assert_eq!(all(dir.path()).1, [format!("{LINE}theirs\n"), LINE.to_owned()]);
 }
@@ -209,19 +214,19 @@ fn half_a_batch_is_never_left_in_the_old_file() {
     checkpoint(&mut sink);
     begin(&mut sink, &batch(2, "a"));
     write(&mut sink, "{\"half");
-    // It grows old while the attempt is made again.
+    // It becomes old before the next attempt.
     sink.targets.get_mut(&file(dir.path(), "a")).unwrap().born -= 7200;
-    tend(&mut sink);
+    maintain(&mut sink);
     sink.targets.get_mut(&file(dir.path(), "a")).unwrap().not_before = None;
     deliver(&mut sink, &batch(2, "a"), "{\"half\":2}\n");
     assert_eq!(all(dir.path()).1, [format!("{LINE}{{\"half\":2}}\n")]);
     sink.targets.get_mut(&file(dir.path(), "a")).unwrap().not_before = None;
-    tend(&mut sink);
+    maintain(&mut sink);
     assert!(all(dir.path()).0[0].contains('Z'));
 }
 
 #[test]
-fn a_file_that_cannot_be_renamed_goes_on() {
+fn the_sink_continues_to_write_to_a_file_that_cannot_be_renamed() {
     let dir = tempfile::tempdir().unwrap();
     let name = format!("{}.ndjson", "x".repeat(240));
     let path = dir.path().join(name);
@@ -231,7 +236,7 @@ fn a_file_that_cannot_be_renamed_goes_on() {
         deliver(&mut sink, &batch(number, "a"), LINE);
     }
     assert_eq!(read(&path), LINE.repeat(3), "the new name is too long");
-    tend(&mut sink);
+    maintain(&mut sink);
     assert!(sink.due().unwrap() > Instant::now());
 }
 
@@ -254,7 +259,7 @@ fn a_file_that_is_a_link_is_refused() {
 }
 
 #[test]
-fn reopening_lets_go_of_what_somebody_renamed() {
+fn reopening_closes_renamed_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
     let mut sink = sink_with(dir.path(), defaults(), vec![]);
@@ -266,19 +271,22 @@ fn reopening_lets_go_of_what_somebody_renamed() {
     sink.reopen().unwrap();
     deliver(&mut sink, &batch(3, "a"), LINE);
     assert_eq!(read(&path), LINE.repeat(2));
-    // What nothing comes for is closed without being asked.
+    // A file without batches is closed after a while.
     for target in sink.targets.values_mut() {
-        target.used_at = Instant::now().checked_sub(IDLE).unwrap();
+        target.last_used = Instant::now().checked_sub(IDLE).unwrap();
     }
-    tend(&mut sink);
-    assert!(sink.targets.values().all(|target| target.open.is_some()), "not what is not synced");
+    maintain(&mut sink);
+    assert!(
+        sink.targets.values().all(|target| target.open.is_some()),
+        "but not before it is synced"
+    );
     checkpoint(&mut sink);
-    tend(&mut sink);
+    maintain(&mut sink);
     assert!(sink.targets.values().all(|target| target.open.is_none()));
     assert_eq!(sink.due(), None);
 }
 
-/// The names in the folder of the dataset `a`, when the keeper has come to rest.
+/// The names in the directory of the dataset `a`, once `want` accepts them.
 fn settled(dir: &Path, want: impl Fn(&[String]) -> bool) -> Vec<String> {
     let begun = Instant::now();
     loop {
@@ -291,13 +299,13 @@ fn settled(dir: &Path, want: impl Fn(&[String]) -> bool) -> Vec<String> {
 }
 
 #[test]
-fn only_so_many_ended_files_stay_and_nothing_that_was_there_before() {
+fn finished_files_beyond_the_maximum_are_removed_but_no_file_of_others() {
     let dir = tempfile::tempdir().unwrap();
     let rotate = Rotate { max_bytes: Some(1), max_age: None };
     let retain = Retain { files: Some(2), ..Retain::default() };
     let options = Settings { rotate, retain, ..defaults() };
     fs::create_dir(dir.path().join("a")).unwrap();
-    // A dataset whose name leads to a file that somebody else has, and to one that looks rotated.
+    // The dataset's name leads to a file of another program, and to one that looks rotated.
     fs::write(file(dir.path(), "a"), "theirs\n").unwrap();
     fs::write(dir.path().join("a/out.ndjson.20250101T000000Z"), "theirs\n").unwrap();
     let mut sink = sink_with(dir.path(), options, vec![]);
@@ -305,7 +313,7 @@ fn only_so_many_ended_files_stay_and_nothing_that_was_there_before() {
         deliver(&mut sink, &batch(number, "a"), LINE);
         checkpoint(&mut sink);
     }
-    // Theirs were two; ours are two that ended and one that is written to.
+    // Two files of the other program, two finished files of the sink and its live file.
     let names = settled(dir.path(), |names| names.len() == 5);
     assert_eq!(names.len(), 5, "{names:?}");
     let texts = all(dir.path()).1;
@@ -314,20 +322,20 @@ fn only_so_many_ended_files_stay_and_nothing_that_was_there_before() {
 }
 
 #[test]
-fn a_file_that_was_begun_while_the_clock_was_ahead_ends_when_it_is_old() {
+fn a_file_that_was_created_while_the_clock_was_ahead_is_rotated_when_it_is_old() {
     let dir = tempfile::tempdir().unwrap();
     let hour = Duration::from_secs(3600);
-    let marks = {
+    let positions = {
         let mut sink = sink_with(dir.path(), options(None, Some(hour)), vec![]);
         deliver(&mut sink, &batch(1, "a"), LINE);
         // The clock was a year ahead, and is right again.
         let path = file(dir.path(), "a");
         sink.targets.get_mut(&path).unwrap().born += 365 * 24 * 3600;
-        tend(&mut sink);
-        assert!(sink.targets[&path].born <= unix_now(), "in the same life");
+        maintain(&mut sink);
+        assert!(sink.targets[&path].born <= unix_now(), "in the same process");
         checkpoint(&mut sink)
     };
-    let ahead = Mark { born: Some(unix_now() + 365 * 24 * 3600), ..marks[0].clone() };
+    let ahead = FilePosition { born: Some(unix_now() + 365 * 24 * 3600), ..positions[0].clone() };
     let sink = sink_with(dir.path(), options(None, Some(hour)), vec![ahead]);
     assert!(sink.targets.values().all(|target| target.born <= unix_now()), "in the next one");
 }

@@ -1,7 +1,7 @@
-//! Files by the time of the events: which lines of a block go where.
+//! Assigns the lines of a block to files by the time of each record.
 //!
-//! A function of the batch alone, so that every attempt gives each file the same bytes: the record's
-//! own time, the time of receipt, and the order of the records. No clock, no file.
+//! The result depends on the batch only (the times of the records, the time of receipt, and the
+//! order of the records), so that every attempt gives each file the same bytes.
 
 use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf, time::Duration};
 
@@ -12,21 +12,22 @@ use spool::Origin;
 use super::settings::EventWindow;
 use crate::template::PathTemplate;
 
-/// So many files take the records of one batch. What would begin one more goes by the time of
-/// receipt: records of a month, in files by the minute, must not open them all.
+/// The maximum number of files per batch, besides that of the time of receipt. The records for any
+/// other file are filed by the time of receipt: records of a month must not open a file for every
+/// minute.
 const MAX_FILES: usize = 32;
 
-/// How many seconds are remembered. One batch spans minutes, as a rule.
+/// The maximum number of cached seconds. Most batches span minutes.
 const MAX_SECONDS: usize = 4096;
 
-/// The way of one batch.
+/// Assigns the records of one batch to files.
 pub(super) struct Router {
     origin: Origin,
     window: EventWindow,
     paths: Vec<PathBuf>,
-    /// The place in `paths` that a second leads to.
+    /// The index in `paths` for each second.
     seconds: HashMap<i64, usize>,
-    /// The runs of lines of the block under way, in order; `None` between two blocks.
+    /// The runs of lines of the current block and their files, in order; `None` between two blocks.
     runs: Option<Vec<(usize, Range<usize>)>>,
 }
 
@@ -36,12 +37,12 @@ impl Router {
         Self { origin: origin.clone(), window, paths, seconds, runs: None }
     }
 
-    /// The files of the batch so far, in the order in which it came to them.
+    /// The files of the batch so far, in the order of their first records.
     pub(super) fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
 
-    /// Finds the way of the lines in `bytes`, once.
+    /// Assigns the lines of a block to files. Does nothing if that is done.
     pub(super) fn route(&mut self, bytes: &[u8], template: &PathTemplate) {
         if self.runs.is_some() {
             return;
@@ -49,58 +50,58 @@ impl Router {
         let mut runs: Vec<(usize, Range<usize>)> = Vec::new();
         let mut begin = 0;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let place = self.place(line, template);
+            let index = self.index(line, template);
             let end = begin + line.len();
             match runs.last_mut() {
-                Some((last, run)) if *last == place => run.end = end,
-                _ => runs.push((place, begin..end)),
+                Some((last, run)) if *last == index => run.end = end,
+                _ => runs.push((index, begin..end)),
             }
             begin = end;
         }
         self.runs = Some(runs);
     }
 
-    /// The bytes that each file gets, in one piece, and the file's place. `None` if their way was not
-    /// found before.
+    /// Returns the bytes for each file, with the file's index in [`Self::paths`]. `None` without an
+    /// earlier call of [`Self::route`].
     pub(super) fn take<'a>(&mut self, bytes: &'a [u8]) -> Option<Vec<(usize, Cow<'a, [u8]>)>> {
         let mut parts: Vec<(usize, Cow<'a, [u8]>)> = Vec::new();
-        for (place, run) in self.runs.take()? {
+        for (index, run) in self.runs.take()? {
             let bytes = bytes.get(run).unwrap_or_default();
-            match parts.iter_mut().find(|(of, _)| *of == place) {
+            match parts.iter_mut().find(|(of, _)| *of == index) {
                 Some((_, part)) => part.to_mut().extend_from_slice(bytes),
-                None => parts.push((place, bytes.into())),
+                None => parts.push((index, bytes.into())),
             }
         }
         Some(parts)
     }
 
-    fn place(&mut self, line: &[u8], template: &PathTemplate) -> usize {
+    fn index(&mut self, line: &[u8], template: &PathTemplate) -> usize {
         let received = self.origin.received;
         let time = record::time_of(&self.origin.dataset, line);
         let time = time.filter(|time| self.is_within(received.duration_since(*time)));
         let second = time.unwrap_or(received).as_second();
-        if let Some(place) = self.seconds.get(&second) {
-            return *place;
+        if let Some(index) = self.seconds.get(&second) {
+            return *index;
         }
         let time = Timestamp::from_second(second).unwrap_or(received);
         let path = self.path(template, time);
-        let place = match self.paths.iter().position(|known| *known == path) {
-            Some(place) => place,
+        let index = match self.paths.iter().position(|known| *known == path) {
+            Some(index) => index,
             None if self.paths.len() < MAX_FILES => self.add(path),
             None => {
                 let path = self.path(template, received);
-                let place = self.paths.iter().position(|known| *known == path);
-                place.unwrap_or_else(|| self.add(path))
+                let index = self.paths.iter().position(|known| *known == path);
+                index.unwrap_or_else(|| self.add(path))
             }
         };
         if self.seconds.len() >= MAX_SECONDS {
             self.seconds.clear();
         }
-        self.seconds.insert(second, place);
-        place
+        self.seconds.insert(second, index);
+        index
     }
 
-    /// Whether a record that is so much older than its receipt is filed by its own time.
+    /// Whether a record of this age at its receipt is filed by its own time.
     fn is_within(&self, age: SignedDuration) -> bool {
         let EventWindow { past, future } = self.window;
         match Duration::try_from(age) {
@@ -134,7 +135,7 @@ mod tests {
         }
     }
 
-    /// The names of the files, with what they get.
+    /// The names of the files and their lines.
     fn routed(template: &str, lines: &[String]) -> Vec<(String, String)> {
         routed_within(EventWindow::sample().unwrap(), template, lines)
     }
@@ -150,22 +151,22 @@ mod tests {
         whole.route(text.as_bytes(), &template);
         let parts = whole.take(text.as_bytes()).unwrap();
         let mut all: Vec<(String, String)> = Vec::new();
-        for (place, part) in &parts {
-            let name = whole.paths()[*place].to_str().unwrap().to_owned();
+        for (index, part) in &parts {
+            let name = whole.paths()[*index].to_str().unwrap().to_owned();
             all.push((name, String::from_utf8(part.to_vec()).unwrap()));
         }
-        // In pieces it is the same.
-        let mut pieces: Vec<String> = vec![String::new(); all.len()];
+        // Block by block, the result is the same.
+        let mut parts_by_block: Vec<String> = vec![String::new(); all.len()];
         let mut router = Router::new(&origin(), window);
         for line in lines {
             router.route(line.as_bytes(), &template);
-            for (place, part) in router.take(line.as_bytes()).unwrap() {
-                pieces[place].push_str(std::str::from_utf8(&part).unwrap());
+            for (index, part) in router.take(line.as_bytes()).unwrap() {
+                parts_by_block[index].push_str(std::str::from_utf8(&part).unwrap());
             }
         }
         assert_eq!(router.paths(), whole.paths());
-        for (place, part) in parts {
-            assert_eq!(pieces[place].as_bytes(), &part[..]);
+        for (index, part) in parts {
+            assert_eq!(parts_by_block[index].as_bytes(), &part[..]);
         }
         all
     }
@@ -189,19 +190,19 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_cannot_be_goes_by_the_receipt() {
+    fn a_record_with_an_implausible_time_is_filed_by_its_receipt() {
         let absurd = ["1970-01-02T00:00:00Z", "9999-01-01T00:00:00Z", "2026-10-20T00:00:00Z", "x"];
         let mut lines: Vec<_> = absurd.iter().map(|time| line(time, 0)).collect();
         lines.push("{\"no\":1}\n".into());
         assert_eq!(routed("/%F", &lines), [("/2026-11-21".into(), lines.concat())]);
-        // As late, and as early, as is taken.
+        // The limits of the window.
         let near = [line("2026-10-22T00:00:00Z", 0), line("2026-11-22T00:00:00Z", 1)];
         let names = routed("/%F", &near).into_iter().map(|(name, _)| name);
         assert_eq!(names.collect::<Vec<_>>(), ["/2026-10-22", "/2026-11-22"]);
     }
 
     #[test]
-    fn the_window_says_which_times_are_taken() {
+    fn the_window_decides_which_times_are_used() {
         let times = ["1970-01-02", "2020-02-29", "2026-11-14", "2026-11-22", "2026-11-23"];
         let lines: Vec<_> = times.iter().map(|day| line(&format!("{day}T00:00:00Z"), 0)).collect();
         let days = |window: EventWindow| {
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_so_many_files_and_the_rest_goes_by_the_receipt() {
+    fn records_beyond_the_maximum_number_of_files_are_filed_by_their_receipt() {
         let times = (0..59).map(|second| format!("2026-11-20T12:00:{second:02}Z"));
         let lines: Vec<_> = times.map(|time| line(&time, 0)).collect();
         let got = routed("/%s", &lines);

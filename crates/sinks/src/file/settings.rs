@@ -15,9 +15,9 @@ use settings::{
 
 use self::{
     owner::{Group, User},
-    path::PathToFillIn,
+    path::PathSetting,
 };
-use super::{FileSink, FileState, MAX_OPEN_FILES, place::Owner};
+use super::{FileSink, FileState, MAX_OPEN_FILES, opener::Owner};
 use crate::{
     Sink, SinkContext,
     kinds::{Claims, Kind},
@@ -36,18 +36,19 @@ settings! {
         /// The part before the first placeholder is the base directory. No file is written
         /// outside of it, and no symbolic link below it is followed. No two sinks may write to
         /// the same files.
-        pub path: PathToFillIn as "/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson",
-        /// The time to fill in: that of the batch, or that of each record, from the time field
-        /// of its dataset.
+        pub path: PathSetting as "/var/log/logpushd/{dataset}/%Y-%m-%d.ndjson",
+        /// The time in the path: the time of receipt of the batch (`"received"`), or the time
+        /// of each record (`"event"`), from the time field of its dataset.
         ///
         /// With `"event"`, every record is parsed. A record without a usable time is filed by
-        /// its time of receipt, and so are the records for any 33rd file of a batch.
+        /// its time of receipt. So are records that would need a 33rd file for one batch.
         pub time: RecordTime = "received",
         /// With `time = "event"`: which records are filed by their own time. The others are
         /// filed by their time of receipt.
         pub event_window: EventWindow,
-        /// The permissions of new files, whatever the umask. The owner must be able to read
-        /// and write. Users who may read the files may enter the directories.
+        /// The permissions of new files in octal digits, regardless of the umask. The owner
+        /// must be able to read and write. New directories get the same permissions, and users
+        /// who can read the files can enter them.
         pub mode: Mode = "0640",
         /// The owner of new files and directories: a name in /etc/passwd, or a number as text.
         /// The daemon needs `CAP_CHOWN` to set it.
@@ -55,30 +56,30 @@ settings! {
         /// The group of new files and directories: a name in /etc/group, or a number as text.
         /// The daemon's user must be a member.
         ///
-        /// Use it to let people read the files without being root.
+        /// Use it to give users read access without root.
         pub group: Option<Group> as "adm" else "the daemon's group",
-        /// When a file ends, if not by the time in its path.
+        /// When to rotate files, in addition to the time in `path`.
         pub rotate: Rotate,
-        /// How to compress finished files. A file is finished when it was rotated, or when the
-        /// date in its path has passed.
+        /// How to compress finished files. A file is finished when it has been rotated, or when
+        /// the time in its path has passed.
         ///
-        /// Files are compressed in the background, at a low priority. The file gets the suffix
-        /// `.gz` or `.zst`; the name of a file that was not rotated is otherwise unchanged.
+        /// Files are compressed in the background at low priority. The suffix `.gz` or `.zst`
+        /// is added to the name.
         pub compress: Compress = "none",
-        /// How long a finished file stays uncompressed, so that a program that reads it can
-        /// reach its end. `"0s"` compresses at once; `"next"` waits until the next file of the
+        /// How long a finished file stays uncompressed, so that a program that follows it can
+        /// read the rest. `"0s"` compresses at once; `"next"` waits until the next file of the
         /// same endpoint and dataset is finished.
         pub compress_after: CompressAfter = "10m",
         /// Which finished files to keep. All of them by default.
         pub retain: Retain,
         /// When to fsync the files: at every checkpoint (once a second), or also after every
-        /// batch. Until then, the batch is in the spool, so `"checkpoint"` loses nothing.
+        /// batch. The batch stays in the spool until then, so `"checkpoint"` loses nothing.
         pub fsync: Fsync = "checkpoint",
     }
 }
 
 settings! {
-    /// Records outside of the window are filed by their time of receipt.
+    /// Records outside the window are filed by their time of receipt.
     pub struct EventWindow derive(Copy, Eq), checked by check_event_window {
         /// With `time = "event"`: a record that is older than this at its receipt is filed by
         /// its time of receipt. `"all"` files every old record by its own time, which is
@@ -91,29 +92,29 @@ settings! {
 }
 
 settings! {
-    /// Whichever comes first; never, if neither is set.
+    /// A file is rotated when it reaches one of the limits.
     pub struct Rotate derive(Copy, Default, Eq), checked by check_rotate {
         /// Rotates a file after the batch that brings it to this size: renames `NAME.ndjson`
         /// to `NAME.ndjson.20261121T230000Z`, and creates an empty `NAME.ndjson`.
-        pub max_bytes: Option<Size> as "1GiB" else "a new file only by the time in `path`",
+        pub max_bytes: Option<Size> as "1GiB" else "no rotation by size",
         /// Rotates a file at this age, counted from its first record, even if no further
         /// record arrives. With `rotate.max_bytes`, whichever comes first.
-        pub max_age: Option<PositiveSpan> as "24h" else "a new file only by the time in `path`",
+        pub max_age: Option<PositiveSpan> as "24h" else "no rotation by age",
     }
 }
 
 settings! {
-    /// A file is removed as soon as one of the rules does not keep it.
+    /// A finished file is removed as soon as it exceeds one of the limits.
     pub struct Retain derive(Copy, Default, Eq), checked by check_retain {
-        /// How many finished files to keep for each endpoint and dataset. The sink only ever
-        /// removes files that it has begun since `retain` or `compress` was set.
+        /// The maximum number of finished files for each endpoint and dataset. The sink removes
+        /// only files that it has created since `retain` or `compress` was set.
         ///
-        /// A file is finished when it was rotated, or when the time in the path has led to
-        /// another file.
+        /// A file is finished when it has been rotated, or when the time in its path has
+        /// passed.
         pub files: Option<Count> as 30 else "all files",
-        /// How long to keep a finished file after the last write to it.
+        /// The maximum age of a finished file, counted from the last write to it.
         pub age: Option<PositiveSpan> as "90d" else "all files",
-        /// How many bytes to keep in all files of the sink together. The oldest files are
+        /// The maximum size of all files of the sink together. The oldest finished files are
         /// removed first. Use it to keep the disk from filling up.
         pub bytes: Option<Size> as "100GiB" else "all files",
     }
@@ -122,9 +123,9 @@ settings! {
 words! {
     /// `time`
     pub enum RecordTime {
-        /// Of the batch.
+        /// The time of receipt of the batch.
         Received = "received",
-        /// Of each record.
+        /// The time of each record.
         Event = "event",
     }
 }
@@ -132,11 +133,11 @@ words! {
 words! {
     /// `compress`
     pub enum Compress {
-        /// Not at all.
+        /// Finished files stay uncompressed.
         None = "none",
-        /// With gzip.
+        /// gzip, RFC 1952.
         Gzip = "gzip",
-        /// With Zstandard.
+        /// Zstandard, RFC 8878.
         Zstd = "zstd",
     }
 }
@@ -144,9 +145,9 @@ words! {
 words! {
     /// `fsync`
     pub enum Fsync {
-        /// Once a second, before the checkpoint says how far the files are.
+        /// Before each checkpoint, once a second.
         Checkpoint = "checkpoint",
-        /// Behind each batch as well.
+        /// Also after each batch.
         Batch = "batch",
     }
 }
@@ -169,24 +170,24 @@ impl Kind for Settings {
 }
 
 impl Settings {
-    /// Who gets new files and folders.
+    /// The owner of new files and directories.
     pub(super) fn ownership(&self) -> Owner {
         Owner { user: self.owner, group: self.group }
     }
 
-    /// The files that it writes, and the names that they get later.
+    /// The files that the sink writes, and the names that they get later.
     pub fn written_paths(&self) -> WrittenPaths<'_> {
         WrittenPaths {
             key: "path",
             pattern: &self.path,
             rotates: self.rotate != Rotate::default(),
-            packed: self.compress.extension(),
+            compressed: self.compress.extension(),
         }
     }
 }
 
 impl Compress {
-    /// What is added to a file's name.
+    /// The suffix of compressed files, without its dot.
     pub fn extension(self) -> Option<&'static str> {
         match self {
             Self::None => None,
@@ -199,9 +200,9 @@ impl Compress {
 /// `compress_after`
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CompressAfter {
-    /// `"10m"`: so long after the file has ended.
+    /// `"10m"`: this long after the file is finished.
     Delay(Duration),
-    /// `"next"`: when the next file of its endpoint and dataset has ended.
+    /// `"next"`: when the next file of the same endpoint and dataset is finished.
     Next,
 }
 
@@ -237,13 +238,13 @@ fn mode(value: &Value<'_>, cx: &mut Context) -> Option<u32> {
     let digits = text.get_ref();
     let mode = u32::from_str_radix(digits, 8).ok().filter(|_| !digits.starts_with('+'));
     let (fault, hint) = match mode {
-        None => ("is not octal", "write three octal digits, as \"0640\""),
+        None => ("is not octal", "write three octal digits, as in \"0640\""),
         Some(mode) if mode & !0o777 != 0 => {
-            ("has more than permission bits", "write those alone, as \"0640\"")
+            ("has bits other than permissions", "write three octal digits, as in \"0640\"")
         }
         Some(mode) if mode & 0o600 != 0o600 => (
-            "shuts the daemon out of its own file",
-            "let the owner read and write, as \"0640\" does",
+            "does not let the daemon read and write its files",
+            "let the owner read and write, as in \"0640\"",
         ),
         mode => return mode,
     };
@@ -252,7 +253,7 @@ fn mode(value: &Value<'_>, cx: &mut Context) -> Option<u32> {
     None
 }
 
-/// What only makes sense beside something else.
+/// Reports keys that have no effect without another one.
 fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
     let is_default = EventWindow::sample() == Some(settings.event_window);
     if !is_default && settings.time != RecordTime::Event {
@@ -279,19 +280,19 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
     };
     if settings.time == RecordTime::Event && !template.has_time() {
         report(
-            "`time` changes nothing: the path has no time in it",
-            "add one, as %Y-%m-%d, or leave `time` out",
+            "`time` has no effect: the path contains no time",
+            "add a time to the path, as in %Y-%m-%d, or remove `time`",
         );
     }
     if settings.rotate != Rotate::default() || template.has_time() {
         return;
     }
-    let hint = "add `rotate = { max_age = \"24h\" }`, or a date to the path, as %Y-%m-%d";
+    let hint = "add `rotate = { max_age = \"24h\" }`, or a date to the path, as in %Y-%m-%d";
     if settings.compress != Compress::None {
-        report("`compress` has nothing to compress: no file of this path is ever finished", hint);
+        report("`compress` has no effect: no file of this path is ever finished", hint);
     }
     if settings.retain != Retain::default() {
-        report("`retain` has nothing to remove: no file of this path is ever finished", hint);
+        report("`retain` has no effect: no file of this path is ever finished", hint);
     }
 }
 
@@ -300,23 +301,23 @@ fn check_event_window(_: &EventWindow, table: &Table<'_>, cx: &mut Context) {
         cx.push(
             table
                 .problem("`event_window` is empty")
-                .hint("write `past`, `future` or both, as { past = \"all\", future = \"1d\" }"),
+                .hint("set `past`, `future` or both, as in { past = \"all\", future = \"1d\" }"),
         );
     }
 }
 
 fn check_rotate(_: &Rotate, table: &Table<'_>, cx: &mut Context) {
     if table.exists() && table.is_empty() {
-        cx.push(table.problem("`rotate` does not say when").hint(
-            "write `max_bytes`, `max_age` or both, as { max_bytes = \"1GiB\", max_age = \"24h\" }",
+        cx.push(table.problem("`rotate` is empty").hint(
+            "set `max_bytes`, `max_age` or both, as in { max_bytes = \"1GiB\", max_age = \"24h\" }",
         ));
     }
 }
 
 fn check_retain(_: &Retain, table: &Table<'_>, cx: &mut Context) {
     if table.exists() && table.is_empty() {
-        cx.push(table.problem("`retain` does not say what is kept").hint(
-            "write one or more of `files`, `age` and `bytes`, as { files = 30, bytes = \"100GiB\" }",
+        cx.push(table.problem("`retain` is empty").hint(
+            "set one or more of `files`, `age` and `bytes`, as in { files = 30, bytes = \"100GiB\" }",
         ));
     }
 }

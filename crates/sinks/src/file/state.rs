@@ -1,4 +1,4 @@
-//! What the file sink remembers in a checkpoint: how far each of its files was durably written.
+//! The state of a file sink in a checkpoint: the durable length of each of its files.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,36 +9,37 @@ use crate::State;
 pub struct FileState {
     /// The files as they were after the last batch of the checkpoint.
     #[serde(default)]
-    pub files: Vec<Mark>,
+    pub files: Vec<FilePosition>,
 }
 
-/// How far a file was durably written: part of a checkpoint.
+/// The durable length of one file, as a checkpoint contains it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Mark {
-    /// The file, as the config's pattern named it.
+pub struct FilePosition {
+    /// The path of the file, rendered from `pattern`.
     pub path: String,
-    /// That pattern: with another one, the file may be another sink's. Empty in one from before this was
-    /// kept.
+    /// The `path` of the sink in the configuration: after a change of it, another sink may write to
+    /// the file. Empty in checkpoints of early versions.
     #[serde(default)]
     pub pattern: String,
-    /// Which file that was: another one may have its name now.
+    /// Its inode: the path may lead to another file by now.
     pub inode: u64,
-    /// Bytes.
+    /// The length in bytes.
     pub length: u64,
-    /// When its first record came, in Unix seconds; not known of a file from before this was kept.
+    /// When its first record was written, in Unix seconds. `None` in checkpoints of early versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<i64>,
-    /// When the file was made, in nanoseconds, where the filesystem knows: numbers are used again.
+    /// Its time of birth in nanoseconds, if the filesystem has it: inode numbers are reused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<u64>,
 }
 
-/// The state without the files that a sink does not write to whose `path` is `pattern`; `None` stands for
-/// a sink of another kind, or none. Another sink may write to them from now on, and this one, should it
-/// return, would take those records for its own.
+/// Removes the files from a state that were written with another `path` than `pattern`; all files,
+/// if `pattern` is `None`, for a sink that was removed or is of another kind. Another sink may
+/// write to these files from now on, and this sink, if it returns, would take those records for its
+/// own.
 pub(crate) fn valid_state(pattern: Option<&str>, state: &State) -> State {
-    state.filtered("files", |mark| {
-        let of = mark.get("pattern").and_then(serde_json::Value::as_str);
+    state.filtered("files", |position| {
+        let of = position.get("pattern").and_then(serde_json::Value::as_str);
         pattern.is_some_and(|pattern| of.unwrap_or_default() == pattern)
     })
 }
@@ -50,22 +51,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_read_as_they_were_always_written() {
+    fn positions_of_early_versions_are_read() {
         let state = State::of(&json!({ "files": [{ "path": "/a", "inode": 7, "length": 8 }] }));
         let FileState { files } = state.unwrap().read();
         let (path, pattern) = (String::from("/a"), String::new());
-        assert_eq!(files, [Mark { path, pattern, inode: 7, length: 8, born: None, made: None }]);
+        assert_eq!(
+            files,
+            [FilePosition { path, pattern, inode: 7, length: 8, born: None, made: None }]
+        );
     }
 
     #[test]
-    fn files_of_another_pattern_are_forgotten_and_nothing_else_is() {
-        let marks = |patterns: &[&str]| {
-            let marks: Vec<_> = patterns.iter().map(|of| json!({ "pattern": of })).collect();
-            State::of(&json!({ "files": marks, "next": 3 })).unwrap()
+    fn only_files_of_another_pattern_are_removed() {
+        let positions = |patterns: &[&str]| {
+            let positions: Vec<_> = patterns.iter().map(|of| json!({ "pattern": of })).collect();
+            State::of(&json!({ "files": positions, "next": 3 })).unwrap()
         };
-        let state = marks(&["/{dataset}", "/{endpoint}", ""]);
-        assert_eq!(valid_state(Some("/{dataset}"), &state), marks(&["/{dataset}"]));
-        assert_eq!(valid_state(None, &state), marks(&[]));
+        let state = positions(&["/{dataset}", "/{endpoint}", ""]);
+        assert_eq!(valid_state(Some("/{dataset}"), &state), positions(&["/{dataset}"]));
+        assert_eq!(valid_state(None, &state), positions(&[]));
         assert_eq!(valid_state(None, &State::default()), State::default());
     }
 }

@@ -1,4 +1,4 @@
-//! A file that is or was written to, as the sink knows it.
+//! The state of a file that the sink writes to or has written to.
 
 use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _, path::Path, time::Instant};
 
@@ -8,121 +8,123 @@ use tracing::warn;
 use super::{
     claim::Claimant,
     inventory::Identity,
-    open::{self, Open},
-    place::Place,
-    state::Mark,
+    open::{self, OpenFile},
+    opener::FileOpener,
+    state::FilePosition,
 };
 
-pub(super) struct Target {
-    /// The pattern that it was marked under, until it is used under the sink's own.
+pub(super) struct TargetFile {
+    /// The pattern in the checkpoint; `None` once the sink has used the file under its own pattern.
     pub(super) pattern: Option<String>,
     pub(super) inode: u64,
-    /// When it was made, if that is known.
+    /// Its time of birth, if known; see [`Identity`].
     pub(super) made: Option<u64>,
-    /// Up to where the finished batches reach.
-    pub(super) finished: u64,
-    /// Up to where the attempt under way has come.
-    pub(super) reached: u64,
-    /// Up to where they reached at the last checkpoint; `None` if that does not know the file.
-    pub(super) saved: Option<u64>,
-    /// When its first record came, in Unix seconds.
+    /// Its length with all finished batches.
+    pub(super) finished_len: u64,
+    /// The offset that the current attempt has reached.
+    pub(super) written_len: u64,
+    /// `finished_len` in the last checkpoint; `None` if that does not contain the file.
+    pub(super) checkpoint_len: Option<u64>,
+    /// When its first record was written, in Unix seconds.
     pub(super) born: i64,
-    pub(super) open: Option<Open>,
-    /// The batch, as the sink numbers them, that it was used for last.
-    pub(super) used: u64,
+    pub(super) open: Option<OpenFile>,
+    /// The last batch that it was used for, by the sink's count.
+    pub(super) last_batch: u64,
     /// When that was.
-    pub(super) used_at: Instant,
-    /// It could not be rotated: not again before this.
+    pub(super) last_used: Instant,
+    /// When to retry a rotation that failed.
     pub(super) not_before: Option<Instant>,
-    /// Which changes by other processes are logged.
+    /// Limits the log lines about changes by other processes.
     pub(super) interference: LossThrottle,
 }
 
-impl Target {
-    pub(super) fn of_mark(mark: &Mark, now: Instant) -> Self {
+impl TargetFile {
+    pub(super) fn from_position(position: &FilePosition, now: Instant) -> Self {
         Self {
-            pattern: Some(mark.pattern.clone()),
-            inode: mark.inode,
-            made: mark.made,
-            finished: mark.length,
-            reached: mark.length,
-            saved: Some(mark.length),
-            // A clock that was ahead must not put off the rotation until that time.
-            born: mark.born.map_or_else(unix_now, |born| born.min(unix_now())),
+            pattern: Some(position.pattern.clone()),
+            inode: position.inode,
+            made: position.made,
+            finished_len: position.length,
+            written_len: position.length,
+            checkpoint_len: Some(position.length),
+            // A time in the future, from a wrong clock, must not delay the rotation.
+            born: position.born.map_or_else(unix_now, |born| born.min(unix_now())),
             open: None,
-            used: 0,
-            used_at: now,
+            last_batch: 0,
+            last_used: now,
             not_before: None,
             interference: LossThrottle::default(),
         }
     }
 
-    pub(super) fn of_new(identity: Identity, open: Open) -> Self {
+    pub(super) fn new(identity: Identity, open: OpenFile) -> Self {
         Self {
             pattern: None,
             inode: identity.inode,
             made: identity.made,
-            finished: open.length,
-            reached: open.length,
-            saved: None,
+            finished_len: open.length,
+            written_len: open.length,
+            checkpoint_len: None,
             born: unix_now(),
             open: Some(open),
-            used: 0,
-            used_at: Instant::now(),
+            last_batch: 0,
+            last_used: Instant::now(),
             not_before: None,
             interference: LossThrottle::default(),
         }
     }
 
-    /// Whether this is the file. A checkpoint does not say on which device it was: that may have another
-    /// number after a restart.
+    /// Whether `named` is this file. A checkpoint does not contain the device: its number can
+    /// change with a restart.
     pub(super) fn is_named_by(&self, named: &Metadata) -> bool {
-        named.ino() == self.inode && self.open.as_ref().is_none_or(|open| open.is_beside(named))
+        named.ino() == self.inode
+            && self.open.as_ref().is_none_or(|open| open.is_on_device_of(named))
     }
 
-    /// Cuts off what the open file holds beyond the finished batches.
-    pub(super) fn cut(&mut self, path: &Path) -> io::Result<()> {
+    /// Truncates the open file after the finished batches.
+    pub(super) fn truncate(&mut self, path: &Path) -> io::Result<()> {
         match &mut self.open {
-            Some(open) if open.length > self.finished => {
-                let bytes = open.length - self.finished;
-                open.cut(self.finished, path)?;
+            Some(open) if open.length > self.finished_len => {
+                let bytes = open.length - self.finished_len;
+                open.truncate(self.finished_len, path)?;
                 let path = path.display();
-                warn!(%path, bytes, "cut off what was written after the last checkpoint");
+                warn!(%path, bytes, "truncated bytes that were written after the last checkpoint");
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    /// Whether the last checkpoint says how far it is.
-    pub(super) fn is_saved(&self) -> bool {
-        self.saved == Some(self.finished)
+    /// Whether the last checkpoint covers all finished batches.
+    pub(super) fn is_checkpointed(&self) -> bool {
+        self.checkpoint_len == Some(self.finished_len)
     }
 
-    /// Whether the file, which lost its name, holds more than the finished batches: what an attempt or
-    /// an earlier life began there is brought to its end there, and not written again elsewhere. Not so
-    /// in a file that only has the number of the old one, which is soon used again, nor in one that
-    /// `has_ended`: the sink renamed that itself, when it held no more than the checkpoint says.
-    pub(super) fn goes_on(
+    /// Whether the file, which another program has renamed, contains more than the finished
+    /// batches. An attempt or an earlier process then began a batch there, and the batch is
+    /// completed there instead of being written again to another file. Does not apply to a file
+    /// that only has the same inode number, nor to one that `is_finished`: the sink renamed that
+    /// itself, when the checkpoint covered all of it.
+    pub(super) fn has_partial_batch(
         &mut self,
         path: &Path,
-        (place, claimant): (&Place, &Claimant),
-        has_ended: &dyn Fn(&Path, Identity) -> bool,
+        (opener, claimant): (&FileOpener, &Claimant),
+        is_finished: &dyn Fn(&Path, Identity) -> bool,
     ) -> io::Result<bool> {
         if self.open.is_none() {
-            let is_it = |named: &Path, it: &Metadata| {
+            let is_match = |named: &Path, it: &Metadata| {
                 let it = Identity::of(it);
                 let is_same = self.made.is_none() || self.made == it.made;
-                self.inode == it.inode && is_same && !has_ended(named, it)
+                self.inode == it.inode && is_same && !is_finished(named, it)
             };
-            if let Some((file, metadata)) = open::renamed(path, place, &is_it) {
+            if let Some((file, metadata)) = open::renamed(path, opener, &is_match) {
                 let claim = claimant.claim(&metadata, path)?;
-                self.open = Some(Open::new((file, &metadata), claim, 0, self.finished));
+                self.open = Some(OpenFile::new((file, &metadata), claim, 0, self.finished_len));
             }
         }
         let Some(open) = &mut self.open else { return Ok(false) };
         open.measure(path)?;
-        Ok(open.length > self.finished && open.is_named(path)?)
+        Ok(open.length > self.finished_len && open.is_named(path)?)
     }
 }
 

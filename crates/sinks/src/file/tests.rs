@@ -32,42 +32,50 @@ pub(super) fn batch(sequence: u64, dataset: &str) -> Batch {
     Batch { sequence, header }
 }
 
-fn sink(dir: &Path, marks: Vec<Mark>) -> FileSink {
-    sink_with(dir, defaults(), marks)
+fn sink(dir: &Path, positions: Vec<FilePosition>) -> FileSink {
+    sink_with(dir, defaults(), positions)
 }
 
-/// Without a path of their own.
+/// The default settings, without a path.
 pub(super) fn defaults() -> Settings {
     Settings::sample().unwrap()
 }
 
-pub(super) fn sink_with(dir: &Path, mut options: Settings, marks: Vec<Mark>) -> FileSink {
+pub(super) fn sink_with(
+    dir: &Path,
+    mut options: Settings,
+    positions: Vec<FilePosition>,
+) -> FileSink {
     let path = format!("{}/{{dataset}}/%Y-%m-%d.ndjson", dir.display());
     let list = dir.join("list.json");
     options.path = path;
-    FileSink::new(&options, Some(&list), marks, SinkCounters::default()).unwrap()
+    FileSink::new(&options, Some(&list), positions, SinkCounters::default()).unwrap()
 }
 
-/// Begins as the driver does. Gives back the checkpoint, if the sink asked for one.
-pub(super) fn begin(sink: &mut FileSink, batch: &Batch) -> Option<Vec<Mark>> {
-    let mut marks = None;
-    while sink.begin(batch).unwrap() == Begin::CheckpointFirst {
-        marks = Some(sink.sync_files().unwrap());
-        assert_eq!(sink.begin(batch).unwrap(), Begin::CheckpointFirst, "not before it is saved");
-        sink.saved();
+/// Begins a batch as delivery does. Returns the checkpoint, if the sink asked for one.
+pub(super) fn begin(sink: &mut FileSink, batch: &Batch) -> Option<Vec<FilePosition>> {
+    let mut positions = None;
+    while sink.begin(batch).unwrap() == Readiness::CheckpointFirst {
+        positions = Some(sink.sync_files().unwrap());
+        assert_eq!(
+            sink.begin(batch).unwrap(),
+            Readiness::CheckpointFirst,
+            "not before the checkpoint is stored"
+        );
+        sink.checkpoint_saved();
     }
-    marks
+    positions
 }
 
 pub(super) fn write(sink: &mut FileSink, text: &str) {
     sink.write(&Block { bytes: text.into(), ..Block::default() }).unwrap();
 }
 
-pub(super) fn deliver(sink: &mut FileSink, batch: &Batch, text: &str) -> Option<Vec<Mark>> {
-    let marks = begin(sink, batch);
+pub(super) fn deliver(sink: &mut FileSink, batch: &Batch, text: &str) -> Option<Vec<FilePosition>> {
+    let positions = begin(sink, batch);
     write(sink, text);
     sink.finish().unwrap();
-    marks
+    positions
 }
 
 pub(super) fn file(dir: &Path, dataset: &str) -> PathBuf {
@@ -82,7 +90,7 @@ pub(super) fn read(path: &Path) -> String {
 fn batches_go_to_the_file_of_their_dataset_and_day() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink(dir.path(), vec![]);
-    assert!(deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n").is_some(), "a file it knew not");
+    assert!(deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n").is_some(), "the file is new");
     deliver(&mut sink, &batch(2, "b"), "{\"n\":2}\n");
     assert_eq!(deliver(&mut sink, &batch(3, "a"), "{\"n\":3}\n"), None);
     assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n{\"n\":3}\n");
@@ -92,27 +100,27 @@ fn batches_go_to_the_file_of_their_dataset_and_day() {
     assert_eq!(mode(&dir.path().join("a")), 0o750);
 }
 
-/// A file that lost its name while the third batch was on its way into it, the last checkpoint from
-/// before the second, and the sink that wrote it.
-fn renamed_in_the_middle(dir: &Path) -> (FileSink, Vec<Mark>) {
+/// A sink whose file was renamed in the middle of the third batch, and a checkpoint from before the
+/// second.
+fn renamed_in_the_middle(dir: &Path) -> (FileSink, Vec<FilePosition>) {
     let mut sink = sink(dir, vec![]);
     deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
-    let marks = sink.sync_files().unwrap();
+    let positions = sink.sync_files().unwrap();
     deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
     begin(&mut sink, &batch(3, "a"));
     write(&mut sink, "{\"n\":3}\n{\"n\":");
     let path = file(dir, "a");
     fs::rename(&path, path.with_extension("ndjson.1")).unwrap();
-    (sink, marks)
+    (sink, positions)
 }
 
 #[test]
-fn what_was_begun_in_a_file_is_brought_to_its_end_there_when_it_is_renamed() {
+fn a_batch_that_was_begun_in_a_renamed_file_is_completed_there() {
     for restarted in [false, true] {
         let dir = tempfile::tempdir().unwrap();
-        let (mut writer, marks) = renamed_in_the_middle(dir.path());
+        let (mut writer, positions) = renamed_in_the_middle(dir.path());
         if restarted {
-            writer = sink(dir.path(), marks);
+            writer = sink(dir.path(), positions);
             fs::write(file(dir.path(), "a"), "").unwrap();
             assert_eq!(deliver(&mut writer, &batch(2, "a"), "{\"n\":2}\n"), None);
         }
@@ -125,11 +133,11 @@ fn what_was_begun_in_a_file_is_brought_to_its_end_there_when_it_is_renamed() {
 }
 
 #[test]
-fn a_file_that_only_has_the_number_of_the_renamed_one_is_left_alone() {
+fn a_file_that_only_has_the_inode_number_of_the_renamed_one_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let (writer, marks) = renamed_in_the_middle(dir.path());
+    let (writer, positions) = renamed_in_the_middle(dir.path());
     drop(writer);
-    let other = Mark { made: Some(1), ..marks[0].clone() };
+    let other = FilePosition { made: Some(1), ..positions[0].clone() };
     let mut writer = sink(dir.path(), vec![other]);
     deliver(&mut writer, &batch(2, "a"), "{\"n\":2}\n");
     let renamed = file(dir.path(), "a").with_extension("ndjson.1");
@@ -138,7 +146,7 @@ fn a_file_that_only_has_the_number_of_the_renamed_one_is_left_alone() {
 }
 
 #[test]
-fn what_was_begun_in_a_file_that_is_removed_begins_anew() {
+fn a_batch_that_was_begun_in_a_removed_file_is_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink(dir.path(), vec![]);
     begin(&mut sink, &batch(1, "a"));
@@ -149,7 +157,7 @@ fn what_was_begun_in_a_file_that_is_removed_begins_anew() {
 }
 
 #[test]
-fn an_attempt_that_failed_goes_on_where_it_stopped() {
+fn a_failed_attempt_is_continued_where_it_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink(dir.path(), vec![]);
     deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
@@ -163,14 +171,14 @@ fn an_attempt_that_failed_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn after_a_crash_only_what_is_missing_is_written() {
+fn after_a_crash_only_missing_bytes_are_written() {
     let stream = ["{\"n\":2}\n", "{\"n\":33}\n{\"n\":4}\n"];
     let whole = format!("{{\"n\":1}}\n{}{}", stream[0], stream[1]);
-    // The crash came when this much of the file was written.
+    // The length of the file at the crash.
     for there in "{\"n\":1}\n".len()..=whole.len() {
         let dir = tempfile::tempdir().unwrap();
         let path = file(dir.path(), "a");
-        let marks = {
+        let positions = {
             let mut sink = sink(dir.path(), vec![]);
             deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
             sink.sync_files().unwrap()
@@ -178,7 +186,7 @@ fn after_a_crash_only_what_is_missing_is_written() {
         let inode = fs::metadata(&path).unwrap().ino();
         fs::write(&path, &whole.as_bytes()[..there]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
-        let mut sink = sink(dir.path(), marks);
+        let mut sink = sink(dir.path(), positions);
         assert_eq!(deliver(&mut sink, &batch(2, "a"), stream[0]), None);
         assert_eq!(deliver(&mut sink, &batch(3, "a"), stream[1]), None);
         assert_eq!(read(&path), whole, "{there} bytes were there");
@@ -186,16 +194,16 @@ fn after_a_crash_only_what_is_missing_is_written() {
 }
 
 #[test]
-fn a_file_that_was_new_at_the_crash_is_not_doubled() {
+fn the_records_of_a_file_that_was_new_at_the_crash_are_not_doubled() {
     let dir = tempfile::tempdir().unwrap();
-    let marks = deliver(&mut sink(dir.path(), vec![]), &batch(1, "a"), "{\"n\":1}\n");
-    let mut sink = sink(dir.path(), marks.expect("a checkpoint before the first byte"));
+    let positions = deliver(&mut sink(dir.path(), vec![]), &batch(1, "a"), "{\"n\":1}\n");
+    let mut sink = sink(dir.path(), positions.expect("a checkpoint before the first byte"));
     deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
     assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n");
 }
 
 #[test]
-fn a_file_that_was_there_before_is_appended_to() {
+fn an_existing_file_is_appended_to() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("a")).unwrap();
     fs::write(file(dir.path(), "a"), "{\"n\":1}\n").unwrap();
@@ -205,7 +213,7 @@ fn a_file_that_was_there_before_is_appended_to() {
 }
 
 #[test]
-fn a_file_that_was_renamed_or_removed_is_made_anew() {
+fn a_file_that_was_renamed_or_removed_is_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
     let mut sink = sink(dir.path(), vec![]);
@@ -221,7 +229,7 @@ fn a_file_that_was_renamed_or_removed_is_made_anew() {
 }
 
 #[test]
-fn a_file_that_somebody_emptied_or_wrote_to_goes_on_at_its_end() {
+fn a_file_that_another_program_changed_is_continued_at_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
     let mut sink = sink(dir.path(), vec![]);
@@ -236,49 +244,49 @@ fn a_file_that_somebody_emptied_or_wrote_to_goes_on_at_its_end() {
 }
 
 #[test]
-fn a_line_that_somebody_left_open_is_ended_before_ours() {
+fn an_incomplete_line_of_another_program_is_ended_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
     fs::create_dir(dir.path().join("a")).unwrap();
     fs::write(&path, "open").unwrap();
     let mut sink = sink(dir.path(), vec![]);
-    let marks = deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n").unwrap();
-    assert_eq!(marks[0].length, 5, "the line end is on record");
+    let positions = deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n").unwrap();
+    assert_eq!(positions[0].length, 5, "the checkpoint contains the line end");
     assert_eq!(read(&path), "open\n{\"n\":1}\n");
     fs::write(&path, "short").unwrap();
     assert!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n").is_some(), "a new checkpoint");
     assert_eq!(read(&path), "short\n{\"n\":2}\n");
-    let marks = sink.sync_files().unwrap();
+    let positions = sink.sync_files().unwrap();
     fs::write(&path, "x").unwrap();
     drop(sink);
-    let mut sink = self::sink(dir.path(), marks);
+    let mut sink = self::sink(dir.path(), positions);
     deliver(&mut sink, &batch(3, "a"), "{\"n\":3}\n");
     assert_eq!(read(&path), "x\n{\"n\":3}\n");
 }
 
 #[test]
-fn zeros_that_a_power_cut_left_are_cut_off() {
+fn zeros_that_a_power_cut_left_are_truncated() {
     let stream = ["{\"n\":2}\n{\"n\":3}\n", "{\"n\":4}\n"];
     let whole = format!("{{\"n\":1}}\n{}{}", stream[0], stream[1]);
     let first = "{\"n\":1}\n".len();
     for (there, zeros) in [(first, 1), (first, 100_000), (first + 3, 40), (whole.len() - 4, 4)] {
         let dir = tempfile::tempdir().unwrap();
         let path = file(dir.path(), "a");
-        let marks = {
+        let positions = {
             let mut sink = sink(dir.path(), vec![]);
             deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
             sink.sync_files().unwrap()
         };
         fs::write(&path, [&whole.as_bytes()[..there], &vec![0; zeros]].concat()).unwrap();
-        let mut sink = sink(dir.path(), marks);
+        let mut sink = sink(dir.path(), positions);
         deliver(&mut sink, &batch(2, "a"), stream[0]);
         deliver(&mut sink, &batch(3, "a"), stream[1]);
-        assert_eq!(read(&path), whole, "{zeros} zeros behind {there} bytes");
+        assert_eq!(read(&path), whole, "{zeros} zeros after {there} bytes");
     }
 }
 
 #[test]
-fn zeros_with_something_behind_them_are_somebody_elses() {
+fn zeros_before_other_bytes_stay() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
     let mut sink = sink(dir.path(), vec![]);
@@ -290,29 +298,29 @@ fn zeros_with_something_behind_them_are_somebody_elses() {
 }
 
 #[test]
-fn a_file_that_was_away_for_a_while_goes_on_where_it_was() {
+fn a_file_that_was_missing_for_a_while_is_continued() {
     let dir = tempfile::tempdir().unwrap();
-    let (folder, away) = (dir.path().join("a"), dir.path().join("away"));
-    let marks = {
+    let (fixture, away) = (dir.path().join("a"), dir.path().join("away"));
+    let positions = {
         let mut sink = sink(dir.path(), vec![]);
         deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
-        let marks = sink.sync_files().unwrap();
-        // Written, and then comes a crash: no checkpoint knows of it.
+        let positions = sink.sync_files().unwrap();
+        // Written before a crash, and in no checkpoint.
         deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n");
-        marks
+        positions
     };
-    fs::rename(&folder, &away).unwrap();
-    fs::write(&folder, "in the way").unwrap();
-    let mut sink = sink(dir.path(), marks);
+    fs::rename(&fixture, &away).unwrap();
+    fs::write(&fixture, "in the way").unwrap();
+    let mut sink = sink(dir.path(), positions);
     sink.begin(&batch(2, "a")).unwrap_err();
-    fs::remove_file(&folder).unwrap();
-    fs::rename(&away, &folder).unwrap();
+    fs::remove_file(&fixture).unwrap();
+    fs::rename(&away, &fixture).unwrap();
     assert_eq!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n"), None);
     assert_eq!(read(&file(dir.path(), "a")), "{\"n\":1}\n{\"n\":2}\n");
 }
 
 #[test]
-fn what_is_no_file_is_refused() {
+fn a_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(file(dir.path(), "a")).unwrap();
     let mut sink = sink(dir.path(), vec![]);
@@ -328,7 +336,7 @@ fn many_files_do_not_stay_open() {
     for number in 0..200 {
         deliver(&mut sink, &batch(number + 1, &format!("d{number}")), "{}\n");
         sink.sync_files().unwrap();
-        sink.saved();
+        sink.checkpoint_saved();
     }
     let open = sink.targets.values().filter(|target| target.open.is_some()).count();
     assert!(open <= MAX_OPEN_FILES, "{open}");
@@ -337,13 +345,13 @@ fn many_files_do_not_stay_open() {
 }
 
 #[test]
-fn a_file_that_is_opened_again_beside_many_stays_open_for_its_batch() {
+fn a_file_that_is_reopened_among_many_stays_open_for_its_batch() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink(dir.path(), vec![]);
     let mut settle = |number: u64, name: &str| {
         deliver(&mut sink, &batch(number, name), "{}\n");
         sink.sync_files().unwrap();
-        sink.saved();
+        sink.checkpoint_saved();
     };
     for round in 0..3 {
         for number in 0..=MAX_OPEN_FILES as u64 + 6 {
@@ -367,42 +375,17 @@ fn each_batch_is_synced_if_asked_for() {
 }
 
 #[test]
-fn a_new_file_is_new_though_it_has_the_number_of_the_old_one() {
+fn a_new_file_with_the_inode_number_of_the_old_one_is_new() {
     let dir = tempfile::tempdir().unwrap();
     let path = file(dir.path(), "a");
-    let marks = {
+    let positions = {
         let mut sink = sink(dir.path(), vec![]);
         deliver(&mut sink, &batch(1, "a"), "{\"n\":1}\n");
         sink.sync_files().unwrap()
     };
-    // Some filesystems give the next file the number at once, others never.
+    // Some filesystems reuse the number at once, others never.
     fs::remove_file(&path).unwrap();
-    let mut sink = sink(dir.path(), marks);
+    let mut sink = sink(dir.path(), positions);
     assert!(deliver(&mut sink, &batch(2, "a"), "{\"n\":2}\n").is_some(), "a checkpoint first");
     assert_eq!(read(&path), "{\"n\":2}\n");
-}
-
-#[test]
-fn a_file_that_another_sink_has_open_is_refused_until_it_is_closed() {
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let sink = |name: &str| {
-        let path = at(name).to_str().unwrap().to_owned();
-        let settings = Settings { path, ..defaults() };
-        FileSink::new(&settings, None, vec![], SinkCounters::default()).unwrap()
-    };
-    fs::write(at("one"), "").unwrap();
-    fs::hard_link(at("one"), at("other")).unwrap();
-    let (mut one, mut other) = (sink("one"), sink("other"));
-    deliver(&mut one, &batch(1, "a"), "{\"n\":1}\n");
-    let error = other.begin(&batch(1, "a")).unwrap_err().to_string();
-    assert!(error.contains("/other: the sink whose `path` is"), "{error}");
-    assert!(error.contains("/one has"), "{error}");
-    deliver(&mut one, &batch(2, "a"), "{\"n\":2}\n");
-    drop(one);
-    deliver(&mut other, &batch(1, "a"), "{\"n\":1}\n");
-    assert_eq!(read(&at("other")), "{\"n\":1}\n{\"n\":2}\n{\"n\":1}\n");
-    // A name of its own is enough.
-    fs::remove_file(at("one")).unwrap();
-    deliver(&mut sink("one"), &batch(1, "a"), "{\"n\":1}\n");
 }

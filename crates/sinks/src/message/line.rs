@@ -1,4 +1,4 @@
-//! The syntaxes: headers, keys, values, and what is escaped in them.
+//! Writes CEF and LEEF: headers, keys, values, and escapes.
 
 use std::{net::IpAddr, num::NonZeroU16};
 
@@ -8,9 +8,9 @@ use super::shorten::Span;
 
 const VENDOR: &str = "Cloudflare";
 const PRODUCT: &str = "Logpush";
-/// Of the mapping, not of the daemon: to a SIEM another version is another device.
+/// The version of the mapping, not of the daemon: a SIEM treats another version as another device.
 const VERSION: &str = "1";
-/// So long may the event's ID be in LEEF, in characters.
+/// The maximum length of the event ID in LEEF, in characters.
 const EVENT_ID_LENGTH: usize = 255;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,29 +31,29 @@ impl Syntax {
     }
 }
 
-/// What stands for a character that steers or cannot be seen.
+/// The replacement of a control or format character.
 #[derive(Clone, Copy, Debug)]
 enum Hidden {
     /// A space.
-    Blank,
-    /// The escape that JSON has for it, as text: an array or an object in a value stays JSON.
-    WrittenOut,
+    Space,
+    /// Its JSON escape, so that an array or an object in a value stays JSON.
+    Escaped,
 }
 
-/// What a key demands of its value.
+/// The type that a key requires of its value.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+enum ValueType {
     Text,
     Address,
     Port,
     Integer,
-    /// Of 32 bits, signed.
+    /// A signed integer of 32 bits.
     Short,
     Float,
     Outcome,
 }
 
-impl Kind {
+impl ValueType {
     fn of(key: &str) -> Self {
         match key {
             "src"
@@ -80,13 +80,13 @@ impl Kind {
     }
 }
 
-/// A message that is being written.
+/// A message that is being written to a buffer.
 #[derive(Debug)]
 pub(super) struct Line<'o> {
     syntax: Syntax,
     out: &'o mut Vec<u8>,
     is_first: bool,
-    /// The fields so far, if they are asked for.
+    /// The positions of the fields so far, if they are requested.
     spans: Option<Vec<Span>>,
 }
 
@@ -95,7 +95,7 @@ impl<'o> Line<'o> {
         Self { syntax, out, is_first: true, spans: None }
     }
 
-    /// The same, and notes where each field is.
+    /// Begins a message, and records the positions of its fields.
     pub(super) fn measured(syntax: Syntax, out: &'o mut Vec<u8>) -> Self {
         Self { spans: Some(Vec::new()), ..Self::begin(syntax, out) }
     }
@@ -104,29 +104,30 @@ impl<'o> Line<'o> {
         self.syntax
     }
 
-    /// Where the fields are that were written since [`Line::keep`].
+    /// Returns the positions of the fields that were written after [`Line::keep`].
     pub(super) fn spans(&mut self) -> Vec<Span> {
         self.spans.take().unwrap_or_default()
     }
 
-    /// Declares the fields so far part of every message.
+    /// Makes the fields so far mandatory: shortening does not remove them.
     pub(super) fn keep(&mut self) {
         if let Some(spans) = &mut self.spans {
             spans.clear();
         }
     }
 
-    /// All that is in the buffer, and what was there before.
+    /// The contents of the buffer, also from before the message.
     pub(super) fn written(&self) -> &[u8] {
         self.out
     }
 
-    /// Takes the place of all that is in the buffer.
+    /// Replaces the contents of the buffer.
     pub(super) fn replace(&mut self, written: Vec<u8>) {
         *self.out = written;
     }
 
-    /// `kind` tells the events of a dataset apart. Only CEF has a name and a severity here.
+    /// Writes the header. `kind` distinguishes the events of a dataset. Only the header of CEF
+    /// contains a name and a severity.
     pub(super) fn header(&mut self, dataset: &str, kind: Option<&str>, name: &str, severity: u8) {
         let version = match self.syntax {
             Syntax::Cef => "CEF:0",
@@ -139,7 +140,8 @@ impl<'o> Line<'o> {
         let id: String = parts.into_iter().flat_map(str::chars).take(EVENT_ID_LENGTH).collect();
         self.header_field(&id);
         match self.syntax {
-            // The space is for liblognorm 2.0.6, which else loses the first byte of the first key.
+            // The space is for liblognorm 2.0.6, which otherwise loses the first byte of the first
+            // key.
             Syntax::Cef => {
                 self.put("|");
                 self.header_field(name);
@@ -150,17 +152,17 @@ impl<'o> Line<'o> {
         }
     }
 
-    /// CEF escapes; LEEF cannot.
+    /// Writes a field of the header. CEF has escapes for it, LEEF does not.
     fn header_field(&mut self, text: &str) {
         let syntax = self.syntax;
-        self.escaped(text, Hidden::Blank, |byte| match byte {
+        self.escaped(text, Hidden::Space, |byte| match byte {
             b'|' => Some(syntax.pick("\\|", "_")),
             b'\\' if syntax == Syntax::Cef => Some("\\\\"),
             _ => None,
         });
     }
 
-    /// A pair whose value is any text.
+    /// Writes a key with any text as its value.
     pub(super) fn pair(&mut self, key: &str, value: &str) {
         let start = self.out.len();
         if !self.is_first {
@@ -172,7 +174,7 @@ impl<'o> Line<'o> {
         let key_end = self.out.len();
         self.put("=");
         let syntax = self.syntax;
-        self.escaped(value, Hidden::WrittenOut, |byte| match byte {
+        self.escaped(value, Hidden::Escaped, |byte| match byte {
             b'\n' => Some("\\n"),
             b'\r' => Some("\\r"),
             b'\\' if syntax == Syntax::Cef => Some("\\\\"),
@@ -186,7 +188,7 @@ impl<'o> Line<'o> {
         }
     }
 
-    /// A pair that says what the last one is about, and goes with it.
+    /// Writes the label of the last field, which is removed together with it.
     fn label(&mut self, key: &str, label: &str) {
         self.pair(&format!("{key}Label"), label);
         let Some(spans) = &mut self.spans else { return };
@@ -200,27 +202,31 @@ impl<'o> Line<'o> {
         self.pair(key, &number.to_string());
     }
 
-    /// A pair whose key stands in a dictionary. `false`, and nothing is written, if it demands another
-    /// type of value: a reader may drop the whole event for that. `member` becomes the label of a
-    /// custom key.
+    /// Writes a key of the dictionary with its value. Writes nothing and returns `false` if the key
+    /// requires another type: a parser may drop the whole event for that. `member` becomes the
+    /// label of a custom key.
     pub(super) fn typed(&mut self, key: &str, member: &str, value: &str) -> bool {
-        let value = match Kind::of(key) {
-            Kind::Address => match value.parse() {
+        let value = match ValueType::of(key) {
+            ValueType::Address => match value.parse() {
                 Ok(IpAddr::V6(_)) if self.syntax == Syntax::Cef => return self.ipv6(key, value),
                 Ok(_) => value,
                 Err(_) => return false,
             },
-            // Port 0 is how a missing one comes.
-            Kind::Port if value.parse::<NonZeroU16>().is_err() => return false,
-            Kind::Integer if value.parse::<i64>().is_err() => return false,
-            Kind::Short if value.parse::<i32>().is_err() => return false,
-            Kind::Float if !value.parse().is_ok_and(f64::is_finite) => return false,
-            Kind::Outcome => match value {
+            // Port 0 stands for a missing port.
+            ValueType::Port if value.parse::<NonZeroU16>().is_err() => return false,
+            ValueType::Integer if value.parse::<i64>().is_err() => return false,
+            ValueType::Short if value.parse::<i32>().is_err() => return false,
+            ValueType::Float if !value.parse().is_ok_and(f64::is_finite) => return false,
+            ValueType::Outcome => match value {
                 "true" => "success",
                 "false" => "failure",
                 other => other,
             },
-            Kind::Port | Kind::Integer | Kind::Short | Kind::Float | Kind::Text => value,
+            ValueType::Port
+            | ValueType::Integer
+            | ValueType::Short
+            | ValueType::Float
+            | ValueType::Text => value,
         };
         self.pair(key, value);
         if is_custom(key) {
@@ -229,7 +235,8 @@ impl<'o> Line<'o> {
         true
     }
 
-    /// CEF 0 has keys of their own for IPv6, two of them with a meaning that its readers know.
+    /// Writes an IPv6 address under one of the custom keys for IPv6 of CEF 0. Parsers know the
+    /// meaning of two of them by their labels.
     fn ipv6(&mut self, key: &str, value: &str) -> bool {
         let (key, label) = match key {
             "src" => ("c6a2", "Source IPv6 Address"),
@@ -241,11 +248,11 @@ impl<'o> Line<'o> {
         true
     }
 
-    /// Appends `text`. `escape` says what stands for a character of ASCII, `hidden` what for a control or
-    /// format character for which it says nothing.
+    /// Appends `text`. `escape` returns the escape of an ASCII character. `hidden` is the
+    /// replacement of control and format characters without such an escape.
     fn escaped(&mut self, text: &str, hidden: Hidden, escape: impl Fn(u8) -> Option<&'static str>) {
         let mut rest = text;
-        // Most text is ASCII, and bytes are quicker to look at than characters.
+        // Most text is ASCII, and bytes are faster to check than characters.
         let has_hidden = !text.is_ascii() && text.contains(printable::is_hidden);
         let found = |rest: &str| {
             if has_hidden {
@@ -266,8 +273,8 @@ impl<'o> Line<'o> {
             let with = u8::try_from(c).ok().filter(u8::is_ascii).and_then(&escape);
             match (with, hidden) {
                 (Some(with), _) => self.put(with),
-                (None, Hidden::Blank) => self.put(" "),
-                (None, Hidden::WrittenOut) => {
+                (None, Hidden::Space) => self.put(" "),
+                (None, Hidden::Escaped) => {
                     let mut written = String::new();
                     printable::unit_escapes(c, &mut written);
                     let written = match self.syntax {
@@ -287,7 +294,7 @@ impl<'o> Line<'o> {
     }
 }
 
-/// Keys that say nothing without a label.
+/// Whether the meaning of a key depends on a label.
 pub(super) fn is_custom(key: &str) -> bool {
     matches!(key, "cs1" | "cs2" | "cs3" | "cs4" | "cs5" | "cs6" | "cn1" | "cn2" | "cn3" | "cfp1")
 }

@@ -1,4 +1,4 @@
-//! The members of one record, and which of them are in the message already.
+//! The members of one record, and which of them are in the message.
 
 use std::{
     borrow::Cow,
@@ -8,12 +8,13 @@ use std::{
 use jiff::Timestamp;
 use records::record::{self, EventTime, Value};
 
-/// In the order of the record; of several of one name the last counts, as most readers of JSON have it.
+/// The members of a record, in order. Of several members with one name, the last one counts, as in
+/// most JSON parsers.
 #[derive(Debug)]
 pub(super) struct Members<'a> {
     list: Vec<Member<'a>>,
-    /// Where a name stands in the list: a record may have very many, if it is an odd one.
-    places: HashMap<Cow<'a, str>, usize>,
+    /// The index of each name in the list: an unusual record may have very many members.
+    indexes: HashMap<Cow<'a, str>, usize>,
     time: EventTime,
     are_read: bool,
 }
@@ -27,24 +28,24 @@ struct Member<'a> {
 
 impl<'a> Members<'a> {
     pub(super) fn of(dataset: &str, record: &'a [u8]) -> Self {
-        // More than most datasets have.
+        // More members than most datasets have.
         let mut list: Vec<Member<'a>> = Vec::with_capacity(96);
-        let mut places = HashMap::with_capacity(96);
+        let mut indexes = HashMap::with_capacity(96);
         let mut time = EventTime::new(dataset);
         let read = record::for_each_member(record, &mut |name, value| {
             time.observe(&name, value);
             let value = Value::of(value);
-            let place = *places.entry(name.clone()).or_insert(list.len());
-            match list.get_mut(place) {
+            let index = *indexes.entry(name.clone()).or_insert(list.len());
+            match list.get_mut(index) {
                 Some(member) => member.value = value,
                 None => list.push(Member { name, value, is_written: false }),
             }
         });
         if read.is_err() {
             list.clear();
-            places.clear();
+            indexes.clear();
         }
-        Self { list, places, time, are_read: read.is_ok() }
+        Self { list, indexes, time, are_read: read.is_ok() }
     }
 
     pub(super) fn are_read(&self) -> bool {
@@ -56,7 +57,7 @@ impl<'a> Members<'a> {
     }
 
     fn find(&self, name: &str) -> Option<&Value<'a>> {
-        let member = self.list.get(*self.places.get(name)?)?;
+        let member = self.list.get(*self.indexes.get(name)?)?;
         Some(&member.value)
     }
 
@@ -66,13 +67,13 @@ impl<'a> Members<'a> {
         (!is_empty(value)).then(|| value.clone().into_text())
     }
 
-    /// The same if it is one word that says something.
+    /// The value of a member as text; `None` if it is empty, unknown, an array or an object.
     pub(super) fn word(&self, name: &str) -> Option<Cow<'a, str>> {
         let text = match self.find(name)? {
             Value::Composite(_) => return None,
             value => value.clone().into_text(),
         };
-        (!text.is_empty() && !super::says_nothing(&text)).then_some(text)
+        (!text.is_empty() && !super::is_unknown(&text)).then_some(text)
     }
 
     /// The value of a member as a time.
@@ -89,37 +90,37 @@ impl<'a> Members<'a> {
     }
 
     /// Notes that a member is in the message.
-    pub(super) fn mark(&mut self, name: &str) {
-        let place = self.places.get(name);
-        if let Some(member) = place.and_then(|place| self.list.get_mut(*place)) {
+    pub(super) fn set_written(&mut self, name: &str) {
+        let index = self.indexes.get(name);
+        if let Some(member) = index.and_then(|index| self.list.get_mut(*index)) {
             member.is_written = true;
         }
     }
 
-    /// What is not in the message yet, under keys that no dictionary knows and that differ.
+    /// The members that are not in the message yet, under unique keys that are in no dictionary.
     pub(super) fn rest(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-        let mut made = Made::default();
+        let mut generated = GeneratedKeys::default();
         let left = |member: &&Member<'a>| !member.is_written && !is_empty(&member.value);
         self.list.iter().filter(left).map(move |member| {
             let key = if is_key(&member.name) {
                 Cow::Borrowed(member.name.as_ref())
             } else {
-                Cow::Owned(made.key(&member.name, |key| self.places.contains_key(key)))
+                Cow::Owned(generated.key(&member.name, |key| self.indexes.contains_key(key)))
             };
             (key, member.value.clone().into_text())
         })
     }
 }
 
-/// Keys for names that are none.
+/// Generates keys for names that are not valid keys.
 #[derive(Debug, Default)]
-struct Made {
+struct GeneratedKeys {
     keys: HashSet<String>,
-    /// How often a key would have been made without its number.
+    /// How often each key without its number was generated.
     counts: HashMap<String, u32>,
 }
 
-impl Made {
+impl GeneratedKeys {
     fn key(&mut self, name: &str, is_taken: impl Fn(&str) -> bool) -> String {
         let plain = key_of(name);
         let count = self.counts.entry(plain.clone()).or_default();
@@ -137,7 +138,7 @@ fn is_empty(value: &Value<'_>) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
-        // Nothing between its brackets.
+        // Only the brackets.
         Value::Composite(text) => {
             text.bytes().filter(|byte| !byte.is_ascii_whitespace()).nth(2).is_none()
         }
@@ -145,14 +146,15 @@ fn is_empty(value: &Value<'_>) -> bool {
     }
 }
 
-/// Both dictionaries begin their keys with a lower-case letter, and want letters and digits only.
+/// Whether a name is valid as a key that is in no dictionary. Keys consist of letters and digits,
+/// and those of both dictionaries begin with a lower-case letter.
 fn is_key(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// `client.ip` becomes `ClientIp`.
+/// Converts a name into a key: `client.ip` becomes `ClientIp`.
 fn key_of(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
     let mut key = String::with_capacity(name.len());

@@ -1,7 +1,7 @@
-//! Turns one record into a message that a SIEM reads: its own JSON, CEF or LEEF.
+//! Formats a record as a message for a SIEM: JSON (the record itself), CEF or LEEF.
 //!
-//! Pure: no clock, no sockets. The rules are told to people in `docs/message-formats.md`; what goes
-//! where stands in the tables of `mapping`, and nothing of a record is left out but empty values.
+//! `docs/message-formats.md` documents the rules. The tables in `mapping` assign the members of a
+//! record to keys. A message contains all members of the record that are not empty.
 
 use std::borrow::Cow;
 
@@ -20,22 +20,22 @@ use self::{
     members::Members,
 };
 
-/// What the body of a message is.
+/// The format of a message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Message {
-    /// The record as it came.
+    /// The record as received.
     #[default]
     Json,
     /// Common Event Format, version 0.
     Cef,
     /// Log Event Extended Format, version 2.0.
     Leef,
-    /// Log Event Extended Format, version 1.0: attributes are always separated by tabs.
+    /// Log Event Extended Format, version 1.0, where tabs always separate the attributes.
     Leef1,
 }
 
-/// Appends to `out` the message for `record`, a JSON object of `dataset`: one line, without an end of
-/// line. It cannot fail: a record that cannot be read goes into the message as a whole.
+/// Appends the message for `record`, a JSON object of `dataset`: one line, without its line end. A
+/// record that cannot be parsed becomes the value of one field.
 pub fn render(message: Message, dataset: &str, record: &[u8], out: &mut Vec<u8>) {
     match message {
         Message::Json => out.extend_from_slice(record),
@@ -45,8 +45,8 @@ pub fn render(message: Message, dataset: &str, record: &[u8], out: &mut Vec<u8>)
     }
 }
 
-/// The same in at most `max` bytes: the longest fields are left out and named in a field. Returns whether there
-/// is such a message; if not, nothing is appended.
+/// Appends a message of at most `max` bytes, without its longest fields, which are listed in a
+/// field of their own. Returns whether that is possible; if not, nothing is appended.
 pub fn render_within(
     message: Message,
     dataset: &str,
@@ -95,7 +95,7 @@ fn fields(line: &mut Line<'_>, dataset: &str, record: &[u8]) {
     let mut last = "";
     for field in mapping.fields {
         let key = syntax.pick(field.cef, field.leef);
-        // Of several members for one key the first that has a value takes it.
+        // Of several members for a key, the first one with a value gets it.
         if !key.is_empty() && key != last && write(line, &mut members, field, key) {
             last = key;
         }
@@ -108,7 +108,7 @@ fn fields(line: &mut Line<'_>, dataset: &str, record: &[u8]) {
     }
 }
 
-/// What tells the dataset's events apart, for the event's ID.
+/// The part of the event ID after the dataset: it distinguishes the events of a dataset.
 fn kind(mapping: &Mapping, members: &Members<'_>) -> Option<String> {
     let parts: Vec<_> = mapping
         .event
@@ -127,7 +127,7 @@ fn id_part<'m>(part: &IdPart, members: &'m Members<'_>) -> Option<Cow<'m, str>> 
             Ok(_) => None,
             Err(_) => Some(word),
         },
-        IdForm::Truth { yes, no } => Some(match word.as_ref() {
+        IdForm::Bool { yes, no } => Some(match word.as_ref() {
             "true" => yes.into(),
             "false" => no.into(),
             _ => word,
@@ -135,21 +135,22 @@ fn id_part<'m>(part: &IdPart, members: &'m Members<'_>) -> Option<Cow<'m, str>> 
     }
 }
 
-/// What Cloudflare has where there is nothing to say.
-fn says_nothing(word: &str) -> bool {
+/// Whether the value is the one that Cloudflare uses for a missing value.
+fn is_unknown(word: &str) -> bool {
     word.eq_ignore_ascii_case("unknown")
 }
 
-/// Says whether there was such a value and it fits the key.
+/// Writes a field. Returns whether the record has a value for it, and the value has the type of the
+/// key.
 fn write(line: &mut Line<'_>, members: &mut Members<'_>, field: &Field, key: &str) -> bool {
     match field.from {
         Source::Member(name) => {
-            let Some(value) = members.text(name).filter(|text| !says_nothing(text)) else {
+            let Some(value) = members.text(name).filter(|text| !is_unknown(text)) else {
                 return false;
             };
             let fits = line.typed(key, name, &value);
             if fits {
-                members.mark(name);
+                members.set_written(name);
             }
             fits
         }
@@ -172,9 +173,9 @@ fn write(line: &mut Line<'_>, members: &mut Members<'_>, field: &Field, key: &st
             let [Some(before), Some(host), Some(after)] = parts else { return false };
             let asked = query.and_then(|name| members.text(name)).unwrap_or_default();
             line.pair(key, &format!("{before}://{host}{after}{asked}"));
-            // The host stays by itself, too: people search for it.
+            // The host also stays a field of its own, which is easier to search.
             for name in [scheme, path].into_iter().chain(query) {
-                members.mark(name);
+                members.set_written(name);
             }
             true
         }

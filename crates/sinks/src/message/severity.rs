@@ -1,30 +1,30 @@
-//! How grave an event is, from 1 to 10, as both formats have it.
+//! The severity of an event, from 1 to 10 in both formats.
 
 use super::members::Members;
 
-/// How a member tells.
+/// How the value of a member determines the severity.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scale {
-    /// By the word for what was done: see [`WORDS`].
+    /// By the name of the action; see [`ACTION_WORDS`].
     Action,
     /// By the status of an HTTP response.
     HttpStatus,
     /// By the code of a DNS response.
     DnsCode,
-    /// By whether it succeeded.
+    /// By `true` or `false` for success.
     Success,
-    /// By the word for how it ended: see [`FAILURES`].
+    /// By the name of the result; see [`FAILURE_WORDS`].
     Failure,
-    /// By what Email Security takes a message for.
+    /// By the disposition of Email Security.
     Disposition,
-    /// By how grave or risky Cloudflare calls it.
+    /// By the level of severity or risk that Cloudflare assigns.
     Level,
-    /// By whether there is anything, such as an error.
+    /// By whether the member, such as an error, has a value.
     Presence,
 }
 
-/// The first that is part of the word, in lower case, decides.
-pub(super) const WORDS: &[(&str, u8)] = &[
+/// Severities of actions: the first entry that the value, in lower case, contains.
+pub(super) const ACTION_WORDS: &[(&str, u8)] = &[
     ("solved", 3),
     ("bypass", 3),
     ("allow", 1),
@@ -44,11 +44,11 @@ pub(super) const WORDS: &[(&str, u8)] = &[
     ("simulate", 3),
 ];
 
-/// What a job that only logs says: nothing that merely has these letters, such as `login`.
+/// The severity of the action `log`, compared as a whole: `login` contains it, too.
 const LOGGED: (&str, u8) = ("log", 3);
 
-/// The words that are a failure if one of them is part of the word, in lower case.
-pub(super) const FAILURES: &[&str] = &[
+/// A result is a failure if its value, in lower case, contains one of these words.
+pub(super) const FAILURE_WORDS: &[&str] = &[
     "fail",
     "error",
     "refused",
@@ -63,16 +63,16 @@ pub(super) const FAILURES: &[&str] = &[
     "stale",
 ];
 
-/// A part of a word that says the opposite, such as `peerNoError`.
+/// A value that contains this word, such as `peerNoError`, is no failure.
 const NO_FAILURE: &str = "noerror";
 
-/// The gravest that one of `scales` tells of its member, and never less than `base`.
+/// Returns the highest severity by `scales`, and at least `base`.
 pub(super) fn of(base: u8, scales: &[(&str, Scale)], members: &Members<'_>) -> u8 {
-    let told = scales.iter().filter_map(|(member, scale)| {
+    let severities = scales.iter().filter_map(|(member, scale)| {
         let word = members.word(member)?;
         Some(scale.of(&word))
     });
-    told.fold(base, u8::max)
+    severities.fold(base, u8::max)
 }
 
 impl Scale {
@@ -83,7 +83,7 @@ impl Scale {
                 if word == LOGGED.0 {
                     return LOGGED.1;
                 }
-                let known = WORDS.iter().find(|(part, _)| word.contains(part));
+                let known = ACTION_WORDS.iter().find(|(part, _)| word.contains(part));
                 known.map_or(1, |(_, severity)| *severity)
             }
             Self::HttpStatus => match word.parse::<u16>() {
@@ -99,7 +99,7 @@ impl Scale {
             },
             Self::Failure => {
                 let word = word.to_ascii_lowercase();
-                let is_failure = FAILURES.iter().any(|part| word.contains(part));
+                let is_failure = FAILURE_WORDS.iter().any(|part| word.contains(part));
                 if is_failure && !word.contains(NO_FAILURE) { 5 } else { 1 }
             }
             Self::Disposition => match word.to_ascii_lowercase().as_str() {

@@ -1,21 +1,22 @@
-//! Makes a CEF or LEEF message shorter by whole fields, so that it stays one that readers take.
+//! Shortens a CEF or LEEF message by whole fields, so that it stays valid.
 //!
-//! The longest fields go first: then the fewest go. A field of its own names them.
+//! Removes the longest fields first, so that the fewest are removed, and lists them in a field.
 
 use super::line::Line;
 
-/// The key of the field that names what was left out. It begins as those of members do, which no
-/// dictionary has.
-pub(super) const NOTE: &str = "LogpushdDropped";
+/// The key of the field that lists the removed fields. Like the keys of members, it is in no
+/// dictionary.
+pub(super) const DROPPED_KEY: &str = "LogpushdDropped";
 
-/// How long the names in it may be together. They may be any text, and a record may have very many.
+/// The maximum length of the list: names can be any text, and a record can have very many.
 pub(super) const NAMES_BYTES: usize = 200;
 
-/// Where a field is in a message: what leads it in, its key, its value, and its label if it has one.
+/// The position of a field in a message: its separator, its key, its value, and its label if it has
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: usize,
-    /// Where the key begins, and where it ends.
+    /// The beginning and the end of the key.
     pub(super) key: (usize, usize),
     pub(super) end: usize,
 }
@@ -31,30 +32,31 @@ impl Span {
     }
 }
 
-/// Leaves fields out of the message at the end of `out` until it ends at `end` at the latest. Returns
-/// whether that is possible with the fields of `spans`; they are in their order.
+/// Removes fields from the message at the end of the buffer until the buffer is at most `end` bytes
+/// long. Returns whether that is possible with the fields in `spans`, which are in order.
 pub(super) fn shorten(line: &mut Line<'_>, spans: &[Span], end: usize) -> bool {
     let out = line.written();
-    let mut note = Note { key: note_key(spans, out), names: String::new(), is_whole: true };
+    let mut dropped =
+        DroppedField { key: dropped_key(spans, out), names: String::new(), is_whole: true };
     let mut longest: Vec<_> = (0..spans.len()).collect();
-    longest.sort_by_key(|place| spans.get(*place).map_or(0, |span| usize::MAX - span.length()));
+    longest.sort_by_key(|index| spans.get(*index).map_or(0, |span| usize::MAX - span.length()));
     let mut is_left_out = vec![false; spans.len()];
     let mut length = out.len();
-    for place in longest {
-        if length + note.length() <= end && !note.names.is_empty() {
+    for index in longest {
+        if length + dropped.length() <= end && !dropped.names.is_empty() {
             break;
         }
-        let (Some(span), Some(is_left_out)) = (spans.get(place), is_left_out.get_mut(place)) else {
+        let (Some(span), Some(is_left_out)) = (spans.get(index), is_left_out.get_mut(index)) else {
             continue;
         };
         *is_left_out = true;
         length -= span.length();
-        note.add(span.key(out));
+        dropped.add(span.key(out));
     }
-    if length + note.length() > end {
+    if length + dropped.length() > end {
         return false;
     }
-    let mut kept = Vec::with_capacity(length + note.length());
+    let mut kept = Vec::with_capacity(length + dropped.length());
     let mut from = 0;
     for (span, _) in spans.iter().zip(is_left_out).filter(|(_, is_left_out)| *is_left_out) {
         kept.extend_from_slice(out.get(from..span.start).unwrap_or_default());
@@ -62,19 +64,19 @@ pub(super) fn shorten(line: &mut Line<'_>, spans: &[Span], end: usize) -> bool {
     }
     kept.extend_from_slice(out.get(from..).unwrap_or_default());
     line.replace(kept);
-    line.pair(&note.key, &note.names);
+    line.pair(&dropped.key, &dropped.names);
     true
 }
 
-/// The field that names what was left out.
-struct Note {
+/// The field that lists the removed fields.
+struct DroppedField {
     key: String,
     names: String,
-    /// Whether all names are in it.
+    /// Whether all names are in the list.
     is_whole: bool,
 }
 
-impl Note {
+impl DroppedField {
     fn add(&mut self, name: &str) {
         if !self.is_whole {
             return;
@@ -84,20 +86,20 @@ impl Note {
         self.names.extend([comma, if self.is_whole { name } else { "..." }]);
     }
 
-    /// With what leads it in and the equals sign.
+    /// The length of the field with its separator and equals sign.
     fn length(&self) -> usize {
         1 + self.key.len() + 1 + self.names.len()
     }
 }
 
-/// A key that no field has.
-fn note_key(spans: &[Span], out: &[u8]) -> String {
-    let mut key = NOTE.to_owned();
+/// Returns a key that no field has.
+fn dropped_key(spans: &[Span], out: &[u8]) -> String {
+    let mut key = DROPPED_KEY.to_owned();
     for number in 2.. {
         if spans.iter().all(|span| span.key(out) != key) {
             break;
         }
-        key = format!("{NOTE}{number}");
+        key = format!("{DROPPED_KEY}{number}");
     }
     key
 }

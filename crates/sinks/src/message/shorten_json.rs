@@ -1,6 +1,6 @@
-//! Makes a JSON message shorter by whole members, so that it stays an object that readers take.
+//! Shortens a JSON message by whole members, so that it stays valid.
 //!
-//! The longest members go first: then the fewest go. A member of its own lists them.
+//! Removes the longest members first, so that the fewest are removed, and lists them in a member.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -10,30 +10,31 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::shorten::{NAMES_BYTES, NOTE};
+use super::shorten::{DROPPED_KEY, NAMES_BYTES};
 
-/// Appends `record` without its longest members, in at most `max` bytes, and with a list of those that
-/// are missing. Returns whether that is possible; if not, nothing is appended. What is kept is kept as it
-/// came, number by number.
+/// Appends `record` in at most `max` bytes, without its longest members and with a list of these.
+/// Returns whether that is possible; if not, nothing is appended. The other members are copied byte
+/// by byte.
 pub(super) fn shorten(record: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
     let Some(fields) = Fields::of(record) else { return false };
-    let mut note = Note { key: fields.note_key(), names: Vec::new(), length: 0, is_whole: true };
+    let mut dropped =
+        DroppedField { key: fields.dropped_key(), names: Vec::new(), length: 0, is_whole: true };
     let mut longest: Vec<_> = fields.list.iter().enumerate().collect();
     longest.sort_by_key(|(_, field)| usize::MAX - field.length);
     let mut is_kept = vec![true; fields.list.len()];
-    // Braces, and each member with the comma behind it.
+    // Braces, and each member with the comma after it.
     let mut length = 2 + fields.list.iter().map(|field| field.length).sum::<usize>();
-    for (place, field) in longest {
-        if length + note.length() <= max && !note.names.is_empty() {
+    for (index, field) in longest {
+        if length + dropped.length() <= max && !dropped.names.is_empty() {
             break;
         }
-        if let Some(is_kept) = is_kept.get_mut(place) {
+        if let Some(is_kept) = is_kept.get_mut(index) {
             *is_kept = false;
         }
         length -= field.length;
-        note.add(field.name);
+        dropped.add(field.name);
     }
-    if length + note.length() > max {
+    if length + dropped.length() > max {
         return false;
     }
     out.push(b'{');
@@ -45,7 +46,9 @@ pub(super) fn shorten(record: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
             out.push(b',');
         }
     }
-    out.extend_from_slice(format!("\"{}\":[{}]}}", note.key, note.names.join(",")).as_bytes());
+    out.extend_from_slice(
+        format!("\"{}\":[{}]}}", dropped.key, dropped.names.join(",")).as_bytes(),
+    );
     true
 }
 
@@ -53,15 +56,15 @@ pub(super) fn shorten(record: &[u8], max: usize, out: &mut Vec<u8>) -> bool {
 #[derive(Default)]
 struct Fields<'a> {
     members: Vec<Member<'a>>,
-    /// What is kept or left out as one: all members of one name. Readers take one of them, and must not
-    /// get another because that one was the longest.
+    /// All members of one name are kept or removed together. Parsers use one of them, and must not
+    /// get another one because that was the longest.
     list: Vec<Field<'a>>,
-    /// Where a name, without its escapes, is in the list.
-    places: HashMap<Cow<'a, str>, usize>,
+    /// The index of a name, without its escapes, in the list.
+    indexes: HashMap<Cow<'a, str>, usize>,
 }
 
 struct Member<'a> {
-    /// In its quotes.
+    /// With its quotes.
     name: &'a str,
     value: &'a str,
     field: usize,
@@ -69,7 +72,7 @@ struct Member<'a> {
 
 struct Field<'a> {
     name: &'a str,
-    /// Of all its members, with colons and commas.
+    /// The length of all its members, with colons and commas.
     length: usize,
 }
 
@@ -80,9 +83,9 @@ impl<'a> Fields<'a> {
     }
 
     fn add(&mut self, name: &'a str, value: &'a str) {
-        // Half of a surrogate pair is no text; such a name is compared as it stands.
+        // A name with an unpaired surrogate is not valid text and is compared with its escapes.
         let plain = serde_json::from_str(name).map_or(Cow::Borrowed(name), Cow::<str>::Owned);
-        let field = *self.places.entry(plain).or_insert(self.list.len());
+        let field = *self.indexes.entry(plain).or_insert(self.list.len());
         let length = name.len() + value.len() + ":,".len();
         match self.list.get_mut(field) {
             Some(field) => field.length += length,
@@ -91,11 +94,11 @@ impl<'a> Fields<'a> {
         self.members.push(Member { name, value, field });
     }
 
-    /// A name that no member has.
-    fn note_key(&self) -> String {
-        let numbered = (2..).map(|number| format!("{NOTE}{number}"));
-        let mut keys = std::iter::once(NOTE.to_owned()).chain(numbered);
-        keys.find(|key| !self.places.contains_key(key.as_str())).unwrap_or_default()
+    /// Returns a name that no member has.
+    fn dropped_key(&self) -> String {
+        let numbered = (2..).map(|number| format!("{DROPPED_KEY}{number}"));
+        let mut keys = std::iter::once(DROPPED_KEY.to_owned()).chain(numbered);
+        keys.find(|key| !self.indexes.contains_key(key.as_str())).unwrap_or_default()
     }
 }
 
@@ -114,18 +117,18 @@ impl<'a> Visitor<'a> for Fields<'a> {
     }
 }
 
-/// The member that lists what was left out.
-struct Note<'a> {
+/// The member that lists the removed members.
+struct DroppedField<'a> {
     key: String,
-    /// In their quotes.
+    /// With their quotes.
     names: Vec<&'a str>,
-    /// Of the names and the commas between them.
+    /// The length of the names and the commas between them.
     length: usize,
-    /// Whether all names are in it.
+    /// Whether all names are in the list.
     is_whole: bool,
 }
 
-impl<'a> Note<'a> {
+impl<'a> DroppedField<'a> {
     fn add(&mut self, name: &'a str) {
         if !self.is_whole {
             return;

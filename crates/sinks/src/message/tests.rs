@@ -24,7 +24,7 @@ fn message(message: Message, dataset: &str, record: &[u8]) -> String {
     String::from_utf8(out).unwrap().strip_prefix("kept ").unwrap().to_owned()
 }
 
-/// A message as its reader sees it.
+/// A parsed message.
 struct Read {
     header: Vec<String>,
     pairs: Vec<(String, String)>,
@@ -36,7 +36,7 @@ impl Read {
     }
 }
 
-/// Reads what the standard of CEF says, and refuses what it does not allow.
+/// Parses CEF by its standard. Panics if the message violates it.
 fn read_cef(line: &str) -> Read {
     let rest = line.strip_prefix("CEF:0|").expect(line);
     let mut header = vec![String::new()];
@@ -53,7 +53,7 @@ fn read_cef(line: &str) -> Read {
     }
     assert_eq!(header.pop().as_deref(), Some(""));
 
-    // What is before an equals sign of its own, back to the space, is a key.
+    // The text before an unescaped equals sign, back to the space, is a key.
     let mut values: Vec<String> = vec![String::new()];
     let mut keys = Vec::new();
     while let Some(letter) = letters.next() {
@@ -78,7 +78,7 @@ fn read_cef(line: &str) -> Read {
     Read { header, pairs: keys.into_iter().zip(values).collect() }
 }
 
-/// Reads LEEF 2.0, or 1.0 if its header says so. There is nothing to unescape.
+/// Parses LEEF 2.0 or 1.0, by its header. LEEF has no escapes.
 fn read_leef(line: &str) -> Read {
     if let Some(rest) = line.strip_prefix("LEEF:1.0|") {
         let fields: Vec<_> = rest.splitn(5, '|').collect();
@@ -105,9 +105,9 @@ fn read(format: Message, line: &str) -> Read {
 
 const BOTH: [(Message, &str); 2] = [(Message::Cef, "cef"), (Message::Leef, "leef")];
 
-/// `LOGPUSHD_BLESS=1 cargo test` writes the expected messages anew; read the difference.
+/// `LOGPUSHD_BLESS=1 cargo test` writes the expected messages again; review the difference.
 #[test]
-fn messages_read_as_recorded() {
+fn messages_are_as_recorded() {
     let bless = env::var_os("LOGPUSHD_BLESS").is_some();
     let mut datasets = BTreeSet::new();
     let mut failures = Vec::new();
@@ -148,7 +148,7 @@ fn json_is_the_record_itself() {
 }
 
 #[test]
-fn what_the_syntax_needs_is_escaped() {
+fn special_characters_are_escaped() {
     let record = br#"{"Action":"a|b\\c\nd","Text":"=\\|\n\r\t\u0000\u007f ","Number":-1.50}"#;
     assert_eq!(
         message(Message::Cef, "one|two", record),
@@ -160,7 +160,7 @@ fn what_the_syntax_needs_is_escaped() {
     );
 }
 
-/// A parser that takes `x09` for three characters still splits LEEF 1.0 at its tabs.
+/// A parser that reads `x09` as three characters splits LEEF 1.0 at its tabs.
 #[test]
 fn leef_1_differs_in_its_header_only() {
     let record = br#"{"ClientIP":"192.0.2.7","Action":"block","Text":"a|x09|b"}"#;
@@ -173,21 +173,21 @@ fn leef_1_differs_in_its_header_only() {
 }
 
 #[test]
-fn the_id_of_an_event_is_as_long_as_leef_allows() {
+fn the_event_id_has_the_maximum_length_of_leef() {
     let record = format!(r#"{{"Action":"{}"}}"#, "ä".repeat(300));
     let line = message(Message::Leef, "dns", record.as_bytes());
     assert_eq!(read_leef(&line).header[3].chars().count(), 255);
 }
 
-/// Quadratic work would take minutes here.
+/// An algorithm with quadratic time would take minutes.
 #[test]
-fn very_many_odd_names_are_no_burden() {
+fn very_many_unusual_names_take_little_time() {
     let names = ('\u{4e00}'..='\u{9fff}')
         .flat_map(|letter| ["", "a", "_", "-", "."].map(|end| (letter, end)));
     let members: Vec<_> = names.map(|(letter, end)| format!(r#""{letter}{end}":1"#)).collect();
     assert!(members.len() > 100_000);
     let record = format!("{{{}}}", members.join(","));
-    let read = read_cef(&message(Message::Cef, "somebodys", record.as_bytes()));
+    let read = read_cef(&message(Message::Cef, "unknown_dataset", record.as_bytes()));
     let keys: BTreeSet<_> = read.pairs.iter().map(|(key, _)| key).collect();
     assert_eq!(keys.len(), members.len() + 1);
 }
@@ -209,7 +209,7 @@ fn a_value_that_does_not_fit_its_key_keeps_its_name() {
 }
 
 #[test]
-fn severity_follows_what_was_done() {
+fn severity_depends_on_action_and_status() {
     let cases = [
         ("firewall_events", r#"{"Action":"block"}"#, 7),
         ("firewall_events", r#"{"Action":"managedChallenge"}"#, 5),
@@ -240,9 +240,9 @@ fn severity_follows_what_was_done() {
     }
 }
 
-/// `write` relies on it: it remembers one key only.
+/// `fields` relies on it: it remembers the last key only.
 #[test]
-fn fields_that_share_a_key_stand_together() {
+fn fields_with_the_same_key_are_consecutive() {
     for mapping in ALL {
         for (format, _) in BOTH {
             let key = |field: &Field| if format == Message::Cef { field.cef } else { field.leef };
@@ -255,7 +255,7 @@ fn fields_that_share_a_key_stand_together() {
     }
 }
 
-/// What a value looks like behind the reader: characters that nobody sees are written out.
+/// A value as a parser returns it: invisible characters are escaped.
 fn plain(format: Message, value: &Value) -> Option<String> {
     let text = match value {
         Value::Null => return None,
@@ -317,7 +317,7 @@ fn record(mapping: &Mapping) -> impl Strategy<Value = Vec<(String, Value)>> + us
 
 proptest! {
     #[test]
-    fn every_value_comes_back_from_one_line(
+    fn every_value_can_be_parsed_from_one_line(
         (mapping, members) in prop::sample::select(&ALL[..])
             .prop_flat_map(|mapping| (Just(mapping), record(mapping))),
         cef in any::<bool>(),
@@ -333,7 +333,7 @@ proptest! {
 
         let read = read(format, &line);
         let keys: BTreeSet<_> = read.pairs.iter().map(|(key, _)| key).collect();
-        prop_assert_eq!(keys.len(), read.pairs.len(), "a key stands twice: {}", line);
+        prop_assert_eq!(keys.len(), read.pairs.len(), "a key is in the message twice: {}", line);
         for key in keys {
             let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
             prop_assert!(is_key, "{} in {}", key, line);
@@ -354,7 +354,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_one_line_goes(data in any::<Vec<u8>>(), text in "[{}\":a\\\\,0ud8\n]{0,30}") {
+    fn any_input_results_in_one_line(data in any::<Vec<u8>>(), text in "[{}\":a\\\\,0ud8\n]{0,30}") {
         for record in [data.as_slice(), text.as_bytes()] {
             for (format, _) in BOTH {
                 let line = message(format, "http_requests", record);

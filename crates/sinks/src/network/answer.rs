@@ -1,4 +1,4 @@
-//! What the answer of a target means that has no rules of its own.
+//! Interprets the HTTP response of a target that has no rules of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,17 +13,17 @@ use settings::printable::printable;
 use super::http::Session;
 use crate::upload::Verdict;
 
-/// Of an answer's body this much is read: its words fit in, and a small rest lets the connection be used
-/// again.
+/// How much of the body of a response is read: enough for an error message, and for reuse of the
+/// connection after a short body.
 const MAX_READ_BYTES: usize = 64 * 1024;
 
-/// Of the target's words this much is shown.
-const MAX_WORDS_BYTES: usize = 300;
+/// How much of the target's message is logged.
+const MAX_MESSAGE_BYTES: usize = 300;
 
-/// Shorter parts of a secret occur in words by chance.
+/// The minimum length of a part of a secret that is redacted: shorter ones occur by chance.
 const MIN_SECRET_BYTES: usize = 4;
 
-/// An answer, of which the head has arrived.
+/// A response whose status and headers have arrived.
 #[derive(Debug)]
 pub struct HttpAnswer {
     response: Response,
@@ -35,23 +35,23 @@ impl HttpAnswer {
         Self { response, session }
     }
 
-    /// Interprets the answer by its status. Nothing is known of a single record.
+    /// Interprets the response by its status, for all records of the request.
     pub async fn verdict(mut self) -> Verdict {
         let mut body = Vec::new();
-        // The status decides. A body that ends early has said enough.
+        // The status decides. An incomplete body is no error.
         while body.len() < MAX_READ_BYTES
             && let Ok(Some(bytes)) = self.response.chunk().await
         {
             body.extend_from_slice(&bytes);
         }
-        let words = String::from_utf8_lossy(&body);
-        verdict(&self.response, &without_secrets(&words, &self.session.secrets))
+        let message = String::from_utf8_lossy(&body);
+        verdict(&self.response, &without_secrets(&message, &self.session.secrets))
     }
 }
 
-fn verdict(response: &Response, words: &str) -> Verdict {
+fn verdict(response: &Response, message: &str) -> Verdict {
     let status = response.status();
-    let why = failure(response.url(), status, words);
+    let why = failure(response.url(), status, message);
     let alert = |action: String| Verdict::Alert { why: why.clone(), action };
     match status.as_u16() {
         200..=299 => Verdict::Delivered,
@@ -59,23 +59,25 @@ fn verdict(response: &Response, words: &str) -> Verdict {
         413 => Verdict::TooLarge { why },
         400 | 422 => Verdict::Refused { why },
         300..=399 => alert(redirect(response.headers())),
-        401 | 403 | 407 => alert("check the sink's credentials and what the target allows".into()),
+        401 | 403 | 407 => {
+            alert("check the sink's credentials and their permissions at the target".into())
+        }
         404 | 405 | 410 => alert("check the sink's `url` and `method`".into()),
         415 => alert("set `compression` and the headers to what the target accepts".into()),
-        // Not what is wrong with a record. It would not be right in quarantine either.
+        // The cause is not a record, so the records do not go into quarantine.
         _ => alert("check the target and the sink's settings".into()),
     }
 }
 
-/// The failure: which target, what it answered, in its words.
-fn failure(url: &Url, status: StatusCode, words: &str) -> String {
-    // A query may be long, and contain what is not for the log.
+/// Describes the failure: the target, the status, and the message of the target.
+fn failure(url: &Url, status: StatusCode, message: &str) -> String {
+    // Without the query, which may be long and contain secrets.
     let target = format!("{}{}", url.origin().ascii_serialization(), url.path());
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let failure = format!("{target} answered {status}");
-    match words.as_str() {
+    match message.as_str() {
         "" => failure,
-        words => format!("{failure}: {}", printable(words).up_to(MAX_WORDS_BYTES)),
+        message => format!("{failure}: {}", printable(message).up_to(MAX_MESSAGE_BYTES)),
     }
 }
 
@@ -85,43 +87,43 @@ fn delay(headers: &HeaderMap) -> Option<Duration> {
 
 fn redirect(headers: &HeaderMap) -> String {
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
-    // What follows the path may be a token.
+    // Without query and fragment, which may contain a token.
     let location = location.and_then(|location| location.split(['?', '#']).next());
     match location {
         Some(location) => {
-            let location = printable(location).up_to(MAX_WORDS_BYTES);
+            let location = printable(location).up_to(MAX_MESSAGE_BYTES);
             format!("redirects are not followed: if {location} is right, set `url` to it")
         }
         None => "redirects are not followed: check the sink's `url`".to_owned(),
     }
 }
 
-/// The words of a target, which may repeat what it was sent.
-fn without_secrets(words: &str, secrets: &HeaderMap) -> String {
-    let mut words = words.to_owned();
+/// Redacts secrets in the message of a target, which may repeat the headers of the request.
+fn without_secrets(message: &str, secrets: &HeaderMap) -> String {
+    let mut message = message.to_owned();
     for secret in secrets.values().filter_map(|value| value.to_str().ok()) {
-        words = words.replace(secret, "[secret]");
-        // The scheme of `Authorization` is none.
+        message = message.replace(secret, "[secret]");
+        // Without the scheme of `Authorization`, which is not secret.
         if let Some((_, token)) = secret.split_once(' ')
             && token.len() >= MIN_SECRET_BYTES
         {
-            words = words.replace(token, "[secret]");
+            message = message.replace(token, "[secret]");
         }
     }
-    words
+    message
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answered(status: u16, headers: &[(&str, &str)], words: &str) -> Verdict {
+    fn answered(status: u16, headers: &[(&str, &str)], message: &str) -> Verdict {
         let mut response = ::http::Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
         let response = response.body(Vec::new()).unwrap();
-        verdict(&Response::from(response), words)
+        verdict(&Response::from(response), message)
     }
 
     #[test]
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_sets_the_delay() {
+    fn the_delay_is_that_of_retry_after() {
         for (value, expected) in
             [("7", Some(7)), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0))]
         {
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_short_and_harmless() {
+    fn the_message_is_short_and_escaped() {
         let Verdict::Refused { why } = answered(400, &[], " no\n  such \u{1b}[2J field ") else {
             panic!("another verdict")
         };
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_is_named_without_its_query() {
+    fn a_redirect_is_logged_without_its_query() {
         let moved = [("location", "https://b.example/in?token=hidden")];
         let Verdict::Alert { why, action } = answered(308, &moved, "") else {
             panic!("another verdict")
@@ -183,13 +185,13 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_are_repeated_are_not_shown() {
+    fn secrets_in_the_message_are_redacted() {
         let secrets = [("authorization", "Splunk token-1"), ("x-key", "key-2")];
         let secrets = secrets.map(|(name, value)| {
             (name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap())
         });
         let secrets: HeaderMap = secrets.into_iter().collect();
-        let words = without_secrets("got Splunk token-1, \"token-1\" and key-2", &secrets);
-        assert_eq!(words, "got [secret], \"[secret]\" and [secret]");
+        let message = without_secrets("got Splunk token-1, \"token-1\" and key-2", &secrets);
+        assert_eq!(message, "got [secret], \"[secret]\" and [secret]");
     }
 }

@@ -5,10 +5,10 @@ use std::io::{self, Write as _};
 use flate2::write::GzEncoder;
 use settings::words;
 
-/// Small gains in size cost much time: records shrink to a tenth at this level.
+/// A low level: records shrink to a tenth, and higher levels cost much time for little gain.
 const GZIP_LEVEL: u32 = 3;
 
-/// zstd's own default.
+/// The default of zstd.
 const ZSTD_LEVEL: i32 = 3;
 
 words! {
@@ -18,7 +18,7 @@ words! {
         Gzip = "gzip",
         /// RFC 8878.
         Zstd = "zstd",
-        /// Bodies are sent as they are.
+        /// Bodies are not compressed.
         None = "none",
     }
 }
@@ -33,7 +33,7 @@ impl Compression {
         }
     }
 
-    /// Compresses a body. The same body always gives the same bytes.
+    /// Compresses a body. The same body always results in the same bytes.
     ///
     /// # Errors
     /// The encoder has no memory.

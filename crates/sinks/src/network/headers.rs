@@ -1,4 +1,4 @@
-//! Headers that an operator adds to requests.
+//! Headers that the operator adds to requests.
 
 use std::path::PathBuf;
 
@@ -11,27 +11,27 @@ use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
 use super::secret::read_header;
 use crate::kinds::SecretClaim;
 
-/// What belongs to the connection, to the body, or to the sinks.
+/// Headers of the connection and the body, which the sink sets itself.
 const OWN: [HeaderName; 8] =
     [CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
-/// The first is a standard name, the others are those of this program.
+/// Headers that identify a chunk.
 const OF_CHUNKS: [&str; 2] = ["idempotency-key", "logpushd-batch"];
 
-/// Their values are secrets.
+/// Headers whose values are secrets.
 const SECRET: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
 
 /// A header whose value is the first line of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SecretHeader {
-    /// Not one that the sink sets itself.
+    /// The name. Not a header that the sink sets itself.
     pub name: HeaderName,
-    /// The file.
+    /// The file with the value.
     pub file: PathBuf,
 }
 
 impl SecretHeader {
-    /// The file as the sink claims it.
+    /// The claim of the sink on the file.
     pub fn claim(&self) -> SecretClaim<'_> {
         SecretClaim { key: "secret_headers", file: &self.file }
     }
@@ -57,15 +57,17 @@ fn headers(value: &Value<'_>, cx: &mut Context) -> Option<Plain> {
         let is_known = |name: &HeaderName| headers.iter().any(|(known, _)| known == name);
         let Some(header) = header_name(&name, is_known, cx) else { continue };
         if SECRET.contains(&header) {
-            let message = format!("`{header}` is a secret, and a secret never stands in this file");
-            let hint = "write it into a file, and name that in `secret_headers`";
+            let message = format!("`{header}` is a secret, and this file must not contain secrets");
+            let hint = "write the value into a file, and name the file in `secret_headers`";
             cx.push(Diagnostic::at(name.span(), message).hint(hint));
             continue;
         }
         if let Ok(value) = HeaderValue::from_str(value.get_ref()) {
             headers.push((header, value));
         } else {
-            let message = format!("the value of `{header}` has a character that no header has");
+            let message = format!(
+                "the value of `{header}` contains a character that a header cannot contain"
+            );
             cx.push(Diagnostic::at(value.span(), message));
         }
     }
@@ -90,7 +92,7 @@ fn secret_headers(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SecretHeade
     Some(headers)
 }
 
-/// A name that an operator may use, and that is not known yet.
+/// Parses the name of a header, which must not be one that the sink sets or that is set already.
 fn header_name(
     name: &Spanned<String>,
     is_known: impl FnOnce(&HeaderName) -> bool,

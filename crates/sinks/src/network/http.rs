@@ -12,13 +12,15 @@ use tls::{Advice, ClientTls};
 use super::{HttpAnswer, NetworkSettings, SecretHeader, secret::read_header};
 use crate::upload::Verdict;
 
-/// For finding the address, connecting and the TLS handshake together, if a request may take longer.
+/// The timeout for name resolution, connecting and the TLS handshake together, unless the timeout
+/// of a request is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends the requests of one sink over HTTP, without proxies, redirects and cookies.
 ///
-/// The files of TLS and secrets are read for the first request, and again after a connection failed or
-/// credentials were refused: an operator who replaces a file need not reload the daemon.
+/// The files of TLS and of secrets are read for the first request, and again after a failed
+/// connection or refused credentials: an operator who replaces a file does not have to reload the
+/// daemon.
 #[derive(Debug)]
 pub struct HttpSender {
     tls: ClientTls,
@@ -27,7 +29,7 @@ pub struct HttpSender {
     session: Mutex<Option<Arc<Session>>>,
 }
 
-/// What was read from files, and the connections.
+/// The HTTP client with its connections, and the contents of the files.
 #[derive(Debug)]
 pub(super) struct Session {
     http: reqwest::Client,
@@ -35,12 +37,12 @@ pub(super) struct Session {
     pub(super) secrets: HeaderMap,
 }
 
-/// A request that is ready to be sent, or why there is none.
+/// A request that is ready to be sent, or the reason why it could not be prepared.
 #[derive(Debug)]
 pub struct HttpRequest(Result<(Request, Arc<Session>), String>);
 
 impl HttpSender {
-    /// Reads no file yet.
+    /// Creates the sender. Reads no file yet.
     pub fn new(network: &NetworkSettings, secret_headers: &[SecretHeader]) -> Self {
         Self {
             tls: network.tls.clone(),
@@ -50,7 +52,7 @@ impl HttpSender {
         }
     }
 
-    /// Adds the secret headers. May read files, so it belongs into [`Target::encode`].
+    /// Adds the secret headers. May read files, so call it in [`Target::encode`].
     ///
     /// [`Target::encode`]: crate::upload::Target::encode
     pub fn prepare(&self, request: Result<Request, String>) -> HttpRequest {
@@ -64,12 +66,13 @@ impl HttpSender {
     /// Sends a request.
     ///
     /// # Errors
-    /// There is no answer. The verdict says why.
+    /// There is no response. The verdict contains the reason.
     pub async fn send(&self, HttpRequest(request): HttpRequest) -> Result<HttpAnswer, Verdict> {
         let (request, session) = request.map_err(|why| Verdict::Alert {
             why,
-            action: "correct the file or the setting; the sink reads it again for its next attempt"
-                .to_owned(),
+            action:
+                "fix the file or the setting; the sink reads the file again for its next attempt"
+                    .to_owned(),
         })?;
         let url = request.url().clone();
         match session.http.execute(request).await {
@@ -113,7 +116,7 @@ impl HttpSender {
         Ok(Session { http, settings, secrets })
     }
 
-    /// Has the files read again for the next request.
+    /// Drops the session, so that the next request reads the files again.
     fn forget(&self, session: &Arc<Session>) {
         let mut current = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, session)) {
@@ -132,7 +135,7 @@ fn is_about_credentials(response: &Response) -> bool {
     )
 }
 
-/// The server of a URL.
+/// The host and port of a URL.
 fn server(url: &Url) -> HostPort {
     let host = url.host_str().unwrap_or_default();
     HostPort {

@@ -1,8 +1,8 @@
-//! What sinks have in common that send requests over a network.
+//! The common parts of all sinks that send requests over a network.
 //!
 //! [`NetworkSettings`] are their keys. [`HttpSender`] is the HTTP client of one sink, with its TLS
-//! files and secrets; [`HttpAnswer::verdict`] interprets an answer of a target that has no rules of
-//! its own.
+//! files and secrets. [`HttpAnswer::verdict`] interprets the response of a target that has no rules
+//! of its own.
 
 mod answer;
 mod compression;

@@ -9,14 +9,14 @@ use tls::ClientTls;
 use super::{Compression, HttpUrl};
 use crate::upload::{Limits, UploadOptions};
 
-/// Each request in flight has a chunk in memory.
+/// A limit for memory: each request in flight keeps a chunk.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// What the chunks in memory may take without a warning.
+/// The maximum size of the chunks in memory without a warning.
 const MAX_MEMORY: u64 = 1 << 30;
 
 settings! {
-    /// How requests are sent.
+    /// The keys of every sink that sends requests.
     pub struct NetworkSettings, checked by check {
         /// The timeout of a request, from connecting to the end of the response.
         pub timeout: PositiveSpan = "60s",
@@ -25,15 +25,15 @@ settings! {
         pub in_flight: Count = 4,
         /// How to compress the bodies of requests.
         pub compression: Compression = "gzip",
-        /// The most that a request contains, whichever comes first.
+        /// The maximum size of a request. Larger batches are divided.
         pub batch: Batch,
-        /// For `https://`.
+        /// TLS for `https://` URLs.
         pub tls: ClientTls,
     }
 }
 
 settings! {
-    /// Where a batch is divided into requests.
+    /// The limits at which a batch is divided into requests.
     pub struct Batch derive(Copy, Eq) {
         /// The maximum size of a request: the bytes of its records as lines, before
         /// compression. A longer record is a request of its own.
@@ -44,7 +44,7 @@ settings! {
 }
 
 impl NetworkSettings {
-    /// How an uploader sends.
+    /// The options of the uploader.
     pub fn upload_options(&self) -> UploadOptions {
         UploadOptions {
             limits: Limits {
@@ -56,8 +56,8 @@ impl NetworkSettings {
         }
     }
 
-    /// Reports a `tls` table that the URL does not use, and secrets that are sent unencrypted. `secrets` is the
-    /// key that names them, if there are any.
+    /// Reports a `tls` table that the URL does not use, and secrets that are sent unencrypted.
+    /// `secrets` is the key that sets them, if there are any.
     pub fn check_url(
         &self,
         url: &HttpUrl,
@@ -68,8 +68,8 @@ impl NetworkSettings {
         if self.tls != ClientTls::default() && !url.is_https() {
             // The operator probably believes that the connection is encrypted.
             let message =
-                format!("`{}` has no use: the URL begins with http://", table.full_name("tls"));
-            let hint = "write the URL with https://, or leave the table out";
+                format!("`{}` has no effect: the URL begins with http://", table.full_name("tls"));
+            let hint = "write the URL with https://, or remove the table";
             cx.push(table.problem_at("tls", message).hint(hint));
         }
         if let Some(key) = secrets.filter(|_| url.is_clear_text()) {

@@ -1,4 +1,4 @@
-//! The addresses that requests are sent to.
+//! URLs with placeholders, for requests.
 
 use std::{fmt, net::IpAddr};
 
@@ -7,7 +7,7 @@ use settings::{Context, Value, reference::Takes, setting};
 
 const PLACEHOLDERS: [&str; 2] = ["{dataset}", "{endpoint}"];
 
-/// An `http://` or `https://` URL, in whose path and query `{dataset}` and `{endpoint}` are filled in.
+/// An `http://` or `https://` URL with placeholders for dataset and endpoint in its path and query.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HttpUrl(String);
 
@@ -17,10 +17,10 @@ setting! {
 }
 
 impl HttpUrl {
-    /// The URL for the records of a dataset that came in by an endpoint, whose names need no escapes.
+    /// Fills in the names of a dataset and an endpoint, which need no escaping.
     ///
     /// # Errors
-    /// It is not one that passed validation.
+    /// The URL did not pass validation.
     pub fn fill(&self, dataset: &str, endpoint: &str) -> Result<Url, String> {
         let text = self.0.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
         Url::parse(&text).map_err(|error| format!("cannot use the URL {}: {error}", self.0))
@@ -37,10 +37,10 @@ impl HttpUrl {
         url.scheme() == "http" && !url.host_str().is_some_and(is_loopback)
     }
 
-    /// Parses and checks a template.
+    /// Parses and validates a URL.
     ///
     /// # Errors
-    /// What is wrong with it, to follow the URL, and what to do.
+    /// The fault, as a predicate of the URL, and what to do.
     fn parse(text: &str) -> Result<Self, (String, &'static str)> {
         const FORM: &str = "write a URL such as \"https://collector.example.com/{dataset}\"";
         let filled = Self(text.to_owned()).fill("dataset", "endpoint");
@@ -49,22 +49,22 @@ impl HttpUrl {
             _ => return Err(("is not an http:// or https:// URL".to_owned(), FORM)),
         };
         if !url.username().is_empty() || url.password().is_some() {
-            // The URL would be printed with every problem of its line.
+            // Diagnostics print the line of the configuration.
             let hint = "send the credentials in a header of `secret_headers`";
             return Err(("contains a user name or a password".to_owned(), hint));
         }
         if url.fragment().is_some() {
-            let hint = "leave it out: a fragment is never sent";
+            let hint = "remove it: a fragment is never sent";
             return Err(("contains a fragment".to_owned(), hint));
         }
-        let place = "{dataset} and {endpoint} are filled in, in the path and the query";
+        let hint = "use {dataset} and {endpoint} in the path and the query only";
         if Self(text.to_owned()).fill("a", "b").is_ok_and(|other| other.origin() != url.origin()) {
-            return Err(("has a placeholder in its host".to_owned(), place));
+            return Err(("contains a placeholder in its host".to_owned(), hint));
         }
         let literal =
             PLACEHOLDERS.iter().fold(text.to_owned(), |text, name| text.replace(name, ""));
         if literal.contains(['{', '}']) {
-            return Err(("has braces that stand for nothing".to_owned(), place));
+            return Err(("contains an unknown placeholder".to_owned(), hint));
         }
         Ok(Self(text.to_owned()))
     }
@@ -76,7 +76,7 @@ impl fmt::Display for HttpUrl {
     }
 }
 
-/// Whether a host, as it stands in a URL, is this machine.
+/// Whether the host of a URL is a loopback address.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -99,14 +99,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn placeholders_are_filled_into_path_and_query() {
+    fn placeholders_in_path_and_query_are_filled_in() {
         let url = HttpUrl::parse("https://a.example/in/{dataset}?from={endpoint}").unwrap();
         let filled = url.fill("http_requests", "Main-1").unwrap();
         assert_eq!(filled.as_str(), "https://a.example/in/http_requests?from=Main-1");
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn an_unsuitable_url_is_refused() {
         for (text, expected) in [
             ("collector.example.com", "is not an http"),
             ("ftp://a.example/", "is not an http"),
@@ -115,7 +115,7 @@ mod tests {
             ("https://hidden@a.example/", "a user name or a password"),
             ("https://a.example/#b", "a fragment"),
             ("https://{dataset}.example/", "a placeholder in its host"),
-            ("https://a.example/{data}", "braces"),
+            ("https://a.example/{data}", "unknown placeholder"),
         ] {
             let (fault, _) = HttpUrl::parse(text).unwrap_err();
             assert!(fault.contains(expected) && !fault.contains("hidden"), "{text}: {fault}");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_text_beyond_this_machine_is_found() {
+    fn http_to_another_host_is_clear_text() {
         for (text, expected) in [
             ("http://a.example/", true),
             ("http://192.0.2.1:8080/", true),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn plain(pattern: &str) -> WrittenPaths<'_> {
-    WrittenPaths { key: "path", pattern, rotates: false, packed: None }
+    WrittenPaths { key: "path", pattern, rotates: false, compressed: None }
 }
 
 fn files(pattern: &str) -> SinkFiles {
@@ -25,7 +25,7 @@ fn common(one: &SinkFiles, other: &SinkFiles) -> Option<String> {
 }
 
 #[test]
-fn two_paths_that_can_be_the_same_are_found() {
+fn common_files_of_two_paths_are_found() {
     let cases = [
         ("/o/a", "/o/a", true),
         ("/o/a", "/o/b", false),
@@ -90,8 +90,8 @@ fn sinks_for_other_datasets_write_other_files() {
 
 #[test]
 fn a_file_that_another_sink_finished_counts() {
-    let of = |pattern: &str, packed| {
-        files_of(WrittenPaths { rotates: true, packed, ..plain(pattern) }, &[])
+    let of = |pattern: &str, compressed| {
+        files_of(WrittenPaths { rotates: true, compressed, ..plain(pattern) }, &[])
     };
     let rotated = of("/o/a.b.ndjson", Some("gz"));
     for (other, want) in [
@@ -108,7 +108,7 @@ fn a_file_that_another_sink_finished_counts() {
         assert_eq!(common(&rotated, &files(other)).is_some(), want, "{other}");
     }
     let without =
-        |pattern: &str| files_of(WrittenPaths { packed: Some("gz"), ..plain(pattern) }, &[]);
+        |pattern: &str| files_of(WrittenPaths { compressed: Some("gz"), ..plain(pattern) }, &[]);
     for (other, want) in [
         ("/o/2026-11-21.ndjson.gz", true),
         ("/o/2026-11-21.ndjson.gz.tmp", true),
@@ -138,9 +138,10 @@ fn links_in_the_literal_part_are_followed() {
 }
 
 proptest! {
-    /// Whatever two templates give is found; and what is found is given by both.
+    /// A common file is found whenever both templates render to it, and both match every file
+    /// found.
     #[test]
-    fn agrees_with_filling_in(
+    fn agrees_with_rendering(
         one in "/o/(a|b|_|\\{dataset\\}|\\{endpoint\\}|%F|%H|%-d|%j|%s|-){1,4}",
         other in "/o/(a|b|_|\\{dataset\\}|\\{endpoint\\}|%F|%H|%-d|%j|%s|-){1,4}",
         second in 0_i64..4_000_000_000,

@@ -9,22 +9,22 @@ use crate::{
 };
 
 settings! {
-    /// Standard output, for a pipe or a terminal, at least once. Only one sink can use it; the
-    /// daemon's own log goes to standard error.
+    /// Writes records to standard output, for a pipe or a terminal, at least once. Only one
+    /// sink can use it. The daemon's own log goes to standard error.
     ///
-    /// When the reader closes the pipe, batches wait in the spool until the next start.
+    /// If the reader closes the pipe, batches wait in the spool until the next start.
     pub struct Settings in "sink.NAME.stdout" {
-        /// Records as received, or `name=value` pairs for people.
-        pub format: Form = "ndjson",
+        /// The format of a line: the record as received, or readable `name=value` pairs.
+        pub format: StdoutFormat = "ndjson",
     }
 }
 
 words! {
     /// `format`
-    pub enum Form {
-        /// Records as they came.
+    pub enum StdoutFormat {
+        /// The record as received.
         Ndjson = "ndjson",
-        /// For people.
+        /// `name=value` pairs.
         Text = "text",
     }
 }

@@ -38,11 +38,11 @@ fn lines(records: u64, length: usize) -> Vec<u8> {
 
 fn sink(out: impl Into<OwnedFd>) -> Stdout {
     let out = Output::open(out.into().as_fd()).unwrap();
-    let patience = Duration::from_secs(20);
-    Stdout { out: Some(out), patience, ..Stdout::new(Form::Ndjson) }
+    let write_timeout = Duration::from_secs(20);
+    Stdout { out: Some(out), write_timeout, ..Stdout::new(StdoutFormat::Ndjson) }
 }
 
-/// One attempt, as the delivery makes it: two blocks.
+/// Makes one attempt, with two blocks.
 fn attempt(sink: &mut Stdout, sequence: u64, records: &[u8]) -> Result<(), SinkError> {
     sink.begin(&batch(sequence))?;
     for half in records.chunks(records.len().div_ceil(2)) {
@@ -51,11 +51,11 @@ fn attempt(sink: &mut Stdout, sequence: u64, records: &[u8]) -> Result<(), SinkE
     sink.finish()
 }
 
-/// Reads so little at a time that the pipe is nearly always full.
+/// Reads in small steps, so that the pipe is nearly always full.
 fn read_slowly(mut pipe: PipeReader) -> Vec<u8> {
-    let (mut all, mut piece) = (Vec::new(), [0; 1000]);
-    while let count @ 1.. = pipe.read(&mut piece).unwrap() {
-        all.extend(&piece[..count]);
+    let (mut all, mut chunk) = (Vec::new(), [0; 1000]);
+    while let count @ 1.. = pipe.read(&mut chunk).unwrap() {
+        all.extend(&chunk[..count]);
         thread::yield_now();
     }
     all
@@ -83,16 +83,16 @@ fn a_reader_that_stops_fails_the_attempt_and_gets_the_rest_when_it_continues() {
         let records = lines(5000, 100);
         let (reader, writer) = pipe().unwrap();
         fcntl_setfl(&writer, fcntl_getfl(&writer).unwrap() | flags).unwrap();
-        let mut sink = Stdout { patience: Duration::from_millis(20), ..sink(writer) };
+        let mut sink = Stdout { write_timeout: Duration::from_millis(20), ..sink(writer) };
         for _ in 0..3 {
             let error = attempt(&mut sink, 1, &records).unwrap_err();
-            assert!(error.to_string().starts_with("standard output takes nothing"), "{error}");
+            assert!(error.to_string().starts_with("standard output accepts no data"), "{error}");
         }
-        sink.patience = Duration::from_secs(20);
+        sink.write_timeout = Duration::from_secs(20);
         let reader = thread::spawn(move || read_slowly(reader));
         attempt(&mut sink, 1, &records).unwrap();
         attempt(&mut sink, 2, b"{}\n").unwrap();
-        // Behind a return to a checkpoint: all of it is written again.
+        // After a return to a checkpoint, the whole batch is written again.
         attempt(&mut sink, 2, b"{}\n").unwrap();
         drop(sink);
         assert!(reader.join().unwrap() == [&records[..], b"{}\n{}\n"].concat(), "{flags:?}");
@@ -104,11 +104,11 @@ fn writes_to_a_pipe_end_with_a_line_if_possible() {
     let (mut reader, writer) = pipe().unwrap();
     let records = lines(100, 100);
     let mut output = Output::open(OwnedFd::from(writer).as_fd()).unwrap();
-    let count = output.write(&records, PATIENCE).unwrap();
+    let count = output.write(&records, WRITE_TIMEOUT).unwrap();
     assert!((PIPE_BYTES - 110..=PIPE_BYTES).contains(&count), "{count}");
-    let mut piece = vec![0; count];
-    reader.read_exact(&mut piece).unwrap();
-    assert!(piece.ends_with(b"}\n"));
+    let mut chunk = vec![0; count];
+    reader.read_exact(&mut chunk).unwrap();
+    assert!(chunk.ends_with(b"}\n"));
 }
 
 #[test]

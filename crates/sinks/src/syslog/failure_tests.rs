@@ -1,4 +1,4 @@
-//! What the sink makes of servers that die, stall or are not there.
+//! Servers that crash, stall or cannot be reached.
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,7 +15,7 @@ use super::{
 use crate::Resume;
 
 #[test]
-fn a_closed_connection_puts_what_was_sent_in_doubt_and_the_next_attempt_connects_anew() {
+fn after_a_closed_connection_delivery_resumes_at_the_checkpoint() {
     for read_first in [true, false] {
         let (listener, target) = listen();
         let mut sink = sink(vec![target], |config| config.resend_window = LONG);
@@ -25,7 +25,7 @@ fn a_closed_connection_puts_what_was_sent_in_doubt_and_the_next_attempt_connects
         assert_eq!(sink.in_doubt(), Some(3));
         let mut stream = accept(&listener);
         if read_first {
-            // Then it is the end of a stream, else a reset.
+            // After a read, the client sees the end of the stream; otherwise, a reset.
             assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
         }
         drop(stream);
@@ -35,14 +35,14 @@ fn a_closed_connection_puts_what_was_sent_in_doubt_and_the_next_attempt_connects
             failure.is_some()
         });
         assert_eq!(failure.unwrap().resume(), Resume::Checkpoint, "{read_first}");
-        assert_eq!(sink.in_doubt(), None, "it is the delivery's turn now");
+        assert_eq!(sink.in_doubt(), None, "delivery sends the batches again");
         deliver(&mut sink, 3, "{}\n").unwrap();
         accept(&listener);
     }
 }
 
 #[test]
-fn a_batch_is_not_sent_over_a_doubt() {
+fn no_batch_is_begun_after_a_failure_with_batches_in_doubt() {
     let (listener, target) = listen();
     let mut sink = sink(vec![target], |config| config.resend_window = LONG);
     deliver(&mut sink, 3, "{}\n").unwrap();
@@ -53,7 +53,7 @@ fn a_batch_is_not_sent_over_a_doubt() {
 }
 
 #[test]
-fn a_server_that_closes_what_is_idle_is_no_failure() {
+fn a_server_that_closes_an_idle_connection_is_no_failure() {
     let (listener, target) = listen();
     let mut sink = sink(vec![target], |_| ());
     deliver(&mut sink, 1, "{}\n").unwrap();
@@ -69,14 +69,14 @@ fn a_server_that_closes_what_is_idle_is_no_failure() {
 }
 
 #[test]
-fn nothing_is_certain_before_it_is_acknowledged_and_the_window_is_over() {
+fn a_batch_is_in_doubt_until_it_is_acknowledged_and_the_window_has_passed() {
     let (listener, target) = listen();
     let window = Duration::from_millis(300);
     let mut sink = sink(vec![target], |config| {
         config.resend_window = window;
         config.timeout = LONG;
     });
-    // More than the server's buffer takes, less than both buffers do.
+    // More than fits in the buffer of the server, less than fits in both buffers.
     let records = "{\"pad\":\"0123456789\"}\n".repeat(100);
     let mut stream = None;
     let mut sequence = 0;
@@ -84,7 +84,7 @@ fn nothing_is_certain_before_it_is_acknowledged_and_the_window_is_over() {
         let link = sink.link.as_ref().unwrap();
         link.connection.acknowledged().unwrap() < link.connection.written()
     };
-    // Twice: an acknowledgment may be on its way.
+    // Checked twice: an acknowledgment may be in flight.
     while stream.is_none() || !waits(&sink) || {
         thread::sleep(Duration::from_millis(50));
         !waits(&sink)
@@ -112,7 +112,7 @@ fn nothing_is_certain_before_it_is_acknowledged_and_the_window_is_over() {
 }
 
 #[test]
-fn who_accepts_and_never_reads_is_given_up_in_time() {
+fn a_server_that_never_reads_times_out() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("socket");
     let (_tcp, tcp_target) = listen();
@@ -128,12 +128,12 @@ fn who_accepts_and_never_reads_is_given_up_in_time() {
         let error = (1..1000).find_map(|n| deliver(&mut sink, n, &records).err()).unwrap();
         assert!(begun.elapsed() < LONG);
         let text = error.to_string();
-        assert!(text.starts_with(&name) && text.ends_with("took nothing for 200ms"), "{text}");
+        assert!(text.starts_with(&name) && text.ends_with("accepted no data for 200ms"), "{text}");
     }
 }
 
 #[test]
-fn the_first_target_that_works_is_used_and_the_first_of_all_again_after_a_while() {
+fn the_first_working_target_is_used_and_the_first_of_all_again_after_failback() {
     let (first, first_target) = refusing();
     let (second, second_target) = listen();
     let mut sink = sink(vec![first_target, second_target], |config| config.failback = LONG);
@@ -142,9 +142,9 @@ fn the_first_target_that_works_is_used_and_the_first_of_all_again_after_a_while(
 
     rustix::net::listen(&first, 8).unwrap();
     deliver(&mut sink, 2, "{\"n\":2}\n").unwrap();
-    // A while later.
+    // After `failback`.
     sink.targets.failed(0, Instant::now().checked_sub(LONG).unwrap());
-    // It leaves in order: the second has read all before the first gets any.
+    // It closes gracefully: the second server has read everything before the first gets a message.
     let reader = thread::spawn(move || {
         let mut got = String::new();
         on_second.read_to_string(&mut got).unwrap();
@@ -161,7 +161,7 @@ fn the_first_target_that_works_is_used_and_the_first_of_all_again_after_a_while(
 }
 
 #[test]
-fn one_that_accepts_and_breaks_is_left_for_the_next() {
+fn after_a_broken_connection_the_next_target_is_used() {
     let (first, first_target) = listen();
     let (second, second_target) = listen();
     let mut sink = sink(vec![first_target, second_target], |c| c.resend_window = LONG);
@@ -176,7 +176,7 @@ fn one_that_accepts_and_breaks_is_left_for_the_next() {
 }
 
 #[test]
-fn a_close_in_order_leaves_no_doubt_and_one_without_an_answer_does() {
+fn a_graceful_close_leaves_no_batch_in_doubt_and_one_without_an_answer_does() {
     let (listener, target) = listen();
     let mut sink = sink(vec![target], |config| config.resend_window = LONG);
     deliver(&mut sink, 1, "{}\n").unwrap();
@@ -198,8 +198,8 @@ fn a_close_in_order_leaves_no_doubt_and_one_without_an_answer_does() {
 }
 
 #[test]
-fn a_dead_udp_port_is_noticed() {
-    // It holds its port, and takes nothing but from the other's.
+fn a_dead_udp_port_is_detected() {
+    // The connected socket reserves the port and accepts datagrams from the other socket only.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let other = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(other.local_addr().unwrap()).unwrap();
@@ -226,7 +226,7 @@ fn every_target_that_failed_is_named() {
 }
 
 #[test]
-fn what_a_server_says_is_passed_over() {
+fn data_from_a_server_is_discarded() {
     let (listener, target) = listen();
     let mut sink = sink(vec![target], |config| config.resend_window = LONG);
     deliver(&mut sink, 1, "{}\n").unwrap();

@@ -4,18 +4,18 @@ use std::io::Write as _;
 
 use super::settings::Framing;
 
-/// Appends a message to what goes out on a stream.
+/// Appends a framed message to `out`.
 pub(super) fn frame(out: &mut Vec<u8>, message: &[u8], framing: Framing) {
     match framing {
         Framing::OctetCounting => {
-            // A vector takes all that is written to it.
+            // Cannot fail: writes to a vector succeed.
             write!(out, "{} ", message.len()).ok();
             out.extend_from_slice(message);
         }
         Framing::Newline => {
-            // A record has none of its own; if a message ever has, it must not become two.
-            for (place, part) in message.split(|byte| *byte == b'\n').enumerate() {
-                if place > 0 {
+            // Records contain no line ends. If a message ever does, it must not become two.
+            for (index, part) in message.split(|byte| *byte == b'\n').enumerate() {
+                if index > 0 {
                     out.push(b' ');
                 }
                 out.extend_from_slice(part);

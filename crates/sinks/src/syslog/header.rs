@@ -1,6 +1,6 @@
-//! What stands before the record: the header of RFC 5424 or RFC 3164.
+//! Writes the header of a message, by RFC 5424 or RFC 3164.
 //!
-//! But for the severity and the time, it is the same for all records of a batch.
+//! Except for severity and time, the header is the same for all records of a batch.
 
 use std::io::Write as _;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::settings::{MessageFormat, Settings, SyslogFormat};
 
-/// The longest of each field, from RFC 5424; that of a tag from RFC 3164.
+/// The maximum lengths of the fields, by RFC 5424; that of the tag by RFC 3164.
 const MAX_HOSTNAME: usize = 255;
 const MAX_APP_NAME: usize = 48;
 const MAX_MSGID: usize = 32;
@@ -19,23 +19,23 @@ const MAX_TAG: usize = 32;
 pub(super) struct Header {
     format: SyslogFormat,
     facility: u8,
-    /// The digits of a second's fraction in a time of RFC 5424.
+    /// The precision of the time, with RFC 5424.
     precision: Precision,
-    /// From behind the time to the record.
+    /// The text between the time and the record.
     rest: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Precision {
-    /// The form that IBM documents for LEEF: `QRadar` reads `yyyy-MM-ddTHH:mm:ss.SSSZ`.
+    /// The format that IBM documents for LEEF: `QRadar` reads `yyyy-MM-ddTHH:mm:ss.SSSZ`.
     Milliseconds,
-    /// The most that RFC 5424 allows.
+    /// The maximum of RFC 5424.
     Microseconds,
 }
 
 impl Header {
-    /// `hostname` is left out for RFC 3164 on a unix socket: syslog(3) has none there, and journald takes
-    /// it for a part of the message.
+    /// `hostname` is `None` for RFC 3164 on a unix socket: syslog(3) does not send it there, and
+    /// journald would treat it as a part of the message.
     pub(super) fn new(
         config: &Settings,
         hostname: Option<&str>,
@@ -48,7 +48,7 @@ impl Header {
             SyslogFormat::Rfc5424 => {
                 field(&mut rest, hostname.unwrap_or_default(), MAX_HOSTNAME);
                 field(&mut rest, &fill(&config.app_name), MAX_APP_NAME);
-                // PROCID: the daemon's own number would say nothing of who made the record.
+                // PROCID: the daemon's process ID has no relation to the record.
                 field(&mut rest, "", 0);
                 field(&mut rest, &fill(&config.msgid), MAX_MSGID);
                 rest.push(b' ');
@@ -87,7 +87,7 @@ impl Header {
     /// Appends the header of one message. `time` is from [`Header::time`].
     pub(super) fn write(&self, out: &mut Vec<u8>, severity: u8, time: &str) {
         let priority = u16::from(self.facility) * 8 + u16::from(severity);
-        // A vector takes all that is written to it.
+        // Cannot fail: writes to a vector succeed.
         write!(out, "<{priority}>").ok();
         if self.format == SyslogFormat::Rfc5424 {
             out.extend_from_slice(b"1 ");
@@ -96,7 +96,7 @@ impl Header {
         out.extend_from_slice(&self.rest);
     }
 
-    /// A time as the header has it, in UTC: RFC 3164 has no zone and no year.
+    /// Formats a time for the header, in UTC. RFC 3164 has neither a time zone nor a year.
     pub(super) fn time(&self, time: Timestamp) -> String {
         let form = match (self.format, self.precision) {
             (SyslogFormat::Rfc5424, Precision::Milliseconds) => "%Y-%m-%dT%H:%M:%S.%3fZ",
@@ -107,7 +107,7 @@ impl Header {
     }
 }
 
-/// A space and a field; what does not fit is cut off, nothing is `-`.
+/// Appends a space and a field, truncated to `max` characters; `-` if it is empty.
 fn field(out: &mut Vec<u8>, text: &str, max: usize) {
     let printable = text.bytes().filter(u8::is_ascii_graphic).take(max);
     out.push(b' ');
@@ -118,7 +118,7 @@ fn field(out: &mut Vec<u8>, text: &str, max: usize) {
     }
 }
 
-/// The value of a parameter: `"`, `\` and `]` get a backslash.
+/// Appends the value of a parameter, with a backslash before `"`, `\` and `]`.
 fn escape(out: &mut Vec<u8>, value: &str) {
     for byte in value.bytes() {
         if matches!(byte, b'"' | b'\\' | b']') {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc5424_as_its_grammar_has_it() {
+    fn rfc5424_follows_its_grammar() {
         let config = config();
         assert_eq!(
             header(&config, 6),
@@ -152,8 +152,8 @@ mod tests {
         );
     }
 
-    /// Whether `text` has the form of `pattern`, in which `9` is any digit, `A` any ASCII letter,
-    /// and any other character itself.
+    /// Whether `text` matches `pattern`, where `9` is any digit, `A` any ASCII letter, and any
+    /// other character itself.
     fn has_form(text: &str, pattern: &str) -> bool {
         text.len() == pattern.len()
             && text.bytes().zip(pattern.bytes()).all(|(byte, form)| match form {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_keep_their_lengths_and_never_hold_a_space() {
+    fn fields_are_truncated_and_contain_no_space() {
         let mut config = config();
         config.app_name = "a".repeat(60);
         config.msgid = format!("b c\u{e9}{}", "d".repeat(40));

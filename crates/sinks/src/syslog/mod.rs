@@ -1,13 +1,14 @@
-//! The `syslog` sink: a message a record, to a server of RFC 5424 or RFC 3164.
+//! The `syslog` sink: sends each record as a message to a syslog server (RFC 5424 or RFC 3164).
 //!
-//! At least once over TCP, TLS and unix sockets: what a broken connection may have lost is sent
-//! again, so some records come twice then. Best effort over UDP, where nobody hears of a loss.
+//! Delivers at least once over TCP, TLS and unix sockets: the sink sends again what a broken
+//! connection may have lost, and the server may get some records twice. Delivers with best effort
+//! over UDP, where losses cannot be detected.
 
-mod doubt;
 mod frame;
 mod header;
+mod in_doubt;
 mod settings;
-mod targets;
+mod target_order;
 mod transport;
 mod unacknowledged;
 
@@ -23,18 +24,18 @@ pub use self::settings::{
 };
 pub use self::unacknowledged::check_acknowledgments;
 use self::{
-    doubt::Doubt,
     frame::frame,
     header::Header,
-    targets::Targets,
-    transport::{Connection, Kind},
+    in_doubt::InDoubt,
+    target_order::TargetOrder,
+    transport::{Connection, SocketKind},
 };
-use super::{Begin, Sink, SinkCounters, SinkError, State, message};
+use super::{Readiness, Sink, SinkCounters, SinkError, State, message};
 
-/// How much is gathered for one write to a stream.
+/// The size of a write to a stream.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// What the system says of a datagram that is too long.
+/// The error of the kernel for a datagram that is too long.
 const TOO_LONG: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
 
 /// Sends records to the first target that works.
@@ -42,28 +43,29 @@ const TOO_LONG: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
 pub(super) struct SyslogSink {
     config: Settings,
     hostname: String,
-    targets: Targets,
+    targets: TargetOrder,
     link: Option<Link>,
-    doubt: Doubt,
-    batch: Option<Current>,
-    /// Framed messages on their way to a stream.
+    in_doubt: InDoubt,
+    batch: Option<CurrentBatch>,
+    /// Framed messages that are not written to the stream yet.
     out: Vec<u8>,
     message: Vec<u8>,
     counters: SinkCounters,
-    /// Which of the records that were too long are logged.
+    /// Limits the log lines about records that were too long.
     losses: LossThrottle,
 }
 
+/// The connection in use.
 #[derive(Debug)]
 struct Link {
-    /// Its place in the config.
+    /// The index of its target in the configuration.
     target: usize,
     connection: Connection,
 }
 
-/// The batch that is being written.
+/// The current batch.
 #[derive(Debug)]
-struct Current {
+struct CurrentBatch {
     sequence: u64,
     dataset: String,
     header: Header,
@@ -74,13 +76,13 @@ struct Current {
 impl SyslogSink {
     pub(super) fn new(config: Settings, counters: SinkCounters) -> Self {
         let hostname = config.hostname.clone().unwrap_or_else(hostname);
-        let targets = Targets::new(config.targets.len(), config.failback);
+        let targets = TargetOrder::new(config.targets.len(), config.failback);
         Self {
             config,
             hostname,
             targets,
             link: None,
-            doubt: Doubt::default(),
+            in_doubt: InDoubt::default(),
             batch: None,
             out: Vec::new(),
             message: Vec::new(),
@@ -89,17 +91,17 @@ impl SyslogSink {
         }
     }
 
-    /// Sees to it that there is a connection, to the best target that there is.
+    /// Ensures that the sink is connected to the best available target.
     fn connect(&mut self) -> Result<(), SinkError> {
         let now = Instant::now();
         if let Some(link) = &mut self.link {
             let better = self.targets.better(link.target, now);
             if let Err(error) = link.connection.check() {
                 let error = self.named(error);
-                if !self.doubt.is_empty() {
+                if !self.in_doubt.is_empty() {
                     return Err(self.broken(error));
                 }
-                // Servers close what was idle for long, and nothing was under way.
+                // Servers close idle connections, and no batch was in doubt.
                 self.link = None;
             } else if let Ok(link) = self.open(&better) {
                 return self.change_to(link);
@@ -112,7 +114,7 @@ impl SyslogSink {
         Ok(())
     }
 
-    /// Connects to the first of these that can be reached.
+    /// Connects to the first target of `order` that works.
     fn open(&mut self, order: &[usize]) -> io::Result<Link> {
         let mut errors = Vec::new();
         for target in order {
@@ -131,13 +133,13 @@ impl SyslogSink {
         Err(io::Error::other(errors.join("; ")))
     }
 
-    /// Leaves a target that works for a better one.
+    /// Closes the connection in use gracefully and switches to a better target.
     fn change_to(&mut self, link: Link) -> Result<(), SinkError> {
         let Some(old) = self.link.replace(link) else { return Ok(()) };
         match old.connection.close() {
-            Ok(()) => self.doubt.clear(),
-            Err(error) if !self.doubt.is_empty() => {
-                self.doubt.clear();
+            Ok(()) => self.in_doubt.clear(),
+            Err(error) if !self.in_doubt.is_empty() => {
+                self.in_doubt.clear();
                 return Err(SinkError::since_checkpoint(error));
             }
             Err(_) => {}
@@ -145,19 +147,19 @@ impl SyslogSink {
         Ok(())
     }
 
-    /// Gives up the connection. What is in doubt is to be sent again.
+    /// Drops the connection. Batches in doubt have to be sent again.
     fn broken(&mut self, error: io::Error) -> SinkError {
         if let Some(link) = self.link.take() {
             self.targets.failed(link.target, Instant::now());
         }
-        if self.doubt.is_empty() {
+        if self.in_doubt.is_empty() {
             return error.into();
         }
-        self.doubt.clear();
+        self.in_doubt.clear();
         SinkError::since_checkpoint(error)
     }
 
-    /// Says which target it was.
+    /// Adds the target to an error.
     fn named(&self, error: io::Error) -> io::Error {
         let at = self.link.as_ref().and_then(|link| self.config.targets.get(link.target));
         match at {
@@ -166,7 +168,7 @@ impl SyslogSink {
         }
     }
 
-    /// Whether RFC 3164 is spoken on a unix socket.
+    /// Whether the sink uses RFC 3164 on a unix socket.
     fn is_local(&self) -> bool {
         let at = self.link.as_ref().and_then(|link| self.config.targets.get(link.target));
         self.config.format == SyslogFormat::Rfc3164 && matches!(at, Some(SyslogTarget::Unix(_)))
@@ -187,17 +189,17 @@ impl SyslogSink {
         let header = self.message.len();
         message::render(self.config.body(), &batch.dataset, record, &mut self.message);
         match fit(&self.config, &batch.dataset, record, &mut self.message, header) {
-            Fit::Whole => {}
-            Fit::Shortened => batch.oversize += 1,
-            Fit::Dropped => {
+            FitOutcome::Whole => {}
+            FitOutcome::Shortened => batch.oversize += 1,
+            FitOutcome::Dropped => {
                 batch.oversize += 1;
                 return Ok(());
             }
         }
         let framing = match link.connection.kind() {
-            Kind::Datagram => {
+            SocketKind::Datagram => {
                 let written = link.connection.write(&self.message);
-                // However often it were tried: the socket takes none of this size.
+                // A retry cannot succeed: the socket accepts no datagram of this size.
                 let too_long = |error: &io::Error| error.raw_os_error() == Some(TOO_LONG);
                 if written.as_ref().is_err_and(too_long) {
                     batch.oversize += 1;
@@ -205,8 +207,8 @@ impl SyslogSink {
                 }
                 return written;
             }
-            Kind::Network => self.config.framing.unwrap_or(Framing::OctetCounting),
-            Kind::Local => self.config.framing.unwrap_or(Framing::Newline),
+            SocketKind::Network => self.config.framing.unwrap_or(Framing::OctetCounting),
+            SocketKind::Local => self.config.framing.unwrap_or(Framing::Newline),
         };
         frame(&mut self.out, &self.message, framing);
         if self.out.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
@@ -223,39 +225,39 @@ impl SyslogSink {
     }
 }
 
-/// What became of a message.
+/// The result of fitting a message into its limit.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fit {
+enum FitOutcome {
     Whole,
     Shortened,
-    /// It is to be left out.
+    /// The message has to be dropped.
     Dropped,
 }
 
-/// Brings a message, of which the first `header` bytes are the header, to its limit. It loses whole fields:
-/// cut anywhere else, no reader would take it.
+/// Shortens a message, whose first `header` bytes are the header, to its limit. Removes whole
+/// fields: a parser would not accept a message that is cut elsewhere.
 fn fit(
     config: &Settings,
     dataset: &str,
     record: &[u8],
     message: &mut Vec<u8>,
     header: usize,
-) -> Fit {
+) -> FitOutcome {
     let max = config.message_limit();
     if message.len() <= max {
-        return Fit::Whole;
+        return FitOutcome::Whole;
     }
     if config.oversize == Oversize::Drop {
-        return Fit::Dropped;
+        return FitOutcome::Dropped;
     }
     message.truncate(header);
     let room = max.saturating_sub(header);
     let fits = message::render_within(config.body(), dataset, record, room, message);
-    if fits { Fit::Shortened } else { Fit::Dropped }
+    if fits { FitOutcome::Shortened } else { FitOutcome::Dropped }
 }
 
 impl Sink for SyslogSink {
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError> {
         self.out.clear();
         self.connect()?;
         let (sequence, about) = (batch.sequence, &batch.header.origin);
@@ -263,8 +265,8 @@ impl Sink for SyslogSink {
         let header = Header::new(&self.config, hostname, &about.endpoint, &about.dataset);
         let received = header.time(about.received);
         let dataset = about.dataset.clone();
-        self.batch = Some(Current { sequence, dataset, header, received, oversize: 0 });
-        Ok(Begin::Ready)
+        self.batch = Some(CurrentBatch { sequence, dataset, header, received, oversize: 0 });
+        Ok(Readiness::Ready)
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
@@ -283,12 +285,12 @@ impl Sink for SyslogSink {
             return Err(self.broken(error));
         }
         let (Some(batch), Some(link)) = (self.batch.take(), &self.link) else { return Ok(()) };
-        self.doubt.add(batch.sequence, link.connection.written(), Instant::now());
+        self.in_doubt.add(batch.sequence, link.connection.written(), Instant::now());
         if batch.oversize > 0 {
-            let Current { sequence, oversize, .. } = batch;
+            let CurrentBatch { sequence, oversize, .. } = batch;
             let action = match self.config.oversize {
-                Oversize::Truncate => "longest fields left out",
-                Oversize::Drop => "message left out",
+                Oversize::Truncate => "longest fields dropped",
+                Oversize::Drop => "message dropped",
             };
             if let Some(records) = self.losses.add(oversize, Instant::now()) {
                 warn!(batch = sequence, records, action, "longer than max_message_bytes");
@@ -298,13 +300,12 @@ impl Sink for SyslogSink {
         Ok(())
     }
 
-    /// Nothing is made durable here: that is the server's business. But what has arrived is told from
-    /// what may not have.
+    /// Finds out which batches have arrived. Only the server can make them durable.
     fn sync(&mut self) -> Result<State, SinkError> {
         if let Some(link) = &mut self.link
-            && !self.doubt.is_empty()
+            && !self.in_doubt.is_empty()
         {
-            // In this order: a connection that breaks in between takes nothing with it.
+            // In this order: if the connection breaks in between, the check fails.
             let (acknowledged, now) = (link.connection.acknowledged(), Instant::now());
             let checked = link.connection.check().and(acknowledged);
             let acknowledged = match checked {
@@ -314,19 +315,19 @@ impl Sink for SyslogSink {
                     return Err(self.broken(error));
                 }
             };
-            self.doubt.settle(acknowledged, self.config.resend_window, now);
+            self.in_doubt.settle(acknowledged, self.config.resend_window, now);
         }
         Ok(State::default())
     }
 
     fn in_doubt(&self) -> Option<u64> {
-        self.doubt.oldest()
+        self.in_doubt.oldest()
     }
 
     fn close(&mut self) -> Result<(), SinkError> {
         let Some(link) = self.link.take() else { return Ok(()) };
         link.connection.close()?;
-        self.doubt.clear();
+        self.in_doubt.clear();
         Ok(())
     }
 }
@@ -344,7 +345,7 @@ fn severity(config: &Settings, record: &[u8]) -> u8 {
 }
 
 fn hostname() -> String {
-    // Asked of the kernel: a sandbox may hide /proc/sys.
+    // From the kernel, since a sandbox may hide /proc/sys.
     uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -15,7 +15,7 @@ pub use self::target::SyslogTarget;
 use self::{
     header::{FilledText, HeaderText, StructuredData},
     levels::{Facility, Severity, SeverityValues},
-    target::Targets,
+    target::SyslogTargets,
 };
 use super::SyslogSink;
 use crate::{
@@ -24,23 +24,23 @@ use crate::{
     message::Message,
 };
 
-/// What a UDP datagram holds beside its headers.
+/// The maximum payload of a UDP datagram.
 const MAX_DATAGRAM: u64 = 65_507;
 
-/// What a message may have by default: syslog-ng takes no more.
+/// The default limit of a message, which is the default of syslog-ng.
 const DEFAULT_MESSAGE: u64 = 64 << 10;
 
 settings! {
-    /// A syslog server (RFC 5424 or RFC 3164), one message per record: at least once and in
+    /// A syslog server (RFC 5424 or RFC 3164) gets one message per record: at least once and in
     /// order over TCP, TLS and unix sockets, best effort over UDP. See docs/sinks/syslog.md
     /// for rsyslog, syslog-ng and journald.
     pub struct Settings in "sink.NAME.syslog", checked by check {
         /// The server: `tcp://HOST:PORT`, `tls://HOST:PORT`, `udp://HOST:PORT` or
-        /// `unix://PATH`; or a list, of which the first that works is used.
-        pub targets "address": Targets as "tcp://siem.example.com:601",
+        /// `unix://PATH`. Of a list, the first server that works is used.
+        pub targets "address": SyslogTargets as "tcp://siem.example.com:601",
         /// The format of the message header.
         ///
-        /// `"rfc3164"` has neither a year nor a time zone. journald and old servers need it.
+        /// `"rfc3164"` has neither a year nor a time zone. Use it for journald and old servers.
         pub format: SyslogFormat = "rfc5424",
         /// How messages are separated on a stream (RFC 6587).
         ///
@@ -56,15 +56,15 @@ settings! {
         /// Both versions separate the attributes with tabs. The header of version 2.0 names
         /// the tab as `x09`.
         pub leef_version: LeefVersion = "2.0",
-        /// The maximum size of a message with its header; with a `udp://` address, at most
-        /// 65507 bytes.
+        /// The maximum size of a message with its header. With a `udp://` address, it is at
+        /// most 65507 bytes.
         ///
         /// Do not exceed what the server accepts: by default, 8 KiB for rsyslog and 64 KiB for
         /// syslog-ng.
         pub max_message_bytes: Option<Size<1024, { 64 << 20 }>> as "64KiB"
             else "`\"64KiB\"`; with a `udp://` address, 65507 bytes",
-        /// What happens to a longer message: `"truncate"` removes whole fields, the longest
-        /// first, and lists them in the field `LogpushdDropped`; `"drop"` drops the message.
+        /// What happens to a longer message. `"truncate"` removes whole fields, the longest
+        /// first, and lists them in the field `LogpushdDropped`. `"drop"` drops the message.
         ///
         /// Both are counted in `logpushd_sink_oversize_records_total`.
         pub oversize: Oversize = "truncate",
@@ -77,14 +77,15 @@ settings! {
         /// Raise it if the server holds messages in memory for longer. Lower it, down to
         /// `"0s"`, if all connections break sooner than that.
         pub resend_window: Span = "5s",
-        /// With several addresses: how long after its failure an earlier address is preferred
-        /// again.
+        /// With several addresses: the time after a failure until an address is preferred to
+        /// later ones again.
         pub failback: Span = "1m",
-        /// The time in the header: that of the batch, or that of the record if it has one.
+        /// The time in the header: the time of receipt of the batch, or the time of the record
+        /// if it has one.
         pub time: SyslogTime = "received",
         /// The facility of every message.
         pub facility: Facility = "local0",
-        /// The severity of messages for which `severity_values` has none.
+        /// The severity of messages for which `severity_values` has no entry.
         pub severity: Severity = "info",
         /// The top-level field of a record that determines the severity. Only with
         /// `severity_values`.
@@ -101,10 +102,10 @@ settings! {
         /// The message ID in the header. `{dataset}` and `{endpoint}` are filled in. Up to 32
         /// other characters. Only with `"rfc5424"`.
         pub msgid: FilledText<32> = "{dataset}",
-        /// Structured data for every message. `{dataset}` and `{endpoint}` are filled in in
-        /// values. Only with `"rfc5424"`.
+        /// Structured data for every message. `{dataset}` and `{endpoint}` in values are
+        /// filled in. Only with `"rfc5424"`.
         pub structured_data: StructuredData as { origin = { software = "logpushd" } } else "none",
-        /// For `tls://` addresses; an error without one.
+        /// TLS for `tls://` addresses. Without such an address, the table is an error.
         pub tls: ClientTls,
     }
 }
@@ -112,9 +113,9 @@ settings! {
 words! {
     /// `format`
     pub enum SyslogFormat {
-        /// The syslog protocol.
+        /// The Syslog Protocol, RFC 5424.
         Rfc5424 = "rfc5424",
-        /// The BSD syslog protocol.
+        /// The BSD syslog Protocol, RFC 3164.
         Rfc3164 = "rfc3164",
     }
 }
@@ -122,9 +123,9 @@ words! {
 words! {
     /// `time`
     pub enum SyslogTime {
-        /// That of the batch.
+        /// The time of receipt of the batch.
         Received = "received",
-        /// That of the record, if it has one.
+        /// The time of the record, if it has one.
         Event = "event",
     }
 }
@@ -132,9 +133,9 @@ words! {
 words! {
     /// `framing`, RFC 6587
     pub enum Framing {
-        /// The length of a message goes before it.
+        /// The length of each message comes before it.
         OctetCounting = "octet_counting",
-        /// A line end follows it.
+        /// A line end follows each message.
         Newline = "newline",
     }
 }
@@ -142,9 +143,9 @@ words! {
 words! {
     /// `oversize`
     pub enum Oversize {
-        /// The longest fields are left out.
+        /// Removes the longest fields.
         Truncate = "truncate",
-        /// The whole message is left out.
+        /// Drops the whole message.
         Drop = "drop",
     }
 }
@@ -152,7 +153,7 @@ words! {
 words! {
     /// `message`
     pub enum MessageFormat {
-        /// The record as it came.
+        /// The record as received.
         Json = "json",
         /// Common Event Format.
         Cef = "cef",
@@ -164,9 +165,9 @@ words! {
 words! {
     /// `leef_version`
     pub enum LeefVersion {
-        /// Names the character that separates attributes.
+        /// The header names the character that separates attributes.
         V2 = "2.0",
-        /// Separates them by tabs.
+        /// Attributes are always separated by tabs.
         V1 = "1.0",
     }
 }
@@ -193,7 +194,7 @@ impl Kind for Settings {
 }
 
 impl Settings {
-    /// What follows the header.
+    /// The format of the message after the header.
     pub fn body(&self) -> Message {
         match (self.message, self.leef_version) {
             (MessageFormat::Json, _) => Message::Json,
@@ -203,7 +204,7 @@ impl Settings {
         }
     }
 
-    /// The most that a message may have, header and all, without its framing.
+    /// The maximum size of a message with its header, without its framing.
     pub fn message_limit(&self) -> usize {
         let default = if self.has_udp() { MAX_DATAGRAM } else { DEFAULT_MESSAGE };
         usize::try_from(self.max_message_bytes.unwrap_or(default)).unwrap_or(usize::MAX)
@@ -213,7 +214,7 @@ impl Settings {
         self.targets.iter().any(|target| matches!(target, SyslogTarget::Udp(_)))
     }
 
-    /// Whether TLS is spoken to one of the servers.
+    /// Whether the sink uses TLS for one of the servers.
     pub fn speaks_tls(&self) -> bool {
         self.targets.iter().any(|target| matches!(target, SyslogTarget::Tls(_)))
     }
@@ -222,25 +223,23 @@ impl Settings {
 fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
     if settings.message != MessageFormat::Leef && table.contains("leef_version") {
         let message =
-            format!("`{}` has no use: the message is not LEEF", table.full_name("leef_version"));
+            format!("`{}` has no effect: the message is not LEEF", table.full_name("leef_version"));
         let problem = table.problem_at("leef_version", message);
-        cx.push(problem.hint("add message = \"leef\", or leave it out"));
+        cx.push(problem.hint("add message = \"leef\", or remove `leef_version`"));
     }
     for key in ["msgid", "structured_data"] {
         if settings.format == SyslogFormat::Rfc3164 && table.contains(key) {
             let message =
-                format!("`{}` has no place in a header of RFC 3164", table.full_name(key));
+                format!("`{}` is not a part of the RFC 3164 header", table.full_name(key));
             let problem = table.problem_at(key, message);
-            cx.push(problem.hint("leave it out, or use format = \"rfc5424\""));
+            cx.push(problem.hint("remove it, or set format = \"rfc5424\""));
         }
     }
     if table.contains("severity_field") != table.contains("severity_values") {
-        let message = "`severity_field` and `severity_values` need each other";
-        cx.push_incomplete(
-            table.problem(message).hint(
-                "as severity_field = \"Action\" and severity_values = { block = \"warning\" }",
-            ),
-        );
+        let message = "`severity_field` and `severity_values` have an effect only together";
+        cx.push_incomplete(table.problem(message).hint(
+            "set both, as in severity_field = \"Action\" and severity_values = { block = \"warning\" }",
+        ));
     }
     if !table.is_valid("address") {
         return;
@@ -249,12 +248,12 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
         let name = table.full_name("max_message_bytes");
         let message = format!("`{name}` must be between 1 KiB and {MAX_DATAGRAM} bytes");
         let problem = table.problem_at("max_message_bytes", message);
-        cx.push(problem.hint("a UDP datagram holds no more"));
+        cx.push(problem.hint("a UDP datagram cannot be larger"));
     }
     if settings.tls != ClientTls::default() && !settings.speaks_tls() {
-        // Whoever wrote that thinks that the connection is encrypted.
+        // An error, since the operator expects an encrypted connection.
         let message =
-            format!("`{}` has no use: no address begins with tls://", table.full_name("tls"));
+            format!("`{}` has no effect: no address begins with tls://", table.full_name("tls"));
         cx.push(table.problem(message).hint("write the address as \"tls://HOST:6514\""));
     }
 }

@@ -1,4 +1,4 @@
-//! The sink against servers that a test plays itself.
+//! The sink with servers in the test process.
 
 use std::{
     io::Read as _,
@@ -19,7 +19,7 @@ use super::*;
 
 pub(super) const LONG: Duration = Duration::from_secs(20);
 
-/// All but JSON.
+/// All formats except JSON.
 const FORMS: [(MessageFormat, LeefVersion); 3] = [
     (MessageFormat::Cef, LeefVersion::V2),
     (MessageFormat::Leef, LeefVersion::V2),
@@ -61,13 +61,13 @@ pub(super) fn batch(sequence: u64) -> Batch {
     Batch { sequence, header }
 }
 
-/// One attempt, as the delivery makes it.
+/// Makes one attempt, as delivery does.
 pub(super) fn deliver(
     sink: &mut SyslogSink,
     sequence: u64,
     records: &str,
 ) -> Result<(), SinkError> {
-    assert_eq!(sink.begin(&batch(sequence))?, Begin::Ready);
+    assert_eq!(sink.begin(&batch(sequence))?, Readiness::Ready);
     let block = Block { bytes: records.into(), ..Block::default() };
     sink.write(&block)?;
     sink.finish()
@@ -83,8 +83,7 @@ pub(super) fn listen() -> (TcpListener, SyslogTarget) {
     (listener, target)
 }
 
-/// An address of which all connections are refused. Nobody else gets it before what is given back
-/// listens.
+/// A reserved port that refuses connections until the returned listener listens.
 pub(super) fn refusing() -> (TcpListener, SyslogTarget) {
     let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
@@ -110,7 +109,7 @@ pub(super) fn wait_until(what: &str, mut ask: impl FnMut() -> bool) {
 const HEADER: &str = "<134>1 1970-01-01T00:00:00.000000Z h logpushd - dns_logs - ";
 
 #[test]
-fn each_transport_has_its_frame() {
+fn each_transport_has_its_framing() {
     let dir = tempfile::tempdir().unwrap();
     let message = |record: &str| format!("{HEADER}{record}");
     let records = "{\"a\":1}\n{\"b\":\"é\"}\n";
@@ -183,7 +182,7 @@ fn the_severity_follows_a_field() {
 }
 
 #[test]
-fn a_datagram_that_no_socket_takes_holds_up_nothing() {
+fn a_datagram_that_is_too_long_for_the_socket_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("datagram");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -197,7 +196,7 @@ fn a_datagram_that_no_socket_takes_holds_up_nothing() {
 }
 
 #[test]
-fn a_body_may_be_cef_or_leef() {
+fn a_message_can_be_cef_or_leef() {
     for (form, expected) in FORMS.into_iter().zip([
         " - CEF:0|Cloudflare|Logpush|1|dns_logs|",
         " - LEEF:2.0|Cloudflare|Logpush|1|dns_logs|",
@@ -217,7 +216,7 @@ fn a_body_may_be_cef_or_leef() {
 }
 
 #[test]
-fn the_time_is_that_of_the_record_if_asked_and_if_it_has_one() {
+fn with_event_the_time_is_that_of_the_record_if_it_has_one() {
     let (listener, target) = listen();
     let mut sink = sink(vec![target], |config| {
         config.framing = Some(Framing::Newline);
@@ -234,7 +233,7 @@ fn the_time_is_that_of_the_record_if_asked_and_if_it_has_one() {
 }
 
 #[test]
-fn a_long_message_loses_members_or_is_left_out_and_counted() {
+fn a_long_message_loses_members_or_is_dropped_and_is_counted() {
     for (oversize, expected) in [(Oversize::Truncate, 3), (Oversize::Drop, 2)] {
         let (listener, target) = listen();
         let mut sink = sink(vec![target], |config| {
@@ -261,7 +260,7 @@ fn a_long_message_loses_members_or_is_left_out_and_counted() {
     }
 }
 
-/// Cut anywhere else, no reader would take it.
+/// A parser would not accept a message that is cut elsewhere.
 #[test]
 fn a_long_message_of_cef_or_leef_loses_whole_fields() {
     for form in FORMS {

@@ -1,6 +1,7 @@
-//! A way to one target: UDP, TCP, TLS or a unix socket. Everything has a deadline.
+//! Connections to syslog servers over UDP, TCP, TLS and unix sockets. Every operation has a
+//! timeout.
 //!
-//! Knows bytes, not messages: only that on a datagram socket each write is one.
+//! A connection transports bytes. On a datagram socket, each write is one message.
 
 use std::{
     io::{self, Read, Write},
@@ -23,20 +24,20 @@ use tls::{Advice, ClientTls, explain_io};
 
 use super::{settings::SyslogTarget, unacknowledged::unacknowledged};
 
-/// Keepalive: a peer that is gone without a word is found out after this, and four probes more.
+/// Keepalive: detects a peer that vanished, after this time and four probes.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// How long a server may take to close a connection that we have closed: a stop waits for it.
+/// How long to wait for a server to close its end of a connection during a shutdown.
 const CLOSE: Duration = Duration::from_secs(5);
 
-/// An open way to a target.
+/// A connection to a target.
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: Socket,
     timeout: Duration,
-    /// Bytes handed to the kernel, except those of a TLS connection: it counts its own.
+    /// Bytes passed to the kernel. A TLS connection has its own count.
     written: u64,
 }
 
@@ -44,24 +45,25 @@ pub(super) struct Connection {
 enum Socket {
     Udp(UdpSocket),
     Tcp(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, Counted>>),
+    Tls(Box<StreamOwned<ClientConnection, CountedStream>>),
     UnixStream(UnixStream),
     UnixDatagram(UnixDatagram),
 }
 
-/// Whether messages need a frame, and which one is usual.
+/// The kind of a socket, which decides the framing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    /// A write is a message.
+pub(super) enum SocketKind {
+    /// A datagram socket: each write is a message.
     Datagram,
     /// TCP or TLS.
     Network,
-    /// A unix stream.
+    /// A unix stream socket.
     Local,
 }
 
 impl Connection {
-    /// Makes a single attempt. `timeout` holds for connecting, the handshake, and each write later.
+    /// Connects with a single attempt. `timeout` applies to connecting, to the handshake, and to
+    /// each write.
     pub(super) fn open(
         target: &SyslogTarget,
         tls: &ClientTls,
@@ -81,27 +83,27 @@ impl Connection {
             SyslogTarget::Unix(path) => unix(path, timeout)?,
         };
         let connection = Self { socket, timeout, written: 0 };
-        // Else what the network drops would be lost without a word.
+        // Fails if the kernel's list cannot be read: losses would not be detected.
         connection.acknowledged()?;
         Ok(connection)
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> SocketKind {
         match &self.socket {
-            Socket::Udp(_) | Socket::UnixDatagram(_) => Kind::Datagram,
-            Socket::Tcp(_) | Socket::Tls(_) => Kind::Network,
-            Socket::UnixStream(_) => Kind::Local,
+            Socket::Udp(_) | Socket::UnixDatagram(_) => SocketKind::Datagram,
+            Socket::Tcp(_) | Socket::Tls(_) => SocketKind::Network,
+            Socket::UnixStream(_) => SocketKind::Local,
         }
     }
 
-    /// Writes all of it to the kernel, or fails.
+    /// Writes all bytes to the kernel.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = match &mut self.socket {
-            Socket::Udp(socket) => uninterrupted(|| socket.send(bytes)).map(drop),
-            Socket::UnixDatagram(socket) => uninterrupted(|| socket.send(bytes)).map(drop),
+            Socket::Udp(socket) => retry_interrupted(|| socket.send(bytes)).map(drop),
+            Socket::UnixDatagram(socket) => retry_interrupted(|| socket.send(bytes)).map(drop),
             Socket::Tcp(stream) => stream.write_all(bytes),
             Socket::UnixStream(stream) => stream.write_all(bytes),
-            // Flushed: a record that stays in the session's buffer would not be on its way.
+            // Flushed, so that no record stays in the buffer of the session.
             Socket::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
         };
         written.map_err(|error| self.explain(error))?;
@@ -109,7 +111,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Bytes that were handed to the kernel, on the wire.
+    /// The number of bytes passed to the kernel; with TLS, after encryption.
     pub(super) fn written(&self) -> u64 {
         match &self.socket {
             Socket::Tls(stream) => stream.sock.written,
@@ -117,10 +119,11 @@ impl Connection {
         }
     }
 
-    /// How many of them the other side's kernel has acknowledged. All, where nobody can know.
+    /// The number of these bytes that the kernel of the server has acknowledged. All bytes, for
+    /// sockets without acknowledgments.
     ///
     /// # Errors
-    /// The kernel does not tell.
+    /// The kernel's list of connections cannot be read.
     pub(super) fn acknowledged(&self) -> io::Result<u64> {
         let waits = match &self.socket {
             Socket::Tcp(stream) => unacknowledged(stream)?,
@@ -130,53 +133,53 @@ impl Connection {
         Ok(self.written().saturating_sub(waits.unwrap_or(0)))
     }
 
-    /// Looks, without waiting, whether the other side is still there. What it says is passed over:
+    /// Checks, without blocking, whether the connection is still open. Discards received data:
     /// syslog has no answers.
     pub(super) fn check(&mut self) -> io::Result<()> {
         let closed = match &mut self.socket {
-            Socket::Udp(socket) => drain(socket.as_fd(), Empty::IsADatagram),
-            Socket::UnixDatagram(socket) => drain(socket.as_fd(), Empty::IsADatagram),
-            Socket::Tcp(stream) => drain(stream.as_fd(), Empty::IsTheEnd),
-            Socket::UnixStream(stream) => drain(stream.as_fd(), Empty::IsTheEnd),
+            Socket::Udp(socket) => drain(socket.as_fd(), EmptyRead::Datagram),
+            Socket::UnixDatagram(socket) => drain(socket.as_fd(), EmptyRead::Datagram),
+            Socket::Tcp(stream) => drain(stream.as_fd(), EmptyRead::EndOfStream),
+            Socket::UnixStream(stream) => drain(stream.as_fd(), EmptyRead::EndOfStream),
             Socket::Tls(stream) => drain_tls(stream),
         };
         closed.map_err(|error| self.explain(error))
     }
 
-    /// Ends in order: says so, and waits for the other side to do the same. A server does that when
-    /// it has read all there is, so this is as good as an acknowledgment.
+    /// Closes gracefully: closes the sending side and waits until the server closes its side. A
+    /// server does that after it has read everything, so this is as good as an acknowledgment.
     pub(super) fn close(mut self) -> io::Result<()> {
-        let patience = self.timeout.min(CLOSE);
+        let timeout = self.timeout.min(CLOSE);
         match &mut self.socket {
             Socket::Udp(_) | Socket::UnixDatagram(_) => self.check(),
             Socket::Tcp(stream) => {
                 stream.shutdown(Shutdown::Write)?;
-                stream.set_read_timeout(Some(patience))?;
-                read_to_end(stream, patience)
+                stream.set_read_timeout(Some(timeout))?;
+                read_to_end(stream, timeout)
             }
             Socket::UnixStream(stream) => {
                 stream.shutdown(Shutdown::Write)?;
-                stream.set_read_timeout(Some(patience))?;
-                read_to_end(stream, patience)
+                stream.set_read_timeout(Some(timeout))?;
+                read_to_end(stream, timeout)
             }
             Socket::Tls(stream) => {
                 stream.conn.send_close_notify();
                 stream.flush()?;
                 let stream = &mut stream.sock.stream;
                 stream.shutdown(Shutdown::Write)?;
-                stream.set_read_timeout(Some(patience))?;
-                // Not decrypted: that the other side closes is all there is to know.
-                read_to_end(stream, patience)
+                stream.set_read_timeout(Some(timeout))?;
+                // Without decryption: only the end of the stream matters.
+                read_to_end(stream, timeout)
             }
         }
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
         match error.kind() {
-            // The write's own deadline, or that for an acknowledgment.
+            // The timeout of the write, or that of TCP_USER_TIMEOUT.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 let waited = self.timeout.as_millis();
-                let text = format!("the server took nothing for {waited}ms");
+                let text = format!("the server accepted no data for {waited}ms");
                 io::Error::new(io::ErrorKind::TimedOut, text)
             }
             _ => error,
@@ -184,9 +187,9 @@ impl Connection {
     }
 }
 
-/// Calls again what a signal has ended. No handler is needed for that: where a deadline is set, the kernel
-/// does so when the process is stopped and goes on.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Retries a call that ends with EINTR. That happens without a signal handler, too: if a socket has
+/// a timeout, the kernel interrupts the call when the process is stopped and continued.
+fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -195,7 +198,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Tries the addresses of a name one after the other.
+/// Tries the addresses of a host one after the other.
 fn each_address<T>(at: &HostPort, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let mut last = io::Error::other("the name has no address");
     for address in (at.host.as_str(), at.port).to_socket_addrs()? {
@@ -219,23 +222,23 @@ fn tcp(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    // Writes are large, and the last of a batch shall not wait.
+    // Writes are large, and the last one of a batch must not be delayed.
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(&stream, true)?;
     sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
-    // Else bytes that nobody acknowledges are tried for a quarter of an hour.
+    // Otherwise the kernel retransmits for a quarter of an hour.
     let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     sockopt::set_tcp_user_timeout(&stream, millis)?;
     Ok(stream)
 }
 
-/// As syslog(3) does: a datagram socket, or a stream if that is what is there.
+/// Connects to a unix socket: a datagram socket, or else a stream socket, as syslog(3) does.
 fn unix(path: &Path, timeout: Duration) -> io::Result<Socket> {
     let open = |kind| {
         let socket = net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
-        // Before connecting, which waits for a place in the queue of the listener.
+        // Before connecting, which blocks while the queue of the listener is full.
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(timeout))?;
         let address = SocketAddrUnix::new(path)?;
@@ -251,18 +254,18 @@ fn unix(path: &Path, timeout: Duration) -> io::Result<Socket> {
     }
 }
 
-/// The files are read for each connection: one that was renewed is taken over by itself.
+/// Makes the TLS handshake. Reads the files for each connection, so that renewed ones are used.
 fn handshake(
     stream: TcpStream,
     at: &HostPort,
     tls: &ClientTls,
     timeout: Duration,
-) -> io::Result<StreamOwned<ClientConnection, Counted>> {
+) -> io::Result<StreamOwned<ClientConnection, CountedStream>> {
     let config = tls::client(tls).map_err(io::Error::other)?;
     let name = tls.server_name.as_deref().unwrap_or(&at.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    let mut stream = Counted { stream, written: 0 };
+    let mut stream = CountedStream { stream, written: 0 };
     let begun = Instant::now();
     let late = || io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time");
     let in_time = |error: io::Error| match error.kind() {
@@ -278,10 +281,12 @@ fn handshake(
         }
         if session.is_handshaking() && session.wants_read() {
             if session.read_tls(&mut stream).map_err(in_time)? == 0 {
-                return Err(io::Error::other("the server closed it within the TLS handshake"));
+                return Err(io::Error::other(
+                    "the server closed the connection during the TLS handshake",
+                ));
             }
             if let Err(error) = session.process_new_packets() {
-                // The server's log then says why.
+                // Sends the alert, so that the server can log the reason.
                 session.write_tls(&mut stream).ok();
                 return Err(tls_error(error));
             }
@@ -294,36 +299,36 @@ fn tls_error(error: rustls::Error) -> io::Error {
     io::Error::other(format!("TLS: {}", explain_io(&io::Error::other(error), Advice::OnServer)))
 }
 
-/// What an empty read means.
+/// The meaning of an empty read.
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Empty {
-    IsADatagram,
-    IsTheEnd,
+enum EmptyRead {
+    Datagram,
+    EndOfStream,
 }
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection")
 }
 
-/// A bound: what talks without end is not waited for.
+/// The maximum number of reads, in case the server sends without end.
 const MAX_READS: usize = 64;
 
-fn drain(socket: BorrowedFd<'_>, empty: Empty) -> io::Result<()> {
+fn drain(socket: BorrowedFd<'_>, empty: EmptyRead) -> io::Result<()> {
     let mut buffer = [0; 4096];
     for _ in 0..MAX_READS {
         match net::recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((0, _)) if empty == Empty::IsTheEnd => return Err(closed()),
+            Ok((0, _)) if empty == EmptyRead::EndOfStream => return Err(closed()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
 }
 
-fn drain_tls(stream: &mut StreamOwned<ClientConnection, Counted>) -> io::Result<()> {
+fn drain_tls(stream: &mut StreamOwned<ClientConnection, CountedStream>) -> io::Result<()> {
     for _ in 0..MAX_READS {
-        match stream.conn.read_tls(&mut AtOnce(stream.sock.stream.as_fd())) {
+        match stream.conn.read_tls(&mut NonBlocking(stream.sock.stream.as_fd())) {
             Ok(0) => return Err(closed()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -334,16 +339,16 @@ fn drain_tls(stream: &mut StreamOwned<ClientConnection, Counted>) -> io::Result<
         if state.peer_has_closed() {
             return Err(closed());
         }
-        // What it says must be taken, or the session takes no more.
-        let mut said = vec![0; state.plaintext_bytes_to_read()];
-        stream.conn.reader().read_exact(&mut said)?;
+        // Plaintext has to be read before the session accepts more.
+        let mut ignored = vec![0; state.plaintext_bytes_to_read()];
+        stream.conn.reader().read_exact(&mut ignored)?;
     }
     Ok(())
 }
 
-fn read_to_end(stream: &mut impl Read, patience: Duration) -> io::Result<()> {
+fn read_to_end(stream: &mut impl Read, timeout: Duration) -> io::Result<()> {
     let (mut buffer, begun) = ([0; 4096], Instant::now());
-    while begun.elapsed() < patience {
+    while begun.elapsed() < timeout {
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
@@ -355,31 +360,31 @@ fn read_to_end(stream: &mut impl Read, patience: Duration) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not close the connection"))
 }
 
-/// Reads what is there.
-struct AtOnce<'a>(BorrowedFd<'a>);
+/// Reads from a socket without blocking.
+struct NonBlocking<'a>(BorrowedFd<'a>);
 
-impl Read for AtOnce<'_> {
+impl Read for NonBlocking<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(net::recv(self.0, buffer, RecvFlags::DONTWAIT)?.0)
     }
 }
 
-/// Counts what goes onto the wire, which is more than what goes into a TLS session.
+/// Counts the bytes on the wire, which are more than the bytes written to a TLS session.
 #[derive(Debug)]
-struct Counted {
+struct CountedStream {
     stream: TcpStream,
     written: u64,
 }
 
-impl Read for Counted {
+impl Read for CountedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        uninterrupted(|| self.stream.read(buffer))
+        retry_interrupted(|| self.stream.read(buffer))
     }
 }
 
-impl Write for Counted {
+impl Write for CountedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = uninterrupted(|| self.stream.write(bytes))?;
+        let written = retry_interrupted(|| self.stream.write(bytes))?;
         self.written += written as u64;
         Ok(written)
     }

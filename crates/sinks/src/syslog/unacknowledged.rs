@@ -1,6 +1,7 @@
-//! How many bytes of a TCP connection the other side has not acknowledged, as the kernel lists it.
+//! Reads how many bytes of a TCP connection are not acknowledged, from the kernel's list of
+//! connections.
 //!
-//! The list is text under `/proc`: the call that asks for one socket (SIOCOUTQ) has no safe form.
+//! The list is text in `/proc`, since the ioctl for one socket (SIOCOUTQ) has no safe interface.
 
 use std::{
     fs::File,
@@ -9,19 +10,19 @@ use std::{
     path::Path,
 };
 
-/// The list of IPv4, and that of IPv6, which is missing where the kernel has no IPv6.
+/// The lists of IPv4 and of IPv6. The second is missing if the kernel does not support IPv6.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
-/// The bytes that were written and not yet acknowledged. `None` if the kernel no longer lists the
-/// connection, because it is closed.
+/// The number of bytes that were written and not acknowledged. `None` if the kernel does not list
+/// the connection because it is closed.
 ///
 /// # Errors
-/// The list cannot be read, so nothing is known: neither may anything count as acknowledged.
+/// The list cannot be read. No byte may count as acknowledged then.
 pub(super) fn unacknowledged(socket: impl AsFd) -> io::Result<Option<u64>> {
     listed(TABLES.map(Path::new), socket)
 }
 
-/// Whether sinks can learn here what has been acknowledged: from the kernel's list of connections.
+/// Checks that the kernel's list of connections, which syslog sinks need, can be read.
 ///
 /// # Errors
 /// The list cannot be read.
@@ -55,18 +56,19 @@ fn open(table: &Path) -> io::Result<File> {
 fn unreadable(table: &Path, error: io::Error) -> io::Error {
     let table = table.display();
     let text = format!(
-        "cannot read {table}, which tells what the server has acknowledged: {error}; mount /proc, \
-         or use unix:// or udp://"
+        "cannot read {table}, which lists the bytes that the server has not acknowledged: {error}; \
+         mount /proc, or use unix:// or udp://"
     );
     io::Error::new(error.kind(), text)
 }
 
-/// From a line of the table, if it is that socket's:
+/// Reads the send queue of a socket from a line of the list. `None` if the line is of another
+/// socket.
 /// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ...`
 fn send_queue(line: &str, inode: &str) -> Option<u64> {
     let mut fields = line.split_ascii_whitespace();
     let queues = fields.nth(4)?;
-    // Behind it: the timer, retransmits, uid, timeout, inode.
+    // After it: the timer, retransmits, uid, timeout, inode.
     (fields.nth(4)? == inode).then_some(())?;
     u64::from_str_radix(queues.split_once(':')?.0, 16).ok()
 }
@@ -89,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_has_room_for_is_not_acknowledged() {
+    fn bytes_that_no_buffer_has_room_for_are_not_acknowledged() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -112,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn without_proc_nothing_is_known() {
+    fn without_proc_an_error_is_returned() {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let missing = dir.path().join("tcp");
         let error = listed([&missing, &missing], &client).unwrap_err().to_string();
         assert!(error.starts_with("cannot read ") && error.contains("mount /proc"), "{error}");
-        // No IPv6 is no failure.
+        // A kernel without IPv6 is supported.
         assert_eq!(listed([Path::new(TABLES[0]), &missing], &client).unwrap(), Some(0));
         check_acknowledgments().unwrap();
     }

@@ -1,4 +1,4 @@
-//! What a strftime conversion can write.
+//! The texts that a strftime conversion can write.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ const DAY: i64 = 24 * 3600;
 /// A step that reaches each hour, minute and second in a few steps.
 const HOUR_MINUTE_SECOND: i64 = 3661;
 
-/// Far times: what is longest, what has a sign, and fractions of every length.
-const FAR: [&str; 8] = [
+/// Extreme times: the longest texts, negative years, and fractions of every length.
+const EXTREME_TIMES: [&str; 8] = [
     "-009999-01-02T01:59:59Z",
     "-000001-06-15T00:00:00.1Z",
     "0000-01-01T00:00:00Z",
@@ -24,18 +24,18 @@ const FAR: [&str; 8] = [
 /// The texts of a conversion.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Times {
-    /// These.
+    /// Exactly these texts.
     OneOf(Vec<String>),
-    /// At most these: so many of these characters.
+    /// A superset: all texts of these characters, of a length from `least` to `most`.
     Like { characters: BTreeSet<char>, least: usize, most: usize },
 }
 
-/// What `conversion`, which a template holds, can write.
+/// Returns the texts of `conversion`, which is valid.
 pub(crate) fn of(conversion: &str) -> Times {
     let letter = conversion.chars().next_back().unwrap_or_default();
     let write = |time: Timestamp| {
         let mut text = String::new();
-        // Cannot fail: the template tried it.
+        // Cannot fail: the template has checked it.
         BrokenDownTime::from(time).format(conversion, &mut text).ok();
         text
     };
@@ -44,7 +44,7 @@ pub(crate) fn of(conversion: &str) -> Times {
         let times = seconds.filter_map(|second| Timestamp::from_second(second).ok());
         return Times::OneOf(times.map(write).collect::<BTreeSet<_>>().into_iter().collect());
     }
-    let times = FAR.iter().filter_map(|text| text.parse().ok());
+    let times = EXTREME_TIMES.iter().filter_map(|text| text.parse().ok());
     let texts: BTreeSet<_> = times.map(write).collect();
     if texts.len() == 1 {
         return Times::OneOf(texts.into_iter().collect());
@@ -61,7 +61,8 @@ pub(crate) fn of(conversion: &str) -> Times {
     Times::Like { characters, least, most }
 }
 
-/// For a conversion that writes one of a few values: how many steps of how many seconds reach all of them.
+/// For a conversion with few values, returns the number and length (in seconds) of steps that reach
+/// all.
 fn steps(letter: char) -> Option<(i64, i64)> {
     match letter {
         'H' | 'I' | 'k' | 'l' | 'M' | 'p' | 'P' | 'S' => Some((120, HOUR_MINUTE_SECOND)),
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_are_within_what_is_said() {
+    fn other_values_are_within_the_returned_set() {
         for conversion in ["%Y", "%y", "%G", "%C", "%s", "%f", "%3f", "%.f", "%N", "%-Y", "%D"] {
             let Times::Like { characters, least, most } = of(conversion) else { continue };
             for second in [0, 1, 60, 86_399, 1_700_000_000, 253_000_000_000, -5_000_000_000] {

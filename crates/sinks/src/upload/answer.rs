@@ -1,4 +1,4 @@
-//! What the uploader does with the answer to a request.
+//! Processes the answers to requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,13 +10,13 @@ use tracing::warn;
 use super::{
     Uploader,
     chunk::Chunk,
-    failure::Failure,
+    failure::UploadFailure,
     target::{Target, Verdict},
-    window::{Key, Place},
+    window::{ChunkState, Key},
 };
 
 impl<T: Target> Uploader<T> {
-    /// Acts on the answer to the request of a chunk.
+    /// Processes the answer to the request of a chunk.
     pub(super) fn answered(&mut self, key: Key, verdict: Verdict) {
         let Some((chunk, refusals)) = self.window.take(key) else { return };
         match verdict {
@@ -24,9 +24,11 @@ impl<T: Target> Uploader<T> {
                 self.breaker.close();
                 self.settle(&chunk, |_| true);
             }
-            Verdict::Retry { after, why } => self.hold(chunk, refusals, Failure::new(why, after)),
+            Verdict::Retry { after, why } => {
+                self.hold(chunk, refusals, UploadFailure::new(why, after))
+            }
             Verdict::Alert { why, action } => {
-                self.hold(chunk, refusals, Failure::alert(why, action));
+                self.hold(chunk, refusals, UploadFailure::alert(why, action));
             }
             Verdict::TooLarge { why } => {
                 self.report_too_large(&chunk);
@@ -35,12 +37,12 @@ impl<T: Target> Uploader<T> {
             Verdict::Refused { why } => self.isolate(chunk, refusals, why),
             Verdict::Partial { refused, retry, after, why } => {
                 let refused = refused.into_iter().collect();
-                self.divide(chunk, refusals, refused, (retry, Failure::new(why, after)));
+                self.divide(chunk, refusals, refused, (retry, UploadFailure::new(why, after)));
             }
         }
     }
 
-    /// The records whose index in the chunk passes are delivered or dead letters. Whether there are any.
+    /// Settles the records whose index in the chunk passes. Returns whether there are any.
     fn settle(&mut self, chunk: &Chunk, passes: impl Fn(usize) -> bool) -> bool {
         let positions = chunk.positions_of(passes);
         if positions.is_empty() {
@@ -52,8 +54,8 @@ impl<T: Target> Uploader<T> {
     }
 
     /// Keeps a chunk until delivery retries it.
-    fn hold(&mut self, chunk: Chunk, refusals: u32, failure: Failure) {
-        self.window.add(chunk, Place::Failed, refusals);
+    fn hold(&mut self, chunk: Chunk, refusals: u32, failure: UploadFailure) {
+        self.window.add(chunk, ChunkState::Failed, refusals);
         match &mut self.failure {
             Some(first) => first.merge(failure),
             first => *first = Some(failure),
@@ -72,8 +74,8 @@ impl<T: Target> Uploader<T> {
 
     /// Halves a chunk that was refused as a whole. A single record becomes a dead letter.
     ///
-    /// While the breaker is open nothing becomes one, and each half waits for its turn like a failed
-    /// chunk: there may be records among them that the target accepts.
+    /// While the breaker is open, no record becomes a dead letter. Each half is then retried like a
+    /// failed chunk, since the target may accept some of its records.
     fn isolate(&mut self, chunk: Chunk, refusals: u32, why: String) {
         let is_open = self.breaker.is_open();
         let (first, second) = chunk.split();
@@ -82,29 +84,29 @@ impl<T: Target> Uploader<T> {
         }
         for half in [Some(first), second].into_iter().flatten() {
             if is_open {
-                let failure = Failure::refuses_everything(&why, self.breaker.refused());
+                let failure = UploadFailure::refuses_everything(&why, self.breaker.refused());
                 self.hold(half, refusals.saturating_add(1), failure);
             } else {
-                self.window.add(half, Place::Waiting, refusals);
+                self.window.add(half, ChunkState::Waiting, refusals);
             }
         }
     }
 
-    /// Acts on an answer that has a word for each record of a chunk.
+    /// Processes an answer with a result for each record of a chunk.
     fn divide(
         &mut self,
         chunk: Chunk,
         refusals: u32,
         mut refused: BTreeMap<usize, String>,
-        (retry, failure): (Vec<usize>, Failure),
+        (retry, failure): (Vec<usize>, UploadFailure),
     ) {
         let mut retry: BTreeSet<_> = retry.into_iter().collect();
         retry.retain(|index| !refused.contains_key(index));
         let last = refused.keys().chain(&retry).max();
         if let Some(last) = last.filter(|last| **last >= chunk.records()) {
             let (records, number) = (chunk.records(), last + 1);
-            let why = format!("the answer has a word for record {number} of {records}");
-            return self.hold(chunk, refusals, Failure::new(why, None));
+            let why = format!("the answer has a result for record {number} of {records}");
+            return self.hold(chunk, refusals, UploadFailure::new(why, None));
         }
         let is_delivered = |index| !refused.contains_key(&index) && !retry.contains(&index);
         let accepts_some = self.settle(&chunk, is_delivered);
@@ -114,7 +116,7 @@ impl<T: Target> Uploader<T> {
         if let Some(rest) = chunk.pick(|index| retry.contains(&index)) {
             self.hold(rest, refusals, failure);
         }
-        // As long as it accepts others of the same request, it does not refuse everything.
+        // A target that accepts other records of the request does not refuse everything.
         let may_discard = if accepts_some { usize::MAX } else { self.breaker.left() };
         let first_kept = refused.keys().nth(may_discard).copied();
         let kept = first_kept.map(|first| refused.split_off(&first)).unwrap_or_default();
@@ -125,16 +127,16 @@ impl<T: Target> Uploader<T> {
         if let Some(rest) = chunk.pick(|index| kept.contains_key(&index))
             && let Some(why) = kept.values().next()
         {
-            let failure = Failure::refuses_everything(why, self.breaker.refused());
+            let failure = UploadFailure::refuses_everything(why, self.breaker.refused());
             self.hold(rest, refusals.saturating_add(1), failure);
         }
     }
 
-    /// Makes records of a chunk, by their index, dead letters.
+    /// Makes records of a chunk, by their indexes, dead letters.
     fn discard(&mut self, chunk: &Chunk, refused: &BTreeMap<usize, String>) {
         for (index, (position, record)) in chunk.iter().enumerate() {
             if let Some(why) = refused.get(&index) {
-                // There, positions begin with 1.
+                // Positions of dead letters begin with 1.
                 self.dead_letters.add(chunk.batch(), position + 1, record, why);
                 self.breaker.count_refused();
             }

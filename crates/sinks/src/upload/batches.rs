@@ -1,8 +1,7 @@
-//! Which records of which batches are settled.
+//! Tracks which records of which batches are settled.
 //!
-//! A record is settled when it is delivered or a dead letter. It is never sent again, whatever
-//! becomes of its batch: neither when the batch is read again after a failure, nor after a restart
-//! from a checkpoint that knows it.
+//! A record is settled when it is delivered or a dead letter. It is never sent again, neither when
+//! its batch is read again after a failure, nor after a restart from a checkpoint that covers it.
 
 use std::collections::BTreeMap;
 
@@ -11,55 +10,57 @@ use tracing::info;
 
 use super::{
     chunk::Chunk,
-    cut::Part,
+    chunker::ChunkPart,
     ranges::Ranges,
     state::{BatchState, PartState, UploadState},
 };
 
-/// How many batches may be open: finished and not settled, or settled after one that is not.
+/// The maximum number of tracked batches: finished but not settled, or settled after one that is
+/// not.
 const MAX_BATCHES: usize = 1024;
 
-/// The batches that the cursor has not passed.
+/// The batches that the cursor of the checkpoint has not passed.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
-    batches: BTreeMap<u64, Progress>,
+    batches: BTreeMap<u64, BatchProgress>,
     /// The last batch that was finished.
     finished: u64,
 }
 
-/// How far a batch is.
+/// The progress of a batch.
 #[derive(Debug)]
-enum Progress {
+enum BatchProgress {
     /// All of its records are settled.
     Settled,
-    Partly(Partly),
+    Partial(PartialBatch),
 }
 
 #[derive(Debug, Default)]
-struct Partly {
+struct PartialBatch {
     digest: u128,
     settled: Ranges,
-    /// Parts of split chunks that were not cut again since the start.
-    parts: Vec<Part>,
-    /// How many records the batch has, once it is cut to its end.
+    /// Parts of chunks that were split before the start, until the chunk is made again.
+    parts: Vec<ChunkPart>,
+    /// The number of its records, once all are in chunks.
     records: Option<u64>,
 }
 
 impl Batches {
-    /// Continues from a checkpoint. With another `cut`, what is partly settled begins again.
-    pub(super) fn resume(state: &UploadState, cut: u32) -> Self {
+    /// Continues from a checkpoint. With another fingerprint, batches that are settled in part
+    /// begin again.
+    pub(super) fn resume(state: &UploadState, fingerprint: u32) -> Self {
         let mut batches = BTreeMap::new();
         for (first, end) in &state.settled {
-            batches.extend((*first..*end).take(MAX_BATCHES).map(|at| (at, Progress::Settled)));
+            batches.extend((*first..*end).take(MAX_BATCHES).map(|at| (at, BatchProgress::Settled)));
         }
-        if state.cut == text(cut) {
-            let partly = |batch: &BatchState| Some((batch.sequence, Partly::read(batch)?));
+        if state.fingerprint == text(fingerprint) {
+            let partly = |batch: &BatchState| Some((batch.sequence, PartialBatch::read(batch)?));
             batches.extend(
                 state
                     .batches
                     .iter()
                     .filter_map(partly)
-                    .map(|(at, batch)| (at, Progress::Partly(batch))),
+                    .map(|(at, batch)| (at, BatchProgress::Partial(batch))),
             );
         } else {
             for batch in &state.batches {
@@ -73,25 +74,30 @@ impl Batches {
         Self { batches, finished: 0 }
     }
 
-    /// What is to be remembered. Forgets batches that the cursor passes now. `held` are the chunks in
-    /// memory.
-    pub(super) fn state(&mut self, cut: u32, refused: u32, held: &[&Chunk]) -> UploadState {
+    /// Returns the state for a checkpoint, and removes batches that its cursor passes. `held` are
+    /// the chunks in memory.
+    pub(super) fn state(&mut self, fingerprint: u32, refused: u32, held: &[&Chunk]) -> UploadState {
         let passed = self.in_doubt().unwrap_or(self.finished.saturating_add(1));
         self.batches = self.batches.split_off(&passed);
         let mut settled = Ranges::default();
         let mut partly = Vec::new();
         for (sequence, progress) in &self.batches {
             match progress {
-                Progress::Settled => settled.insert(*sequence, sequence.saturating_add(1)),
-                Progress::Partly(batch) => {
+                BatchProgress::Settled => settled.insert(*sequence, sequence.saturating_add(1)),
+                BatchProgress::Partial(batch) => {
                     partly.extend(batch.state(*sequence, held));
                 }
             }
         }
-        UploadState { cut: text(cut), settled: settled.iter().collect(), batches: partly, refused }
+        UploadState {
+            fingerprint: text(fingerprint),
+            settled: settled.iter().collect(),
+            batches: partly,
+            refused,
+        }
     }
 
-    /// Whether another batch may be begun.
+    /// Whether another batch can be begun.
     pub(super) fn have_room(&self) -> bool {
         self.batches.len() < MAX_BATCHES
     }
@@ -101,70 +107,74 @@ impl Batches {
         self.batches.contains_key(&sequence)
     }
 
-    /// Begins a batch, for the first time or again. Returns the positions of its settled records, and `None`
-    /// if all are.
+    /// Begins a batch, for the first time or again. Returns the positions of its settled records,
+    /// or `None` if all are settled.
     pub(super) fn begin(&mut self, batch: &Batch) -> Option<Ranges> {
         let digest = batch.header.digest;
-        let new = || Progress::Partly(Partly { digest, ..Partly::default() });
+        let new = || BatchProgress::Partial(PartialBatch { digest, ..PartialBatch::default() });
         let progress = self.batches.entry(batch.sequence).or_insert_with(new);
         match progress {
-            Progress::Settled => None,
-            Progress::Partly(partly) if partly.digest == digest => Some(partly.settled.clone()),
-            Progress::Partly(_) => {
+            BatchProgress::Settled => None,
+            BatchProgress::Partial(partly) if partly.digest == digest => {
+                Some(partly.settled.clone())
+            }
+            BatchProgress::Partial(_) => {
                 *progress = new();
                 Some(Ranges::default())
             }
         }
     }
 
-    /// The parts of split chunks of a batch that were not cut again since the start.
-    pub(super) fn parts(&mut self, sequence: u64) -> Option<&mut Vec<Part>> {
+    /// The parts of split chunks of a batch that were not made again since the start.
+    pub(super) fn parts(&mut self, sequence: u64) -> Option<&mut Vec<ChunkPart>> {
         match self.batches.get_mut(&sequence)? {
-            Progress::Partly(partly) => Some(&mut partly.parts),
-            Progress::Settled => None,
+            BatchProgress::Partial(partly) => Some(&mut partly.parts),
+            BatchProgress::Settled => None,
         }
     }
 
-    /// The sink has got the whole batch.
+    /// Notes that the sink got the whole batch.
     pub(super) fn finish(&mut self, sequence: u64) {
         self.finished = self.finished.max(sequence);
     }
 
-    /// The batch is cut to its end, and has so many records.
+    /// Notes that all `records` records of the batch are in chunks.
     pub(super) fn end(&mut self, sequence: u64, records: u64) {
-        if let Some(Progress::Partly(partly)) = self.batches.get_mut(&sequence) {
+        if let Some(BatchProgress::Partial(partly)) = self.batches.get_mut(&sequence) {
             partly.records = Some(records);
         }
-        self.look(sequence);
+        self.update(sequence);
     }
 
-    /// Records are delivered or dead letters.
+    /// Notes that records of a batch are delivered or dead letters.
     pub(super) fn settle(&mut self, sequence: u64, positions: &Ranges) {
-        if let Some(Progress::Partly(partly)) = self.batches.get_mut(&sequence) {
+        if let Some(BatchProgress::Partial(partly)) = self.batches.get_mut(&sequence) {
             partly.settled.union(positions);
         }
-        self.look(sequence);
+        self.update(sequence);
     }
 
-    fn look(&mut self, sequence: u64) {
+    fn update(&mut self, sequence: u64) {
         if let Some(progress) = self.batches.get_mut(&sequence)
-            && let Progress::Partly(partly) = progress
+            && let BatchProgress::Partial(partly) = progress
             && partly.records.is_some_and(|records| partly.settled.covers(records))
         {
-            *progress = Progress::Settled;
+            *progress = BatchProgress::Settled;
         }
     }
 
-    /// The first batch that is finished and not settled.
+    /// The sequence of the first batch that is finished and not settled.
     pub(super) fn in_doubt(&self) -> Option<u64> {
         let mut finished = self.batches.range(..=self.finished);
-        finished.find(|(_, progress)| matches!(progress, Progress::Partly(_))).map(|(at, _)| *at)
+        finished
+            .find(|(_, progress)| matches!(progress, BatchProgress::Partial(_)))
+            .map(|(at, _)| *at)
     }
 }
 
-impl Partly {
+impl PartialBatch {
     fn read(state: &BatchState) -> Option<Self> {
-        let part = |part: &PartState| Part {
+        let part = |part: &PartState| ChunkPart {
             part: part.part.clone(),
             positions: part.records.iter().copied().collect(),
         };
@@ -194,7 +204,7 @@ impl Partly {
     }
 }
 
-/// A fingerprint, as a checkpoint has it.
-fn text(cut: u32) -> String {
-    format!("{cut:08x}")
+/// Formats a fingerprint for a checkpoint.
+fn text(fingerprint: u32) -> String {
+    format!("{fingerprint:08x}")
 }

@@ -1,7 +1,9 @@
-//! Tells a target that refuses everything from a target that refuses some records.
+//! A circuit breaker, which distinguishes a target that refuses everything from one that refuses
+//! some records.
 
-/// So many records in a row are put into quarantine. If the target has refused each of them and has
-/// accepted nothing in between, the cause is the target or the configuration, not the records.
+/// The maximum number of consecutive refused records that go into quarantine. If the target has
+/// refused this many and accepted none in between, the cause is the target or the configuration,
+/// not the records.
 const MAX_REFUSED_IN_A_ROW: u32 = 100;
 
 /// Counts the records that were refused since one was last accepted.
@@ -11,22 +13,22 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// As it was when [`Breaker::refused`] returned this.
+    /// Continues with a number that [`Breaker::refused`] has returned.
     pub(super) fn resume(refused: u32) -> Self {
         Self { refused: refused.min(MAX_REFUSED_IN_A_ROW) }
     }
 
-    /// How many records were refused in a row.
+    /// The number of records that were refused in a row.
     pub(super) fn refused(self) -> u32 {
         self.refused
     }
 
-    /// How many more records may be put into quarantine until one is accepted.
+    /// How many more records may go into quarantine before one is accepted.
     pub(super) fn left(self) -> usize {
         usize::try_from(MAX_REFUSED_IN_A_ROW.saturating_sub(self.refused)).unwrap_or(0)
     }
 
-    /// Whether no record may be put into quarantine until one is accepted.
+    /// Whether no more records may go into quarantine before one is accepted.
     pub(super) fn is_open(self) -> bool {
         self.refused >= MAX_REFUSED_IN_A_ROW
     }
@@ -36,7 +38,7 @@ impl Breaker {
         self.refused = self.refused.saturating_add(1);
     }
 
-    /// The target accepted a record.
+    /// Closes the breaker: the target has accepted a record.
     pub(super) fn close(&mut self) {
         self.refused = 0;
     }

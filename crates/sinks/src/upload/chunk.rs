@@ -6,30 +6,29 @@ use spool::Batch;
 
 use super::ranges::Ranges;
 
-/// The identity of a chunk. The same identity always means the same records in the same order:
-/// after a retry, a restart or a crash, the same chunk has the same identity, and no other chunk
-/// has it.
+/// The identity of a chunk. Equal identities always mean the same records in the same order. After
+/// a retry, a restart or a crash, a chunk has the same identity as before, and no other chunk has
+/// it.
 ///
-/// Its text, `DIGEST-SEQUENCE-CUT-PART`, consists of `[0-9a-z.-]` and can be an object key, an
-/// idempotency key or a document id. It grows by two characters with each time that a chunk is
-/// halved.
+/// Its text, `DIGEST-SEQUENCE-FINGERPRINT-PART`, consists of `[0-9a-z.-]` and can be an object key,
+/// an idempotency key or a document id. It grows by two characters each time the chunk is halved.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ChunkId {
     /// The first half of the BLAKE3 of the batch's bytes.
     pub digest: u128,
     /// The batch's sequence in the spool.
     pub sequence: u64,
-    /// The fingerprint of what decides where the batch is cut.
-    pub cut: u32,
-    /// The number of the chunk in its batch, from 0. `3.0` and `3.1` are the halves of chunk 3, and
-    /// `3.r` with a hash are those of its records that the target asked for again.
+    /// The fingerprint of the settings that determine the chunks.
+    pub fingerprint: u32,
+    /// The number of the chunk in its batch, from 0. `3.0` and `3.1` are the halves of chunk 3.
+    /// `3.r` with a hash contains the records of chunk 3 that have to be sent again.
     pub part: String,
 }
 
 impl fmt::Display for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { digest, sequence, cut, part } = self;
-        write!(f, "{digest:032x}-{sequence}-{cut:08x}-{part}")
+        let Self { digest, sequence, fingerprint, part } = self;
+        write!(f, "{digest:032x}-{sequence}-{fingerprint:08x}-{part}")
     }
 }
 
@@ -45,10 +44,10 @@ pub struct Chunk {
     records: Vec<Record>,
 }
 
-/// Where a record is.
+/// The position of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
-    /// In the batch, as the sink sees it: records that a selection leaves out are not counted.
+    /// Its position in the batch, without records that the selection excludes.
     pub(super) position: u64,
     /// The offset after its LF in the chunk's bytes.
     pub(super) end: usize,
@@ -56,13 +55,13 @@ pub(super) struct Record {
 
 impl Chunk {
     pub(super) fn new(
-        (batch, cut): (&Arc<Batch>, u32),
+        (batch, fingerprint): (&Arc<Batch>, u32),
         number: u64,
         part: String,
         (bytes, records): (Vec<u8>, Vec<Record>),
     ) -> Self {
         let (digest, sequence) = (batch.header.digest, batch.sequence);
-        let id = ChunkId { digest, sequence, cut, part };
+        let id = ChunkId { digest, sequence, fingerprint, part };
         Self { id, number, batch: Arc::clone(batch), bytes, records }
     }
 
@@ -81,7 +80,7 @@ impl Chunk {
         &self.bytes
     }
 
-    /// How many records the chunk contains; at least one.
+    /// The number of records; at least one.
     pub fn records(&self) -> usize {
         self.records.len()
     }
@@ -101,7 +100,7 @@ impl Chunk {
         self.number
     }
 
-    /// Whether it is all of what was cut as one chunk.
+    /// Whether it is not a part of a split chunk.
     pub(super) fn is_whole(&self) -> bool {
         self.id.part.bytes().all(|byte| byte.is_ascii_digit())
     }
@@ -143,9 +142,9 @@ impl Chunk {
         (self, Some(Self { id: second, number, batch, bytes, records }))
     }
 
-    /// The records whose index in the chunk passes, as a chunk named after their positions: whatever
-    /// other part of the chunk an answer asks for again has another identity. `None` if no record
-    /// passes; the chunk itself if all do.
+    /// The records whose index in the chunk passes, as a chunk whose identity depends on their
+    /// positions, so that different parts have different identities. `None` if no record passes;
+    /// the chunk itself if all do.
     pub(super) fn pick(&self, passes: impl Fn(usize) -> bool) -> Option<Self> {
         let (mut bytes, mut records) = (Vec::new(), Vec::new());
         for (index, (position, record)) in self.iter().enumerate() {
@@ -171,13 +170,13 @@ impl Chunk {
         Some(picked.named_by_positions())
     }
 
-    /// The same records with an identity that they had before.
+    /// The same records with the part `part` in their identity.
     pub(super) fn named(mut self, part: String) -> Self {
         self.id.part = part;
         self
     }
 
-    /// The same records with an identity that depends on nothing but their positions.
+    /// The same records with an identity that depends on their positions only.
     pub(super) fn named_by_positions(self) -> Self {
         let mut hasher = blake3::Hasher::new();
         for record in &self.records {
@@ -230,9 +229,9 @@ mod tests {
         let other = whole.pick(|index| index > 1).unwrap();
         assert_ne!(picked.id, other.id);
         assert_eq!(picked.id.part.len(), "3.r0123456789abcdef".len());
-        // However the same records came to be picked, they have the same name.
-        let again = other.pick(|index| index == 1).unwrap();
-        assert_eq!(again.id, whole.pick(|index| index == 3).unwrap().id);
+        // The same records have the same identity, however they were picked.
+        let repicked = other.pick(|index| index == 1).unwrap();
+        assert_eq!(repicked.id, whole.pick(|index| index == 3).unwrap().id);
         assert_eq!(whole.pick(|_| true).unwrap().id, whole.id);
         assert!(whole.pick(|_| false).is_none());
         assert!(whole.is_whole() && !picked.is_whole());

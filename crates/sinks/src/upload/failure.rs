@@ -1,21 +1,21 @@
-//! Failures on their way from the answers of a target to delivery.
+//! Collects failures until they are reported to delivery.
 
 use std::{io, time::Duration};
 
 use super::super::SinkError;
 
-/// What failed since delivery last heard of a failure.
+/// The failures since the last report to delivery.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct UploadFailure {
     why: String,
-    /// How long the target wants to be left alone.
+    /// The delay that the target has requested.
     after: Option<Duration>,
     /// What the operator has to do.
     action: Option<String>,
 }
 
-impl Failure {
-    /// A failure that may not last.
+impl UploadFailure {
+    /// A temporary failure.
     pub(super) fn new(why: String, after: Option<Duration>) -> Self {
         Self { why, after, action: None }
     }
@@ -25,7 +25,7 @@ impl Failure {
         Self { why, after: None, action: Some(action) }
     }
 
-    /// The breaker is open.
+    /// The failure while the circuit breaker is open.
     pub(super) fn refuses_everything(why: &str, refused: u32) -> Self {
         let why =
             format!("the target has refused {refused} records in a row and accepts none: {why}");
@@ -34,8 +34,8 @@ impl Failure {
         Self::alert(why, action)
     }
 
-    /// Adds a later failure: one that the operator must act on is more important, and the longest delay
-    /// counts.
+    /// Adds a later failure. The longest delay counts, and a failure that needs the operator
+    /// replaces one that does not.
     pub(super) fn merge(&mut self, other: Self) {
         self.after = self.after.max(other.after);
         if self.action.is_none() && other.action.is_some() {
@@ -45,8 +45,8 @@ impl Failure {
     }
 }
 
-impl From<Failure> for SinkError {
-    fn from(Failure { why, after, action }: Failure) -> Self {
+impl From<UploadFailure> for SinkError {
+    fn from(UploadFailure { why, after, action }: UploadFailure) -> Self {
         let error = Self::from(io::Error::other(why));
         match (action, after) {
             (Some(action), _) => error.until_operator(action),

@@ -1,19 +1,20 @@
-//! Delivers to systems that take records by requests, and answer each.
+//! Delivers to systems that accept records in requests and answer each request.
 //!
-//! [`Uploader`] is the sink of all of them. It cuts batches into chunks, keeps some requests in
-//! flight, also of several batches at once, and tracks which records are settled. What is special about
-//! a system is a [`Target`].
+//! [`Uploader`] is the sink for all such systems. It divides batches into chunks, keeps several
+//! requests
+//! in flight, also of several batches at once, and tracks which records are settled. A [`Target`]
+//! implements the rest for one system.
 //!
-//! Every record is delivered at least once, or is a dead letter. A chunk that was acknowledged is never sent
-//! again by this process, nor after a restart if the last checkpoint knows it. Memory: as many chunks
-//! as requests may be in flight, with their encoded requests, one chunk that is being filled, and one
-//! block.
+//! Every record is delivered at least once, or is a dead letter. The process never sends an
+//! acknowledged chunk again, and neither does the next one if the last checkpoint covers it.
+//! Memory: one chunk and its encoded request per request in flight, one chunk that is being filled,
+//! and one block.
 
 mod answer;
 mod batches;
 mod breaker;
 mod chunk;
-mod cut;
+mod chunker;
 mod failure;
 mod ranges;
 mod requests;
@@ -34,48 +35,48 @@ use tokio_util::sync::CancellationToken;
 use self::{
     batches::Batches,
     breaker::Breaker,
-    cut::Cut,
-    failure::Failure,
+    chunker::Chunker,
+    failure::UploadFailure,
     requests::Requests,
     state::UploadState,
-    window::{Place, Window},
+    window::{ChunkState, Window},
 };
 pub use self::{
     chunk::{Chunk, ChunkId},
-    cut::Limits,
+    chunker::Limits,
     target::{Target, Verdict},
 };
-use super::{Begin, DeadLetters, SinkContext, SinkError};
+use super::{DeadLetters, Readiness, SinkContext, SinkError};
 
-/// The edition of the rules by which batches are cut: part of the fingerprint.
-const CUT_EDITION: u32 = 1;
+/// The version of the rules by which batches are divided into chunks; a part of the fingerprint.
+const CHUNKING_VERSION: u32 = 1;
 
-/// How an uploader sends.
+/// The options of an uploader.
 #[derive(Clone, Debug)]
 pub struct UploadOptions {
-    /// How large a chunk may become.
+    /// The maximum size of a chunk.
     pub limits: Limits,
-    /// How many requests may be in flight at once; at least 1.
+    /// The maximum number of concurrent requests; at least 1.
     pub in_flight: usize,
-    /// How long a request may take, with all that [`Target::send`] does.
+    /// The timeout of a request: of the whole [`Target::send`].
     pub timeout: Duration,
 }
 
-/// How long the uploader may do without delivery, and delivery without the uploader.
+/// The intervals of the uploader.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
-    /// For room. Then delivery gets its turn for a checkpoint.
+struct Intervals {
+    /// The maximum time of a call, after which delivery is asked for a checkpoint.
     wait: Duration,
-    /// Until what was settled is to be in a checkpoint.
+    /// The maximum time until settled records have to be in a checkpoint.
     checkpoint: Duration,
-    /// Between two looks at the answers, while no batch arrives.
-    look: Duration,
+    /// The time between two checks for answers, while no batch is pending.
+    poll: Duration,
 }
 
-const PACE: Pace = Pace {
+const INTERVALS: Intervals = Intervals {
     wait: Duration::from_millis(500),
     checkpoint: Duration::from_secs(1),
-    look: Duration::from_millis(100),
+    poll: Duration::from_millis(100),
 };
 
 /// The sink of a target.
@@ -84,27 +85,27 @@ pub struct Uploader<T: Target> {
     requests: Requests<T>,
     window: Window,
     batches: Batches,
-    /// The batch that is being cut.
-    cut: Option<Cut>,
-    /// The batch that was begun last.
+    /// Divides the current batch into chunks.
+    chunker: Option<Chunker>,
+    /// The sequence of the batch that was begun last.
     current: u64,
     limits: Limits,
     fingerprint: u32,
     breaker: Breaker,
-    /// Failures that delivery does not know yet.
-    failure: Option<Failure>,
-    /// Halved chunks, to be logged.
+    /// Failures that were not reported to delivery yet.
+    failure: Option<UploadFailure>,
+    /// Limits the log lines about halved chunks.
     halved: LossThrottle,
     stop: CancellationToken,
     dead_letters: DeadLetters,
-    pace: Pace,
-    looked_at: Instant,
-    /// When the first record was settled that no checkpoint knows.
+    intervals: Intervals,
+    polled_at: Instant,
+    /// When the first record was settled that no checkpoint covers.
     unsaved_since: Option<Instant>,
 }
 
 impl<T: Target> Uploader<T> {
-    /// Continues from the state of the last checkpoint. Sends nothing yet.
+    /// Creates an uploader that continues from the state in the last checkpoint. Sends nothing yet.
     pub fn new(target: T, options: &UploadOptions, context: SinkContext) -> Self {
         let fingerprint = fingerprint(options.limits, &context.selection);
         let state: UploadState = context.state.read();
@@ -120,7 +121,7 @@ impl<T: Target> Uploader<T> {
             target,
             window: Window::new(in_flight),
             batches: Batches::resume(&state, fingerprint),
-            cut: None,
+            chunker: None,
             current: 0,
             limits: options.limits,
             fingerprint,
@@ -129,47 +130,47 @@ impl<T: Target> Uploader<T> {
             halved: LossThrottle::default(),
             stop: context.stop,
             dead_letters: context.dead_letters,
-            pace: PACE,
-            looked_at: Instant::now(),
+            intervals: INTERVALS,
+            polled_at: Instant::now(),
             unsaved_since: None,
         }
     }
 
-    /// Takes what the target has answered; waits up to `wait` for an answer.
+    /// Processes the answers that have arrived. Waits up to `wait` for the first one.
     fn collect(&mut self, mut wait: Duration) {
         while let Some((key, verdict)) = self.requests.next(wait) {
             self.answered(key, verdict);
             wait = Duration::ZERO;
         }
-        self.looked_at = Instant::now();
+        self.polled_at = Instant::now();
     }
 
-    /// Sends what may be sent.
+    /// Sends waiting chunks, up to the maximum number of requests in flight.
     fn send(&mut self) {
         while let Some((key, chunk)) = self.window.next() {
             self.requests.send(key, self.target.encode(chunk));
         }
     }
 
-    /// Ends the chunk that is being filled. Whether there was room for it.
+    /// Ends the chunk that is being filled. Returns whether the window had room for it.
     fn close_chunk(&mut self) -> bool {
-        let Some(cut) = &mut self.cut else { return true };
-        if cut.holds_records() && !self.window.has_room() {
+        let Some(chunker) = &mut self.chunker else { return true };
+        if chunker.holds_records() && !self.window.has_room() {
             return false;
         }
-        for chunk in cut.close(self.batches.parts(cut.sequence())) {
-            self.window.add(chunk, Place::Waiting, 0);
+        for chunk in chunker.close(self.batches.parts(chunker.sequence())) {
+            self.window.add(chunk, ChunkState::Waiting, 0);
         }
         self.send();
         true
     }
 
-    /// Cuts lines, as far as there is room. Returns the bytes that were taken.
-    fn cut_lines(&mut self, lines: &[u8]) -> usize {
+    /// Adds lines to chunks as long as the window has room. Returns the number of bytes taken.
+    fn chunk_lines(&mut self, lines: &[u8]) -> usize {
         let mut taken = 0;
         while let Some(left) = lines.get(taken..).filter(|left| !left.is_empty()) {
-            let Some(cut) = &mut self.cut else { return lines.len() };
-            taken += cut.fill(left);
+            let Some(chunker) = &mut self.chunker else { return lines.len() };
+            taken += chunker.fill(left);
             if taken < lines.len() && !self.close_chunk() {
                 break;
             }
@@ -177,65 +178,67 @@ impl<T: Target> Uploader<T> {
         taken
     }
 
-    /// Does what answers and room allow.
+    /// Processes answers, continues with the current batch, and sends chunks, without waiting.
     fn advance(&mut self) {
         self.collect(Duration::ZERO);
-        if let Some(cut) = &mut self.cut {
-            let (block, taken) = cut.take_rest();
-            let more = self.cut_lines(block.get(taken..).unwrap_or_default());
-            if let Some(cut) = &mut self.cut {
-                cut.keep(block, taken + more);
+        if let Some(chunker) = &mut self.chunker {
+            let (block, taken) = chunker.take_rest();
+            let more = self.chunk_lines(block.get(taken..).unwrap_or_default());
+            if let Some(chunker) = &mut self.chunker {
+                chunker.keep(block, taken + more);
             }
         }
         self.end_batch();
         self.send();
     }
 
-    /// Ends the batch that is being cut, once it has no more records and there is room for the last.
+    /// Ends the current batch, once all of its records were written and the window has room for the
+    /// last chunk.
     fn end_batch(&mut self) {
-        if self.cut.as_ref().is_some_and(|cut| cut.has_ended() && !cut.has_rest())
+        if self.chunker.as_ref().is_some_and(|chunker| chunker.has_ended() && !chunker.has_rest())
             && self.close_chunk()
-            && let Some(cut) = self.cut.take()
+            && let Some(chunker) = self.chunker.take()
         {
-            self.batches.end(cut.sequence(), cut.taken());
+            self.batches.end(chunker.sequence(), chunker.taken());
         }
     }
 
-    /// Waits a little until `is_ready`. If that takes longer, or what was settled is due to be in a
-    /// checkpoint, delivery is asked for one.
-    fn wait(&mut self, is_ready: impl Fn(&Self) -> bool) -> Result<Begin, SinkError> {
+    /// Waits until `is_ready`, for at most [`Intervals::wait`]. Asks delivery for a checkpoint
+    /// after that time, or when settled records have to be in one.
+    fn wait(&mut self, is_ready: impl Fn(&Self) -> bool) -> Result<Readiness, SinkError> {
         let begin = Instant::now();
         loop {
             self.advance();
             if self.stop.is_cancelled() {
                 return Err(io::Error::other("stopped before all records were sent").into());
             }
-            let is_due = |since: Instant| since.elapsed() >= self.pace.checkpoint;
+            let is_due = |since: Instant| since.elapsed() >= self.intervals.checkpoint;
             if self.unsaved_since.is_some_and(is_due) {
-                return Ok(Begin::CheckpointFirst);
+                return Ok(Readiness::CheckpointFirst);
             }
             if let Some(failure) = self.failure.take() {
                 return Err(failure.into());
             }
             if is_ready(self) {
-                return Ok(Begin::Ready);
+                return Ok(Readiness::Ready);
             }
-            let left = self.pace.wait.saturating_sub(begin.elapsed());
+            let left = self.intervals.wait.saturating_sub(begin.elapsed());
             if left.is_zero() {
-                return Ok(Begin::CheckpointFirst);
+                return Ok(Readiness::CheckpointFirst);
             }
-            self.collect(left.min(self.pace.look));
+            self.collect(left.min(self.intervals.poll));
         }
     }
 
-    /// Bytes of records in memory.
+    /// The bytes of records in memory.
     #[cfg(test)]
     fn memory(&self) -> usize {
         let chunks = self.window.chunks().map(|chunk| chunk.bytes().len()).sum::<usize>();
-        chunks + self.cut.as_ref().map_or(0, Cut::memory)
+        chunks + self.chunker.as_ref().map_or(0, Chunker::memory)
     }
 
-    /// Delivery has waited after the failures that it knows.
+    /// Retries failed chunks. Delivery calls after the delay for the failures that were reported to
+    /// it.
     fn retry(&mut self) {
         if self.failure.is_none() {
             self.window.retry();
@@ -243,10 +246,10 @@ impl<T: Target> Uploader<T> {
     }
 }
 
-/// A fingerprint of what decides where batches are cut and what their records are.
+/// A fingerprint of the settings that determine the chunks and the records in them.
 fn fingerprint(limits: Limits, selection: &str) -> u32 {
     let Limits { max_bytes, max_records } = limits;
-    let text = format!("{CUT_EDITION} {max_bytes} {max_records} {selection}");
+    let text = format!("{CHUNKING_VERSION} {max_bytes} {max_records} {selection}");
     let [a, b, c, d, ..] = *blake3::hash(text.as_bytes()).as_bytes();
     u32::from_be_bytes([a, b, c, d])
 }

@@ -1,20 +1,19 @@
 //! A set of record positions.
 
-/// Positions of records in a batch, as ranges from the first position up to and without the last.
-/// The ranges are in ascending order and do not touch each other.
+/// Positions of records in a batch, as half-open ranges in ascending order, which are not adjacent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Ranges {
     ranges: Vec<(u64, u64)>,
 }
 
 impl Ranges {
-    /// Adds the positions from `first` up to and without `end`.
+    /// Adds the positions from `first` up to, but not including, `end`.
     pub(super) fn insert(&mut self, first: u64, end: u64) {
         if first >= end {
             return;
         }
         match self.ranges.last_mut() {
-            // Nearly always: records are settled in about the order of their positions.
+            // The usual case: records are settled roughly in the order of their positions.
             Some(last) if last.0 <= first && first <= last.1 => last.1 = last.1.max(end),
             Some(last) if first < last.0 => {
                 self.ranges.push((first, end));

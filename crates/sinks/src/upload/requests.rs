@@ -1,4 +1,4 @@
-//! Requests in flight: tasks on the daemon's runtime, which report to the thread of the sink.
+//! The requests in flight: tasks on the daemon's runtime that report to the thread of the sink.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use super::{
 pub(super) struct Requests<T> {
     target: Arc<T>,
     runtime: Handle,
-    /// How long a request may take.
+    /// The timeout of a request.
     deadline: Duration,
     /// Aborted when this is dropped.
     tasks: JoinSet<()>,
@@ -28,33 +28,33 @@ pub(super) struct Requests<T> {
     receiver: Receiver<(Key, Verdict)>,
 }
 
-/// Reports exactly once what became of a request.
-struct Report {
+/// Reports the result of a request exactly once.
+struct RequestReport {
     key: Key,
     verdict: Option<Verdict>,
     sender: SyncSender<(Key, Verdict)>,
 }
 
-impl Report {
+impl RequestReport {
     fn send(mut self, verdict: Verdict) {
         self.verdict = Some(verdict);
     }
 }
 
-impl Drop for Report {
+impl Drop for RequestReport {
     /// Also if the task panicked, or ended with the runtime.
     fn drop(&mut self) {
         let verdict = self.verdict.take().unwrap_or_else(|| Verdict::Retry {
             after: None,
             why: "the request ended without an answer".to_owned(),
         });
-        // There is room for each request. If nothing receives, the uploader is gone.
+        // The channel has room for each request. Without a receiver, the uploader was dropped.
         drop(self.sender.try_send((self.key, verdict)));
     }
 }
 
 impl<T: Target> Requests<T> {
-    /// `limit` is how many requests may be in flight at once.
+    /// `limit` is the maximum number of concurrent requests.
     pub(super) fn new(target: Arc<T>, runtime: Handle, limit: usize, deadline: Duration) -> Self {
         let (sender, receiver) = sync_channel(limit);
         Self { target, runtime, deadline, tasks: JoinSet::new(), sender, receiver }
@@ -62,10 +62,10 @@ impl<T: Target> Requests<T> {
 
     /// Sends a request.
     pub(super) fn send(&mut self, key: Key, request: T::Request) {
-        // Forgets tasks that have ended.
+        // Removes tasks that have ended.
         while self.tasks.try_join_next().is_some() {}
         let (target, deadline) = (Arc::clone(&self.target), self.deadline);
-        let report = Report { key, verdict: None, sender: self.sender.clone() };
+        let report = RequestReport { key, verdict: None, sender: self.sender.clone() };
         let task = async move {
             let answer = timeout(deadline, target.send(request)).await;
             report.send(answer.unwrap_or_else(|_| Verdict::Retry {
@@ -76,12 +76,12 @@ impl<T: Target> Requests<T> {
         self.tasks.spawn_on(task, &self.runtime);
     }
 
-    /// What became of a request; waits up to `wait` for one that ends.
+    /// Returns the result of a request. Waits up to `wait` for one that ends.
     pub(super) fn next(&self, wait: Duration) -> Option<(Key, Verdict)> {
         self.receiver.recv_timeout(wait).ok()
     }
 
-    /// Gives up all requests in flight.
+    /// Aborts all requests in flight.
     pub(super) fn abandon(&mut self) {
         self.tasks.abort_all();
     }

@@ -1,4 +1,4 @@
-//! The uploader as a sink: what delivery calls.
+//! Implements [`Sink`] for the uploader.
 
 use std::{
     io,
@@ -9,55 +9,55 @@ use std::{
 use records::decode::Block;
 use spool::Batch;
 
-use super::{Uploader, cut::Cut, target::Target};
-use crate::{Begin, Sink, SinkError, State};
+use super::{Uploader, chunker::Chunker, target::Target};
+use crate::{Readiness, Sink, SinkError, State};
 
 impl<T: Target> Sink for Uploader<T> {
-    /// Waits until the chunks that have failed are settled: until then the sink does not work again.
-    fn begin(&mut self, batch: &Batch) -> Result<Begin, SinkError> {
+    /// Waits until failed chunks are settled: until then, the sink has not recovered.
+    fn begin(&mut self, batch: &Batch) -> Result<Readiness, SinkError> {
         self.retry();
-        // What was begun and not finished begins again.
-        self.cut.take_if(|cut| !cut.has_ended());
+        // An unfinished batch begins again.
+        self.chunker.take_if(|chunker| !chunker.has_ended());
         let sequence = batch.sequence;
         let begin = self.wait(|this| {
-            let has_place = this.batches.have_room() || this.batches.contain(sequence);
-            this.cut.is_none() && has_place && !this.window.has_failed()
+            let has_room = this.batches.have_room() || this.batches.contain(sequence);
+            this.chunker.is_none() && has_room && !this.window.has_failed()
         })?;
-        if begin == Begin::CheckpointFirst {
+        if begin == Readiness::CheckpointFirst {
             return Ok(begin);
         }
         self.current = sequence;
-        self.cut = self.batches.begin(batch).map(|settled| {
+        self.chunker = self.batches.begin(batch).map(|settled| {
             let mut skip = settled;
             skip.union(&self.window.positions(sequence));
-            Cut::new(Arc::new(batch.clone()), self.fingerprint, self.limits, skip)
+            Chunker::new(Arc::new(batch.clone()), self.fingerprint, self.limits, skip)
         });
-        Ok(Begin::Ready)
+        Ok(Readiness::Ready)
     }
 
-    /// Waits until the last block is cut.
-    fn arrange(&mut self, _block: &Block) -> Result<Begin, SinkError> {
-        self.wait(|this| !this.cut.as_ref().is_some_and(Cut::has_rest))
+    /// Waits until the last block is in chunks.
+    fn prepare_block(&mut self, _block: &Block) -> Result<Readiness, SinkError> {
+        self.wait(|this| !this.chunker.as_ref().is_some_and(Chunker::has_rest))
     }
 
     fn write(&mut self, block: &Block) -> Result<(), SinkError> {
-        if self.cut.as_ref().is_some_and(Cut::has_rest) {
-            return Err(io::Error::other("the last block is not cut yet").into());
+        if self.chunker.as_ref().is_some_and(Chunker::has_rest) {
+            return Err(io::Error::other("a block came before the last one was processed").into());
         }
-        let taken = self.cut_lines(&block.bytes);
-        if let Some(cut) = &mut self.cut
+        let taken = self.chunk_lines(&block.bytes);
+        if let Some(chunker) = &mut self.chunker
             && taken < block.bytes.len()
         {
-            cut.keep(block.bytes.get(taken..).unwrap_or_default().to_vec(), 0);
+            chunker.keep(block.bytes.get(taken..).unwrap_or_default().to_vec(), 0);
         }
         Ok(())
     }
 
-    /// Does not wait: the batch is in doubt until all of its records are settled.
+    /// Does not wait. The batch is in doubt until all of its records are settled.
     fn finish(&mut self) -> Result<(), SinkError> {
         self.batches.finish(self.current);
-        if let Some(cut) = &mut self.cut {
-            cut.end();
+        if let Some(chunker) = &mut self.chunker {
+            chunker.end();
         }
         self.advance();
         Ok(())
@@ -77,19 +77,19 @@ impl<T: Target> Sink for Uploader<T> {
     }
 
     fn due(&self) -> Option<Instant> {
-        let is_idle = self.window.is_empty() && self.cut.is_none() && self.failure.is_none();
-        (!is_idle).then(|| self.looked_at + self.pace.look)
+        let is_idle = self.window.is_empty() && self.chunker.is_none() && self.failure.is_none();
+        (!is_idle).then(|| self.polled_at + self.intervals.poll)
     }
 
-    fn tend(&mut self) -> Result<Begin, SinkError> {
+    fn maintain(&mut self) -> Result<Readiness, SinkError> {
         self.retry();
         self.wait(|this| !this.window.has_failed())
     }
 
-    /// Sends what is left and waits for the answers, until the sink's time is up. What fails, or has failed
-    /// before, is not retried: it stays in doubt.
+    /// Sends the rest and waits for the answers, until the stop token is cancelled. Failed chunks
+    /// are not retried: their batches stay in doubt.
     fn close(&mut self) -> Result<(), SinkError> {
-        self.cut.take_if(|cut| !cut.has_ended());
+        self.chunker.take_if(|chunker| !chunker.has_ended());
         loop {
             self.collect(Duration::ZERO);
             if self.failure.is_none() {
@@ -102,7 +102,7 @@ impl<T: Target> Sink for Uploader<T> {
                 self.requests.abandon();
                 break;
             }
-            self.collect(self.pace.look);
+            self.collect(self.intervals.poll);
         }
         match self.failure.take() {
             Some(failure) => Err(failure.into()),

@@ -1,25 +1,25 @@
-//! What the uploader remembers in a checkpoint.
+//! The state of an uploader in a checkpoint.
 
 use serde::{Deserialize, Serialize};
 
-/// Which records behind the checkpoint's batch are settled: delivered, or dead letters.
+/// The records after the cursor of the checkpoint that are settled: delivered, or dead letters.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct UploadState {
-    /// The fingerprint of what decides where batches are cut.
-    #[serde(default)]
-    pub(super) cut: String,
-    /// Sequences of batches that are settled, while one before them is not.
+    /// The fingerprint of the settings that determine the chunks.
+    #[serde(default, rename = "cut")]
+    pub(super) fingerprint: String,
+    /// Sequences of settled batches after one that is not settled: first, and end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) settled: Vec<(u64, u64)>,
-    /// Batches of which some records are settled, or some chunks are split.
+    /// Batches with settled records or split chunks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) batches: Vec<BatchState>,
-    /// How many records were refused in a row.
+    /// The number of records that were refused in a row.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) refused: u32,
 }
 
-/// A batch of which some records are settled.
+/// A batch with settled records or split chunks.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct BatchState {
     pub(super) sequence: u64,
@@ -36,7 +36,7 @@ pub(super) struct BatchState {
 /// A part of a split chunk.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct PartState {
-    /// As in the identity of the chunk.
+    /// The part in the identity of the chunk.
     pub(super) part: String,
     /// Positions of its records: first, and end.
     pub(super) records: Vec<(u64, u64)>,

@@ -1,40 +1,40 @@
-//! The chunks in memory: those that wait, those in flight, and those that failed.
+//! The chunks in memory: waiting, in flight, or failed.
 
 use std::collections::BTreeMap;
 
 use super::{chunk::Chunk, ranges::Ranges};
 
-/// Identifies a chunk in memory: its batch's sequence and the position of its first record. No two chunks
-/// in memory share a record.
+/// Identifies a chunk in memory: its batch's sequence and the position of its first record. No two
+/// chunks in memory share a record.
 pub(super) type Key = (u64, u64);
 
 /// The chunks in memory.
 #[derive(Debug)]
 pub(super) struct Window {
-    held: BTreeMap<Key, Held>,
-    /// How many chunks there may be, and how many requests at once.
+    held: BTreeMap<Key, HeldChunk>,
+    /// The maximum number of chunks, and of concurrent requests.
     limit: usize,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldChunk {
     chunk: Chunk,
-    place: Place,
+    state: ChunkState,
     /// Whether a request of it has failed.
     failed: bool,
-    /// How often it was refused while nothing was accepted. Chunks that were refused less often are
-    /// tried first, so that each has its turn.
+    /// How often it was refused while the breaker was open. Chunks that were refused less often are
+    /// sent first, so that each is tried.
     refusals: u32,
 }
 
-/// Where a chunk is on its way.
+/// The state of a chunk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Place {
+pub(super) enum ChunkState {
     /// It waits for a request.
     Waiting,
     /// A request is in flight.
     Sent,
-    /// Its request failed, and delivery decides when it is retried.
+    /// Its request failed. Delivery decides when it is retried.
     Failed,
 }
 
@@ -62,42 +62,43 @@ impl Window {
         self.held.is_empty()
     }
 
-    /// Adds a chunk, in `place`.
-    pub(super) fn add(&mut self, chunk: Chunk, place: Place, refusals: u32) {
+    /// Adds a chunk in `state`.
+    pub(super) fn add(&mut self, chunk: Chunk, state: ChunkState, refusals: u32) {
         let key = (chunk.batch().sequence, chunk.first());
-        self.held.insert(key, Held { chunk, place, failed: place == Place::Failed, refusals });
+        self.held
+            .insert(key, HeldChunk { chunk, state, failed: state == ChunkState::Failed, refusals });
     }
 
-    /// Takes out a chunk, with the number of its refusals.
+    /// Removes and returns a chunk, with the number of its refusals.
     pub(super) fn take(&mut self, key: Key) -> Option<(Chunk, u32)> {
         self.held.remove(&key).map(|held| (held.chunk, held.refusals))
     }
 
-    /// The chunk to send next, which counts as in flight now; `None` if there is none, or as many as
-    /// there may be are in flight.
+    /// Returns the chunk to send next, and counts it as in flight. `None` if no chunk is waiting,
+    /// or if the maximum number of requests is in flight.
     pub(super) fn next(&mut self) -> Option<(Key, &Chunk)> {
         if self.in_flight() >= self.limit {
             return None;
         }
-        let waiting = self.held.iter_mut().filter(|(_, held)| held.place == Place::Waiting);
+        let waiting = self.held.iter_mut().filter(|(_, held)| held.state == ChunkState::Waiting);
         let (key, held) = waiting.min_by_key(|(key, held)| (held.refusals, **key))?;
-        held.place = Place::Sent;
+        held.state = ChunkState::Sent;
         Some((*key, &held.chunk))
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.held.values().filter(|held| held.place == Place::Sent).count()
+        self.held.values().filter(|held| held.state == ChunkState::Sent).count()
     }
 
-    /// Whether a chunk is here of which a request has failed.
+    /// Whether a request of one of the chunks has failed.
     pub(super) fn has_failed(&self) -> bool {
         self.held.values().any(|held| held.failed)
     }
 
-    /// Lets the chunks whose requests failed wait for their next request.
+    /// Makes failed chunks wait for their next request.
     pub(super) fn retry(&mut self) {
-        for held in self.held.values_mut().filter(|held| held.place == Place::Failed) {
-            held.place = Place::Waiting;
+        for held in self.held.values_mut().filter(|held| held.state == ChunkState::Failed) {
+            held.state = ChunkState::Waiting;
         }
     }
 
@@ -106,7 +107,7 @@ impl Window {
         self.held.values().map(|held| &held.chunk)
     }
 
-    /// The positions of all records of a batch that are here.
+    /// The positions of all records of a batch that are in these chunks.
     pub(super) fn positions(&self, sequence: u64) -> Ranges {
         let mut positions = Ranges::default();
         for (_, held) in self.held.range((sequence, 0)..=(sequence, u64::MAX)) {

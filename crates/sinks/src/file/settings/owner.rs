@@ -1,16 +1,16 @@
-//! Users and groups, by name or by number.
+//! Users and groups, by name or number.
 
 use std::{fs, path::Path};
 
 use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
 
 setting! {
-    /// The number of a user.
+    /// A user ID.
     pub struct User(u32): Takes::String("user"), read by user;
 }
 
 setting! {
-    /// The number of a group, likewise.
+    /// A group ID.
     pub struct Group(u32): Takes::String("group"), read by group;
 }
 
@@ -22,15 +22,15 @@ fn group(value: &Value<'_>, cx: &mut Context) -> Option<u32> {
     id(&value.string(cx)?, ("group", "/etc/group"), cx)
 }
 
-/// The id that a name stands for, or that is written as a number.
+/// Returns the ID of a name, or the ID itself.
 ///
-/// Names are looked up in the system's own file: to ask every directory service that a machine may
-/// have takes a C library, and would make the start of the daemon wait for a network. Where no file is read, any
-/// number stands for a name: nothing is done with it.
+/// Names are looked up in the local file only: directory services would need a C library, and could
+/// make the start wait for the network. If no files are read, every name has ID 0, which is not
+/// used.
 fn id(text: &Spanned<String>, (kind, file): (&str, &str), cx: &mut Context) -> Option<u32> {
     let name = text.get_ref();
     let number = name.parse::<u32>();
-    // The highest stands for "leave it as it is".
+    // To chown(2), the highest number means no change.
     let id = match number {
         Ok(id) => Some(id).filter(|id| *id < u32::MAX && !name.starts_with('+')),
         Err(_) if !cx.reads_files() => return Some(0),
@@ -40,13 +40,13 @@ fn id(text: &Spanned<String>, (kind, file): (&str, &str), cx: &mut Context) -> O
         let message = format!("there is no {kind} `{}` in {file}", name.escape_debug());
         cx.push(
             Diagnostic::at(text.span(), message)
-                .hint("make it, or write its number if a directory service knows it"),
+                .hint("create it, or write its number if it is in a directory service"),
         );
     }
     id
 }
 
-/// Both files have lines NAME:PASSWORD:ID:...
+/// Returns the ID of a name. Both files have lines `NAME:PASSWORD:ID:...`.
 fn look_up(name: &str, file: &Path) -> Option<u32> {
     let text = fs::read(file).ok()?;
     let text = String::from_utf8_lossy(&text);
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_looked_up_as_a_whole() {
+    fn only_whole_names_match() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("passwd");
         fs::write(&file, "root:x:0:0:root:/root:/bin/bash\n\nbroken\nlog:x:12:13:Log:/:\n")

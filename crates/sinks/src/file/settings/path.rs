@@ -1,4 +1,4 @@
-//! The path of a file sink: a template, and where it begins.
+//! The `path` of a file sink: a template, relative to the directory of the configuration.
 
 use std::path::Component;
 
@@ -8,11 +8,11 @@ use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
 use crate::template::{self, PathTemplate};
 
 setting! {
-    /// A path with placeholders and times, which comes out absolute. It was filled in once.
-    pub struct PathToFillIn(String): Takes::String("path to fill in"), read by path_to_fill_in;
+    /// A valid path with placeholders and times, made absolute.
+    pub struct PathSetting(String): Takes::String("path template"), read by path_setting;
 }
 
-fn path_to_fill_in(value: &Value<'_>, cx: &mut Context) -> Option<String> {
+fn path_setting(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     let text = value.string(cx)?;
     let problem = |message: String| Diagnostic::at(text.span(), message);
     let template = match PathTemplate::parse(text.get_ref()) {
@@ -29,7 +29,7 @@ fn path_to_fill_in(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     let last = text.get_ref().rsplit('/').next().unwrap_or_default();
     if matches!(last, "" | "." | "..") {
         cx.push(
-            problem("the path names a folder, not a file".into())
+            problem("the path names a directory, not a file".into())
                 .hint("end it with the name of a file, as in \"{dataset}/%Y-%m-%d.ndjson\""),
         );
         return None;
@@ -37,22 +37,21 @@ fn path_to_fill_in(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     if text.get_ref().starts_with('/') {
         return Some(text.into_inner());
     }
-    let (folder, rest) = cx.base_of(text.get_ref());
-    let Some(folder) = folder.to_str() else {
+    let (directory, rest) = cx.base_of(text.get_ref());
+    let Some(directory) = directory.to_str() else {
         cx.push(
-            problem("the folder of this file is not valid UTF-8".into())
+            problem("the directory of this configuration file is not valid UTF-8".into())
                 .hint("write an absolute path"),
         );
         return None;
     };
-    // The folder is no template, whatever it is called.
-    let path = format!("{}/{}", template::escape(folder.trim_end_matches('/')), rest);
+    // The directory is literal, even if its name contains braces or percent signs.
+    let path = format!("{}/{}", template::escape(directory.trim_end_matches('/')), rest);
     PathTemplate::parse(&path).map_err(|message| cx.push(problem(message))).ok()?;
     Some(path)
 }
 
-/// No name and no time may lead out of the folder where a path begins to be filled in, so neither may
-/// what stands between them.
+/// Reports `..` after the first placeholder, which would lead out of the base directory.
 fn leaves_base(path: &Spanned<String>, template: &PathTemplate) -> Option<Diagnostic> {
     let filled = template.render("endpoint", "dataset", Timestamp::UNIX_EPOCH);
     let mut components = filled.components();
@@ -62,7 +61,6 @@ fn leaves_base(path: &Spanned<String>, template: &PathTemplate) -> Option<Diagno
     let root = usize::from(filled.is_absolute());
     components.by_ref().take(literal + root).for_each(drop);
     components.any(|part| part == Component::ParentDir).then(|| {
-        Diagnostic::at(path.span(), "`..` behind a place to fill in")
-            .hint("write the path without `..`")
+        Diagnostic::at(path.span(), "`..` after a placeholder").hint("write the path without `..`")
     })
 }

@@ -1,4 +1,4 @@
-//! What runs in front of and on the sites of a zone, and the sinkholes.
+//! Datasets of application security and performance, and of sinkholes.
 
 use super::{Mapping, field, time, word};
 use crate::message::severity::Scale;
@@ -24,7 +24,7 @@ pub(super) static PAGE_SHIELD_EVENTS: Mapping = Mapping {
 pub(super) static TURNSTILE_EVENTS: Mapping = Mapping {
     dataset: "turnstile_events",
     name: "Turnstile event",
-    // `Action` is any name that the site gives its widget.
+    // `Action` is a name that the site chooses for its widget.
     event: &[&[word("EventType")]],
     base: 1,
     severity: &[("EventType", Scale::Failure)],
@@ -42,7 +42,7 @@ pub(super) static TURNSTILE_EVENTS: Mapping = Mapping {
     ],
 };
 
-/// The names of the zone's dataset, each followed by that of the account's.
+/// Each member of the zone dataset is followed by the same member of the account dataset.
 pub(super) static WEBSOCKET_ANALYTICS: Mapping = Mapping {
     dataset: "websocket_analytics",
     name: "WebSocket connection",
@@ -145,7 +145,7 @@ pub(super) static SINKHOLE_HTTP_LOGS: Mapping = Mapping {
     dataset: "sinkhole_http_logs",
     name: "Sinkhole HTTP request",
     event: &[],
-    // Only what is infected or searching asks a sinkhole.
+    // Only malware and scanners send requests to a sinkhole.
     base: 5,
     severity: &[],
     fields: &[

@@ -1,4 +1,4 @@
-//! Who changed what in an account.
+//! Audit logs: changes in an account.
 
 use super::{Mapping, field, word};
 use crate::message::severity::Scale;

@@ -1,12 +1,12 @@
-//! The devices of users: their posture, their WARP client, and how well it works.
+//! Devices of users: their posture, their WARP client, and their digital experience.
 
-use super::{Mapping, class, field, time, truth, word};
+use super::{Mapping, class, field, flag, time, word};
 use crate::message::severity::Scale;
 
 pub(super) static DEVICE_POSTURE_RESULTS: Mapping = Mapping {
     dataset: "device_posture_results",
     name: "Device posture result",
-    event: &[&[word("PostureCheckType")], &[truth("PostureEvaluatedResult", "passed", "failed")]],
+    event: &[&[word("PostureCheckType")], &[flag("PostureEvaluatedResult", "passed", "failed")]],
     base: 1,
     severity: &[("PostureEvaluatedResult", Scale::Success)],
     fields: &[

@@ -1,4 +1,4 @@
-//! Queries of names.
+//! DNS queries.
 
 use super::{Mapping, field, word};
 use crate::message::severity::Scale;

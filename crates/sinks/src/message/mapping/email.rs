@@ -1,6 +1,6 @@
-//! Email Security: alerts, and what happened to messages after their delivery.
+//! Email Security: alerts, and actions after delivery.
 
-use super::{Mapping, field, list, time, truth, word};
+use super::{Mapping, field, flag, list, time, word};
 use crate::message::severity::Scale;
 
 pub(super) static EMAIL_SECURITY_ALERTS: Mapping = Mapping {
@@ -32,7 +32,7 @@ pub(super) static EMAIL_SECURITY_ALERTS: Mapping = Mapping {
 pub(super) static EMAIL_SECURITY_POST_DELIVERY_EVENTS: Mapping = Mapping {
     dataset: "email_security_post_delivery_events",
     name: "Email post-delivery action",
-    event: &[&[word("Operation")], &[truth("Success", "success", "failure")]],
+    event: &[&[word("Operation")], &[flag("Success", "success", "failure")]],
     base: 1,
     severity: &[("FinalDisposition", Scale::Disposition), ("Success", Scale::Success)],
     fields: &[

@@ -1,4 +1,4 @@
-//! All other datasets: names that many of them share.
+//! The mapping of all other datasets: member names that many datasets use.
 
 use super::{Mapping, class, field, word};
 use crate::message::severity::Scale;

@@ -1,4 +1,4 @@
-//! Requests over HTTP, and what was done with them.
+//! HTTP requests and firewall events.
 
 use super::{Field, Mapping, Source, class, field, time, word};
 use crate::message::severity::Scale;

@@ -1,4 +1,4 @@
-//! Magic: intrusion detection, tunnels, routes, flows.
+//! Magic Transit and Magic WAN: intrusion detection, tunnels, routes and flows.
 
 use super::{Mapping, field, word};
 use crate::message::severity::Scale;

@@ -1,7 +1,7 @@
-//! Which member of a dataset goes under which key: the tables, and nothing else.
+//! The tables that assign the members of each dataset to keys.
 //!
-//! A member without a key goes under its own name. `docs/message-formats.md` shows the tables to
-//! people; a test holds them together.
+//! A member without a key gets its own name as the key. `docs/message-formats.md` contains the
+//! tables; a test compares them.
 
 mod application;
 mod audit;
@@ -19,21 +19,23 @@ use super::severity::Scale;
 /// How the records of a dataset become events.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    /// Empty in the general one.
+    /// The dataset. Empty in the general mapping.
     pub(super) dataset: &'static str,
-    /// What such an event is, for people: CEF's name. Empty in the general one.
+    /// A readable name of the event, for the header of CEF. Empty in the general mapping.
     pub(super) name: &'static str,
-    /// The parts of the event's ID after the dataset. Each is made of its first member that says something.
+    /// The parts of the event ID after the dataset. Each part is its first member with a value.
     pub(super) event: &'static [&'static [IdPart]],
-    /// The least severity.
+    /// The minimum severity.
     pub(super) base: u8,
-    /// What can raise it.
+    /// The members that can raise the severity.
     pub(super) severity: &'static [(&'static str, Scale)],
-    /// In the order of the message. Fields that share a key stand together, the best first.
+    /// The fields in the order of the message. Fields with the same key are consecutive, the
+    /// preferred one first.
     pub(super) fields: &'static [Field],
 }
 
-/// How a member becomes part of an event's ID. A SIEM maps every ID by hand, so there are only a few.
+/// How a member becomes a part of an event ID. Administrators of a SIEM map IDs by hand, so there
+/// must be few.
 #[derive(Debug)]
 pub(super) struct IdPart {
     pub(super) member: &'static str,
@@ -44,13 +46,13 @@ pub(super) struct IdPart {
 pub(super) enum IdForm {
     /// The value itself.
     Word,
-    /// The class of an HTTP status, such as `4xx`; of another number nothing.
+    /// The class of an HTTP status, such as `4xx`; no part for other numbers.
     StatusClass,
-    /// A word for `true` and one for `false`.
-    Truth { yes: &'static str, no: &'static str },
+    /// A word for `true` and a word for `false`.
+    Bool { yes: &'static str, no: &'static str },
 }
 
-/// A key of each dictionary for one value; empty where the dictionary has none.
+/// A value, and its key in each dictionary; empty if the dictionary has no key for it.
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) from: Source,
@@ -58,15 +60,15 @@ pub(super) struct Field {
     pub(super) leef: &'static str,
 }
 
-/// What the value is made of.
+/// The source of a value.
 #[derive(Debug)]
 pub(super) enum Source {
     Member(&'static str),
-    /// A time, in milliseconds. The member itself follows with all of its digits.
+    /// A time in milliseconds. The member follows as another field, with all of its digits.
     Time(&'static str),
-    /// An array of strings, joined with commas. The member itself follows as JSON.
+    /// An array of strings, joined with commas. The member follows as another field, as JSON.
     List(&'static str),
-    /// Of several members; only if all but the query are there. The query begins with its `?`.
+    /// A URL, if the record has all parts except the query. The query begins with its `?`.
     Url {
         scheme: &'static str,
         host: &'static str,
@@ -86,7 +88,7 @@ const fn field(member: &'static str, cef: &'static str, leef: &'static str) -> F
     Field { from: Source::Member(member), cef, leef }
 }
 
-/// Only CEF has keys for such times.
+/// A time. Only CEF has keys for it.
 const fn time(member: &'static str, cef: &'static str) -> Field {
     Field { from: Source::Time(member), cef, leef: "" }
 }
@@ -103,11 +105,11 @@ const fn class(member: &'static str) -> IdPart {
     IdPart { member, form: IdForm::StatusClass }
 }
 
-const fn truth(member: &'static str, yes: &'static str, no: &'static str) -> IdPart {
-    IdPart { member, form: IdForm::Truth { yes, no } }
+const fn flag(member: &'static str, yes: &'static str, no: &'static str) -> IdPart {
+    IdPart { member, form: IdForm::Bool { yes, no } }
 }
 
-/// In the order of the documentation.
+/// All mappings, in the order of the documentation. The general mapping is the last.
 pub(super) static ALL: [&Mapping; 38] = [
     &http::HTTP_REQUESTS,
     &http::FIREWALL_EVENTS,

@@ -1,4 +1,4 @@
-//! Connections, packets, and what a browser says of them.
+//! Connections, packets, and Network Error Logging.
 
 use super::{Mapping, field, time, word};
 use crate::message::severity::Scale;
@@ -36,7 +36,7 @@ pub(super) static NEL_REPORTS: Mapping = Mapping {
     dataset: "nel_reports",
     name: "Network error report",
     event: &[&[word("Type")]],
-    // Each of them tells that somebody could not connect.
+    // Each report is about a client that could not connect.
     base: 4,
     severity: &[],
     fields: &[

@@ -1,6 +1,6 @@
-//! Zero Trust: sessions, logins, and what users and applications did.
+//! Zero Trust: sessions, logins, and actions of users and applications.
 
-use super::{Mapping, field, list, time, truth, word};
+use super::{Mapping, field, flag, list, time, word};
 use crate::message::severity::Scale;
 
 pub(super) static ZERO_TRUST_NETWORK_SESSIONS: Mapping = Mapping {
@@ -43,7 +43,7 @@ pub(super) static ZERO_TRUST_NETWORK_SESSIONS: Mapping = Mapping {
 pub(super) static ACCESS_REQUESTS: Mapping = Mapping {
     dataset: "access_requests",
     name: "Access request",
-    event: &[&[word("Action")], &[truth("Allowed", "allowed", "denied")]],
+    event: &[&[word("Action")], &[flag("Allowed", "allowed", "denied")]],
     base: 1,
     severity: &[("Allowed", Scale::Success)],
     fields: &[
@@ -126,7 +126,7 @@ pub(super) static DLP_FORENSIC_COPIES: Mapping = Mapping {
     dataset: "dlp_forensic_copies",
     name: "DLP forensic copy",
     event: &[&[word("Phase")]],
-    // Each is a match of a rule of data loss prevention.
+    // Each record is a match of a data loss prevention rule.
     base: 5,
     severity: &[],
     fields: &[
@@ -140,7 +140,7 @@ pub(super) static DLP_FORENSIC_COPIES: Mapping = Mapping {
 pub(super) static MCP_PORTAL_LOGS: Mapping = Mapping {
     dataset: "mcp_portal_logs",
     name: "MCP portal request",
-    event: &[&[word("Method")], &[truth("Success", "success", "failure")]],
+    event: &[&[word("Method")], &[flag("Success", "success", "failure")]],
     base: 1,
     severity: &[("Success", Scale::Success)],
     fields: &[

@@ -1,18 +1,18 @@
-//! The tables of `docs/message-formats.md` are those of the code.
+//! Compares the tables in `docs/message-formats.md` with the code.
 
 use super::*;
-use crate::message::severity::{FAILURES, Scale, WORDS};
+use crate::message::severity::{ACTION_WORDS, FAILURE_WORDS, Scale};
 
 fn id_part_text(part: &[IdPart]) -> String {
     let members = part.iter().map(|IdPart { member, form }| match form {
         IdForm::Word => format!("`{member}`"),
         IdForm::StatusClass => format!("`{member}` (status class)"),
-        IdForm::Truth { yes, no } => format!("`{member}` (`{yes}` or `{no}`)"),
+        IdForm::Bool { yes, no } => format!("`{member}` (`{yes}` or `{no}`)"),
     });
     members.collect::<Vec<_>>().join(" or ")
 }
 
-/// The tables of `docs/message-formats.md`.
+/// Renders the tables of `docs/message-formats.md`.
 fn documentation() -> String {
     let mut text = String::new();
     for Mapping { dataset, name, event, base, severity, fields } in ALL {
@@ -55,25 +55,27 @@ fn documentation() -> String {
         text.push('\n');
     }
     text.push_str("### Words for actions\n\n| contains | severity |\n|---|---|\n");
-    for (word, severity) in WORDS {
+    for (word, severity) in ACTION_WORDS {
         writeln!(text, "| `{word}` | {severity} |").unwrap();
     }
-    let failures: Vec<_> = FAILURES.iter().map(|word| format!("`{word}`")).collect();
+    let failures: Vec<_> = FAILURE_WORDS.iter().map(|word| format!("`{word}`")).collect();
     write!(text, "\n### Words for failures\n\n{}\n", failures.join(", ")).unwrap();
     text
 }
 
-/// `LOGPUSHD_BLESS=1 cargo test` writes them again.
+/// `LOGPUSHD_BLESS=1 cargo test` writes the tables again.
 #[test]
 fn the_documentation_shows_the_tables() {
-    const MARKS: [&str; 2] = ["<!-- from the code -->\n\n", "\n<!-- from here on by hand -->\n"];
+    const DELIMITERS: [&str; 2] =
+        ["<!-- from the code -->\n\n", "\n<!-- from here on by hand -->\n"];
     let path = repository("docs/message-formats.md");
     let page = fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once(MARKS[0]).unwrap();
-    let (tables, after) = rest.split_once(MARKS[1]).unwrap();
+    let (before, rest) = page.split_once(DELIMITERS[0]).unwrap();
+    let (tables, after) = rest.split_once(DELIMITERS[1]).unwrap();
     let expected = documentation();
     if env::var_os("LOGPUSHD_BLESS").is_some() {
-        fs::write(&path, [before, MARKS[0], &expected, MARKS[1], after].concat()).unwrap();
+        fs::write(&path, [before, DELIMITERS[0], &expected, DELIMITERS[1], after].concat())
+            .unwrap();
         return;
     }
     assert_eq!(tables, expected);

@@ -1,4 +1,4 @@
-//! Characters that steer a terminal or that nobody sees, in all places of a message.
+//! Control characters and invisible characters in all parts of a message.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn no_hidden_character_is_in_a_message() {
             let read = read(format, &line);
             let found = read.value("Text").unwrap();
             if !matches!(c, '\n' | '\r' | '\t') {
-                // As JSON has it: a text in quotes would be the value again.
+                // Escaped as in JSON: within quotes, the text parses to the value.
                 assert_eq!(serde_json::from_str::<String>(&format!("\"{found}\"")).unwrap(), text);
                 let list = read.value("List").unwrap();
                 assert_eq!(serde_json::from_str::<Vec<String>>(list).unwrap(), [&*text]);
@@ -27,7 +27,7 @@ fn no_hidden_character_is_in_a_message() {
 }
 
 #[test]
-fn all_other_text_is_as_it_was() {
+fn all_other_text_is_unchanged() {
     let record = r#"{"Text":"é \u00a0 🦀 نص = ÿ","Plain":"a b"}"#;
     let cef = read_cef(&message(Message::Cef, "x", record.as_bytes()));
     let leef = read_leef(&message(Message::Leef, "x", record.as_bytes()));

@@ -1,4 +1,4 @@
-//! Limits: of a whole message, and of a value that its key sets.
+//! The limits of a whole message, and of values by their keys.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn shortened(format: Message, dataset: &str, record: &str, max: usize) -> Option
 }
 
 #[test]
-fn a_message_that_is_too_long_loses_its_longest_fields_and_says_so() {
+fn a_message_that_is_too_long_loses_its_longest_fields_and_lists_them() {
     let record = format!(
         r#"{{"ClientIP":"192.0.2.7","Cookies":"{}","Odd":"6f0a","WorkerSubrequest":"{}","LogpushdDropped":"mine"}}"#,
         "a=b\\\\ ".repeat(1000),
@@ -48,7 +48,7 @@ fn json_that_is_too_long_loses_its_longest_members_and_lists_them() {
     assert!(shortened(&record, both.len() - 1).unwrap().contains(r#","Id"]"#));
     let one = shortened(&record, 500).unwrap();
     assert!(one.contains(&pad) && one.ends_with(r#""LogpushdDropped2":["\ud800"]}"#), "{one}");
-    // Of several members of one name readers take the last: it does not give way to another.
+    // Parsers use the last of several members with one name: another one must not replace it.
     let record = format!(r#"{{"a":"mine","b":2,"\u0061":"{pad}"}}"#);
     let expected = r#"{"b":2,"LogpushdDropped":["a"]}"#;
     assert_eq!(shortened(&record, 100).as_deref(), Some(expected));
@@ -62,9 +62,9 @@ fn json_that_is_too_long_loses_its_longest_members_and_lists_them() {
     assert!(line.len() > 800 && line.ends_with(r#","..."]}"#), "{line}");
 }
 
-/// A label without its value says nothing, and a value without its label neither.
+/// A label has no meaning without its value, nor a value without its label.
 #[test]
-fn a_label_goes_with_its_value() {
+fn a_label_is_removed_together_with_its_value() {
     let record = format!(r#"{{"RuleID":"{}","RayID":"6f0a"}}"#, "r".repeat(500));
     let read = read_cef(&shortened(Message::Cef, "firewall_events", &record, 300).unwrap());
     assert_eq!((read.value("cs1"), read.value("cs1Label")), (None, None));
@@ -72,7 +72,7 @@ fn a_label_goes_with_its_value() {
 }
 
 #[test]
-fn the_names_of_what_was_left_out_have_a_bound() {
+fn the_list_of_removed_fields_has_a_maximum_length() {
     let members: Vec<_> = (0..5000).map(|n| format!(r#""Member{n}":"{n:05}""#)).collect();
     let record = format!("{{{}}}", members.join(","));
     for (format, _) in BOTH {
@@ -86,9 +86,9 @@ fn the_names_of_what_was_left_out_have_a_bound() {
     assert_eq!(read.value("LogpushdDropped"), Some("msg"));
 }
 
-/// In the dictionary `in`, `out` and `fsize` of CEF are integers of 32 bits.
+/// In the dictionary of CEF, `in`, `out` and `fsize` are integers of 32 bits.
 #[test]
-fn a_number_beyond_32_bits_goes_under_its_own_name() {
+fn a_number_of_more_than_32_bits_has_the_name_of_its_member() {
     let dataset = "http_requests";
     for (bytes, is_short) in [("2147483647", true), ("2147483648", false), ("5000000000", false)] {
         let record = format!(r#"{{"EdgeResponseBytes":{bytes},"ClientRequestBytes":"{bytes}"}}"#);
@@ -107,7 +107,7 @@ fn a_number_beyond_32_bits_goes_under_its_own_name() {
 
 proptest! {
     #[test]
-    fn a_message_of_any_length_parses_and_holds_only_whole_fields(
+    fn a_message_of_any_length_is_valid_and_contains_only_whole_fields(
         (mapping, members) in prop::sample::select(&ALL[..])
             .prop_flat_map(|mapping| (Just(mapping), record(mapping))),
         cef in any::<bool>(),
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn json_of_any_length_parses_and_holds_only_whole_members(
+    fn json_of_any_length_is_valid_and_contains_only_whole_members(
         members in prop::collection::vec(("\\PC{0,12}|[ab]", json()), 0..12),
         spaces in "[ \t]{0,2}",
         max in 30_usize..400,

@@ -1,4 +1,4 @@
-//! What the tables make of single datasets.
+//! The results of the tables for single datasets.
 
 use cloudflare::datasets::DATASETS;
 
@@ -12,9 +12,9 @@ fn every_dataset_of_cloudflare_has_its_own_table() {
     assert_eq!(mapped, DATASETS);
 }
 
-/// A SIEM maps every ID by hand.
+/// Administrators of a SIEM map every ID by hand.
 #[test]
-fn the_ids_of_events_are_few() {
+fn event_ids_have_few_values() {
     let cases = [
         ("http_requests", r#"{"EdgeResponseStatus":204}"#, "http_requests:2xx"),
         ("http_requests", r#"{"EdgeResponseStatus":"404"}"#, "http_requests:4xx"),
@@ -53,8 +53,8 @@ fn the_ids_of_events_are_few() {
             r#"{"TestType":"traceroute","HTTPStatusCode":0,"TracerouteStatus":"lastHopFailed"}"#,
             "dex_application_tests:traceroute:lastHopFailed",
         ),
-        ("of_somebody", r#"{"Status":418}"#, "of_somebody:4xx"),
-        ("of_somebody", r#"{"Status":1000}"#, "of_somebody"),
+        ("of_another", r#"{"Status":418}"#, "of_another:4xx"),
+        ("of_another", r#"{"Status":1000}"#, "of_another"),
     ];
     for (dataset, record, id) in cases {
         let cef = read_cef(&message(Message::Cef, dataset, record.as_bytes()));
@@ -116,7 +116,7 @@ fn an_email_alert_has_its_sender_recipients_and_subject() {
 }
 
 #[test]
-fn severity_follows_how_grave_cloudflare_calls_it() {
+fn severity_depends_on_the_level_of_cloudflare() {
     let cases = [
         ("email_security_alerts", r#"{"FinalDisposition":"spoof"}"#, "7"),
         ("email_security_alerts", r#"{"FinalDisposition":"spam"}"#, "4"),

@@ -1,12 +1,12 @@
-//! What stands in a header: text of printable ASCII, and structured data.
+//! The texts in a header: printable ASCII, and structured data.
 
 use settings::{Context, Diagnostic, Setting, Spanned, Value, reference::Takes, setting};
 
-/// Printable ASCII without spaces, at most so long.
+/// Printable ASCII without spaces, at most `MAX` characters.
 #[derive(Clone, Copy, Debug)]
 pub struct HeaderText<const MAX: usize>;
 
-/// The same, in which `{dataset}` and `{endpoint}` are filled in; they do not count.
+/// Printable ASCII without spaces and with placeholders, at most `MAX` characters without these.
 #[derive(Clone, Copy, Debug)]
 pub struct FilledText<const MAX: usize>;
 
@@ -23,19 +23,19 @@ impl<const MAX: usize> Setting for HeaderText<MAX> {
 
 impl<const MAX: usize> Setting for FilledText<MAX> {
     type Output = String;
-    const TAKES: Takes = Takes::String("name to fill in");
+    const TAKES: Takes = Takes::String("name template");
 
     fn read(value: &Value<'_>, cx: &mut Context) -> Option<String> {
         let text = value.string(cx)?.into_inner();
         let literal = literal(&text);
-        let braces = "has braces that stand for nothing: {dataset} and {endpoint} are filled in";
+        let braces = "contains an unknown placeholder: use {dataset} or {endpoint}";
         let has_braces = literal.contains(['{', '}']);
         let fault = fault(&text, &literal, MAX).or_else(|| has_braces.then(|| braces.to_owned()));
         checked(value, text, fault, cx)
     }
 }
 
-/// `text` without what is filled in.
+/// `text` without its placeholders.
 fn literal(text: &str) -> String {
     text.replace("{dataset}", "").replace("{endpoint}", "")
 }
@@ -44,7 +44,7 @@ fn fault(text: &str, literal: &str, max: usize) -> Option<String> {
     if text.is_empty() {
         Some("is empty".to_owned())
     } else if !literal.bytes().all(|byte| byte.is_ascii_graphic()) {
-        Some("may only have printable ASCII without spaces".to_owned())
+        Some("must be printable ASCII without spaces".to_owned())
     } else if literal.len() > max {
         Some(format!("is longer than {max} characters"))
     } else {
@@ -87,7 +87,8 @@ fn structured_data(value: &Value<'_>, cx: &mut Context) -> Option<Elements> {
         for (name, value) in parameters {
             check_name(&name, cx);
             if literal(value.get_ref()).contains(char::is_control) {
-                let message = format!("the value of `{}` has a control character", name.get_ref());
+                let message =
+                    format!("the value of `{}` contains a control character", name.get_ref());
                 cx.push(Diagnostic::at(value.span(), message));
             }
             known.push((name.into_inner(), value.into_inner()));
@@ -97,15 +98,15 @@ fn structured_data(value: &Value<'_>, cx: &mut Context) -> Option<Elements> {
     Some(data)
 }
 
-/// SD-NAME of RFC 5424.
+/// Checks an SD-NAME of RFC 5424.
 fn check_name(name: &Spanned<String>, cx: &mut Context) {
     let text = name.get_ref();
     let is_name = (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'=' | b']' | b'"'));
     if !is_name {
-        let message = format!("`{}` is no name for structured data", text.escape_debug());
+        let message = format!("`{}` is not a valid name in structured data", text.escape_debug());
         cx.push(Diagnostic::at(name.span(), message).hint(
-            "use 1 to 32 printable ASCII characters without spaces, `=`, `]` and quotes, as \"zone@32473\"",
+            "use 1 to 32 printable ASCII characters without spaces, `=`, `]` and quotes, as in \"zone@32473\"",
         ));
     }
 }

@@ -1,25 +1,25 @@
-//! Facilities and severities of RFC 5424, each by its word.
+//! The facilities and severities of RFC 5424, by name.
 
 use settings::{Context, Diagnostic, Value, reference::Takes, setting};
 
-/// Each in the place of its number.
+/// The index of each facility is its number.
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
     "ftp", "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4",
     "local5", "local6", "local7",
 ];
 
-/// Each in the place of its number.
+/// The index of each severity is its number.
 const SEVERITIES: [&str; 8] =
     ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
 setting! {
-    /// A facility, which comes out as its number.
+    /// The number of a facility.
     pub struct Facility(u8): Takes::OneOf(&FACILITIES), read by facility;
 }
 
 setting! {
-    /// A severity, which comes out as its number.
+    /// The number of a severity.
     pub struct Severity(u8): Takes::OneOf(&SEVERITIES), read by severity;
 }
 

@@ -1,4 +1,4 @@
-//! The servers that messages go to.
+//! The addresses of syslog servers.
 
 use std::{fmt, net::Ipv6Addr, path::PathBuf};
 
@@ -6,11 +6,11 @@ use http_client::HostPort;
 use settings::{Context, Value, reference::Takes, setting};
 
 setting! {
-    /// Servers, none of them twice.
-    pub struct Targets(Vec<SyslogTarget>): Takes::StringOrList("address"), read by targets;
+    /// Servers, without duplicates.
+    pub struct SyslogTargets(Vec<SyslogTarget>): Takes::StringOrList("address"), read by targets;
 }
 
-/// A server, or a socket of this machine.
+/// A server, or a unix socket.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SyslogTarget {
     /// `udp://HOST:PORT`
@@ -19,7 +19,7 @@ pub enum SyslogTarget {
     Tcp(HostPort),
     /// `tls://HOST:PORT`
     Tls(HostPort),
-    /// `unix://PATH`: a datagram or a stream socket, whichever is there.
+    /// `unix://PATH`: a datagram or a stream socket.
     Unix(PathBuf),
 }
 
@@ -49,7 +49,7 @@ fn targets(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SyslogTarget>> {
             continue;
         };
         if targets.contains(&target) {
-            cx.push(item.problem(format!("`{target}` stands twice in `{}`", value.name())));
+            cx.push(item.problem(format!("`{target}` is listed twice in `{}`", value.name())));
         }
         targets.push(target);
     }
@@ -59,9 +59,9 @@ fn targets(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SyslogTarget>> {
 fn target(text: &str, cx: &Context) -> Option<SyslogTarget> {
     let (scheme, rest) = text.split_once("://")?;
     if scheme == "unix" {
-        let (folder, rest) = cx.base_of(rest);
-        let path = folder.join(rest);
-        // What an address of the kernel holds, with the zero behind it.
+        let (directory, rest) = cx.base_of(rest);
+        let path = directory.join(rest);
+        // The maximum length of the address of a unix socket, with its NUL.
         let fits = path.as_os_str().len() < 108 && !rest.is_empty();
         let is_plain = !rest.contains(char::is_control);
         return (fits && is_plain).then_some(SyslogTarget::Unix(path));

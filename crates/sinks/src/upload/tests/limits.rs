@@ -1,15 +1,15 @@
-//! Where batches are cut.
+//! The boundaries of chunks.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::{
-    super::{Limits, cut::Cut, ranges::Ranges},
+    super::{Limits, chunker::Chunker, ranges::Ranges},
     batch,
 };
 
-/// The records of each chunk, by the rule: as many records as fit.
+/// The records of each chunk by the rule: as many records as fit.
 fn by_rule(lengths: &[usize], limits: Limits) -> Vec<Vec<u64>> {
     let mut chunks: Vec<Vec<u64>> = Vec::new();
     let mut bytes = 0;
@@ -28,13 +28,13 @@ fn by_rule(lengths: &[usize], limits: Limits) -> Vec<Vec<u64>> {
     chunks
 }
 
-fn cut(
+fn divide(
     lengths: &[usize],
     limits: Limits,
     blocks: &[usize],
     skip: &Ranges,
 ) -> Vec<(String, Vec<u64>)> {
-    let mut cut = Cut::new(Arc::new(batch(1)), 0, limits, skip.clone());
+    let mut chunker = Chunker::new(Arc::new(batch(1)), 0, limits, skip.clone());
     let mut chunks = Vec::new();
     let mut sizes = blocks.iter().copied().cycle();
     let mut lengths = lengths;
@@ -45,13 +45,13 @@ fn cut(
             block.iter().flat_map(|n| [vec![b'a'; *n], vec![b'\n']].concat()).collect();
         let mut taken = 0;
         while taken < lines.len() {
-            taken += cut.fill(&lines[taken..]);
+            taken += chunker.fill(&lines[taken..]);
             if taken < lines.len() {
-                chunks.extend(cut.close(None));
+                chunks.extend(chunker.close(None));
             }
         }
     }
-    chunks.extend(cut.close(None));
+    chunks.extend(chunker.close(None));
     chunks
         .iter()
         .map(|chunk| (chunk.id().part.clone(), chunk.iter().map(|(at, _)| at).collect()))
@@ -69,16 +69,16 @@ proptest! {
     ) {
         let limits = Limits { max_bytes, max_records };
         let expected = by_rule(&lengths, limits);
-        let whole = cut(&lengths, limits, &blocks, &Ranges::default());
+        let whole = divide(&lengths, limits, &blocks, &Ranges::default());
         for ((number, positions), (part, chunk)) in expected.iter().enumerate().zip(&whole) {
             prop_assert_eq!(part, &number.to_string());
             prop_assert_eq!(chunk, positions);
         }
         prop_assert_eq!(expected.len(), whole.len());
-        // What is settled is left out of the chunk that it was in, and no other changes.
+        // Settled records are missing from their chunks, and other chunks do not change.
         let is_settled = |at: &u64| settled[usize::try_from(*at).unwrap()];
         let skip = (0..lengths.len() as u64).filter(is_settled).collect();
-        let mut rest = cut(&lengths, limits, &blocks, &skip).into_iter();
+        let mut rest = divide(&lengths, limits, &blocks, &skip).into_iter();
         for (number, mut positions) in expected.into_iter().enumerate() {
             let count = positions.len();
             positions.retain(|at| !is_settled(at));

@@ -1,11 +1,11 @@
-//! The uploader against a stand-in target, under a delivery that can be killed at any step.
+//! The uploader with a mock target and a delivery that can be killed before any call.
 
+mod harness;
 mod limits;
+mod mock_target;
 mod scenarios;
 mod simulation;
 mod socket;
-mod stand_in;
-mod world;
 
 use jiff::Timestamp;
 use records::decode::{Edition, Encoding, Format};

@@ -1,30 +1,30 @@
-//! Random batches, limits, answers and kills.
+//! Simulates random batches, limits, answers and kills.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::{
-    super::{Limits, Pace},
-    stand_in::{Answer, Rules, StandIn},
-    world::{End, World},
+    super::{Intervals, Limits},
+    harness::{Harness, ProcessEnd},
+    mock_target::{MockTarget, Reply, Rules},
 };
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn answer() -> impl Strategy<Value = Reply> {
     prop_oneof![
-        4 => Just(Answer::Ordinary),
-        3 => (1_u64..400).prop_map(Answer::Slow),
-        2 => prop::option::of(1_u64..60).prop_map(Answer::Unavailable),
-        2 => (1_usize..4).prop_map(Answer::Busy),
-        1 => Just(Answer::TakeAndBreak),
-        1 => Just(Answer::TakeAndHang),
-        1 => Just(Answer::Hang),
-        1 => Just(Answer::Unauthorized),
-        1 => Just(Answer::Slow(35_000)),
+        4 => Just(Reply::Ordinary),
+        3 => (1_u64..400).prop_map(Reply::Slow),
+        2 => prop::option::of(1_u64..60).prop_map(Reply::Unavailable),
+        2 => (1_usize..4).prop_map(Reply::Busy),
+        1 => Just(Reply::TakeAndBreak),
+        1 => Just(Reply::TakeAndHang),
+        1 => Just(Reply::Hang),
+        1 => Just(Reply::Unauthorized),
+        1 => Just(Reply::Slow(35_000)),
     ]
 }
 
-/// A record: its length, and whether the target refuses it.
+/// A record of random length, which the target may refuse.
 fn record() -> impl Strategy<Value = Vec<u8>> {
     (0_usize..30, prop::bool::weighted(0.1)).prop_map(|(length, bad)| {
         let mut record = vec![b'a'; length];
@@ -39,9 +39,9 @@ fn batches() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
     prop::collection::vec(prop::collection::vec(record(), 1..25), 1..6)
 }
 
-/// After how many calls a process ends, and how.
-fn end() -> impl Strategy<Value = (usize, End)> {
-    (0_usize..80, prop_oneof![3 => Just(End::Kill), 1 => Just(End::Stop)])
+/// The number of calls before a process ends, and how it ends.
+fn end() -> impl Strategy<Value = (usize, ProcessEnd)> {
+    (0_usize..80, prop_oneof![3 => Just(ProcessEnd::Kill), 1 => Just(ProcessEnd::Stop)])
 }
 
 proptest! {
@@ -49,26 +49,26 @@ proptest! {
     fn every_record_is_delivered_or_a_dead_letter_whatever_happens(
         batches in batches(),
         (max_bytes, max_records, in_flight) in (1_usize..150, 1_usize..12, 1_usize..5),
-        (too_large, words) in (20_usize..200, any::<bool>()),
+        (too_large, per_record) in (20_usize..200, any::<bool>()),
         script in prop::collection::vec(answer(), 0..40),
         ends in prop::collection::vec(end(), 0..8),
         eager in any::<bool>(),
         seed in any::<u64>(),
     ) {
-        let rules = Rules { max_bytes: too_large, words, refuses_everything: false };
-        let target = StandIn::new(rules, script);
+        let rules = Rules { max_bytes: too_large, per_record, refuses_everything: false };
+        let target = MockTarget::new(rules, script);
         let limits = Limits { max_bytes, max_records };
-        let mut world = World::new(target, limits, in_flight, seed);
+        let mut harness = Harness::new(target, limits, in_flight, seed);
         if eager {
-            world.pace = Pace { checkpoint: Duration::ZERO, ..world.pace };
+            harness.intervals = Intervals { checkpoint: Duration::ZERO, ..harness.intervals };
         }
-        world.batches = batches;
+        harness.batches = batches;
         for (calls, end) in ends {
-            if world.live(calls, end).is_ok() {
+            if harness.live(calls, end).is_ok() {
                 break;
             }
         }
-        world.live(usize::MAX, End::Kill).unwrap();
-        world.check_complete();
+        harness.live(usize::MAX, ProcessEnd::Kill).unwrap();
+        harness.check_complete();
     }
 }

@@ -1,4 +1,4 @@
-//! Over real sockets, with threads that really wait.
+//! The uploader with real sockets, threads and timeouts.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        super::{Begin, DeadLetters, Sink as _, SinkContext, SinkCounters, SinkError, State},
+        super::{DeadLetters, Readiness, Sink as _, SinkContext, SinkCounters, SinkError, State},
         Chunk, Limits, Target, UploadOptions, Uploader, Verdict,
     },
     batch,
@@ -24,7 +24,7 @@ use super::{
 const BATCHES: u64 = 4;
 const RECORDS: usize = 1000;
 
-/// Sends a chunk as lines over a connection of its own, and expects a line.
+/// Sends each chunk as lines over its own connection, and expects a line.
 struct Lines(SocketAddr);
 
 impl Target for Lines {
@@ -53,8 +53,8 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String
     Ok(answer)
 }
 
-/// A server that takes all requests, and answers all but the first (its answer is lost) and the third
-/// (it hangs). Returns the identity and the records of each.
+/// A server that accepts all requests, and answers all except the first (its answer is lost) and
+/// the third (it hangs). Returns the identity and the records of each request.
 fn serve(listener: TcpListener) -> Receiver<(String, Vec<String>)> {
     let (sender, receiver) = sync_channel(1000);
     thread::spawn(move || {
@@ -68,7 +68,7 @@ fn serve(listener: TcpListener) -> Receiver<(String, Vec<String>)> {
             match number {
                 0 => drop(connection),
                 2 => hung.push(connection),
-                // The client may have given up.
+                // The client may have timed out.
                 _ => drop((&connection).write_all(b"taken\n")),
             }
         }
@@ -83,8 +83,8 @@ fn request(connection: &TcpStream) -> (String, Vec<String>) {
     (id.to_owned(), lines.take(count.parse().unwrap()).collect())
 }
 
-fn ready(mut ask: impl FnMut() -> Result<Begin, SinkError>) -> Result<(), SinkError> {
-    while ask()? == Begin::CheckpointFirst {}
+fn ready(mut ask: impl FnMut() -> Result<Readiness, SinkError>) -> Result<(), SinkError> {
+    while ask()? == Readiness::CheckpointFirst {}
     Ok(())
 }
 
@@ -94,14 +94,14 @@ fn attempt(uploader: &mut Uploader<Lines>, sequence: u64) -> Result<(), SinkErro
         let lines = (first..first + 100).map(|at| format!("{sequence} {at}\n"));
         let bytes = lines.collect::<String>().into_bytes();
         let block = Block { bytes, records: 100, rejects: Vec::new() };
-        ready(|| uploader.arrange(&block))?;
+        ready(|| uploader.prepare_block(&block))?;
         uploader.write(&block)?;
     }
     uploader.finish()
 }
 
 #[test]
-fn lost_answers_and_silence_cost_nothing_but_time() {
+fn lost_answers_and_timeouts_lose_no_record() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let received = serve(listener);
@@ -130,7 +130,7 @@ fn lost_answers_and_silence_cost_nothing_but_time() {
         }
     }
     while uploader.due().is_some() {
-        failures.extend(ready(|| uploader.tend()).err().map(|error| error.to_string()));
+        failures.extend(ready(|| uploader.maintain()).err().map(|error| error.to_string()));
     }
     uploader.close().unwrap();
     uploader.sync().unwrap();
@@ -145,7 +145,7 @@ fn lost_answers_and_silence_cost_nothing_but_time() {
         let known = contents.entry(id).or_insert_with(|| records.clone());
         assert_eq!(*known, records);
     }
-    assert_eq!(requests, contents.len() + 2, "only those without an answer came twice");
+    assert_eq!(requests, contents.len() + 2, "only requests without an answer were sent twice");
     let mut taken: Vec<_> = contents.into_values().flatten().collect();
     let every = |sequence| (0..RECORDS).map(move |at| format!("{sequence} {at}"));
     let mut all: Vec<_> = (1..=BATCHES).flat_map(every).collect();

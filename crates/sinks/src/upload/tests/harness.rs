@@ -1,5 +1,5 @@
-//! What is around the uploader: batches, a checkpoint, quarantine, and a delivery that can be killed
-//! before any call.
+//! The environment of the uploader: batches, a checkpoint, quarantine, and a delivery that can be
+//! killed before any call.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,28 +9,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::super::{
-        Begin, DeadLetter, DeadLetters, Resume, Sink as _, SinkContext, SinkCounter, SinkCounters,
-        SinkError, State,
+        DeadLetter, DeadLetters, Readiness, Resume, Sink as _, SinkContext, SinkCounter,
+        SinkCounters, SinkError, State,
     },
-    super::{Limits, Pace, UploadOptions, Uploader},
+    super::{Intervals, Limits, UploadOptions, Uploader},
     batch,
-    stand_in::{Place, StandIn},
+    mock_target::{MockTarget, RecordKey},
 };
 
 /// The daemon's state on disk, the target, and the clock.
-pub(super) struct World {
-    pub(super) target: StandIn,
+pub(super) struct Harness {
+    pub(super) target: MockTarget,
     /// The records of batch 1, 2 and so on.
     pub(super) batches: Vec<Vec<Vec<u8>>>,
     pub(super) options: UploadOptions,
     pub(super) selection: String,
-    pub(super) pace: Pace,
+    pub(super) intervals: Intervals,
     /// The stored checkpoint.
     pub(super) cursor: u64,
     pub(super) state: State,
-    /// What is in quarantine.
+    /// The letters in quarantine.
     pub(super) dead: Vec<DeadLetter>,
-    /// Failures that delivery heard of.
+    /// The failures that were reported to delivery.
     pub(super) errors: Vec<String>,
     pub(super) stop: CancellationToken,
     random: u64,
@@ -38,42 +38,42 @@ pub(super) struct World {
 }
 
 /// One process.
-struct Life<'w> {
-    world: &'w mut World,
-    uploader: Uploader<StandIn>,
+struct Process<'w> {
+    harness: &'w mut Harness,
+    uploader: Uploader<MockTarget>,
     handled: u64,
-    /// How many more calls it makes before it is killed.
+    /// The number of calls before it is killed.
     calls: usize,
 }
 
-/// How a process ends before all is delivered.
+/// How a process ends before all batches are delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum End {
+pub(super) enum ProcessEnd {
     /// At once.
     Kill,
     /// With a last checkpoint.
     Stop,
 }
 
-/// What became of a call, unless the process was killed before it.
+/// The result of a call, unless the process was killed before it.
 type Attempt = Result<Result<(), SinkError>, Killed>;
 
 /// The process was killed.
 #[derive(Debug)]
 pub(super) struct Killed;
 
-impl World {
-    pub(super) fn new(target: StandIn, limits: Limits, in_flight: usize, seed: u64) -> Self {
+impl Harness {
+    pub(super) fn new(target: MockTarget, limits: Limits, in_flight: usize, seed: u64) -> Self {
         let timeout = Duration::from_secs(30);
         Self {
             target,
             batches: Vec::new(),
             options: UploadOptions { limits, in_flight, timeout },
             selection: String::new(),
-            pace: Pace {
+            intervals: Intervals {
                 wait: Duration::ZERO,
                 checkpoint: Duration::from_secs(3600),
-                look: Duration::ZERO,
+                poll: Duration::ZERO,
             },
             cursor: 0,
             state: State::default(),
@@ -89,13 +89,13 @@ impl World {
         }
     }
 
-    /// A number below `below`.
+    /// A random number less than `below`.
     fn draw(&mut self, below: usize) -> usize {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         usize::try_from(self.random >> 33).unwrap() % below.max(1)
     }
 
-    /// Lets tasks run for so many milliseconds.
+    /// Lets tasks run for the given number of milliseconds.
     pub(super) fn pass(&mut self, milliseconds: u64) {
         self.runtime.block_on(async {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -104,7 +104,7 @@ impl World {
         assert!(violations.is_empty(), "{violations:?}");
     }
 
-    pub(super) fn open(&mut self) -> Uploader<StandIn> {
+    pub(super) fn open(&mut self) -> Uploader<MockTarget> {
         let known = self.dead.iter().map(DeadLetter::id).collect();
         let context = SinkContext {
             name: "test".to_owned(),
@@ -117,27 +117,27 @@ impl World {
             stop: self.stop.clone(),
         };
         let mut uploader = Uploader::new(self.target.clone(), &self.options, context);
-        uploader.pace = self.pace;
+        uploader.intervals = self.intervals;
         uploader
     }
 
     /// Starts a process that ends before its call number `calls`.
-    pub(super) fn live(&mut self, calls: usize, end: End) -> Result<(), Killed> {
+    pub(super) fn live(&mut self, calls: usize, end: ProcessEnd) -> Result<(), Killed> {
         self.target.seen().restart(&self.state);
         let uploader = self.open();
         let handled = self.cursor;
-        let mut life = Life { world: self, uploader, handled, calls };
-        let ended = life.run();
-        if ended.is_err() && end == End::Stop {
-            life.stop();
+        let mut process = Process { harness: self, uploader, handled, calls };
+        let ended = process.run();
+        if ended.is_err() && end == ProcessEnd::Stop {
+            process.stop();
         }
-        drop(life);
-        // What was in flight ends with the process.
+        drop(process);
+        // Requests in flight end with the process.
         self.pass(1);
         ended
     }
 
-    /// Cuts records into blocks of any size.
+    /// Divides records into blocks of random sizes.
     pub(super) fn blocks(&mut self, records: &[Vec<u8>]) -> Vec<Block> {
         let (mut blocks, mut at) = (Vec::new(), 0);
         while at < records.len() {
@@ -152,77 +152,77 @@ impl World {
         blocks
     }
 
-    /// Checks that each record was delivered, or is a dead letter once.
+    /// Checks that each record was delivered or is exactly one dead letter.
     pub(super) fn check_complete(&self) {
-        let mut dead: BTreeMap<Place, u32> = BTreeMap::new();
+        let mut dead: BTreeMap<RecordKey, u32> = BTreeMap::new();
         for letter in &self.dead {
             *dead.entry((letter.batch.sequence, letter.position - 1)).or_default() += 1;
         }
         let seen = self.target.seen();
         for (sequence, records) in (1..).zip(&self.batches) {
             for position in 0..records.len() as u64 {
-                let place = (sequence, position);
-                let letters = dead.get(&place).copied().unwrap_or(0);
-                assert!(letters <= 1, "{place:?} has {letters} dead letters");
-                let is_taken = seen.taken.contains_key(&place);
-                assert!(is_taken || letters == 1, "{place:?} is lost");
+                let key = (sequence, position);
+                let letters = dead.get(&key).copied().unwrap_or(0);
+                assert!(letters <= 1, "{key:?} has {letters} dead letters");
+                let is_taken = seen.taken.contains_key(&key);
+                assert!(is_taken || letters == 1, "{key:?} is lost");
             }
         }
         assert!(seen.most_in_flight <= self.options.in_flight);
     }
 }
 
-impl Life<'_> {
-    /// As `Delivery::run`: delivers all, then closes.
+impl Process<'_> {
+    /// Delivers all batches and closes the uploader, as `Delivery::run` does.
     fn run(&mut self) -> Result<(), Killed> {
         while let Some(records) =
-            self.world.batches.get(usize::try_from(self.handled).unwrap()).cloned()
+            self.harness.batches.get(usize::try_from(self.handled).unwrap()).cloned()
         {
             let sequence = self.handled + 1;
             self.persist(&mut |this| this.attempt(sequence, &records))?;
             self.handled = sequence;
-            if self.world.draw(3) == 0 {
+            if self.harness.draw(3) == 0 {
                 self.persist(&mut Self::checkpoint)?;
             }
-            if self.world.draw(3) == 0 {
-                self.persist(&mut Self::tend)?;
+            if self.harness.draw(3) == 0 {
+                self.persist(&mut Self::maintain)?;
             }
         }
         while self.uploader.due().is_some() {
-            self.persist(&mut Self::tend)?;
+            self.persist(&mut Self::maintain)?;
             self.persist(&mut Self::checkpoint)?;
         }
         self.call()?;
         self.uploader.close().unwrap();
         self.persist(&mut Self::checkpoint)?;
-        assert_eq!(self.world.cursor, self.world.batches.len() as u64);
+        assert_eq!(self.harness.cursor, self.harness.batches.len() as u64);
         Ok(())
     }
 
-    /// The time of the sink is up.
+    /// Shuts down with a cancelled stop token.
     fn stop(&mut self) {
-        self.world.stop.cancel();
+        self.harness.stop.cancel();
         self.uploader.close().ok();
         self.calls = usize::MAX;
         self.persist(&mut Self::checkpoint).unwrap();
-        self.world.stop = CancellationToken::new();
+        self.harness.stop = CancellationToken::new();
     }
 
-    /// Before each call: the process may be killed, and time passes.
+    /// Called before each call: kills the process or lets time pass.
     fn call(&mut self) -> Result<(), Killed> {
         self.calls = self.calls.checked_sub(1).ok_or(Killed)?;
-        let pass = [0, 0, 0, 1, 5, 100, 40_000][self.world.draw(7)];
-        self.world.pass(pass);
+        let pass = [0, 0, 0, 1, 5, 100, 40_000][self.harness.draw(7)];
+        self.harness.pass(pass);
         self.check_memory();
         Ok(())
     }
 
     fn check_memory(&self) {
-        let Limits { max_bytes, .. } = self.world.options.limits;
-        let records = self.world.batches.iter().flatten();
+        let Limits { max_bytes, .. } = self.harness.options.limits;
+        let records = self.harness.batches.iter().flatten();
         let longest = records.map(|record| record.len() + 1).max().unwrap_or(0);
         let block = 7 * longest;
-        let bound = (self.world.options.in_flight + 1) * max_bytes.max(longest) + block;
+        let bound = (self.harness.options.in_flight + 1) * max_bytes.max(longest) + block;
         let memory = self.uploader.memory();
         assert!(memory <= bound, "{memory} of {bound} bytes");
     }
@@ -233,24 +233,24 @@ impl Life<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     assert_eq!(error.resume(), Resume::Batch);
-                    self.world.errors.push(format!("{error} {:?}", error.retry()));
+                    self.harness.errors.push(format!("{error} {:?}", error.retry()));
                 }
             }
         }
-        panic!("no end: {:?}", self.world.errors.last());
+        panic!("no end: {:?}", self.harness.errors.last());
     }
 
-    /// Asks until the uploader is ready, with a checkpoint in between.
+    /// Calls `ask` until the uploader is ready, with checkpoints in between.
     fn ready(
         &mut self,
-        ask: &mut dyn FnMut(&mut Uploader<StandIn>) -> Result<Begin, SinkError>,
+        ask: &mut dyn FnMut(&mut Uploader<MockTarget>) -> Result<Readiness, SinkError>,
     ) -> Attempt {
         for _ in 0..10_000 {
             self.call()?;
             match ask(&mut self.uploader) {
                 Err(error) => return Ok(Err(error)),
-                Ok(Begin::Ready) => return Ok(Ok(())),
-                Ok(Begin::CheckpointFirst) => {
+                Ok(Readiness::Ready) => return Ok(Ok(())),
+                Ok(Readiness::CheckpointFirst) => {
                     if let Err(error) = self.checkpoint()? {
                         return Ok(Err(error));
                     }
@@ -265,8 +265,8 @@ impl Life<'_> {
         if let Err(error) = self.ready(&mut |uploader| uploader.begin(&batch))? {
             return Ok(Err(error));
         }
-        for block in self.world.blocks(records) {
-            if let Err(error) = self.ready(&mut |uploader| uploader.arrange(&block))? {
+        for block in self.harness.blocks(records) {
+            if let Err(error) = self.ready(&mut |uploader| uploader.prepare_block(&block))? {
                 return Ok(Err(error));
             }
             self.call()?;
@@ -277,28 +277,28 @@ impl Life<'_> {
         Ok(Ok(()))
     }
 
-    fn tend(&mut self) -> Attempt {
-        self.ready(&mut |uploader| uploader.tend())
+    fn maintain(&mut self) -> Attempt {
+        self.ready(&mut |uploader| uploader.maintain())
     }
 
     fn checkpoint(&mut self) -> Attempt {
         self.call()?;
-        let acknowledged = self.world.target.seen().acknowledged.clone();
+        let acknowledged = self.harness.target.seen().acknowledged.clone();
         let state = self.uploader.sync().unwrap();
         let cursor = self.uploader.in_doubt().map_or(self.handled, |oldest| oldest - 1);
         self.call()?;
-        self.world.dead.extend(self.uploader.dead_letters.take());
+        self.harness.dead.extend(self.uploader.dead_letters.take());
         self.call()?;
-        if self.world.draw(10) == 0 {
+        if self.harness.draw(10) == 0 {
             return Ok(Err(std::io::Error::other("cannot store the checkpoint").into()));
         }
-        assert!(cursor >= self.world.cursor, "the cursor goes back");
+        assert!(cursor >= self.harness.cursor, "the cursor goes back");
         // Stored as JSON.
         let stored = serde_json::to_string(&state).unwrap();
-        self.world.state = serde_json::from_str(&stored).unwrap();
-        self.world.cursor = cursor;
-        self.world.target.seen().sealed.extend(acknowledged);
-        self.uploader.saved();
+        self.harness.state = serde_json::from_str(&stored).unwrap();
+        self.harness.cursor = cursor;
+        self.harness.target.seen().sealed.extend(acknowledged);
+        self.uploader.checkpoint_saved();
         Ok(Ok(()))
     }
 }

@@ -1,7 +1,7 @@
-//! Cuts a batch into chunks.
+//! Divides a batch into chunks.
 //!
-//! Where a chunk ends depends on the lengths of the records and on [`Limits`] only: not on the blocks
-//! in which the records arrive, not on what is already settled, not on time.
+//! The end of a chunk depends on the lengths of the records and on [`Limits`] only: not on the
+//! blocks in which the records arrive, not on settled records, and not on time.
 
 use std::sync::Arc;
 
@@ -12,52 +12,54 @@ use super::{
     ranges::Ranges,
 };
 
-/// What is reserved for a chunk before it is known to become larger.
+/// The memory that is reserved for a chunk until it exceeds this size.
 const SMALL_BYTES: usize = 64 * 1024;
 
-/// How large a chunk may become.
+/// The maximum size of a chunk.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Bytes of the records as lines, each with its LF. A longer record is a chunk of its own.
+    /// The maximum number of bytes, of records with their LFs. A longer record is a chunk of its
+    /// own.
     pub max_bytes: usize,
-    /// Records; at least 1.
+    /// The maximum number of records; at least 1.
     pub max_records: usize,
 }
 
-/// A part of a chunk that was split before a restart, and is not settled.
+/// A part of a chunk that was split before a restart and is not settled.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Part {
-    /// As in the identity of the chunk.
+pub(super) struct ChunkPart {
+    /// The part in the identity of the chunk.
     pub(super) part: String,
     pub(super) positions: Ranges,
 }
 
-/// A batch that is being cut.
+/// Divides one batch into chunks.
 #[derive(Debug)]
-pub(super) struct Cut {
+pub(super) struct Chunker {
     batch: Arc<Batch>,
-    /// The fingerprint of what decides where the batch is cut.
+    /// The fingerprint of the settings that determine the chunks.
     fingerprint: u32,
     limits: Limits,
-    /// Positions of records that are passed over: they are settled, or in chunks that exist.
+    /// Positions of records that are skipped: they are settled, or in chunks that exist.
     skip: Ranges,
     /// The number of the chunk that is being filled.
     number: u64,
     /// The position of its first record, and the next position.
     first: u64,
     next: u64,
-    /// Its length, with records that are passed over.
+    /// Its length, including skipped records.
     length: usize,
-    /// Its records without those that are passed over.
+    /// Its records, without skipped ones.
     bytes: Vec<u8>,
     records: Vec<Record>,
-    /// The last block, if no chunk had room for all of it, and how many of its bytes were taken.
+    /// The last block, if the window had no room for all of it, and the number of its bytes that
+    /// were taken.
     rest: (Vec<u8>, usize),
-    /// Whether nothing follows the rest.
+    /// Whether no block follows.
     ended: bool,
 }
 
-impl Cut {
+impl Chunker {
     pub(super) fn new(batch: Arc<Batch>, fingerprint: u32, limits: Limits, skip: Ranges) -> Self {
         Self {
             batch,
@@ -80,38 +82,38 @@ impl Cut {
         self.batch.sequence
     }
 
-    /// Takes the rest of the last block, and how many of its bytes were taken already.
+    /// Removes and returns the last block, and the number of its bytes that were taken.
     pub(super) fn take_rest(&mut self) -> (Vec<u8>, usize) {
         std::mem::take(&mut self.rest)
     }
 
-    /// Keeps a block of which so many bytes were taken, until there is room for the rest.
+    /// Keeps a block, of which `taken` bytes were taken, until the window has room for the rest.
     pub(super) fn keep(&mut self, block: Vec<u8>, taken: usize) {
         self.rest = if taken < block.len() { (block, taken) } else { (Vec::new(), 0) };
     }
 
-    /// Whether a part of the last block waits for room.
+    /// Whether a part of the last block is waiting for room.
     pub(super) fn has_rest(&self) -> bool {
         !self.rest.0.is_empty()
     }
 
-    /// The batch has no more records than those that were written.
+    /// Notes that no block follows.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Whether the batch has no more records than those that were written.
+    /// Whether no block follows.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// How many records were taken.
+    /// The number of records taken.
     pub(super) fn taken(&self) -> u64 {
         self.next
     }
 
-    /// Takes records from the beginning of `lines` until the chunk is full. Returns the bytes that were
-    /// taken: all, unless the chunk is full.
+    /// Takes records from the beginning of `lines` until the chunk is full. Returns the number of
+    /// bytes taken.
     pub(super) fn fill(&mut self, lines: &[u8]) -> usize {
         let mut taken = 0;
         while let Some(left) = lines.get(taken..).filter(|left| !left.is_empty()) {
@@ -142,7 +144,7 @@ impl Cut {
         self.length += line.len();
     }
 
-    /// Makes room for a record: a little for a small batch, else once for all of the chunk.
+    /// Reserves memory for a record: little for a small batch, otherwise once for the whole chunk.
     fn reserve(&mut self, length: usize) {
         let needed = self.bytes.len() + length;
         if needed > self.bytes.capacity() {
@@ -151,15 +153,15 @@ impl Cut {
         }
     }
 
-    /// Whether [`Cut::close`] returns any chunk.
+    /// Whether [`Chunker::close`] returns any chunk.
     pub(super) fn holds_records(&self) -> bool {
         !self.records.is_empty()
     }
 
-    /// Ends the chunk and begins the next one. Returns the chunk, or what is to be sent of it: its
-    /// records may be settled, or divided among `parts`, from which those that are returned are
-    /// removed.
-    pub(super) fn close(&mut self, parts: Option<&mut Vec<Part>>) -> Vec<Chunk> {
+    /// Ends the chunk and begins the next one. Returns the chunk, or those of its parts that have
+    /// to be sent: records may be settled, or divided among `parts`. Removes the returned parts
+    /// from `parts`.
+    pub(super) fn close(&mut self, parts: Option<&mut Vec<ChunkPart>>) -> Vec<Chunk> {
         let (first, number) = (self.first, self.number);
         let (mut bytes, mut records) =
             (std::mem::take(&mut self.bytes), std::mem::take(&mut self.records));
@@ -174,7 +176,7 @@ impl Cut {
         let all = records.len() as u64 == self.next - first;
         let from = (&self.batch, self.fingerprint);
         let whole = Chunk::new(from, number, number.to_string(), (bytes, records));
-        let is_here = |part: &mut Part| {
+        let is_here = |part: &mut ChunkPart| {
             part.positions.first().is_some_and(|at| (first..self.next).contains(&at))
         };
         let here: Vec<_> =
@@ -185,17 +187,17 @@ impl Cut {
         divide(&whole, &here)
     }
 
-    /// Bytes of records in memory.
+    /// The bytes of records in memory.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.bytes.len() + self.rest.0.len()
     }
 }
 
-/// Divides what is left of a chunk into the parts that it had, and one of the records that are in none.
-fn divide(chunk: &Chunk, parts: &[Part]) -> Vec<Chunk> {
+/// Divides the records of a chunk among the parts that it had, and a part of the other records.
+fn divide(chunk: &Chunk, parts: &[ChunkPart]) -> Vec<Chunk> {
     let positions: Vec<u64> = chunk.iter().map(|(position, _)| position).collect();
-    let is_in = |part: &Part, index: usize| {
+    let is_in = |part: &ChunkPart, index: usize| {
         positions.get(index).is_some_and(|position| part.positions.contains(*position))
     };
     let others = chunk.pick(|index| !parts.iter().any(|part| is_in(part, index)));
@@ -203,7 +205,7 @@ fn divide(chunk: &Chunk, parts: &[Part]) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     for part in parts {
         let Some(picked) = chunk.pick(|index| is_in(part, index)) else { continue };
-        // With records missing, the identity would mean two things.
+        // If records are missing, the part needs another identity.
         let is_all = picked.positions() == part.positions;
         chunks.push(if is_all {
             picked.named(part.part.clone())

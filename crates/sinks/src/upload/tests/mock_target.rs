@@ -1,4 +1,4 @@
-//! A target in the same process: it answers by a script, and checks what it is sent.
+//! A target in the same process, which answers by a script and checks its requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -10,84 +10,85 @@ use super::super::{Chunk, Target, Verdict};
 use crate::State;
 
 /// A record: its batch and its position.
-pub(super) type Place = (u64, u64);
+pub(super) type RecordKey = (u64, u64);
 
-/// How the target treats one request.
+/// How the target handles one request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Answer {
-    /// By its rules ([`Rules`]).
+pub(super) enum Reply {
+    /// By its [`Rules`].
     Ordinary,
-    /// By its rules, after so many milliseconds.
+    /// By its rules, after this number of milliseconds.
     Slow(u64),
     /// 503, with or without `Retry-After`.
     Unavailable(Option<u64>),
-    /// It takes the records, and its answer is lost.
+    /// It accepts the records, and its answer is lost.
     TakeAndBreak,
-    /// It takes the records and never answers.
+    /// It accepts the records and never answers.
     TakeAndHang,
     /// It never answers.
     Hang,
     /// The credentials are wrong.
     Unauthorized,
-    /// The records whose index is a multiple of this are to be sent again.
+    /// Records whose index is a multiple of this have to be sent again.
     Busy(usize),
-    /// The task ends without an answer.
-    Die,
+    /// The task panics.
+    Panic,
 }
 
 /// What the target accepts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    /// Bytes of a request.
+    /// The maximum number of bytes in a request.
     pub(super) max_bytes: usize,
-    /// Whether it has a word for each record, or one for the whole chunk.
-    pub(super) words: bool,
+    /// Whether it answers for each record, rather than for the whole chunk.
+    pub(super) per_record: bool,
     /// Whether it refuses every record.
     pub(super) refuses_everything: bool,
 }
 
-/// A record that the target refuses contains this.
+/// The target refuses records that contain this.
 pub(super) const BAD: &[u8] = b"bad";
 
 /// A request as it is sent.
 #[derive(Clone)]
 pub(super) struct Request {
     pub(super) id: String,
-    pub(super) records: Vec<(Place, Vec<u8>)>,
+    pub(super) records: Vec<(RecordKey, Vec<u8>)>,
     pub(super) bytes: usize,
 }
 
 pub(super) struct Seen {
     pub(super) rules: Rules,
-    pub(super) script: VecDeque<Answer>,
+    pub(super) script: VecDeque<Reply>,
     /// The number of the chunk that a record was in when it was first sent.
-    numbers: BTreeMap<Place, String>,
+    numbers: BTreeMap<RecordKey, String>,
     /// The part, by the last checkpoint, in which a record is sent next.
-    parts: BTreeMap<Place, String>,
-    /// What each identity stands for.
-    contents: BTreeMap<String, Vec<Place>>,
-    /// How often each record was taken.
-    pub(super) taken: BTreeMap<Place, u32>,
-    /// The records that the target acknowledged to this process, and those that a stored checkpoint
-    /// has to know.
-    pub(super) acknowledged: BTreeSet<Place>,
-    pub(super) sealed: BTreeSet<Place>,
+    parts: BTreeMap<RecordKey, String>,
+    /// The records of each identity.
+    contents: BTreeMap<String, Vec<RecordKey>>,
+    /// How often each record was accepted.
+    pub(super) taken: BTreeMap<RecordKey, u32>,
+    /// The records that the target acknowledged to this process, and those that the stored
+    /// checkpoint has to cover.
+    pub(super) acknowledged: BTreeSet<RecordKey>,
+    pub(super) sealed: BTreeSet<RecordKey>,
     /// The identities in the order in which they were sent.
     pub(super) sent: Vec<String>,
-    /// Requests that must not have been sent. A panic in a task would only be a failed request.
+    /// Requests that must not have been sent. A panic in a task would count as a failed request
+    /// only.
     pub(super) violations: Vec<String>,
     in_flight: usize,
     pub(super) most_in_flight: usize,
 }
 
-/// The target, and its other end for the test.
+/// The target, which the test can inspect.
 #[derive(Clone)]
-pub(super) struct StandIn {
+pub(super) struct MockTarget {
     seen: Arc<Mutex<Seen>>,
 }
 
-impl StandIn {
-    pub(super) fn new(rules: Rules, script: impl IntoIterator<Item = Answer>) -> Self {
+impl MockTarget {
+    pub(super) fn new(rules: Rules, script: impl IntoIterator<Item = Reply>) -> Self {
         let seen = Seen {
             rules,
             script: script.into_iter().collect(),
@@ -111,7 +112,7 @@ impl StandIn {
 }
 
 impl Seen {
-    /// A new process continues from a checkpoint.
+    /// Begins a new process, which continues from a checkpoint.
     pub(super) fn restart(&mut self, state: &State) {
         self.acknowledged.clear();
         self.parts.clear();
@@ -129,43 +130,43 @@ impl Seen {
         }
     }
 
-    /// A request has arrived.
-    fn arrived(&mut self, request: &Request) -> Answer {
-        let places: Vec<_> = request.records.iter().map(|(place, _)| *place).collect();
+    /// Checks a request and returns how to answer it.
+    fn arrived(&mut self, request: &Request) -> Reply {
+        let keys: Vec<_> = request.records.iter().map(|(key, _)| *key).collect();
         let part = request.id.rsplit('-').next().unwrap();
         let number = part.split('.').next().unwrap();
         let mut violations = Vec::new();
-        for place in &places {
-            if self.acknowledged.contains(place) {
-                violations.push(format!("{place:?} was acknowledged"));
+        for key in &keys {
+            if self.acknowledged.contains(key) {
+                violations.push(format!("{key:?} was acknowledged"));
             }
-            if self.sealed.contains(place) {
-                violations.push(format!("{place:?} is in a checkpoint"));
+            if self.sealed.contains(key) {
+                violations.push(format!("{key:?} is in a checkpoint"));
             }
-            let known = self.numbers.entry(*place).or_insert_with(|| number.to_owned());
+            let known = self.numbers.entry(*key).or_insert_with(|| number.to_owned());
             if known != number {
-                violations.push(format!("{place:?} was in chunk {known}"));
+                violations.push(format!("{key:?} was in chunk {known}"));
             }
-            if let Some(expected) = self.parts.remove(place)
+            if let Some(expected) = self.parts.remove(key)
                 && expected != part
             {
-                violations.push(format!("{place:?} is in part {expected} by the checkpoint"));
+                violations.push(format!("{key:?} is in part {expected} by the checkpoint"));
             }
         }
-        let known = self.contents.entry(request.id.clone()).or_insert_with(|| places.clone());
-        if *known != places {
-            violations.push(format!("has the records {places:?}, and had {known:?}"));
+        let known = self.contents.entry(request.id.clone()).or_insert_with(|| keys.clone());
+        if *known != keys {
+            violations.push(format!("has the records {keys:?}, and had {known:?}"));
         }
         for violation in violations {
             self.violations.push(format!("{}: {violation}", request.id));
         }
         self.sent.push(request.id.clone());
-        self.script.pop_front().unwrap_or(Answer::Ordinary)
+        self.script.pop_front().unwrap_or(Reply::Ordinary)
     }
 
-    fn take(&mut self, records: &[(Place, Vec<u8>)]) {
-        for (place, _) in records {
-            *self.taken.entry(*place).or_default() += 1;
+    fn take(&mut self, records: &[(RecordKey, Vec<u8>)]) {
+        for (key, _) in records {
+            *self.taken.entry(*key).or_default() += 1;
         }
     }
 
@@ -173,7 +174,7 @@ impl Seen {
         self.rules.refuses_everything || record.windows(BAD.len()).any(|part| part == BAD)
     }
 
-    /// The verdict by the rules; `busy` are records to be sent again.
+    /// The verdict by the rules. Records that `busy` selects have to be sent again.
     fn judge(&mut self, request: &Request, busy: impl Fn(usize) -> bool) -> Verdict {
         if request.bytes > self.rules.max_bytes {
             return Verdict::TooLarge { why: "413".to_owned() };
@@ -181,7 +182,7 @@ impl Seen {
         let refused: Vec<_> =
             request.records.iter().map(|(_, record)| self.refuses(record)).collect();
         let is_refused = |index: &usize| refused[*index];
-        if refused.contains(&true) && !self.rules.words {
+        if refused.contains(&true) && !self.rules.per_record {
             return Verdict::Refused { why: "400".to_owned() };
         }
         let all = || 0..request.records.len();
@@ -189,7 +190,7 @@ impl Seen {
         let accepted = all().filter(|index| !is_refused(index) && !retry.contains(index));
         let accepted: Vec<_> = accepted.map(|index| request.records[index].clone()).collect();
         self.take(&accepted);
-        self.acknowledged.extend(accepted.iter().map(|(place, _)| *place));
+        self.acknowledged.extend(accepted.iter().map(|(key, _)| *key));
         if accepted.len() == request.records.len() {
             return Verdict::Delivered;
         }
@@ -199,10 +200,10 @@ impl Seen {
 }
 
 /// Counts a request in flight.
-struct InFlight(StandIn);
+struct InFlight(MockTarget);
 
 impl InFlight {
-    fn begin(target: &StandIn) -> Self {
+    fn begin(target: &MockTarget) -> Self {
         let mut seen = target.seen();
         seen.in_flight += 1;
         seen.most_in_flight = seen.most_in_flight.max(seen.in_flight);
@@ -216,7 +217,7 @@ impl Drop for InFlight {
     }
 }
 
-impl Target for StandIn {
+impl Target for MockTarget {
     type Request = Request;
 
     fn encode(&self, chunk: &Chunk) -> Request {
@@ -229,28 +230,28 @@ impl Target for StandIn {
         let _in_flight = InFlight::begin(self);
         let answer = self.seen().arrived(&request);
         match answer {
-            Answer::Ordinary => self.seen().judge(&request, |_| false),
-            Answer::Slow(milliseconds) => {
+            Reply::Ordinary => self.seen().judge(&request, |_| false),
+            Reply::Slow(milliseconds) => {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 self.seen().judge(&request, |_| false)
             }
-            Answer::Unavailable(after) => {
+            Reply::Unavailable(after) => {
                 Verdict::Retry { after: after.map(Duration::from_secs), why: "503".to_owned() }
             }
-            Answer::TakeAndBreak => {
+            Reply::TakeAndBreak => {
                 self.seen().take(&request.records);
                 Verdict::Retry { after: None, why: "connection reset".to_owned() }
             }
-            Answer::TakeAndHang => {
+            Reply::TakeAndHang => {
                 self.seen().take(&request.records);
                 std::future::pending().await
             }
-            Answer::Hang => std::future::pending().await,
-            Answer::Unauthorized => {
+            Reply::Hang => std::future::pending().await,
+            Reply::Unauthorized => {
                 Verdict::Alert { why: "401".to_owned(), action: "replace the token".to_owned() }
             }
-            Answer::Busy(every) => self.seen().judge(&request, |index| index % every == 0),
-            Answer::Die => panic!("the task of the request ends"),
+            Reply::Busy(every) => self.seen().judge(&request, |index| index % every == 0),
+            Reply::Panic => panic!("the task of the request ends"),
         }
     }
 }

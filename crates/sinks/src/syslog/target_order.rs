@@ -1,29 +1,29 @@
-//! Which of several targets is next: in the order of the config, those that failed lately last.
+//! Chooses between several targets: in the order of the configuration, recently failed ones last.
 
 use std::time::{Duration, Instant};
 
-/// What is known of the targets. They are meant by their place in the config.
+/// The recent failures of the targets. A target is identified by its index in the configuration.
 #[derive(Debug)]
-pub(super) struct Targets {
+pub(super) struct TargetOrder {
     failed: Vec<Option<Instant>>,
-    /// How long a failure counts.
+    /// How long a failure counts as recent.
     failback: Duration,
 }
 
-impl Targets {
+impl TargetOrder {
     pub(super) fn new(count: usize, failback: Duration) -> Self {
         Self { failed: vec![None; count], failback }
     }
 
-    /// All of them, in the order in which to try.
+    /// All targets, in the order in which to try them.
     pub(super) fn order(&self, now: Instant) -> Vec<usize> {
         let mut order: Vec<_> = (0..self.failed.len()).collect();
-        // Stable: the order of the config within each kind.
+        // The sort is stable: it keeps the order of the configuration otherwise.
         order.sort_by_key(|target| self.failed_lately(*target, now));
         order
     }
 
-    /// Those that are better than the one in use and worth a try again.
+    /// The targets that are preferred to the one in use and have not failed recently.
     pub(super) fn better(&self, than: usize, now: Instant) -> Vec<usize> {
         (0..than).filter(|target| !self.failed_lately(*target, now)).collect()
     }
@@ -45,10 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_failed_waits_behind_the_others_for_a_while() {
+    fn a_failed_target_comes_after_the_others_for_a_while() {
         let begin = Instant::now();
         let after = |seconds| begin + Duration::from_secs(seconds);
-        let mut targets = Targets::new(3, Duration::from_secs(60));
+        let mut targets = TargetOrder::new(3, Duration::from_secs(60));
         assert_eq!(targets.order(begin), [0, 1, 2]);
         targets.failed(0, begin);
         assert_eq!(targets.order(after(1)), [1, 2, 0]);
@@ -58,6 +58,6 @@ mod tests {
         assert_eq!(targets.order(after(60)), [0, 2, 1]);
         assert_eq!(targets.better(2, after(60)), [0]);
         targets.failed(2, after(60));
-        assert_eq!(targets.order(after(61)), [0, 1, 2], "all the same to it");
+        assert_eq!(targets.order(after(61)), [0, 1, 2], "all have failed recently");
     }
 }

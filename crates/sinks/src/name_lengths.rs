@@ -1,50 +1,50 @@
-//! How long the names of a sink's files can become: a sender chooses the dataset, and a name that the
-//! filesystem does not take would stop the sink for all datasets.
+//! Computes the maximum length of the names of a sink's files. A sender can choose the dataset, and
+//! a name that is too long for the filesystem would stop the sink for all datasets.
 
 use super::{
     paths::{WrittenPaths, finished},
     template::{
-        PathTemplate, Piece,
+        PathTemplate, TemplatePart,
         times::{self, Times},
     },
 };
 
-/// The longest path that the system takes, without the NUL at its end.
+/// The maximum length of a path on Linux, without the NUL at its end.
 const MAX_PATH: usize = 4095;
 
-/// The lengths of what is filled in, at most.
+/// The maximum lengths of the names that are filled in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Filled {
-    /// Of an endpoint's name.
+pub struct NameLengths {
+    /// The maximum length of an endpoint's name.
     pub endpoint: usize,
-    /// Of a dataset's name.
+    /// The maximum length of a dataset's name.
     pub dataset: usize,
 }
 
-/// What is too long.
+/// A name or path that can become too long.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TooLong {
-    /// A whole path, rather than the name of a file or a directory in it.
+    /// Whether it is a whole path, rather than the name of a file or directory.
     pub is_path: bool,
-    /// How many bytes it can have.
+    /// The length that it can have, in bytes.
     pub bytes: usize,
-    /// How many it may have.
+    /// The length that is allowed, in bytes.
     pub limit: usize,
 }
 
-/// The first name or path of a sink that can become too long, with what rotation and compression add
-/// to it. `name_max` is what the filesystem allows for a name.
+/// Returns a name or path of a sink that can become too long, with the suffixes of rotation and
+/// compression. `name_max` is the maximum length of a name on the filesystem.
 ///
 /// # Errors
-/// The path is not one that passed validation.
+/// The path did not pass validation.
 pub fn too_long(
     paths: WrittenPaths<'_>,
-    filled: Filled,
+    names: NameLengths,
     name_max: usize,
 ) -> Result<Option<TooLong>, String> {
-    let pieces = PathTemplate::parse(paths.pattern)?.into_pieces();
-    let mut all = vec![lengths(&pieces, filled)];
-    all.extend(finished(&pieces, paths)?.iter().map(|pieces| lengths(pieces, filled)));
+    let parts = PathTemplate::parse(paths.pattern)?.into_parts();
+    let mut all = vec![lengths(&parts, names)];
+    all.extend(finished(&parts, paths)?.iter().map(|parts| lengths(parts, names)));
     // The longest first: a path that is shortened for it is short enough for all.
     all.sort_by_key(|lengths| std::cmp::Reverse(lengths.iter().sum::<usize>()));
     Ok(all.iter().find_map(|lengths| {
@@ -56,18 +56,18 @@ pub fn too_long(
     }))
 }
 
-/// The lengths of the parts between slashes, at most.
-fn lengths(pieces: &[Piece], filled: Filled) -> Vec<usize> {
+/// The maximum lengths of the components of the path.
+fn lengths(parts: &[TemplatePart], names: NameLengths) -> Vec<usize> {
     let mut lengths = vec![0];
-    for piece in pieces {
-        let (first, rest) = match piece {
-            Piece::Literal(text) => {
+    for part in parts {
+        let (first, rest) = match part {
+            TemplatePart::Literal(text) => {
                 let mut parts = text.split('/').map(str::len);
                 (parts.next().unwrap_or(0), parts.collect())
             }
-            Piece::Endpoint => (filled.endpoint, Vec::new()),
-            Piece::Dataset => (filled.dataset, Vec::new()),
-            Piece::Time(conversion) => (longest_time(conversion), Vec::new()),
+            TemplatePart::Endpoint => (names.endpoint, Vec::new()),
+            TemplatePart::Dataset => (names.dataset, Vec::new()),
+            TemplatePart::Time(conversion) => (longest_time(conversion), Vec::new()),
         };
         if let Some(last) = lengths.last_mut() {
             *last += first;
@@ -77,7 +77,7 @@ fn lengths(pieces: &[Piece], filled: Filled) -> Vec<usize> {
     lengths
 }
 
-/// All characters that a time writes have one byte.
+/// The maximum length of a time in bytes. All of its characters are ASCII.
 fn longest_time(conversion: &str) -> usize {
     match times::of(conversion) {
         Times::OneOf(texts) => texts.iter().map(String::len).max().unwrap_or(0),
@@ -89,22 +89,22 @@ fn longest_time(conversion: &str) -> usize {
 mod tests {
     use super::*;
 
-    const FILLED: Filled = Filled { endpoint: 4, dataset: 64 };
+    const NAMES: NameLengths = NameLengths { endpoint: 4, dataset: 64 };
 
     fn bytes(paths: WrittenPaths<'_>) -> Option<(bool, usize)> {
-        too_long(paths, FILLED, 255).unwrap().map(|found| (found.is_path, found.bytes))
+        too_long(paths, NAMES, 255).unwrap().map(|found| (found.is_path, found.bytes))
     }
 
     fn plain(pattern: &str) -> Option<(bool, usize)> {
-        bytes(WrittenPaths { key: "path", pattern, rotates: false, packed: None })
+        bytes(WrittenPaths { key: "path", pattern, rotates: false, compressed: None })
     }
 
-    fn packed(pattern: &str, packed: Option<&'static str>) -> Option<(bool, usize)> {
-        bytes(WrittenPaths { key: "path", pattern, rotates: true, packed })
+    fn compressed(pattern: &str, compressed: Option<&'static str>) -> Option<(bool, usize)> {
+        bytes(WrittenPaths { key: "path", pattern, rotates: true, compressed })
     }
 
     #[test]
-    fn every_part_counts_with_what_is_filled_in() {
+    fn every_component_counts_with_the_names_that_are_filled_in() {
         let long = |bytes: usize| "x".repeat(bytes);
         for (path, want) in [
             (format!("/a/{}", long(255)), None),
@@ -134,9 +134,10 @@ mod tests {
 
     #[test]
     fn rotation_and_compression_count_with_the_temporary_name() {
-        // As .20261121T225959Z_002, .gz and .tmp; years may have a sign and six digits.
+        // With .20261121T225959Z_002, .gz and .tmp; a year may have a sign and six digits.
         let stem = |bytes: usize| format!("/a/{}", "x".repeat(bytes));
-        let first = |end| (200..256).find(|bytes| packed(&stem(*bytes), end).is_some()).unwrap();
+        let first =
+            |end| (200..256).find(|bytes| compressed(&stem(*bytes), end).is_some()).unwrap();
         assert!((233..=236).contains(&first(None)), "{}", first(None));
         assert_eq!(first(None) - first(Some("gz")), 7);
         assert_eq!(first(None) - first(Some("zst")), 8);
