@@ -1,4 +1,5 @@
-# Shortcuts for https://just.systems. Each recipe is one or two plain commands that work without `just`.
+# Shortcuts for https://just.systems. Each recipe is one or two plain commands that work without
+# `just`.
 
 # List the recipes.
 default:

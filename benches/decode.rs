@@ -3,8 +3,8 @@
 //!     cargo bench --bench decode
 //!
 //! `decode/…` includes all steps before a commit: inflate, hash, split, validate each record. `part/…`
-//! is one of these steps alone, on the same bytes. The quotient of the throughputs is the share of the
-//! step. Bodies are decoded in chunks of 16 KiB, about the size of a TLS record.
+//! is one of these steps alone, on the same bytes. The quotient of the throughputs is the share of
+//! the step. Bodies are decoded in chunks of 16 KiB, about the size of a TLS record.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
 #![expect(clippy::print_stderr, reason = "prints what it measures")]

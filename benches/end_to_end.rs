@@ -8,25 +8,25 @@
 //!     cargo bench --bench end_to_end -- --syncs          counts fsync and fdatasync, with strace
 //!
 //! Batches are generated from a seed. For each scenario, a daemon starts in a new directory with a
-//! self-signed certificate, a secret, a spool that syncs, and one file sink. A client in this process
-//! sends every batch once over TLS. Then each output file is compared byte for byte with the batches:
-//! their order is free, but each must be complete and occur once.
+//! self-signed certificate, a secret, a spool that syncs, and one file sink. A client in this
+//! process sends every batch once over TLS. Then each output file is compared byte for byte with
+//! the batches: their order is free, but each must be complete and occur once.
 //!
-//! CPU is the user and system time of the daemon's process from `/proc/PID/stat`, from the first byte
-//! sent until everything is delivered and the spool is empty. The same run measures
+//! CPU is the user and system time of the daemon's process from `/proc/PID/stat`, from the first
+//! byte sent until everything is delivered and the spool is empty. The same run measures
 //! `gzip -dc *.gz > file` on the same bytes: on a shared machine, the quotient is more meaningful than
 //! seconds. "wall" ends with the last 200, "delivered" with the last byte of output (checked every
 //! 5 ms). Latency is the time of one POST from its first byte to its 200, while all connections are
 //! busy. Memory is the daemon's peak (`VmHWM`). "written" is `write_bytes` of `/proc/PID/io`, which
-//! counts the pages written to storage for spool and output. All files are in `TMPDIR`: on tmpfs a sync
-//! is free, and with batches of a few records, creating and deleting files costs more than the records.
-//! CPU time has a resolution of 10 ms, so values below a second are coarse.
+//! counts the pages written to storage for spool and output. All files are in `TMPDIR`: on tmpfs a
+//! sync is free, and with batches of a few records, creating and deleting files costs more than the
+//! records. CPU time has a resolution of 10 ms, so values below a second are coarse.
 //!
-//! To measure another receiver in the same way, use `--keep DIR`, which stores the `.gz` files of each
-//! scenario. Post each file once over the number of connections of the scenario, and wait until the
-//! output is complete. Take utime and stime of all processes of the receiver before and after, and
-//! divide by `gzip -dc` in the same minute. Check the output by the number of records, since most
-//! receivers re-serialize them.
+//! To measure another receiver in the same way, use `--keep DIR`, which stores the `.gz` files of
+//! each scenario. Post each file once over the number of connections of the scenario, and wait
+//! until the output is complete. Take utime and stime of all processes of the receiver before and
+//! after, and divide by `gzip -dc` in the same minute. Check the output by the number of records,
+//! since most receivers re-serialize them.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]

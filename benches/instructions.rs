@@ -1,12 +1,13 @@
-//! Counts the instructions of each step, which do not depend on the load of the machine, and compares them
-//! with `benches/instructions.txt`.
+//! Counts the instructions of each step, which do not depend on the load of the machine, and
+//! compares them with `benches/instructions.txt`.
 //!
 //!     cargo bench --bench instructions               compares, and fails if a step costs 10 % more
 //!     LOGPUSHD_BLESS=1 cargo bench --bench instructions    writes the file
 //!
-//! Needs `valgrind`, whose callgrind counts instructions. The figures are quotients: the instructions of
-//! a step divided by those of inflating the same bytes, so that another compiler or processor changes
-//! little. A system call counts as one instruction: the work of the kernel is not counted.
+//! Needs `valgrind`, whose callgrind counts instructions. The figures are quotients: the
+//! instructions of a step divided by those of inflating the same bytes, so that another compiler or
+//! processor changes little. A system call counts as one instruction: the work of the kernel is not
+//! counted.
 
 #![expect(clippy::print_stdout, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]

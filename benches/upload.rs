@@ -1,5 +1,5 @@
-//! Measures the uploader without encoding and network: splitting, copying and bookkeeping, in bytes of
-//! records.
+//! Measures the uploader without encoding and network: splitting, copying and bookkeeping, in bytes
+//! of records.
 //!
 //!     cargo bench --bench upload
 //!

@@ -2,7 +2,8 @@
 //!
 //!     cargo run --example cloudflare_api -- 127.0.0.1:9443 CHAIN.pem KEY.pem ROOTS.pem
 //!
-//! It presents the certificate CHAIN.pem. Its destination check trusts the authorities in ROOTS.pem.
+//! It presents the certificate CHAIN.pem. Its destination check trusts the authorities in
+//! ROOTS.pem.
 
 #![expect(
     clippy::unwrap_used,

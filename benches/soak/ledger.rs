@@ -58,7 +58,8 @@ impl Ledger {
         self.with(|inner| inner.counts)
     }
 
-    /// Reads and removes the files of all datasets whose names are less than `before`, or all files.
+    /// Reads and removes the files of all datasets whose names are less than `before`, or all
+    /// files.
     pub(super) fn read_finished(
         &self,
         directory: &Path,
@@ -79,7 +80,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads a file. The order of the batches is free, but the records of a batch must be consecutive.
+    /// Reads a file. The order of the batches is free, but the records of a batch must be
+    /// consecutive.
     fn read(&self, path: &Path) -> Result<(), Box<dyn Error>> {
         let mut lines = BufReader::with_capacity(1 << 20, File::open(path)?);
         let mut line = Vec::new();

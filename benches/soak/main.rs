@@ -1,19 +1,19 @@
-//! Runs the daemon for an hour under mixed load, and checks that it does not grow and that every record is
-//! delivered once.
+//! Runs the daemon for an hour under mixed load, and checks that it does not grow and that every
+//! record is delivered once.
 //!
 //!     cargo bench --bench soak                       an hour
 //!     cargo bench --bench soak -- --minutes 5
 //!
-//! Senders over HTTP/1.1 and HTTP/2 post batches of 1 to 5,000 records of 0.5 to 2.2 KB to ten datasets,
-//! and sometimes batches of 40,000 records. Some batches are sent twice, as after a timeout, and some
-//! contain invalid records. There are also damaged bodies, wrong secrets, destination checks,
-//! connections that end in the middle of a body, and a reload every minute. The file sink starts a new
-//! file every minute for each dataset. Finished files are renamed, compared with the ledger of
-//! acknowledged batches, and removed, so an hour needs little disk space.
+//! Senders over HTTP/1.1 and HTTP/2 post batches of 1 to 5,000 records of 0.5 to 2.2 KB to ten
+//! datasets, and sometimes batches of 40,000 records. Some batches are sent twice, as after a
+//! timeout, and some contain invalid records. There are also damaged bodies, wrong secrets,
+//! destination checks, connections that end in the middle of a body, and a reload every minute. The
+//! file sink starts a new file every minute for each dataset. Finished files are renamed, compared
+//! with the ledger of acknowledged batches, and removed, so an hour needs little disk space.
 //!
-//! Prints a line per minute with the daemon's memory (`VmRSS`), open files, threads, and batches in the
-//! spool. Fails if a record is lost, duplicated or out of order, or if one of these figures has grown
-//! from the median of the second quarter to the median of the last.
+//! Prints a line per minute with the daemon's memory (`VmRSS`), open files, threads, and batches in
+//! the spool. Fails if a record is lost, duplicated or out of order, or if one of these figures has
+//! grown from the median of the second quarter to the median of the last.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is a program for a terminal")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark may panic")]
@@ -119,7 +119,8 @@ fn sample(pid: u32) -> Result<Sample, Box<dyn Error>> {
     })
 }
 
-/// Takes samples until the time is over. Reads the finished files and reloads the daemon every minute.
+/// Takes samples until the time is over. Reads the finished files and reloads the daemon every
+/// minute.
 fn watch(
     daemon: &Daemon,
     directory: &Path,

@@ -67,8 +67,8 @@ impl Client {
         Ok(Self { address, protocol, connector: TlsConnector::from(Arc::new(tls)) })
     }
 
-    /// Sends all batches over `connections` connections, one at a time on each. Returns the time from the
-    /// first byte of each request to its 200.
+    /// Sends all batches over `connections` connections, one at a time on each. Returns the time
+    /// from the first byte of each request to its 200.
     pub(crate) async fn send(
         self,
         load: Arc<Load>,

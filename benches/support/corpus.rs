@@ -1,7 +1,8 @@
-//! Generates records like those of Cloudflare's `http_requests` from a seed, the same on every machine.
+//! Generates records like those of Cloudflare's `http_requests` from a seed, the same on every
+//! machine.
 //!
-//! Hosts, paths, agents and clients are from small pools in which some are frequent. Identifiers and
-//! times are random. The gzip ratio is about that of real batches.
+//! Hosts, paths, agents and clients are from small pools in which some are frequent. Identifiers
+//! and times are random. The gzip ratio is about that of real batches.
 
 use std::io::{self, Write as _};
 

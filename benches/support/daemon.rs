@@ -30,8 +30,8 @@ pub(crate) fn dataset(index: usize) -> String {
 }
 
 impl Daemon {
-    /// Starts a daemon in `directory`, with the keys that every load test needs and `more`, in TOML. Prints
-    /// the log lines that contain one of the `levels`.
+    /// Starts a daemon in `directory`, with the keys that every load test needs and `more`, in
+    /// TOML. Prints the log lines that contain one of the `levels`.
     pub(crate) fn start(
         directory: &Path,
         more: &str,

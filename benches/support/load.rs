@@ -68,8 +68,8 @@ impl Load {
         self.batches.iter().map(|batch| batch.wire.len()).sum()
     }
 
-    /// Checks that `outputs`, one file per dataset, contain every batch once, byte for byte. The order of
-    /// the batches is free, the order of records within a batch is not.
+    /// Checks that `outputs`, one file per dataset, contain every batch once, byte for byte. The
+    /// order of the batches is free, the order of records within a batch is not.
     pub(crate) fn verify(&self, outputs: &[impl AsRef<Path>]) -> Result<(), Box<dyn Error>> {
         let mut missing: HashMap<(usize, blake3::Hash), &Batch> =
             self.batches.iter().map(|batch| ((batch.dataset, batch.first_line), batch)).collect();

@@ -1,4 +1,5 @@
-//! Any bytes as a body decode to valid blocks, the same ones however the body is divided into chunks.
+//! Any bytes as a body decode to valid blocks, the same ones however the body is divided into
+//! chunks.
 //!
 //! The first bytes of the input choose how the rest is decoded. They are read modulo a power of
 //! two, so that in a seed they can be digits: `0` is the first choice, `7` the eighth.
@@ -13,8 +14,8 @@ use serde_json::value::RawValue;
 
 use super::plain::{check_concatenated, check_lines, check_text};
 
-/// About the size of the decoder's buffer. Fillers have this length, so that the end of the buffer is
-/// within the fuzzer's bytes. With another size the tests still pass, but find less.
+/// About the size of the decoder's buffer. Fillers have this length, so that the end of the buffer
+/// is within the fuzzer's bytes. With another size the tests still pass, but find less.
 pub(super) const BLOCK_BYTES: usize = 256 * 1024;
 
 /// A block of rows, or of lines of text, has no more.
@@ -28,8 +29,8 @@ const MAX_CHUNKS: usize = 4096;
 
 type Decoded = Result<(Vec<Block>, Summary), DecodeError>;
 
-/// Any bytes as a body. Input: choices of declared encoding and format, limit on a record, limit on the body,
-/// chunk size, filler, offset of the end of a block; then the body.
+/// Decodes any bytes as a body. Input: choices of declared encoding and format, limit on a record,
+/// limit on the body, chunk size, filler, offset of the end of a block; then the body.
 pub fn decode(data: &[u8]) {
     let Some((&[declared, record, inflated, chunk, filler, edge], body)) =
         data.split_first_chunk::<6>()
@@ -64,8 +65,8 @@ pub fn decode(data: &[u8]) {
     }
 }
 
-/// Any bytes as what was zipped. Input: choices of limit on a record, limit on the body, chunk size,
-/// damage, its offset (two bytes) and its value, members and padding; then the body.
+/// Compresses any bytes and decodes them. Input: choices of limit on a record, limit on the body,
+/// chunk size, damage, its offset (two bytes) and its value, members and padding; then the body.
 pub fn gzip_body(data: &[u8]) {
     let Some((&[record, inflated, chunk, damage, high, low, value, members], body)) =
         data.split_first_chunk::<8>()
@@ -87,7 +88,7 @@ pub fn gzip_body(data: &[u8]) {
                 *byte ^= value;
             }
             let outcome = in_any_chunks(limits, (Encoding::Gzip, Format::Json), &wire, chunk);
-            // Without its magic it is text; with it, what is accepted is what was zipped.
+            // Without the magic number it is text. With it, an accepted body equals the original.
             if matches!(&outcome, Ok((_, summary)) if summary.encoding == Encoding::Gzip) {
                 assert_same(limits, &outcome, body);
             }
@@ -172,8 +173,9 @@ fn limits(record: u8, inflated: u8) -> Limits {
     Limits { inflated_bytes, record_bytes }
 }
 
-/// The filler before the fuzzer's bytes, so that the decoder's buffer is full `edge` bytes into
-/// them; nothing for half of the choices. Its records are long, because that is read fast.
+/// Returns the filler before the fuzzer's bytes, so that the decoder's buffer is full `edge` bytes
+/// after their start. It is empty for half of the choices. Its records are long, so that it is
+/// decoded fast.
 fn filling(filler: u8, edge: u8) -> Vec<u8> {
     let x = "x".repeat(1000);
     let (opening, unit) = match filler & 15 {
@@ -230,7 +232,7 @@ fn in_chunks(limits: Limits, declared: (Encoding, Format), wire: &[u8], chunk: u
     Ok((blocks, summary))
 }
 
-/// What the spool reads back must be what was accepted.
+/// Checks that a replay, as from the spool, gives the same blocks as the upload.
 fn check_replay(limits: Limits, format: Format, wire: &[u8], blocks: &[Block], summary: &Summary) {
     let mut replayed = Vec::new();
     let mut decoder = Decoder::for_replay(
@@ -301,7 +303,8 @@ fn check_reject(limits: Limits, is_made: bool, reject: &Reject) {
     assert_eq!(bytes.len() as u64, *length);
 }
 
-/// Grammar alone, and no limit on depth: `1e400` and lone surrogates are the sender's business.
+/// Returns whether a record is a JSON object by its grammar, without a limit on depth. `1e400` and
+/// lone surrogates are accepted.
 pub(super) fn is_object(record: &[u8]) -> bool {
     let value = serde_json::from_slice::<&RawValue>(record);
     value.is_ok_and(|value| value.get().starts_with('{'))

@@ -1,4 +1,4 @@
-//! Any text as a destination is read or refused, and what is read can be written and read again.
+//! Parses any text as a destination. Each accepted destination can be encoded and parsed again.
 
 use logpushd::destination::{Destination, Parsed, ProblemSeverity};
 
@@ -10,7 +10,8 @@ pub fn destination(data: &[u8]) {
             assert!(destination.path_and_query.starts_with('/'));
             // Headers may take more room than before.
             let Ok(encoded) = destination.encode() else { return };
-            let parsed = Destination::parse(&encoded).expect("what was written can be read");
+            let parsed =
+                Destination::parse(&encoded).expect("an encoded destination can be parsed");
             assert_eq!(parsed.destination, destination);
         }
         Err(problems) => {

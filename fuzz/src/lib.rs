@@ -1,4 +1,4 @@
-//! What must hold for any bytes: one function per fuzz target.
+//! The requirements for any input: one function per fuzz target.
 //!
 //! The targets feed them from libFuzzer, and `tests/it/fuzz_seeds.rs` includes this file to feed
 //! them the seeds on a stable toolchain, so that fixed bugs stay fixed. A violated requirement

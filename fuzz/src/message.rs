@@ -32,7 +32,8 @@ pub fn message(data: &[u8]) {
     }
 }
 
-/// Reads a message strictly: only pairs follow the header, and only permitted characters are escaped.
+/// Reads a message strictly: only pairs follow the header, and only permitted characters are
+/// escaped.
 fn check(message: Message, line: &str) {
     let keys = match message {
         Message::Leef => leef_keys(line, 7),

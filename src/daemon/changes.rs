@@ -32,8 +32,8 @@ pub(super) fn differences(
     keys.into_iter().filter(|key| before.get(*key) != after.get(*key)).cloned().collect()
 }
 
-/// Returns the new configuration with the old values of the keys that need a restart, and the names of
-/// those keys that have changed.
+/// Returns the new configuration with the old values of the keys that need a restart, and the names
+/// of those keys that have changed.
 pub(super) fn without_restart(old: &Config, mut new: Config) -> (Config, Vec<&'static str>) {
     let mut keys = Vec::new();
     let mut keep = |key, differs: bool| {
@@ -99,8 +99,8 @@ pub(super) fn check_sinks(
 /// Adds the file sinks of a configuration.
 ///
 /// A sink assumes that it wrote everything after the length that it remembers of a file. If another
-/// sink wrote there meanwhile, it would skip records that are equal. Also, a sink that did not end in
-/// time may still be writing.
+/// sink wrote there meanwhile, it would skip records that are equal. Also, a sink that did not end
+/// in time may still be writing.
 ///
 /// # Errors
 /// Two sinks may write to the same file.
@@ -146,7 +146,8 @@ fn find<'a>(config: &'a Config, name: &str) -> Option<&'a SinkConfig> {
     config.sinks.iter().find(|sink| sink.name == name)
 }
 
-/// Returns the sinks that were changed, with their new settings, and those that were removed, without.
+/// Returns the sinks that were changed, with their new settings, and those that were removed,
+/// without.
 pub(super) fn plans(before: &Config, after: &Config) -> Vec<(String, Option<Plan>)> {
     let mut plans = Vec::new();
     for sink in &before.sinks {

@@ -18,8 +18,8 @@ use crate::{
     tls::Acceptor,
 };
 
-/// The time limit of a connection that only gets an error response, since it holds a permit that the
-/// next one needs.
+/// The time limit of a connection that only gets an error response, since it holds a permit that
+/// the next one needs.
 const REFUSED_CONNECTION: Duration = Duration::from_secs(5);
 
 /// Handles connections with the current settings.
@@ -64,7 +64,8 @@ impl Daemon {
             if intake.load().is_proxy(address) {
                 let (handler, admit) = (handler.clone(), admit.clone());
                 tasks.spawn(async move {
-                    // The client's address is known only after the header. A proxy itself has no limit.
+                    // The client's address is known only after the header. A proxy itself has no
+                    // limit.
                     if let Some(arrival) = handler.read_proxy_header(arrival).await
                         && let Some(is_allowed) = handler.is_allowed(arrival.client())
                     {
@@ -120,8 +121,8 @@ impl ConnectionHandler {
         })
     }
 
-    /// Returns whether any endpoint allows the client's address. Returns `None` if none does and no ACME
-    /// challenge is pending: the connection is then closed.
+    /// Returns whether any endpoint allows the client's address. Returns `None` if none does and no
+    /// ACME challenge is pending: the connection is then closed.
     fn is_allowed(&self, client: SocketAddr) -> Option<bool> {
         let is_allowed = self.intake.load().may_connect(client.ip());
         if is_allowed || self.acceptor.expects_challenges() {
@@ -132,7 +133,8 @@ impl ConnectionHandler {
         None
     }
 
-    /// Waits for the PROXY protocol header of a connection. Returns `None` if the connection has ended.
+    /// Waits for the PROXY protocol header of a connection. Returns `None` if the connection has
+    /// ended.
     pub(super) async fn read_proxy_header(
         &self,
         arrival: AcceptedConnection,

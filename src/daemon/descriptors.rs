@@ -6,8 +6,8 @@ use tracing::warn;
 use super::OVERFLOW_CONNECTIONS;
 use crate::{config::Config, http::MAX_UPLOADS, sink::MAX_OPEN_FILES};
 
-/// Descriptors for standard streams, listeners, the runtime, the spool, checkpoints, certificates and
-/// sinks with few files or connections.
+/// Descriptors for standard streams, listeners, the runtime, the spool, checkpoints, certificates
+/// and sinks with few files or connections.
 const RESERVE: u64 = 128;
 
 /// Raises the soft limit to the hard limit, and warns if that is too low.
@@ -32,8 +32,8 @@ pub(super) fn raise(config: &Config) {
     }
 }
 
-/// Returns the maximum number of open files: one for each connection and each body, those of the sinks,
-/// and those of the quarantine.
+/// Returns the maximum number of open files: one for each connection and each body, those of the
+/// sinks, and those of the quarantine.
 fn needed(config: &Config) -> u64 {
     let sinks = config.sinks.iter().map(|sink| sink.kind.claims().descriptors).sum::<usize>();
     let quarantine = MAX_OPEN_FILES;

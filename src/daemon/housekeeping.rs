@@ -1,5 +1,5 @@
-//! Enforces the quarantine's bounds at startup and then every minute, and reports what the spool has
-//! dropped.
+//! Enforces the quarantine's bounds at startup and then every minute, and reports what the spool
+//! has dropped.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -1,8 +1,8 @@
-//! Stores the time of each dataset's newest batch across restarts. Without it, an alert about a silent
-//! dataset would end with a restart, since its metric would be missing.
+//! Stores the time of each dataset's newest batch across restarts. Without it, an alert about a
+//! silent dataset would end with a restart, since its metric would be missing.
 //!
-//! The file is written once a minute if a batch arrived, and when the daemon stops. A crash loses at
-//! most the last minute.
+//! The file is written once a minute if a batch arrived, and when the daemon stops. A crash loses
+//! at most the last minute.
 
 use std::{
     collections::BTreeMap,
@@ -46,8 +46,8 @@ struct Contents {
 }
 
 impl LastBatches {
-    /// Restores the metrics from the file, for the datasets that an endpoint accepts. An unreadable file
-    /// is treated as missing.
+    /// Restores the metrics from the file, for the datasets that an endpoint accepts. An unreadable
+    /// file is treated as missing.
     pub(super) fn restore(config: &Config, metrics: &Arc<Metrics>, now: Arrival) -> Self {
         let path = config.spool.dir.join(FILE);
         let contents = read(&path).unwrap_or_else(|error| {

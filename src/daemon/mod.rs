@@ -1,9 +1,10 @@
 //! Starts the daemon, supervises its tasks, and shuts it down gracefully.
 //!
-//! Startup opens the spool, the checkpoints, TLS, the secrets, the sinks and the sockets, and starts
-//! tasks only after all of that has succeeded. Shutdown accepts no new requests, answers those in
-//! progress, and lets the sinks deliver their backlog, all within a deadline. The rest stays in the
-//! spool. A task that ends by itself is a defect: the daemon stops, and its supervisor restarts it.
+//! Startup opens the spool, the checkpoints, TLS, the secrets, the sinks and the sockets, and
+//! starts tasks only after all of that has succeeded. Shutdown accepts no new requests, answers
+//! those in progress, and lets the sinks deliver their backlog, all within a deadline. The rest
+//! stays in the spool. A task that ends by itself is a defect: the daemon stops, and its supervisor
+//! restarts it.
 
 mod certificates;
 mod changes;
@@ -65,13 +66,15 @@ use crate::{
     tls::Acceptor,
 };
 
-/// The time limit of a shutdown: first the requests in progress, then the sinks. systemd waits 90 s.
+/// The time limit of a shutdown: first the requests in progress, then the sinks. systemd waits 90
+/// s.
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// The part of [`DRAIN`] for requests in progress.
 const DRAIN_REQUESTS: Duration = Duration::from_secs(15);
 
-/// The part of [`DRAIN`] for the last checkpoints, after sinks were asked to cancel what is in flight.
+/// The part of [`DRAIN`] for the last checkpoints, after sinks were asked to cancel what is in
+/// flight.
 const LAST_CHECKPOINTS: Duration = Duration::from_secs(2);
 
 /// The time for commits that are still in progress after [`DRAIN`].

@@ -1,7 +1,7 @@
 //! Reports the daemon's state: on the admin listener, and to a service manager.
 //!
-//! Nothing here waits for a disk or uses the threads for blocking work: these reports must work when a
-//! disk hangs.
+//! Nothing here waits for a disk or uses the threads for blocking work: these reports must work
+//! when a disk hangs.
 
 use std::{io, sync::Arc, time::Duration};
 

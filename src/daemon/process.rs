@@ -1,7 +1,7 @@
-//! Reads the resource usage of the process on a thread of its own.
+//! Reads the resource usage of the process on a separate thread.
 //!
-//! Reading `/proc` may block, and a disk that hangs may occupy all threads for blocking work. Metrics
-//! must work then, too.
+//! Reading `/proc` may block, and a disk that hangs may occupy all threads for blocking work.
+//! Metrics must work then, too.
 
 use std::{
     io,

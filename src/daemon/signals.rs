@@ -28,8 +28,9 @@ pub(super) enum SignalAction {
     Stop(&'static str),
 }
 
-/// Signals that have no meaning for the daemon and by default end it, with their numbers on Linux. Without
-/// a handler for SIGXFSZ, one file over `RLIMIT_FSIZE` would end all sinks instead of failing one.
+/// Signals that have no meaning for the daemon and by default end it, with their numbers on Linux.
+/// Without a handler for SIGXFSZ, one file over `RLIMIT_FSIZE` would end all sinks instead of
+/// failing one.
 ///
 /// Signals that report a defect (SIGSEGV, SIGABRT and others) and SIGQUIT, which asks for a core
 /// dump, keep their default action. The standard library ignores SIGPIPE.
@@ -74,8 +75,8 @@ struct LastRealtime {
     throttle: Throttle,
 }
 
-/// The signals that stop the daemon. Until they are handled, they end the process at once: startup may
-/// take long, and has nothing to finish.
+/// The signals that stop the daemon. Until they are handled, they end the process at once: startup
+/// may take long, and has nothing to finish.
 pub(super) struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -151,7 +152,8 @@ impl LastRealtime {
 
     /// Logs the signal if it arrived, and registers for the next one.
     fn poll(&mut self, context: &mut Context<'_>) {
-        // The end of the stream would always be ready, so stop there. The handler never closes its side.
+        // The end of the stream would always be ready, so stop there. The handler never closes its
+        // side.
         while let Poll::Ready(Ok(())) = self.bytes.poll_read_ready(context) {
             match self.bytes.try_read(&mut [0; 64]) {
                 Ok(1..) => log_ignored(&format!("realtime {LAST_REALTIME}"), &mut self.throttle),

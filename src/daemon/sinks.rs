@@ -133,9 +133,9 @@ impl Sinks {
         removed.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Asks sinks to end after the last committed batch, and returns its sequence. Later batches are
-    /// delivered with the new settings, or not delivered to a removed sink. A sink without a plan is
-    /// removed.
+    /// Asks sinks to end after the last committed batch, and returns its sequence. Later batches
+    /// are delivered with the new settings, or not delivered to a removed sink. A sink without a
+    /// plan is removed.
     pub(super) fn end(&mut self, plans: Vec<(String, Option<Plan>)>) -> u64 {
         let mut ids = Vec::new();
         for (name, plan) in plans {
@@ -147,9 +147,9 @@ impl Sinks {
         self.spool.stop_consumers(&ids, StopAfter::QueueEnd)
     }
 
-    /// Waits until the sinks `names` have ended, then starts them with their new settings, and starts
-    /// the sinks `added`. `committed` is the sequence that [`Sinks::end`] returned. Returns the names
-    /// of the sinks that did not end in time.
+    /// Waits until the sinks `names` have ended, then starts them with their new settings, and
+    /// starts the sinks `added`. `committed` is the sequence that [`Sinks::end`] returned. Returns
+    /// the names of the sinks that did not end in time.
     pub(super) async fn settle(
         &mut self,
         added: Vec<Delivery>,
@@ -214,7 +214,8 @@ impl Sinks {
         match on_end {
             Some((id, OnEnd::Restart(plan))) => {
                 let Plan { sink, consumer } = *plan;
-                // Not in its thread: the sink may be asked to end again before the thread has opened it.
+                // Not in its thread: the sink may be asked to end again before the thread has
+                // opened it.
                 self.spool.cancel_stop(id);
                 let outcome = self.spawn(&name, move || {
                     delivery

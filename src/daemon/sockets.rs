@@ -1,5 +1,5 @@
-//! Takes listening sockets from the service manager by `sd_listen_fds(3)`. They listen while no daemon
-//! runs, so that a restart refuses no connection.
+//! Takes listening sockets from the service manager by `sd_listen_fds(3)`. They listen while no
+//! daemon runs, so that a restart refuses no connection.
 
 use std::{
     env, io,
@@ -28,9 +28,9 @@ pub(super) struct Sockets {
 type Named = (String, TcpListener);
 
 impl Sockets {
-    /// Takes the sockets that were passed to this process. This removes variables from the environment,
-    /// so the process must not have a second thread yet. A socket without a known name is the admin
-    /// listener's if it has the address `admin`.
+    /// Takes the sockets that were passed to this process. This removes variables from the
+    /// environment, so the process must not have a second thread yet. A socket without a known name
+    /// is the admin listener's if it has the address `admin`.
     ///
     /// # Errors
     /// A socket is not a listening TCP socket, or two are for the admin listener.
@@ -90,8 +90,8 @@ fn ready(socket: &TcpListener) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// Returns the sockets that were passed. Without any, binds `addresses`. Must run in the context of the
-/// runtime.
+/// Returns the sockets that were passed. Without any, binds `addresses`. Must run in the context of
+/// the runtime.
 pub(super) fn listeners(
     passed: Vec<TcpListener>,
     addresses: &[SocketAddr],

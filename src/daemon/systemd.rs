@@ -40,8 +40,8 @@ pub(super) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. They stay in the environment, since
-    /// this process starts no other process.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`. They stay in the environment,
+    /// since this process starts no other process.
     pub(super) fn from_env() -> Self {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else { return Self::default() };
         let number = |name: &str| env::var(name).ok().and_then(|text| text.parse().ok());
@@ -84,8 +84,8 @@ impl ServiceManager {
         self.send("STOPPING=1\nSTATUS=stopping: sinks deliver their backlog");
     }
 
-    /// Notifies the watchdog as long as the runtime runs tasks. The daemon itself detects tasks that have
-    /// ended. Disks are not checked: if a disk hangs, a restart would not help.
+    /// Notifies the watchdog as long as the runtime runs tasks. The daemon itself detects tasks
+    /// that have ended. Disks are not checked: if a disk hangs, a restart would not help.
     pub(super) async fn keep_alive(&self) {
         let Some(watchdog) = self.watchdog else { return std::future::pending().await };
         let mut ticks = interval(watchdog / 2);

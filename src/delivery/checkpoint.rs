@@ -1,5 +1,5 @@
-//! Stores the progress of a consumer of the spool: the last batch that it no longer needs, and the state
-//! of its sink at that batch.
+//! Stores the progress of a consumer of the spool: the last batch that it no longer needs, and the
+//! state of its sink at that batch.
 
 use std::{
     fs, io,
@@ -31,14 +31,14 @@ pub(super) struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    /// Names the file in the directory `cursors`. `name` is the name of a sink, or begins with a character
-    /// that no name of a sink contains.
+    /// Names the file in the directory `cursors`. `name` is the name of a sink, or begins with a
+    /// character that no name of a sink contains.
     pub(super) fn new(cursors: &Path, name: &str) -> Self {
         Self { path: cursors.join(format!("{name}.json")) }
     }
 
-    /// Reads the last checkpoint. An unreadable one is renamed, and all batches in the spool are delivered
-    /// again: that causes duplicates, but loses no record and does not prevent a start.
+    /// Reads the last checkpoint. An unreadable one is renamed, and all batches in the spool are
+    /// delivered again: that causes duplicates, but loses no record and does not prevent a start.
     pub(super) fn load(&self) -> Checkpoint {
         let error = match self.read() {
             Ok(checkpoint) => return checkpoint.unwrap_or_default(),

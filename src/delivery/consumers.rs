@@ -10,9 +10,9 @@ use crate::{
 /// The name of the quarantine in its checkpoint, metrics and log. No sink has such a name.
 pub const QUARANTINE: &str = "@quarantine";
 
-/// The consumer of a sink. It takes the batches of endpoints that name the sink, and of endpoints that
-/// are no longer in the configuration. The sink's `datasets` and `endpoints` limit these further. A
-/// batch that names a sink is for that sink only.
+/// The consumer of a sink. It takes the batches of endpoints that name the sink, and of endpoints
+/// that are no longer in the configuration. The sink's `datasets` and `endpoints` limit these
+/// further. A batch that names a sink is for that sink only.
 pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
     let without: BTreeSet<_> = endpoints_without(config, &sink.name).into_iter().cloned().collect();
     let taker = sink.clone();

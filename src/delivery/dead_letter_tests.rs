@@ -129,8 +129,8 @@ fn deliver(dir: &Path, doubt: Doubt) {
     assert_eq!(spool.size().0, 0, "all is delivered");
 }
 
-/// Opens the spool when its lock is free: a process that another test starts inherits the lock until it
-/// executes its program.
+/// Opens the spool when its lock is free: a process that another test starts inherits the lock
+/// until it executes its program.
 fn unlocked_spool(dir: &Path) -> Arc<Spool> {
     loop {
         match Spool::open(dir, Options { max_bytes: 1 << 30, dedup_window: Duration::ZERO }) {

@@ -1,4 +1,5 @@
-//! Writes the records that a target refuses to the quarantine, before the checkpoint that covers them.
+//! Writes the records that a target refuses to the quarantine, before the checkpoint that covers
+//! them.
 
 use super::{Checkpoint, Delivery, Failure};
 use crate::{quarantine::DeadLetterState, sink::Readiness};
@@ -23,8 +24,8 @@ impl Delivery {
 
     fn write_dead_letters(&mut self) -> Result<(), Failure> {
         while self.dead_letters.write().map_err(Failure::Sink)? == Readiness::CheckpointFirst {
-            // Only the files of the dead letters change in the last checkpoint. The sink's own state
-            // stays, since the sink may be in the middle of a batch.
+            // Only the files of the dead letters change in the last checkpoint. The sink's own
+            // state stays, since the sink may be in the middle of a batch.
             let batch = self.saved.batch;
             let dead_letters = self.dead_letters.sync(batch).map_err(Failure::Sink)?;
             let checkpoint = Checkpoint { dead_letters, ..self.saved.clone() };

@@ -51,7 +51,8 @@ impl Delivery {
         self.stop.clone()
     }
 
-    /// Starts after the batch that [`Spool::skip_unneeded`] returned, and writes a checkpoint with it soon.
+    /// Starts after the batch that [`Spool::skip_unneeded`] returned, and writes a checkpoint with
+    /// it soon.
     #[must_use]
     pub fn starting_after(mut self, batch: u64) -> Self {
         self.handled = self.handled.max(batch);
@@ -59,8 +60,9 @@ impl Delivery {
         self
     }
 
-    /// Continues after the last checkpoint with another sink, when [`Delivery::run`] has returned `self`.
-    /// The old sink is dropped before `open` creates the new one, since they may have the same files.
+    /// Continues after the last checkpoint with another sink, when [`Delivery::run`] has returned
+    /// `self`. The old sink is dropped before `open` creates the new one, since they may have the
+    /// same files.
     ///
     /// # Errors
     /// As [`Delivery::new`].

@@ -1,7 +1,8 @@
 //! Delivers batches from the spool to the sinks, each with its own thread and cursor.
 //!
-//! A sink only attempts a delivery. This module decides when to retry, when to write a checkpoint and
-//! what to count. A sink that fails delays only itself, and its attempts end only with the daemon.
+//! A sink only attempts a delivery. This module decides when to retry, when to write a checkpoint
+//! and what to count. A sink that fails delays only itself, and its attempts end only with the
+//! daemon.
 
 mod checkpoint;
 mod consumers;
@@ -44,8 +45,8 @@ use crate::{
     spool::{Batch, BatchFilter, Consumer, ConsumerId, NextBatch, QueuedBatch, ReadError, Spool},
 };
 
-/// The longest time from a delivery to its checkpoint. Each checkpoint costs a few syncs, but allows the
-/// spool to delete batches, and limits what is delivered again after a crash.
+/// The longest time from a delivery to its checkpoint. Each checkpoint costs a few syncs, but
+/// allows the spool to delete batches, and limits what is delivered again after a crash.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A consumer of the spool, ready to run.
@@ -74,8 +75,9 @@ pub struct Delivery {
     counted: u64,
     /// Delays consecutive returns to a checkpoint.
     returns: Backoff,
-    /// Set while the sink fails until an operator acts: where it resumes. Records that a sink has accepted
-    /// may still fail to arrive, so an alarm for a return to a checkpoint lasts until the next checkpoint.
+    /// Set while the sink fails until an operator acts: where it resumes. Records that a sink has
+    /// accepted may still fail to arrive, so an alarm for a return to a checkpoint lasts until the
+    /// next checkpoint.
     alarm: Option<Resume>,
     /// Limits the log lines for failed attempts.
     failures: FailureThrottle,
@@ -100,8 +102,8 @@ struct Progress {
 }
 
 impl Delivery {
-    /// Registers a consumer with the spool at its last checkpoint. `open` creates the sink, which gets the
-    /// records that `choice` selects.
+    /// Registers a consumer with the spool at its last checkpoint. `open` creates the sink, which
+    /// gets the records that `choice` selects.
     ///
     /// # Errors
     /// Those of `open`, or `quarantine.dir` cannot be part of a path pattern.
@@ -152,8 +154,8 @@ impl Delivery {
         &self.name
     }
 
-    /// Allows the spool to delete the batches up to the last checkpoint. Must be called only when all
-    /// consumers are registered, since the spool does not know which batches others need.
+    /// Allows the spool to delete the batches up to the last checkpoint. Must be called only when
+    /// all consumers are registered, since the spool does not know which batches others need.
     pub fn release_delivered(&mut self) {
         self.unsaved_since = None;
         let released = self.spool.release(self.id, self.saved.batch);
@@ -175,8 +177,8 @@ impl Delivery {
         self.id
     }
 
-    /// Delivers until the spool is closed or ends this consumer ([`Spool::end`]). If the sink works, the
-    /// backlog is delivered first. Returns `self` if the daemon continues.
+    /// Delivers until the spool is closed or ends this consumer ([`Spool::end`]). If the sink
+    /// works, the backlog is delivered first. Returns `self` if the daemon continues.
     pub fn run(mut self) -> Option<Self> {
         // Adds the sink's name to the lines that the sink itself logs.
         let _named = error_span!("sink", sink = self.name).entered();
@@ -262,8 +264,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Writes the selected records of a block to the sink. A batch without selected records is not begun,
-    /// since that would create empty files.
+    /// Writes the selected records of a block to the sink. A batch without selected records is not
+    /// begun, since that would create empty files.
     fn hand_over(
         &mut self,
         batch: &Batch,

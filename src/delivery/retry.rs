@@ -13,8 +13,8 @@ use crate::{
 /// The longest delay that a target can request. Longer ones are shortened to this.
 const LONGEST_DELAY: Duration = Duration::from_secs(600);
 
-/// The interval of attempts of a sink that fails until an operator acts: short enough to deliver soon
-/// after the repair, and long enough not to look like an attack on a password.
+/// The interval of attempts of a sink that fails until an operator acts: short enough to deliver
+/// soon after the repair, and long enough not to look like an attack on a password.
 const OPERATOR_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why an attempt ended.
@@ -61,9 +61,9 @@ pub(super) enum Outcome {
 pub(super) struct Stopped;
 
 impl Delivery {
-    /// Retries `attempt` until it succeeds, must return to the last checkpoint, or the consumer ends. At
-    /// the end there is a last attempt without delay, since the sink may work by now, unless the target
-    /// has requested a delay.
+    /// Retries `attempt` until it succeeds, must return to the last checkpoint, or the consumer
+    /// ends. At the end there is a last attempt without delay, since the sink may work by now,
+    /// unless the target has requested a delay.
     pub(super) fn persist(
         &mut self,
         attempt: &mut dyn FnMut(&mut Self) -> Result<(), Failure>,
@@ -105,7 +105,8 @@ impl Delivery {
                 (false, Resume::Batch) if !last_try && may_hurry => last_try = true,
                 (false, _) => {
                     if resume == Resume::Batch {
-                        // A part of the batch may be delivered, which the last checkpoint must cover.
+                        // A part of the batch may be delivered, which the last checkpoint must
+                        // cover.
                         self.unsaved_since.get_or_insert_with(Instant::now);
                     }
                     self.log_backlog();

@@ -1,7 +1,7 @@
 //! Drops stale file positions from checkpoints at startup.
 //!
-//! A sink assumes that it wrote everything after the length that it remembers of a file. That is true
-//! only if no other sink has written to the file since.
+//! A sink assumes that it wrote everything after the length that it remembers of a file. That is
+//! true only if no other sink has written to the file since.
 
 use std::{fs, io, path::Path};
 
@@ -14,9 +14,9 @@ use crate::{
     sink::{self, SinkKind},
 };
 
-/// Removes the files that a sink no longer writes to with `config` from the checkpoints in `cursors`.
-/// Another sink may write to them from now on, and the first sink, if it is configured again, would
-/// take those records for its own. Its position in the spool stays.
+/// Removes the files that a sink no longer writes to with `config` from the checkpoints in
+/// `cursors`. Another sink may write to them from now on, and the first sink, if it is configured
+/// again, would take those records for its own. Its position in the spool stays.
 ///
 /// Must run at startup before any delivery. Until the next startup, no other sink gets these files.
 ///
@@ -45,14 +45,15 @@ fn forget_files_of(name: &str, cursors: &Path, kind: Option<&SinkKind>) -> io::R
         info!(sink = name, "stale file positions removed from a checkpoint");
         return Ok(());
     };
-    // Removing works on a full disk, which must not prevent a start. Records may be delivered twice.
+    // Removing works on a full disk, which must not prevent a start. Records may be delivered
+    // twice.
     file.remove()?;
     warn!(sink = name, %error, "removed a checkpoint that cannot be written");
     Ok(())
 }
 
-/// Returns the name of the sink whose checkpoint a file is. Returns `None` for the quarantine, whose
-/// files no sink writes to.
+/// Returns the name of the sink whose checkpoint a file is. Returns `None` for the quarantine,
+/// whose files no sink writes to.
 fn sink_name(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
     // The list of the files that a sink has made is called NAME.files.json.

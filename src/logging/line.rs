@@ -19,11 +19,12 @@ use crate::{
     printable::{clipped, is_hidden, printable, unit_escapes, write_printable},
 };
 
-/// The maximum number of characters of a value. The longest values that are not from clients are error
-/// texts.
+/// The maximum number of characters of a value. The longest values that are not from clients are
+/// error texts.
 const VALUE_CHARS: usize = 1024;
 
-/// The maximum number of characters of a message. The longest messages are problems of a configuration.
+/// The maximum number of characters of a message. The longest messages are problems of a
+/// configuration.
 const MESSAGE_CHARS: usize = 8192;
 
 /// The format of lines.
@@ -38,8 +39,8 @@ pub(super) struct Style {
 pub(super) enum LogReader {
     /// A terminal, a file or another program.
     Any,
-    /// systemd's journal. It adds the time, and reads the priority from `<N>` at the beginning of a line,
-    /// see sd-daemon(3).
+    /// systemd's journal. It adds the time, and reads the priority from `<N>` at the beginning of a
+    /// line, see sd-daemon(3).
     Journal,
 }
 

@@ -1,7 +1,7 @@
 //! Writes the daemon's log to stderr, one line per event. Stdout is for records.
 //!
-//! Other modules only use the macros of `tracing`. Logging never waits for stderr, since lines go through
-//! a bounded queue.
+//! Other modules only use the macros of `tracing`. Logging never waits for stderr, since lines go
+//! through a bounded queue.
 
 mod line;
 mod queue;
@@ -32,7 +32,8 @@ use crate::config::{LogFormat, LogLevel};
 /// Libraries that log every frame and packet, which is useful only to debug them.
 const CHATTY: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"];
 
-/// How long the process waits at its end for the reader of stderr. A working reader takes milliseconds.
+/// How long the process waits at its end for the reader of stderr. A working reader takes
+/// milliseconds.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Starts logging to stderr for the whole process, including panics.
@@ -84,8 +85,8 @@ impl LogHandle {
         self.queue.dropped()
     }
 
-    /// Writes the queued lines, then `text` if there is one. Gives up after a moment if stderr is not
-    /// read.
+    /// Writes the queued lines, then `text` if there is one. Gives up after a moment if stderr is
+    /// not read.
     pub fn finish(&self, text: Option<&str>) {
         if let Some(text) = text {
             self.queue.push_last(self.style.final_text(text));
@@ -94,7 +95,8 @@ impl LogHandle {
     }
 }
 
-/// Formats and queues the lines. Each event gets the fields of its spans, such as the sink of a thread.
+/// Formats and queues the lines. Each event gets the fields of its spans, such as the sink of a
+/// thread.
 struct Lines {
     style: Style,
     queue: Arc<Queue>,

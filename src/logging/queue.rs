@@ -1,7 +1,8 @@
 //! Queues log lines for stderr, so that logging never waits for the reader.
 //!
-//! A separate thread writes the lines. If the reader is slower than the daemon, the queue fills. Lines
-//! are then dropped and counted, and one line reports the count after the reader has caught up.
+//! A separate thread writes the lines. If the reader is slower than the daemon, the queue fills.
+//! Lines are then dropped and counted, and one line reports the count after the reader has caught
+//! up.
 
 use std::{
     collections::VecDeque,
@@ -23,8 +24,8 @@ use rustix::{
 /// The capacity of the queue: thousands of lines, so that a restart of the reader loses none.
 const CAPACITY_BYTES: usize = 1 << 20;
 
-/// After a line was dropped, lines are queued again only below this size, so that one report covers many
-/// lines.
+/// After a line was dropped, lines are queued again only below this size, so that one report covers
+/// many lines.
 const REFILL_BYTES: usize = CAPACITY_BYTES / 2;
 
 /// A bounded queue of log lines.

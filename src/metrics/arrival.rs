@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A larger difference between the clocks means that the wall clock was set. Time servers correct less
-/// at once.
+/// A larger difference between the clocks means that the wall clock was set. Time servers correct
+/// less at once.
 const STEP: Duration = Duration::from_secs(60);
 
 /// A time by both clocks.
@@ -23,7 +23,8 @@ impl Arrival {
         Self { at: Instant::now(), wall_micros }
     }
 
-    /// Returns the time `wall_micros` by the current wall clock. A time in the future becomes `self`.
+    /// Returns the time `wall_micros` by the current wall clock. A time in the future becomes
+    /// `self`.
     pub(super) fn earlier(self, wall_micros: u64) -> Self {
         let since = Duration::from_micros(self.wall_micros.saturating_sub(wall_micros));
         match self.at.checked_sub(since) {
@@ -32,8 +33,8 @@ impl Arrival {
         }
     }
 
-    /// Returns the wall clock time of `self`: as recorded, or by the wall clock of `now` if that was set
-    /// since.
+    /// Returns the wall clock time of `self`: as recorded, or by the wall clock of `now` if that
+    /// was set since.
     pub(super) fn wall_micros_at(self, now: Self) -> u64 {
         let since = now.at.saturating_duration_since(self.at).as_micros();
         let counted = now.wall_micros.saturating_sub(u64::try_from(since).unwrap_or(u64::MAX));

@@ -33,8 +33,8 @@ impl DatasetLabel {
     }
 }
 
-/// The datasets with series of their own: those of Cloudflare, those that the configuration names, and
-/// one for all others.
+/// The datasets with series of their own: those of Cloudflare, those that the configuration names,
+/// and one for all others.
 #[derive(Debug)]
 pub(super) struct Datasets {
     listed: RwLock<BTreeMap<Arc<str>, Arc<DatasetMetrics>>>,
@@ -63,7 +63,8 @@ impl Datasets {
         listed.entry(Arc::clone(&name)).or_insert_with(metrics);
     }
 
-    /// Returns the metrics of the dataset `name`, or those of all others if it has no series of its own.
+    /// Returns the metrics of the dataset `name`, or those of all others if it has no series of its
+    /// own.
     pub(super) fn get(&self, name: &str) -> Arc<DatasetMetrics> {
         self.known(name).unwrap_or_else(|| Arc::clone(&self.other))
     }
@@ -107,7 +108,8 @@ impl DatasetMetrics {
         }
     }
 
-    /// Returns when the newest batch was received, in microseconds since 1970 by the wall clock of `now`.
+    /// Returns when the newest batch was received, in microseconds since 1970 by the wall clock of
+    /// `now`.
     pub(super) fn last_batch(&self, now: Arrival) -> Option<u64> {
         let last = *self.last_batch.lock().unwrap_or_else(PoisonError::into_inner);
         last.map(|last| last.wall_micros_at(now))

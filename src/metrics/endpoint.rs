@@ -78,7 +78,8 @@ impl EndpointMetrics {
         self.count(dataset, |counts| &mut counts.inflated_bytes, bytes);
     }
 
-    /// Returns the metrics of a secret by its name or line. They are the same as long as the daemon runs.
+    /// Returns the metrics of a secret by its name or line. They are the same as long as the daemon
+    /// runs.
     pub fn secret(&self, label: &str) -> Arc<SecretMetrics> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let secret = secrets.entry(label.to_owned()).or_insert_with(|| {

@@ -13,8 +13,9 @@ pub struct Names {
     pub datasets: Vec<String>,
 }
 
-/// Handles by name, in the order of their creation. No handle is ever removed: the metrics of a removed
-/// endpoint or sink are hidden, and continue with the same handle if it is configured again.
+/// Handles by name, in the order of their creation. No handle is ever removed: the metrics of a
+/// removed endpoint or sink are hidden, and continue with the same handle if it is configured
+/// again.
 #[derive(Debug)]
 pub(super) struct Handles<T>(Mutex<Vec<NamedHandle<T>>>);
 

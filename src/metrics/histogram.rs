@@ -10,7 +10,8 @@ use super::{
     value,
 };
 
-/// The upper bounds of the buckets: as an integer in the unit of the observations, and as the label.
+/// The upper bounds of the buckets: as an integer in the unit of the observations, and as the
+/// label.
 pub(super) type Bounds = &'static [(u64, &'static str)];
 
 /// `logpushd_commit_seconds`, in microseconds. A commit is an fsync: 1 ms on flash, seconds on a failing
@@ -109,8 +110,8 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get(bucket.unwrap_or(self.bounds.len())) {
             bucket.fetch_add(1, Relaxed);
         }
-        // Saturates: Prometheus takes a sum that decreases for a restart, and one absurd amount must not
-        // overflow it.
+        // Saturates: Prometheus takes a sum that decreases for a restart, and one absurd amount
+        // must not overflow it.
         let add = |sum: u64| Some(sum.saturating_add(amount));
         self.sum.fetch_update(Relaxed, Relaxed, add).ok();
     }
@@ -126,7 +127,8 @@ impl Histogram {
         labels: &[(&str, &str)],
         unit: fn(u64) -> Value,
     ) {
-        // Loaded before the buckets, so that the sum contains no observation that the count does not.
+        // Loaded before the buckets, so that the sum contains no observation that the count does
+        // not.
         let sum = value(&self.sum);
         let bounds = self.bounds.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
         let mut count = 0;

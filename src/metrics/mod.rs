@@ -1,9 +1,9 @@
 //! Counts events and exposes them to Prometheus.
 //!
-//! This module depends on no other part of the daemon, so every part can use it. Endpoints and sinks
-//! have handles, which refer to the same counters as long as the daemon runs. Label values are names
-//! from the configuration or from closed lists. They are never values from a client, which could
-//! otherwise create any number of series.
+//! This module depends on no other part of the daemon, so every part can use it. Endpoints and
+//! sinks have handles, which refer to the same counters as long as the daemon runs. Label values
+//! are names from the configuration or from closed lists. They are never values from a client,
+//! which could otherwise create any number of series.
 
 mod arrival;
 mod dataset;
@@ -114,7 +114,8 @@ impl Metrics {
         self.sinks.get(name, || SinkMetrics::new(name))
     }
 
-    /// Records the size of a committed batch, as sent, and the time since the headers of its request.
+    /// Records the size of a committed batch, as sent, and the time since the headers of its
+    /// request.
     pub fn committed(&self, records: u64, wire_bytes: u64, took: Duration) {
         self.batch_records.observe(records);
         self.batch_bytes.observe(wire_bytes);
@@ -126,8 +127,8 @@ impl Metrics {
         self.datasets.get(dataset).event_lag(lag);
     }
 
-    /// Returns when the newest batch of each dataset was received, in microseconds since 1970. Datasets
-    /// without batches are left out.
+    /// Returns when the newest batch of each dataset was received, in microseconds since 1970.
+    /// Datasets without batches are left out.
     pub fn last_batches(&self, now: Arrival) -> Vec<(String, u64)> {
         let datasets = self.datasets.all();
         let last = datasets.iter().filter_map(|dataset| {
@@ -136,8 +137,8 @@ impl Metrics {
         last.collect()
     }
 
-    /// Restores a value that [`Metrics::last_batches`] returned in an earlier run. Ignores a dataset
-    /// without series of its own. A time in the future becomes `now`: some clock was wrong.
+    /// Restores a value that [`Metrics::last_batches`] returned in an earlier run. Ignores a
+    /// dataset without series of its own. A time in the future becomes `now`: some clock was wrong.
     pub fn restore_last_batch(&self, dataset: &str, wall_micros: u64, now: Arrival) {
         if let Some(known) = self.datasets.known(dataset) {
             known.restore(now.earlier(wall_micros));

@@ -34,8 +34,8 @@ pub struct SinkMetrics {
     last_success: Mutex<Option<Arrival>>,
 }
 
-/// Counters that a sink itself increments, from any thread. After a reload, the new sink of the same
-/// name continues with them.
+/// Counters that a sink itself increments, from any thread. After a reload, the new sink of the
+/// same name continues with them.
 #[derive(Clone, Debug, Default)]
 pub struct OwnCounters {
     /// Files that could not be rotated.

@@ -1,14 +1,14 @@
 //! Enforces the maximum size and age of the quarantine.
 //!
-//! Removes the files first that were not written to for the longest time, by [`FileAges`]: a wall clock that
-//! steps neither makes a file old nor changes the order. A records file that reaches an eighth of the
-//! maximum size is renamed, and the daemon starts a new one. A flood of rejected records therefore
-//! costs an eighth at a time instead of the records of a whole day. Files by the hour would not help,
-//! since a flood exceeds any bound within an hour. Between two checks, the quarantine may exceed its
-//! maximum size.
+//! Removes the files first that were not written to for the longest time, by [`FileAges`]: a wall
+//! clock that steps neither makes a file old nor changes the order. A records file that reaches an
+//! eighth of the maximum size is renamed, and the daemon starts a new one. A flood of rejected
+//! records therefore costs an eighth at a time instead of the records of a whole day. Files by the
+//! hour would not help, since a flood exceeds any bound within an hour. Between two checks, the
+//! quarantine may exceed its maximum size.
 //!
-//! A body of a batch in the spool is linked there as well. Removing it here does no harm, and frees no
-//! space until the batch is delivered.
+//! A body of a batch in the spool is linked there as well. Removing it here does no harm, and frees
+//! no space until the batch is delivered.
 
 use std::{cmp::Reverse, io, path::Path};
 
@@ -40,8 +40,8 @@ pub fn ages(cursors: &Path) -> FileAges {
     FileAges::open(&cursors.join("@quarantine.ages.json"), Clock::system())
 }
 
-/// Renames large files, and removes files that exceed the maximum age or size. Failures are logged and
-/// retried by the next call.
+/// Renames large files, and removes files that exceed the maximum age or size. Failures are logged
+/// and retried by the next call.
 ///
 /// # Errors
 /// The directory cannot be read.

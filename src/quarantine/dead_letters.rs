@@ -1,8 +1,10 @@
-//! Writes the dead letters of a sink exactly once, with file positions in the checkpoint of that sink.
+//! Writes the dead letters of a sink exactly once, with file positions in the checkpoint of that
+//! sink.
 //!
-//! After a restart, a file sink compares the records that it writes again with the rest of its file. That
-//! is not possible for dead letters, since the target may then refuse other records. The file is
-//! therefore truncated to the checkpoint, and refused records are sent, refused and written again.
+//! After a restart, a file sink compares the records that it writes again with the rest of its
+//! file. That is not possible for dead letters, since the target may then refuse other records. The
+//! file is therefore truncated to the checkpoint, and refused records are sent, refused and written
+//! again.
 
 use std::{
     borrow::Cow,
@@ -37,7 +39,8 @@ pub struct DeadLetterState {
     /// The durable length of each file.
     #[serde(default)]
     files: Vec<FilePosition>,
-    /// Letters in the files that belong to batches after the checkpoint. The sink may add them again.
+    /// Letters in the files that belong to batches after the checkpoint. The sink may add them
+    /// again.
     #[serde(default)]
     written: BTreeSet<LetterId>,
 }
@@ -104,8 +107,8 @@ impl DeadLetterFile {
         self.letters.waiting_bytes()
     }
 
-    /// Writes the letters. [`Readiness::CheckpointFirst`] means that a file is new: the caller must write a
-    /// checkpoint with its length, then call again.
+    /// Writes the letters. [`Readiness::CheckpointFirst`] means that a file is new: the caller must
+    /// write a checkpoint with its length, then call again.
     pub fn write(&mut self) -> Result<Readiness, SinkError> {
         self.taken.extend(self.letters.take());
         while let Some(first) = self.taken.front() {

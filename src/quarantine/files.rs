@@ -1,9 +1,9 @@
 //! Lists and renames the files of the quarantine directory.
 //!
-//! A records file is `records-DATE.ndjson`, or `records-DATE.SECONDS.ndjson` after it became large. With
-//! a sink's name, `records-SINK-DATE.ndjson`, it contains the records that the sink's target refused. A
-//! replay renames a file to `NAME.replay-SECONDS`, and to `NAME.replayed-SECONDS` when it was sent and
-//! accepted.
+//! A records file is `records-DATE.ndjson`, or `records-DATE.SECONDS.ndjson` after it became large.
+//! With a sink's name, `records-SINK-DATE.ndjson`, it contains the records that the sink's target
+//! refused. A replay renames a file to `NAME.replay-SECONDS`, and to `NAME.replayed-SECONDS` when
+//! it was sent and accepted.
 
 use std::{
     fs, io,
@@ -20,7 +20,8 @@ const RECORDS_SUFFIX: &str = ".ndjson";
 const IN_REPLAY: &str = ".replay-";
 const REPLAYED: &str = ".replayed-";
 
-/// The files of the quarantine directory, oldest first, without files that the daemon did not create.
+/// The files of the quarantine directory, oldest first, without files that the daemon did not
+/// create.
 #[derive(Debug, Default)]
 pub struct QuarantineFiles {
     /// The files.
@@ -101,8 +102,8 @@ impl QuarantineFiles {
 }
 
 impl QuarantineFile {
-    /// Returns a key that identifies the file also after it is renamed in its directory. The directory
-    /// is part of the key, since `bodies/` may be on another filesystem.
+    /// Returns a key that identifies the file also after it is renamed in its directory. The
+    /// directory is part of the key, since `bodies/` may be on another filesystem.
     pub(super) fn key(&self) -> String {
         let directory = durable::parent(&self.path).file_name().unwrap_or_default();
         let is_body = directory == BODIES;
@@ -152,18 +153,19 @@ fn split(name: &str) -> (&str, Option<&'static str>) {
     (name, None)
 }
 
-/// Renames a records file to `NAME.replay-SECONDS`, unless it has such a name already, and returns the
-/// new path. A daemon that has the file open may append to it until it finishes a batch.
+/// Renames a records file to `NAME.replay-SECONDS`, unless it has such a name already, and returns
+/// the new path. A daemon that has the file open may append to it until it finishes a batch.
 pub fn rename_for_replay(path: &Path) -> io::Result<PathBuf> {
     match split(&name(path)) {
         (_, Some(IN_REPLAY)) => Ok(path.to_owned()),
-        // Must not reuse the name of a file that was replayed: a replay identifies a file by its name.
+        // Must not reuse the name of a file that was replayed: a replay identifies a file by its
+        // name.
         (base, _) => rename_no_replace(path, &numbered(base, IN_REPLAY), &numbered(base, REPLAYED)),
     }
 }
 
-/// Renames a file that was sent and accepted to `NAME.replayed-SECONDS`, and returns the new path. A file
-/// that a replay has renamed keeps its number.
+/// Renames a file that was sent and accepted to `NAME.replayed-SECONDS`, and returns the new path.
+/// A file that a replay has renamed keeps its number.
 pub fn rename_as_replayed(path: &Path) -> io::Result<PathBuf> {
     let name = name(path);
     let (base, _) = split(&name);
@@ -174,7 +176,8 @@ pub fn rename_as_replayed(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Returns the path for the part of a file in replay that was sent and accepted. It is always the same.
+/// Returns the path for the part of a file in replay that was sent and accepted. It is always the
+/// same.
 pub fn replayed_path(path: &Path) -> PathBuf {
     let name = name(path);
     let (base, _) = split(&name);
@@ -195,8 +198,8 @@ pub fn original(path: &Path) -> Option<FileKind> {
     FileKind::of(Path::new(split(&name(path)).0))
 }
 
-/// Renames a large records file, so that the daemon starts a new one. Returns `None` if the daemon does
-/// not write to a file of this name.
+/// Renames a large records file, so that the daemon starts a new one. Returns `None` if the daemon
+/// does not write to a file of this name.
 pub(super) fn roll(path: &Path) -> io::Result<Option<PathBuf>> {
     let name = name(path);
     let Some(stem) = name.strip_suffix(RECORDS_SUFFIX).filter(|stem| !stem.contains('.')) else {
@@ -214,8 +217,8 @@ fn numbered<'a>(base: &'a str, suffix: &'a str) -> impl Fn(u64) -> String + 'a {
     move |seconds| format!("{base}{suffix}{seconds}")
 }
 
-/// Renames a file to `name(number)`. The number is the current time, or the next one for which neither
-/// `name(number)` nor `spare(number)` exists.
+/// Renames a file to `name(number)`. The number is the current time, or the next one for which
+/// neither `name(number)` nor `spare(number)` exists.
 fn rename_no_replace(
     path: &Path,
     name: &dyn Fn(u64) -> String,

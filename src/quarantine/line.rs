@@ -15,7 +15,8 @@ pub struct Line<'a> {
     /// The reason: [`crate::decode::RejectReason::label`], or the words of the target of `sink`.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
-    /// Name of the sink whose target refused the record. The record was delivered to all other sinks.
+    /// Name of the sink whose target refused the record. The record was delivered to all other
+    /// sinks.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub sink: Option<Cow<'a, str>>,
     /// Name of the endpoint.

@@ -1,8 +1,8 @@
 //! Stores data that could not be accepted, within bounds, until an operator repairs it.
 //!
 //! Rejected records are lines of JSON in `records-DATE.ndjson`. A consumer of the spool writes them
-//! exactly once, like any file sink. `bodies/` contains bodies that cannot be decoded, and batches with
-//! a record that is too long for a line, as they were received.
+//! exactly once, like any file sink. `bodies/` contains bodies that cannot be decoded, and batches
+//! with a record that is too long for a line, as they were received.
 //!
 //! Records that the target of a sink refuses permanently are in `records-SINK-DATE.ndjson`, written
 //! with the checkpoints of that sink.
@@ -53,8 +53,8 @@ impl Bodies {
         Ok(Self { dir })
     }
 
-    /// Stores an undecodable body durably, and returns the name of its file. Equal bodies get the same
-    /// name, so that a sender that retries does not fill the disk.
+    /// Stores an undecodable body durably, and returns the name of its file. Equal bodies get the
+    /// same name, so that a sender that retries does not fill the disk.
     pub fn keep(&self, mut staging: Staging, origin: &Origin) -> io::Result<String> {
         let staged = staging.sync()?;
         let digest = digest(staged).map_err(durable::error_at("reading", staged))?.to_hex();
