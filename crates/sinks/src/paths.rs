@@ -187,10 +187,10 @@ impl PathSet {
             match part {
                 TemplatePart::Literal(text) => paths.literal(text),
                 TemplatePart::Dataset => {
-                    paths.name(names.datasets, CharSet::of(of_dataset.clone()))
+                    paths.name(names.datasets, CharSet::of(of_dataset.clone()));
                 }
                 TemplatePart::Endpoint => {
-                    paths.name(names.endpoints, CharSet::of(of_endpoint.clone()))
+                    paths.name(names.endpoints, CharSet::of(of_endpoint.clone()));
                 }
                 TemplatePart::Time(conversion) => match times::of(conversion) {
                     times::Times::OneOf(values) => paths.one_of(values),

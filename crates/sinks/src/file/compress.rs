@@ -44,11 +44,11 @@ pub(super) fn compress_file(
     }
     let name = file_name(path)?;
     // Non-blocking, in case a FIFO has the name by now.
-    let opened = opener.directory(path).and_then(|directory| {
+    let found = opener.directory(path).and_then(|directory| {
         let file = directory.open(name, OFlags::RDONLY | OFlags::NONBLOCK)?;
         Ok((directory, file))
     });
-    let (directory, from) = match opened {
+    let (directory, from) = match found {
         // A crash prevented the rename to this name, or another program removed the file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return inventory.forget_if_gone(path).map(|()| false);

@@ -167,7 +167,7 @@ impl FileOpener {
     fn set_attributes(&self, file: &File, mode: u32, path: &Path) -> io::Result<()> {
         let Owner { user, group } = self.owner;
         if user.is_some() || group.is_some() {
-            fchown(file, user, group).map_err(|error| self.explain_owner(error, path))?;
+            fchown(file, user, group).map_err(|error| self.explain_owner(&error, path))?;
         }
         let metadata = file.metadata().map_err(durable::error_at("reading", path))?;
         if metadata.mode() & 0o777 != mode {
@@ -177,7 +177,7 @@ impl FileOpener {
         Ok(())
     }
 
-    fn explain_owner(&self, error: io::Error, path: &Path) -> io::Error {
+    fn explain_owner(&self, error: &io::Error, path: &Path) -> io::Error {
         let Owner { user, group } = self.owner;
         let name = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
         let step = format!("changing the owner to {}:{} of", name(user), name(group));

@@ -171,8 +171,8 @@ fn write(line: &mut Line<'_>, members: &mut Members<'_>, field: &Field, key: &st
         Source::Url { scheme, host, path, query } => {
             let parts = [scheme, host, path].map(|name| members.text(name));
             let [Some(before), Some(host), Some(after)] = parts else { return false };
-            let asked = query.and_then(|name| members.text(name)).unwrap_or_default();
-            line.pair(key, &format!("{before}://{host}{after}{asked}"));
+            let query_text = query.and_then(|name| members.text(name)).unwrap_or_default();
+            line.pair(key, &format!("{before}://{host}{after}{query_text}"));
             // The host also stays a field of its own, which is easier to search.
             for name in [scheme, path].into_iter().chain(query) {
                 members.set_written(name);

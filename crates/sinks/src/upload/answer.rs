@@ -25,7 +25,7 @@ impl<T: Target> Uploader<T> {
                 self.settle(&chunk, |_| true);
             }
             Verdict::Retry { after, why } => {
-                self.hold(chunk, refusals, UploadFailure::new(why, after))
+                self.hold(chunk, refusals, UploadFailure::new(why, after));
             }
             Verdict::Alert { why, action } => {
                 self.hold(chunk, refusals, UploadFailure::alert(why, action));
