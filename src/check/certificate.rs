@@ -1,4 +1,4 @@
-//! The certificate that the daemon shows, and the files that TLS needs.
+//! Checks the certificate of the daemon, and the TLS files of sinks.
 
 use rustls::CertificateError;
 
@@ -7,11 +7,11 @@ use crate::{
     tls::{self, Identity, TlsError, chain},
 };
 
-/// Certificate and key files that cannot be used.
+/// Reports certificate and key files that cannot be used.
 pub(super) fn errors(document: &Document) -> Vec<Diagnostic> {
     let tls = &document.config.server.tls;
     let mut errors = Vec::new();
-    if !is_to_be_made(tls)
+    if !will_be_created(tls)
         && let Err(error) = tls::load(tls)
     {
         errors.push(document.error(&key("server.tls", &error), error.to_string()));
@@ -27,18 +27,18 @@ pub(super) fn errors(document: &Document) -> Vec<Diagnostic> {
     errors
 }
 
-/// The key that names the file which an error is about.
+/// Returns the key of the file that an error is about.
 fn key(table: &str, error: &TlsError) -> String {
     error.role().map_or_else(|| table.to_owned(), |role| format!("{table}.{}", role.config_key()))
 }
 
-/// With ACME, a port that the authority does not connect to.
+/// Warns about ACME without the port that the authority connects to.
 pub(super) fn acme_port(document: &Document) -> Vec<Diagnostic> {
     let warnings = document.config.server.warnings();
     warnings.into_iter().map(|text| document.warning("server.tls.acme", text)).collect()
 }
 
-/// What the daemon logs by itself, when it loads the certificate and once a day.
+/// Returns the warnings that the daemon itself logs when it loads the certificate, and once a day.
 pub(super) fn of_validate(document: &Document) -> Vec<Diagnostic> {
     let tls = &document.config.server.tls;
     let Some(identity) = identity(tls) else { return Vec::new() };
@@ -47,11 +47,12 @@ pub(super) fn of_validate(document: &Document) -> Vec<Diagnostic> {
     warnings.into_iter().map(|text| document.warning(key, text)).collect()
 }
 
-/// A chain that leads to no public authority: Cloudflare trusts no other.
+/// Warns about a chain that Cloudflare does not trust, because it leads to no public authority.
 pub(super) fn public_chain(document: &Document) -> Vec<Diagnostic> {
     let tls = &document.config.server.tls;
     let is_public = document.config.server.addresses.iter().any(|at| !at.ip().is_loopback());
-    // A self-signed one is asked for, and behind a proxy on this machine the chain is the proxy's.
+    // A self-signed certificate is intended. On a loopback address, a proxy has the public
+    // certificate.
     if tls.self_signed || tls.acme.is_some() || !is_public {
         return Vec::new();
     }
@@ -66,23 +67,23 @@ pub(super) fn public_chain(document: &Document) -> Vec<Diagnostic> {
     let end = chain::end(&end.collect::<Vec<_>>()).map(ToString::to_string).unwrap_or_default();
     let message = match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            format!("no public authority vouches for this certificate: the chain ends at {end}")
+            format!("no public authority signed this certificate: the chain ends at {end}")
         }
         other => format!("Cloudflare refuses this certificate: {}", tls::explain(&other)),
     };
-    let hint = "Cloudflare connects only to a certificate of a public authority: get one with [server.tls.acme], or name the file with its intermediates (fullchain.pem); a private certificate works behind a proxy that has a public one";
+    let hint = "Cloudflare requires a certificate of a public authority: get one with [server.tls.acme], or set the file with all intermediates (fullchain.pem); a private certificate works behind a proxy with a public one";
     vec![document.warning("server.tls.cert_file", message).hint(hint)]
 }
 
-/// The certificate, if there is one that can be used.
+/// Returns the certificate, if it exists and can be used.
 fn identity(tls: &Tls) -> Option<Identity> {
-    if is_to_be_made(tls) || tls.acme.is_some() && !tls.cert_file.exists() {
+    if will_be_created(tls) || tls.acme.is_some() && !tls.cert_file.exists() {
         return None;
     }
     tls::load(tls).ok()?.certificate
 }
 
-/// With `self_signed`, both files are made at the first start.
-fn is_to_be_made(tls: &Tls) -> bool {
+/// Returns whether the daemon will create both files at startup, because of `self_signed`.
+fn will_be_created(tls: &Tls) -> bool {
     tls.self_signed && !tls.cert_file.exists() && !tls.key_file.exists()
 }

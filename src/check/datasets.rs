@@ -1,11 +1,11 @@
-//! Names of datasets that Cloudflare does not have: a sink that waits for one gets nothing.
+//! Finds names of datasets that Cloudflare does not have. A sink for such a dataset gets nothing.
 
 use crate::{
     cloudflare::datasets::{self, DATASETS},
     config::{Config, Diagnostic, Document, PathPattern, nearest, suggestion},
 };
 
-/// Unknown names in `datasets`, and names in `dataset` that look like a slip.
+/// Warns about unknown names in `datasets`, and about names in `dataset` that look misspelled.
 pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
     let config = &document.config;
     let mut warnings = Vec::new();
@@ -15,11 +15,11 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
             if !is_expected(config, dataset) {
                 let message = format!("Cloudflare has no dataset `{dataset}`");
                 let hint = format!(
-                    "records of other datasets do not reach this sink; {}",
+                    "this sink gets no records of other datasets; {}",
                     suggestion(dataset, &DATASETS, "the datasets are")
                 );
-                let place = format!("{key}.{index}");
-                warnings.push(document.warning(&place, message).hint(hint));
+                let key = format!("{key}.{index}");
+                warnings.push(document.warning(&key, message).hint(hint));
             }
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
         else {
             continue;
         };
-        // Any other name may be the operator's own, for a sender that is not Cloudflare.
+        // Any other name can be intended, for a sender other than Cloudflare.
         if !datasets::is_known(dataset)
             && let Some(near) = nearest(dataset, &DATASETS)
         {
@@ -49,7 +49,7 @@ pub(super) fn unknown(document: &Document) -> Vec<Diagnostic> {
     warnings
 }
 
-/// Cloudflare has it, or an endpoint gives it to what it receives.
+/// Returns whether Cloudflare has the dataset, or an endpoint is configured for it.
 fn is_expected(config: &Config, dataset: &str) -> bool {
     let is_given = config.endpoints.iter().any(|endpoint| match &endpoint.path {
         _ if endpoint.datasets.iter().any(|listed| listed == dataset) => true,

@@ -1,4 +1,4 @@
-//! Directories and files that the daemon writes to, and whether it may.
+//! Checks the permissions of the directories and files that the daemon writes to.
 
 use std::{
     io,
@@ -15,21 +15,21 @@ use crate::{
     sink::template::PathTemplate,
 };
 
-/// A path that the daemon writes to, and the key that names it.
-pub(super) struct Target {
+/// A path that the daemon writes to, and its key.
+pub(super) struct WriteTarget {
     pub(super) key: String,
     pub(super) path: PathBuf,
-    pub(super) kind: Kind,
+    pub(super) kind: TargetKind,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum TargetKind {
     Directory,
     File,
 }
 
-/// The directories and files that cannot be written. As root there is nothing to test, but for a file
-/// system that is mounted read-only.
+/// Warns about directories and files that cannot be written. As root, this finds only read-only
+/// filesystems.
 pub(super) fn writable(document: &Document) -> Vec<Diagnostic> {
     targets(&document.config)
         .iter()
@@ -38,12 +38,12 @@ pub(super) fn writable(document: &Document) -> Vec<Diagnostic> {
         .collect()
 }
 
-/// All that the daemon writes to.
-pub(super) fn targets(config: &Config) -> Vec<Target> {
-    let directory = |key: &str, path: &Path| Target {
+/// Returns all directories and files that the daemon writes to.
+pub(super) fn targets(config: &Config) -> Vec<WriteTarget> {
+    let directory = |key: &str, path: &Path| WriteTarget {
         key: key.to_owned(),
         path: path.to_owned(),
-        kind: Kind::Directory,
+        kind: TargetKind::Directory,
     };
     let mut targets = vec![
         directory("spool.dir", &config.spool.dir),
@@ -54,27 +54,28 @@ pub(super) fn targets(config: &Config) -> Vec<Target> {
     }
     if let Some(path) = &config.log.audit_file {
         let (key, path) = ("log.audit_file".to_owned(), path.clone());
-        targets.push(Target { key, path, kind: Kind::File });
+        targets.push(WriteTarget { key, path, kind: TargetKind::File });
     }
     for sink in &config.sinks {
         let Some(files) = sink.kind.claims().files else { continue };
         let Ok(template) = PathTemplate::parse(files.pattern) else { continue };
         let key = sink.full_name(files.key);
-        // A path without a place to fill in is one file; otherwise directories are made below the base.
+        // A path without placeholders is one file. Otherwise the sink creates directories in the
+        // base.
         targets.push(match template.base() {
-            Some(path) => Target { key, path, kind: Kind::Directory },
-            None => Target { key, path: template.sample(), kind: Kind::File },
+            Some(path) => WriteTarget { key, path, kind: TargetKind::Directory },
+            None => WriteTarget { key, path: template.sample(), kind: TargetKind::File },
         });
     }
     targets
 }
 
-/// Why a target cannot be written, and what to do.
-fn fault(Target { path, kind, .. }: &Target) -> Option<(String, String)> {
+/// Returns why a target cannot be written, and what to do.
+fn fault(WriteTarget { path, kind, .. }: &WriteTarget) -> Option<(String, String)> {
     let (existing, metadata) = nearest(path)?;
     let shown = path.display();
     let is_whole = existing == *path;
-    if is_whole && *kind == Kind::File {
+    if is_whole && *kind == TargetKind::File {
         if metadata.is_dir() {
             let message = format!("`{shown}` is a directory, not a file");
             return Some((message, "name a file in it".to_owned()));
@@ -105,7 +106,7 @@ fn fault(Target { path, kind, .. }: &Target) -> Option<(String, String)> {
     Some((message, format!("{hint}; if the daemon runs as another user, validate as that user")))
 }
 
-/// The part of a path that exists.
+/// Returns the existing part of a path.
 pub(super) fn nearest(path: &Path) -> Option<(&Path, std::fs::Metadata)> {
     path.ancestors().find_map(|path| match path.metadata() {
         Ok(metadata) => Some((path, metadata)),
@@ -113,7 +114,7 @@ pub(super) fn nearest(path: &Path) -> Option<(&Path, std::fs::Metadata)> {
     })
 }
 
-/// As whom the directories were tested.
+/// Returns the user of this process, for which the directories were checked.
 pub(super) fn user() -> String {
     let id = geteuid().as_raw();
     if id == 0 { "root".to_owned() } else { format!("user {id}") }

@@ -1,9 +1,9 @@
-//! Checks of a valid configuration against the machine and against what Cloudflare accepts: what
-//! `logpushd validate` reports beyond the configuration's own errors, and what `run` logs at its start.
+//! Checks a valid configuration against the machine and against Cloudflare's requirements.
+//! `logpushd validate` reports the results, and `logpushd run` logs them at startup.
 //!
-//! A check is a function from a [`Document`] to diagnostics that point into it. To add one, write the
-//! function and name it in `at_start`, or in `certificate::of_validate` if the daemon already logs
-//! the same by itself. Checks only read: no check makes a file or opens a connection.
+//! A check is a function from a [`Document`] to diagnostics that point into it. To add one, write
+//! the function and list it in `at_start`, or in `certificate::of_validate` if the daemon logs the
+//! same by itself. Checks only read: they create no file and open no connection.
 
 mod addresses;
 mod certificate;
@@ -23,8 +23,8 @@ use crate::{
     sink,
 };
 
-/// What keeps the daemon from starting: certificate and key files that cannot be used, addresses that
-/// exclude each other, and what sinks need to work at all.
+/// Returns the errors that prevent a start: unusable certificate and key files, addresses that
+/// exclude each other, and missing requirements of sinks.
 pub fn errors(document: &Document) -> Vec<Diagnostic> {
     let mut errors = certificate::errors(document);
     errors.extend(addresses::errors(document));
@@ -32,7 +32,7 @@ pub fn errors(document: &Document) -> Vec<Diagnostic> {
     errors
 }
 
-/// What the operator should know before the daemon runs.
+/// Returns all warnings.
 pub fn warnings(document: &Document) -> Vec<Diagnostic> {
     let mut warnings = at_start(document);
     warnings.extend(certificate::of_validate(document));
@@ -40,7 +40,7 @@ pub fn warnings(document: &Document) -> Vec<Diagnostic> {
     warnings
 }
 
-/// The warnings that the daemon does not log on another occasion.
+/// Returns the warnings that the daemon does not log elsewhere.
 fn at_start(document: &Document) -> Vec<Diagnostic> {
     let checks: [fn(&Document) -> Vec<Diagnostic>; 9] = [
         of_reader,
@@ -56,12 +56,12 @@ fn at_start(document: &Document) -> Vec<Diagnostic> {
     checks.iter().flat_map(|check| check(document)).collect()
 }
 
-/// What the reader warns about: each table knows its keys.
+/// Returns the warnings of the reader, from the checks of each table.
 fn of_reader(document: &Document) -> Vec<Diagnostic> {
     document.warnings().to_vec()
 }
 
-/// Logs the warnings at the start of the daemon and after a reload.
+/// Logs the warnings, at startup and after a reload.
 pub fn log_warnings(document: &Document) {
     let problems = document.problems(at_start(document));
     for warning in problems.diagnostics() {
@@ -71,12 +71,13 @@ pub fn log_warnings(document: &Document) {
     }
 }
 
-/// What `user`, who runs the daemon, may not read or write.
+/// Warns about files that the daemon's user cannot read or write.
 pub fn of_service_user(document: &Document, user: &ServiceUser) -> Vec<Diagnostic> {
     permissions::of(user, document)
 }
 
-/// For which user the permissions were tested. `user` is who runs the daemon, if that is another.
+/// Describes the user for which permissions were checked. `user` is the daemon's user, if it is not
+/// the user of this process.
 pub fn tested_as(user: Option<&ServiceUser>) -> String {
     match (user, directories::user()) {
         (Some(ServiceUser::Named(ids)), by) => {
@@ -86,14 +87,14 @@ pub fn tested_as(user: Option<&ServiceUser>) -> String {
             format!("{by}, for the dynamic user of logpushd.service")
         }
         (None, by) if by == "root" => {
-            "root, which may write anywhere: name the daemon's user with --user to test its permissions"
+            "root, which can write anywhere: check the permissions of the daemon's user with --user"
                 .to_owned()
         }
         (None, by) => by,
     }
 }
 
-/// Whether permissions are to be tested for another user than this process: this one may all.
+/// Returns whether this process runs as root, so that permissions must be checked for another user.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -1,4 +1,4 @@
-//! Sinks whose path makes more files than anyone wants, or a file where another sink needs a directory.
+//! Finds sinks whose path creates too many files, or a file where another sink needs a directory.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,7 +7,7 @@ use crate::{
     sink::{paths, template::PathTemplate},
 };
 
-/// A path that changes with the second, or faster.
+/// Warns about a path that changes every second or faster.
 pub(super) fn too_many_files(document: &Document) -> Vec<Diagnostic> {
     let sinks = document.config.sinks.iter();
     let paths = sinks.filter_map(|sink| {
@@ -19,13 +19,14 @@ pub(super) fn too_many_files(document: &Document) -> Vec<Diagnostic> {
         .map(|(key, _)| {
             let message = "this path changes every second: each batch begins a new file";
             document.warning(&key, message).hint(
-                "use %Y-%m-%d for a file a day or %Y-%m-%dT%H for a file an hour; `rotate` limits the size of a file",
+                "use %Y-%m-%d for one file per day or %Y-%m-%dT%H for one per hour; `rotate` limits the size of a file",
             )
         })
         .collect()
 }
 
-/// A file of one sink that is a directory of another: the one that comes second can never write.
+/// Warns about a file of one sink that is a directory of another. The sink that writes second
+/// always fails.
 pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
     let config = &document.config;
     let endpoints: Vec<_> = config.endpoints.iter().map(|each| each.name.clone()).collect();
@@ -42,10 +43,10 @@ pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
             .filter_map(|(other, _, files)| Some((*other, files.in_the_way_of(needed)?)));
         if let Some((other, path)) = others.next() {
             let message = format!(
-                "sink `{other}` writes a file where this sink needs a directory, as `{}`",
+                "sink `{other}` writes a file where this sink needs a directory, such as `{}`",
                 path.display()
             );
-            let hint = "give the two sinks different directories, or the file an extension";
+            let hint = "use different directories, or a file name with an extension";
             warnings.push(document.warning(key, message).hint(hint));
         }
     }
@@ -54,7 +55,7 @@ pub(super) fn files_for_directories(document: &Document) -> Vec<Diagnostic> {
 
 fn changes_each_second(path: &PathTemplate) -> bool {
     let render = |time| path.render("endpoint", "dataset", time);
-    // Within one minute, and with other digits behind the second as well.
+    // Within one minute, and with other fractions of a second.
     let at = Timestamp::UNIX_EPOCH;
     let next = at.checked_add(SignedDuration::new(1, 1_001_001)).unwrap_or(at);
     render(at) != render(next)

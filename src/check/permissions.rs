@@ -1,7 +1,7 @@
-//! What the user that runs the daemon may read and write, judged by owners and modes: for root, who runs
-//! `validate` and may do all of it.
+//! Checks what the daemon's user can read and write, by owners and modes. Used when root runs
+//! `validate`.
 //!
-//! Where an access control list decides, nothing is reported rather than something wrong.
+//! Files with an access control list are not reported, because modes do not decide there.
 
 use std::{
     fs::Metadata,
@@ -12,7 +12,7 @@ use std::{
 use rustix::{fs::getxattr, io::Errno};
 
 use super::{
-    directories::{self, Kind, Target},
+    directories::{self, TargetKind, WriteTarget},
     secrets,
     service_user::{Ids, ServiceUser},
 };
@@ -22,10 +22,10 @@ const READ: u32 = 0o4;
 const WRITE: u32 = 0o2;
 const SEARCH: u32 = 0o1;
 
-/// Where the unit puts credentials: the daemon may read them, whatever their permissions.
+/// The directories of credentials. systemd passes them to the daemon, whatever their permissions.
 const CREDENTIALS: [&str; 2] = ["/etc/logpushd/credentials", "/run/credentials"];
 
-/// What `user` cannot write and read.
+/// Warns about what `user` cannot write or read.
 pub(super) fn of(user: &ServiceUser, document: &Document) -> Vec<Diagnostic> {
     let targets = directories::targets(&document.config);
     let writes = targets.iter().filter_map(|target| {
@@ -43,8 +43,8 @@ pub(super) fn of(user: &ServiceUser, document: &Document) -> Vec<Diagnostic> {
     writes.chain(reads).collect()
 }
 
-fn unwritable(ids: &Ids, Target { path, kind, .. }: &Target) -> Option<(String, String)> {
-    if ids.made.iter().any(|made| path.starts_with(made)) {
+fn unwritable(ids: &Ids, WriteTarget { path, kind, .. }: &WriteTarget) -> Option<(String, String)> {
+    if ids.created.iter().any(|directory| path.starts_with(directory)) {
         return None;
     }
     let (existing, metadata) = directories::nearest(path)?;
@@ -62,25 +62,26 @@ fn unwritable(ids: &Ids, Target { path, kind, .. }: &Target) -> Option<(String, 
     } else {
         let existing = existing.display();
         let message = format!("the daemon's user `{user}` cannot create `{shown}` in `{existing}`");
-        let directory = if *kind == Kind::Directory { Some(path.as_path()) } else { path.parent() };
+        let directory =
+            if *kind == TargetKind::Directory { Some(path.as_path()) } else { path.parent() };
         let directory = directory.unwrap_or(path).display();
         (message, format!("install -d -o {user} {directory}"))
     };
     Some((message, hint))
 }
 
-/// What a unit with a dynamic user does not open.
+/// Returns why a unit with a dynamic user cannot write to `path`, and what to do.
 fn outside(writable: &[PathBuf], path: &Path) -> Option<(String, String)> {
     if writable.iter().any(|open| path.starts_with(open)) {
         return None;
     }
     let open: Vec<_> = writable.iter().map(|path| path.display().to_string()).collect();
     let message = format!(
-        "the daemon cannot write to `{}`: logpushd.service opens only {}",
+        "the daemon cannot write to `{}`: logpushd.service allows only {}",
         path.display(),
         open.join(" and ")
     );
-    let hint = "use a directory below these, or add ReadWritePaths= with systemctl edit logpushd and give the daemon a user of its own (readers.conf)";
+    let hint = "use a directory in one of these, or add ReadWritePaths= with systemctl edit logpushd and a static user (readers.conf)";
     Some((message, hint.to_owned()))
 }
 
@@ -109,7 +110,7 @@ fn unreadable(user: &ServiceUser, path: &Path) -> Option<(String, String)> {
     Some((message, advice.map_or(format!("chown {name} {shown}"), str::to_owned)))
 }
 
-/// A directory on the way to `path` that cannot be searched.
+/// Returns the first parent directory of `path` that cannot be searched.
 fn unsearchable(ids: &Ids, path: &Path) -> Option<PathBuf> {
     let real = path.canonicalize().ok()?;
     let mut closed: Vec<_> = real.ancestors().skip(1).collect();
@@ -122,18 +123,20 @@ fn unsearchable(ids: &Ids, path: &Path) -> Option<PathBuf> {
 
 fn closed(user: &str, path: &Path, directory: &Path) -> (String, String) {
     let (shown, directory) = (path.display(), directory.display());
-    let message =
-        format!("the daemon's user `{user}` cannot reach `{shown}`: `{directory}` is closed to it");
+    let message = format!(
+        "the daemon's user `{user}` cannot reach `{shown}`: it cannot search `{directory}`"
+    );
     (message, format!("chmod o+x {directory}, or use another directory"))
 }
 
-/// Whether the user has all of `wanted`. `None` if an access control list decides.
+/// Returns whether the user has all permissions in `wanted`. `None` if the file has an access
+/// control list.
 fn allows(ids: &Ids, path: &Path, file: &Metadata, wanted: u32) -> Option<bool> {
     if ids.user == Some(0) {
         return Some(true);
     }
     let mut value = [0; 1];
-    // Any answer but "none" and "no such thing here" may be a list.
+    // Any other answer can mean that a list exists.
     match getxattr(path, "system.posix_acl_access", &mut value[..]) {
         Err(Errno::NODATA | Errno::NOTSUP) => {}
         _ => return None,
@@ -171,7 +174,7 @@ mod tests {
             name: "x".into(),
             user: Some(user),
             groups: groups.to_vec(),
-            made: Vec::new(),
+            created: Vec::new(),
         };
         let other = (own + 1).max(1);
         let owner = if own == 0 { None } else { Some(ids(own, &[])) };

@@ -1,19 +1,19 @@
-//! Files of secrets and keys: what is in them that an operator did not mean, and who may read them.
+//! Checks secret files and key files: suspicious lines, and permissions.
 //!
-//! No message has any part of a secret.
+//! No message contains a part of a secret.
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::config::{self, Auth, Config, Diagnostic, Document, Secret};
 
-/// A shorter secret can be guessed.
+/// The minimum length of a secret. Shorter ones can be guessed.
 const MIN_CHARS: usize = 16;
 
-/// `S_IROTH` and `S_IXOTH`.
+/// The mode bits `S_IROTH` and `S_IXOTH`.
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_SEARCH: u32 = 0o001;
 
-/// Secrets that are short, and lines that look as if they were meant as something else.
+/// Warns about short secrets, and about lines that look like comments or headers.
 pub(super) fn dubious(document: &Document) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for endpoint in &document.config.endpoints {
@@ -41,8 +41,8 @@ fn doubt(secret: &Secret, header: &str) -> Option<(String, &'static str)> {
         start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
     if line.starts_with('#') {
-        let what = "begins with `#`, and is a live secret all the same";
-        return Some((what.to_owned(), "the file has no comments: remove the line"));
+        let what = "begins with `#`, but is a valid secret";
+        return Some((what.to_owned(), "remove the line: the file has no comments"));
     }
     if name.eq_ignore_ascii_case(header)
         || name.eq_ignore_ascii_case("authorization")
@@ -57,11 +57,11 @@ fn doubt(secret: &Secret, header: &str) -> Option<(String, &'static str)> {
     let chars = secret.value().chars().count();
     (chars < MIN_CHARS).then(|| {
         let what = format!("has a secret of {chars} characters, which can be guessed");
-        (what, "use at least 16: openssl rand -hex 32 makes a good one")
+        (what, "use at least 16 characters: openssl rand -hex 32 creates a good secret")
     })
 }
 
-/// Files of secrets and private keys that every user of the machine can read.
+/// Warns about secret files and private keys that every user of the machine can read.
 pub(super) fn readable_by_others(document: &Document) -> Vec<Diagnostic> {
     let exposed = files(&document.config).into_iter().filter(|(_, path)| is_exposed(path));
     let warning = |(key, path): (String, &Path)| {
@@ -89,7 +89,7 @@ fn files(config: &Config) -> Vec<(String, &Path)> {
     files
 }
 
-/// All files of secrets, keys and certificates that the daemon reads.
+/// Returns all files of secrets, keys and certificates that the daemon reads, with their keys.
 pub(super) fn inputs(config: &Config) -> Vec<(String, &Path)> {
     let tls = &config.server.tls;
     let mut inputs = files(config);
@@ -106,7 +106,7 @@ pub(super) fn inputs(config: &Config) -> Vec<(String, &Path)> {
     inputs
 }
 
-/// Whether the file, and each directory on the way to it, is open to others.
+/// Returns whether all users can read the file and search its parent directories.
 fn is_exposed(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return false };
     let allows = |path: &Path, bit: u32| path.metadata().is_ok_and(|file| file.mode() & bit != 0);
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_was_meant_as_something_else_is_found() {
+    fn suspicious_lines_are_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secrets.txt");
         let good = "0123456789abcdef";
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_exposed_when_its_mode_and_all_directories_allow_it() {
+    fn file_is_exposed_if_its_mode_and_all_directories_allow_it() {
         let dir = tempfile::tempdir_in("/tmp").unwrap();
         let path = dir.path().join("key.pem");
         fs::write(&path, "x").unwrap();

@@ -1,60 +1,60 @@
-//! The user that runs the daemon, where it is not the one that runs `validate`: from /etc/passwd and the
-//! systemd unit, as files. Nothing is asked of systemd or of a directory service.
+//! Finds the daemon's user in the systemd unit and in /etc/passwd. Reads only these files, and
+//! queries neither systemd nor a directory service.
 
 use std::{fs, path::Path, path::PathBuf};
 
 use crate::fatal::Fatal;
 
-/// The name that the unit and the documents use.
+/// The user name in the unit and in the documentation.
 const NAME: &str = "logpushd";
 
-/// Where units are, the one that counts first.
+/// The directories of units, in order of precedence.
 const UNITS: [&str; 3] = ["etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 
-/// Who runs the daemon.
+/// The user of the daemon.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ServiceUser {
-    /// A user of /etc/passwd.
+    /// A user in /etc/passwd.
     Named(Ids),
-    /// The unit has `DynamicUser=yes`: nothing belongs to the user but what the unit makes for it.
+    /// A dynamic user (`DynamicUser=yes`), which owns only the directories that the unit creates.
     Dynamic {
-        /// The directories that it may write to.
+        /// The directories that the user can write to.
         writable: Vec<PathBuf>,
     },
 }
 
-/// A user of /etc/passwd.
+/// The IDs of a user in /etc/passwd.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Ids {
-    /// The user's name.
+    /// The name.
     pub name: String,
-    /// `None` for one that owns nothing.
+    /// The user ID. `None` for a user that owns nothing.
     pub(super) user: Option<u32>,
-    /// The primary group first.
+    /// The group IDs, the primary group first.
     pub(super) groups: Vec<u32>,
-    /// What the unit makes for the user at each start.
-    pub(super) made: Vec<PathBuf>,
+    /// The directories that the unit creates for the user.
+    pub(super) created: Vec<PathBuf>,
 }
 
 impl Ids {
-    /// The user of a unit with `DynamicUser=yes`: to files it is one of the others.
+    /// Returns a dynamic user, which is neither owner nor in the group of any file.
     pub(super) fn nobody() -> Self {
-        Self { name: NAME.to_owned(), user: None, groups: Vec::new(), made: Vec::new() }
+        Self { name: NAME.to_owned(), user: None, groups: Vec::new(), created: Vec::new() }
     }
 }
 
 impl ServiceUser {
-    /// The user called `name`.
+    /// Returns the user called `name`.
     ///
     /// # Errors
-    /// There is no such user.
+    /// The user does not exist.
     pub fn named(name: &str) -> Result<Self, Fatal> {
-        let none = || Fatal::Usage(format!("--user {name}: there is no such user in /etc/passwd"));
+        let none = || Fatal::Usage(format!("--user {name}: no such user in /etc/passwd"));
         ids(Path::new("/"), name).map(Self::Named).ok_or_else(none)
     }
 
-    /// Who runs the daemon according to `root`, which is `/`: the user of the unit, if `config` is the
-    /// unit's configuration, else the user `logpushd`.
+    /// Returns the user in the unit if `config` is the unit's configuration, otherwise the user
+    /// `logpushd`. `root` is `/`, except in tests.
     pub fn find(root: &Path, config: &Path) -> Option<Self> {
         let of_unit = || {
             let is_of_unit = config.canonicalize().ok()? == root.join("etc/logpushd/logpushd.toml");
@@ -68,7 +68,7 @@ impl ServiceUser {
     }
 }
 
-/// A user's ids, with the groups that list it.
+/// Returns the IDs of a user, with the groups that list it.
 fn ids(root: &Path, name: &str) -> Option<Ids> {
     let passwd = fs::read_to_string(root.join("etc/passwd")).ok()?;
     let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
@@ -87,11 +87,11 @@ fn ids(root: &Path, name: &str) -> Option<Ids> {
     });
     let groups = [group].into_iter().chain(others).collect();
     let unit = Unit::read(root).filter(|unit| unit.last("User") == Some(name));
-    let made = unit.map(|unit| unit.made()).unwrap_or_default();
-    Some(Ids { name: name.to_owned(), user: Some(user), groups, made })
+    let created = unit.map(|unit| unit.created()).unwrap_or_default();
+    Some(Ids { name: name.to_owned(), user: Some(user), groups, created })
 }
 
-/// The settings of the unit, with those of its drop-ins behind it.
+/// The settings of the unit, followed by those of its drop-ins.
 struct Unit(Vec<(String, String)>);
 
 impl Unit {
@@ -116,7 +116,7 @@ impl Unit {
         Some(Self(settings.map(|(key, value)| (key.trim().into(), value.trim().into())).collect()))
     }
 
-    /// The setting that counts, of one that has a single value.
+    /// Returns the last value of a setting, which is the one in effect.
     fn last(&self, key: &str) -> Option<&str> {
         let mut values = self.0.iter().rev().filter(|(own, _)| own == key);
         values.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
@@ -126,7 +126,7 @@ impl Unit {
         matches!(self.last(key), Some("yes" | "true" | "on" | "1"))
     }
 
-    /// The words of a setting that is a list: an empty value resets it.
+    /// Returns the words of a list setting. An empty value resets the list.
     fn list(&self, key: &str) -> Vec<&str> {
         let mut words = Vec::new();
         for (_, value) in self.0.iter().filter(|(own, _)| own == key) {
@@ -138,26 +138,26 @@ impl Unit {
         words
     }
 
-    /// What the unit makes for its user.
-    fn made(&self) -> Vec<PathBuf> {
-        let made = [
+    /// Returns the directories that the unit creates for its user.
+    fn created(&self) -> Vec<PathBuf> {
+        let created = [
             ("StateDirectory", "/var/lib"),
             ("LogsDirectory", "/var/log"),
             ("CacheDirectory", "/var/cache"),
             ("RuntimeDirectory", "/run"),
         ];
-        let made = made.into_iter().flat_map(|(key, parent)| {
+        let created = created.into_iter().flat_map(|(key, parent)| {
             let names = self.list(key).into_iter();
             names.map(move |name| Path::new(parent).join(name.split(':').next().unwrap_or(name)))
         });
-        made.collect()
+        created.collect()
     }
 
-    /// All that the daemon may write to.
+    /// Returns all directories that the daemon can write to.
     fn writable(&self) -> Vec<PathBuf> {
         let opened = self.list("ReadWritePaths").into_iter();
         let opened = opened.map(|path| PathBuf::from(path.trim_start_matches(['-', '+'])));
-        self.made().into_iter().chain(opened).collect()
+        self.created().into_iter().chain(opened).collect()
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nadm:x:4:syslog,logpushd\nlogpushd:x:997:\nstaff:x:50:alice\n";
 
     #[test]
-    fn the_user_of_the_unit_comes_before_that_of_the_name() {
+    fn user_of_the_unit_takes_precedence_over_the_default_name() {
         let unit = include_str!("../../pkg/systemd/logpushd.service");
         let readers = include_str!("../../pkg/systemd/examples/readers.conf");
         let files = [
@@ -196,12 +196,17 @@ mod tests {
             let root = dir.path().canonicalize().unwrap();
             ServiceUser::find(&root, &root.join(name))
         };
-        let named = |made: &[PathBuf]| {
+        let named = |created: &[PathBuf]| {
             let (name, groups) = (NAME.into(), vec![997, 4]);
-            Some(ServiceUser::Named(Ids { name, user: Some(998), groups, made: made.to_vec() }))
+            Some(ServiceUser::Named(Ids {
+                name,
+                user: Some(998),
+                groups,
+                created: created.to_vec(),
+            }))
         };
         let writable: Vec<PathBuf> = vec!["/var/lib/logpushd".into(), "/var/log/logpushd".into()];
-        let made = writable.clone();
+        let created = writable.clone();
         assert_eq!(find(CONFIG), Some(ServiceUser::Dynamic { writable }));
         assert_eq!(find("other.toml"), named(&[]));
         let drop_ins = dir.path().join("etc/systemd/system/logpushd.service.d");
@@ -210,7 +215,7 @@ mod tests {
         let Some(ServiceUser::Dynamic { writable }) = find(CONFIG) else { panic!() };
         assert!(writable.ends_with(&["/srv".into(), "/mnt/logs".into()]), "{writable:?}");
         fs::write(drop_ins.join("readers.conf"), readers).unwrap();
-        assert_eq!(find(CONFIG), named(&made));
+        assert_eq!(find(CONFIG), named(&created));
         fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/:/\n").unwrap();
         assert_eq!(find(CONFIG), None);
     }

@@ -5,8 +5,8 @@ use rustix::process::geteuid;
 use super::*;
 use crate::config;
 
-/// What the checks say about a configuration with these tables.
-fn said(dir: &Path, tables: &str) -> String {
+/// Returns the warnings about a configuration with these tables.
+fn warnings_of(dir: &Path, tables: &str) -> String {
     let text =
         format!("[server]\naddress = \"127.0.0.1:0\"\n[server.tls]\nself_signed = true\n{tables}");
     let path = dir.join("logpushd.toml");
@@ -20,15 +20,15 @@ const SOUND: &str = "[spool]\ndir = \"spool\"\n[endpoint.e]\npath = \"/{dataset}
                      [sink.s.file]\npath = \"out/{dataset}.ndjson\"\n";
 
 #[test]
-fn a_sound_configuration_has_no_warning() {
+fn sound_configuration_has_no_warning() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(said(dir.path(), SOUND), "");
+    assert_eq!(warnings_of(dir.path(), SOUND), "");
 }
 
 #[test]
-fn a_dataset_that_cloudflare_does_not_have_is_a_warning() {
+fn unknown_dataset_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
-    let said = said(
+    let text = warnings_of(
         dir.path(),
         "[spool]\ndir = \"spool\"\n[endpoint.e]\npath = \"/{dataset}\"\nauth = \"none\"\n\
          datasets = [\"dns_log\"]\n[endpoint.f]\npath = \"/f\"\ndataset = \"firewall_event\"\nauth = \"none\"\n\
@@ -36,31 +36,31 @@ fn a_dataset_that_cloudflare_does_not_have_is_a_warning() {
          [sink.s.file]\npath = \"out/x\"\ndatasets = [\"http_requests\", \"http_request\", \"my_own\"]\n",
     );
     assert!(
-        said.contains("logpushd.toml:13:11: warning: Cloudflare has no dataset `firewall_event`"),
-        "{said}"
+        text.contains("logpushd.toml:13:11: warning: Cloudflare has no dataset `firewall_event`"),
+        "{text}"
     );
     assert!(
-        said.contains("logpushd.toml:21:30: warning: Cloudflare has no dataset `http_request`"),
-        "{said}"
+        text.contains("logpushd.toml:21:30: warning: Cloudflare has no dataset `http_request`"),
+        "{text}"
     );
-    assert!(said.contains("did you mean `http_requests`?"), "{said}");
-    assert_eq!(said.matches("warning").count(), 3, "{said}");
+    assert!(text.contains("did you mean `http_requests`?"), "{text}");
+    assert_eq!(text.matches("warning").count(), 3, "{text}");
 }
 
 #[test]
-fn a_path_that_changes_every_second_is_a_warning() {
+fn path_that_changes_every_second_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     for (keys, expected) in [
         ("compress_after = \"1h\"", true),
         ("compress_after = \"1h\"\ncompress = \"gzip\"\nrotate.max_age = \"1h\"", false),
         ("", false),
     ] {
-        let said = said(
+        let text = warnings_of(
             dir.path(),
             &SOUND.replace("{dataset}.ndjson\"", &format!("{{dataset}}.ndjson\"\n{keys}")),
         );
-        let warned = said.contains("12:18: warning: `compress_after` has no effect");
-        assert_eq!(warned, expected, "{keys}: {said}");
+        let warned = text.contains("12:18: warning: `compress_after` has no effect");
+        assert_eq!(warned, expected, "{keys}: {text}");
     }
     for (path, expected) in [
         ("%F", false),
@@ -72,46 +72,48 @@ fn a_path_that_changes_every_second_is_a_warning() {
         ("%T", true),
         ("%3f", true),
     ] {
-        let said = said(dir.path(), &SOUND.replace("{dataset}.ndjson", path));
+        let text = warnings_of(dir.path(), &SOUND.replace("{dataset}.ndjson", path));
         assert_eq!(
-            said.contains("11:8: warning: this path changes every second"),
+            text.contains("11:8: warning: this path changes every second"),
             expected,
-            "{path}: {said}"
+            "{path}: {text}"
         );
     }
 }
 
 #[test]
-fn what_cannot_be_written_is_a_warning() {
+fn unwritable_directory_is_a_warning() {
     if geteuid().is_root() {
-        // Root may write anywhere. What root is told is tested in tests/it.
+        // Root can write anywhere. The warnings for root are tested in tests/it.
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let shut = dir.path().join("shut");
     fs::create_dir(&shut).unwrap();
     fs::set_permissions(&shut, fs::Permissions::from_mode(0o555)).unwrap();
-    let said =
-        said(dir.path(), &SOUND.replace("spool\"", "shut/spool\"").replace("out/", "shut/out/"));
+    let text = warnings_of(
+        dir.path(),
+        &SOUND.replace("spool\"", "shut/spool\"").replace("out/", "shut/out/"),
+    );
     fs::set_permissions(&shut, fs::Permissions::from_mode(0o755)).unwrap();
     for part in
         ["6:7: warning: user ", "cannot create `shut/spool` in `shut`", "11:8: warning: user "]
     {
-        assert!(said.contains(part), "{part} not in {said}");
+        assert!(text.contains(part), "{part} not in {text}");
     }
 }
 
 #[test]
-fn a_file_in_place_of_a_directory_is_a_warning() {
+fn file_instead_of_a_directory_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("spool"), "").unwrap();
     fs::create_dir_all(dir.path().join("out/x")).unwrap();
-    let said = said(dir.path(), &SOUND.replace("{dataset}.ndjson", "x"));
-    assert!(said.contains("6:7: warning: `spool` is not a directory"), "{said}");
-    assert!(said.contains(": warning: `out/x` is a directory, not a file"), "{said}");
+    let text = warnings_of(dir.path(), &SOUND.replace("{dataset}.ndjson", "x"));
+    assert!(text.contains("6:7: warning: `spool` is not a directory"), "{text}");
+    assert!(text.contains(": warning: `out/x` is a directory, not a file"), "{text}");
 }
 
-/// A certificate that an authority of this test signed.
+/// Writes a certificate that a private authority signed, valid for `days`.
 fn signed(dir: &Path, days: i64) {
     let now = jiff::Timestamp::now().as_second();
     let day = |days: i64| {
@@ -132,7 +134,7 @@ fn signed(dir: &Path, days: i64) {
     fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn said_of_certificate(dir: &Path, address: &str) -> String {
+fn warnings_of_certificate(dir: &Path, address: &str) -> String {
     let path = dir.join("logpushd.toml");
     let tls = "cert_file = \"cert.pem\"\nkey_file = \"key.pem\"";
     fs::write(&path, format!("[server]\naddress = \"{address}\"\n[server.tls]\n{tls}\n{SOUND}"))
@@ -142,22 +144,22 @@ fn said_of_certificate(dir: &Path, address: &str) -> String {
 }
 
 #[test]
-fn a_certificate_that_cloudflare_refuses_is_a_warning() {
+fn certificate_that_cloudflare_refuses_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     signed(dir.path(), 60);
-    let said = said_of_certificate(dir.path(), "0.0.0.0:0");
-    assert!(said.contains("logpushd.toml:4:13: warning: no public authority vouches"), "{said}");
-    assert_eq!(said.matches("warning").count(), 1, "{said}");
-    // Behind a proxy on the same machine it is the proxy's certificate that counts.
-    assert_eq!(said_of_certificate(dir.path(), "127.0.0.1:0"), "");
+    let text = warnings_of_certificate(dir.path(), "0.0.0.0:0");
+    assert!(text.contains("logpushd.toml:4:13: warning: no public authority signed"), "{text}");
+    assert_eq!(text.matches("warning").count(), 1, "{text}");
+    // On a loopback address, a proxy has the public certificate.
+    assert_eq!(warnings_of_certificate(dir.path(), "127.0.0.1:0"), "");
 
     signed(dir.path(), -1);
-    let said = said_of_certificate(dir.path(), "127.0.0.1:0");
-    assert!(said.contains("logpushd.toml:4:13: warning: the certificate has expired"), "{said}");
+    let text = warnings_of_certificate(dir.path(), "127.0.0.1:0");
+    assert!(text.contains("logpushd.toml:4:13: warning: the certificate has expired"), "{text}");
 }
 
 #[test]
-fn a_syslog_sink_over_tcp_needs_the_list_of_connections() {
+fn syslog_sink_over_tcp_requires_the_list_of_connections() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logpushd.toml");
     let sink =
@@ -167,8 +169,8 @@ fn a_syslog_sink_over_tcp_needs_the_list_of_connections() {
     fs::write(&path, format!("{tls}{SOUND}{}", sinks.concat())).unwrap();
     let document = config::read(&path).unwrap();
     let missing = || Err(std::io::Error::other("cannot read /proc/self/net/tcp"));
-    let said = document.problems(syslog::errors(&document, &missing())).to_string();
-    assert_eq!(said.matches("cannot read /proc/self/net/tcp").count(), 2, "{said}");
+    let text = document.problems(syslog::errors(&document, &missing())).to_string();
+    assert_eq!(text.matches("cannot read /proc/self/net/tcp").count(), 2, "{text}");
     assert!(syslog::errors(&document, &Ok(())).is_empty());
 }
 
@@ -183,13 +185,13 @@ fn problems_with_files_of_a_sink_point_at_their_keys() {
              ca_file = \"{ca}\"\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n"
         )
     };
-    assert_eq!(said(dir.path(), &tables("cert.pem")), "");
+    assert_eq!(warnings_of(dir.path(), &tables("cert.pem")), "");
     fs::set_permissions(dir.path().join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
-    let warnings = said(dir.path(), &tables("cert.pem"));
+    let warnings = warnings_of(dir.path(), &tables("cert.pem"));
     assert!(warnings.contains("logpushd.toml:17:12: warning: every user"), "{warnings}");
     assert_eq!(warnings.matches("warning").count(), 1, "{warnings}");
 
-    said(dir.path(), &tables("key.pem"));
+    warnings_of(dir.path(), &tables("key.pem"));
     let document = config::read(&dir.path().join("logpushd.toml")).unwrap();
     let errors = document.problems(errors(&document)).to_string();
     assert!(errors.contains("logpushd.toml:15:11: no certificate in "), "{errors}");
@@ -212,78 +214,78 @@ fn secrets_of_an_http_sink_are_protected_on_disk_and_on_the_way() {
     };
     let https = tables("https://c.example.com/");
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(said(dir.path(), &https), "");
+    assert_eq!(warnings_of(dir.path(), &https), "");
     let document = config::read(&dir.path().join("logpushd.toml")).unwrap();
     let inputs = secrets::inputs(&document.config);
     assert!(inputs.contains(&("sink.c.http.secret_headers".to_owned(), &token)), "{inputs:?}");
 
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
-    let warnings = said(dir.path(), &https);
+    let warnings = warnings_of(dir.path(), &https);
     let place = "logpushd.toml:14:18: warning: every user of this machine can read `token.txt`";
     assert!(warnings.contains(place), "{warnings}");
     assert_eq!(warnings.matches("warning").count(), 1, "{warnings}");
 
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-    let warnings = said(dir.path(), &tables("http://c.example.com/"));
+    let warnings = warnings_of(dir.path(), &tables("http://c.example.com/"));
     let expected = "logpushd.toml:13:7: warning: the secrets of `sink.c.http.secret_headers` cross the \
                     network unencrypted";
     assert!(warnings.contains(expected), "{warnings}");
-    assert_eq!(said(dir.path(), &tables("http://127.0.0.1:8080/")), "");
+    assert_eq!(warnings_of(dir.path(), &tables("http://127.0.0.1:8080/")), "");
     let without = format!("{SOUND}[sink.c.http]\nurl = \"http://c.example.com/\"\n");
-    assert_eq!(said(dir.path(), &without), "");
+    assert_eq!(warnings_of(dir.path(), &without), "");
 }
 
 #[test]
 fn much_memory_for_requests_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
-    let said = |keys: &str| {
+    let warnings_of = |keys: &str| {
         let sink = format!("[sink.c.http]\nurl = \"https://c.example.com/\"\n{keys}\n");
-        said(dir.path(), &format!("{SOUND}{sink}"))
+        warnings_of(dir.path(), &format!("{SOUND}{sink}"))
     };
-    let found = said("batch = { max_bytes = \"256MiB\" }\nin_flight = 256");
+    let found = warnings_of("batch = { max_bytes = \"256MiB\" }\nin_flight = 256");
     let expected = "15:13: warning: this sink can hold 64 GiB of records in memory: 256 requests in flight \
                     with up to 256 MiB each";
     assert!(found.contains(expected), "{found}");
-    let found = said("batch = { max_bytes = \"256MiB\", max_records = 100 }\nin_flight = 8");
+    let found = warnings_of("batch = { max_bytes = \"256MiB\", max_records = 100 }\nin_flight = 8");
     assert!(found.contains("2 GiB of records"), "{found}");
-    assert_eq!(said("batch = { max_bytes = \"256MiB\" }"), "", "4 requests, 1 GiB");
-    assert_eq!(said("in_flight = 256"), "", "4 MiB each, 1 GiB");
+    assert_eq!(warnings_of("batch = { max_bytes = \"256MiB\" }"), "", "4 requests, 1 GiB");
+    assert_eq!(warnings_of("in_flight = 256"), "", "4 MiB each, 1 GiB");
 }
 
 #[test]
 fn addresses_that_exclude_each_other_are_errors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logpushd.toml");
-    let said = |address: &str, admin: &str| {
+    let warnings_of = |address: &str, admin: &str| {
         let tls = "[server.tls]\nself_signed = true\n";
         fs::write(&path, format!("[server]\naddress = {address}\n{tls}{SOUND}{admin}")).unwrap();
         let document = config::read(&path).unwrap();
         let warnings = document.problems(warnings(&document)).to_string();
         (document.problems(errors(&document)).to_string(), warnings)
     };
-    let (errors, _) = said(r#"["[::1]:1443", "[::]:1443"]"#, "");
+    let (errors, _) = warnings_of(r#"["[::1]:1443", "[::]:1443"]"#, "");
     assert!(
         errors.contains("toml:2:26: the daemon cannot listen on both `[::1]:1443` and `[::]:1443`")
     );
-    let (errors, _) = said(r#"["0.0.0.0:1443", "[::]:1443"]"#, "");
+    let (errors, _) = warnings_of(r#"["0.0.0.0:1443", "[::]:1443"]"#, "");
     assert_eq!(errors, "");
-    let (errors, _) = said(r#""0.0.0.0:1443""#, "[admin]\naddress = \"127.0.0.1:1443\"\n");
+    let (errors, _) = warnings_of(r#""0.0.0.0:1443""#, "[admin]\naddress = \"127.0.0.1:1443\"\n");
     assert!(errors.contains("toml:13:11: `admin.address` is `127.0.0.1:1443`"), "{errors}");
-    let (errors, warnings) = said(r#""0.0.0.0:9464""#, "");
+    let (errors, warnings) = warnings_of(r#""0.0.0.0:9464""#, "");
     assert_eq!(errors, "");
     assert!(warnings.contains("toml:2:11: warning: `admin.address` is"), "{warnings}");
 }
 
 #[test]
-fn a_file_where_another_sink_needs_a_directory_is_a_warning() {
+fn file_where_another_sink_needs_a_directory_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
-    let said = |path: &str| {
+    let warnings_of = |path: &str| {
         let sink = format!("[sink.t.file]\npath = \"{path}\"\n");
-        said(dir.path(), &(SOUND.replace("{dataset}.ndjson", "a") + &sink))
+        warnings_of(dir.path(), &(SOUND.replace("{dataset}.ndjson", "a") + &sink))
     };
-    let found = said("out/a/%F");
+    let found = warnings_of("out/a/%F");
     let expected =
-        "13:8: warning: sink `s` writes a file where this sink needs a directory, as `out/a`";
+        "13:8: warning: sink `s` writes a file where this sink needs a directory, such as `out/a`";
     assert!(found.contains(expected), "{found}");
-    assert_eq!(said("out/a.d/%F"), "");
+    assert_eq!(warnings_of("out/a.d/%F"), "");
 }

@@ -12,27 +12,29 @@ use super::server::socket_address;
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
-    /// Plain HTTP: loopback.
+    /// A loopback address: the listener speaks plain HTTP.
     pub address: SocketAddr,
-    /// Whether the file names the address. One that nobody asked for may be taken by another
-    /// daemon: then this one goes on without it.
+    /// Whether the file sets the address. If another program uses the default address, the daemon
+    /// runs without this listener.
     pub asked_for: bool,
-    /// Further hosts that a request may name: lower case, without a port and a final dot.
+    /// Further host names that requests may use: lower case, without a port and a final dot.
     pub allowed_hosts: Vec<String>,
 }
 
 settings! {
-    /// Probes and metrics: `/healthz`, `/readyz`, `/metrics` and `/version`, over plain HTTP
-    /// and without a password.
+    /// The listener for probes and metrics: `/healthz`, `/readyz`, `/metrics` and `/version`, over
+    /// plain HTTP and without a password.
     pub(super) struct Keys in "admin" {
-        /// A loopback address; use a proxy for access from elsewhere. If this key is not set
-        /// and another program uses the port, the daemon runs without this listener. If it is
-        /// set, the daemon does not start then.
-        address: Loopback = "127.0.0.1:9464",
-        /// Further host names that clients may use, without a port: names that a proxy or a
-        /// scraper sends in `Host`.
+        /// The loopback address and port to listen on. For access from other machines, use a
+        /// proxy.
         ///
-        /// Requests for any other name get 421, so that no web page can read the answers
+        /// If another program uses the port, the daemon does not start. If this key is not
+        /// set, the daemon starts without this listener instead.
+        address: Loopback = "127.0.0.1:9464",
+        /// Further host names that clients may send in `Host`, without a port, such as the
+        /// name of a proxy.
+        ///
+        /// A request with any other name gets 421, so that no web page can read the answers
         /// through DNS rebinding.
         allowed_hosts: Names<HostName> as ["metrics.example.com"]
             else "only `localhost` and IP addresses",
@@ -40,18 +42,18 @@ settings! {
 }
 
 setting! {
-    /// An address of this machine that no other one reaches.
+    /// A loopback address and a port.
     pub(super) struct Loopback(SocketAddr): Takes::String("IP address and port"), read by loopback;
 }
 
 setting! {
-    /// A host as requests name it: in lower case, without a final dot.
+    /// A host name or IP address, in lower case and without a final dot.
     pub(super) struct HostName(String): Takes::String("names or IP addresses of hosts"),
         read by host_name;
 }
 
 impl Admin {
-    /// Takes the table out of the file.
+    /// Reads the table `[admin]`.
     pub(super) fn take_from(root: &mut Table<'_>, cx: &mut Context) -> Option<Self> {
         let mut table = root.table(Keys::TABLE.name, cx);
         let keys = Keys::read(&mut table, cx);
@@ -68,7 +70,7 @@ fn loopback(value: &Value<'_>, cx: &mut Context) -> Option<SocketAddr> {
     if !address.ip().to_canonical().is_loopback() {
         let message = format!("`{}` {address} is not loopback", value.name());
         cx.push(value.problem(message).hint(
-            "it speaks plain HTTP to anyone who can reach it: use 127.0.0.1 or [::1], and a proxy in front for others",
+            "the admin listener speaks plain HTTP: use 127.0.0.1 or [::1], and a proxy for access from other machines",
         ));
         return None;
     }
@@ -85,7 +87,7 @@ fn host_name(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     if !host.is_empty()
         && let Err(hint) = check_domain(host)
     {
-        let message = format!("`{}` is not the name of a host", text.escape_debug());
+        let message = format!("`{}` is not a host name", text.escape_debug());
         cx.push(value.problem(message).hint(hint));
         return None;
     }

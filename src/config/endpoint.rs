@@ -1,4 +1,4 @@
-//! `[endpoint.NAME]`: where batches may be posted, as the daemon works with it.
+//! `[endpoint.NAME]`: where senders post batches.
 
 use std::path::PathBuf;
 
@@ -11,25 +11,25 @@ use settings::words;
 pub struct Endpoint {
     /// NAME: `[A-Za-z0-9_-]{1,64}`, in metrics, logs and file names.
     pub name: String,
-    /// What is spoken.
+    /// The protocol of the sender.
     pub protocol: Protocol,
-    /// What must stand in the request's path.
+    /// The paths of requests.
     pub path: PathPattern,
-    /// The form of the records.
+    /// The format of the records.
     pub format: Format,
-    /// Names of the columns of CSV that has no row for them; else none.
+    /// The column names of CSV without a header row; otherwise empty.
     pub columns: Vec<String>,
-    /// How a sender proves itself.
+    /// The authentication of senders.
     pub auth: Auth,
-    /// Source networks; empty means any.
+    /// Source networks. Empty: any.
     pub allow_from: Vec<IpNet>,
-    /// With a dataset in the path: those that are taken; empty means any.
+    /// Accepted datasets of a path with a dataset. Empty: any.
     pub datasets: Vec<String>,
-    /// Names of the sinks that get this endpoint's batches; at least one, each exists.
+    /// The names of the sinks that get the batches: at least one, and all exist.
     pub sinks: Vec<String>,
 }
 
-/// The request header by which a sender names the only sink that gets its batch.
+/// The request header that names the only sink of a batch.
 pub const SINK_HEADER: &str = "x-logpushd-sink";
 
 words! {
@@ -45,25 +45,25 @@ words! {
 /// `endpoint.NAME.path`, and with it the dataset of a batch.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum PathPattern {
-    /// A whole path that stands for one dataset.
+    /// A fixed path for one dataset.
     Fixed {
-        /// Compared byte for byte.
+        /// The path, compared byte for byte.
         path: String,
         /// `endpoint.NAME.dataset`: `[a-z0-9_]{1,64}`.
         dataset: String,
     },
-    /// `{dataset}` stands for exactly one segment or a part of one.
+    /// A path with `{dataset}`, which stands for one path segment or a part of one.
     Dataset {
-        /// What stands before `{dataset}`.
+        /// The path before `{dataset}`.
         prefix: String,
-        /// What stands behind it.
+        /// The path after `{dataset}`.
         suffix: String,
     },
-    /// With `"splunk_hec"`: the paths that [`HEC_PATHS`](super::HEC_PATHS) names.
+    /// The prefix of the paths in [`HEC_PATHS`](super::HEC_PATHS), with `"splunk_hec"`.
     Prefix {
-        /// What stands before each of them.
+        /// The path before each of them.
         prefix: String,
-        /// `endpoint.NAME.dataset`, as above.
+        /// `endpoint.NAME.dataset`: `[a-z0-9_]{1,64}`.
         dataset: String,
     },
 }
@@ -79,7 +79,8 @@ impl std::fmt::Display for PathPattern {
 }
 
 impl PathPattern {
-    /// The path that records of `dataset` are posted to, a line each. `None` if this pattern has none.
+    /// Returns the path to post records of `dataset` to, one per line. `None` if the pattern does
+    /// not match `dataset`.
     pub fn path_of(&self, dataset: &str) -> Option<String> {
         match self {
             Self::Fixed { path, dataset: fixed } => (fixed == dataset).then(|| path.clone()),
@@ -92,11 +93,11 @@ impl PathPattern {
         }
     }
 
-    /// The path that a body of `dataset` is posted to of which it is not known on which of this
-    /// pattern's paths it came. `None` if this pattern has none.
+    /// Returns the path to post an unreadable body of `dataset` to again, whichever path of this
+    /// pattern it arrived on. `None` if the pattern does not match `dataset`.
     pub fn path_of_body(&self, dataset: &str) -> Option<String> {
         match self {
-            // Lines of JSON objects are read there, too.
+            // This path also accepts lines of JSON objects.
             Self::Prefix { prefix, dataset: fixed } => {
                 (fixed == dataset).then(|| format!("{prefix}/event"))
             }
@@ -105,21 +106,21 @@ impl PathPattern {
     }
 }
 
-/// How a sender proves itself to an endpoint.
+/// The authentication of senders.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Auth {
-    /// A header must carry one of the secrets of a file.
+    /// A header contains one of the secrets in a file.
     Secret {
-        /// The header's name, lower case.
+        /// The name of the header, in lower case.
         header: String,
-        /// Every non-empty line is a live secret. Validation has read it once: it held at least one.
+        /// The secret file. At validation it contained at least one secret.
         file: PathBuf,
     },
-    /// `Authorization` must carry one of them, as HEC has it.
+    /// The header `Authorization` contains one of the secrets in a file, in the form of Splunk HEC.
     Token {
-        /// As above.
+        /// The secret file. At validation it contained at least one secret.
         file: PathBuf,
     },
-    /// `auth = "none"`, or a client certificate is demanded and no secret is set.
+    /// `auth = "none"`, or only a client certificate is required.
     None,
 }

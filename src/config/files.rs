@@ -54,7 +54,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads the live secrets of a `secret_file`: every non-empty line. A line `name: value` names its secret.
+/// Reads the live secrets of a `secret_file`: every non-empty line. A line `name: value` names its
+/// secret.
 ///
 /// # Errors
 /// As [`secret_file::read_lines`].

@@ -1,22 +1,22 @@
-//! The paths of Splunk's HTTP Event Collector (HEC), behind the prefix of an endpoint.
+//! The paths of Splunk's HTTP Event Collector (HEC), after the prefix of an endpoint.
 
-/// The prefix that Splunk itself has.
+/// The prefix of Splunk.
 pub(super) const HEC_PREFIX: &str = "/services/collector";
 
-/// What a path is for.
+/// The purpose of a path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HecPath {
-    /// Events in their envelopes, JSON objects one behind the other.
+    /// Receives events: concatenated JSON objects with envelopes.
     Event,
-    /// Records as they are.
+    /// Receives records without envelopes.
     Raw,
-    /// Whether batches are taken.
+    /// Reports whether batches are accepted.
     Health,
-    /// What became of earlier requests: not kept here.
+    /// Would report the state of earlier requests, which logpushd does not support.
     Ack,
 }
 
-/// What stands behind the prefix.
+/// The paths after the prefix.
 pub const HEC_PATHS: [(&str, HecPath); 9] = [
     ("", HecPath::Event),
     ("/event", HecPath::Event),

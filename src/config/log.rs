@@ -14,9 +14,9 @@ settings! {
         pub format: LogFormat = "text",
         /// A file for security events, as lines of JSON. See docs/audit.md.
         ///
-        /// The daemon appends starts and stops, reloads with the changed keys, changes of
-        /// secrets and certificates, replays, and failed authentications by network. The file
-        /// has mode 0600, and is opened again at SIGHUP and SIGUSR1.
+        /// The daemon logs starts and stops, reloads with the changed keys, changes of secrets
+        /// and certificates, replays, and failed authentications by network. The file has mode
+        /// 0600. SIGHUP and SIGUSR1 reopen it.
         pub audit_file: Option<Path> as "/var/log/logpushd/audit.ndjson"
             else "no audit log",
     }
@@ -25,15 +25,15 @@ settings! {
 words! {
     /// `log.level`
     pub enum LogLevel {
-        /// What failed.
+        /// Failures.
         Error = "error",
-        /// What somebody should look at.
+        /// Events that need attention.
         Warn = "warn",
-        /// Each batch.
+        /// One line per batch.
         Info = "info",
-        /// What helps to find a defect.
+        /// Details for debugging.
         Debug = "debug",
-        /// Everything.
+        /// All details.
         Trace = "trace",
     }
 }
@@ -41,9 +41,9 @@ words! {
 words! {
     /// `log.format`
     pub enum LogFormat {
-        /// For people.
+        /// Lines of text.
         Text = "text",
-        /// One object a line.
+        /// One JSON object per line.
         Json = "json",
     }
 }

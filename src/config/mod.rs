@@ -1,7 +1,7 @@
-//! The configuration: valid by construction once it is a [`Config`].
+//! The configuration. A [`Config`] is always valid.
 //!
-//! [`load`] reads a file, collects *every* problem as a [`Diagnostic`] and gives back either a
-//! `Config` or all of them. Nothing below this module sees TOML.
+//! [`load`] reads a file and returns a `Config`, or all problems of the file as [`Diagnostic`]s.
+//! Other modules never see TOML.
 
 mod admin;
 mod endpoint;
@@ -31,31 +31,30 @@ pub use self::{
     sink::{SinkConfig, WhenFull},
     spool::{Limits, Quarantine, Spool},
 };
-// Each in the part that it is for.
+// Defined in the modules that use them.
 pub use crate::{
     network::HostPort,
     sink::SinkKind,
     tls::{Acme, ClientTls, Tls, TlsVersion},
 };
 
-/// A valid configuration and the text that it was read from.
+/// A valid configuration and its source text.
 pub type Document = settings::Document<Config>;
 
-/// What the daemon runs on: defaults filled in, relative paths made absolute against the file's
-/// folder, names resolved.
+/// A valid configuration: with defaults, with absolute paths, and with resolved names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The public listener.
     pub server: Server,
-    /// Where batches may be posted. At least one, in order of name.
+    /// The endpoints: at least one, ordered by name.
     pub endpoints: Vec<Endpoint>,
-    /// Where records go. At least one, in order of name.
+    /// The sinks: at least one, ordered by name.
     pub sinks: Vec<SinkConfig>,
-    /// The durable queue between the two.
+    /// The durable queue between endpoints and sinks.
     pub spool: Spool,
-    /// What one request, and all of them together, may cost.
+    /// Limits of each request and of all requests together.
     pub limits: Limits,
-    /// Where rejected records go.
+    /// The storage of rejected records.
     pub quarantine: Quarantine,
     /// The listener for probes and metrics.
     pub admin: Admin,
@@ -63,30 +62,31 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Reads and checks the file at `path`, and what it names (secret files, certificate and key).
+/// Reads and checks the file at `path` and the secret files that it names.
 ///
 /// # Errors
-/// Every problem of the file at once.
+/// All problems of the file.
 pub fn load(path: &Path) -> Result<Config, Problems> {
     read(path).map(|document| document.config)
 }
 
-/// The path that stands for standard input. Relative paths then begin at the current directory.
+/// The path of standard input. Relative paths then start at the current directory.
 pub const STDIN: &str = "-";
 
-/// As [`load`], and keeps the text, so that further checks can point at it.
+/// Reads and checks a file as [`load`] does, and keeps the text for the positions of further
+/// problems.
 ///
 /// # Errors
-/// Every problem of the file at once.
+/// All problems of the file.
 pub fn read(path: &Path) -> Result<Document, Problems> {
     validate::read(path)
 }
 
-/// Checks text as [`load`] would, were it the file at `path` (absolute), and opens no file at all:
-/// for fuzzing, where the text is a stranger's.
+/// Checks text as the contents of the file at `path` (absolute) without opening any file, for
+/// fuzzing.
 ///
 /// # Errors
-/// Every problem of the text at once.
+/// All problems of the text.
 #[doc(hidden)]
 pub fn check_text(path: &Path, text: &str) -> Result<Config, Problems> {
     validate::check_text(path, text)

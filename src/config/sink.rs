@@ -1,4 +1,4 @@
-//! `[sink.NAME.KIND]`: what every kind of sink has.
+//! `[sink.NAME.KIND]`: the keys of every kind of sink.
 
 use std::path::{Path, PathBuf};
 
@@ -20,48 +20,49 @@ pub struct SinkConfig {
     pub name: String,
     /// KIND and its own keys.
     pub kind: SinkKind,
-    /// What happens when the spool is full and this sink is behind.
+    /// What happens when the spool is full and this sink has a backlog.
     pub when_full: WhenFull,
-    /// Which batches and records it takes.
+    /// The batches, records and fields that the sink gets.
     pub choice: Choice,
 }
 
 settings! {
-    /// A sink is where records go; at least one is required. NAME in `[sink.NAME.KIND]` is
-    /// your choice, as for an endpoint; KIND is one of those below.
+    /// A sink is an output for records; at least one is required. NAME in `[sink.NAME.KIND]`
+    /// is your choice, as for an endpoint; KIND is one of those below.
     ///
-    /// Each sink takes batches at its own pace, and delays no other sink until the spool is
-    /// full. These keys are for every kind. See docs/choosing.md.
+    /// Each sink delivers at its own pace, and delays no other sink until the spool is full.
+    /// These keys are for every kind. See docs/choosing.md.
     pub(super) struct Keys in "sink.NAME.KIND", checked by super::validate::choice::check {
         /// What happens when the spool is full and this sink has a backlog: `"block"` refuses
         /// new batches with 503 until the sink has caught up; `"drop"` discards the oldest
         /// batches that only sinks with `"drop"` still need, and that none has started.
         ///
-        /// Discarded batches are logged, and their records are counted in
-        /// `logpushd_sink_dropped_records_total`. Use `"drop"` for a sink that may rather lose
-        /// records than stop the others.
+        /// Discarded batches are logged, and `logpushd_sink_dropped_records_total` counts their
+        /// records. Use `"drop"` for a sink that may lose records but must not block the
+        /// others.
         pub(super) when_full: WhenFull = "block",
-        /// Only batches of these datasets.
+        /// Deliver only batches of these datasets.
         ///
-        /// Other batches are not even read for this sink.
+        /// The sink does not read other batches, so this costs nothing.
         pub(super) datasets: Names<DatasetNames> as ["http_requests", "firewall_events"]
             else "all datasets",
-        /// Only batches of these endpoints.
+        /// Deliver only batches of these endpoints.
         pub(super) endpoints: Names<EndpointNames> as ["main"]
             else "all endpoints that deliver to this sink",
-        /// Only records that meet all of these conditions. The condition on a field is a
-        /// value, a list of values, or a table with the operators `ge`, `gt`, `le`, `lt`,
-        /// `not` and `exists`. A dot in a quoted name leads into an object.
+        /// Deliver only records that meet all of these conditions. A condition is a value, a
+        /// list of values, or a table with the operators `ge`, `gt`, `le`, `lt`, `not` and
+        /// `exists`. A quoted name with a dot, such as `"a.b"`, selects a member of an object.
         ///
-        /// A string never equals a number. What never leaves Cloudflare costs least: filter in
-        /// the job if no other sink needs the rest.
+        /// A string never equals a number. If no sink needs the other records, filter in the
+        /// Logpush job instead, which saves traffic and space in the spool.
         pub(super) conditions "where": Conditions
             as { EdgeResponseStatus = { ge = 500 }, Action = ["block", "log"] }
             else "all records",
-        /// Only these fields. A dot leads into an object. Not allowed with `drop_fields`.
+        /// Deliver only these fields. A name with a dot selects a member of an object. Not
+        /// allowed with `drop_fields`.
         pub(super) keep_fields: Names<FieldNames> as ["RayID", "ClientIP"] else "all fields",
-        /// All fields except these. A dot leads into an object. Not allowed with
-        /// `keep_fields`.
+        /// Deliver all fields except these. A name with a dot selects a member of an object.
+        /// Not allowed with `keep_fields`.
         pub(super) drop_fields: Names<FieldNames> as ["RequestHeaders.cookie"] else "all fields",
         /// New names for top-level fields.
         ///
@@ -73,9 +74,9 @@ settings! {
 words! {
     /// `when_full`
     pub enum WhenFull {
-        /// New batches are refused with 503 until the sink has caught up.
+        /// Refuses new batches with 503 until the sink has caught up.
         Block = "block",
-        /// The oldest batches that only such sinks lack are dropped.
+        /// Discards the oldest batches that only such sinks still need.
         Drop = "drop",
     }
 }
@@ -86,11 +87,11 @@ impl SinkConfig {
         format!("sink.{}.{}.{key}", self.name, self.kind.name())
     }
 
-    /// The files that it can write, if it writes any. `endpoints` are the names of all endpoints, `resolve` says
-    /// where a directory really is.
+    /// Returns the files that the sink can write, or `None` if it writes no files. `endpoints` are
+    /// the names of all endpoints. `resolve` follows the links of a directory.
     ///
     /// # Errors
-    /// The path is not one that passed validation.
+    /// The path is invalid.
     pub fn files(
         &self,
         endpoints: &[String],

@@ -131,7 +131,7 @@ fn validate_checks_permissions_for_another_user() {
     let strict = finish(logpushd().args(["validate", "--strict", name, "--user", "nobody"]));
     assert_eq!(strict.exit, Exit::Code(78), "{strict:?}");
     let unknown = finish(logpushd().args(["validate", name, "--user", "no-such-user"]));
-    fails(&unknown, 64, &["--user no-such-user: there is no such user"]);
+    fails(&unknown, 64, &["--user no-such-user: no such user"]);
     let root = finish(logpushd().args(["validate", name, "--user", "root"]));
     assert!(!root.stderr.contains("daemon's user"), "{root:?}");
 }

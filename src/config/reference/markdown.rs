@@ -1,4 +1,4 @@
-//! `docs/reference.md`.
+//! Generates `docs/reference.md`.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ const HEAD: &str = "\
 Every key. The same is in the man page, logpushd.toml(5); `config/logpushd.toml` has all of them in one file.
 ";
 
-/// The whole document.
+/// Returns the whole document.
 pub(in crate::config) fn document() -> String {
     let mut text = String::from(HEAD);
     for paragraph in FILE {
@@ -39,7 +39,7 @@ pub(in crate::config) fn document() -> String {
     text
 }
 
-/// Other documents are named as they lie in the repository; here they are neighbors.
+/// Turns the paths of documents, which start at the repository, into links.
 fn linked(text: &str) -> String {
     let mut parts = text.split("docs/");
     let mut linked = parts.next().unwrap_or_default().to_owned();

@@ -1,7 +1,8 @@
-//! What every key is for, as `docs/reference.md`, `config/logpushd.toml` and logpushd.toml(5) describe it.
+//! The reference of all keys, from which `docs/reference.md`, `config/logpushd.toml` and
+//! logpushd.toml(5) are generated.
 //!
-//! The texts of tables and keys are where these are declared; the texts for the file as a whole are here.
-//! `LOGPUSHD_BLESS=1 cargo test --lib reference` regenerates the first two.
+//! The texts of tables and keys are in their declarations. The texts about the whole file are here.
+//! `LOGPUSHD_BLESS=1 cargo test --lib reference` regenerates the first two files.
 
 #[cfg(test)]
 mod markdown;
@@ -18,7 +19,7 @@ pub(super) use self::{markdown::document, sample::sample};
 use super::{Limits, Log, Quarantine, Server, Spool, admin, sink, validate::endpoint};
 use crate::sink::SinkKind;
 
-/// All tables, in the order in which a file has them.
+/// Returns all tables, in the order of the reference.
 pub fn tables() -> Vec<Chapter> {
     let common = [Server::TABLE, endpoint::Keys::TABLE, sink::Keys::TABLE];
     let rest = [Spool::TABLE, Limits::TABLE, Quarantine::TABLE, admin::Keys::TABLE, Log::TABLE];
@@ -26,7 +27,7 @@ pub fn tables() -> Vec<Chapter> {
     tables.flat_map(Table::chapters).collect()
 }
 
-/// What holds for the file as a whole, a paragraph each.
+/// Paragraphs about the whole file.
 pub const FILE: &[&str] = &[
     "The configuration is one TOML file, by default `/etc/logpushd/logpushd.toml`. `-c FILE` or the \
      environment variable `LOGPUSHD_CONFIG` names another, and `-c -` reads standard input. An unknown \
@@ -41,7 +42,7 @@ pub const FILE: &[&str] = &[
      `LoadCredential=NAME:PATH` in the systemd unit.",
 ];
 
-/// A file that is enough for a job.
+/// A complete file for one job.
 pub const EXAMPLE: &str = "\
 [server.tls]
 cert_file = \"/etc/logpushd/fullchain.pem\"

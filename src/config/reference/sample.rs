@@ -1,4 +1,4 @@
-//! `config/logpushd.toml`: the sample configuration.
+//! Generates `config/logpushd.toml`, the sample configuration.
 
 use std::fmt::Write as _;
 
@@ -14,19 +14,19 @@ To set it, remove the `# ` in front of it, and in front of the header of its tab
 `logpushd validate -c FILE`. docs/reference.md describes every key in full, as does \
 `logpushd man logpushd.toml | man -l -`.";
 
-/// The chapter of the keys that every kind of sink has.
+/// The chapter of the keys of every kind of sink.
 const EVERY_KIND: &str = "sink.NAME.KIND";
 
-/// The length of a line.
+/// The maximum length of a line.
 const COLUMNS: usize = 100;
 
-/// The whole file.
+/// Returns the whole file.
 pub(in crate::config) fn sample() -> String {
     let mut sample = Sample::default();
-    // How to name another file is no matter of this file.
+    // The first paragraph is about the path of the file.
     let paragraphs = HEAD.split("\n\n").chain(FILE.iter().skip(1).copied());
-    for (place, paragraph) in paragraphs.enumerate() {
-        if place > 0 {
+    for (index, paragraph) in paragraphs.enumerate() {
+        if index > 0 {
             sample.line("#");
         }
         sample.comment(paragraph);
@@ -44,7 +44,7 @@ pub(in crate::config) fn sample() -> String {
 #[derive(Default)]
 struct Sample {
     text: String,
-    /// Whether the keys for every kind of sink are in the text.
+    /// Whether the text has the keys of every kind of sink already.
     has_every_kind: bool,
 }
 
@@ -115,12 +115,13 @@ impl Sample {
         self.setting(is_set, &format!("{name} = {}", key.presence.example()));
     }
 
-    /// A key with its value, or the header of a table.
+    /// Adds a key with its value, or the header of a table.
     fn setting(&mut self, is_set: bool, setting: &str) {
         self.line(&format!("{}{setting}", if is_set { "" } else { "# " }));
     }
 
-    /// Wraps a paragraph, but no literal. One in quotes needs no backquotes.
+    /// Adds a paragraph as a comment. Wraps it, but never within a literal. A literal in quotes
+    /// loses its backquotes.
     fn comment(&mut self, paragraph: &str) {
         const NO_BREAK: &str = "\u{a0}";
         let mut plain = String::new();
@@ -150,7 +151,7 @@ impl Sample {
     }
 }
 
-/// The header of a table, with the names of [`EXAMPLE`], or with one that an operator could choose.
+/// Returns the header of a table, with the names of [`EXAMPLE`] or with a possible name.
 fn header(table: &str) -> String {
     let parts: Vec<_> = table.split('.').collect();
     let name = match parts.as_slice() {
@@ -163,12 +164,12 @@ fn header(table: &str) -> String {
     format!("[{}]", table.replace("NAME", &name))
 }
 
-/// Whether the sample has this table: not if its presence alone means something.
+/// Returns whether the sample sets this table: not if the table alone has an effect.
 fn is_set(header: &str) -> bool {
     EXAMPLE.contains(header) || !header.starts_with("[sink.") && !header.ends_with(".acme]")
 }
 
-/// Whether [`EXAMPLE`] sets this key.
+/// Returns whether [`EXAMPLE`] sets this key.
 fn is_key_set(header: &str, name: &str) -> bool {
     let table = EXAMPLE.split_once(&format!("{header}\n")).map_or("", |(_, rest)| rest);
     let table = table.split("\n\n").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The keys of every sink that say which batches and records it takes, and which fields of them.
+//! The keys of every sink that select batches, records and fields.
 
 use records::select::{Choice, Comparison, Condition, Fields, Scalar, Test};
 use settings::{
@@ -9,8 +9,8 @@ use settings::{
 use super::names::plain;
 use crate::config::{Endpoint, sink::Keys};
 
-/// `sink.NAME.KIND.endpoints`, to be compared with the endpoints once those are read.
-pub(super) struct Chosen {
+/// `sink.NAME.KIND.endpoints`, which is compared with the endpoints later.
+pub(super) struct SinkEndpoints {
     pub(super) sink: String,
     pub(super) endpoints: Vec<Spanned<String>>,
 }
@@ -21,12 +21,11 @@ setting! {
 }
 
 setting! {
-    /// Names of fields, and what they are called instead; at least one.
+    /// Names of fields and their new names, at least one.
     pub struct NewNames(Pairs): Takes::Names("old and new names"), read by new_names;
 }
 
-/// What a sink takes of what is there. What is wrong in the keys makes the configuration unusable, so what
-/// comes back for it does not matter.
+/// Returns the selection of a sink. If a key is invalid, the result is never used.
 pub(super) fn choice(keys: &Keys) -> Choice {
     let rename = keys.rename.iter();
     Choice {
@@ -46,11 +45,11 @@ fn fields(keys: &Keys) -> Fields {
     }
 }
 
-/// What the keys demand of each other.
+/// Checks keys that depend on each other.
 pub(in crate::config) fn check(keys: &Keys, _: &Table<'_>, cx: &mut Context) {
     if let (false, Some(first)) = (keys.keep_fields.is_empty(), keys.drop_fields.first()) {
-        let message = "`keep_fields` and `drop_fields` cannot stand together";
-        let hint = "leave `drop_fields` out: what is not kept is dropped";
+        let message = "`keep_fields` and `drop_fields` cannot be combined";
+        let hint = "remove `drop_fields`: fields that are not in `keep_fields` are dropped";
         cx.push(Diagnostic::at(first.span(), message).hint(hint));
     }
     check_rename(&keys.rename, &fields(keys), cx);
@@ -61,7 +60,7 @@ const OPERATORS: [&str; 6] = ["ge", "gt", "le", "lt", "not", "exists"];
 fn conditions(value: &Value<'_>, cx: &mut Context) -> Option<Vec<Condition>> {
     let entries = value.entries(cx)?;
     if entries.is_empty() {
-        let hint = "write what must hold, as { Outcome = \"pass\" }, or leave it out";
+        let hint = "write a condition such as { Outcome = \"pass\" }, or remove `where`";
         cx.push(value.problem("`where` is empty").hint(hint));
     }
     let mut conditions = Vec::new();
@@ -77,7 +76,7 @@ fn conditions(value: &Value<'_>, cx: &mut Context) -> Option<Vec<Condition>> {
     Some(conditions)
 }
 
-/// What one field is tested for: a value alone, or operators.
+/// Reads the tests of one field: a value, a list of values, or operators.
 fn tests(value: &Value<'_>, cx: &mut Context) -> Vec<Test> {
     let Some(operators) = value.as_entries() else {
         return scalars(value, cx).map(Test::OneOf).into_iter().collect();
@@ -109,14 +108,14 @@ fn test(
         _ => {
             let message = format!("unknown operator `{}` in `{field}`", word.escape_debug());
             let hint = match word {
-                "eq" | "in" => "leave it out: { FIELD = \"value\" } or { FIELD = [..] }".into(),
-                "ne" => "it is called `not`".into(),
-                "gte" => "it is called `ge`".into(),
-                "lte" => "it is called `le`".into(),
+                "eq" | "in" => "write { FIELD = \"value\" } or { FIELD = [..] }".into(),
+                "ne" => "use `not`".into(),
+                "gte" => "use `ge`".into(),
+                "lte" => "use `le`".into(),
                 _ => suggestion(
                     word,
                     &OPERATORS,
-                    "put the name of a part of a field in quotes, as \"a.b\"; the operators are",
+                    "put the name of a member of an object in quotes, such as \"a.b\"; the operators are",
                 ),
             };
             cx.push(Diagnostic::at(operator.span(), message).hint(hint));
@@ -126,14 +125,14 @@ fn test(
     value.number(cx).map(|number| Test::Compare(comparison, number))
 }
 
-/// One value, or a list of at least one.
+/// Reads one value, or a list of at least one value.
 fn scalars(value: &Value<'_>, cx: &mut Context) -> Option<Vec<Scalar>> {
     let Some(list) = value.as_list() else {
         return scalar(value, cx).map(|scalar| vec![scalar]);
     };
     if list.is_empty() {
         let empty = value.problem(format!("`{}` is an empty list", value.name()));
-        cx.push(empty.hint("name at least one value"));
+        cx.push(empty.hint("list at least one value"));
         return None;
     }
     let scalars: Vec<_> = list.iter().filter_map(|value| scalar(value, cx)).collect();
@@ -152,32 +151,32 @@ fn new_names(value: &Value<'_>, cx: &mut Context) -> Option<Pairs> {
     let pairs = value.pairs(cx)?;
     if pairs.is_empty() {
         cx.push(
-            value.problem("`rename` is empty").hint("write { OLD = \"new\" }, or leave it out"),
+            value.problem("`rename` is empty").hint("write { OLD = \"new\" }, or remove `rename`"),
         );
     }
     Some(pairs)
 }
 
 fn check_rename(renamed: &[(Spanned<String>, Spanned<String>)], fields: &Fields, cx: &mut Context) {
-    for (place, (old, new)) in renamed.iter().enumerate() {
+    for (index, (old, new)) in renamed.iter().enumerate() {
         let (from, to) = (old.get_ref(), new.get_ref());
         let (shown, shown_to) = (from.escape_debug(), to.escape_debug());
         if let Some((message, hint)) = source_fault(from, fields) {
             cx.push(Diagnostic::at(old.span(), message).hint(hint));
         }
         let is_renamed = |name: &str| renamed.iter().any(|(old, _)| old.get_ref() == name);
-        let before = renamed.iter().take(place).find(|(_, other)| other.get_ref() == to);
+        let earlier = renamed.iter().take(index).find(|(_, other)| other.get_ref() == to);
         let fault = if to.is_empty() {
-            Some((format!("`{shown}` is to be called nothing"), "write a name"))
+            Some((format!("the new name of `{shown}` is empty"), "write a name"))
         } else if from == to {
-            Some((format!("`{shown}` keeps its name"), "leave it out"))
-        } else if let Some((other, _)) = before {
+            Some((format!("the new name of `{shown}` is the same"), "remove it"))
+        } else if let Some((other, _)) = earlier {
             let other = other.get_ref().escape_debug();
-            let message = format!("`{other}` is to be called `{shown_to}`, too");
-            Some((message, "a record can hold a name only once: choose another"))
+            let message = format!("`{other}` is also renamed to `{shown_to}`");
+            Some((message, "use a name only once in a record: choose another"))
         } else if matches!(fields, Fields::Keep(keep) if keep.contains(to)) && !is_renamed(to) {
-            let message = format!("`keep_fields` keeps another field called `{shown_to}`");
-            Some((message, "a record can hold a name only once: choose another"))
+            let message = format!("`keep_fields` has another field `{shown_to}`");
+            Some((message, "use a name only once in a record: choose another"))
         } else {
             None
         };
@@ -187,56 +186,55 @@ fn check_rename(renamed: &[(Spanned<String>, Spanned<String>)], fields: &Fields,
     }
 }
 
-/// What is wrong with a field that is to be renamed.
+/// Returns what is wrong with the name of a field to rename, and what to do.
 fn source_fault(name: &str, fields: &Fields) -> Option<(String, &'static str)> {
     let shown = name.escape_debug();
     if name.is_empty() {
         return Some(("an empty name in `rename`".into(), "write the name of a field"));
     }
     if name.contains('.') {
-        let message = format!("`{shown}` is a part of a field");
-        return Some((message, "only whole fields can be renamed"));
+        let message = format!("`{shown}` is a member of an object");
+        return Some((message, "rename only top-level fields"));
     }
     let is_in = |list: &[String]| list.iter().any(|listed| listed == name);
     let part_of = format!("{name}.");
     match fields {
         Fields::Drop(drop) if is_in(drop) => {
             let message = format!("`{shown}` is in `drop_fields`");
-            Some((message, "a field is dropped or renamed: leave one out"))
+            Some((message, "a dropped field cannot be renamed: remove one of the two"))
         }
         Fields::Keep(keep)
             if !is_in(keep) && !keep.iter().any(|kept| kept.starts_with(&part_of)) =>
         {
             let message = format!("`{shown}` is not in `keep_fields`");
-            Some((message, "add it there under the name that it has now"))
+            Some((message, "add its original name to `keep_fields`"))
         }
         _ => None,
     }
 }
 
-/// Compares `endpoints` of every sink with the endpoints that there are; `names` are those of all,
-/// so that one that is faulty is not missing, too.
+/// Compares `endpoints` of every sink with the endpoints. `names` has all names, also those of
+/// invalid endpoints, which are not reported as missing.
 pub(super) fn check_endpoints(
-    chosen: &[Chosen],
+    sinks: &[SinkEndpoints],
     names: &[String],
     endpoints: &[Endpoint],
     cx: &mut Context,
 ) {
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
-    for Chosen { sink, endpoints: list } in chosen {
+    for SinkEndpoints { sink, endpoints: list } in sinks {
         for name in list.iter().filter(|name| !name.get_ref().is_empty()) {
             let text = name.get_ref();
             let shown = text.escape_debug();
             if !names.contains(text) {
-                let message = format!("there is no endpoint `{shown}`");
+                let message = format!("no endpoint `{shown}`");
                 let hint = suggestion(text, &known, "the endpoints are");
                 cx.push_incomplete(Diagnostic::at(name.span(), message).hint(hint));
             } else if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.name == *text)
                 && !endpoint.sinks.contains(sink)
             {
-                let message =
-                    format!("endpoint `{shown}` does not have `{sink}` among its `sinks`");
-                let hint = "add it there, or leave the endpoint out here";
+                let message = format!("`sinks` of endpoint `{shown}` does not list `{sink}`");
+                let hint = "add the sink there, or remove the endpoint here";
                 cx.push_incomplete(Diagnostic::at(name.span(), message).hint(hint));
             }
         }

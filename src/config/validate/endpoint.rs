@@ -1,4 +1,4 @@
-//! `[endpoint.NAME]`: where batches may be posted, and by whom.
+//! `[endpoint.NAME]`: reads and checks the endpoints.
 
 mod keys;
 
@@ -7,7 +7,7 @@ use std::path::Path;
 use records::decode::{Format, MAX_NAMES_BYTES};
 use settings::{Context, Diagnostic, Settings as _, Spanned, Table, suggestion};
 
-use self::keys::Form;
+use self::keys::FormatWord;
 pub(in crate::config) use self::keys::Keys;
 use super::{
     hec,
@@ -18,14 +18,15 @@ use crate::config::{Auth, Endpoint, PathPattern, Protocol, files::read_secrets};
 
 const PLACEHOLDER: &str = "{dataset}";
 
-/// The endpoints. `demands_client_cert` is a way to prove oneself that stands outside of them.
+/// Reads the endpoints. With `demands_client_cert`, the server requires a client certificate, so
+/// endpoints need no secret.
 pub(super) fn endpoints(
     root: &mut Table<'_>,
     sink_names: &[String],
     demands_client_cert: bool,
     cx: &mut Context,
 ) -> Vec<Endpoint> {
-    let none = Diagnostic::general("there is no endpoint")
+    let none = Diagnostic::general("no endpoint")
         .hint("add a table [endpoint.NAME] with `path = \"/logpush/{dataset}\"` and `secret_file`");
     let tables = root.named_tables("endpoint", "[endpoint.NAME]", none, cx);
     let mut endpoints = Vec::new();
@@ -75,65 +76,65 @@ fn endpoint(
     })
 }
 
-/// How often the columns of CSV are named.
+/// How often the configuration names the columns of CSV.
 #[derive(Clone, Copy)]
-enum NamesOf {
+enum ColumnNaming {
     Once,
     Twice,
     Missing,
 }
 
-/// The form of the records. What else is said about it must fit.
+/// Returns the format of the records, and checks the keys that depend on it.
 fn format(keys: &Keys, table: &Table<'_>, cx: &mut Context) -> Format {
     let csv_only = ["delimiter", "columns", "header"]
         .into_iter()
         .find(|key| table.contains(key) && table.is_valid(key));
-    if keys.format == Form::Csv {
-        let (lacks_columns, lacks_header) =
-            (table.is_missing("columns"), table.is_missing("header"));
+    if keys.format == FormatWord::Csv {
+        let (no_columns, no_header) = (table.is_missing("columns"), table.is_missing("header"));
         let has_header = table.contains("header") && table.is_valid("header");
-        let names = match (has_header.then_some(keys.header), lacks_columns) {
-            // A misspelled key, or a value of another type, is a problem of its own.
-            (None, _) if !lacks_header => NamesOf::Once,
-            (Some(true), false) => NamesOf::Twice,
-            (Some(true), true) | (_, false) => NamesOf::Once,
-            (_, true) => NamesOf::Missing,
+        let names = match (has_header.then_some(keys.header), no_columns) {
+            // A misspelled key or a value of another type is reported elsewhere.
+            (None, _) if !no_header => ColumnNaming::Once,
+            (Some(true), false) => ColumnNaming::Twice,
+            (Some(true), true) | (_, false) => ColumnNaming::Once,
+            (_, true) => ColumnNaming::Missing,
         };
         check_names(table, names, cx);
     } else if let Some(key) = csv_only {
         let problem = table.problem_at(key, format!("`{}` is only for CSV", table.full_name(key)));
-        cx.push_incomplete(problem.hint("add `format = \"csv\"`, or leave it out"));
+        cx.push_incomplete(problem.hint("add `format = \"csv\"`, or remove the key"));
     }
     let format = match keys.format {
-        Form::Json => Format::Json,
-        Form::Csv => Format::Csv(keys.delimiter),
-        Form::Text => Format::Text,
+        FormatWord::Json => Format::Json,
+        FormatWord::Csv => Format::Csv(keys.delimiter),
+        FormatWord::Text => Format::Text,
     };
     if format.header_row(&plain(&keys.columns)).len() > MAX_NAMES_BYTES {
         let message =
-            format!("the names in `{}` come to more than 64 KiB", table.full_name("columns"));
-        let hint = "every record repeats them: name the `field_names` of the job, and no more";
+            format!("the names in `{}` have more than 64 KiB", table.full_name("columns"));
+        let hint = "every record repeats them: list only the `field_names` of the job";
         cx.push_incomplete(table.problem(message).hint(hint));
     }
     format
 }
 
-/// Rows mean nothing without the names of their columns, and Logpush sends no row that holds them. To take the
-/// first record for one loses it, and gives all others its values as keys.
-fn check_names(table: &Table<'_>, names: NamesOf, cx: &mut Context) {
+/// Checks that exactly one key names the columns. Logpush sends no header row. If the decoder took
+/// the first record for one, that record would be lost, and its values would be the keys of all
+/// others.
+fn check_names(table: &Table<'_>, names: ColumnNaming, cx: &mut Context) {
     let (message, hint) = match names {
-        NamesOf::Once => return,
-        NamesOf::Twice => (
+        ColumnNaming::Once => return,
+        ColumnNaming::Twice => (
             format!(
                 "both `{}` and `{}` name the columns",
                 table.full_name("columns"),
                 table.full_name("header")
             ),
-            "leave `header` out: a first row that equals `columns` is skipped anyway",
+            "remove `header`: a first row that equals `columns` is skipped anyway",
         ),
-        NamesOf::Missing => (
+        ColumnNaming::Missing => (
             format!("CSV needs `{}`: nothing names the columns", table.full_name("columns")),
-            "add `columns = [\"ClientIP\", \"EdgeStartTimestamp\"]` with the job's `field_names` in their order; or `header = true` if a row of names begins each body (the job's `batch_prefix`)",
+            "add `columns = [\"ClientIP\", \"EdgeStartTimestamp\"]` with the job's `field_names` in their order; or `header = true` if each body begins with a header row (the job's `batch_prefix`)",
         ),
     };
     cx.push_incomplete(table.problem(message).hint(hint));
@@ -164,13 +165,13 @@ fn path(
         }
         (Some(_), Some(_)) => {
             let message = format!("the dataset is already in `{text}`");
-            let hint = "leave `dataset` out, or take `{dataset}` out of `path`";
+            let hint = "remove `dataset`, or remove `{dataset}` from `path`";
             cx.push_incomplete(table.problem_at("dataset", message).hint(hint));
             return None;
         }
         (None, None) => {
             if table.is_missing("dataset") {
-                let message = format!("`{text}` does not say which dataset it is for");
+                let message = format!("the dataset of `{text}` is unknown");
                 let hint = "write `{dataset}` into the path, or add `dataset = \"http_requests\"`";
                 cx.push_incomplete(Diagnostic::at(span, message).hint(hint));
             }
@@ -180,34 +181,34 @@ fn path(
     Some(Spanned::new(span, pattern))
 }
 
-/// What is wrong with a path, and what to do.
+/// Returns what is wrong with a path, and what to do.
 pub(super) fn path_fault(path: &str) -> Option<(String, &'static str)> {
     let shown = path.escape_debug();
     let literal = path.replacen(PLACEHOLDER, "", 1);
     if !path.starts_with('/') {
-        return Some((format!("the path `{shown}` does not begin with `/`"), "put `/` in front"));
+        return Some((format!("the path `{shown}` does not begin with `/`"), "add `/` in front"));
     }
     if literal.contains(PLACEHOLDER) {
-        return Some((format!("`{shown}` holds `{{dataset}}` twice"), "leave one out"));
+        return Some((format!("`{shown}` contains `{{dataset}}` twice"), "remove one"));
     }
     if literal.contains(['{', '}']) {
-        let hint = "only `{dataset}` is filled in; a brace cannot stand in a path";
-        return Some((format!("`{shown}` holds a brace that is not of `{{dataset}}`"), hint));
+        let hint = "use braces only in `{dataset}`, the only placeholder";
+        return Some((format!("`{shown}` contains a brace outside of `{{dataset}}`"), hint));
     }
     let stray = literal.chars().find(|c| !c.is_ascii_graphic() || matches!(c, '?' | '#'))?;
     let hint = if matches!(stray, '?' | '#') {
-        "write only the path: query parameters may be there in a request and are ignored"
+        "write only the path: query parameters of requests are ignored"
     } else {
-        "use printable ASCII; a sender writes the rest percent-encoded, as `%20`"
+        "use printable ASCII; senders percent-encode other characters, such as `%20`"
     };
-    Some((format!("`{}` cannot stand in a path", stray.escape_debug()), hint))
+    Some((format!("`{}` is not allowed in a path", stray.escape_debug()), hint))
 }
 
-/// `datasets` means something only where the sender names the dataset.
+/// Checks that `datasets` is only used with a path that contains the dataset.
 fn check_datasets(datasets: &[Spanned<String>], path: &PathPattern, cx: &mut Context) {
     if let (Some(first), false) = (datasets.first(), matches!(path, PathPattern::Dataset { .. })) {
-        let message = format!("`datasets` does nothing: `{path}` is for one dataset");
-        let hint = "leave it out, or write `{dataset}` into the path in place of `dataset`";
+        let message = format!("`datasets` has no effect: `{path}` is for one dataset");
+        let hint = "remove it, or write `{dataset}` into the path instead of the key `dataset`";
         cx.push_incomplete(Diagnostic::at(first.span(), message).hint(hint));
     }
 }
@@ -222,9 +223,9 @@ fn check_overlap(path: &Spanned<PathPattern>, others: &[(String, PathPattern)], 
         let message = if is_equal {
             format!("endpoint `{name}` has the same path")
         } else {
-            format!("endpoint `{name}` takes some of the same paths, for one `{example}`")
+            format!("endpoint `{name}` accepts some of the same paths, such as `{example}`")
         };
-        let hint = "give each endpoint paths of its own";
+        let hint = "choose paths that no other endpoint accepts";
         cx.push(Diagnostic::at(path.span(), message).hint(hint));
         return;
     }
@@ -237,17 +238,17 @@ fn auth(
     demands_client_cert: bool,
     cx: &mut Context,
 ) -> Option<Auth> {
-    let lacks_secret = table.is_missing("secret_file");
+    let has_no_secret = table.is_missing("secret_file");
     if table.contains("secret_header") && table.is_valid("secret_header") {
         check_header(keys.protocol, table, cx);
     }
     if let Some(file) = &keys.secret_file {
         check_secrets(file, keys, table, cx);
     }
-    if lacks_secret && table.is_missing("auth") && !demands_client_cert {
+    if has_no_secret && table.is_missing("auth") && !demands_client_cert {
         cx.push_incomplete(
             table.problem(format!("endpoint `{}` has no authentication", name.get_ref())).hint(
-                "add `secret_file = \"secrets.txt\"`, or say `auth = \"none\"` to let anyone post",
+                "add `secret_file = \"secrets.txt\"`, or `auth = \"none\"` to let anyone post",
             ),
         );
         return None;
@@ -266,8 +267,8 @@ fn check_secrets(file: &Path, keys: &Keys, table: &Table<'_>, cx: &mut Context) 
     let (message, hint) = match readable {
         Ok(()) if keys.auth.is_none() => return,
         Ok(()) => (
-            "`auth = \"none\"` and `secret_file` contradict each other".to_owned(),
-            "leave `auth` out to demand the secret, `secret_file` to demand nothing".to_owned(),
+            "`auth = \"none\"` cannot be combined with `secret_file`".to_owned(),
+            "remove `auth` to require a secret, or `secret_file` to require none".to_owned(),
         ),
         Err(error) => {
             let missing = format!("create it with: openssl rand -hex 32 > {}", file.display());
@@ -277,20 +278,20 @@ fn check_secrets(file: &Path, keys: &Keys, table: &Table<'_>, cx: &mut Context) 
     cx.push(table.problem_at("secret_file", message).hint(hint));
 }
 
-/// A header without a secret, or beside a token, which has a place of its own.
+/// Reports `secret_header` without a secret, or for Splunk HEC, which uses another header.
 fn check_header(protocol: Protocol, table: &Table<'_>, cx: &mut Context) {
     if protocol == Protocol::SplunkHec {
-        let message = "`secret_header` does nothing with `splunk_hec`: the token comes as `Authorization: Splunk TOKEN`";
-        let hint = "leave it out; the lines of `secret_file` are the tokens";
+        let message = "`secret_header` has no effect with `splunk_hec`: the token is in `Authorization: Splunk TOKEN`";
+        let hint = "remove it; the lines of `secret_file` are the tokens";
         cx.push(table.problem_at("secret_header", message).hint(hint));
     } else if table.is_missing("secret_file") {
-        let message = "`secret_header` does nothing without `secret_file`";
-        let hint = "add `secret_file = \"secrets.txt\"`, or leave `secret_header` out";
+        let message = "`secret_header` has no effect without `secret_file`";
+        let hint = "add `secret_file = \"secrets.txt\"`, or remove `secret_header`";
         cx.push_incomplete(table.problem_at("secret_header", message).hint(hint));
     }
 }
 
-/// The names of the sinks, all if none is listed. Each must be there.
+/// Returns the names of the listed sinks, or of all. Reports sinks that do not exist.
 fn sinks(listed: &[Spanned<String>], names: &[String], cx: &mut Context) -> Vec<String> {
     if listed.is_empty() {
         return names.to_vec();
@@ -298,7 +299,7 @@ fn sinks(listed: &[Spanned<String>], names: &[String], cx: &mut Context) -> Vec<
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     for sink in listed.iter().filter(|sink| !names.contains(sink.get_ref())) {
         let name = sink.get_ref();
-        let message = format!("there is no sink `{}`", name.escape_debug());
+        let message = format!("no sink `{}`", name.escape_debug());
         let hint = if known.is_empty() {
             "add it as a table [sink.NAME.file]".to_owned()
         } else {

@@ -1,14 +1,14 @@
-//! What is otherwise in `[endpoint.NAME]` with `protocol = "splunk_hec"`.
+//! Reads the path of `[endpoint.NAME]` with `protocol = "splunk_hec"`.
 
 use settings::{Context, Diagnostic, Spanned, Table};
 
 use super::endpoint::{Keys, path_fault};
 use crate::config::{HEC_PATHS, PathPattern, hec::HEC_PREFIX};
 
-/// What a batch is called if nobody says what is in it.
+/// The default dataset.
 const DATASET: &str = "splunk_hec";
 
-/// The prefix of the paths, and the dataset.
+/// Returns the prefix of the paths, and the dataset.
 pub(super) fn path(
     name: &Spanned<String>,
     keys: &Keys,
@@ -28,12 +28,12 @@ pub(super) fn path(
     Some(Spanned::new(span, PathPattern::Prefix { prefix: prefix.to_owned(), dataset }))
 }
 
-/// What is wrong with a prefix, and what to do.
+/// Returns what is wrong with a prefix, and what to do.
 fn fault(path: &str) -> Option<(String, String)> {
     if path.contains("{dataset}") {
-        let message = "with `splunk_hec` there is no `{dataset}` in a path".to_owned();
+        let message = "`{dataset}` is not allowed in a path with `splunk_hec`".to_owned();
         let hint =
-            "write the prefix alone, as \"/services/collector\", and `dataset = \"...\"` beside it";
+            "write only the prefix, such as \"/services/collector\", and set `dataset = \"...\"`";
         return Some((message, hint.to_owned()));
     }
     if let Some((message, hint)) = path_fault(path) {
@@ -42,9 +42,9 @@ fn fault(path: &str) -> Option<(String, String)> {
     let last = HEC_PATHS.iter().filter(|(end, _)| !end.is_empty());
     let end = last.map(|(end, _)| *end).chain(["/"]).find(|end| path.ends_with(end))?;
     let prefix = path.strip_suffix(end).map(|prefix| prefix.trim_end_matches('/'));
-    // What is left may be at fault as well, as of `/a/raw/raw`.
+    // The rest can be invalid too, as in `/a/raw/raw`.
     let prefix = prefix.filter(|prefix| !prefix.is_empty() && fault(prefix).is_none());
     let prefix = prefix.unwrap_or(HEC_PREFIX);
-    let message = format!("`path` is what stands before `/raw` and `/event`, without `{end}`");
+    let message = format!("`path` is the prefix of `/raw` and `/event`, without `{end}`");
     Some((message, format!("write \"{prefix}\"")))
 }

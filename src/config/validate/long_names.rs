@@ -1,5 +1,5 @@
-//! Whether a sink can make names that the filesystem does not take: the sender chooses the dataset,
-//! and one that the sink cannot write would hold up all others.
+//! Checks that no file name of a sink can be too long for the filesystem. The sender chooses the
+//! dataset, and a file that the sink cannot create would block all other records.
 
 use std::{collections::BTreeMap, ops::Range, path::Path};
 
@@ -14,16 +14,16 @@ use crate::{
     },
 };
 
-/// What a dataset's name has at most.
+/// The maximum length of the name of a dataset.
 const MAX_DATASET: usize = 64;
 
-/// What almost every filesystem takes for a name.
+/// The maximum length of a file name on almost every filesystem.
 const NAME_MAX: usize = 255;
 
-/// Looks at every sink that writes files. `places` says where the path of each is.
+/// Checks every sink that writes files. `spans` has the position of the path of each.
 pub(super) fn check(
     sinks: &[SinkConfig],
-    places: &BTreeMap<String, Range<usize>>,
+    spans: &BTreeMap<String, Range<usize>>,
     endpoints: &[Endpoint],
     cx: &mut Context,
 ) {
@@ -32,20 +32,20 @@ pub(super) fn check(
         let Some(filled) = filled(sink, endpoints) else { continue };
         let limit = if cx.reads_files() { name_max(paths) } else { NAME_MAX };
         if let Ok(Some(found)) = too_long(paths, filled, limit)
-            && let Some(place) = places.get(&sink.name)
+            && let Some(span) = spans.get(&sink.name)
         {
-            cx.push_incomplete(problem(place.clone(), found, filled));
+            cx.push_incomplete(problem(span.clone(), found, filled));
         }
     }
 }
 
-fn problem(place: Range<usize>, found: TooLong, filled: NameLengths) -> Diagnostic {
+fn problem(span: Range<usize>, found: TooLong, filled: NameLengths) -> Diagnostic {
     let TooLong { is_path, bytes, limit } = found;
     let what = if is_path { "a path" } else { "a name" };
-    let who = if is_path { "the system" } else { "the filesystem" };
+    let system = if is_path { "the system" } else { "the filesystem" };
     let message = format!(
-        "{what} of this sink can have {bytes} bytes, but {who} takes {limit} at most: a dataset of {} \
-         letters and the suffixes of `rotate` and `compress` count",
+        "{what} of this sink can have {bytes} bytes, but {system} allows {limit}: with a dataset of {} \
+         characters and the suffixes of `rotate` and `compress`",
         filled.dataset
     );
     let bytes = match bytes - limit {
@@ -53,10 +53,11 @@ fn problem(place: Range<usize>, found: TooLong, filled: NameLengths) -> Diagnost
         more => format!("{more} bytes"),
     };
     let hint = format!("shorten the path by {bytes}, or list the `datasets` of the sink");
-    Diagnostic::at(place, message).hint(hint)
+    Diagnostic::at(span, message).hint(hint)
 }
 
-/// The longest names that come to a sink. `None` if nothing comes.
+/// Returns the lengths of the longest names in batches for a sink. `None` if the sink gets no
+/// batches.
 fn filled(sink: &SinkConfig, endpoints: &[Endpoint]) -> Option<NameLengths> {
     let chosen = &sink.choice.endpoints;
     let of_sink = endpoints.iter().filter(|endpoint| {
@@ -80,12 +81,13 @@ fn dataset(endpoint: &Endpoint) -> usize {
     }
 }
 
-/// An empty list stands for any name.
+/// Returns the length of the longest name in a list. An empty list means any name.
 fn longest_of(datasets: &[String]) -> usize {
     datasets.iter().map(String::len).max().unwrap_or(MAX_DATASET)
 }
 
-/// What the filesystem takes for a name, as far as the directory is there: encrypted ones take less.
+/// Returns the maximum length of a name, as the filesystem of the directory reports it. Encrypted
+/// filesystems allow less.
 fn name_max(paths: WrittenPaths<'_>) -> usize {
     let directory = PathTemplate::parse(paths.pattern).map(|template| template.directory());
     let asked = directory.iter().flat_map(|path| path.ancestors()).find_map(of_filesystem);

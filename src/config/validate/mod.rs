@@ -1,7 +1,8 @@
-//! From TOML to a [`Config`]: defaults, ranges, and what one place demands of another.
+//! Reads TOML into a [`Config`]: applies defaults, and checks values and keys that depend on each
+//! other.
 //!
-//! Each table reads its keys, reports what is wrong and goes on; a `Config` is
-//! built from whatever came out and handed out only if nothing was reported.
+//! Each table reads its keys and reports problems without stopping. The `Config` is only returned
+//! if no problem was reported.
 
 pub(super) mod choice;
 pub(super) mod endpoint;
@@ -27,10 +28,11 @@ use settings::{Context, Diagnostic, KeySpans, Problems, Settings as _, Table};
 use self::sink::Sinks;
 use super::{Admin, Config, Document, Limits, Log, Quarantine, STDIN, Server, Spool};
 
-/// Far above any configuration, so that a log piped in by mistake gives an error and not a full memory.
+/// The maximum size of a configuration on standard input. A log piped in by mistake must not fill
+/// the memory.
 const MAX_STDIN_BYTES: u64 = 16 << 20;
 
-/// What to do if there is no configuration.
+/// The hint if the configuration is missing.
 const MISSING: &str = "name the configuration with -c or in LOGPUSHD_CONFIG; `logpushd man logpushd.toml | man -l -` describes every key";
 
 pub(super) fn read(file: &Path) -> Result<Document, Problems> {
@@ -52,8 +54,8 @@ pub(super) fn read(file: &Path) -> Result<Document, Problems> {
     }
 }
 
-/// The text, and the directory where relative paths begin: the one that the file was named in, even if
-/// the file itself is a link to elsewhere.
+/// Returns the contents and the directory where relative paths start: that of the given path, even
+/// if the file is a symbolic link.
 fn read_file(file: &Path) -> io::Result<(Vec<u8>, PathBuf)> {
     let bytes = fs::read(file)?;
     let absolute = path::absolute(file)?;
@@ -103,11 +105,11 @@ fn config(mut root: Table<'_>, cx: &mut Context) -> Option<Config> {
     root.finish(cx);
     let spool = spool?;
     Some(Config {
-        server: server?.beside(cx.dir(), &spool.dir),
+        server: server?.with_default_paths(cx.dir(), &spool.dir),
         endpoints,
         sinks,
         limits: limits?,
-        quarantine: quarantine?.beside(&spool.dir),
+        quarantine: quarantine?.with_default_dir(&spool.dir),
         admin: admin?,
         log: log?,
         spool,

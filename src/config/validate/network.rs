@@ -1,16 +1,16 @@
-//! Networks: addresses and CIDRs.
+//! Networks: IP addresses and CIDR networks.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use settings::{Context, Value, reference::Takes, setting};
 
-/// Bits of `::ffff:0:0/96`, which embeds IPv4 in IPv6.
+/// The prefix length of `::ffff:0:0/96`, which embeds IPv4 in IPv6.
 const MAPPED_BITS: u8 = 96;
 
 setting! {
-    /// A network, or an address alone. An IPv4 network that is written as IPv6 (`::ffff:192.0.2.0/120`) becomes
-    /// IPv4: that is how the addresses of peers are compared.
+    /// A network or an address. An IPv4 network in IPv6 notation (`::ffff:192.0.2.0/120`) becomes
+    /// IPv4, as the addresses of peers do.
     pub struct Network(IpNet): Takes::String("addresses or networks"), read by read;
 }
 
@@ -23,11 +23,12 @@ fn read(value: &Value<'_>, cx: &mut Context) -> Option<IpNet> {
     network(&text).map_err(report).ok()
 }
 
-/// A network as peers are compared with it, or what to write instead.
+/// Parses a network. The error is a hint what to write instead.
 fn network(text: &str) -> Result<IpNet, String> {
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     let network = parsed.map_err(|_| {
-        "write an address or a CIDR, as \"192.0.2.0/24\" or \"2001:db8::/32\"".to_owned()
+        "write an IP address or a CIDR network, such as \"192.0.2.0/24\" or \"2001:db8::/32\""
+            .to_owned()
     })?;
     let IpNet::V6(v6) = network else { return Ok(network.trunc()) };
     let Some(v4) = v6.addr().to_ipv4_mapped() else { return Ok(network.trunc()) };
@@ -39,7 +40,7 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 fn too_wide(v4: Ipv4Addr) -> String {
-    format!("it is wider than all of IPv4: write an IPv4 network, as \"{v4}/24\"")
+    format!("it is larger than all of IPv4: write an IPv4 network, such as \"{v4}/24\"")
 }
 
 #[cfg(test)]
@@ -56,7 +57,7 @@ mod tests {
             ("::ffff:192.0.2.1/120", "192.0.2.0/24"),
             ("::ffff:c000:201/128", "192.0.2.1/32"),
             ("::ffff:0:0/96", "0.0.0.0/0"),
-            // Only compatible, not mapped; and all of IPv6.
+            // An IPv4-compatible address is not mapped. `::/0` is all of IPv6.
             ("::192.0.2.1", "::c000:201/128"),
             ("::/0", "::/0"),
         ] {

@@ -1,11 +1,11 @@
-//! Whether two endpoints could take the same path: then it would be chance which one does.
+//! Finds paths that two endpoints would accept.
 
 use records::is_dataset;
 
 use crate::config::{HEC_PATHS, PathPattern};
 
-/// A path that both patterns match, if there is one. A whole path that a pattern with a dataset in it
-/// matches does not count, because there the whole one wins.
+/// Returns a path that both patterns match. A fixed path takes precedence over a pattern with a
+/// dataset, so these never conflict.
 pub(super) fn common_path(one: &PathPattern, two: &PathPattern) -> Option<String> {
     match (one, two) {
         (PathPattern::Fixed { path, .. }, PathPattern::Fixed { path: other, .. }) => {
@@ -22,12 +22,12 @@ pub(super) fn common_path(one: &PathPattern, two: &PathPattern) -> Option<String
             PathPattern::Dataset { prefix: p1, suffix: s1 },
             PathPattern::Dataset { prefix: p2, suffix: s2 },
         ) => {
-            // `long` begins as the other does and goes on for `head`.
+            // `long` is the prefix of the other pattern followed by `head`.
             let ((long, long_suffix), (short, suffix)) =
                 if p1.len() >= p2.len() { ((p1, s1), (p2, s2)) } else { ((p2, s2), (p1, s1)) };
             let head = long.strip_prefix(short.as_str())?;
             if let Some(tail) = long_suffix.strip_suffix(suffix.as_str()) {
-                // The dataset of the long pattern lies within that of the other.
+                // The dataset of the long pattern is within that of the other.
                 let is_inside = is_dataset(format!("{head}x{tail}").as_bytes());
                 return is_inside.then(|| format!("{long}x{long_suffix}"));
             }
@@ -38,23 +38,23 @@ pub(super) fn common_path(one: &PathPattern, two: &PathPattern) -> Option<String
     }
 }
 
-/// The paths of HEC behind a prefix.
+/// Returns the paths of HEC with a prefix.
 fn whole_paths(prefix: &str) -> impl Iterator<Item = String> {
     HEC_PATHS.iter().map(move |(path, _)| format!("{prefix}{path}"))
 }
 
-/// A text that is `head` and then a dataset, and also a dataset and then `tail`.
+/// Returns a text that is `head` followed by a dataset, and also a dataset followed by `tail`.
 fn crossing(head: &str, tail: &str) -> Option<String> {
     let (head, tail) = (head.as_bytes(), tail.as_bytes());
     let dataset_then = |middle: &[u8]| {
         middle.strip_prefix(head).is_some_and(is_dataset)
             && middle.strip_suffix(tail).is_some_and(is_dataset)
     };
-    // Side by side, with as little between them as makes datasets of both ends ...
+    // `head` and `tail` next to each other, with one character between them if necessary ...
     [&b""[..], b"x"]
         .into_iter()
         .map(|between| [head, between, tail].concat())
-        // ... or the end of one is the beginning of the other.
+        // ... or overlapping.
         .chain((1..=head.len().min(tail.len())).filter_map(|shared| {
             let (begin, end) = tail.split_at_checked(shared)?;
             head.ends_with(begin).then(|| [head, end].concat())
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// A `*` at the end stands for the paths of HEC.
+    /// Parses a pattern. A final `*` means the paths of HEC.
     fn pattern(path: &str) -> PathPattern {
         if let Some(prefix) = path.strip_suffix('*') {
             return PathPattern::Prefix { prefix: prefix.into(), dataset: "x".into() };
@@ -141,7 +141,7 @@ mod tests {
                 prop_assert!(is_match(&one, found) && is_match(&two, found), "{}", found);
             }
             let PathPattern::Dataset { prefix, suffix } = &one else { unreachable!() };
-            // Every dataset of one to seven of these two letters: what the other pattern can add at most.
+            // All datasets of up to seven of these two letters: the other pattern adds at most six.
             let tried = (1..=7_u32).any(|len| (0..1_u32 << len).any(|bits| {
                 let dataset: String =
                     (0..len).map(|i| if bits >> i & 1 == 0 { 'a' } else { 'x' }).collect();

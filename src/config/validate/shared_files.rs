@@ -1,5 +1,5 @@
-//! Whether two sinks can write to the same file: each would take the other's records for its own after a
-//! crash.
+//! Checks that no two sinks can write to the same file. After a crash, each would take the other's
+//! records for its own.
 
 use std::{
     collections::BTreeMap,
@@ -14,32 +14,32 @@ use crate::{
     sink::paths::{self, SinkFiles},
 };
 
-/// Compares every sink with those before it. `places` says where the path of each is.
+/// Compares every sink with the previous ones. `spans` has the position of the path of each.
 pub(super) fn check(
     sinks: &[SinkConfig],
-    places: &BTreeMap<String, Range<usize>>,
+    spans: &BTreeMap<String, Range<usize>>,
     endpoints: &[String],
     cx: &mut Context,
 ) {
-    if places.len() < 2 {
+    if spans.len() < 2 {
         return;
     }
     let resolve: fn(&Path) -> PathBuf =
         if cx.reads_files() { paths::resolve } else { paths::lexical };
-    let mut before: Vec<(&str, SinkFiles)> = Vec::new();
+    let mut previous: Vec<(&str, SinkFiles)> = Vec::new();
     for sink in sinks {
-        // A path that cannot be read was reported.
+        // An invalid path was already reported.
         let Ok(Some(files)) = sink.files(endpoints, &resolve) else { continue };
-        let shared = before.iter().find_map(|(name, other)| Some((*name, files.common(other)?)));
+        let shared = previous.iter().find_map(|(name, other)| Some((*name, files.common(other)?)));
         if let Some((other, path)) = shared
-            && let Some(place) = places.get(&sink.name)
+            && let Some(span) = spans.get(&sink.name)
         {
             let message =
-                format!("sink `{other}` can write to the same file, as `{}`", path.display());
-            cx.push_incomplete(Diagnostic::at(place.clone(), message).hint(
-                "give each sink a path of its own, such as a directory, or other `datasets`",
+                format!("sink `{other}` can write to the same file, such as `{}`", path.display());
+            cx.push_incomplete(Diagnostic::at(span.clone(), message).hint(
+                "set another path for each sink, such as another directory, or other `datasets`",
             ));
         }
-        before.push((&sink.name, files));
+        previous.push((&sink.name, files));
     }
 }

@@ -1,11 +1,11 @@
-//! `[sink.NAME.KIND]`: where records go.
+//! `[sink.NAME.KIND]`: reads and checks the sinks.
 
 use std::{collections::BTreeMap, ops::Range};
 
 use settings::{Context, Diagnostic, Settings as _, Spanned, Table, reference};
 
 use super::{
-    choice::{self, Chosen},
+    choice::{self, SinkEndpoints},
     names::check_name,
 };
 use crate::{
@@ -13,21 +13,21 @@ use crate::{
     sink::SinkKind,
 };
 
-/// The sinks, and what is still to be compared with the endpoints.
+/// The sinks, and their keys to compare with the endpoints.
 #[derive(Default)]
 pub(super) struct Sinks {
     pub(super) valid: Vec<SinkConfig>,
-    /// Of all, so that an endpoint that names a faulty one is not faulty too.
+    /// The names of all sinks. An endpoint that lists an invalid sink is valid.
     pub(super) names: Vec<String>,
-    pub(super) chosen: Vec<Chosen>,
-    /// Where the path of each sink is that writes files.
+    pub(super) chosen: Vec<SinkEndpoints>,
+    /// The position of the path of each sink that writes files.
     pub(super) paths: BTreeMap<String, Range<usize>>,
     /// The sink that writes to standard output.
     stdout: Option<String>,
 }
 
 pub(super) fn sinks(root: &mut Table<'_>, cx: &mut Context) -> Sinks {
-    let none = Diagnostic::general("there is no sink").hint(format!("add a table {}", examples()));
+    let none = Diagnostic::general("no sink").hint(format!("add a table {}", examples()));
     let tables = root.named_tables("sink", &listed(headers("NAME"), "or"), none, cx);
     let mut sinks = Sinks {
         names: tables.iter().map(|(name, _)| name.get_ref().clone()).collect(),
@@ -59,22 +59,22 @@ impl Sinks {
             .collect();
         if let [one, other, ..] = kinds.as_slice() {
             let message = format!("sink `{name}` has two kinds, `{one}` and `{other}`");
-            // The one that comes second in the file is the one too many.
+            // Reported at the second one in the file.
             let second = tables
                 .iter()
                 .map(|(_, table)| table.problem(&*message))
                 .max_by_key(|problem| problem.span.as_ref().map(|span| span.start));
             let second = second.unwrap_or_else(|| table.problem(message));
-            cx.push(second.hint("give one of them a name of its own"));
+            cx.push(second.hint("use another name for one of them"));
         }
         if is_empty {
             cx.push_incomplete(problem.hint(format!("write {}", listed(headers(name), "or"))));
         } else if kinds.is_empty() && lacks_all {
-            // Its keys are those of the kind that is missing: one mistake, not one for each key.
-            let kind = meant(&table);
+            // One problem for the missing kind, not one for each key.
+            let kind = guessed_kind(&table);
             let kinds = SinkKind::names().map(|kind| format!("`{kind}`"));
             cx.push(problem.hint(format!(
-                "write [sink.{name}.{kind}] in place of [sink.{name}]; the kinds are {}",
+                "write [sink.{name}.{kind}] instead of [sink.{name}]; the kinds are {}",
                 listed(kinds, "and")
             )));
             return None;
@@ -102,11 +102,11 @@ impl Sinks {
         table.finish(cx);
         let keys = keys?;
         let choice = choice::choice(&keys);
-        self.chosen.push(Chosen { sink: name.to_owned(), endpoints: keys.endpoints });
+        self.chosen.push(SinkEndpoints { sink: name.to_owned(), endpoints: keys.endpoints });
         Some(SinkConfig { name: name.to_owned(), kind: kind?, when_full: keys.when_full, choice })
     }
 
-    /// Notes what no other sink may use.
+    /// Registers what no other sink may use.
     fn claim(&mut self, name: &str, kind: &SinkKind, table: &Table<'_>, cx: &mut Context) {
         let claims = kind.claims();
         if claims.stdout
@@ -115,33 +115,34 @@ impl Sinks {
             cx.push(
                 table
                     .problem(format!("sink `{other}` already writes to stdout"))
-                    .hint("leave one out: every record would be written twice"),
+                    .hint("remove one: every record would be written twice"),
             );
         }
         if let Some(files) = claims.files
-            && let Some(place) = table.span_of(files.key)
+            && let Some(span) = table.span_of(files.key)
         {
-            self.paths.insert(name.to_owned(), place);
+            self.paths.insert(name.to_owned(), span);
         }
     }
 }
 
-/// The kind whose keys these are: one that needs a key that is there, else one that needs none.
-fn meant(table: &Table<'_>) -> &'static str {
+/// Returns the probable kind of a table without one: a kind of which the table has a required key,
+/// otherwise a kind without required keys.
+fn guessed_kind(table: &Table<'_>) -> &'static str {
     let kinds = || SinkKind::names().zip(SinkKind::TABLES);
-    let needs = |kind: &reference::Table, is_there: &dyn Fn(&str) -> bool| {
-        kind.required().any(|key| is_there(key.name))
+    let requires = |kind: &reference::Table, matches: &dyn Fn(&str) -> bool| {
+        kind.required().any(|key| matches(key.name))
     };
-    let meant = kinds().find(|(_, kind)| needs(kind, &|key| table.contains(key)));
-    let other = kinds().find(|(_, kind)| !needs(kind, &|_| true));
-    meant.or(other).map_or("KIND", |(name, _)| name)
+    let by_key = kinds().find(|(_, kind)| requires(kind, &|key| table.contains(key)));
+    let without_keys = kinds().find(|(_, kind)| !requires(kind, &|_| true));
+    by_key.or(without_keys).map_or("KIND", |(name, _)| name)
 }
 
 fn headers(name: &str) -> impl Iterator<Item = String> {
     SinkKind::names().map(move |kind| format!("[sink.{name}.{kind}]"))
 }
 
-/// A table of each kind with what it needs; those that need nothing come last.
+/// Lists a table of each kind with its required keys. Kinds without required keys are last.
 fn examples() -> String {
     let kinds = SinkKind::names().zip(SinkKind::TABLES);
     let (mut all, mut last) = (Vec::new(), Vec::new());
@@ -161,7 +162,7 @@ fn examples() -> String {
     }
 }
 
-/// As people list things: `a, b or c`.
+/// Joins items as in a sentence: `a, b or c`.
 fn listed(items: impl IntoIterator<Item = String>, word: &str) -> String {
     let items: Vec<_> = items.into_iter().collect();
     match items.split_last() {

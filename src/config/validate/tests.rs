@@ -1,4 +1,4 @@
-//! The configuration as files: those we ship, and those that must be refused.
+//! Tests of the shipped configuration files, and of files that must be refused.
 
 mod reference;
 mod sample;
@@ -22,7 +22,8 @@ use crate::{
     },
 };
 
-/// What [`Folder`] puts beside every configuration. The one that counts as secret is never printed.
+/// The files that [`Folder`] writes next to every configuration. The text of secrets is never
+/// printed.
 const BESIDE: [(&str, &str); 4] = [
     ("secrets.txt", "do-not-print-me\n"),
     ("empty.txt", ""),
@@ -62,7 +63,7 @@ impl Folder {
         load(&self.path("logpushd.toml"))
     }
 
-    /// As the operator sees it, without the folder that is another one every time.
+    /// Returns the printed problems, without the name of the temporary directory.
     fn refusal(&self, text: &str) -> String {
         let problems = self.load(text).unwrap_err().to_string();
         problems.replace(&format!("{}/", self.0.path().display()), "")
@@ -77,7 +78,7 @@ fn shipped(name: &str) -> String {
     fs::read_to_string(repository("config").join(name)).unwrap()
 }
 
-/// `LOGPUSHD_BLESS=1 cargo test` writes the expected output anew; read the difference.
+/// `LOGPUSHD_BLESS=1 cargo test` rewrites the expected output. Review the difference.
 #[test]
 fn refusals_read_as_recorded() {
     let bless = env::var_os("LOGPUSHD_BLESS").is_some();
@@ -135,7 +136,7 @@ fn the_quickstart_needs_nothing() {
 }
 
 #[test]
-fn the_folder_of_the_file_is_no_template() {
+fn directory_of_the_file_is_not_a_template() {
     let folder = Folder::new();
     let odd = folder.path("100%{x}");
     fs::create_dir(&odd).unwrap();
@@ -156,7 +157,7 @@ fn the_folder_of_the_file_is_no_template() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_one_problem_without_a_place() {
+fn unreadable_file_is_one_problem_without_a_position() {
     let folder = Folder::new();
     let missing = load(&folder.path("missing.toml")).unwrap_err().to_string();
     assert!(missing.contains("missing.toml: cannot read the file: No such file"), "{missing}");
@@ -168,9 +169,9 @@ fn a_file_that_cannot_be_read_is_one_problem_without_a_place() {
     assert!(bytes.contains("bytes.toml:2:3: not valid UTF-8 at byte 9 of the file\n"), "{bytes}");
 }
 
-/// Cuts the file in two, or breaks it in the middle: whatever it looks like, there is an answer.
+/// Truncates the file, or damages it in the middle.
 #[test]
-fn a_damaged_file_is_read_or_refused_but_never_crashes() {
+fn damaged_file_is_read_or_refused_but_never_panics() {
     let folder = Folder::new();
     let text = shipped("logpushd.toml");
     let mut outcomes = BTreeMap::new();

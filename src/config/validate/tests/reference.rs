@@ -1,4 +1,4 @@
-//! The reference of the keys says what the reader and the validation do.
+//! Tests that the reference of the keys matches the reader and the validation.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use ::settings::reference::{Chapter, Key, Presence, Takes};
 use super::*;
 use crate::config::{check_text, reference};
 
-/// A file with every table, and in each as little as is needed. In the reference NAME stands for any
-/// name: here an endpoint is called `main`, a file sink `archive`, any other sink like its kind. Kinds of
-/// sink that are not here need no more than their required keys.
+/// A file with every table and its required keys. NAME of the reference is `main` for an endpoint,
+/// `archive` for a file sink, and the kind for any other sink. Kinds that are not here need only
+/// their required keys.
 const SPECIAL_TABLES: &str = r#"
 [server]
 [server.tls]
@@ -54,7 +54,7 @@ fn every_table() -> String {
     file
 }
 
-/// Keys that do not go without another: with that one beside them (`None`: without it). KIND is any kind.
+/// Keys that require another key (`None`: that exclude it). KIND is any kind.
 const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("endpoint.NAME.dataset", "path", Some("\"/fixed\"")),
     ("endpoint.NAME.auth", "secret_file", None),
@@ -70,16 +70,16 @@ const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("sink.NAME.KIND.tls.key_file", "cert_file", Some("\"client.pem\"")),
 ];
 
-/// A key in one of its tables: what stands in `[sink.NAME.KIND]` is tried in every kind.
+/// A key in one of its tables. A key of `[sink.NAME.KIND]` is tested in every kind.
 #[derive(Clone)]
-struct Place {
+struct TableKey {
     table: String,
-    /// With a dot, if it stands in a table of its own within the table.
+    /// The name, with a dot if the key is in a nested table.
     name: String,
     key: &'static Key,
 }
 
-impl Place {
+impl TableKey {
     fn name(&self) -> String {
         format!("{}.{}", self.table, self.name)
     }
@@ -111,7 +111,7 @@ impl Place {
             _ => format!("[{}]", self.table.replace("NAME", "main")),
         };
         let every_table = match self.table.as_str() {
-            // It stands where the files do not.
+            // It replaces the files.
             "server.tls.acme" => every_table().replace(FILES, ACME),
             _ => every_table(),
         };
@@ -150,11 +150,11 @@ fn names(table: &Chapter) -> Vec<String> {
     }
 }
 
-fn places() -> Vec<Place> {
+fn table_keys() -> Vec<TableKey> {
     let of_table = |chapter: Chapter| {
         let of_name = |table: String| {
             let keys = chapter.table.keys().into_iter();
-            keys.map(move |(name, key)| Place { table: table.clone(), name, key })
+            keys.map(move |(name, key)| TableKey { table: table.clone(), name, key })
         };
         names(&chapter).into_iter().flat_map(of_name).collect::<Vec<_>>()
     };
@@ -164,11 +164,11 @@ fn places() -> Vec<Place> {
 /// The names of all tables and keys, with `*` for names that the operator chooses.
 pub(super) fn every_key() -> BTreeSet<String> {
     let tables = reference::tables();
-    let keys = places().into_iter().map(|place| place.name());
+    let keys = table_keys().into_iter().map(|key| key.name());
     let mut known = BTreeSet::new();
     for name in tables.iter().flat_map(names).chain(keys) {
         let parts: Vec<_> = name.split('.').collect();
-        // Every table on the way is a key of the one above it, except a name.
+        // Every table in the name is a key of its parent, except a chosen name.
         for end in (1..=parts.len()).filter(|end| parts[end - 1] != "NAME") {
             known.insert(parts[..end].join(".").replace("NAME", "*"));
         }
@@ -178,28 +178,28 @@ pub(super) fn every_key() -> BTreeSet<String> {
 
 #[test]
 fn every_default_and_example_can_be_read() {
-    for place in places() {
-        place.key.check().unwrap_or_else(|problem| panic!("{}: {problem}", place.name()));
+    for key in table_keys() {
+        key.key.check().unwrap_or_else(|problem| panic!("{}: {problem}", key.name()));
     }
 }
 
 #[test]
 fn its_defaults_are_those_of_validation() {
-    for place in places() {
-        let (name, without) = (place.name(), place.load(None));
+    for key in table_keys() {
+        let (name, without) = (key.name(), key.load(None));
         let stated =
-            |value| place.load(Some(value)).unwrap_or_else(|problems| panic!("{name}: {problems}"));
-        match place.key.presence {
+            |value| key.load(Some(value)).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        match key.key.presence {
             Presence::Default(value) => {
                 let mut stated = stated(value);
-                // To ask for it is to insist on it, and that is all the difference.
+                // An address that is set must be available: the only difference.
                 stated.admin.asked_for = false;
                 assert_eq!(stated, without.unwrap(), "{name}");
             }
             Presence::Optional { example, .. } => {
                 let stated = stated(example);
-                // Without it the file may be refused: a secret has no other way in here. The folder
-                // is an example of itself, and who owns files is looked up on the machine.
+                // Without a required key the file is refused. The example of the directory is its
+                // default, and owners of files depend on the machine.
                 let is_same = ["quarantine.dir", "sink.NAME.file.owner", "sink.NAME.file.group"];
                 if let Ok(without) = without
                     && !is_same.contains(&name.as_str())
@@ -210,7 +210,7 @@ fn its_defaults_are_those_of_validation() {
             Presence::Required { example } => {
                 stated(example);
                 let problems = without.unwrap_err();
-                assert!(problems.contains(&place.name), "{name}: {problems}");
+                assert!(problems.contains(&key.name), "{name}: {problems}");
             }
         }
     }
@@ -218,11 +218,11 @@ fn its_defaults_are_those_of_validation() {
 
 #[test]
 fn its_kinds_are_those_of_the_reader() {
-    for place in places() {
-        let name = place.name();
+    for key in table_keys() {
+        let name = key.name();
         // No key takes a date.
-        let problems = place.load(Some("1979-05-27")).unwrap_err();
-        let expected = match place.key.takes {
+        let problems = key.load(Some("1979-05-27")).unwrap_err();
+        let expected = match key.key.takes {
             Takes::String(_) | Takes::OneOf(_) => "a string for",
             Takes::StringOrList(_) => "a string or a list of strings",
             Takes::List(_) => "a list of strings",
@@ -233,8 +233,8 @@ fn its_kinds_are_those_of_the_reader() {
             Takes::Names(_) => "a table",
         };
         assert!(problems.contains(&format!("expected {expected}")), "{name}: {problems}");
-        let Takes::OneOf(words) = place.key.takes else { continue };
-        let problems = place.load(Some("\"no-such-word\"")).unwrap_err();
+        let Takes::OneOf(words) = key.key.takes else { continue };
+        let problems = key.load(Some("\"no-such-word\"")).unwrap_err();
         let (_, hint) = problems.split_once("no-such-word\"\n").unwrap();
         let listed: Vec<_> = hint.split('"').skip(1).step_by(2).collect();
         let words: Vec<_> = words.iter().map(|word| word.escape_debug().to_string()).collect();

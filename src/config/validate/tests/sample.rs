@@ -1,9 +1,9 @@
-//! `config/logpushd.toml` has every key, and is valid also with all of them set.
+//! Tests that `config/logpushd.toml` has every key, and is valid with all of them set.
 
 use super::*;
 use crate::config::{check_text, reference};
 
-/// Keys that exclude others of the file.
+/// Keys that exclude other keys of the file.
 const EXCLUDED: &[&str] = &[
     // The path has `{dataset}`.
     "endpoint.main.dataset",
@@ -21,9 +21,9 @@ const EXCLUDED: &[&str] = &[
 
 const FILES: &[&str] = &["server.tls.cert_file", "server.tls.key_file", "server.tls.self_signed"];
 
-/// A line of the sample with a key or a header, perhaps as a comment.
+/// A line of the sample with a key or a header, also in a comment.
 struct Setting {
-    /// `server.tls.cert_file`; of a header, the name of the table.
+    /// The full name of the key, such as `server.tls.cert_file`, or of the table.
     name: String,
     line: String,
 }
@@ -46,20 +46,20 @@ fn settings() -> Vec<Setting> {
     settings
 }
 
-/// The sample with all keys that `is_chosen` accepts, whether they are comments or not.
+/// Returns the sample with all keys that `is_chosen` accepts, including those in comments.
 fn with(is_chosen: impl Fn(&str) -> bool) -> String {
     let chosen = settings().into_iter().filter(|setting| is_chosen(&setting.name));
     chosen.map(|setting| setting.line + "\n").collect()
 }
 
 #[test]
-fn the_keys_that_are_set_are_what_a_job_needs() {
+fn set_keys_are_those_of_a_minimal_configuration() {
     let folder = Folder::new();
     assert_eq!(folder.load(&shipped("logpushd.toml")).unwrap(), folder.load(MINIMAL).unwrap());
 }
 
 #[test]
-fn the_sample_has_every_key_and_no_other() {
+fn sample_has_every_key_and_no_other() {
     let general = |name: &str| {
         let mut names: Vec<_> = name.split('.').collect();
         if matches!(names[0], "endpoint" | "sink") {
@@ -91,7 +91,7 @@ fn the_sample_has_every_key_and_no_other() {
 }
 
 #[test]
-fn the_sample_is_valid_with_every_key_set() {
+fn sample_is_valid_with_every_key_set() {
     for kind in SinkKind::names() {
         let own = if kind == "file" {
             "sink.archive.file".to_owned()
@@ -116,7 +116,7 @@ fn the_sample_is_valid_with_every_key_set() {
 }
 
 #[test]
-fn the_sample_is_easy_to_read() {
+fn lines_and_comments_of_the_sample_are_short() {
     let text = shipped("logpushd.toml");
     for (number, line) in text.lines().enumerate() {
         assert!(line.chars().count() <= 100, "line {}: {line}", number + 1);

@@ -1,4 +1,4 @@
-//! What a file says that is not the default.
+//! Tests of values that are not the default.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ fn reads_what_is_not_the_default() {
     let names: Vec<&str> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     assert_eq!(names, ["a", "b", "c", "d"]);
     let [a, b, c, d] = config.endpoints.as_slice() else { unreachable!() };
-    assert_eq!(a.auth, Auth::None, "the client certificate proves the sender");
+    assert_eq!(a.auth, Auth::None, "the client certificate authenticates the sender");
     assert_eq!(a.path, PathPattern::Dataset { prefix: "/".into(), suffix: "/end".into() });
     assert_eq!(a.sinks, ["x", "y"]);
     let file = folder.path("secrets.txt");
@@ -183,9 +183,9 @@ fn the_names_of_columns_have_a_bound() {
              format = \"csv\"\ncolumns = [\"{name}\"]\n[sink.x.stdout]\n"
         ))
     };
-    // Quotes and a line end come to it.
+    // Quotes and a line feed are added to it.
     assert_eq!(load(64 * 1024 - 3).unwrap().endpoints.len(), 1);
     let problem = load(64 * 1024 - 2).unwrap_err().to_string();
-    assert!(problem.contains("`endpoint.rows.columns` come to more than 64 KiB"), "{problem}");
+    assert!(problem.contains("`endpoint.rows.columns` have more than 64 KiB"), "{problem}");
     assert!(problem.len() < 1000, "{problem}");
 }
