@@ -1,11 +1,17 @@
-//! What people type.
+//! Command line: commands, options and their help.
+
+#![expect(clippy::doc_markdown, reason = "clap prints these comments, backticks included")]
 
 pub mod cert;
 pub mod quarantine;
+pub mod sections;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use cloudflare::{doctor::Doctor, job::JobCommand, push::Push};
 pub use command::ConfigFile;
@@ -13,198 +19,235 @@ pub use command::ConfigFile;
 use self::{cert::CertCommand, quarantine::QuarantineCommand};
 
 const AFTER: &str = "\
-A first try, in a clone of the project: logpushd run -c config/quickstart.toml
-SIGTERM and SIGINT stop in order, SIGHUP takes over the configuration, all but addresses and folders.
-Exit codes: 0 stopped, 64 usage, 65 records are bad, 69 an address is unavailable, 70 a defect, 74 I/O, 78 configuration.";
+Run 'logpushd COMMAND --help' for the options and examples of a command.
+Run 'logpushd man | man -l -' for the manual, 'logpushd man logpushd.toml | man -l -' for the configuration.";
 
-/// Receives Cloudflare Logpush over HTTPS: commits each batch to disk before it answers 200, then
-/// hands the records to files and pipes.
+/// Receive Cloudflare Logpush over HTTPS and deliver the records
+///
+/// logpushd is the HTTPS destination of Cloudflare Logpush jobs. It authenticates the sender,
+/// decompresses and validates each batch, and returns 200 only after the batch is fsynced. Then it
+/// delivers the records to files, standard output, syslog servers and HTTP collectors.
 #[derive(Debug, Parser)]
 #[command(name = "logpushd", version, arg_required_else_help = true, after_help = AFTER)]
 pub struct Cli {
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
+/// Commands of `logpushd`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the daemon
+    ///
+    /// The daemon runs in the foreground, as a service manager expects. It logs to standard error;
+    /// standard output belongs to the stdout sink.
     Run(ConfigFile),
-    /// Check the configuration and the files that it names, and print every problem
+    /// Check the configuration and the files that it names
     ///
-    /// Each problem is printed as path:line:column with the line and what to do. A warning is about a
-    /// configuration that is valid but probably does not do what you expect. Without errors, prints a
-    /// summary: endpoints, sinks and the paths in full.
+    /// Prints every error and warning as path:line:column, with the line and a fix. A warning
+    /// reports a valid setting that probably does not do what you expect. Without errors, prints a
+    /// summary of the endpoints, sinks and directories.
     ///
-    /// Permissions are tested for the user that runs the command. Root may write anywhere, so as root
-    /// only read-only file systems are found: run it as the daemon's user. Under systemd the unit runs
-    /// it by itself at each start, as the daemon's user and inside its sandbox.
+    /// Permissions are checked for the current user. As root, they are checked for the user of
+    /// logpushd.service, or for the user logpushd, by owners and modes. The systemd unit runs this
+    /// command before each start, as the daemon's user and in its sandbox.
     ///
-    /// With --json, problems and summary are one object on standard output; standard error is empty.
-    ///
-    /// Exit codes: 0 valid, also with warnings; 78 errors, or warnings with --strict.
+    /// With --json, problems and summary are one object on standard output, and standard error is
+    /// empty.
     Validate(Validate),
-    /// Do to a destination what Cloudflare does to it, and name what fails
+    /// Test a destination the way Cloudflare does, and explain any failure
     ///
-    /// Reads the destination, resolves, connects, shakes hands and looks at the certificate; then it
-    /// sends Cloudflare's destination check, the same with a wrong secret, and a batch of one record.
-    /// Each step says what Cloudflare would say, and what to do. docs/doctor.md explains them.
-    ///
-    /// Exit codes: 0 fine, also with warnings; 64 the destination cannot be read; 69 a step failed;
-    /// 74 the file of --ca or standard input cannot be read.
+    /// Parses the destination, resolves its name, connects, performs the TLS handshake and checks
+    /// the certificate. Then it sends Cloudflare's destination check, the same check with a wrong
+    /// secret, and a batch of one record. Each failed step reports what Cloudflare would report,
+    /// and what to do.
     Doctor(Doctor),
-    /// Print what to write into a Logpush job as destination, for each endpoint
+    /// Print the Logpush destination of each endpoint
     ///
-    /// And the call of curl that tries it. What is printed holds the secrets, since Cloudflare is told
-    /// them so: mind where it goes.
+    /// Prints the destination (destination_conf) of a Logpush job, and a curl command that tests
+    /// it. The destination contains the secret of the endpoint.
     Destination(Destinations),
-    /// Look at the batches that wait for sinks; works beside the running daemon
+    /// List and verify the batches in the spool
+    ///
+    /// These commands only read, and work while the daemon runs.
     #[command(subcommand)]
     Spool(SpoolCommand),
-    /// Look at rejected records and bodies, send them again after a repair, or delete them
+    /// List, show, replay and delete rejected records
+    ///
+    /// The quarantine contains rejected records, unreadable bodies, and records that the target of
+    /// a sink refused. These commands work while the daemon runs.
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
-    /// Ask for a certificate, and look at one
+    /// Request and inspect TLS certificates
     #[command(subcommand)]
     Cert(CertCommand),
-    /// Manage Logpush jobs over Cloudflare's API
+    /// Manage Logpush jobs through Cloudflare's API
     #[command(subcommand)]
     Job(JobCommand),
-    /// Send local files to a destination, as Logpush would
+    /// Send local files to a destination, as Logpush does
     Push(Push),
-    /// Print a script that completes these commands in a shell
+    /// Print a shell completion script
     ///
-    /// For this session of bash: source <(logpushd completions bash). For good, write it to a file
-    /// of the name that the shell looks for: logpushd (bash), _logpushd (zsh), logpushd.fish.
+    /// To install it, write it to the file that the shell loads: logpushd in
+    /// /usr/share/bash-completion/completions for bash, _logpushd in a directory of $fpath for zsh,
+    /// or logpushd.fish in ~/.config/fish/completions for fish.
     Completions(Completions),
-    /// Print a page of the manual, or write all of them to a folder
+    /// Print a man page, or write all of them to a directory
     ///
-    /// What is printed is the source of the page. To read it: logpushd man logpushd.toml | man -l -
+    /// Prints the source of the page, which "man -l -" displays.
     Man(Man),
 }
 
-/// Which destinations, and by which name.
+/// Options of `logpushd destination`.
 #[derive(Debug, clap::Args)]
 pub struct Destinations {
-    /// Which configuration.
+    /// Configuration file.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// By which name Cloudflare finds the daemon [default: the first of its certificate], and on which
-    /// port if a proxy has another
+    /// Public name of the daemon, and its port if a proxy listens on another one [default: the
+    /// first name of the certificate, and the port in server.address]
     #[arg(long, value_name = "NAME[:PORT]")]
     pub host: Option<String>,
-    /// The dataset of the job, once or several times [default: an example]
+    /// Dataset of the job; can be given several times [default: an example]
     #[arg(long, value_name = "NAME")]
     pub dataset: Vec<String>,
-    /// This endpoint alone
+    /// Print only the destinations of this endpoint
     #[arg(long, value_name = "NAME")]
     pub endpoint: Option<String>,
-    /// Print one JSON object
+    /// Print the destinations as one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// What to do with the spool.
+/// Subcommands of `logpushd spool`.
 #[derive(Debug, Subcommand)]
 pub enum SpoolCommand {
-    /// List the batches that wait, and for which sinks
+    /// List the batches in the spool and the sinks that still need them
     List(Spool),
-    /// Read every file, and compare it with what its name says
+    /// Decode every batch in the spool and compare it with its file name
+    ///
+    /// Reports damaged and unknown files. The daemon delivers the readable part of a damaged batch,
+    /// and moves unknown files to the directory set-aside at startup.
     Verify(Spool),
 }
 
-/// Which spool.
+/// Options of `logpushd spool list` and `logpushd spool verify`.
 #[derive(Debug, clap::Args)]
 pub struct Spool {
-    /// Which configuration.
+    /// Configuration file.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// Print one JSON object
+    /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// Which completions.
+/// Options of `logpushd completions`.
 #[derive(Debug, clap::Args)]
 pub struct Completions {
-    /// The shell
+    /// Shell to complete commands in
     pub shell: Shell,
 }
 
-/// Which pages.
+/// Options of `logpushd man`.
 #[derive(Debug, clap::Args)]
 pub struct Man {
-    /// Write every page to a file in this folder, and print their paths
+    /// Write all pages to files in this directory, and print their paths
     #[arg(long, value_name = "DIR", conflicts_with = "page")]
     pub dir: Option<PathBuf>,
-    /// logpushd, logpushd.toml, or a command as in logpushd-spool-list
+    /// Page to print: logpushd, logpushd.toml, or a command such as logpushd-spool-list
     #[arg(value_name = "PAGE", default_value = "logpushd")]
     pub page: String,
 }
 
-/// What to check.
+/// Options of `logpushd validate`.
 #[derive(Debug, clap::Args)]
 pub struct Validate {
-    /// Which configuration.
+    /// Configuration file.
     #[command(flatten)]
     pub config: ConfigFile,
-    /// The configuration file, in place of -c
+    /// Configuration file, instead of -c
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Check what this user may read and write; for root, by default the user of logpushd.service, or
-    /// logpushd
+    /// Check the permissions of this user [default for root: the user of logpushd.service, or
+    /// logpushd]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
     /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
-    /// Print one JSON object
+    /// Print problems and summary as one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
 impl Validate {
-    /// The configuration to check.
+    /// Returns the path of the configuration to check.
     pub fn path(&self) -> &Path {
         self.file.as_deref().unwrap_or(&self.config.path)
     }
 }
 
+/// Returns the definition of the command line, with the examples and exit statuses of each command
+/// in its long help.
+pub fn definition() -> clap::Command {
+    sections::add_to(Cli::command())
+}
+
+/// Parses a command line, of which the first argument is the program.
+///
+/// # Errors
+/// The command line is invalid, or asks for help or the version: the text to print.
+pub fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&definition().try_get_matches_from(arguments)?)
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
     use command::DEFAULT_CONFIG;
 
     use super::*;
 
     #[test]
-    fn the_definition_holds_together() {
-        Cli::command().debug_assert();
+    fn definition_is_consistent() {
+        definition().debug_assert();
     }
 
     #[test]
-    fn the_configuration_has_a_default_place() {
-        let cli = Cli::try_parse_from(["logpushd", "run"]).unwrap();
+    fn configuration_has_a_default_path() {
+        let cli = parse(["logpushd", "run"]).unwrap();
         let Command::Run(config) = cli.command else { panic!("not run") };
         assert_eq!(config.path, PathBuf::from(DEFAULT_CONFIG));
         for words in [&["validate", "-c", "x.toml"][..], &["validate", "x.toml"]] {
-            let cli = Cli::try_parse_from([&["logpushd"], words].concat()).unwrap();
+            let cli = parse([&["logpushd"], words].concat()).unwrap();
             let Command::Validate(validate) = cli.command else { panic!("not validate") };
             assert_eq!(validate.path(), Path::new("x.toml"));
         }
     }
 
     #[test]
-    fn a_replay_takes_files() {
+    fn replay_accepts_files() {
         let words = ["logpushd", "quarantine", "replay", "-c", "x.toml", "--dry-run", "a", "b"];
-        let cli = Cli::try_parse_from(words).unwrap();
+        let cli = parse(words).unwrap();
         let Command::Quarantine(QuarantineCommand::Replay(replay)) = cli.command else {
             panic!("not replay")
         };
         assert_eq!(replay.config.path, PathBuf::from("x.toml"));
         assert!(replay.dry_run);
         assert_eq!(replay.paths, [PathBuf::from("a"), PathBuf::from("b")]);
+    }
+
+    /// A list of commands shows the first line of each help on one line.
+    #[test]
+    fn first_lines_of_help_are_short() {
+        fn check(command: &clap::Command) {
+            let about = command.get_about().unwrap().to_string();
+            assert!(about.len() <= 72 && !about.ends_with('.'), "{}: {about}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 }

@@ -1,21 +1,26 @@
-//! logpushd: a standalone HTTPS daemon that Cloudflare Logpush pushes to.
+//! logpushd receives Cloudflare Logpush over HTTPS and delivers the records to sinks.
 //!
-//! The way of a batch through the modules, top to bottom; an arrow never points up:
+//! A batch passes these modules from top to bottom. No module uses one above it:
 //!
-//! - [`listen`] accepts, [`tls`] holds the certificates, [`serve`] leads one connection;
-//! - [`http`] decides who may post and answers;
-//! - [`ingest`] takes one body: [`decode`] inflates, splits and checks it, [`spool`] makes it durable
-//!   and [`quarantine`] keeps what cannot be accepted;
-//! - [`delivery`] brings batches from the spool to each [`sink`] at its own pace.
+//! - [`listen`] accepts connections, [`tls`] holds the certificates, and [`serve`] runs a
+//!   connection;
+//! - [`http`] authenticates requests and answers them;
+//! - [`ingest`] receives a body: [`decode`] decompresses, splits and validates it, [`spool`] makes
+//!   the batch durable, and [`quarantine`] stores rejected records and unreadable bodies;
+//! - [`delivery`] brings batches from the spool to each [`sink`], which has its own pace.
 //!
-//! The crates of the workspace are named here as modules: [`decode`], [`record`] and [`select`] are
-//! `records`; [`file_ages`], [`clock`], [`durable`] and [`log_throttle`] are in `spool`; [`sink`] is `sinks`;
-//! [`retry`] is in [`http_client`], [`destination`] in [`cloudflare`], and [`fatal`] in `command`.
+//! [`daemon`] starts, reloads and stops these modules. They share [`config`], [`check`],
+//! [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`],
+//! [`retry`] and [`blocking`].
 //!
-//! Beside the way stand [`config`], [`check`], [`logging`], [`audit`], [`throttle`], [`metrics`], [`printable`], [`network`], [`admin`], [`retry`] and [`blocking`];
-//! [`daemon`] puts all of it together. [`cli`] is what people type, [`commands`] what looks after a
-//! running daemon's files, [`http_client`] how they talk to servers, [`destination`] the text that sends Cloudflare here, and
-//! [`cloudflare`] what such a text is given to, with the commands for it. Only `main.rs` prints and exits.
+//! [`cli`] defines the command line, and [`commands`] implements the commands. Those that work with
+//! Cloudflare are in [`cloudflare`]. [`destination`] parses the destination of a Logpush job, and
+//! [`http_client`] sends requests. Only `main.rs` prints errors and exits.
+//!
+//! The crates of the workspace appear here as modules: [`decode`], [`record`] and [`select`] are in
+//! `records`; [`file_ages`], [`clock`], [`durable`] and [`log_throttle`] in `spool`; [`retry`] in
+//! [`http_client`]; [`destination`] in [`cloudflare`]; [`fatal`] in `command`; and [`sink`] is the
+//! crate `sinks`.
 
 pub mod acme;
 pub mod admin;
@@ -41,7 +46,7 @@ pub mod throttle;
 
 pub use settings::printable;
 
-// The crates of the workspace, named here as the modules beside them are.
+// The crates of the workspace, as modules of this crate.
 pub use ::{cloudflare, http_client, sinks as sink, spool, tls};
 pub use cloudflare::destination;
 pub use command::fatal;

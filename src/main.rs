@@ -1,14 +1,14 @@
-//! The `logpushd` command: the only file that prints errors and decides on exit codes.
+//! The `logpushd` program. Only this file prints errors and chooses exit codes.
 
 use std::{
+    env,
     io::{self, IsTerminal as _, Write},
     process::ExitCode,
 };
 
-use clap::Parser as _;
 use logpushd::{
     check,
-    cli::{Cli, Command, ConfigFile, SpoolCommand, Validate},
+    cli::{self, Command, ConfigFile, SpoolCommand, Validate},
     commands::{self, manual},
     config::{self, Config, Problems},
     daemon,
@@ -17,7 +17,7 @@ use logpushd::{
     printable::Writer,
 };
 
-/// From sysexits.h.
+/// Exit codes, after sysexits.h.
 mod exit {
     pub(super) const USAGE: u8 = 64;
     pub(super) const DATA: u8 = 65;
@@ -28,10 +28,10 @@ mod exit {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse(env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed stdout leaves nobody to tell.
+            // Nobody reads a closed standard output.
             error.print().ok();
             return if error.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS };
         }
@@ -53,12 +53,12 @@ fn main() -> ExitCode {
             commands::quarantine::run(config, &command, out)
         }),
         Command::Job(command) => to_stdout(|out| commands::job::run(&command, out)),
-        Command::Completions(which) => {
-            own_text(|out| Ok(manual::write_completions(which.shell, out)?))
+        Command::Completions(options) => {
+            to_stdout_verbatim(|out| Ok(manual::write_completions(options.shell, out)?))
         }
-        Command::Man(which) => own_text(|out| match &which.dir {
+        Command::Man(options) => to_stdout_verbatim(|out| match &options.dir {
             Some(dir) => manual::write_all(dir, out),
-            None => manual::write_page(&which.page, out),
+            None => manual::write_page(&options.page, out),
         }),
         Command::Push(push) => {
             let mut stderr = io::stderr();
@@ -78,6 +78,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Message and exit code of a failed command. An empty message was already reported.
 struct ExitFailure {
     text: String,
     code: u8,
@@ -103,22 +104,24 @@ impl From<Fatal> for ExitFailure {
     }
 }
 
-/// Standard output. Once nobody reads it any more, what is written is dropped: a replay goes on.
+/// Standard output. Discards all output after the reader has closed the pipe, so that a replay
+/// continues.
 struct Stdout {
     open: Option<io::StdoutLock<'static>>,
 }
 
 impl Stdout {
-    fn on<T>(
+    /// Runs an operation, or returns `discarded` if nobody reads the output.
+    fn run<T>(
         &mut self,
-        dropped: T,
-        run: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<T>,
+        discarded: T,
+        operation: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let Some(stdout) = &mut self.open else { return Ok(dropped) };
-        match run(stdout) {
+        let Some(stdout) = &mut self.open else { return Ok(discarded) };
+        match operation(stdout) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.open = None;
-                Ok(dropped)
+                Ok(discarded)
             }
             outcome => outcome.map_err(|error| {
                 io::Error::new(error.kind(), format!("writing to standard output: {error}"))
@@ -129,11 +132,11 @@ impl Stdout {
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.on(bytes.len(), |stdout| stdout.write(bytes))
+        self.run(bytes.len(), |stdout| stdout.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.on((), Write::flush)
+        self.run((), Write::flush)
     }
 }
 
@@ -146,11 +149,11 @@ fn run(file: &ConfigFile) -> Result<(), ExitFailure> {
     check::log_warnings(&document);
     let outcome = daemon::run(document, &file.path, &log).map_err(ExitFailure::from);
     log.finish(outcome.as_ref().err().map(|failure| &*failure.text));
-    // Written, or nobody reads it: to write it here as well might never end.
+    // The log has written the error. A second write to a blocked standard error could hang.
     outcome.map_err(|failure| ExitFailure { text: String::new(), ..failure })
 }
 
-/// A command that looks after the daemon's files.
+/// Runs a command that reads the configuration.
 fn on_files(
     file: &ConfigFile,
     command: impl FnOnce(&Config, &mut dyn Write) -> Result<(), Fatal>,
@@ -159,14 +162,16 @@ fn on_files(
     to_stdout(|out| command(&config, out))
 }
 
-/// A command whose output may have text of others in it: nothing of it steers a terminal.
+/// Runs a command whose output can contain received text: control characters are escaped.
 fn to_stdout(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), ExitFailure> {
     command(&mut Writer::new(Stdout { open: Some(io::stdout().lock()) }))?;
     Ok(())
 }
 
-/// A command that writes nothing but text of its own, as it is.
-fn own_text(command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>) -> Result<(), ExitFailure> {
+/// Runs a command whose output contains no received text, and writes it unchanged.
+fn to_stdout_verbatim(
+    command: impl FnOnce(&mut dyn Write) -> Result<(), Fatal>,
+) -> Result<(), ExitFailure> {
     command(&mut Stdout { open: Some(io::stdout().lock()) })?;
     Ok(())
 }
@@ -194,12 +199,12 @@ fn validate(options: &Validate) -> Result<(), ExitFailure> {
     to_stdout(|out| Ok(summarize(&document, user, &found.problems, out)?))
 }
 
-/// The problems as a person reads them, or as systemd's journal does.
+/// Formats problems for a terminal, or for the journal if standard error is connected to it.
 fn for_stderr(problems: &Problems) -> String {
     if logging::stderr_is_the_journal() { problems.for_journal() } else { problems.to_string() }
 }
 
-/// Reports the problems of a configuration that cannot be used.
+/// Returns the failure for an invalid configuration. With `--json`, prints the problems first.
 fn invalid(options: &Validate, problems: &Problems) -> Result<ExitFailure, ExitFailure> {
     let failure = ExitFailure::config(&for_stderr(problems));
     if !options.json {

@@ -1,4 +1,4 @@
-//! `logpushd cert`.
+//! Options of `logpushd cert`.
 
 use std::{net::IpAddr, path::PathBuf};
 
@@ -6,43 +6,45 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::config::check_domain;
 
-/// What to do with certificates.
+/// Subcommands of `logpushd cert`.
 #[derive(Debug, Subcommand)]
 pub enum CertCommand {
-    /// Make a key, and a request that an authority can sign
+    /// Create a private key and a certificate request
     ///
-    /// The request is for NAME, as common name and as alternative name. A key that is there already is
-    /// used if it is named, and never overwritten.
+    /// A certificate authority signs the request. It contains the name of --name as common name and
+    /// as subject alternative name. An existing key is used if --key names it, and never
+    /// overwritten.
     Csr(Csr),
-    /// Show a certificate: whose it is, until when, and whether its chain is complete
+    /// Show a certificate, its validity, and whether its chain is complete
     ///
-    /// Exit codes: 0 it was shown, whatever it is worth; 69 the server does not answer; 74 a file cannot
-    /// be read; 78 a file holds no certificate, or --key does not belong to it.
+    /// Reads the certificate from a PEM file, or from a server over TLS. Cloudflare connects only
+    /// if the chain leads to a public certificate authority and the certificate contains the
+    /// server's name.
     Show(Show),
 }
 
-/// What to ask an authority for.
+/// Options of `logpushd cert csr`.
 #[derive(Debug, Args)]
 pub struct Csr {
-    /// The name that Logpush connects to, as logs.example.com
+    /// Name that Logpush connects to, such as logs.example.com
     #[arg(long, value_name = "FQDN", value_parser = dns_name)]
     pub name: String,
-    /// One more name or IP address; may stand several times
+    /// Additional name or IP address; can be given several times
     #[arg(long, value_name = "NAME", value_parser = name_or_address)]
     pub san: Vec<String>,
-    /// The key: used if it is there, made if not [default: FQDN.key, which must not be there]
+    /// Private key file; created if it does not exist [default: a new file, FQDN.key]
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// Where to write the request; - prints it [default: FQDN.csr]
+    /// File to write the request to; - writes to standard output [default: FQDN.csr]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Make an RSA key of so many bits [default: ECDSA P-256]
+    /// Create an RSA key of this size [default: an ECDSA P-256 key]
     #[arg(long, value_name = "BITS")]
     pub rsa: Option<RsaBits>,
-    /// Whose it is, if the authority wants to know
+    /// Organization, if the authority requires it
     #[arg(long, value_name = "NAME", value_parser = text)]
     pub organization: Option<String>,
-    /// In two letters
+    /// Country, in two letters such as DE
     #[arg(long, value_name = "CODE", value_parser = country)]
     pub country: Option<String>,
     /// State or province
@@ -51,48 +53,48 @@ pub struct Csr {
     /// City
     #[arg(long, value_name = "NAME", value_parser = text)]
     pub locality: Option<String>,
-    /// Print one JSON object that names the two files
+    /// Print the paths of the two files as one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// The size of an RSA key.
+/// Size of an RSA key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub enum RsaBits {
-    /// The least that is accepted.
+    /// Minimum that certificate authorities accept
     #[value(name = "2048")]
     Bits2048,
-    /// A little more.
+    /// 128-bit security
     #[value(name = "3072")]
     Bits3072,
-    /// A lot more work in each handshake.
+    /// Slow handshakes
     #[value(name = "4096")]
     Bits4096,
 }
 
-/// What to show.
+/// Options of `logpushd cert show`.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// A PEM file, or a server that runs: HOST, HOST:PORT or https://...
+    /// PEM file, or server: HOST, HOST:PORT or https://...
     #[arg(value_name = "FILE|HOST[:PORT]")]
     pub target: String,
-    /// Trust the authorities of this file in place of the public ones
+    /// Trust the certificate authorities in this PEM file instead of the public ones
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// Tell whether this private key belongs to it
+    /// Check whether this private key belongs to the certificate
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
-    /// Ask the server for this name [default: HOST]
+    /// Server name for the TLS handshake [default: HOST]
     #[arg(long, value_name = "FQDN", value_parser = dns_name)]
     pub name: Option<String>,
-    /// Print one JSON object
+    /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
 fn dns_name(text: &str) -> Result<String, String> {
     let text = text.to_ascii_lowercase();
-    // A wildcard is for the leftmost label alone.
+    // A wildcard is only valid as the leftmost label.
     check_domain(text.strip_prefix("*.").unwrap_or(&text))?;
     Ok(text)
 }
@@ -104,7 +106,7 @@ fn name_or_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// RFC 5280, appendix A.1: at most 64 characters.
+/// Checks a name for the subject: at most 64 characters (RFC 5280, appendix A.1).
 fn text(text: &str) -> Result<String, String> {
     if (1..=64).contains(&text.chars().count()) && !text.contains(char::is_control) {
         Ok(text.to_owned())
@@ -117,7 +119,7 @@ fn country(text: &str) -> Result<String, String> {
     if text.len() == 2 && text.bytes().all(|b| b.is_ascii_alphabetic()) {
         Ok(text.to_ascii_uppercase())
     } else {
-        Err("write two letters, as DE".to_owned())
+        Err("write two letters, such as DE".to_owned())
     }
 }
 
@@ -127,13 +129,13 @@ mod tests {
 
     #[test]
     fn names_and_addresses_are_checked() {
-        for (given, taken) in [
+        for (given, accepted) in [
             ("Logs.Example.com", "logs.example.com"),
             ("*.example.com", "*.example.com"),
             ("192.0.2.1", "192.0.2.1"),
             ("2001:DB8::1", "2001:db8::1"),
         ] {
-            assert_eq!(name_or_address(given).as_deref(), Ok(taken));
+            assert_eq!(name_or_address(given).as_deref(), Ok(accepted));
         }
         for bad in
             ["", "*.*.example.com", "a b", "https://a.example", "a.example:443", "-a.example"]

@@ -1,4 +1,4 @@
-//! `logpushd job`, for the endpoints of a configuration of this machine.
+//! `logpushd job`, with the endpoints of a local configuration.
 
 use std::io::Write;
 
@@ -7,10 +7,10 @@ use cloudflare::job::{self, EndpointQuery, JobCommand, JobEndpoint};
 use super::destination;
 use crate::{config, fatal::Fatal};
 
-/// Does what `command` says.
+/// Runs a subcommand of `logpushd job`.
 ///
 /// # Errors
-/// As [`job::run`]; `--endpoint` names nothing that the configuration has.
+/// As [`job::run`]. Also if the configuration does not have the endpoint of `--endpoint`.
 pub fn run(command: &JobCommand, out: &mut dyn Write) -> Result<(), Fatal> {
     job::run(command, &find, out)
 }
@@ -18,7 +18,7 @@ pub fn run(command: &JobCommand, out: &mut dyn Write) -> Result<(), Fatal> {
 fn find(query: &EndpointQuery<'_>) -> Result<JobEndpoint, Fatal> {
     let config = config::load(query.config).map_err(|found| Fatal::Config(found.to_string()))?;
     let endpoint = destination::endpoint(&config, query.name)?;
-    // What is doubtful about it is for `logpushd destination` to say.
+    // `logpushd destination` prints the warnings.
     let (destination_conf, _) =
         destination::of_endpoint(&config, endpoint, query.dataset, query.host)?;
     Ok(JobEndpoint {

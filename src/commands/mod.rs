@@ -1,8 +1,8 @@
-//! The commands: those that look after a daemon's files, beside it or while it is down, and those that
-//! set up what pushes to it.
+//! Commands of `logpushd` besides `run`: those that work on the daemon's files, and those that set
+//! up senders.
 //!
-//! They write to what they are given and say how it ended; printing errors and exit codes are the
-//! business of `main.rs`.
+//! A command writes its report to the writer that it gets, and returns its error. `main.rs` prints
+//! the error and chooses the exit code.
 
 pub mod cert;
 pub mod destination;

@@ -1,5 +1,4 @@
-//! `logpushd spool list` and `logpushd spool verify`: what waits, for which sink, and whether it is
-//! whole.
+//! `logpushd spool list` and `logpushd spool verify`: lists and verifies the batches in the spool.
 
 use std::io::{self, BufWriter, Write};
 
@@ -16,12 +15,12 @@ use crate::{
     spool::{Batch, Consumer, FileCondition, ReadOnlySpool, SpoolContents},
 };
 
-/// A consumer, and how far it is.
+/// A consumer of the spool and its checkpoint.
 struct SpoolReader {
-    /// As people know it.
+    /// The name of the sink, or `quarantine`.
     name: String,
     consumer: Consumer,
-    /// The last batch that it is done with, if it has a checkpoint.
+    /// The sequence of the last batch that the checkpoint covers.
     checkpoint: Option<u64>,
 }
 
@@ -31,22 +30,23 @@ impl SpoolReader {
     }
 }
 
-/// Lists the batches that wait, then the totals and how far each sink is.
+/// Lists the batches in the spool, the totals, and the backlog of each sink.
 pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
     let survey = ReadOnlySpool::new(&config.spool.dir);
-    // The cursors after the batches: what a sink takes meanwhile shows as taken.
+    // Checkpoints are read after the batches, so that a batch delivered meanwhile counts as
+    // delivered.
     let contents = contents(&survey)?;
     let readers = readers(config, &survey)?;
     let mut out = BufWriter::new(out);
-    let mut lacking = vec![0_u64; readers.len()];
+    let mut backlog = vec![0_u64; readers.len()];
     let mut rows = Vec::with_capacity(contents.waiting.len());
     let mut batches = Vec::new();
     for entry in &contents.waiting {
         let batch = &entry.batch;
         let mut waits_for = Vec::new();
-        for (reader, lacking) in readers.iter().zip(&mut lacking) {
+        for (reader, backlog) in readers.iter().zip(&mut backlog) {
             if reader.waits_for(batch) {
-                *lacking += 1;
+                *backlog += 1;
                 waits_for.push(reader.name.as_str());
             }
         }
@@ -92,8 +92,8 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
     };
     let bytes: u64 = contents.waiting.iter().map(spool::QueuedBatch::bytes).sum();
     if is_json {
-        let sinks = readers.iter().zip(&lacking).map(|(reader, lacking)| {
-            json!({ "name": reader.name, "behind": lacking, "checkpoint": reader.checkpoint })
+        let sinks = readers.iter().zip(&backlog).map(|(reader, backlog)| {
+            json!({ "name": reader.name, "behind": backlog, "checkpoint": reader.checkpoint })
         });
         let whole = json!({
             "records": sum(|batch| batch.header.records),
@@ -116,35 +116,36 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
         format_bytes(bytes),
         format_bytes(config.spool.max_bytes),
     )?;
-    for (reader, lacking) in readers.iter().zip(lacking) {
-        let place = match reader.checkpoint {
-            Some(sequence) => format!("its checkpoint is batch {sequence}"),
-            None => String::from("it has no checkpoint yet"),
+    for (reader, backlog) in readers.iter().zip(backlog) {
+        let checkpoint = match reader.checkpoint {
+            Some(sequence) => format!("checkpoint at batch {sequence}"),
+            None => String::from("no checkpoint yet"),
         };
-        writeln!(out, "{} lacks {}; {place}", reader.name, Count(lacking, "batch"))?;
+        writeln!(out, "{}: backlog of {}, {checkpoint}", reader.name, Count(backlog, "batch"))?;
     }
     out.flush()?;
     Ok(())
 }
 
-/// Decodes every file and names those that are not what they should be.
+/// Decodes every batch and reports damaged and unknown files.
 ///
 /// # Errors
-/// Also if a file is not whole.
+/// Also if a file is damaged or unknown.
 pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
     let survey = ReadOnlySpool::new(&config.spool.dir);
     let contents = contents(&survey)?;
     let (mut whole, mut inflated, mut gone) = (0_u64, 0_u64, 0_u64);
     let mut problems = Vec::new();
     for (name, why) in &contents.foreign {
-        problems.push((name.clone(), format!("{why}: the daemon sets it aside when it starts")));
+        problems
+            .push((name.clone(), format!("{why}: the daemon moves it to set-aside at startup")));
     }
     let text = if is_json { &mut io::sink() } else { &mut *out };
     for (name, problem) in &problems {
         writeln!(text, "{name}: {problem}")?;
     }
     for name in &contents.unfinished {
-        writeln!(text, "{name}: unfinished: an upload under way, or cut off; not acknowledged")?;
+        writeln!(text, "{name}: unfinished: an upload in progress or aborted, not acknowledged")?;
     }
     for entry in &contents.waiting {
         match survey.verify(&entry.batch) {
@@ -161,13 +162,13 @@ pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(),
         }
     }
     let bad = problems.len() as u64;
-    write!(text, "{} whole ({} inflated)", Count(whole, "file"), format_bytes(inflated))?;
-    write!(text, ", {bad} not whole, {} unfinished", contents.unfinished.len())?;
+    write!(text, "{} intact ({} inflated)", Count(whole, "file"), format_bytes(inflated))?;
+    write!(text, ", {bad} damaged, {} unfinished", contents.unfinished.len())?;
     writeln!(text, "{}", delivered(gone))?;
-    let set_aside = std::fs::read_dir(survey.unusable_files()).map_or(0, Iterator::count) as u64;
-    if set_aside > 0 {
+    let unusable = std::fs::read_dir(survey.unusable_files()).map_or(0, Iterator::count) as u64;
+    if unusable > 0 {
         let folder = survey.unusable_files();
-        writeln!(text, "{} in {}", Count(set_aside, "file"), folder.display())?;
+        writeln!(text, "{} in {}", Count(unusable, "file"), folder.display())?;
     }
     if is_json {
         let problems =
@@ -177,7 +178,7 @@ pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(),
             "inflated_bytes": inflated,
             "delivered_meanwhile": gone,
             "unfinished": contents.unfinished,
-            "set_aside": set_aside,
+            "set_aside": unusable,
             "problems": problems.collect::<Vec<_>>(),
         });
         super::json::write(out, &whole)?;
@@ -186,8 +187,8 @@ pub fn verify(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(),
     if bad > 0 {
         let folder = survey.batches();
         return Err(Fatal::Io(format!(
-            "{} in {} not whole: see above. The daemon delivers what is readable of a damaged batch and \
-             keeps a copy in {}; look for what wrote there, and at the disk",
+            "{} in {} damaged, listed above: the daemon delivers the readable records of a damaged batch and \
+             keeps a copy in {}; check the disk, and which program wrote to the directory",
             Count(bad, "file"),
             folder.display(),
             survey.unusable_files().display(),
@@ -202,11 +203,11 @@ fn delivered(gone: u64) -> String {
 
 fn contents(survey: &ReadOnlySpool) -> Result<SpoolContents, Fatal> {
     survey.contents().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Fatal::Io(format!(
-            "{error}: no daemon has run yet with this spool.dir, or the file names another one"
-        )),
+        io::ErrorKind::NotFound => {
+            Fatal::Io(format!("{error}: check spool.dir; no daemon has run with it yet"))
+        }
         io::ErrorKind::PermissionDenied => {
-            Fatal::Io(format!("{error}: run this as the daemon's user"))
+            Fatal::Io(format!("{error}: run this command as the daemon's user"))
         }
         _ => error.into(),
     })

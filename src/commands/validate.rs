@@ -1,4 +1,4 @@
-//! `logpushd validate`: checks a configuration, and prints what the daemon would do with it.
+//! `logpushd validate`: checks a configuration and prints a summary of it.
 
 use std::{
     io::{self, Write},
@@ -17,16 +17,17 @@ use crate::{
     fatal::Fatal,
 };
 
-/// What the checks found.
+/// The result of all checks.
 #[derive(Debug)]
 pub struct ConfigVerdict {
-    /// Errors and warnings; with `strict`, warnings are errors.
+    /// Errors and warnings. With `--strict`, warnings are errors.
     pub problems: Problems,
-    /// No problem is an error.
+    /// Whether no problem is an error.
     pub is_valid: bool,
 }
 
-/// Checks a configuration that could be read. `user` is who runs the daemon, if not this process's user.
+/// Checks a configuration that was read without errors. `user` is the daemon's user, if it is not
+/// the user of this process.
 pub fn check(document: &Document, user: Option<&ServiceUser>, strict: bool) -> ConfigVerdict {
     let mut found = check::errors(document);
     let is_usable = found.is_empty();
@@ -42,10 +43,10 @@ pub fn check(document: &Document, user: Option<&ServiceUser>, strict: bool) -> C
     ConfigVerdict { problems: document.problems(found), is_valid }
 }
 
-/// Who runs the daemon, if that can be found out and is another user than that of this process.
+/// Returns the daemon's user, if it is known and is not the user of this process.
 ///
 /// # Errors
-/// There is no user called `named`.
+/// The user called `named` does not exist.
 pub fn service_user(named: Option<&str>, config: &Path) -> Result<Option<ServiceUser>, Fatal> {
     match named {
         Some(name) => ServiceUser::named(name).map(Some),
@@ -90,8 +91,8 @@ pub fn summarize(
     row(out, "checked as", &check::tested_as(user))
 }
 
-/// Prints problems and summary as one JSON object. `document` is `None` if the configuration cannot
-/// be used: then there is no summary.
+/// Prints problems and summary as one JSON object. Without a `document`, because the configuration
+/// is invalid, the summary is `null`.
 ///
 /// # Errors
 /// Writing fails.
@@ -227,7 +228,7 @@ fn format_name(endpoint: &Endpoint) -> &'static str {
 
 fn target(sink: &SinkConfig) -> String {
     let (kind, claims) = (&sink.kind, sink.kind.claims());
-    // A path and standard output say by themselves what they are.
+    // A path, and the word for standard output, need no kind.
     if claims.stdout || claims.files.is_some() {
         return kind.target();
     }
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_has_every_endpoint_sink_and_path() {
+    fn summary_has_every_endpoint_sink_and_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("logpushd.toml");
         fs::write(&path, CONFIG).unwrap();
@@ -276,7 +277,7 @@ mod tests {
         let mut out = Vec::new();
         summarize(&document, None, &check(&document, None, false).problems, &mut out).unwrap();
         let folder = dir.path().canonicalize().unwrap();
-        let said = String::from_utf8(out).unwrap().replace(folder.to_str().unwrap(), "DIR");
+        let summary = String::from_utf8(out).unwrap().replace(folder.to_str().unwrap(), "DIR");
         for line in [
             ": ok, 1 warning\n",
             "  listen             https://127.0.0.1:0, certificate DIR/fullchain.pem\n",
@@ -285,7 +286,7 @@ mod tests {
             "  spool              DIR/spool, up to 10 GiB\n",
             "  quarantine         DIR/spool/quarantine, up to 1 GiB\n",
         ] {
-            assert!(said.contains(line), "{line:?} not in {said}");
+            assert!(summary.contains(line), "{line:?} not in {summary}");
         }
     }
 }

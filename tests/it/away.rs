@@ -116,8 +116,8 @@ fn a_kill_while_files_are_forgotten_leaves_the_old_checkpoint_or_the_new() {
     let setup = expect_appended(setup, &second, 1, "of the other one");
     let setup = Meanwhile::Gone.give_back(setup);
     let list = finish(logpushd().args(["spool", "list", "-c"]).arg(setup.write_config()));
-    let place = "archive lacks 0 batches; its checkpoint is batch 1\n";
-    assert!(list.stdout.contains(place), "{}", list.stdout);
+    let backlog = "archive: backlog of 0 batches, checkpoint at batch 1\n";
+    assert!(list.stdout.contains(backlog), "{}", list.stdout);
     expect_appended(setup, &second, 1, "of its own");
 }
 

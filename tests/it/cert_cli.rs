@@ -71,7 +71,10 @@ fn a_request_can_be_read_and_signed_and_the_certificate_is_served() {
             "de",
         ],
     ));
-    holds(&output, &["logs.example.com.key (made", "logs.example.com.csr", "every intermediate"]);
+    holds(
+        &output,
+        &["logs.example.com.key (new", "logs.example.com.csr", "all intermediate certificates"],
+    );
     let mode = fs::metadata(dir.join("logs.example.com.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let read = openssl(dir, "req -in logs.example.com.csr -verify -noout -text -nameopt RFC2253");
@@ -107,7 +110,7 @@ fn a_request_can_be_read_and_signed_and_the_certificate_is_served() {
             "names    logs.example.com, also.example.com, 127.0.0.1",
             " days left",
             "key      ECDSA P-256",
-            "complete: it leads to CN=ours, whom ca.pem trusts",
+            "complete: it leads to an authority in ca.pem, CN=ours",
             "logs.example.com.key belongs to certificate 1",
         ],
     );
@@ -121,7 +124,7 @@ fn a_request_can_be_read_and_signed_and_the_certificate_is_served() {
     let name = ["--name", "logs.example.com", "--ca", "ca.pem"];
     let shown =
         good(cert(daemon.setup().directory(), &[&["show", &address], &name[..], &key].concat()));
-    holds(&shown, &[&format!("{address}: 2 certificates"), "is for logs.example.com", "complete"]);
+    holds(&shown, &[&format!("{address}: 2 certificates"), "matches logs.example.com", "complete"]);
     // Requested by its address, and trusting the public authorities.
     let shown = good(cert(
         daemon.setup().directory(),
@@ -135,7 +138,7 @@ fn a_request_can_be_read_and_signed_and_the_certificate_is_served() {
     // 30, within the second in which it was signed.
     assert!(matches!(json["certificates"][0]["days_left"].as_i64(), Some(29 | 30)), "{json}");
     let other = ["show", &address, "--name", "other.example.com", "--ca", "ca.pem"];
-    holds(&good(cert(daemon.setup().directory(), &other)), &["is not for other.example.com"]);
+    holds(&good(cert(daemon.setup().directory(), &other)), &["does not match other.example.com"]);
     daemon.stop().exited_cleanly();
 }
 
@@ -150,9 +153,13 @@ fn an_existing_key_is_used_and_never_overwritten() {
     let key = fs::read(dir.join("a.example.com.key")).unwrap();
     holds(&openssl(dir, "req -in a.example.com.csr -verify -noout -text"), &["(3072 bit)"]);
 
-    fails(&cert(dir, &["csr", "--name", "a.example.com"]), 74, &["is there already", "--key"]);
+    fails(
+        &cert(dir, &["csr", "--name", "a.example.com"]),
+        74,
+        &["a.example.com.key exists", "--key"],
+    );
     let reused = ["csr", "--name", "b.example.com", "--key", "a.example.com.key"];
-    fails(&cert(dir, &[&reused[..], &["--rsa", "2048"]].concat()), 74, &["leave --rsa out"]);
+    fails(&cert(dir, &[&reused[..], &["--rsa", "2048"]].concat()), 74, &["omit --rsa"]);
     let request = good(cert(dir, &[&reused[..], &["--out", "-"]].concat()));
     assert!(request.starts_with("-----BEGIN CERTIFICATE REQUEST-----"), "{request}");
     fs::write(dir.join("request.pem"), &request).unwrap();
@@ -160,11 +167,7 @@ fn an_existing_key_is_used_and_never_overwritten() {
         &openssl(dir, "req -in request.pem -verify -noout -text"),
         &["verify OK", "(3072 bit)", "CN = b.example.com"],
     );
-    fails(
-        &cert(dir, &[&reused[..], &["--out", "-", "--json"]].concat()),
-        64,
-        &["leave out --json"],
-    );
+    fails(&cert(dir, &[&reused[..], &["--out", "-", "--json"]].concat()), 64, &["omit --json"]);
     let json = good(cert(dir, &[&reused[..], &["--json"]].concat()));
     let files = json!({
         "csr_file": "b.example.com.csr",
@@ -172,7 +175,7 @@ fn an_existing_key_is_used_and_never_overwritten() {
         "key_created": false,
     });
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), files);
-    holds(&good(cert(dir, &reused)), &["was there, and is used"]);
+    holds(&good(cert(dir, &reused)), &["a.example.com.key (existing)"]);
     assert_eq!(fs::read(dir.join("a.example.com.key")).unwrap(), key);
 
     // A request under any name does not overwrite it either, nor a certificate.
@@ -187,7 +190,7 @@ fn an_existing_key_is_used_and_never_overwritten() {
     let chain = Authority::new().pem();
     fs::write(dir.join("fullchain.pem"), &chain).unwrap();
     let words = [&reused[..], &["--out", "fullchain.pem"]].concat();
-    fails(&cert(dir, &words), 74, &["fullchain.pem is there already", "no certificate request"]);
+    fails(&cert(dir, &words), 74, &["fullchain.pem exists", "is not a certificate request"]);
     assert_eq!(fs::read_to_string(dir.join("fullchain.pem")).unwrap(), chain);
     fs::remove_file(dir.join("fullchain.pem")).unwrap();
     good(cert(dir, &[&reused[..], &["--out", "request.pem"]].concat()));
@@ -261,17 +264,23 @@ fn problems_of_a_certificate_chain_are_reported() {
 
     let cases = [
         // An expired certificate is not reported as untrusted.
-        ("whole.pem", &["complete: it leads to CN=the root, whom root.pem trusts", "EXPIRED "][..]),
-        ("cut.pem", &["1 certificate\n", "not complete", "it ends at CN=the middle"]),
-        ("self.pem", &["self-signed", "cloudflare refuses it"]),
-        ("root.pem", &["whom root.pem trusts", "names    none", "cloudflare refuses it"]),
+        (
+            "whole.pem",
+            &["complete: it leads to an authority in root.pem, CN=the root", "EXPIRED "][..],
+        ),
+        ("cut.pem", &["1 certificate\n", "incomplete or private", "it ends at CN=the middle"]),
+        ("self.pem", &["self-signed", "Cloudflare refuses it"]),
+        (
+            "root.pem",
+            &["an authority in root.pem", "names    none", "Cloudflare ignores the common name"],
+        ),
     ];
     for (file, says) in cases {
         holds(&good(cert(dir, &["show", file, "--ca", "root.pem"])), says);
     }
     let purpose = good(cert(dir, &["show", "client.pem", "--ca", "ours.pem"]));
-    holds(&purpose, &["cannot be used: ", "server authentication"]);
-    holds(&good(cert(dir, &["show", "whole.pem"])), &["whom the public web does not trust"]);
+    holds(&purpose, &["invalid: ", "server authentication"]);
+    holds(&good(cert(dir, &["show", "whole.pem"])), &["which is not a public authority"]);
 
     let misfit = cert(dir, &["show", "whole.pem", "--key", "other.key"]);
     fails(&misfit, 78, &["other.key does not belong to the first certificate in whole.pem"]);
@@ -282,9 +291,9 @@ fn problems_of_a_certificate_chain_are_reported() {
     assert!(json["certificates"][0]["days_left"].as_i64().unwrap() < -1000);
 
     fails(&cert(dir, &["show", "key.pem"]), 78, &["no certificate in key.pem", "private key"]);
-    fails(&cert(dir, &["show", "./missing.pem"]), 74, &["there is no file ./missing.pem"]);
+    fails(&cert(dir, &["show", "./missing.pem"]), 74, &["no file ./missing.pem"]);
     for gone in ["fullchain-gone.pem", "gone.CRT", "gone.cer"] {
-        fails(&cert(dir, &["show", gone]), 74, &[&format!("there is no file {gone}")]);
+        fails(&cert(dir, &["show", gone]), 74, &[&format!("no file {gone}")]);
     }
     fails(&cert(dir, &["show", "self.pem", "--key", "missing.key"]), 74, &["missing.key"]);
     fails(&cert(dir, &["show", "self.pem", "--ca", "missing.pem"]), 74, &["missing.pem"]);
@@ -298,6 +307,6 @@ fn the_certificate_of_a_server_that_requires_one_is_shown() {
     setup.write("ca.pem", Authority::new().pem());
     let daemon = setup.start();
     let shown = good(cert(daemon.setup().directory(), &["show", &daemon.address.to_string()]));
-    holds(&shown, &["CN=logpushd development certificate", "self-signed", "is for 127.0.0.1"]);
+    holds(&shown, &["CN=logpushd development certificate", "self-signed", "matches 127.0.0.1"]);
     daemon.stop().exited_cleanly();
 }

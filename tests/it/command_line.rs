@@ -1,13 +1,13 @@
 //! Compares docs/command-line.md with the definition of the command line.
 //!
-//! The synopsis and the options of each command are generated: `LOGPUSHD_BLESS=1 cargo test --test it
-//! command_line::` writes them. The text from "Example" on is written by hand.
+//! The section of each command is generated: `LOGPUSHD_BLESS=1 cargo test --test it command_line::`
+//! writes it. Text after [`BY_HAND`] is written by hand.
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs};
 
-use clap::{Arg, Command, Parser as _};
+use clap::{Arg, Command};
 use logpushd::{
-    cli::Cli,
+    cli::sections::{Example, SIGNALS, Sections},
     commands::manual::{self, option, synopsis, value_names},
 };
 
@@ -16,10 +16,13 @@ use crate::support::{
     text::{WIDTH, wrapped},
 };
 
+/// The line between the generated part of a section and the text written by hand.
+const BY_HAND: &str = "<!-- Written by hand: -->";
+
 /// The line before the generated list of commands.
 const LIST: &str = "| command | purpose |\n|---|---|\n";
 
-/// All commands that do something, each with its full name.
+/// Collects the commands without subcommands, each with its full name.
 fn commands(command: &Command, commands: &mut Vec<Command>) {
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         if command.has_subcommands() {
@@ -34,7 +37,7 @@ fn name(command: &Command) -> &str {
     command.get_bin_name().unwrap()
 }
 
-/// Help as Markdown.
+/// Escapes help as Markdown.
 fn escaped(help: &str) -> String {
     help.replace('|', "\\|").replace('*', "\\*").replace('\n', " ")
 }
@@ -43,7 +46,7 @@ fn purpose(command: &Command) -> String {
     escaped(&command.get_about().unwrap().to_string())
 }
 
-/// The synopsis, with parts that are never split between two lines.
+/// Returns the synopsis in lines. A part is never split between two lines.
 fn synopsis_lines(command: &Command) -> String {
     let mut lines = vec![String::from("   ")];
     for part in synopsis(command) {
@@ -81,7 +84,8 @@ fn row(arg: &Arg) -> String {
     format!("| {names} | {text} |")
 }
 
-/// The generated part of a section: purpose, synopsis, description, options.
+/// Returns the generated part of a section: purpose, synopsis, description, options, examples, exit
+/// codes.
 fn generated(command: &Command) -> String {
     let mut parts = vec![format!("{}.", purpose(command)), synopsis_lines(command)];
     if let Some(long) = command.get_long_about() {
@@ -95,10 +99,19 @@ fn generated(command: &Command) -> String {
     if !rows.is_empty() {
         parts.push(format!("| option | effect |\n|---|---|\n{}", rows.join("\n")));
     }
+    let sections = Sections::of(command, name(command));
+    let examples = sections.examples.iter();
+    let examples = examples.map(|Example { purpose, line }| format!("# {purpose}\n{line}"));
+    let examples = examples.collect::<Vec<_>>().join("\n\n");
+    parts.push(format!("```sh\n{examples}\n```"));
+    let statuses = sections.exit_statuses.iter();
+    let statuses = statuses.map(|(status, meaning)| format!("| {status} | {meaning} |"));
+    let statuses = statuses.collect::<Vec<_>>().join("\n");
+    parts.push(format!("| exit code | meaning |\n|---|---|\n{statuses}"));
     parts.join("\n\n")
 }
 
-/// The expected page, with the text of `page` that is written by hand.
+/// Returns the expected page, with the text by hand of `page`.
 fn expected(page: &str) -> String {
     let mut all = Vec::new();
     commands(&manual::root(), &mut all);
@@ -113,12 +126,12 @@ fn expected(page: &str) -> String {
     let sections: BTreeMap<_, _> =
         sections.split("\n## ").map(|section| section.split_once('\n').unwrap()).collect();
     for command in &all {
-        let by_hand = sections.get(name(command)).and_then(|section| {
-            section.find("\nExample").map(|at| section.split_at(at + 1).1.trim_end())
-        });
-        let by_hand = by_hand.unwrap_or("Example:");
-        let generated = generated(command);
-        writeln!(expected, "\n## {}\n\n{generated}\n\n{by_hand}", name(command)).unwrap();
+        let section = sections.get(name(command)).copied().unwrap_or_default();
+        let (name, generated) = (name(command), generated(command));
+        writeln!(expected, "\n## {name}\n\n{generated}").unwrap();
+        if let Some((_, by_hand)) = section.split_once(BY_HAND) {
+            writeln!(expected, "\n{BY_HAND}\n\n{}", by_hand.trim()).unwrap();
+        }
     }
     let names: Vec<_> = all.iter().map(name).collect();
     for section in page.split("\n## ").skip(1) {
@@ -145,46 +158,20 @@ fn every_command_has_its_section() {
     assert_eq!(page.len(), expected.len());
 }
 
-/// The words of a command as a shell splits them, up to a pipe, a redirection or a comment.
-fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quote = None;
-    for c in line.chars() {
-        let is_empty = words.last().unwrap().is_empty();
-        match (quote, c) {
-            (Some(end), _) if c == end => quote = None,
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '|' | '>' | '#') if is_empty => break,
-            (None, ' ') => words.push(String::new()),
-            _ => words.last_mut().unwrap().push(c),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
+/// A row of the page can continue with a link.
 #[test]
-fn every_command_has_an_example_that_is_accepted() {
-    let page = fs::read_to_string(repository("docs/command-line.md")).unwrap();
-    let mut all = Vec::new();
-    commands(&manual::root(), &mut all);
-    for command in &all {
-        let name = name(command);
-        let (_, section) = page.split_once(&format!("\n## {name}\n")).unwrap();
-        let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
-        let (_, by_hand) = section.split_once("\nExample").unwrap();
-        let by_hand = by_hand.replace("\\\n", "");
-        let lines = by_hand.lines().map(|line| line.trim_start_matches("$ "));
-        let examples: Vec<_> = lines.filter(|line| line.starts_with(&format!("{name} "))).collect();
-        let examples = if examples.is_empty() && by_hand.contains(&format!("\n{name}\n")) {
-            vec![name]
-        } else {
-            examples
-        };
-        assert!(!examples.is_empty(), "docs/command-line.md has no example of {name}");
-        for example in examples {
-            let parsed = Cli::try_parse_from(words(example));
-            assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
-        }
+fn signals_and_exit_codes_of_the_daemon_are_those_of_the_page() {
+    let page = fs::read_to_string(repository("docs/signals.md")).unwrap();
+    let has_row = |row: &str| page.lines().any(|line| line.starts_with(row));
+    for (signal, effect) in SIGNALS {
+        assert!(has_row(&format!("| {signal} | {effect}")), "docs/signals.md: {signal}: {effect}");
+    }
+    let root = manual::root();
+    let run = root.find_subcommand("run").unwrap();
+    for (status, meaning) in Sections::of(run, "logpushd run").exit_statuses {
+        assert!(
+            has_row(&format!("| {status} | {meaning} |")),
+            "docs/signals.md: {status}: {meaning}"
+        );
     }
 }

@@ -6,8 +6,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use clap::CommandFactory as _;
-
 use crate::support::{Exit, Finished, finish, logpushd, names_in, require, skipped};
 
 fn run(words: &[&str]) -> Finished {
@@ -76,7 +74,7 @@ fn bash_completes_every_command() {
     let completed = finish(Command::new("bash").arg("-c").arg(script.stdout + ask));
     assert_eq!((completed.exit, completed.stderr.as_str()), (Exit::Code(0), ""));
     let words: Vec<_> = completed.stdout.lines().collect();
-    let cli = logpushd::cli::Cli::command();
+    let cli = logpushd::cli::definition();
     for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
         assert!(words.contains(&command.get_name()), "{} of {words:?}", command.get_name());
     }

@@ -43,16 +43,16 @@ fn the_backlog_is_listed_with_and_without_a_running_daemon() {
     daemon.commit(b"{\"a\":3}\n");
     let list = wait_for("checkpoints of the working sinks", || {
         let list = spool("list", daemon.setup());
-        let both = list.stdout.matches("; its checkpoint is batch 2").count() == 2;
+        let both = list.stdout.matches(", checkpoint at batch 2").count() == 2;
         both.then_some(list)
     });
     assert_eq!(list.exit, Exit::Code(0), "{}", list.stderr);
     assert_eq!(rows(&list), WAITING, "{}", list.stdout);
     for line in [
         "2 batches, 3 records, 1 rejected, ",
-        "archive lacks 0 batches; its checkpoint is batch 2",
-        "broken lacks 2 batches; it has no checkpoint yet",
-        "quarantine lacks 0 batches; its checkpoint is batch 2",
+        "archive: backlog of 0 batches, checkpoint at batch 2",
+        "broken: backlog of 2 batches, no checkpoint yet",
+        "quarantine: backlog of 0 batches, checkpoint at batch 2",
     ] {
         let is_there = list.stdout.lines().any(|it| it.starts_with(line));
         assert!(is_there, "{line:?} is not in\n{}", list.stdout);
@@ -70,8 +70,8 @@ fn the_backlog_is_listed_with_and_without_a_running_daemon() {
     assert_eq!((&checked["whole"], &checked["problems"]), (&json!(2), &json!([])), "{checked:#}");
     let verified = spool("verify", daemon.setup());
     assert_eq!(verified.exit, Exit::Code(0), "{}", verified.stderr);
-    assert!(verified.stdout.starts_with("2 files whole ("), "{}", verified.stdout);
-    assert!(verified.stdout.contains("), 0 not whole, 0 unfinished"), "{}", verified.stdout);
+    assert!(verified.stdout.starts_with("2 files intact ("), "{}", verified.stdout);
+    assert!(verified.stdout.contains("), 0 damaged, 0 unfinished"), "{}", verified.stdout);
 
     let stopped = daemon.stop().exited_cleanly();
     assert_eq!(spool("list", &stopped.setup).stdout, list.stdout);
@@ -82,7 +82,7 @@ fn the_backlog_is_listed_with_and_without_a_running_daemon() {
     wait_until("an empty spool", || names_in(&daemon.path("spool/batches")).is_empty());
     let list = spool("list", daemon.setup());
     assert_eq!((list.exit, rows(&list).len()), (Exit::Code(0), 0));
-    assert!(list.stdout.contains("broken lacks 0 batches; its checkpoint is batch 2"));
+    assert!(list.stdout.contains("broken: backlog of 0 batches, checkpoint at batch 2"));
     daemon.stop().exited_cleanly();
 }
 
@@ -112,7 +112,7 @@ fn a_damaged_file_is_reported_and_fails_the_command() {
     for (name, what) in [
         (&*batches[1], ": damaged: "),
         (&*batches[2], ": damaged: "),
-        ("notes.txt", ": its name is not that of a batch: the daemon sets it aside"),
+        ("notes.txt", ": its name is not that of a batch: the daemon moves it to set-aside"),
         (".unfinished-9", ": unfinished: "),
     ] {
         let line = verified.stdout.lines().find(|line| line.starts_with(name));
@@ -121,8 +121,8 @@ fn a_damaged_file_is_reported_and_fails_the_command() {
     for whole in [&batches[0], &batches[3]] {
         assert!(!verified.stdout.contains(whole), "{}", verified.stdout);
     }
-    assert!(verified.stdout.contains("2 files whole ("), "{}", verified.stdout);
-    assert!(verified.stdout.contains("), 3 not whole, 1 unfinished"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("2 files intact ("), "{}", verified.stdout);
+    assert!(verified.stdout.contains("), 3 damaged, 1 unfinished"), "{}", verified.stdout);
     assert!(verified.stderr.starts_with("logpushd: 3 files in "), "{}", verified.stderr);
     // Both commands only read.
     assert_eq!(names(setup.directory()).len(), 6);
@@ -136,7 +136,7 @@ fn a_missing_spool_is_reported() {
     for what in ["list", "verify"] {
         let finished = spool(what, &setup);
         assert_eq!(finished.exit, Exit::Code(74));
-        assert!(finished.stderr.contains("no daemon has run yet with this spool.dir"));
+        assert!(finished.stderr.contains("check spool.dir; no daemon has run with it yet"));
         assert!(!setup.path("spool").exists(), "the command only reads");
     }
     setup.write("logpushd.toml", "[server]\naddres = 1\n");

@@ -17,7 +17,10 @@ pub const DEFAULT_CONFIG: &str = "/etc/logpushd/logpushd.toml";
 /// The option `-c`, `--config`.
 #[derive(Debug, clap::Args)]
 pub struct ConfigFile {
-    /// The configuration file; - reads standard input, with relative paths from the current directory
+    /// Configuration file, - for standard input
+    ///
+    /// Relative paths in the configuration start at the directory of the file, or at the current
+    /// directory with standard input.
     #[arg(
         short = 'c',
         long = "config",

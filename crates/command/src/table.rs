@@ -1,4 +1,5 @@
-//! Tables for people and for `awk`: aligned columns, separated by spaces. No cell may contain a space.
+//! Tables for people and for `awk`: aligned columns, separated by spaces. No cell may contain a
+//! space.
 
 use std::io::{self, Write};
 

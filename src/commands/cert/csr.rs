@@ -1,4 +1,4 @@
-//! `logpushd cert csr`: a key, and a request for an authority to sign.
+//! `logpushd cert csr`: creates a private key and a certificate request.
 
 use std::{
     fs::{self, OpenOptions},
@@ -17,7 +17,8 @@ use crate::{
     tls,
 };
 
-/// RFC 5280, appendix A.1. A longer name stands among the alternative names alone.
+/// The maximum length of a common name (RFC 5280, appendix A.1). A longer name is only a subject
+/// alternative name.
 const MAX_COMMON_NAME: usize = 64;
 
 const KEY_MODE: u32 = 0o600;
@@ -27,13 +28,13 @@ pub(super) fn run(csr: &Csr, out: &mut dyn Write) -> Result<(), Fatal> {
     let key_file = csr.key.clone().unwrap_or_else(|| PathBuf::from(format!("{}.key", stem(csr))));
     let csr_file = csr.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.csr", stem(csr))));
     if csr.json && csr_file == Path::new("-") {
-        let text = "--out - prints the request itself, not JSON: leave out --json, or name a file";
+        let text = "--out - prints the request, not JSON: omit --json, or name a file";
         return Err(Fatal::Usage(text.to_owned()));
     }
-    check_room(&csr_file, &key_file)?;
+    check_overwrite(&csr_file, &key_file)?;
     let (key, is_new) = key(csr, &key_file)?;
     let request = request(csr, &key).map_err(|error| {
-        Fatal::Config(format!("cannot make a request with {}: {error}", key_file.display()))
+        Fatal::Config(format!("cannot create a request with {}: {error}", key_file.display()))
     })?;
     if csr_file == Path::new("-") {
         out.write_all(request.as_bytes())?;
@@ -48,41 +49,40 @@ pub(super) fn run(csr: &Csr, out: &mut dyn Write) -> Result<(), Fatal> {
         });
         return Ok(crate::commands::json::write(out, &report)?);
     }
-    let made =
-        if is_new { "made; nobody but the daemon needs it" } else { "was there, and is used" };
+    let origin = if is_new { "new; only the daemon needs it" } else { "existing" };
     let (key_file, csr_file) = (key_file.display(), csr_file.display());
     write!(
         out,
         "\
-key      {key_file} ({made})
+key      {key_file} ({origin})
 request  {csr_file}
 
-What comes next:
-1. Have an authority of the public web sign the request: Cloudflare trusts no other.
-2. Put the certificate that comes back, and behind it every intermediate, into fullchain.pem.
-3. logpushd cert show fullchain.pem --key {key_file}
-4. Name both under [server.tls]: cert_file = \"fullchain.pem\", key_file = \"{key_file}\"
-5. logpushd validate. A daemon that runs takes new files over by itself.
+Next steps:
+1. Let a public certificate authority sign the request. Cloudflare trusts no other authority.
+2. Write the certificate to fullchain.pem, followed by all intermediate certificates.
+3. Check both files: logpushd cert show fullchain.pem --key {key_file}
+4. Set them in [server.tls]: cert_file = \"fullchain.pem\", key_file = \"{key_file}\"
+5. Run logpushd validate. A running daemon loads changed files by itself.
 "
     )?;
     Ok(())
 }
 
-/// The name as a file's name.
+/// Returns the name of the default files without an extension.
 fn stem(csr: &Csr) -> String {
     csr.name.replace('*', "wildcard")
 }
 
-/// Only a request is replaced by a request: a key would be gone for good, and a certificate from under
-/// a daemon that uses it.
-fn check_room(csr_file: &Path, key_file: &Path) -> Result<(), Fatal> {
+/// Refuses to overwrite anything but a certificate request: not a key, and no certificate of a
+/// daemon.
+fn check_overwrite(csr_file: &Path, key_file: &Path) -> Result<(), Fatal> {
     let at = csr_file.display();
     if csr_file == Path::new("-") {
         return Ok(());
     }
     if is_same(csr_file, key_file) {
         return Err(Fatal::Usage(format!(
-            "--out {at} is the file of the key: name another one for the request"
+            "--out {at} is the file of the key: name another file for the request"
         )));
     }
     let text = match fs::read(csr_file) {
@@ -98,44 +98,45 @@ fn check_room(csr_file: &Path, key_file: &Path) -> Result<(), Fatal> {
         return Ok(());
     }
     Err(Fatal::Io(format!(
-        "{at} is there already, and is no certificate request: move it away, or name another file with --out"
+        "{at} exists and is not a certificate request: move it, or name another file with --out"
     )))
 }
 
-/// Whether two paths lead to one file, which need not be there.
+/// Returns whether two paths lead to the same file, which may not exist.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let place = |path: &Path| {
+    let resolved = |path: &Path| {
         fs::canonicalize(path).or_else(|_| {
             let folder = fs::canonicalize(durable::parent(path))?;
             Ok::<_, io::Error>(folder.join(path.file_name().unwrap_or_default()))
         })
     };
     let inode = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-    let same_place = place(one).is_ok_and(|one| place(other).is_ok_and(|other| one == other));
-    one == other || same_place || inode(one).is_some_and(|one| inode(other) == Some(one))
+    let is_same_path =
+        resolved(one).is_ok_and(|one| resolved(other).is_ok_and(|other| one == other));
+    one == other || is_same_path || inode(one).is_some_and(|one| inode(other) == Some(one))
 }
 
-/// The key that is there, or a new one that is written down; and whether it is new.
+/// Reads the existing key or creates one, and returns whether it is new.
 fn key(csr: &Csr, path: &Path) -> Result<(KeyPair, bool), Fatal> {
     let at = path.display();
-    let is_there = path.try_exists().map_err(durable::error_at("looking for", path))?;
-    if is_there && csr.key.is_none() {
+    let exists = path.try_exists().map_err(durable::error_at("looking for", path))?;
+    if exists && csr.key.is_none() {
         return Err(Fatal::Io(format!(
-            "{at} is there already: to use it again, name it with --key; else move it away"
+            "{at} exists: to use this key, name it with --key; otherwise move it"
         )));
     }
-    if is_there && csr.rsa.is_some() {
+    if exists && csr.rsa.is_some() {
         return Err(Fatal::Io(format!(
-            "{at} is there already, and --rsa makes a new key: leave --rsa out, or name another file"
+            "{at} exists, and --rsa creates a new key: omit --rsa, or name another file"
         )));
     }
-    if is_there {
+    if exists {
         let der = tls::private_key(path).map_err(super::fatal)?;
         let key = KeyPair::try_from(&der)
             .map_err(|error| Fatal::Config(format!("the key in {at} cannot be used: {error}")))?;
         return Ok((key, false));
     }
-    let made = match csr.rsa {
+    let key = match csr.rsa {
         None => KeyPair::generate(),
         Some(bits) => {
             let size = match bits {
@@ -146,12 +147,12 @@ fn key(csr: &Csr, path: &Path) -> Result<(KeyPair, bool), Fatal> {
             KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size)
         }
     };
-    let key = made.map_err(|error| Fatal::Bug(format!("cannot make a key: {error}")))?;
+    let key = key.map_err(|error| Fatal::Bug(format!("cannot create a key: {error}")))?;
     write_new(path, &key.serialize_pem())?;
     Ok((key, true))
 }
 
-/// Never over something that is there.
+/// Writes a new file, and fails if it exists.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let file = durable::open(options.write(true).create_new(true).mode(KEY_MODE), path)?;

@@ -1,4 +1,4 @@
-//! `logpushd cert`: asks for a certificate, and shows what one is worth.
+//! `logpushd cert`: creates certificate requests and shows certificates.
 
 mod csr;
 mod report;
@@ -8,10 +8,10 @@ use std::io::Write;
 
 use crate::{cli::cert::CertCommand, fatal::Fatal, tls::TlsError};
 
-/// Does what was asked for.
+/// Runs a subcommand of `logpushd cert`.
 ///
-/// # Errors
-/// A file cannot be read or written, a server does not answer, or the two do not fit.
+/// # Errors A file cannot be read or written, a server does not answer, or key and certificate do
+///   not belong together.
 pub fn run(command: &CertCommand, out: &mut dyn Write) -> Result<(), Fatal> {
     match command {
         CertCommand::Csr(csr) => csr::run(csr, out),
@@ -19,7 +19,7 @@ pub fn run(command: &CertCommand, out: &mut dyn Write) -> Result<(), Fatal> {
     }
 }
 
-/// A file that cannot be read is another matter than one that holds the wrong thing.
+/// Distinguishes a file that cannot be read from one with invalid contents.
 #[expect(clippy::needless_pass_by_value, reason = "it is for map_err")]
 fn fatal(error: TlsError) -> Fatal {
     match error {

@@ -1,4 +1,4 @@
-//! What is told of a chain, for people and for programs.
+//! The report on a certificate chain, as text or JSON.
 
 use std::io::{self, Write};
 
@@ -9,35 +9,36 @@ use crate::tls::inspect::Certificate;
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// All that there is to tell.
+/// The report on the chain of a file or server.
 pub(super) struct CertReport {
     /// The file or the server.
     pub(super) source: String,
     pub(super) entries: Vec<ChainEntry>,
-    /// The name that the server was asked for, and whether the certificate is for it.
+    /// The server name of the handshake, and whether the certificate contains it.
     pub(super) name: Option<(String, bool)>,
-    pub(super) verdict: Chain,
-    /// Where the chain ends: the issuer of its last certificate.
+    pub(super) trust: ChainTrust,
+    /// The issuer of the last certificate.
     pub(super) end: String,
-    /// The file of authorities; none: those of the public web.
+    /// The file of trusted authorities. `None`: the public authorities.
     pub(super) trusted_by: Option<String>,
-    /// A key file, and whether it belongs to the first certificate.
+    /// The key file of `--key`, and whether it belongs to the first certificate.
     pub(super) key: Option<(String, bool)>,
 }
 
+/// A certificate of the chain.
 pub(super) struct ChainEntry {
     pub(super) certificate: Certificate,
     pub(super) fingerprint: String,
 }
 
-/// What a chain is worth.
-pub(super) enum Chain {
-    /// It leads to somebody who is trusted.
+/// Whether a chain is trusted.
+pub(super) enum ChainTrust {
+    /// The chain leads to a trusted authority.
     Complete,
     SelfSigned,
-    /// It leads to somebody who is not known.
+    /// The chain ends at an unknown issuer.
     Unknown,
-    /// It cannot be used, as rustls says.
+    /// rustls refuses the chain, with this reason.
     Refused(String),
 }
 
@@ -45,54 +46,55 @@ impl CertReport {
     pub(super) fn write_text(&self, out: &mut dyn Write, now: i64) -> io::Result<()> {
         let count = self.entries.len();
         writeln!(out, "{}: {count} certificate{}", self.source, if count == 1 { "" } else { "s" })?;
-        for (place, entry) in self.entries.iter().enumerate() {
-            entry.write_text(out, place + 1, now)?;
+        for (index, entry) in self.entries.iter().enumerate() {
+            entry.write_text(out, index + 1, now)?;
         }
         writeln!(out, "\nchain    {}", self.chain_text())?;
-        if let Some((name, fits)) = &self.name {
-            let fits = if *fits { "is for" } else { "is not for" };
-            writeln!(out, "name     {fits} {name}")?;
+        if let Some((name, matches)) = &self.name {
+            let verb = if *matches { "matches" } else { "does not match" };
+            writeln!(out, "name     {verb} {name}")?;
         }
         if let Some((key, belongs)) = &self.key {
-            let belongs = if *belongs { "belongs" } else { "does not belong" };
-            writeln!(out, "key      {key} {belongs} to certificate 1")?;
+            let verb = if *belongs { "belongs" } else { "does not belong" };
+            writeln!(out, "key      {key} {verb} to certificate 1")?;
         }
         Ok(())
     }
 
     fn chain_text(&self) -> String {
         let Self { end, trusted_by, .. } = self;
-        let who = trusted_by.as_deref().unwrap_or("the public web");
-        match &self.verdict {
-            Chain::Complete => format!("complete: it leads to {end}, whom {who} trusts"),
-            Chain::SelfSigned => {
-                "self-signed: nobody vouches for it, and cloudflare refuses it".to_owned()
-            }
-            Chain::Unknown => format!(
-                "not complete, or private: it ends at {end}, whom {who} does not trust: add the \
-                 certificate of {end} behind the others if it is an intermediate; if it is a private \
-                 authority, cloudflare refuses it (--ca FILE trusts it here)"
+        let authorities = match trusted_by {
+            Some(file) => format!("an authority in {file}"),
+            None => "a public authority".to_owned(),
+        };
+        match &self.trust {
+            ChainTrust::Complete => format!("complete: it leads to {authorities}, {end}"),
+            ChainTrust::SelfSigned => "self-signed: Cloudflare refuses it".to_owned(),
+            ChainTrust::Unknown => format!(
+                "incomplete or private: it ends at {end}, which is not {authorities}: if {end} is an \
+                 intermediate, append its certificate to the file; if it is a private authority, \
+                 Cloudflare refuses the chain (--ca FILE trusts it here)"
             ),
-            Chain::Refused(why) => format!("cannot be used: {why}"),
+            ChainTrust::Refused(reason) => format!("invalid: {reason}"),
         }
     }
 
     pub(super) fn write_json(&self, out: &mut dyn Write, now: i64) -> io::Result<()> {
-        let verdict = match &self.verdict {
-            Chain::Complete => "complete",
-            Chain::SelfSigned => "self_signed",
-            Chain::Unknown => "unknown_issuer",
-            Chain::Refused(_) => "refused",
+        let trust = match &self.trust {
+            ChainTrust::Complete => "complete",
+            ChainTrust::SelfSigned => "self_signed",
+            ChainTrust::Unknown => "unknown_issuer",
+            ChainTrust::Refused(_) => "refused",
         };
         let report = json!({
             "source": self.source,
             "certificates": self.entries.iter().map(|entry| entry.json(now)).collect::<Vec<_>>(),
-            "chain": verdict,
+            "chain": trust,
             "chain_text": self.chain_text(),
             "leads_to": self.end,
-            "trusted": matches!(self.verdict, Chain::Complete),
+            "trusted": matches!(self.trust, ChainTrust::Complete),
             "name": self.name.as_ref().map(|(name, _)| name),
-            "name_matches": self.name.as_ref().map(|(_, fits)| fits),
+            "name_matches": self.name.as_ref().map(|(_, matches)| matches),
             "key_matches": self.key.as_ref().map(|(_, belongs)| belongs),
         });
         crate::commands::json::write(out, &report)
@@ -100,7 +102,7 @@ impl CertReport {
 }
 
 impl ChainEntry {
-    fn write_text(&self, out: &mut dyn Write, place: usize, now: i64) -> io::Result<()> {
+    fn write_text(&self, out: &mut dyn Write, number: usize, now: i64) -> io::Result<()> {
         let Certificate { subject, issuer, serial, not_before, not_after, key, .. } =
             &self.certificate;
         let left = match (not_after - now, now < *not_before) {
@@ -108,16 +110,13 @@ impl ChainEntry {
             (..=0, _) => format!("EXPIRED {} days ago", (now - not_after) / DAY),
             (left, _) => format!("{} days left", left / DAY),
         };
-        writeln!(out, "\n{place}  subject  {subject}")?;
+        writeln!(out, "\n{number}  subject  {subject}")?;
         writeln!(out, "   issuer   {issuer}")?;
         let names = self.names();
         if !names.is_empty() {
             writeln!(out, "   names    {}", names.join(", "))?;
-        } else if place == 1 {
-            writeln!(
-                out,
-                "   names    none: the common name does not count, cloudflare refuses it"
-            )?;
+        } else if number == 1 {
+            writeln!(out, "   names    none: Cloudflare ignores the common name and refuses it")?;
         }
         writeln!(out, "   valid    {} to {}: {left}", time(*not_before), time(*not_after))?;
         writeln!(out, "   key      {key}")?;
@@ -134,7 +133,7 @@ impl ChainEntry {
             "names": self.names(),
             "not_before": time(*not_before),
             "not_after": time(*not_after),
-            // Also below 0: so long ago.
+            // Negative after the end of its validity.
             "days_left": (not_after - now).div_euclid(DAY),
             "key": key.to_string(),
             "serial": serial,
@@ -151,6 +150,6 @@ impl ChainEntry {
 }
 
 fn time(seconds: i64) -> String {
-    // "Never expires" is 9999-12-31T23:59:59Z, and no timestamp goes that far.
+    // The end of a certificate that never expires is beyond the range of `Timestamp`.
     Timestamp::from_second(seconds).map_or_else(|_| "forever".to_owned(), |at| at.to_string())
 }

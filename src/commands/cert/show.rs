@@ -1,4 +1,5 @@
-//! `logpushd cert show`: what a file holds or a server shows, and whether Cloudflare can trust it.
+//! `logpushd cert show`: shows the certificate of a file or server, and whether Cloudflare trusts
+//! it.
 
 use std::{
     fs,
@@ -14,7 +15,7 @@ use tokio::runtime::Builder;
 
 use super::{
     fatal,
-    report::{CertReport, Chain, ChainEntry},
+    report::{CertReport, ChainEntry, ChainTrust},
 };
 use crate::{
     cli::cert::Show,
@@ -28,9 +29,9 @@ pub(super) fn run(show: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
     let trust = tls::public_trust(show.ca.as_deref()).map_err(fatal)?;
     let shown = match target(&show.target)? {
         CertSource::File(path) => read(&path)?,
-        CertSource::Server(server) => ask(&server, show.name.as_deref(), trust.clone())?,
+        CertSource::Server(server) => fetch(&server, show.name.as_deref(), trust.clone())?,
     };
-    let misfit = match &show.key {
+    let mismatch = match &show.key {
         Some(key) => match tls::check_key(shown.chain.clone(), Path::new(&shown.source), key) {
             Err(error @ TlsError::Mismatch { .. }) => Some(error),
             outcome => outcome.map(|()| None).map_err(fatal)?,
@@ -39,21 +40,22 @@ pub(super) fn run(show: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
     };
     let now = Timestamp::now().as_second();
     let mut report = report(shown, &trust, show.ca.as_deref(), now)?;
-    report.key = show.key.as_ref().map(|key| (key.display().to_string(), misfit.is_none()));
+    report.key = show.key.as_ref().map(|key| (key.display().to_string(), mismatch.is_none()));
     if show.json {
         report.write_json(out, now)?;
     } else {
         report.write_text(out, now)?;
     }
-    misfit.map_or(Ok(()), |error| Err(fatal(error)))
+    mismatch.map_or(Ok(()), |error| Err(fatal(error)))
 }
 
+/// Where the certificate comes from.
 enum CertSource {
     File(PathBuf),
     Server(HostPort),
 }
 
-/// What is there as a file is one; else what could be a server is one.
+/// Returns the file called `text` if it exists, otherwise the server.
 fn target(text: &str) -> Result<CertSource, Fatal> {
     let uri = text
         .strip_prefix("https://")
@@ -64,14 +66,14 @@ fn target(text: &str) -> Result<CertSource, Fatal> {
     let is_path = !text.starts_with("https://") && (text.contains('/') || has_file_ending(text));
     if is_path {
         return Err(Fatal::Io(format!(
-            "there is no file {text}: look for a slip; a server is HOST or HOST:PORT"
+            "no file {text}: check the path; write a server as HOST or HOST:PORT"
         )));
     }
     let uri: Option<Uri> = uri.parse().ok();
     let server = uri.as_ref().and_then(|uri| {
         let host = uri.host()?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        // A number that is no port is no server either.
+        // Port 0 and numbers above 65535 are invalid.
         let port = match uri.port() {
             Some(port) => Some(port.as_u16()).filter(|port| *port > 0)?,
             None => 443,
@@ -79,21 +81,22 @@ fn target(text: &str) -> Result<CertSource, Fatal> {
         Some(HostPort { host: host.to_owned(), port })
     });
     server.map(CertSource::Server).ok_or_else(|| {
-        Fatal::Io(format!("there is no file {text}, and it is no server as HOST:PORT"))
+        Fatal::Io(format!("no file {text}, and not a server: write HOST or HOST:PORT"))
     })
 }
 
-/// No name in the DNS ends like this.
+/// Returns whether a text ends like a file of certificates. No top-level domain does.
 fn has_file_ending(text: &str) -> bool {
     let ending = Path::new(text).extension().unwrap_or_default();
     ["pem", "crt", "cer"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
-/// What was found, and where.
+/// A certificate chain and its source.
 struct ShownChain {
     source: String,
     chain: Vec<CertificateDer<'static>>,
-    /// Whether it is for the name that was asked for, which only a server has.
+    /// The server name of the handshake, and whether the certificate contains it. `None` for a
+    /// file.
     name: Option<(String, bool)>,
 }
 
@@ -105,7 +108,8 @@ fn read(path: &Path) -> Result<ShownChain, Fatal> {
     Ok(ShownChain { source, chain, name: None })
 }
 
-fn ask(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<ShownChain, Fatal> {
+/// Gets the chain of a server in a TLS handshake.
+fn fetch(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<ShownChain, Fatal> {
     let (config, observer) = tls::observing(trust).map_err(fatal)?;
     let named = HostPort {
         host: name.map_or_else(|| server.host.clone(), str::to_owned),
@@ -125,14 +129,15 @@ fn ask(server: &HostPort, name: Option<&str>, trust: Trust) -> Result<ShownChain
         }
         Ok(())
     });
-    // Whoever demands a certificate of ours has shown its own before.
+    // A server that requires a client certificate sends its own certificate first.
     let Some(seen) = observer.take() else {
-        let why =
-            outcome.err().map_or_else(|| "it shows no certificate".to_owned(), |e| e.to_string());
-        return Err(Fatal::Unavailable(why));
+        let reason = outcome
+            .err()
+            .map_or_else(|| format!("{server} sends no certificate"), |error| error.to_string());
+        return Err(Fatal::Unavailable(reason));
     };
-    let fits = seen.name.is_ok();
-    Ok(ShownChain { source: server.to_string(), chain: seen.chain, name: Some((named.host, fits)) })
+    let name = Some((named.host, seen.name.is_ok()));
+    Ok(ShownChain { source: server.to_string(), chain: seen.chain, name })
 }
 
 fn report(
@@ -145,20 +150,22 @@ fn report(
     let mut entries = Vec::new();
     for der in &chain {
         let certificate = Certificate::parse(der).ok_or_else(|| {
-            Fatal::Config(format!("a certificate of {source} is not X.509: have it issued again"))
+            Fatal::Config(format!("a certificate of {source} is not valid X.509: get a new one"))
         })?;
         entries.push(ChainEntry { certificate, fingerprint: chain::fingerprint(der) });
     }
     let certificates: Vec<_> = entries.iter().map(|entry| entry.certificate.clone()).collect();
     let end = chain::end(&certificates).map(ToString::to_string).unwrap_or_default();
     let is_alone = certificates.first().is_some_and(Certificate::is_self_issued);
-    let verdict = match chain::verify(&chain, trust, now) {
-        Ok(()) => Chain::Complete,
-        // Whether it may sign others as well is beside the point.
-        Err(_) if is_alone => Chain::SelfSigned,
-        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Chain::Unknown,
-        Err(error) => Chain::Refused(error.to_string()),
+    let trust = match chain::verify(&chain, trust, now) {
+        Ok(()) => ChainTrust::Complete,
+        // Any other error of a self-signed certificate matters less.
+        Err(_) if is_alone => ChainTrust::SelfSigned,
+        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            ChainTrust::Unknown
+        }
+        Err(error) => ChainTrust::Refused(error.to_string()),
     };
     let trusted_by = ca.map(|file| file.display().to_string());
-    Ok(CertReport { source, entries, name, verdict, end, trusted_by, key: None })
+    Ok(CertReport { source, entries, name, trust, end, trusted_by, key: None })
 }

@@ -1,7 +1,8 @@
-//! `logpushd destination`: what to write into a Logpush job for each endpoint, and how to try it.
+//! `logpushd destination`: prints the destination of a Logpush job for each endpoint, and a test of
+//! it.
 
 mod curl;
-mod place;
+mod public_address;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use self::place::Place;
+use self::public_address::PublicAddress;
 use super::{json, secret};
 use crate::{
     cli::Destinations,
@@ -19,70 +20,70 @@ use crate::{
     fatal::Fatal,
 };
 
-/// In place of `{dataset}` if nobody says which.
+/// The dataset of the example for a path with `{dataset}`.
 const EXAMPLE: &str = "http_requests";
 
-/// What Cloudflare demands of a `splunk://` destination. It wants any GUID for the channel, which
-/// nobody looks at here.
+/// The parameters that Cloudflare requires in a `splunk://` destination. The channel can be any
+/// GUID; logpushd ignores it.
 const SPLUNK_PARAMETERS: &str = "channel=00000000-0000-4000-8000-000000000000\
     &insecure-skip-verify=false&sourcetype=cloudflare:json";
 
-/// One endpoint and dataset.
+/// The destination of one endpoint and dataset.
 #[derive(Debug, Serialize)]
-struct Entry {
+struct DestinationEntry {
     endpoint: String,
     dataset: String,
     destination_conf: String,
     curl: String,
-    /// What is doubtful about it.
+    /// Reasons why it may not work.
     warnings: Vec<String>,
-    /// Nobody asked for this dataset.
+    /// Whether the dataset is only an example.
     #[serde(skip)]
     is_example: bool,
 }
 
-/// Prints them.
+/// Prints the destinations that `options` select.
 ///
-/// # Errors
-/// There is no name or port to write, a secret cannot be read, or Cloudflare would refuse the text.
+/// # Errors The public name or port is unknown, a secret cannot be read, or Cloudflare refuses such
+///   a destination.
 pub fn run(config: &Config, options: &Destinations, out: &mut dyn Write) -> Result<(), Fatal> {
     let entries = entries(config, options)?;
     if options.json {
         #[derive(Serialize)]
-        struct Whole<'a> {
-            destinations: &'a [Entry],
+        struct DestinationsJson<'a> {
+            destinations: &'a [DestinationEntry],
         }
-        let whole = Whole { destinations: &entries };
-        return Ok(json::write(out, &whole)?);
+        return Ok(json::write(out, &DestinationsJson { destinations: &entries })?);
     }
     let mut separator = "";
     for entry in &entries {
-        let Entry { endpoint, dataset, destination_conf, curl, warnings, is_example } = entry;
+        let DestinationEntry { endpoint, dataset, destination_conf, curl, warnings, is_example } =
+            entry;
         let example =
-            if *is_example { " (an example: --dataset NAME writes another one)" } else { "" };
+            if *is_example { " (an example: choose another one with --dataset NAME)" } else { "" };
         writeln!(out, "{separator}# endpoint {endpoint}, dataset {dataset}{example}")?;
         for warning in warnings {
-            writeln!(out, "# mind: {warning}")?;
+            writeln!(out, "# warning: {warning}")?;
         }
-        writeln!(out, "{destination_conf}\n# to try it:\n{curl}")?;
+        writeln!(out, "{destination_conf}\n# test it:\n{curl}")?;
         separator = "\n";
     }
     Ok(())
 }
 
-/// The endpoint of that name.
+/// Returns the endpoint called `name`.
 ///
 /// # Errors
-/// There is none.
+/// The configuration does not have it.
 pub fn endpoint<'a>(config: &'a Config, name: &str) -> Result<&'a Endpoint, Fatal> {
     let found = config.endpoints.iter().find(|known| known.name == name);
     found.ok_or_else(|| no_endpoint(config, name))
 }
 
-/// The `destination_conf` for one endpoint and dataset, and what is doubtful about it.
+/// Returns the `destination_conf` of one endpoint and dataset, and warnings about it.
 ///
 /// # Errors
-/// As [`run`]; the endpoint does not have the dataset.
+/// As [`run`]. Also if the endpoint does not have the dataset.
 pub fn of_endpoint(
     config: &Config,
     endpoint: &Endpoint,
@@ -93,14 +94,14 @@ pub fn of_endpoint(
     let Some(path) = endpoint.path.path_of(dataset) else {
         return Err(Fatal::Config(format!("endpoint {name} has no dataset `{dataset}`")));
     };
-    let place = Place::of(config, host)?;
-    let (text, mut warnings) = written(&destination(endpoint, path, &place)?, name)?;
-    warnings.splice(0..0, place.warnings);
+    let address = PublicAddress::of(config, host)?;
+    let (text, mut warnings) = encode(&destination(endpoint, path, &address)?, name)?;
+    warnings.splice(0..0, address.warnings);
     Ok((text, warnings))
 }
 
-fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal> {
-    let place = Place::of(config, options.host.as_deref())?;
+fn entries(config: &Config, options: &Destinations) -> Result<Vec<DestinationEntry>, Fatal> {
+    let address = PublicAddress::of(config, options.host.as_deref())?;
     let wanted =
         |endpoint: &&Endpoint| options.endpoint.as_ref().is_none_or(|name| *name == endpoint.name);
     let mut entries = Vec::new();
@@ -120,13 +121,13 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
             }
             let Some(path) = endpoint.path.path_of(&dataset) else {
                 return Err(Fatal::Usage(format!(
-                    "`{}` is not the name of a dataset: it is 1 to 64 of a-z, 0-9 and _",
+                    "`{}` is not a dataset name: use 1 to 64 of a-z, 0-9 and _",
                     dataset.escape_debug()
                 )));
             };
-            let destination = destination(endpoint, path, &place)?;
-            let (destination_conf, mut warnings) = written(&destination, &endpoint.name)?;
-            warnings.splice(0..0, place.warnings.clone());
+            let destination = destination(endpoint, path, &address)?;
+            let (destination_conf, mut warnings) = encode(&destination, &endpoint.name)?;
+            warnings.splice(0..0, address.warnings.clone());
             if matches!(endpoint.path, PathPattern::Dataset { .. }) {
                 warnings.extend(datasets::check_name(&dataset));
                 if !endpoint.datasets.is_empty() && !endpoint.datasets.contains(&dataset) {
@@ -136,7 +137,7 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
                     ));
                 }
             }
-            entries.push(Entry {
+            entries.push(DestinationEntry {
                 endpoint: endpoint.name.clone(),
                 curl: curl::call(&destination, endpoint, &config.server.tls),
                 is_example: options.dataset.is_empty()
@@ -152,7 +153,7 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
             Err(no_endpoint(config, name))
         }
         (_, true) => Err(Fatal::Usage(format!(
-            "no endpoint takes the dataset {}: leave --dataset out to see what there is",
+            "no endpoint takes the dataset {}: omit --dataset to list all endpoints",
             options.dataset.join(", ")
         ))),
         (_, false) => Ok(entries),
@@ -162,28 +163,34 @@ fn entries(config: &Config, options: &Destinations) -> Result<Vec<Entry>, Fatal>
 fn no_endpoint(config: &Config, name: &str) -> Fatal {
     let known: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     let (name, known) = (name.escape_debug(), known.join(", "));
-    Fatal::Usage(format!("there is no endpoint `{name}`: the configuration has {known}"))
+    Fatal::Usage(format!("no endpoint `{name}`: the configuration has {known}"))
 }
 
-/// How the endpoint is to be pushed to.
-fn destination(endpoint: &Endpoint, path: String, place: &Place) -> Result<Destination, Fatal> {
+/// Returns the destination for an endpoint and one of its paths.
+fn destination(
+    endpoint: &Endpoint,
+    path: String,
+    address: &PublicAddress,
+) -> Result<Destination, Fatal> {
     let (scheme, path_and_query) = match endpoint.protocol {
         Protocol::Logpush => (Scheme::Https, path),
         Protocol::SplunkHec => (Scheme::Splunk, format!("{path}?{SPLUNK_PARAMETERS}")),
     };
     Ok(Destination {
         scheme,
-        server: place.server.clone(),
+        server: address.server.clone(),
         path_and_query,
         headers: secret::header(endpoint).map_err(Fatal::Io)?.into_iter().collect(),
         verification: Verification::Required,
     })
 }
 
-/// Its text, and what is doubtful about it.
-fn written(destination: &Destination, endpoint: &str) -> Result<(String, Vec<String>), Fatal> {
+/// Encodes a destination, and returns the text with warnings about it.
+fn encode(destination: &Destination, endpoint: &str) -> Result<(String, Vec<String>), Fatal> {
     let refused = |problems| {
-        Fatal::Config(format!("Cloudflare refuses what endpoint {endpoint} needs: {problems}"))
+        Fatal::Config(format!(
+            "Cloudflare refuses the destination of endpoint {endpoint}: {problems}"
+        ))
     };
     let text = destination.encode().map_err(refused)?;
     let Parsed { warnings, .. } = Destination::parse(&text).map_err(refused)?;

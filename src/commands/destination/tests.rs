@@ -6,13 +6,13 @@ use tempfile::TempDir;
 use super::*;
 use crate::{cli::ConfigFile, config};
 
-/// A folder with a configuration, and a certificate for `names`.
-struct Folder {
+/// A directory with a configuration and a certificate for `names`.
+struct TestDir {
     dir: TempDir,
     config: Config,
 }
 
-fn folder(names: &[&str], endpoint: &str) -> Folder {
+fn dir(names: &[&str], endpoint: &str) -> TestDir {
     let dir = TempDir::new().unwrap();
     let key = KeyPair::generate().unwrap();
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -29,7 +29,7 @@ fn folder(names: &[&str], endpoint: &str) -> Folder {
         ),
     );
     let config = config::load(&dir.path().join("logpushd.toml")).unwrap();
-    Folder { dir, config }
+    TestDir { dir, config }
 }
 
 const ENDPOINT: &str = "path = \"/logpush/{dataset}\"\nsecret_file = \"secrets.txt\"";
@@ -44,8 +44,8 @@ fn options() -> Destinations {
     }
 }
 
-impl Folder {
-    fn entries(&self, options: &Destinations) -> Vec<Entry> {
+impl TestDir {
+    fn entries(&self, options: &Destinations) -> Vec<DestinationEntry> {
         entries(&self.config, options).unwrap()
     }
 
@@ -57,26 +57,26 @@ impl Folder {
 const ENCODED: &str = "header_X-Logpush-Secret=s3cret%7Ea%2Bb%20c%2F%3D%C3%A9";
 
 #[test]
-fn a_dataset_that_cloudflare_does_not_have_is_a_warning() {
-    let folder = folder(&["localhost"], "path = \"/logpush/{dataset}\"\nauth = \"none\"");
-    let asked = |dataset: &str| {
+fn unknown_dataset_is_a_warning() {
+    let dir = dir(&["localhost"], "path = \"/logpush/{dataset}\"\nauth = \"none\"");
+    let warnings = |dataset: &str| {
         let options = Destinations { dataset: vec![dataset.to_owned()], ..options() };
-        folder.entries(&options).remove(0).warnings.join("\n")
+        dir.entries(&options).remove(0).warnings.join("\n")
     };
-    assert!(!asked("dns_logs").contains("no dataset"));
-    let said = asked("http_request");
-    assert!(said.contains("no dataset `http_request`: did you mean `http_requests`?"), "{said}");
+    assert!(!warnings("dns_logs").contains("no dataset"));
+    let text = warnings("http_request");
+    assert!(text.contains("no dataset `http_request`: did you mean `http_requests`?"), "{text}");
 }
 
 #[test]
-fn the_name_is_the_certificate_s_and_the_secret_is_encoded() {
-    let folder = folder(&["*.example.com", "logs.example.com", "other.example.com"], ENDPOINT);
-    let entries = folder.entries(&options());
+fn name_is_from_the_certificate_and_secret_is_encoded() {
+    let dir = dir(&["*.example.com", "logs.example.com", "other.example.com"], ENDPOINT);
+    let entries = dir.entries(&options());
     let [entry] = &*entries else { panic!("{entries:?}") };
     let wanted = format!("https://logs.example.com:8443/logpush/http_requests?{ENCODED}");
     assert_eq!(entry.destination_conf, wanted);
     assert!(entry.is_example && entry.warnings.is_empty(), "{entry:?}");
-    let file = folder.dir.path().join("secrets.txt");
+    let file = dir.dir.path().join("secrets.txt");
     assert_eq!(
         entry.curl,
         format!(
@@ -85,22 +85,22 @@ fn the_name_is_the_certificate_s_and_the_secret_is_encoded() {
             file.display()
         )
     );
-    let main = endpoint(&folder.config, "main").unwrap();
-    let (text, warnings) = of_endpoint(&folder.config, main, "dns_logs", Some(":443")).unwrap();
+    let main = endpoint(&dir.config, "main").unwrap();
+    let (text, warnings) = of_endpoint(&dir.config, main, "dns_logs", Some(":443")).unwrap();
     assert_eq!(text, format!("https://logs.example.com/logpush/dns_logs?{ENCODED}"));
     assert_eq!(warnings, [""; 0]);
-    assert!(of_endpoint(&folder.config, main, "no/dataset", None).is_err());
-    assert!(endpoint(&folder.config, "other").is_err());
+    assert!(of_endpoint(&dir.config, main, "no/dataset", None).is_err());
+    assert!(endpoint(&dir.config, "other").is_err());
 }
 
 #[test]
-fn datasets_and_endpoints_are_chosen() {
+fn options_select_datasets_and_endpoints() {
     let two = format!(
         "{ENDPOINT}\n[endpoint.fixed]\npath = \"/dns\"\ndataset = \"dns_logs\"\nauth = \"none\""
     );
-    let folder = folder(&["logs.example.com"], &two);
+    let dir = dir(&["logs.example.com"], &two);
     let names = |options: &Destinations| -> Vec<_> {
-        let entries = folder.entries(options).into_iter();
+        let entries = dir.entries(options).into_iter();
         entries.map(|entry| format!("{}/{}", entry.endpoint, entry.dataset)).collect()
     };
     let mut choice = options();
@@ -109,80 +109,80 @@ fn datasets_and_endpoints_are_chosen() {
     assert_eq!(names(&choice), ["fixed/dns_logs", "main/dns_logs", "main/spectrum_events"]);
     choice.endpoint = Some("fixed".to_owned());
     assert_eq!(names(&choice), ["fixed/dns_logs"]);
-    let entries = folder.entries(&choice);
+    let entries = dir.entries(&choice);
     assert_eq!(entries[0].destination_conf, "https://logs.example.com:8443/dns");
     assert!(!entries[0].curl.contains("secret"), "{}", entries[0].curl);
     choice.dataset = vec!["spectrum_events".to_owned()];
-    assert!(folder.refuses(&choice).contains("no endpoint takes the dataset spectrum_events"));
+    assert!(dir.refuses(&choice).contains("no endpoint takes the dataset spectrum_events"));
     choice.endpoint = Some("nobody".to_owned());
-    assert!(folder.refuses(&choice).contains("the configuration has fixed, main"));
+    assert!(dir.refuses(&choice).contains("the configuration has fixed, main"));
     choice = Destinations { dataset: vec!["DNS".to_owned()], ..options() };
-    assert!(folder.refuses(&choice).contains("`DNS` is not the name of a dataset"));
+    assert!(dir.refuses(&choice).contains("`DNS` is not a dataset name"));
 }
 
 #[test]
-fn a_name_that_cannot_be_known_must_be_said() {
-    let said = |host: &str| Destinations { host: Some(host.to_owned()), ..options() };
+fn unknown_name_requires_the_host_option() {
+    let with_host = |host: &str| Destinations { host: Some(host.to_owned()), ..options() };
     for names in [&["*.example.com"][..], &["192.0.2.1"], &[]] {
-        let folder = folder(names, ENDPOINT);
-        let error = folder.refuses(&options());
+        let dir = dir(names, ENDPOINT);
+        let error = dir.refuses(&options());
         assert!(error.contains("--host NAME"), "{error}");
-        let entries = folder.entries(&said("logs.example.com:443"));
+        let entries = dir.entries(&with_host("logs.example.com:443"));
         let text = &entries[0].destination_conf;
         assert!(text.starts_with("https://logs.example.com/logpush/"), "{text}");
         let is_certified = names.contains(&"*.example.com");
         assert_eq!(entries[0].warnings.is_empty(), is_certified, "{:?}", entries[0].warnings);
     }
-    let folder = folder(&["logs.example.com"], ENDPOINT);
+    let dir = dir(&["logs.example.com"], ENDPOINT);
     for wrong in ["a:0", "a:b", "a:65536", "a:1:2"] {
-        assert!(folder.refuses(&said(wrong)).contains("NAME:PORT"), "{wrong}");
+        assert!(dir.refuses(&with_host(wrong)).contains("NAME:PORT"), "{wrong}");
     }
-    for (wrong, says) in [
+    for (wrong, expected) in [
         ("b c", "--host b c: write labels of letters"),
         ("logs.example.com/", "write only the name"),
         ("a@logs.example.com:443", "write only the name"),
         ("b\u{fc}cher.example", "Punycode"),
         ("h&header_X=1", "write labels of letters"),
     ] {
-        let error = folder.refuses(&said(wrong));
-        assert!(error.contains(says), "{says:?} not in {error}");
+        let error = dir.refuses(&with_host(wrong));
+        assert!(error.contains(expected), "{expected:?} not in {error}");
     }
-    let entries = folder.entries(&said("192.0.2.1"));
+    let entries = dir.entries(&with_host("192.0.2.1"));
     assert!(entries[0].warnings.iter().any(|text| text.contains("IP SAN")), "{entries:?}");
 }
 
 #[test]
-fn what_nobody_outside_reaches_is_said() {
-    let mut folder = folder(&["localhost"], ENDPOINT);
-    folder.config.server.addresses = vec!["127.0.0.1:8443".parse().unwrap()];
-    folder.config.server.tls.client_ca_file = Some("ca.pem".into());
-    let warnings = &folder.entries(&options())[0].warnings;
-    for part in ["localhost is this machine", "server.address is reached", "client_ca_file"] {
+fn unreachable_daemon_is_a_warning() {
+    let mut dir = dir(&["localhost"], ENDPOINT);
+    dir.config.server.addresses = vec!["127.0.0.1:8443".parse().unwrap()];
+    dir.config.server.tls.client_ca_file = Some("ca.pem".into());
+    let warnings = &dir.entries(&options())[0].warnings;
+    for part in ["cannot reach localhost", "can reach server.address", "client_ca_file"] {
         assert!(warnings.iter().any(|text| text.contains(part)), "{part} is not in {warnings:?}");
     }
-    folder.config.server.addresses = vec!["127.0.0.1:0".parse().unwrap()];
-    assert!(folder.refuses(&options()).contains("port 0"));
-    fs::remove_file(folder.dir.path().join("fullchain.pem")).unwrap();
-    assert!(folder.refuses(&options()).contains("--host NAME"));
-    folder.config.server.tls.self_signed = true;
-    folder.config.server.addresses = vec!["0.0.0.0:8443".parse().unwrap()];
-    let entry = &folder.entries(&options())[0];
+    dir.config.server.addresses = vec!["127.0.0.1:0".parse().unwrap()];
+    assert!(dir.refuses(&options()).contains("port 0"));
+    fs::remove_file(dir.dir.path().join("fullchain.pem")).unwrap();
+    assert!(dir.refuses(&options()).contains("--host NAME"));
+    dir.config.server.tls.self_signed = true;
+    dir.config.server.addresses = vec!["0.0.0.0:8443".parse().unwrap()];
+    let entry = &dir.entries(&options())[0];
     assert!(entry.destination_conf.starts_with("https://localhost:8443/"), "{entry:?}");
     assert!(entry.curl.contains("--cacert"), "{}", entry.curl);
 }
 
 #[test]
-fn a_path_that_cloudflare_refuses_is_said() {
-    let folder = folder(&["logs.example.com"], "path = \"/~logs/{dataset}\"\nauth = \"none\"");
-    let error = folder.refuses(&options());
+fn path_that_cloudflare_refuses_is_an_error() {
+    let dir = dir(&["logs.example.com"], "path = \"/~logs/{dataset}\"\nauth = \"none\"");
+    let error = dir.refuses(&options());
     assert!(error.contains("endpoint main") && error.contains("cannot contain `~`"), "{error}");
 }
 
 #[test]
-fn an_endpoint_that_speaks_hec_gets_a_splunk_destination() {
-    let folder =
-        folder(&["logs.example.com"], "protocol = \"splunk_hec\"\nsecret_file = \"secrets.txt\"");
-    let entries = folder.entries(&options());
+fn hec_endpoint_gets_a_splunk_destination() {
+    let dir =
+        dir(&["logs.example.com"], "protocol = \"splunk_hec\"\nsecret_file = \"secrets.txt\"");
+    let entries = dir.entries(&options());
     let [entry] = entries.as_slice() else { panic!("{entries:?}") };
     assert_eq!(entry.dataset, "splunk_hec");
     assert_eq!(

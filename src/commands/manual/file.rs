@@ -1,21 +1,21 @@
-//! logpushd.toml(5).
+//! The man page logpushd.toml(5).
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use settings::reference::{Chapter, TextPart, text_parts};
 
 use super::Page;
-use crate::config::reference;
+use crate::{cli::sections::Described, config::reference};
 
-/// What stands at the foot of a page.
+/// The footer of each page.
 pub(super) const SOURCE: &str = concat!("logpushd ", env!("CARGO_PKG_VERSION"));
 
 pub(super) fn page() -> Page {
     let name = "logpushd.toml";
     let mut roff = Roff::new();
-    // An empty date is two quotes: nothing at all would make the next word the date.
+    // roff reads `""` as an empty date. Without it, the next argument would be the date.
     roff.control("TH", [name, "5", "\"\"", SOURCE, "logpushd"]);
-    keep_words_whole(&mut roff);
+    disable_hyphenation(&mut roff);
     roff.control("SH", ["NAME"]);
     roff.text([roman("logpushd.toml - configuration of logpushd")]);
     roff.control("SH", ["SYNOPSIS"]);
@@ -25,7 +25,7 @@ pub(super) fn page() -> Page {
         roff.control("PP", []);
         roff.text(inlines(paragraph));
     }
-    roff.control("SH", ["EXAMPLE"]);
+    roff.control("SH", ["EXAMPLES"]);
     roff.control("EX", []);
     for line in reference::EXAMPLE.lines() {
         roff.text([roman(line)]);
@@ -34,21 +34,34 @@ pub(super) fn page() -> Page {
     for table in reference::tables() {
         add_table(&table, &mut roff);
     }
+    roff.control("SH", ["FILES"]);
+    for (path, text) in FILES {
+        roff.control("TP", []);
+        roff.text([bold(*path)]);
+        roff.text([roman(*text)]);
+    }
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([bold("logpushd(1)")]);
+    roff.text([bold("logpushd(1), logpushd-run(1), logpushd-validate(1)")]);
     Page { name: name.to_owned(), section: 5, roff: roff.render() }
 }
 
-/// A key that is hyphenated at the end of a line is one that nobody can copy.
-pub(super) fn keep_words_whole(roff: &mut Roff) {
+const FILES: &[Described] = &[
+    ("/etc/logpushd/logpushd.toml", "The configuration that logpushd reads by default."),
+    ("/etc/logpushd", "The directory of certificates, keys and secret files, by convention."),
+];
+
+/// Disables hyphenation, so that users can copy keys and paths.
+pub(super) fn disable_hyphenation(roff: &mut Roff) {
     roff.control("nh", []);
+    // groff applies this register again in each section.
+    roff.control("nr", ["HY", "0"]);
     roff.control("ad", ["l"]);
 }
 
 fn add_table(chapter: &Chapter, roff: &mut Roff) {
     roff.control("SH", [format!("[{}]", chapter.name).as_str()]);
-    for (place, paragraph) in chapter.text.split("\n\n").enumerate() {
-        if place > 0 {
+    for (index, paragraph) in chapter.text.split("\n\n").enumerate() {
+        if index > 0 {
             roff.control("PP", []);
         }
         roff.text(inlines(paragraph));
@@ -57,8 +70,8 @@ fn add_table(chapter: &Chapter, roff: &mut Roff) {
         roff.control("TP", []);
         roff.text([bold(name)]);
         roff.text(inlines(&format!("{}; {}", key.takes, key.presence)));
-        for (place, paragraph) in key.text().split("\n\n").enumerate() {
-            roff.control(if place == 0 { "br" } else { "IP" }, []);
+        for (index, paragraph) in key.text().split("\n\n").enumerate() {
+            roff.control(if index == 0 { "br" } else { "IP" }, []);
             roff.text(inlines(paragraph));
         }
     }

@@ -1,5 +1,5 @@
-//! The pages of the manual, and the completions of shells: made of the definition of the command
-//! line and of the reference of the keys, so that nothing is said twice.
+//! Man pages and shell completions, generated from the definition of the command line and from the
+//! reference of the configuration keys.
 
 mod command;
 mod file;
@@ -11,35 +11,35 @@ use std::{
     path::Path,
 };
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 
 pub use self::synopsis::{option, synopsis, value_names};
 use crate::{
-    cli::Cli,
+    cli,
     durable::{self, error_at},
     fatal::Fatal,
 };
 
-/// A page.
+/// A man page.
 #[derive(Debug)]
 pub struct Page {
-    /// `logpushd-spool-list`
+    /// The name, such as `logpushd-spool-list`.
     pub name: String,
-    /// 1: commands; 5: files.
+    /// The section of the manual: 1 for commands, 5 for files.
     pub section: u8,
-    /// As man(1) reads it.
+    /// The source, which man(1) reads.
     pub roff: String,
 }
 
 impl Page {
-    /// `logpushd-spool-list.1`
+    /// Returns the file name, such as `logpushd-spool-list.1`.
     pub fn file_name(&self) -> String {
         format!("{}.{}", self.name, self.section)
     }
 }
 
-/// All pages: the command, each of its subcommands, and the configuration.
+/// Returns the pages of `logpushd`, of all its subcommands, and of the configuration.
 pub fn pages() -> Vec<Page> {
     let root = root();
     let mut pages = Vec::new();
@@ -48,9 +48,9 @@ pub fn pages() -> Vec<Page> {
     pages
 }
 
-/// The definition of the command line as the manual describes it.
+/// Returns the built definition of the command line, without the `help` subcommands.
 pub fn root() -> Command {
-    let mut root = without_help(Cli::command());
+    let mut root = without_help(cli::definition());
     root.build();
     root
 }
@@ -62,27 +62,27 @@ fn add_pages(command: &Command, pages: &mut Vec<Page>) {
     }
 }
 
-/// `logpushd help run` is the page of `run`, and needs none of its own.
+/// Removes the `help` subcommands, which need no page.
 fn without_help(command: Command) -> Command {
     command.disable_help_subcommand(true).mut_subcommands(without_help)
 }
 
-/// Writes one page.
+/// Writes the page called `name`.
 ///
 /// # Errors
-/// There is no such page: the names of those that there are. Or what writing it ended with.
+/// The page does not exist, or writing fails.
 pub fn write_page(name: &str, out: &mut dyn Write) -> Result<(), Fatal> {
     let pages = pages();
     let Some(page) = pages.iter().find(|page| page.name == name || page.file_name() == name) else {
         let names = pages.iter().map(|page| page.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Fatal::Usage(format!("there is no page `{name}`; the pages are {names}")));
+        return Err(Fatal::Usage(format!("no page `{name}`: the pages are {names}")));
     };
     Ok(out.write_all(page.roff.as_bytes())?)
 }
 
-/// Writes every page to a file in `dir`, which is made if it is missing, and its path to `out`.
+/// Writes every page to a file in `dir`, and the paths to `out`. Creates `dir` if it is missing.
 pub fn write_all(dir: &Path, out: &mut dyn Write) -> Result<(), Fatal> {
-    fs::create_dir_all(dir).map_err(error_at("making folder", dir))?;
+    fs::create_dir_all(dir).map_err(error_at("creating directory", dir))?;
     for page in pages() {
         let path = dir.join(page.file_name());
         durable::replace_with_mode(&path, page.roff.as_bytes(), 0o644)?;
@@ -91,10 +91,10 @@ pub fn write_all(dir: &Path, out: &mut dyn Write) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Writes the script that completes the commands in `shell`.
+/// Writes the completion script for `shell`.
 pub fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "logpushd", &mut script);
+    clap_complete::generate(shell, &mut cli::definition(), "logpushd", &mut script);
     out.write_all(&script)
 }
 
@@ -116,7 +116,7 @@ mod tests {
         for Page { name, section, roff } in &pages {
             assert!(roff.contains(&format!(".TH {name} {section} ")), "{roff}");
         }
-        // What the list of commands refers to is there.
+        // Every page in the list of commands exists.
         for referred in pages[0].roff.lines().filter(|line| line.ends_with("(1)")) {
             let name = referred.replace('\\', "").replace("(1)", ".1");
             assert!(names.contains(&name), "{name} of {names:?}");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_goes_by_its_name() {
+    fn pages_are_found_by_name_and_by_file_name() {
         let mut out = Vec::new();
         write_page("logpushd.toml", &mut out).unwrap();
         write_page("logpushd-run.1", &mut out).unwrap();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_of_the_configuration_has_every_key() {
+    fn configuration_page_has_every_key() {
         let pages = pages();
         let page = &pages.last().unwrap().roff;
         for table in crate::config::reference::tables() {

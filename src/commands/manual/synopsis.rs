@@ -85,13 +85,11 @@ fn repeated(arg: &Arg) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli;
 
     fn synopsis_of(path: &[&str]) -> String {
-        let mut root = Cli::command();
+        let mut root = cli::definition();
         root.build();
         let command =
             path.iter().fold(&root, |command, name| command.find_subcommand(name).unwrap());

@@ -1,4 +1,4 @@
-//! `logpushd quarantine list`: what could not be accepted, and since when it lies there.
+//! `logpushd quarantine list`: lists the files in the quarantine with their contents and age.
 
 use std::{
     collections::BTreeMap,
@@ -22,14 +22,14 @@ use crate::{
     spool::Origin,
 };
 
-/// What a records file holds.
+/// The number of records in a records file.
 #[derive(Debug, Default)]
 struct RecordCounts {
     /// By endpoint, dataset, reason, and the sink whose target refuses the record.
     records: BTreeMap<(String, String, String, Option<String>), u64>,
     oldest: Option<Timestamp>,
     newest: Option<Timestamp>,
-    /// Lines that are none of ours.
+    /// Lines that are not of the quarantine.
     unreadable: u64,
 }
 
@@ -61,29 +61,29 @@ struct ListedRecords {
     count: u64,
 }
 
-/// Lists the files of the quarantine, oldest first, and compares the whole with its bounds.
+/// Lists the files in the quarantine, oldest first, and compares the total with its limits.
 pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), Fatal> {
     let dir = &config.quarantine.dir;
     let quarantine = QuarantineFiles::read(dir)?;
     let mut files = Vec::new();
     let mut out = BufWriter::new(out);
     let mut total = 0;
-    for kept in &quarantine.files {
-        let tally = match &kept.kind {
-            FileKind::Records { .. } => match tally(&kept.path) {
-                Ok(tally) => Some(tally),
-                // Another replay, or the bounds of the quarantine.
+    for file in &quarantine.files {
+        let counts = match &file.kind {
+            FileKind::Records { .. } => match counts(&file.path) {
+                Ok(counts) => Some(counts),
+                // Another command or the daemon removed the file.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error.into()),
             },
             _ => None,
         };
-        total += tally.as_ref().map_or(0, RecordCounts::count);
-        let name = kept.path.strip_prefix(dir).unwrap_or(&kept.path).display().to_string();
+        total += counts.as_ref().map_or(0, RecordCounts::count);
+        let name = file.path.strip_prefix(dir).unwrap_or(&file.path).display().to_string();
         if is_json {
-            files.push(listed(name, kept, tally));
+            files.push(listed(name, file, counts));
         } else {
-            write_text(&name, kept, tally, &mut out)?;
+            write_text(&name, file, counts, &mut out)?;
         }
     }
     let oldest = quarantine.files.first();
@@ -92,7 +92,7 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
             "records": total,
             "bytes": quarantine.bytes(),
             "max_bytes": config.quarantine.max_bytes,
-            "oldest_seconds": oldest.map(|kept| seconds_old(kept).as_secs()),
+            "oldest_seconds": oldest.map(|file| seconds_old(file).as_secs()),
             "max_age_seconds": config.quarantine.max_age.as_secs(),
             "files": files,
         });
@@ -114,8 +114,8 @@ pub(super) fn run(config: &Config, is_json: bool, out: &mut dyn Write) -> Result
     Ok(())
 }
 
-fn listed(file: String, kept: &QuarantineFile, tally: Option<RecordCounts>) -> Listed {
-    let (kind, place) = match &kept.kind {
+fn listed(name: String, file: &QuarantineFile, counts: Option<RecordCounts>) -> Listed {
+    let (kind, origin) = match &file.kind {
         FileKind::Body { endpoint, dataset } => ("body", Some((endpoint, dataset))),
         FileKind::Batch(batch) => {
             let Origin { endpoint, dataset, .. } = &batch.header.origin;
@@ -125,46 +125,48 @@ fn listed(file: String, kept: &QuarantineFile, tally: Option<RecordCounts>) -> L
         FileKind::Records { in_replay: false } => ("records", None),
         FileKind::Records { in_replay: true } => ("set_aside", None),
     };
-    let unreadable = tally.as_ref().map(|tally| tally.unreadable);
-    let records = tally.map(|tally| tally.records).unwrap_or_default();
+    let unreadable = counts.as_ref().map(|counts| counts.unreadable);
+    let records = counts.map(|counts| counts.records).unwrap_or_default();
     let records = records.into_iter().map(|((endpoint, dataset, reason, sink), count)| {
         ListedRecords { endpoint, dataset, reason, sink, count }
     });
     Listed {
-        file,
+        file: name,
         kind,
-        bytes: kept.bytes,
-        age_seconds: seconds_old(kept).as_secs(),
+        bytes: file.bytes,
+        age_seconds: seconds_old(file).as_secs(),
         records: records.collect(),
         unreadable,
-        endpoint: place.map(|(endpoint, _)| endpoint.clone()),
-        dataset: place.map(|(_, dataset)| dataset.clone()),
+        endpoint: origin.map(|(endpoint, _)| endpoint.clone()),
+        dataset: origin.map(|(_, dataset)| dataset.clone()),
     }
 }
 
 fn write_text(
     name: &str,
-    kept: &QuarantineFile,
-    tally: Option<RecordCounts>,
+    file: &QuarantineFile,
+    counts: Option<RecordCounts>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    write!(out, "{name}: {}, {} old: ", format_bytes(kept.bytes), age(kept))?;
-    match &kept.kind {
+    write!(out, "{name}: {}, {} old: ", format_bytes(file.bytes), age(file))?;
+    match &file.kind {
         FileKind::Body { endpoint, dataset } => {
-            writeln!(out, "a body for {endpoint}/{dataset} that cannot be read")?;
+            writeln!(out, "unreadable body for {endpoint}/{dataset}")?;
         }
         FileKind::Batch(batch) => {
             let Origin { endpoint, dataset, .. } = &batch.header.origin;
             let sequence = batch.sequence;
-            writeln!(out, "batch {sequence} of {endpoint}/{dataset}, for what is cut")?;
+            writeln!(
+                out,
+                "batch {sequence} of {endpoint}/{dataset}, with records that were too long"
+            )?;
         }
         FileKind::Replayed => writeln!(out, "replayed")?,
         FileKind::Records { in_replay } => {
-            let tally = tally.unwrap_or_default();
-            let aside =
-                if *in_replay { ", set aside by a replay that did not succeed" } else { "" };
-            writeln!(out, "{}{}{aside}", Count(tally.count(), "record"), tally.span())?;
-            for ((endpoint, dataset, reason, sink), count) in &tally.records {
+            let counts = counts.unwrap_or_default();
+            let state = if *in_replay { ", renamed by a replay that did not succeed" } else { "" };
+            writeln!(out, "{}{}{state}", Count(counts.count(), "record"), counts.span())?;
+            for ((endpoint, dataset, reason, sink), count) in &counts.records {
                 let (endpoint, dataset) = (printable(endpoint), printable(dataset));
                 write!(out, "  {endpoint}/{dataset}: {count} {}", printable(reason))?;
                 match sink {
@@ -172,9 +174,9 @@ fn write_text(
                     None => writeln!(out)?,
                 }
             }
-            if tally.unreadable > 0 {
-                let lines = Count(tally.unreadable, "line");
-                writeln!(out, "  {lines} that cannot be read: edited, or being written now")?;
+            if counts.unreadable > 0 {
+                let lines = Count(counts.unreadable, "line");
+                writeln!(out, "  {lines} unreadable: edited, or being written now")?;
             }
         }
     }
@@ -186,7 +188,7 @@ impl RecordCounts {
         self.records.values().sum()
     }
 
-    /// When the batches came, if there are any.
+    /// Formats the receipt times of the oldest and newest record.
     fn span(&self) -> String {
         let (Some(oldest), Some(newest)) = (self.oldest, self.newest) else { return String::new() };
         format!(" received {} to {}", seconds(oldest), seconds(newest))
@@ -205,28 +207,28 @@ impl RecordCounts {
     }
 }
 
-fn tally(path: &Path) -> io::Result<RecordCounts> {
-    let mut tally = RecordCounts::default();
+fn counts(path: &Path) -> io::Result<RecordCounts> {
+    let mut counts = RecordCounts::default();
     each_line(path, &mut |_, line| {
         match serde_json::from_slice(line) {
-            Ok(line) => tally.add(&line),
+            Ok(line) => counts.add(&line),
             Err(_) if line.trim_ascii().is_empty() => {}
-            Err(_) => tally.unreadable += 1,
+            Err(_) => counts.unreadable += 1,
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(tally)
+    Ok(counts)
 }
 
-fn age(kept: &QuarantineFile) -> String {
-    duration(seconds_old(kept))
+fn age(file: &QuarantineFile) -> String {
+    duration(seconds_old(file))
 }
 
-fn seconds_old(kept: &QuarantineFile) -> Duration {
-    SystemTime::now().duration_since(kept.modified).unwrap_or_default()
+fn seconds_old(file: &QuarantineFile) -> Duration {
+    SystemTime::now().duration_since(file.modified).unwrap_or_default()
 }
 
-/// The two largest units: `3d4h`, `5m`.
+/// Formats a duration in its two largest units: `3d4h`, `5m`.
 fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("m", seconds / 60 % 60)];
@@ -241,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_counted_by_endpoint_dataset_and_reason() {
+    fn records_are_counted_by_endpoint_dataset_and_reason() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("records-2026-01-02.ndjson");
         let line = |reason: &str, second: &str| {
@@ -258,12 +260,12 @@ mod tests {
             line("not_json", "07").replace("}\n", ""),
         ];
         std::fs::write(&path, lines.concat()).unwrap();
-        let tally = tally(&path).unwrap();
-        assert_eq!(tally.count(), 3);
-        assert_eq!(tally.unreadable, 1);
-        assert_eq!(tally.records[&("e".into(), "d".into(), "not_json".into(), None)], 2);
+        let counts = counts(&path).unwrap();
+        assert_eq!(counts.count(), 3);
+        assert_eq!(counts.unreadable, 1);
+        assert_eq!(counts.records[&("e".into(), "d".into(), "not_json".into(), None)], 2);
         // Times are compared as times: "04.5Z" sorts before "04Z" as text.
-        assert!(tally.span().ends_with("03:04:04Z to 2026-01-02T03:04:06Z"), "{}", tally.span());
+        assert!(counts.span().ends_with("03:04:04Z to 2026-01-02T03:04:06Z"), "{}", counts.span());
     }
 
     #[test]

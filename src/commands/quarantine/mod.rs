@@ -1,10 +1,10 @@
-//! `logpushd quarantine`: lists, shows, replays and deletes what could not be accepted.
+//! `logpushd quarantine`: lists, shows, replays and deletes quarantined records and bodies.
 
 mod delete;
-mod divide;
 mod list;
-mod settle;
 mod show;
+mod split;
+mod wait;
 
 use std::{
     fs::{self, File},
@@ -14,12 +14,12 @@ use std::{
 };
 
 pub(super) use self::{
-    divide::{Gone, divide},
-    settle::settle,
+    split::{Removal, split_file},
+    wait::wait_until_written,
 };
 use super::replay;
 use crate::{
-    cli::quarantine::{QuarantineChoice, QuarantineCommand},
+    cli::quarantine::{QuarantineCommand, QuarantineFilter},
     config::Config,
     decode::RejectReason,
     durable,
@@ -27,39 +27,39 @@ use crate::{
     quarantine::{BODIES, REFUSED},
 };
 
-/// The reason of a body that could not be read as a whole, as metrics have it.
+/// The reason of an unreadable body, also in metrics.
 pub(super) const UNDECODABLE: &str = "undecodable_body";
 
-/// Does what `command` says.
+/// Runs a subcommand of `logpushd quarantine`.
 ///
 /// # Errors
-/// Also if something is still bad after a replay, or was left out.
+/// Also if records are still invalid after a replay, or were skipped.
 pub fn run(config: &Config, command: &QuarantineCommand, out: &mut dyn Write) -> Result<(), Fatal> {
     match command {
         QuarantineCommand::List(options) => list::run(config, options.json, out),
         QuarantineCommand::Show(options) => {
-            check(&options.choice)?;
+            check(&options.filter)?;
             show::run(config, options, out)
         }
         QuarantineCommand::Replay(options) => {
-            check(&options.choice)?;
+            check(&options.filter)?;
             replay::run(config, options, out)
         }
         QuarantineCommand::Delete(options) => {
-            check(&options.choice)?;
+            check(&options.filter)?;
             delete::run(config, options, out)
         }
     }
 }
 
-/// Refuses a reason that nothing is rejected for. Any endpoint may have been in the configuration.
-fn check(choice: &QuarantineChoice) -> Result<(), Fatal> {
+/// Refuses an unknown reason. Any endpoint is valid: the configuration may have had it.
+fn check(filter: &QuarantineFilter) -> Result<(), Fatal> {
     let known: Vec<_> = RejectReason::ALL
         .iter()
         .map(|reason| reason.label())
         .chain([UNDECODABLE, REFUSED])
         .collect();
-    match choice.reason.iter().find(|reason| !known.contains(&reason.as_str())) {
+    match filter.reason.iter().find(|reason| !known.contains(&reason.as_str())) {
         Some(reason) => Err(Fatal::Usage(format!(
             "--reason `{}` is unknown: use one of {}",
             reason.escape_debug(),
@@ -69,17 +69,17 @@ fn check(choice: &QuarantineChoice) -> Result<(), Fatal> {
     }
 }
 
-/// Takes the number and the bytes of a line, and says whether to continue.
-pub(super) type VisitLine<'a> = &'a mut dyn FnMut(u64, &[u8]) -> io::Result<ControlFlow<()>>;
+/// Handles the number and the bytes of a line, and returns whether to continue.
+pub(super) type HandleLine<'a> = &'a mut dyn FnMut(u64, &[u8]) -> io::Result<ControlFlow<()>>;
 
-/// Visits the lines of a file, numbered from 1, each with its line end.
-pub(super) fn each_line(path: &Path, visit: VisitLine<'_>) -> io::Result<()> {
+/// Passes the lines of a file to `handle`, numbered from 1, each with its line feed.
+pub(super) fn each_line(path: &Path, handle: HandleLine<'_>) -> io::Result<()> {
     let file = File::open(path).map_err(durable::error_at("opening", path))?;
     let mut file = BufReader::with_capacity(256 * 1024, file);
     let (mut line, mut number) = (Vec::new(), 0);
     while file.read_until(b'\n', &mut line).map_err(durable::error_at("reading", path))? > 0 {
         number += 1;
-        if visit(number, &line)?.is_break() {
+        if handle(number, &line)?.is_break() {
             break;
         }
         line.clear();
@@ -87,7 +87,7 @@ pub(super) fn each_line(path: &Path, visit: VisitLine<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a path is in the quarantine's own directory, and no copy elsewhere.
+/// Returns whether a path is in the directory of the quarantine, not a copy elsewhere.
 pub(super) fn is_own(config: &Config, path: &Path) -> bool {
     let dir = &config.quarantine.dir;
     let real = |path: &Path| fs::canonicalize(path).ok();

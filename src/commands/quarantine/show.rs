@@ -1,4 +1,4 @@
-//! `logpushd quarantine show`: prints rejected records, with the reason, within bounds.
+//! `logpushd quarantine show`: prints quarantined records with the reason of each.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -21,17 +21,17 @@ use crate::{
     quarantine::{FileKind, Line, QuarantineFile, QuarantineFiles, original},
 };
 
-/// How much of a record is printed without `--full`.
+/// The maximum size of a printed record without `--full`.
 const SHOWN_BYTES: usize = 500;
 
-/// A record, or a whole body.
+/// A record, or an unreadable body.
 #[derive(Debug, Serialize)]
 struct ShownRecord {
     file: PathBuf,
-    /// None of a body.
+    /// `None` for a body.
     line: Option<u64>,
     reason: String,
-    /// The sink whose target refuses the record.
+    /// The sink whose target refused the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     sink: Option<String>,
     endpoint: String,
@@ -51,43 +51,48 @@ struct ShownRecord {
     body: Option<String>,
 }
 
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
-struct Whole {
+struct ShowJson {
     records: Vec<ShownRecord>,
-    /// How many more are chosen.
+    /// The number of selected records beyond `--limit`.
     more: u64,
 }
 
-/// Prints what `options` choose.
+/// Prints the records that `options` select.
 pub(super) fn run(config: &Config, options: &Show, out: &mut dyn Write) -> Result<(), Fatal> {
     let mut out = BufWriter::new(out);
-    let mut whole = Whole { records: Vec::new(), more: 0 };
+    let mut report = ShowJson { records: Vec::new(), more: 0 };
     let mut printed = 0;
-    for kept in files(config, options)? {
+    for file in files(config, options)? {
         let mut take = |shown: ShownRecord| {
             if printed >= options.limit {
-                whole.more += 1;
+                report.more += 1;
                 return Ok(());
             }
             printed += 1;
             if options.json {
-                whole.records.push(shown);
+                report.records.push(shown);
                 return Ok(());
             }
             shown.write_text(config, &mut out)
         };
-        let read = each(&kept, options, &mut take);
-        // Another command, or the bounds of the quarantine.
+        let read = each(&file, options, &mut take);
+        // Another command or the daemon removed the file.
         if !read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             read?;
         }
     }
     if options.json {
-        json::write(&mut out, &whole)?;
+        json::write(&mut out, &report)?;
     } else if printed == 0 {
-        writeln!(out, "nothing in {} is chosen", config.quarantine.dir.display())?;
-    } else if whole.more > 0 {
-        writeln!(out, "and {} more: raise --limit, or choose", Count(whole.more, "record"))?;
+        writeln!(out, "no matching records in {}", config.quarantine.dir.display())?;
+    } else if report.more > 0 {
+        let more = Count(report.more, "record");
+        writeln!(
+            out,
+            "and {more} more: raise --limit, or select records with --endpoint or --reason"
+        )?;
     }
     out.flush()?;
     Ok(())
@@ -96,7 +101,7 @@ pub(super) fn run(config: &Config, options: &Show, out: &mut dyn Write) -> Resul
 fn files(config: &Config, options: &Show) -> io::Result<Vec<QuarantineFile>> {
     if options.paths.is_empty() {
         let files = QuarantineFiles::read(&config.quarantine.dir)?.files.into_iter();
-        return Ok(files.filter(|kept| kept.kind != FileKind::Replayed).collect());
+        return Ok(files.filter(|file| file.kind != FileKind::Replayed).collect());
     }
     options.paths.iter().map(|path| file(path)).collect()
 }
@@ -105,7 +110,7 @@ fn file(path: &Path) -> io::Result<QuarantineFile> {
     let metadata = path.metadata().map_err(durable::error_at("reading", path))?;
     Ok(QuarantineFile {
         path: path.to_owned(),
-        // A copy of a records file may have any name.
+        // A copy of a records file can have any name.
         kind: original(path).unwrap_or(FileKind::Records { in_replay: true }),
         bytes: metadata.len(),
         modified: metadata.modified()?,
@@ -113,25 +118,25 @@ fn file(path: &Path) -> io::Result<QuarantineFile> {
     })
 }
 
-/// Hands over the records of a file that are chosen.
+/// Passes the selected records of a file to `take`.
 fn each(
-    kept: &QuarantineFile,
+    file: &QuarantineFile,
     options: &Show,
     take: &mut dyn FnMut(ShownRecord) -> io::Result<()>,
 ) -> io::Result<()> {
-    match &kept.kind {
-        FileKind::Records { .. } => each_line(&kept.path, &mut |number, bytes| {
+    match &file.kind {
+        FileKind::Records { .. } => each_line(&file.path, &mut |number, bytes| {
             if let Ok(line) = serde_json::from_slice::<Line<'_>>(bytes)
-                && options.choice.takes(&line.endpoint, line.reason_label())
+                && options.filter.matches(&line.endpoint, line.reason_label())
             {
-                take(ShownRecord::of(&kept.path, number, &line, options.full))?;
+                take(ShownRecord::of(&file.path, number, &line, options.full))?;
             }
             Ok(ControlFlow::Continue(()))
         }),
-        FileKind::Body { endpoint, dataset } if options.choice.takes(endpoint, UNDECODABLE) => {
-            let received = Timestamp::try_from(kept.modified);
+        FileKind::Body { endpoint, dataset } if options.filter.matches(endpoint, UNDECODABLE) => {
+            let received = Timestamp::try_from(file.modified);
             take(ShownRecord {
-                file: kept.path.clone(),
+                file: file.path.clone(),
                 line: None,
                 reason: UNDECODABLE.to_owned(),
                 sink: None,
@@ -140,13 +145,13 @@ fn each(
                 batch: None,
                 received: received.map(|time| time.to_string()).unwrap_or_default(),
                 position: None,
-                length: kept.bytes,
+                length: file.bytes,
                 record: None,
                 record_hex: None,
                 body: None,
             })
         }
-        // Of a whole batch, the lines that need it speak.
+        // The lines of records files describe the records of a whole batch.
         FileKind::Body { .. } | FileKind::Batch(_) | FileKind::Replayed => Ok(()),
     }
 }
@@ -190,7 +195,7 @@ impl ShownRecord {
         }
         writeln!(out, ", {}", format_bytes(self.length))?;
         if let Some(body) = &self.body {
-            writeln!(out, "  whole in bodies/{}", printable(body))?;
+            writeln!(out, "  full record in bodies/{}", printable(body))?;
         }
         let (text, is_hex) = match (&self.record, &self.record_hex) {
             (Some(text), _) => (text.as_str(), false),

@@ -1,7 +1,7 @@
-//! One connection to the daemon, HTTP/1.1 over TLS, on which one request follows the other.
+//! A connection to the daemon: HTTP/1.1 over TLS, one request at a time.
 //!
-//! Not a client of `reqwest`: where the daemon expects the header of a proxy, it precedes the TLS
-//! handshake, and `reqwest` sends nothing there.
+//! `reqwest` cannot be used: the daemon may expect a PROXY protocol header, which precedes the TLS
+//! handshake.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -20,12 +20,12 @@ use crate::{
     network::HostPort,
 };
 
-/// From the first byte of a request to the last of its response.
+/// The timeout of a request and its response.
 const EXCHANGE: Duration = Duration::from_secs(5 * 60);
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 
-/// A connection that is opened again when the daemon has closed it.
+/// A connection that reconnects after the daemon has closed it.
 pub(super) struct Connection {
     server: HostPort,
     tls: Arc<ClientConfig>,
@@ -35,7 +35,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Nothing is sent yet. `preface` begins each connection, before the TLS handshake.
+    /// Creates a connection without opening it. `preface` is sent before the TLS handshake.
     pub(super) fn new(
         server: HostPort,
         tls: ClientConfig,
@@ -45,7 +45,7 @@ impl Connection {
         Ok(Self { server, tls: Arc::new(tls), preface, runtime, sender: None })
     }
 
-    /// Connects, unless there is a connection.
+    /// Connects, unless the connection is open.
     pub(super) fn open(&mut self) -> Result<(), RequestError> {
         if self.sender.as_ref().is_none_or(Sender::is_closed) {
             let Self { server, tls, preface, runtime, sender } = self;
@@ -54,14 +54,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets some time pass, and connects again if the daemon has closed the connection meanwhile.
-    pub(super) fn rest(&mut self, pause: Duration) -> Result<(), RequestError> {
+    /// Waits, then reconnects if the daemon has closed the connection.
+    pub(super) fn pause(&mut self, pause: Duration) -> Result<(), RequestError> {
         self.runtime.block_on(async { sleep(pause).await });
         self.open()
     }
 
-    /// Sends a request and reads the response. A connection that the daemon has closed meanwhile, as it may
-    /// at any time between two requests, is replaced once.
+    /// Sends a request and reads the response. Reconnects once if the daemon has closed the
+    /// connection, which it may do at any time between two requests.
     pub(super) fn post(
         &mut self,
         path: &str,
@@ -70,7 +70,7 @@ impl Connection {
     ) -> Result<Response, RequestError> {
         let is_fresh = self.sender.is_none();
         match self.try_post(path, headers, body) {
-            // A daemon that does not answer has not closed anything, and has the request.
+            // After a timeout the connection was open, so the daemon may have the request.
             Err(error) if !is_fresh && !error.is_late() => self.try_post(path, headers, body),
             outcome => outcome,
         }
@@ -83,10 +83,10 @@ impl Connection {
         body: &Bytes,
     ) -> Result<Response, RequestError> {
         let Self { server, tls, preface, runtime, sender } = self;
-        // Put back only if it bears another request.
-        let kept = sender.take().filter(|sender| !sender.is_closed());
+        // Stored again below, if the exchange succeeds.
+        let open_sender = sender.take().filter(|sender| !sender.is_closed());
         let exchange = async {
-            let mut sender = match kept {
+            let mut sender = match open_sender {
                 Some(sender) => sender,
                 None => open(server, tls, preface).await?,
             };
@@ -110,7 +110,7 @@ async fn open(
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| RequestError::of_exchange(server, &error))?;
-    // Its errors come out of the request that they end.
+    // The request that an error ends returns it.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -136,7 +136,7 @@ async fn exchange(
     sender.ready().await?;
     let (head, mut body) = sender.send_request(request).await?.into_parts();
     let mut bytes = Vec::new();
-    // The daemon's own answers are short.
+    // The daemon's answers are short.
     while let Some(frame) = body.frame().await.transpose()? {
         if let Some(data) = frame.data_ref() {
             bytes.extend_from_slice(data);

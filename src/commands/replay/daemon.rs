@@ -1,4 +1,4 @@
-//! The running daemon, as a replay sees it: where it listens, and what it answers.
+//! The running daemon as the server of a replay: its address, requests and answers.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -12,7 +12,7 @@ use hyper::{
 };
 use serde::Deserialize;
 
-use super::{ReplayError, What, connection::Connection, parcels::Route};
+use super::{BodyKind, ReplayError, batches::Route, connection::Connection};
 use crate::http::SINK;
 use crate::{
     cloudflare::mask::Mask,
@@ -22,16 +22,16 @@ use crate::{
     tls,
 };
 
-/// Headers that hold no secret.
+/// Headers that contain no secret.
 const PLAIN: [HeaderName; 3] = [CONTENT_TYPE, CONTENT_ENCODING, SINK];
 
-const WRONG_SECRET: &str = "no or wrong secret: the daemon has other ones than the file; SIGHUP \
-    makes it read them, or a restart if systemd's LoadCredential= copied them";
+const WRONG_SECRET: &str = "no or wrong secret: the daemon has not read the current secret file; \
+    send it SIGHUP, or restart it if the unit uses LoadCredential=";
 
-/// Splunk's code for a token that is none of its own.
+/// The code of Splunk HEC for an invalid token.
 const WRONG_TOKEN: u16 = 4;
 
-const OTHER_SINKS: &str = "the daemon has another configuration than the file: reload it";
+const OTHER_SINKS: &str = "the daemon runs with another configuration: reload it";
 
 /// A connection to the daemon of a configuration.
 pub(super) struct Daemon<'a> {
@@ -39,7 +39,7 @@ pub(super) struct Daemon<'a> {
     connection: Connection,
 }
 
-/// What the daemon says of a batch that it took.
+/// The answer of the daemon to an accepted batch.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 pub(super) struct BatchAnswer {
     pub(super) status: String,
@@ -62,27 +62,27 @@ impl<'a> Daemon<'a> {
                 tls.cert_file.display()
             );
             if tls.client_ca_file.is_some() {
-                hint += "; with server.tls.client_ca_file it refuses this command, which has no certificate to show";
+                hint += "; with server.tls.client_ca_file, the daemon refuses this command, which has no client certificate";
             }
             ReplayError::Unreachable(format!("{error}: {hint}"))
         })?;
         Ok(Self { config, connection })
     }
 
-    /// Sends a body as a sender of the endpoint would.
+    /// Sends a body like a sender of the endpoint.
     pub(super) fn send(
         &mut self,
-        place: &Route,
-        what: What,
+        route: &Route,
+        kind: BodyKind,
         body: &Bytes,
     ) -> Result<BatchAnswer, ReplayError> {
-        let (path, endpoint) = super::path_of(self.config, &place.endpoint, &place.dataset, what)
-            .map_err(ReplayError::Flaw)?;
+        let (path, endpoint) = super::path_of(self.config, &route.endpoint, &route.dataset, kind)
+            .map_err(ReplayError::Unusable)?;
         let mut headers = headers(endpoint, body)?;
-        if let Some(sink) = &place.sink {
+        if let Some(sink) = &route.sink {
             let sink = HeaderValue::from_str(sink);
-            let sink =
-                sink.map_err(|error| ReplayError::Flaw(format!("the name of the sink: {error}")))?;
+            let sink = sink
+                .map_err(|error| ReplayError::Unusable(format!("the name of the sink: {error}")))?;
             headers.insert(SINK, sink);
         }
         let mask = Mask::default().with_headers(&headers, &PLAIN);
@@ -92,7 +92,7 @@ impl<'a> Daemon<'a> {
             let hint = match response.status {
                 StatusCode::UNAUTHORIZED => WRONG_SECRET,
                 StatusCode::FORBIDDEN if is_wrong_token(&response.text) => WRONG_SECRET,
-                StatusCode::BAD_REQUEST if place.sink.is_some() => OTHER_SINKS,
+                StatusCode::BAD_REQUEST if route.sink.is_some() => OTHER_SINKS,
                 StatusCode::FORBIDDEN => "add the loopback address to the endpoint's allow_from",
                 _ => "",
             };
@@ -106,19 +106,19 @@ impl<'a> Daemon<'a> {
         let result = response.headers.get("x-logpushd-result").and_then(|text| text.to_str().ok());
         serde_json::from_str(result.unwrap_or(&response.text)).map_err(|_| {
             ReplayError::Refused(format!(
-                "200 to {path}, but not as logpushd answers: {}",
+                "200 to {path}, but not an answer of logpushd: {}",
                 mask.hide(&response.text)
             ))
         })
     }
 
-    /// Lets some time pass. It is an error if the daemon is gone by then.
-    pub(super) fn rest(&mut self, pause: Duration) -> Result<(), Fatal> {
-        self.connection.rest(pause).map_err(|error| Fatal::Unavailable(error.to_string()))
+    /// Waits, and fails if the daemon has stopped.
+    pub(super) fn pause(&mut self, pause: Duration) -> Result<(), Fatal> {
+        self.connection.pause(pause).map_err(|error| Fatal::Unavailable(error.to_string()))
     }
 }
 
-/// Whether the answer to a request is the one of HEC to a token that is none.
+/// Returns whether an answer is that of HEC to an invalid token.
 fn is_wrong_token(text: &str) -> bool {
     #[derive(Deserialize)]
     struct HecAnswer {
@@ -127,11 +127,11 @@ fn is_wrong_token(text: &str) -> bool {
     serde_json::from_str::<HecAnswer>(text).is_ok_and(|answer| answer.code == WRONG_TOKEN)
 }
 
-/// Where this machine reaches the daemon.
+/// Returns the address at which this machine reaches the daemon.
 fn local(config: &Config) -> Result<SocketAddr, String> {
     let Some(address) = config.server.addresses.iter().find(|address| address.port() != 0) else {
         return Err(String::from(
-            "server.address has port 0, so nobody knows where the daemon listens: name a port",
+            "server.address has port 0, so the daemon's port is unknown: set a port",
         ));
     };
     let ip = match address.ip() {
@@ -142,8 +142,9 @@ fn local(config: &Config) -> Result<SocketAddr, String> {
     Ok(SocketAddr::new(ip, address.port()))
 }
 
-/// What the daemon expects at the beginning of a connection from this address, which is also the
-/// daemon's: the header of a proxy that speaks for itself, if a proxy is on the same machine.
+/// Returns the bytes that the daemon expects before the TLS handshake of a connection from
+/// `address`, its own address: a PROXY protocol header if that address is in
+/// `server.proxy_protocol_from`.
 fn preface(config: &Config, address: IpAddr) -> &'static [u8] {
     let is_proxy = config.server.proxy_protocol_from.iter().any(|net| net.contains(&address));
     if is_proxy { b"PROXY UNKNOWN\r\n" } else { b"" }
@@ -156,7 +157,7 @@ fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, ReplayError> {
     if body.starts_with(&[0x1f, 0x8b]) {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-    headers.extend(secret::header(endpoint).map_err(ReplayError::Flaw)?);
+    headers.extend(secret::header(endpoint).map_err(ReplayError::Unusable)?);
     Ok(headers)
 }
 
@@ -166,7 +167,7 @@ mod tests {
     use crate::commands::replay::tests::Folder;
 
     #[test]
-    fn the_daemon_is_reached_over_loopback() {
+    fn unspecified_address_becomes_loopback() {
         let mut folder = Folder::new();
         for (addresses, want) in [
             (&["0.0.0.0:8443"][..], "127.0.0.1:8443"),
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_and_the_encoding_are_said() {
+    fn headers_have_secret_and_encoding() {
         let folder = Folder::new();
         let endpoint = folder.config.endpoints.iter().find(|known| known.name == "main").unwrap();
         let headers = headers(endpoint, b"\x1f\x8b\x08").unwrap();

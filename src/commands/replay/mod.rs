@@ -1,16 +1,18 @@
-//! `logpushd quarantine replay`: feeds what could not be accepted back to the running daemon, after a
-//! repair of the configuration or of a copy of the file.
+//! `logpushd quarantine replay`: sends quarantined records to the running daemon again, after a fix
+//! of the configuration or of a copy of the file.
 //!
-//! A records file of the quarantine is renamed before it is read, so that the daemon appends to another
-//! one, and is not read before the daemon is done with the batch that it may be in the middle of.
-//! From then on the file is what is replayed, also by the next attempt: it is renamed again, or divided,
-//! only when all of it was taken that can be. What becomes of each line is decided before the first
-//! record is sent. A copy elsewhere is only read; the lines that it was made from are found by their
-//! batch and position, and leave the quarantine when the copy was taken.
+//! A records file in the quarantine is renamed before it is read, so that the daemon appends to a
+//! new file. It is read after the daemon has finished its current batch. If the replay fails, the
+//! file keeps that name, and the next replay reads it again. After success, the file is renamed
+//! again, or split if some lines stay.
+//!
+//! The plan decides on each line before the first record is sent. A copy outside of the quarantine
+//! is only read. The lines that the copy was made from are found by batch and position, and are
+//! removed from the quarantine after the replay.
 
+mod batches;
 mod connection;
 mod daemon;
-mod parcels;
 mod records;
 mod report;
 mod target;
@@ -18,12 +20,12 @@ mod target;
 use std::{collections::HashSet, io::Write, path::Path, time::Duration};
 
 use self::{
+    batches::Route,
     daemon::Daemon,
-    parcels::Route,
-    records::{Key, Written},
+    records::{FileState, RecordKey},
     report::ReplayReport,
 };
-use super::quarantine::settle;
+use super::quarantine::wait_until_written;
 use crate::{
     audit::{self, Event},
     cli::quarantine::Replay,
@@ -33,59 +35,62 @@ use crate::{
     quarantine::rename_for_replay,
 };
 
-/// Longer than any destination check, so that a record that says `test` is not taken for one.
+/// The length of the first line, longer than any destination check, so that the decoder does not
+/// take a record `test` for one.
 const HEAD_BYTES: usize = 1200;
 
-/// Why a file was not replayed.
+/// An error that ends the replay of a file.
 #[derive(Clone, Debug)]
 enum ReplayError {
-    /// Something about it, or about the configuration, must be repaired first.
-    Flaw(String),
-    /// It was sent, and is as bad as before.
-    Bad(String),
-    /// The daemon answered, but did not take it.
+    /// The file or the configuration must be fixed first.
+    Unusable(String),
+    /// The daemon received the body, and still cannot read it.
+    StillInvalid(String),
+    /// The daemon refused the request.
     Refused(String),
-    /// There is no daemon to send anything to.
+    /// The daemon cannot be reached.
     Unreachable(String),
 }
 
 impl ReplayError {
     fn text(&self) -> &str {
-        let (Self::Flaw(text) | Self::Bad(text) | Self::Refused(text) | Self::Unreachable(text)) =
-            self;
+        let (Self::Unusable(text)
+        | Self::StillInvalid(text)
+        | Self::Refused(text)
+        | Self::Unreachable(text)) = self;
         text
     }
 }
 
 impl From<std::io::Error> for ReplayError {
     fn from(error: std::io::Error) -> Self {
-        Self::Flaw(error.to_string())
+        Self::Unusable(error.to_string())
     }
 }
 
-/// What is sent.
+/// The contents of the body of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum What {
-    /// A record a line.
+enum BodyKind {
+    /// One record per line.
     Records,
-    /// A body as it came.
-    Body,
+    /// A body as it was received.
+    Original,
 }
 
-/// Replays what `options` name.
+/// Replays the records and bodies that `options` select.
 ///
 /// # Errors
-/// Also if any file was not replayed, or something is still bad or was left out.
+/// Also if a file was not replayed, or records are still invalid or were skipped.
 pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Result<(), Fatal> {
     check_sink(config, options.sink.as_deref())?;
     let mut report = ReplayReport::new(options);
     let mut targets = Vec::new();
-    let mut keys = HashSet::<Key>::new();
+    let mut keys = HashSet::<RecordKey>::new();
     for mut target in target::find(config, options)? {
-        let planned = target.plan(config, options, Written::Still, &mut keys);
+        let planned = target.plan(config, options, FileState::Growing, &mut keys);
         match planned {
             Ok(()) if target.sends() => targets.push(target),
-            Ok(()) => report.idle(&target, out)?,
+            Ok(()) => report.skipped(&target, out)?,
             Err(failure) => report.failed(&target, &failure, out)?,
         }
     }
@@ -110,15 +115,15 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
     let originals: Vec<_> =
         originals.iter().map(|path| rename_for_replay(path)).collect::<Result<_, _>>()?;
     for target in &mut targets {
-        target.set_aside()?;
+        target.rename_for_replay()?;
     }
-    settle(config, &mut |pause: Duration| daemon.rest(pause))?;
+    wait_until_written(config, &mut |pause: Duration| daemon.pause(pause))?;
     keys.clear();
     for target in &mut targets {
-        // Once more: now it is whole.
+        // Plans again: the daemon may have added lines before the rename.
         let mut taken = HashSet::new();
         let replayed = target
-            .plan(config, options, Written::Finished, &mut taken)
+            .plan(config, options, FileState::Complete, &mut taken)
             .and_then(|()| target.replay(config, &mut daemon, &mut report))
             .and_then(|()| target.done(config));
         match replayed {
@@ -144,13 +149,13 @@ pub(super) fn run(config: &Config, options: &Replay, out: &mut dyn Write) -> Res
 fn fatal(failure: &ReplayError) -> Fatal {
     let text = failure.text().to_owned();
     match failure {
-        ReplayError::Flaw(_) => Fatal::Io(text),
-        ReplayError::Bad(_) => Fatal::Data(text),
+        ReplayError::Unusable(_) => Fatal::Io(text),
+        ReplayError::StillInvalid(_) => Fatal::Data(text),
         ReplayError::Refused(_) | ReplayError::Unreachable(_) => Fatal::Unavailable(text),
     }
 }
 
-/// Whether there is the sink that the command names.
+/// Checks that the sink of `--sink` exists.
 fn check_sink(config: &Config, sink: Option<&str>) -> Result<(), Fatal> {
     let Some(sink) = sink else { return Ok(()) };
     if config.sinks.iter().any(|known| known.name == sink) {
@@ -164,9 +169,9 @@ fn check_sink(config: &Config, sink: Option<&str>) -> Result<(), Fatal> {
     )))
 }
 
-/// Whether the only sink, if there is one, takes this endpoint and dataset.
-fn check_destination(config: &Config, place: &Route) -> Result<(), String> {
-    let Route { endpoint, dataset, sink: Some(name) } = place else { return Ok(()) };
+/// Checks that the only sink of a route, if any, takes its endpoint and dataset.
+fn check_destination(config: &Config, route: &Route) -> Result<(), String> {
+    let Route { endpoint, dataset, sink: Some(name) } = route else { return Ok(()) };
     let has = |known: &&Endpoint| known.name == *endpoint && known.sinks.contains(name);
     let sink = config.sinks.iter().find(|known| known.name == *name);
     let is_destination = config.endpoints.iter().any(|known| has(&known))
@@ -177,28 +182,29 @@ fn check_destination(config: &Config, place: &Route) -> Result<(), String> {
     Err(format!("sink {name} does not take dataset {dataset} of endpoint {endpoint}"))
 }
 
-/// The path that it is posted to, and the endpoint.
+/// Returns the path to post a body to, and its endpoint.
 fn path_of<'a>(
     config: &'a Config,
     endpoint: &str,
     dataset: &str,
-    what: What,
+    kind: BodyKind,
 ) -> Result<(String, &'a Endpoint), String> {
     let Some(endpoint) = config.endpoints.iter().find(|known| known.name == endpoint) else {
         return Err(format!(
-            "the configuration has no endpoint `{endpoint}`: name the endpoint that takes them, or delete them"
+            "the configuration has no endpoint `{endpoint}`: add it, write another endpoint in a copy of the \
+             file, or delete the lines"
         ));
     };
     if endpoint.format != Format::Json {
         return Err(format!(
-            "endpoint {name} does not take JSON, and a row without its columns cannot be replayed: repair the \
-             Logpush job, then delete them with `logpushd quarantine delete --endpoint {name}`",
+            "endpoint {name} does not take JSON, and rows cannot be replayed without their columns: fix the \
+             Logpush job, then delete the lines with `logpushd quarantine delete --endpoint {name}`",
             name = endpoint.name
         ));
     }
-    let path = match what {
-        What::Records => endpoint.path.path_of(dataset),
-        What::Body => endpoint.path.path_of_body(dataset),
+    let path = match kind {
+        BodyKind::Records => endpoint.path.path_of(dataset),
+        BodyKind::Original => endpoint.path.path_of_body(dataset),
     };
     match path {
         Some(path) => Ok((path, endpoint)),
@@ -206,9 +212,10 @@ fn path_of<'a>(
     }
 }
 
-/// A blank line, which the daemon passes over, that makes this body another one than the batch that its
-/// records came from: else the daemon could take it for that batch, sent twice. It follows from the
-/// name that the file got when it was set aside, so that the same attempt, repeated, is one batch.
+/// Returns a blank first line, which the daemon ignores. It makes the digest of the body differ
+/// from that of the batch that the records came from, which deduplication would recognize. The line
+/// depends on the name of the renamed file and on the number of the body, so that a repeated replay
+/// is a duplicate.
 fn head(path: &Path, number: u64) -> Vec<u8> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let mut hasher = blake3::Hasher::new();

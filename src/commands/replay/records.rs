@@ -1,4 +1,4 @@
-//! Reads a records file back into the records that it is about, and tells what becomes of each line.
+//! Decides what a replay does with each line of a records file, and reads the records to send.
 
 use std::{
     borrow::Cow,
@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    ReplayError, What, check_destination,
-    parcels::{Parcel, Parcels, Route},
+    BodyKind, ReplayError,
+    batches::{ReplayBatch, ReplayBatches, Route},
+    check_destination,
 };
 use crate::{
     cli::quarantine::Replay,
@@ -20,40 +21,41 @@ use crate::{
     spool::{Batch, ReadError, decode_file},
 };
 
-/// A batch for the daemon has at most this size, so that a failure costs little.
-const PARCEL_BYTES: u64 = 16 << 20;
+/// The maximum size of a batch for the daemon. A failed batch is sent again as a whole.
+const MAX_BATCH_BYTES: u64 = 16 << 20;
 
-/// Records that are cut in the lines: by the body that holds them whole, by position.
-type Cut = BTreeMap<String, Wanted>;
+/// Truncated records, by the file in `bodies/` that has them in full.
+type CutRecords = BTreeMap<String, CutPositions>;
 
-/// By position; more than one line may speak of a record.
-type Wanted = BTreeMap<u64, Vec<Whole>>;
+/// Truncated records by position. Several lines can be about the same record.
+type CutPositions = BTreeMap<u64, Vec<CutRecord>>;
 
-/// Takes a record for a place. `Err` ends the reading.
-type TakeRecord<'a> = &'a mut dyn FnMut(&Whole, &[u8]) -> Result<(), ReplayError>;
+/// Handles a record that was truncated in its line. An error ends the reading.
+type HandleCutRecord<'a> = &'a mut dyn FnMut(&CutRecord, &[u8]) -> Result<(), ReplayError>;
 
-/// Where a record that is cut belongs.
-struct Whole {
-    place: Route,
+/// A record that is truncated in its line.
+struct CutRecord {
+    route: Route,
+    /// The length of the whole record in bytes.
     length: u64,
-    /// The line that speaks of it.
+    /// The number of the line.
     line: u64,
 }
 
-/// What becomes of a line.
+/// What a replay does with a line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Fate {
-    /// It is blank, or not written to its end yet.
-    Nothing,
-    /// Its record is sent.
-    Sent,
-    /// It is not chosen.
-    Left,
-    /// It cannot be replayed.
-    Skipped,
+enum LineAction {
+    /// Ignores a blank line, or one that the daemon is still writing.
+    Ignore,
+    /// Sends its record.
+    Send,
+    /// Leaves a line that the options do not select.
+    Leave,
+    /// Skips a line that cannot be replayed, and reports it.
+    Skip,
 }
 
-/// Lines that cannot be replayed, for one reason.
+/// Lines that cannot be replayed for the same reason.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub(super) struct Skip {
     pub(super) reason: String,
@@ -61,38 +63,38 @@ pub(super) struct Skip {
     pub(super) first_line: u64,
 }
 
-/// What identifies a record over all files: endpoint, dataset, the sink whose target refuses it, batch,
-/// position and time of receipt.
-pub(super) type Key = (String, String, Option<String>, u64, u64, String);
+/// Identifies a record in all files: endpoint, dataset, sink whose target refused it, batch,
+/// position and receipt time.
+pub(super) type RecordKey = (String, String, Option<String>, u64, u64, String);
 
-/// What identifies the record of a line.
-pub(super) fn key(line: &Line<'_>) -> Key {
+/// Returns the key of the record of a line.
+pub(super) fn key(line: &Line<'_>) -> RecordKey {
     let own = |text: &Cow<'_, str>| text.clone().into_owned();
     let sink = line.sink.as_ref().map(own);
     (own(&line.endpoint), own(&line.dataset), sink, line.batch, line.position, own(&line.received))
 }
 
-/// What becomes of the lines of a file.
+/// What a replay does with each line of a file.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    fates: Vec<Fate>,
-    /// The only sink that is to get the records, if the command names one.
+    actions: Vec<LineAction>,
+    /// The only sink that gets the records, if the command names one.
     sink: Option<String>,
-    /// How many records are sent, and where to.
-    pub(super) places: BTreeMap<Route, u64>,
+    /// The number of records to send, by route.
+    pub(super) routes: BTreeMap<Route, u64>,
     pub(super) skips: Vec<Skip>,
 }
 
 impl Plan {
-    fn fate(&self, number: u64) -> Fate {
+    fn action(&self, number: u64) -> LineAction {
         let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-        at.and_then(|at| self.fates.get(at)).copied().unwrap_or(Fate::Nothing)
+        at.and_then(|at| self.actions.get(at)).copied().unwrap_or(LineAction::Ignore)
     }
 
     fn skip(&mut self, number: u64, reason: &str) {
         let at = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-        if let Some(fate) = at.and_then(|at| self.fates.get_mut(at)) {
-            *fate = Fate::Skipped;
+        if let Some(action) = at.and_then(|at| self.actions.get_mut(at)) {
+            *action = LineAction::Skip;
         }
         match self.skips.iter_mut().find(|skip| skip.reason == reason) {
             Some(skip) => {
@@ -105,43 +107,43 @@ impl Plan {
         }
     }
 
-    /// A body that is sent.
-    pub(super) fn of_body(place: Route) -> Self {
-        Self { fates: vec![Fate::Sent], places: [(place, 1)].into(), ..Self::default() }
+    /// Creates the plan for a body that is sent.
+    pub(super) fn of_body(route: Route) -> Self {
+        Self { actions: vec![LineAction::Send], routes: [(route, 1)].into(), ..Self::default() }
     }
 
-    /// A body that cannot be sent.
-    pub(super) fn of_skipped_body(why: &str) -> Self {
-        let skip = Skip { reason: why.to_owned(), lines: 1, first_line: 0 };
+    /// Creates the plan for a body that cannot be sent.
+    pub(super) fn of_skipped_body(reason: &str) -> Self {
+        let skip = Skip { reason: reason.to_owned(), lines: 1, first_line: 0 };
         Self { skips: vec![skip], ..Self::default() }
     }
 
-    /// Whether the record of a line is sent.
+    /// Returns whether the record of a line is sent.
     pub(super) fn is_sent(&self, number: u64) -> bool {
-        self.fate(number) == Fate::Sent
+        self.action(number) == LineAction::Send
     }
 
-    /// Whether anything is sent.
+    /// Returns whether any record is sent.
     pub(super) fn sends(&self) -> bool {
-        self.fates.contains(&Fate::Sent)
+        self.actions.contains(&LineAction::Send)
     }
 
-    /// Whether lines stay that are not sent.
+    /// Returns whether lines stay in the file.
     pub(super) fn has_rest(&self) -> bool {
-        self.fates.iter().any(|fate| matches!(fate, Fate::Left | Fate::Skipped))
+        self.actions.iter().any(|action| matches!(action, LineAction::Leave | LineAction::Skip))
     }
 }
 
-/// Whether the last line may not be whole yet.
+/// Whether the daemon still writes to a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Written {
-    /// The daemon may be writing to the file: a last line without its end is left out.
-    Still,
-    Finished,
+pub(super) enum FileState {
+    /// The daemon may be writing: a last line without a line feed is ignored.
+    Growing,
+    Complete,
 }
 
-/// Reads the file at `path` and decides what becomes of each line. `keys` gets what identifies the records
-/// that are sent.
+/// Reads the file at `path` and decides what to do with each line. Adds the keys of the records to
+/// send to `keys`.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -149,70 +151,76 @@ pub(super) fn plan(
     config: &Config,
     path: &Path,
     options: &Replay,
-    written: Written,
-    keys: Option<&mut HashSet<Key>>,
+    state: FileState,
+    keys: Option<&mut HashSet<RecordKey>>,
 ) -> Result<Plan, ReplayError> {
-    let Replay { choice, sink, .. } = options;
+    let Replay { filter, sink, .. } = options;
     let mut plan = Plan { sink: sink.clone(), ..Plan::default() };
     let mut found = Vec::new();
-    let mut cut = Cut::new();
+    let mut cut_records = CutRecords::new();
     each_line(path, &mut |number, bytes| {
-        let is_nothing =
-            bytes.trim_ascii().is_empty() || (written == Written::Still && !bytes.ends_with(b"\n"));
-        plan.fates.push(Fate::Nothing);
-        if is_nothing {
+        let is_ignored = bytes.trim_ascii().is_empty()
+            || (state == FileState::Growing && !bytes.ends_with(b"\n"));
+        plan.actions.push(LineAction::Ignore);
+        if is_ignored {
             return Ok(ControlFlow::Continue(()));
         }
-        let fate = match serde_json::from_slice::<Line<'_>>(bytes) {
-            Ok(line) if !choice.takes(&line.endpoint, line.reason_label()) => Ok(Fate::Left),
-            Ok(line) if is_for_another(&line, sink.as_deref()) => Ok(Fate::Left),
-            Ok(line) => destined(config, &line, sink.as_deref()).and_then(|(place, contents)| {
-                check_destination(config, &place)?;
-                if let Contents::In(body) = contents {
-                    let whole = Whole { place: place.clone(), length: line.length, line: number };
-                    cut.entry(body).or_default().entry(line.position).or_default().push(whole);
+        let action = match serde_json::from_slice::<Line<'_>>(bytes) {
+            Ok(line) if !filter.matches(&line.endpoint, line.reason_label()) => {
+                Ok(LineAction::Leave)
+            }
+            Ok(line) if is_for_other_sink(&line, sink.as_deref()) => Ok(LineAction::Leave),
+            Ok(line) => route_of(config, &line, sink.as_deref()).and_then(|(route, contents)| {
+                check_destination(config, &route)?;
+                if let RecordSource::Body(body) = contents {
+                    let cut_record =
+                        CutRecord { route: route.clone(), length: line.length, line: number };
+                    cut_records
+                        .entry(body)
+                        .or_default()
+                        .entry(line.position)
+                        .or_default()
+                        .push(cut_record);
                 }
-                *plan.places.entry(place).or_default() += 1;
+                *plan.routes.entry(route).or_default() += 1;
                 if keys.is_some() {
                     found.push((number, key(&line)));
                 }
-                Ok(Fate::Sent)
+                Ok(LineAction::Send)
             }),
-            // Whose line it is cannot be told.
-            Err(_) if !choice.is_everything() => Ok(Fate::Left),
-            Err(_) => {
-                Err("it is not a line of the quarantine, as JSON: repair or delete it".into())
-            }
+            // The endpoint and the reason of a damaged line are unknown.
+            Err(_) if !filter.matches_all() => Ok(LineAction::Leave),
+            Err(_) => Err("it is not a JSON object of the quarantine: fix or delete it".into()),
         };
-        match fate {
-            Ok(fate) => {
-                if let Some(last) = plan.fates.last_mut() {
-                    *last = fate;
+        match action {
+            Ok(action) => {
+                if let Some(last) = plan.actions.last_mut() {
+                    *last = action;
                 }
             }
             Err(reason) => plan.skip(number, &reason),
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    for (body, wanted) in cut {
+    for (body, positions) in cut_records {
         let mut found_lines = HashSet::new();
-        let read = each_whole(config, &body, &wanted, &mut |whole, _| {
-            found_lines.insert(whole.line);
+        let read = each_cut_record(config, &body, &positions, &mut |cut_record, _| {
+            found_lines.insert(cut_record.line);
             Ok(())
         });
         let why = match read {
-            Ok(()) => format!("bodies/{body} does not have its record"),
+            Ok(()) => format!("bodies/{body} does not contain its record"),
             Err(failure) => failure.text().to_owned(),
         };
-        let wanted = wanted.into_values().flatten();
-        for whole in wanted.filter(|whole| !found_lines.contains(&whole.line)) {
-            if let Some(count) = plan.places.get_mut(&whole.place) {
+        let positions = positions.into_values().flatten();
+        for cut_record in positions.filter(|cut_record| !found_lines.contains(&cut_record.line)) {
+            if let Some(count) = plan.routes.get_mut(&cut_record.route) {
                 *count -= 1;
             }
-            plan.skip(whole.line, &why);
+            plan.skip(cut_record.line, &why);
         }
     }
-    plan.places.retain(|_, records| *records > 0);
+    plan.routes.retain(|_, records| *records > 0);
     if let Some(keys) = keys {
         let sent = found.into_iter().filter(|(number, _)| plan.is_sent(*number));
         keys.extend(sent.map(|(_, key)| key));
@@ -220,35 +228,42 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// Reads the file at `path` again and hands over the records that `plan` sends, gathered.
+/// Reads the file at `path` again and passes the records to send to `take`, in batches.
 ///
 /// # Errors
-/// `take`'s, or the file cannot be read any more.
+/// `take` fails, or the file cannot be read any more.
 pub(super) fn read(
     config: &Config,
     path: &Path,
     plan: &Plan,
-    take: &mut dyn FnMut(&Route, Parcel) -> Result<(), ReplayError>,
+    take: &mut dyn FnMut(&Route, ReplayBatch) -> Result<(), ReplayError>,
 ) -> Result<(), ReplayError> {
     let limits = &config.limits;
-    let max_bytes = PARCEL_BYTES.min(limits.max_body_bytes / 2).min(limits.max_inflated_bytes / 2);
-    let mut parcels = Parcels::new(usize::try_from(max_bytes).unwrap_or(usize::MAX));
-    let mut cut = Cut::new();
+    let max_bytes =
+        MAX_BATCH_BYTES.min(limits.max_body_bytes / 2).min(limits.max_inflated_bytes / 2);
+    let mut batches = ReplayBatches::new(usize::try_from(max_bytes).unwrap_or(usize::MAX));
+    let mut cut_records = CutRecords::new();
     let mut outcome = Ok(());
     each_line(path, &mut |number, bytes| {
         if !plan.is_sent(number) {
             return Ok(ControlFlow::Continue(()));
         }
         outcome = (|| {
-            let changed =
-                |why: String| ReplayError::Flaw(format!("line {number} has changed: {why}"));
+            let changed = |reason: String| {
+                ReplayError::Unusable(format!("line {number} has changed: {reason}"))
+            };
             let line = serde_json::from_slice::<Line<'_>>(bytes)
                 .map_err(|error| changed(error.to_string()))?;
-            match destined(config, &line, plan.sink.as_deref()).map_err(changed)? {
-                (place, Contents::Here(record)) => parcels.add(&place, &record, take),
-                (place, Contents::In(body)) => {
-                    let whole = Whole { place, length: line.length, line: number };
-                    cut.entry(body).or_default().entry(line.position).or_default().push(whole);
+            match route_of(config, &line, plan.sink.as_deref()).map_err(changed)? {
+                (route, RecordSource::Inline(record)) => batches.add(&route, &record, take),
+                (route, RecordSource::Body(body)) => {
+                    let cut_record = CutRecord { route, length: line.length, line: number };
+                    cut_records
+                        .entry(body)
+                        .or_default()
+                        .entry(line.position)
+                        .or_default()
+                        .push(cut_record);
                     Ok(())
                 }
             }
@@ -256,64 +271,68 @@ pub(super) fn read(
         Ok(if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;
     outcome?;
-    for (body, wanted) in cut {
-        each_whole(config, &body, &wanted, &mut |whole, record| {
-            parcels.add(&whole.place, record, take)
+    for (body, positions) in cut_records {
+        each_cut_record(config, &body, &positions, &mut |cut_record, record| {
+            batches.add(&cut_record.route, record, take)
         })?;
     }
-    parcels.finish(take)
+    batches.finish(take)
 }
 
-enum Contents<'a> {
-    Here(Cow<'a, [u8]>),
-    /// Cut in the line: whole in this file of `bodies/`.
-    In(String),
+/// Where the whole record of a line is.
+enum RecordSource<'a> {
+    Inline(Cow<'a, [u8]>),
+    /// In this file in `bodies/`; the line has only its beginning.
+    Body(String),
 }
 
-/// Whether only another sink than the one that the command names lacks the record.
-fn is_for_another(line: &Line<'_>, only: Option<&str>) -> bool {
+/// Returns whether the target of a sink other than `only` refused the record.
+fn is_for_other_sink(line: &Line<'_>, only: Option<&str>) -> bool {
     matches!((&line.sink, only), (Some(sink), Some(only)) if sink != only)
 }
 
-/// Where the record of a line goes, and what it is. What a sink's target has refused goes to that sink
-/// alone; anything else to the sink `only`, if there is one.
-fn destined<'a>(
+/// Returns the route and the record of a line. A record that the target of a sink refused goes only
+/// to that sink, any other record to the sink `only`, or to all sinks.
+fn route_of<'a>(
     config: &Config,
     line: &'a Line<'_>,
     only: Option<&str>,
-) -> Result<(Route, Contents<'a>), String> {
-    super::path_of(config, &line.endpoint, &line.dataset, What::Records)?;
-    let place = Route {
+) -> Result<(Route, RecordSource<'a>), String> {
+    super::path_of(config, &line.endpoint, &line.dataset, BodyKind::Records)?;
+    let route = Route {
         endpoint: line.endpoint.to_string(),
         dataset: line.dataset.to_string(),
         sink: line.sink.as_deref().or(only).map(str::to_owned),
     };
     if let Some(body) = &line.body {
-        return Ok((place, Contents::In(body.to_string())));
+        return Ok((route, RecordSource::Body(body.to_string())));
     }
     if let Some(record) = &line.record {
-        return Ok((place, Contents::Here(record.as_bytes().into())));
+        return Ok((route, RecordSource::Inline(record.as_bytes().into())));
     }
     let hex = line.record_hex.as_deref();
-    let hex = hex.ok_or("it has no `record`, `record_hex` or `body`: repair or delete it")?;
+    let hex = hex.ok_or("it has no `record`, `record_hex` or `body`: fix or delete it")?;
     let record = quarantine::unhex(hex);
-    let record = record.ok_or("its `record_hex` is not hexadecimal: repair or delete it")?;
-    Ok((place, Contents::Here(record.into())))
+    let record = record.ok_or("its `record_hex` is not hexadecimal: fix or delete it")?;
+    Ok((route, RecordSource::Inline(record.into())))
 }
 
-/// Takes records out of a whole batch, by their positions. They come out whole also if they are
-/// still too long: whether they are is for the daemon to say, which then keeps them whole again.
-fn each_whole(
+/// Reads records from a quarantined batch by their positions. Records that are still too long are
+/// read too: the daemon decides, and quarantines them again.
+fn each_cut_record(
     config: &Config,
     body: &str,
-    wanted: &Wanted,
-    take: TakeRecord<'_>,
+    positions: &CutPositions,
+    take: HandleCutRecord<'_>,
 ) -> Result<(), ReplayError> {
     let Some(batch) = Batch::from_file_name(body) else {
         let body = body.escape_debug();
-        return Err(ReplayError::Flaw(format!("its `body`, `{body}`, is not the name of a body")));
+        return Err(ReplayError::Unusable(format!(
+            "its `body`, `{body}`, is not the name of a body"
+        )));
     };
-    let longest = wanted.values().flatten().map(|whole| whole.length).max().unwrap_or(0);
+    let longest =
+        positions.values().flatten().map(|cut_record| cut_record.length).max().unwrap_or(0);
     let limit = usize::try_from(longest.max(config.limits.max_record_bytes)).unwrap_or(usize::MAX);
     let file = config.quarantine.dir.join(quarantine::BODIES).join(body);
     let mut position = 0;
@@ -325,9 +344,9 @@ fn each_whole(
     let read = decode_file(&file, decoder, &mut |block| {
         let mut outcome = Ok(());
         each_record(block, &mut position, &mut |position, record| {
-            for whole in wanted.get(&position).into_iter().flatten() {
+            for cut_record in positions.get(&position).into_iter().flatten() {
                 if outcome.is_ok() {
-                    outcome = take(whole, record);
+                    outcome = take(cut_record, record);
                 }
             }
         });
@@ -336,26 +355,26 @@ fn each_whole(
     read.map(drop).map_err(|error| match error {
         ReadError::Consumer(failure) => failure,
         ReadError::Io(error) => {
-            ReplayError::Flaw(format!("its record is whole in bodies/{body} only: {error}"))
+            ReplayError::Unusable(format!("cannot read its record from bodies/{body}: {error}"))
         }
         ReadError::Damaged(error) => {
-            ReplayError::Flaw(format!("bodies/{body} is damaged: {error}"))
+            ReplayError::Unusable(format!("bodies/{body} is damaged: {error}"))
         }
     })
 }
 
-/// Walks over the records and rejects of a block in their order. `position` is that of the last one
-/// before it, and then of its last.
-fn each_record(block: &Block, position: &mut u64, visit: &mut dyn FnMut(u64, &[u8])) {
+/// Passes the records and rejects of a block to `handle`, in order. `position` is the position
+/// before the block, and becomes that of its last record.
+fn each_record(block: &Block, position: &mut u64, handle: &mut dyn FnMut(u64, &[u8])) {
     let mut rejects = block.rejects.iter().peekable();
     let mut records = block.iter();
     loop {
         if let Some(reject) = rejects.next_if(|reject| reject.position == *position + 1) {
             *position += 1;
-            visit(*position, &reject.bytes);
+            handle(*position, &reject.bytes);
         } else if let Some(record) = records.next() {
             *position += 1;
-            visit(*position, record);
+            handle(*position, record);
         } else {
             return;
         }

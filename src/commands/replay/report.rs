@@ -1,4 +1,4 @@
-//! What became of each file, for people and for scripts.
+//! The report of a replay, as text or JSON.
 
 use std::{
     collections::BTreeMap,
@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{
     ReplayError,
+    batches::Route,
     daemon::BatchAnswer,
-    parcels::Route,
     records::Skip,
     target::{ReplayFile, ReplayedParts},
 };
@@ -22,7 +22,7 @@ use crate::{
     fatal::Fatal,
 };
 
-/// What became of the records of one endpoint and dataset, for one sink or all.
+/// The result of one route.
 #[derive(Clone, Debug, Default, Serialize)]
 struct RouteReport {
     endpoint: String,
@@ -35,27 +35,27 @@ struct RouteReport {
     still_bad: u64,
 }
 
-/// What became of one file.
+/// The result of one file.
 #[derive(Clone, Debug, Serialize)]
 struct FileReport {
     path: PathBuf,
-    /// In a dry run: what would be sent.
+    /// In a dry run, the number of records that would be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     would_send: Option<u64>,
     destinations: Vec<RouteReport>,
     skipped: Vec<Skip>,
-    /// Where what was taken is kept.
+    /// The file that now has the accepted records.
     kept_as: Option<PathBuf>,
-    /// Where the lines are that were not sent.
+    /// The file that now has the lines that were not sent.
     rest: Option<PathBuf>,
     error: Option<String>,
 }
 
-/// The whole.
+/// The report as JSON.
 #[derive(Debug, Serialize)]
-struct Whole<'a> {
+struct ReplayJson<'a> {
     dry_run: bool,
-    /// The only sink that gets the records; else all that take them.
+    /// The only sink that gets the records, from `--sink`.
     sink: Option<&'a str>,
     taken: u64,
     still_bad: u64,
@@ -63,7 +63,7 @@ struct Whole<'a> {
     files: &'a [FileReport],
 }
 
-/// Gathers what became of the files.
+/// Collects the results of files.
 #[derive(Debug)]
 pub(super) struct ReplayReport {
     is_json: bool,
@@ -71,7 +71,7 @@ pub(super) struct ReplayReport {
     sink: Option<String>,
     files: Vec<FileReport>,
     failures: Vec<ReplayError>,
-    /// What was sent of the file that is being sent.
+    /// The results of routes, by file.
     sending: BTreeMap<PathBuf, BTreeMap<Route, RouteReport>>,
 }
 
@@ -87,13 +87,13 @@ impl ReplayReport {
         }
     }
 
-    /// Some records were sent, and answered.
-    pub(super) fn sent(&mut self, path: &Path, place: &Route, records: u64, taken: &BatchAnswer) {
-        let places = self.sending.entry(path.to_owned()).or_default();
-        let sent = places.entry(place.clone()).or_insert_with(|| RouteReport {
-            endpoint: place.endpoint.clone(),
-            dataset: place.dataset.clone(),
-            sink: place.sink.clone(),
+    /// Adds a batch that the daemon answered.
+    pub(super) fn sent(&mut self, path: &Path, route: &Route, records: u64, taken: &BatchAnswer) {
+        let routes = self.sending.entry(path.to_owned()).or_default();
+        let sent = routes.entry(route.clone()).or_insert_with(|| RouteReport {
+            endpoint: route.endpoint.clone(),
+            dataset: route.dataset.clone(),
+            sink: route.sink.clone(),
             ..RouteReport::default()
         });
         sent.sent += records;
@@ -101,18 +101,17 @@ impl ReplayReport {
         sent.still_bad += taken.quarantined;
     }
 
-    /// Nothing of a file is sent.
-    pub(super) fn idle(&mut self, target: &ReplayFile, out: &mut dyn Write) -> io::Result<()> {
-        // Not one that holds nothing that was chosen.
+    /// Adds a file of which nothing is sent. One without selected records is not reported.
+    pub(super) fn skipped(&mut self, target: &ReplayFile, out: &mut dyn Write) -> io::Result<()> {
         if target.plan.skips.is_empty() { Ok(()) } else { self.add(self.of(target), out) }
     }
 
-    /// What would be sent.
+    /// Adds a file of a dry run.
     pub(super) fn planned(&mut self, target: &ReplayFile, out: &mut dyn Write) -> io::Result<()> {
         let path = target.path.display();
         if !self.is_json {
-            for (Route { endpoint, dataset, sink }, records) in &target.plan.places {
-                let only = sink.as_ref().map(|sink| format!(", for sink {sink} alone"));
+            for (Route { endpoint, dataset, sink }, records) in &target.plan.routes {
+                let only = sink.as_ref().map(|sink| format!(", only for sink {sink}"));
                 let only = only.unwrap_or_default();
                 if target.is_body() {
                     writeln!(out, "{path}: the body would go to {endpoint}/{dataset}{only}")?;
@@ -122,23 +121,23 @@ impl ReplayReport {
                 }
             }
         }
-        let would_send = Some(target.plan.places.values().sum());
+        let would_send = Some(target.plan.routes.values().sum());
         self.add(FileReport { would_send, ..self.of(target) }, out)
     }
 
-    /// All of a file was sent that could be.
+    /// Adds a file that was replayed.
     pub(super) fn replayed(
         &mut self,
         target: &ReplayFile,
-        kept: &ReplayedParts,
+        parts: &ReplayedParts,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let file =
-            FileReport { kept_as: kept.done.clone(), rest: kept.rest.clone(), ..self.of(target) };
+            FileReport { kept_as: parts.done.clone(), rest: parts.rest.clone(), ..self.of(target) };
         self.add(file, out)
     }
 
-    /// A file was not sent to its end.
+    /// Adds a file of which the replay failed.
     pub(super) fn failed(
         &mut self,
         target: &ReplayFile,
@@ -150,11 +149,11 @@ impl ReplayReport {
         self.add(FileReport { error, ..self.of(target) }, out)
     }
 
-    /// The lines that a copy was made from left a file.
+    /// Adds a file from which the lines of a replayed copy were removed.
     pub(super) fn original(
         &mut self,
         path: &Path,
-        kept: &ReplayedParts,
+        parts: &ReplayedParts,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let file = FileReport {
@@ -162,8 +161,8 @@ impl ReplayReport {
             would_send: None,
             destinations: Vec::new(),
             skipped: Vec::new(),
-            kept_as: kept.done.clone(),
-            rest: kept.rest.clone(),
+            kept_as: parts.done.clone(),
+            rest: parts.rest.clone(),
             error: None,
         };
         self.add(file, out)
@@ -190,18 +189,21 @@ impl ReplayReport {
         Ok(())
     }
 
-    /// Prints the end of it.
+    /// Prints the end of the report.
     ///
     /// # Errors
-    /// A file was not replayed, or something is still bad or was left out.
+    /// A file was not replayed, or records are still invalid or were skipped.
     pub(super) fn finish(self, config: &Config, out: &mut dyn Write) -> Result<(), Fatal> {
         let sum = |count: fn(&RouteReport) -> u64| {
             self.files.iter().flat_map(|file| &file.destinations).map(count).sum::<u64>()
         };
         let skipped = self.files.iter().flat_map(|file| &file.skipped).map(|skip| skip.lines).sum();
-        let bodies =
-            self.failures.iter().filter(|failure| matches!(failure, ReplayError::Bad(_))).count();
-        let whole = Whole {
+        let bodies = self
+            .failures
+            .iter()
+            .filter(|failure| matches!(failure, ReplayError::StillInvalid(_)))
+            .count();
+        let whole = ReplayJson {
             dry_run: self.is_dry_run,
             sink: self.sink.as_deref(),
             taken: sum(|sent| sent.taken),
@@ -214,7 +216,7 @@ impl ReplayReport {
         } else if self.files.is_empty() {
             writeln!(out, "nothing to replay in {}", config.quarantine.dir.display())?;
         }
-        if self.failures.iter().any(|failure| !matches!(failure, ReplayError::Bad(_))) {
+        if self.failures.iter().any(|failure| !matches!(failure, ReplayError::StillInvalid(_))) {
             return Err(self.worst());
         }
         if whole.still_bad + whole.skipped == 0 {
@@ -222,16 +224,19 @@ impl ReplayReport {
         }
         let mut bad = Vec::new();
         if whole.still_bad > 0 {
-            bad.push(format!("{} still bad and in quarantine", Count(whole.still_bad, "record")));
+            bad.push(format!(
+                "{} still invalid and in quarantine",
+                Count(whole.still_bad, "record")
+            ));
         }
         if whole.skipped > 0 {
-            bad.push(format!("{} left out", Count(whole.skipped, "line")));
+            bad.push(format!("{} skipped", Count(whole.skipped, "line")));
         }
         Err(Fatal::Data(format!("{}: see `logpushd quarantine show`", bad.join(", "))))
     }
 
     fn worst(&self) -> Fatal {
-        // What the daemon answered counts for more than what is wrong with a file.
+        // An error of the daemon is more important than one of a file.
         let is_daemon = |failure: &&ReplayError| {
             matches!(failure, ReplayError::Refused(_) | ReplayError::Unreachable(_))
         };
@@ -255,25 +260,25 @@ impl FileReport {
         for RouteReport { endpoint, dataset, sent, taken, still_bad, .. } in &self.destinations {
             writeln!(
                 out,
-                "{path}: {sent} sent to {endpoint}/{dataset}: {taken} taken, {still_bad} still bad and back in quarantine"
+                "{path}: {sent} sent to {endpoint}/{dataset}: {taken} accepted, {still_bad} still invalid and back in quarantine"
             )?;
         }
         for Skip { reason, lines, first_line } in &self.skipped {
             match first_line {
-                0 => writeln!(out, "{path}: left out: {reason}")?,
+                0 => writeln!(out, "{path}: skipped: {reason}")?,
                 line => {
-                    writeln!(out, "{path}:{line}: {} left out: {reason}", Count(*lines, "line"))?;
+                    writeln!(out, "{path}:{line}: {} skipped: {reason}", Count(*lines, "line"))?;
                 }
             }
         }
         if let Some(kept) = &self.kept_as {
-            writeln!(out, "{path}: done, and kept as {}", kept.display())?;
+            writeln!(out, "{path}: replayed, and renamed to {}", kept.display())?;
         }
         if let Some(rest) = &self.rest {
-            writeln!(out, "{path}: the rest is in {}", rest.display())?;
+            writeln!(out, "{path}: the other lines are in {}", rest.display())?;
         }
         if let Some(error) = &self.error {
-            writeln!(out, "{path}: not replayed, and stays: {error}")?;
+            writeln!(out, "{path}: not replayed: {error}")?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A file to replay: planned, sent, and then filed away.
+//! A file to replay: planned, sent, then renamed or split.
 
 use std::{
     collections::HashSet,
@@ -10,60 +10,63 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Daemon, ReplayError, What, check_destination, head,
-    parcels::{Parcel, Route},
-    path_of,
-    records::{self, Key, Plan, Written},
+    BodyKind, Daemon, ReplayError,
+    batches::{ReplayBatch, Route},
+    check_destination, head, path_of,
+    records::{self, FileState, Plan, RecordKey},
     report::ReplayReport,
 };
 use crate::{
     cli::quarantine::Replay,
-    commands::quarantine::{Gone, UNDECODABLE, divide, each_line, is_own},
+    commands::quarantine::{Removal, UNDECODABLE, each_line, is_own, split_file},
     config::Config,
     durable,
     fatal::Fatal,
     quarantine::{self, FileKind, Line, QuarantineFiles},
 };
 
-/// What is in the file.
-enum Contents {
+/// The contents of a file.
+enum FileContents {
     Records,
     /// A body: endpoint and dataset.
     Body(String, String),
 }
 
-/// Where the file is.
+/// Where a file is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Home {
-    /// In the quarantine: it is renamed.
+enum FileLocation {
+    /// In the quarantine: a replay renames it.
     Quarantine,
-    /// A copy that someone made: it is only read.
+    /// Elsewhere, such as an edited copy: a replay only reads it.
     Elsewhere,
 }
 
 /// A file to replay.
 pub(super) struct ReplayFile {
     pub(super) path: PathBuf,
-    contents: Contents,
-    home: Home,
+    contents: FileContents,
+    location: FileLocation,
     pub(super) plan: Plan,
 }
 
-/// Where the file, and what of it was not sent, are afterwards.
+/// The files that a replayed file became.
 #[derive(Debug, Default)]
 pub(super) struct ReplayedParts {
+    /// The file with the accepted records.
     pub(super) done: Option<PathBuf>,
+    /// The file with the lines that were not sent.
     pub(super) rest: Option<PathBuf>,
 }
 
-/// The files to replay: those that are named, or all in the quarantine that were not replayed.
+/// Returns the files to replay: the named ones, or all in the quarantine that were not replayed.
 pub(super) fn find(config: &Config, options: &Replay) -> Result<Vec<ReplayFile>, Fatal> {
-    let kept;
+    let files;
     let named = if options.paths.is_empty() {
-        kept = QuarantineFiles::read(&config.quarantine.dir)?.files;
-        kept.iter()
-            .filter(|kept| matches!(kept.kind, FileKind::Records { .. } | FileKind::Body { .. }))
-            .map(|kept| kept.path.as_path())
+        files = QuarantineFiles::read(&config.quarantine.dir)?.files;
+        files
+            .iter()
+            .filter(|file| matches!(file.kind, FileKind::Records { .. } | FileKind::Body { .. }))
+            .map(|file| file.path.as_path())
             .collect()
     } else {
         options.paths.iter().map(PathBuf::as_path).collect::<Vec<_>>()
@@ -76,13 +79,13 @@ fn target(config: &Config, path: &Path) -> Result<ReplayFile, Fatal> {
     if !metadata.is_file() {
         let path = path.display();
         return Err(Fatal::Io(format!(
-            "{path} is not a regular file: name files of the quarantine"
+            "{path} is not a regular file: name files in the quarantine"
         )));
     }
     let kind = FileKind::of(path);
     let contents = match &kind {
         Some(FileKind::Body { endpoint, dataset }) => {
-            Contents::Body(endpoint.clone(), dataset.clone())
+            FileContents::Body(endpoint.clone(), dataset.clone())
         }
         Some(FileKind::Batch(_)) => {
             return Err(Fatal::Io(format!(
@@ -90,81 +93,81 @@ fn target(config: &Config, path: &Path) -> Result<ReplayFile, Fatal> {
                 path.display()
             )));
         }
-        // Whatever its name is, its lines say what it is.
-        Some(FileKind::Records { .. } | FileKind::Replayed) | None => Contents::Records,
+        // A copy can have any name.
+        Some(FileKind::Records { .. } | FileKind::Replayed) | None => FileContents::Records,
     };
-    let home = match kind {
-        Some(_) if is_own(config, path) => Home::Quarantine,
-        _ => Home::Elsewhere,
+    let location = match kind {
+        Some(_) if is_own(config, path) => FileLocation::Quarantine,
+        _ => FileLocation::Elsewhere,
     };
-    Ok(ReplayFile { path: path.to_owned(), contents, home, plan: Plan::default() })
+    Ok(ReplayFile { path: path.to_owned(), contents, location, plan: Plan::default() })
 }
 
-/// The records files of the quarantine from which copies among `targets` were made, by the records that
-/// the copies have.
+/// Returns the records files in the quarantine that contain records with these `keys`, without
+/// `targets`.
 pub(super) fn originals(
     config: &Config,
     targets: &[ReplayFile],
-    keys: &HashSet<Key>,
+    keys: &HashSet<RecordKey>,
 ) -> Result<Vec<PathBuf>, Fatal> {
     let mut originals = Vec::new();
     if keys.is_empty() {
         return Ok(originals);
     }
-    for kept in QuarantineFiles::read(&config.quarantine.dir)?.files {
-        let is_target = targets.iter().any(|target| target.path == kept.path);
-        if is_target || !matches!(kept.kind, FileKind::Records { .. }) {
+    for file in QuarantineFiles::read(&config.quarantine.dir)?.files {
+        let is_target = targets.iter().any(|target| target.path == file.path);
+        if is_target || !matches!(file.kind, FileKind::Records { .. }) {
             continue;
         }
-        let mut is_one = false;
-        each_line(&kept.path, &mut |_, bytes| {
-            is_one = is_in(bytes, keys);
-            Ok(if is_one { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        let mut is_original = false;
+        each_line(&file.path, &mut |_, bytes| {
+            is_original = is_in(bytes, keys);
+            Ok(if is_original { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
-        if is_one {
-            originals.push(kept.path);
+        if is_original {
+            originals.push(file.path);
         }
     }
     Ok(originals)
 }
 
-fn is_in(bytes: &[u8], keys: &HashSet<Key>) -> bool {
+fn is_in(bytes: &[u8], keys: &HashSet<RecordKey>) -> bool {
     serde_json::from_slice::<Line<'_>>(bytes).is_ok_and(|line| keys.contains(&records::key(&line)))
 }
 
-/// Takes the lines that a copy was made from out of a file that was set aside.
-pub(super) fn without(aside: &Path, keys: &HashSet<Key>) -> io::Result<ReplayedParts> {
-    let parts = divide(aside, Gone::Kept, &mut |_, bytes| is_in(bytes, keys))?;
-    Ok(ReplayedParts { done: parts.gone, rest: parts.rest })
+/// Removes the records with these `keys` from a renamed file.
+pub(super) fn without(path: &Path, keys: &HashSet<RecordKey>) -> io::Result<ReplayedParts> {
+    let parts = split_file(path, Removal::Archive, &mut |_, bytes| is_in(bytes, keys))?;
+    Ok(ReplayedParts { done: parts.removed, rest: parts.rest })
 }
 
 impl ReplayFile {
-    /// Decides what is sent of it. `keys` gets what identifies the records of a copy.
+    /// Decides what to send. Adds the keys of the records of a copy to `keys`.
     pub(super) fn plan(
         &mut self,
         config: &Config,
         options: &Replay,
-        written: Written,
-        keys: &mut HashSet<Key>,
+        state: FileState,
+        keys: &mut HashSet<RecordKey>,
     ) -> Result<(), ReplayError> {
-        let keys = (self.home == Home::Elsewhere).then_some(keys);
+        let keys = (self.location == FileLocation::Elsewhere).then_some(keys);
         match &self.contents {
-            Contents::Records => {
-                self.plan = records::plan(config, &self.path, options, written, keys)?;
+            FileContents::Records => {
+                self.plan = records::plan(config, &self.path, options, state, keys)?;
             }
-            Contents::Body(endpoint, dataset) => {
+            FileContents::Body(endpoint, dataset) => {
                 self.plan = Plan::default();
-                if options.choice.takes(endpoint, UNDECODABLE) {
-                    let place = Route {
+                if options.filter.matches(endpoint, UNDECODABLE) {
+                    let route = Route {
                         endpoint: endpoint.clone(),
                         dataset: dataset.clone(),
                         sink: options.sink.clone(),
                     };
-                    let usable = path_of(config, endpoint, dataset, What::Body)
-                        .and_then(|_| check_destination(config, &place));
-                    match usable {
-                        Ok(()) => self.plan = Plan::of_body(place),
-                        Err(why) => self.plan = Plan::of_skipped_body(&why),
+                    let checked = path_of(config, endpoint, dataset, BodyKind::Original)
+                        .and_then(|_| check_destination(config, &route));
+                    match checked {
+                        Ok(()) => self.plan = Plan::of_body(route),
+                        Err(reason) => self.plan = Plan::of_skipped_body(&reason),
                     }
                 }
             }
@@ -173,23 +176,23 @@ impl ReplayFile {
     }
 
     pub(super) fn is_body(&self) -> bool {
-        matches!(self.contents, Contents::Body(..))
+        matches!(self.contents, FileContents::Body(..))
     }
 
-    /// Whether anything is sent.
+    /// Returns whether any record is sent.
     pub(super) fn sends(&self) -> bool {
         self.plan.sends()
     }
 
-    /// Keeps the daemon from appending to it.
-    pub(super) fn set_aside(&mut self) -> io::Result<()> {
-        if self.home == Home::Quarantine && !self.is_body() {
+    /// Renames a records file in the quarantine, so that the daemon does not append to it.
+    pub(super) fn rename_for_replay(&mut self) -> io::Result<()> {
+        if self.location == FileLocation::Quarantine && !self.is_body() {
             self.path = quarantine::rename_for_replay(&self.path)?;
         }
         Ok(())
     }
 
-    /// Sends it.
+    /// Sends the records or the body.
     pub(super) fn replay(
         &self,
         config: &Config,
@@ -197,12 +200,12 @@ impl ReplayFile {
         report: &mut ReplayReport,
     ) -> Result<(), ReplayError> {
         match &self.contents {
-            Contents::Body(..) => self.replay_body(daemon, report),
-            Contents::Records => {
+            FileContents::Body(..) => self.replay_body(daemon, report),
+            FileContents::Records => {
                 let mut number = 0;
-                records::read(config, &self.path, &self.plan, &mut |place, parcel| {
+                records::read(config, &self.path, &self.plan, &mut |route, batch| {
                     number += 1;
-                    self.send(place, parcel, number, daemon, report)
+                    self.send(route, batch, number, daemon, report)
                 })
             }
         }
@@ -213,17 +216,18 @@ impl ReplayFile {
         daemon: &mut Daemon<'_>,
         report: &mut ReplayReport,
     ) -> Result<(), ReplayError> {
-        let Some(place) = self.plan.places.keys().next() else { return Ok(()) };
+        let Some(route) = self.plan.routes.keys().next() else { return Ok(()) };
         let body = fs::read(&self.path).map_err(durable::error_at("reading", &self.path))?;
-        let taken = daemon.send(place, What::Body, &Bytes::from(body))?;
+        let taken = daemon.send(route, BodyKind::Original, &Bytes::from(body))?;
         match taken.status.as_str() {
             "committed" | "duplicate" => {
-                report.sent(&self.path, place, taken.records + taken.quarantined, &taken);
+                report.sent(&self.path, route, taken.records + taken.quarantined, &taken);
                 Ok(())
             }
-            // The daemon keeps it under the digest of its bytes: this very file, unless it was edited.
-            "quarantined" => Err(ReplayError::Bad(String::from(
-                "the daemon still cannot read it: repair the file (try `gzip -t`), then replay again",
+            // The daemon stores it under the digest of its bytes: as this file, unless it was
+            // edited.
+            "quarantined" => Err(ReplayError::StillInvalid(String::from(
+                "the daemon still cannot read it: fix the file (`gzip -t` checks it), then replay it again",
             ))),
             status => Err(ReplayError::Refused(format!("the daemon stored nothing ({status})"))),
         }
@@ -231,48 +235,50 @@ impl ReplayFile {
 
     fn send(
         &self,
-        place: &Route,
-        parcel: Parcel,
+        route: &Route,
+        batch: ReplayBatch,
         number: u64,
         daemon: &mut Daemon<'_>,
         report: &mut ReplayReport,
     ) -> Result<(), ReplayError> {
-        let records = parcel.records;
-        let body = Bytes::from(parcel.into_body(head(&self.path, number)));
-        let taken = daemon.send(place, What::Records, &body)?;
+        let records = batch.records;
+        let body = Bytes::from(batch.into_body(head(&self.path, number)));
+        let taken = daemon.send(route, BodyKind::Records, &body)?;
         match taken.status.as_str() {
             "committed" | "quarantined" | "duplicate" => {
-                report.sent(&self.path, place, records, &taken);
+                report.sent(&self.path, route, records, &taken);
                 Ok(())
             }
             status => Err(ReplayError::Refused(format!("the daemon stored nothing ({status})"))),
         }
     }
 
-    /// Renames or divides it, now that it was taken.
+    /// Renames or splits the file after its replay.
     pub(super) fn done(&self, config: &Config) -> Result<ReplayedParts, ReplayError> {
-        let kept = match (&self.contents, self.home) {
-            (Contents::Records, Home::Quarantine) if self.plan.has_rest() => {
-                divide(&self.path, Gone::Kept, &mut |number, _| self.plan.is_sent(number))
-                    .map(|parts| ReplayedParts { done: parts.gone, rest: parts.rest })
+        let parts = match (&self.contents, self.location) {
+            (FileContents::Records, FileLocation::Quarantine) if self.plan.has_rest() => {
+                split_file(&self.path, Removal::Archive, &mut |number, _| self.plan.is_sent(number))
+                    .map(|parts| ReplayedParts { done: parts.removed, rest: parts.rest })
             }
-            (_, Home::Quarantine) => renamed(&self.path),
-            (Contents::Body(..), Home::Elsewhere) => {
+            (_, FileLocation::Quarantine) => renamed(&self.path),
+            (FileContents::Body(..), FileLocation::Elsewhere) => {
                 let name = self.path.file_name().unwrap_or_default();
                 let original = config.quarantine.dir.join(quarantine::BODIES).join(name);
                 if original.exists() { renamed(&original) } else { Ok(ReplayedParts::default()) }
             }
-            // Its lines are taken out of the files that they come from when all targets are sent.
-            (Contents::Records, Home::Elsewhere) => Ok(ReplayedParts::default()),
+            // `without` removes its records from the original files after all targets are sent.
+            (FileContents::Records, FileLocation::Elsewhere) => Ok(ReplayedParts::default()),
         };
-        kept.map_err(|error| ReplayError::Flaw(format!("everything was taken, but: {error}")))
+        parts.map_err(|error| {
+            ReplayError::Unusable(format!("the daemon accepted everything, but: {error}"))
+        })
     }
 }
 
 fn renamed(path: &Path) -> io::Result<ReplayedParts> {
     match quarantine::rename_as_replayed(path) {
         Ok(done) => Ok(ReplayedParts { done: Some(done), rest: None }),
-        // Another replay, or the bounds of the quarantine.
+        // Another command or the daemon removed the file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ReplayedParts::default()),
         Err(error) => Err(error),
     }

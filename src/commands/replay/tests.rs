@@ -1,4 +1,4 @@
-//! Files, and a configuration to replay them under.
+//! Tests of replays with files and a configuration, but without a daemon.
 
 use std::{
     fs,
@@ -10,9 +10,9 @@ use rustix::net::{self, AddressFamily, SocketType};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{cli::quarantine::QuarantineChoice, config};
+use crate::{cli::quarantine::QuarantineFilter, config};
 
-/// A quarantine folder and its configuration.
+/// A directory with a quarantine and its configuration.
 pub(super) struct Folder {
     pub(super) config: Config,
     dir: TempDir,
@@ -58,8 +58,8 @@ impl Folder {
 
     fn run(&self, dry_run: bool, paths: &[PathBuf]) -> (Result<(), Fatal>, String) {
         let config = crate::cli::ConfigFile { path: self.path("logpushd.toml") };
-        let (choice, paths) = (QuarantineChoice::default(), paths.to_vec());
-        let replay = Replay { config, choice, sink: None, dry_run, json: false, paths };
+        let (filter, paths) = (QuarantineFilter::default(), paths.to_vec());
+        let replay = Replay { config, filter, sink: None, dry_run, json: false, paths };
         let mut out = Vec::new();
         let outcome = run(&self.config, &replay, &mut out);
         (outcome, String::from_utf8(out).unwrap())
@@ -70,7 +70,7 @@ const LINE: &str = "{\"reason\":\"not_json\",\"endpoint\":\"main\",\"dataset\":\
     \"received\":\"2026-01-02T03:04:05Z\",\"position\":1,\"length\":1,\"record\":\"x\"}\n";
 
 #[test]
-fn a_dry_run_says_what_would_be_sent_and_touches_nothing() {
+fn dry_run_prints_what_would_be_sent_and_changes_nothing() {
     let folder = Folder::new();
     let records = folder.path("records-2026-01-02.ndjson");
     fs::write(&records, [LINE, LINE, &LINE.replace("main", "fixed")].concat()).unwrap();
@@ -93,14 +93,17 @@ fn a_dry_run_says_what_would_be_sent_and_touches_nothing() {
     fs::write(&records, [LINE, "{}\n"].concat()).unwrap();
     let (outcome, text) = folder.run(true, &[records]);
     let Err(Fatal::Data(error)) = outcome else { panic!("{outcome:?}") };
-    assert!(error.contains("1 line left out") && text.contains(".ndjson:2: 1 line left"), "{text}");
+    assert!(
+        error.contains("1 line skipped") && text.contains(".ndjson:2: 1 line skipped"),
+        "{text}"
+    );
     assert!(text.contains("1 record would go to main/dns_logs"), "{text}");
 }
 
 #[test]
 fn without_a_daemon_nothing_is_renamed() {
     let mut folder = Folder::new();
-    // Bound, but nobody listens: connecting is refused.
+    // A bound socket that does not listen refuses connections.
     let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     let socket = TcpListener::from(socket);
@@ -115,7 +118,7 @@ fn without_a_daemon_nothing_is_renamed() {
 }
 
 #[test]
-fn nothing_to_replay_is_no_error() {
+fn empty_quarantine_is_no_error() {
     let folder = Folder::new();
     let (outcome, text) = folder.run(false, &[]);
     outcome.unwrap();
@@ -123,7 +126,7 @@ fn nothing_to_replay_is_no_error() {
 }
 
 #[test]
-fn a_whole_batch_is_not_sent_again() {
+fn whole_batch_is_not_sent() {
     let folder = Folder::new();
     let batch = folder.path(&format!("0000000000000042.0.main.dns_logs.1.1.8.{:032x}.json", 7));
     fs::write(&batch, "{}").unwrap();
@@ -132,7 +135,7 @@ fn a_whole_batch_is_not_sent_again() {
 }
 
 #[test]
-fn every_attempt_has_a_head_of_its_own_that_says_nothing() {
+fn every_body_has_its_own_blank_first_line() {
     let (one, other) = (Path::new("a/records.replay-1"), Path::new("b/records.replay-2"));
     assert_eq!(head(one, 1), head(Path::new("elsewhere/records.replay-1"), 1));
     assert_ne!(head(one, 1), head(one, 2));
@@ -151,7 +154,7 @@ fn every_attempt_has_a_head_of_its_own_that_says_nothing() {
 }
 
 #[test]
-fn a_sink_that_does_not_exist_is_refused_with_the_names_of_those_that_do() {
+fn unknown_sink_is_refused_with_the_names_of_all_sinks() {
     let folder = Folder::new();
     check_sink(&folder.config, None).unwrap();
     check_sink(&folder.config, Some("archive")).unwrap();

@@ -56,8 +56,8 @@ fn events_over_a_limit_are_replayed_after_raising_it_and_a_body_after_its_repair
     let repaired = replay(&daemon);
     assert_eq!(repaired.exit, Exit::Code(65), "{}{}", repaired.stdout, repaired.stderr);
     for part in [
-        "4 sent to hec/splunk_hec: 2 taken, 2 still bad and back in quarantine",
-        "2 sent to hec/splunk_hec: 2 taken, 0 still bad",
+        "4 sent to hec/splunk_hec: 2 accepted, 2 still invalid and back in quarantine",
+        "2 sent to hec/splunk_hec: 2 accepted, 0 still invalid",
     ] {
         assert!(repaired.stdout.contains(part), "{}", repaired.stdout);
     }

@@ -240,7 +240,7 @@ fn an_endpoint_can_be_given_as_destination() {
     harness.ok(&[&["update", "146"][..], &endpoint, &dataset].concat());
     harness.fails(&[&["update", "146"][..], &endpoint].concat(), 64, &["add --dataset"]);
     let other = ["validate", "--endpoint", "other", "-c", config.to_str().unwrap()];
-    harness.fails(&[&other[..], &dataset].concat(), 64, &["there is no endpoint `other`"]);
+    harness.fails(&[&other[..], &dataset].concat(), 64, &["no endpoint `other`"]);
     let gone = ["validate", "--endpoint", "main", "-c", "gone.toml"];
     harness.fails(&[&gone[..], &dataset].concat(), 78, &["gone.toml"]);
 }

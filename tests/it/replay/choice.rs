@@ -46,13 +46,13 @@ fn a_line_that_cannot_be_replayed_stays_and_blocks_no_other() {
     let first = replay(&daemon);
     assert_eq!(first.exit, Exit::Code(65), "{}{}", first.stdout, first.stderr);
     for part in [
-        "3 sent to main/dns_logs: 2 taken, 1 still bad and back in quarantine",
-        "1 line left out: endpoint rows does not take JSON",
-        "the rest is in ",
+        "3 sent to main/dns_logs: 2 accepted, 1 still invalid and back in quarantine",
+        "1 line skipped: endpoint rows does not take JSON",
+        "the other lines are in ",
     ] {
         assert!(first.stdout.contains(part), "{part:?} not in {}", first.stdout);
     }
-    assert!(first.stderr.contains("1 record still bad and in quarantine, 1 line left out"));
+    assert!(first.stderr.contains("1 record still invalid and in quarantine, 1 line skipped"));
     // The row, and the record that is still invalid.
     let listed = wait_listed(daemon.setup(), 2);
     for part in ["  rows/dns_logs: 1 not_csv\n", "  main/dns_logs: 1 not_json\n", ": replayed\n"] {
@@ -84,7 +84,7 @@ fn a_replay_sends_the_selected_records_and_leaves_the_rest() {
     let words = ["--reason", "too_long", "--endpoint", "main"];
     let taken = replay_with(&daemon, &words);
     assert_eq!(taken.exit, Exit::Code(0), "{}{}", taken.stdout, taken.stderr);
-    assert!(taken.stdout.contains("2 sent to main/dns_logs: 2 taken, 0 still bad"));
+    assert!(taken.stdout.contains("2 sent to main/dns_logs: 2 accepted, 0 still invalid"));
     let listed = wait_listed(daemon.setup(), 2);
     assert!(listed.contains("rows/dns_logs: 1 not_csv") && listed.contains("1 not_json"));
     let nothing = replay_with(&daemon, &words);
@@ -115,7 +115,7 @@ fn an_edited_copy_stays_and_its_originals_leave_the_quarantine() {
     for _ in 0..2 {
         let taken = replay_with(&daemon, &[&path]);
         assert_eq!(taken.exit, Exit::Code(0), "{}{}", taken.stdout, taken.stderr);
-        assert!(taken.stdout.contains("1 sent to main/dns_logs: 1 taken"), "{}", taken.stdout);
+        assert!(taken.stdout.contains("1 sent to main/dns_logs: 1 accepted"), "{}", taken.stdout);
         assert_eq!(fs::read_to_string(&path).unwrap(), copy, "the copy is only read");
         let listed = wait_listed(daemon.setup(), 3);
         assert!(!listed.contains("not_json"), "{listed}");
@@ -188,7 +188,9 @@ fn records_are_printed_within_limits_and_without_control_characters() {
     let full = quarantine(&daemon, "show", &["--full", "--limit", "3"]);
     assert!(full.stdout.contains(&"x".repeat(5000)), "{}", full.stdout);
     assert!(
-        full.stdout.ends_with("and 2 records more: raise --limit, or choose\n"),
+        full.stdout.ends_with(
+            "and 2 records more: raise --limit, or select records with --endpoint or --reason\n"
+        ),
         "{}",
         full.stdout
     );
@@ -198,7 +200,7 @@ fn records_are_printed_within_limits_and_without_control_characters() {
     assert_eq!(one["records"][0]["record"], "\u{1b}[2J\u{202e}nonsense", "{one:#}");
     assert_eq!((&one["records"][0]["line"], &one["more"]), (&1.into(), &4.into()), "{one:#}");
     let none = quarantine(&daemon, "show", &["--endpoint", "gone"]);
-    assert!(none.stdout.starts_with("nothing in "), "{}", none.stdout);
+    assert!(none.stdout.starts_with("no matching records in "), "{}", none.stdout);
     let listed = json(&quarantine(&daemon, "list", &["--json"]));
     assert_eq!(listed["records"], 4, "{listed:#}");
     assert_eq!(listed["files"][0]["kind"], "records", "{listed:#}");

@@ -82,7 +82,7 @@ fn records_over_a_limit_are_replayed_once_after_raising_it() {
     for part in [
         "  main/dns_logs: 1 not_json\n",
         "  main/dns_logs: 2 too_long\n",
-        "batch 1 of main/dns_logs, for what is cut\n",
+        "batch 1 of main/dns_logs, with records that were too long\n",
         "3 records, 2 files: ",
     ] {
         assert!(listed.contains(part), "{part:?} is not in\n{listed}");
@@ -90,11 +90,11 @@ fn records_over_a_limit_are_replayed_once_after_raising_it() {
     // Before the repair all of it returns to quarantine.
     let first = replay(&daemon);
     assert_eq!(first.exit, Exit::Code(65), "{}", first.stderr);
-    assert!(first.stderr.contains("3 records still bad"), "{}", first.stderr);
+    assert!(first.stderr.contains("3 records still invalid"), "{}", first.stderr);
     assert!(
-        first
-            .stdout
-            .contains("3 sent to main/dns_logs: 0 taken, 3 still bad and back in quarantine"),
+        first.stdout.contains(
+            "3 sent to main/dns_logs: 0 accepted, 3 still invalid and back in quarantine"
+        ),
         "{}",
         first.stdout
     );
@@ -104,9 +104,9 @@ fn records_over_a_limit_are_replayed_once_after_raising_it() {
     let mended = replay(&daemon);
     assert_eq!(mended.exit, Exit::Code(65), "{}", mended.stderr);
     assert!(
-        mended
-            .stdout
-            .contains("3 sent to main/dns_logs: 2 taken, 1 still bad and back in quarantine"),
+        mended.stdout.contains(
+            "3 sent to main/dns_logs: 2 accepted, 1 still invalid and back in quarantine"
+        ),
         "{}",
         mended.stdout
     );
@@ -115,7 +115,7 @@ fn records_over_a_limit_are_replayed_once_after_raising_it() {
     let repeated = replay(&daemon);
     assert_eq!(repeated.exit, Exit::Code(65), "{}", repeated.stderr);
     assert!(
-        repeated.stdout.contains("1 sent to main/dns_logs: 0 taken, 1 still"),
+        repeated.stdout.contains("1 sent to main/dns_logs: 0 accepted, 1 still"),
         "{}",
         repeated.stdout
     );
@@ -150,7 +150,7 @@ fn records_stay_in_quarantine_if_no_daemon_accepts_them() {
     let refused = replay(&daemon);
     assert_eq!(refused.exit, Exit::Code(69), "{}", refused.stdout);
     assert!(refused.stderr.contains("No space left on device"), "{}", refused.stderr);
-    assert!(list(daemon.setup()).contains("set aside by a replay that did not succeed"));
+    assert!(list(daemon.setup()).contains("renamed by a replay that did not succeed"));
 
     daemon.setup().faults("");
     let taken = replay(&daemon);
@@ -171,11 +171,11 @@ fn an_undecodable_body_is_replayed_once_after_its_repair() {
     let cut = Upload::of(&whole[..whole.len() - 20]).header("content-encoding", "gzip");
     assert_eq!(daemon.send(Http::One, cut).ok(), ("quarantined".to_owned(), 0, 1));
     let listed = list(daemon.setup());
-    assert!(listed.contains("a body for main/http_requests that cannot be read"), "{listed}");
+    assert!(listed.contains("unreadable body for main/http_requests"), "{listed}");
 
     let still_bad = replay(&daemon);
     assert_eq!(still_bad.exit, Exit::Code(65), "{}", still_bad.stdout);
-    assert!(still_bad.stdout.contains("repair the file"), "{}", still_bad.stdout);
+    assert!(still_bad.stdout.contains("fix the file"), "{}", still_bad.stdout);
     let bodies = names_in(&daemon.path("quarantine/bodies"));
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     let body = daemon.path("quarantine/bodies").join(&bodies[0]);
@@ -190,7 +190,7 @@ fn an_undecodable_body_is_replayed_once_after_its_repair() {
     daemon.setup().write("faults-of-replay", "");
     let taken = replay(&daemon);
     assert_eq!(taken.exit, Exit::Code(0), "{}", taken.stderr);
-    assert!(taken.stdout.contains("200 sent to main/http_requests: 200 taken, 0 still bad"));
+    assert!(taken.stdout.contains("200 sent to main/http_requests: 200 accepted, 0 still invalid"));
     assert!(replay(&daemon).stdout.starts_with("nothing to replay in "));
     let stopped = daemon.stop().exited_cleanly();
     assert_eq!(stopped.file("out/http_requests.ndjson"), records);

@@ -15,10 +15,7 @@ use crate::api::{
 
 const AFTER: &str = "\
 The API token needs the permission \"Logs: Edit\". logpushd reads it from --token-file or from the
-environment variable CLOUDFLARE_API_TOKEN, and never prints it.
-
-Exit codes: 0 success; 64 invalid usage, or a value that Cloudflare would refuse; 69 the API cannot be
-reached or refuses the request; 74 a file cannot be read; 78 invalid configuration (--endpoint).";
+environment variable CLOUDFLARE_API_TOKEN, and never prints it.";
 
 /// Subcommands of `logpushd job`.
 #[derive(Debug, Subcommand)]

@@ -9,11 +9,7 @@ use clap::Args;
 const AFTER: &str = "\
 push retries connection failures and the statuses 408, 429 and 5xx. Any other status but 2xx stops it.
 Ctrl-C stops it after the current batches. The summary lists the files that were not sent and how to
-resume.
-
-Exit codes: 0 the server accepted everything; 64 invalid usage; 65 everything was sent, but the server
-quarantined records; 69 the server refused a batch or could not be reached, or push was interrupted; 74 a
-file cannot be read.";
+resume.";
 
 /// The largest batch that Logpush sends.
 const MAX_BATCH_BYTES: u64 = 1_000_000_000;

@@ -1,10 +1,10 @@
-//! What is sent of a file, and what is left.
+//! Tests of which records of a file are sent.
 
 use std::fs;
 
 use super::*;
 use crate::{
-    cli::{ConfigFile, quarantine::QuarantineChoice},
+    cli::{ConfigFile, quarantine::QuarantineFilter},
     commands::replay::tests::Folder,
     decode::{Edition, Encoding, Format},
     spool::{Header, Origin},
@@ -17,10 +17,10 @@ fn line(position: u64, rest: &str) -> String {
     )
 }
 
-fn replay(choice: &QuarantineChoice, sink: Option<&str>) -> Replay {
+fn replay(filter: &QuarantineFilter, sink: Option<&str>) -> Replay {
     Replay {
         config: ConfigFile { path: "logpushd.toml".into() },
-        choice: choice.clone(),
+        filter: filter.clone(),
         sink: sink.map(str::to_owned),
         dry_run: false,
         json: false,
@@ -28,35 +28,35 @@ fn replay(choice: &QuarantineChoice, sink: Option<&str>) -> Replay {
     }
 }
 
-/// What is sent of a file, and the lines that are left out.
+/// Returns what is sent of a file, and the skipped lines.
 fn sent(
     folder: &Folder,
     text: &str,
-    choice: &QuarantineChoice,
-    written: Written,
+    filter: &QuarantineFilter,
+    state: FileState,
 ) -> (String, Vec<Skip>) {
     let path = folder.path("records-2026-01-02.ndjson");
     fs::write(&path, text).unwrap();
-    let plan = plan(&folder.config, &path, &replay(choice, None), written, None).unwrap();
+    let plan = plan(&folder.config, &path, &replay(filter, None), state, None).unwrap();
     let mut all = Vec::new();
     let mut records = 0;
-    let read = read(&folder.config, &path, &plan, &mut |_, parcel| {
-        records += parcel.records;
-        all.extend(parcel.into_body(Vec::new()));
+    let read = read(&folder.config, &path, &plan, &mut |_, batch| {
+        records += batch.records;
+        all.extend(batch.into_body(Vec::new()));
         Ok(())
     });
     read.unwrap();
-    assert_eq!(plan.places.values().sum::<u64>(), records);
+    assert_eq!(plan.routes.values().sum::<u64>(), records);
     assert_eq!(plan.sends(), records > 0);
     (String::from_utf8_lossy(&all).into_owned(), plan.skips)
 }
 
 fn all(folder: &Folder, text: &str) -> (String, Vec<Skip>) {
-    sent(folder, text, &QuarantineChoice::default(), Written::Finished)
+    sent(folder, text, &QuarantineFilter::default(), FileState::Complete)
 }
 
 #[test]
-fn records_come_back_as_they_were() {
+fn records_are_restored_unchanged() {
     let folder = Folder::new();
     let text = [
         line(1, "\"record\":\"{\\\"a\\\":\""),
@@ -70,7 +70,7 @@ fn records_come_back_as_they_were() {
 }
 
 #[test]
-fn what_was_cut_comes_whole_out_of_its_batch() {
+fn truncated_records_are_read_from_their_batch() {
     let folder = Folder::new();
     let header = Header {
         origin: Origin {
@@ -100,10 +100,10 @@ fn what_was_cut_comes_whole_out_of_its_batch() {
     assert_eq!(got, format!("not json\n{}\n{}\n", long("x"), long("y")));
     assert_eq!(skips, []);
 
-    // One that is not there holds up no other.
+    // A missing record does not stop the others.
     let (got, skips) = all(&folder, &[cut(6), cut(2)].concat());
     assert_eq!(got, format!("{}\n", long("x")));
-    assert!(skips[0].first_line == 1 && skips[0].reason.contains("does not have"), "{skips:?}");
+    assert!(skips[0].first_line == 1 && skips[0].reason.contains("does not contain"), "{skips:?}");
     fs::remove_file(folder.path("bodies").join(&body)).unwrap();
     let (got, skips) = all(&folder, &text);
     assert_eq!(got, "not json\n");
@@ -112,7 +112,7 @@ fn what_was_cut_comes_whole_out_of_its_batch() {
 }
 
 #[test]
-fn a_line_that_cannot_be_replayed_holds_up_no_other() {
+fn line_that_cannot_be_replayed_does_not_stop_the_others() {
     let folder = Folder::new();
     let good = line(1, "\"record\":\"{}\"");
     for (text, want) in [
@@ -122,7 +122,7 @@ fn a_line_that_cannot_be_replayed_holds_up_no_other() {
         (good.replace("dns_logs", "A/b"), "no dataset `A/b`"),
         (good.replace("main", "rows"), "quarantine delete --endpoint rows"),
         (line(1, "\"body\":\"../x\""), "not the name of a body"),
-        ("{\"reason\":\n".to_owned(), "not a line of the quarantine"),
+        ("{\"reason\":\n".to_owned(), "not a JSON object of the quarantine"),
     ] {
         let (bodies, skips) =
             all(&folder, &[&good, &text, &good, &text].map(String::as_str).concat());
@@ -132,35 +132,35 @@ fn a_line_that_cannot_be_replayed_holds_up_no_other() {
         assert!(skip.reason.contains(want), "{skip:?}");
     }
     let text = [good, "{\"reason\":".to_owned()].concat();
-    let (bodies, skips) = sent(&folder, &text, &QuarantineChoice::default(), Written::Still);
+    let (bodies, skips) = sent(&folder, &text, &QuarantineFilter::default(), FileState::Growing);
     assert_eq!((bodies.as_str(), skips.len()), ("{}\n", 0));
 }
 
 #[test]
-fn what_is_not_chosen_is_left() {
+fn lines_that_are_not_selected_stay() {
     let folder = Folder::new();
     let good = line(1, "\"record\":\"{}\"");
     let other = good.replace("\"x\"", "\"not_json\"").replace("{}", "{\\\"a\\\":1}");
     let text = [good.as_str(), &other, "damaged\n", &good.replace("main", "gone")].concat();
     let reason =
-        QuarantineChoice { reason: vec!["not_json".to_owned()], ..QuarantineChoice::default() };
-    let (bodies, skips) = sent(&folder, &text, &reason, Written::Finished);
+        QuarantineFilter { reason: vec!["not_json".to_owned()], ..QuarantineFilter::default() };
+    let (bodies, skips) = sent(&folder, &text, &reason, FileState::Complete);
     assert_eq!((bodies.as_str(), skips.len()), ("{\"a\":1}\n", 0));
     let endpoint =
-        QuarantineChoice { endpoint: vec!["gone".to_owned()], ..QuarantineChoice::default() };
-    let (bodies, skips) = sent(&folder, &text, &endpoint, Written::Finished);
+        QuarantineFilter { endpoint: vec!["gone".to_owned()], ..QuarantineFilter::default() };
+    let (bodies, skips) = sent(&folder, &text, &endpoint, FileState::Complete);
     assert_eq!((bodies.as_str(), skips[0].first_line), ("", 4));
 }
 
 #[test]
-fn a_record_that_the_named_sink_does_not_take_is_left_out() {
+fn record_that_the_named_sink_excludes_is_skipped() {
     let mut folder = Folder::new();
     let path = folder.path("records-2026-01-02.ndjson");
     fs::write(&path, line(1, "\"record\":\"{}\"")).unwrap();
-    let everything = QuarantineChoice::default();
+    let everything = QuarantineFilter::default();
     let skips = |folder: &Folder| {
         let options = replay(&everything, Some("archive"));
-        plan(&folder.config, &path, &options, Written::Finished, None).unwrap().skips
+        plan(&folder.config, &path, &options, FileState::Complete, None).unwrap().skips
     };
     assert_eq!(skips(&folder), []);
     for sink in &mut folder.config.sinks {
@@ -178,31 +178,31 @@ fn a_record_that_the_named_sink_does_not_take_is_left_out() {
 }
 
 #[test]
-fn what_the_target_of_a_sink_refuses_goes_to_that_sink_alone() {
+fn record_that_a_target_refused_goes_only_to_that_sink() {
     let folder = Folder::new();
     let refused = line(2, "\"record\":\"{}\"")
         .replace("\"reason\":\"x\"", "\"reason\":\"400: [a] is no date\",\"sink\":\"archive\"");
     let rejected = line(2, "\"record\":\"{\"").replace("\"x\"", "\"not_json\"");
     let path = folder.path("records-archive-2026-01-02.ndjson");
     fs::write(&path, [refused.as_str(), &rejected].concat()).unwrap();
-    let only = |reason: &str| QuarantineChoice {
+    let only = |reason: &str| QuarantineFilter {
         reason: vec![reason.into()],
-        ..QuarantineChoice::default()
+        ..QuarantineFilter::default()
     };
-    let sinks = |choice: &QuarantineChoice, sink: Option<&str>| {
-        let options = replay(choice, sink);
+    let sinks = |filter: &QuarantineFilter, sink: Option<&str>| {
+        let options = replay(filter, sink);
         let mut keys = HashSet::new();
-        let plan = plan(&folder.config, &path, &options, Written::Finished, Some(&mut keys));
+        let plan = plan(&folder.config, &path, &options, FileState::Complete, Some(&mut keys));
         let plan = plan.unwrap();
-        assert_eq!((plan.places.len(), &*plan.skips), (keys.len(), &[][..]));
-        plan.places.into_keys().map(|place| place.sink).collect::<Vec<_>>()
+        assert_eq!((plan.routes.len(), &*plan.skips), (keys.len(), &[][..]));
+        plan.routes.into_keys().map(|route| route.sink).collect::<Vec<_>>()
     };
     let archive = Some("archive".to_owned());
-    assert_eq!(sinks(&QuarantineChoice::default(), None), [None, archive.clone()], "two records");
+    assert_eq!(sinks(&QuarantineFilter::default(), None), [None, archive.clone()], "two records");
     assert_eq!(sinks(&only("refused"), None), [archive]);
     assert_eq!(sinks(&only("not_json"), None), [None]);
 
-    let options = replay(&QuarantineChoice::default(), Some("other"));
-    let plan = plan(&folder.config, &path, &options, Written::Finished, None).unwrap();
-    assert_eq!((plan.fate(1), plan.fate(2)), (Fate::Left, Fate::Skipped));
+    let options = replay(&QuarantineFilter::default(), Some("other"));
+    let plan = plan(&folder.config, &path, &options, FileState::Complete, None).unwrap();
+    assert_eq!((plan.action(1), plan.action(2)), (LineAction::Leave, LineAction::Skip));
 }

@@ -1,4 +1,4 @@
-//! Divides a records file that the daemon no longer writes to.
+//! Splits a records file that the daemon no longer writes to.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -14,71 +14,70 @@ use crate::{
     quarantine::{self, FileKind},
 };
 
-/// How much is gathered before it is written.
+/// The size of the write buffer.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// What becomes of the lines that go.
+/// What to do with the removed lines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::commands) enum Gone {
-    /// They are kept in a `.replayed-` file until the bounds of the quarantine remove it.
-    Kept,
-    Deleted,
+pub(in crate::commands) enum Removal {
+    /// Moves them to a `.replayed-` file, which the daemon deletes by the limits of the quarantine.
+    Archive,
+    Delete,
 }
 
-/// Where the two parts are. `None`: there was nothing.
+/// The paths of the two parts of a file. `None` for an empty part.
 #[derive(Debug, Default)]
-pub(in crate::commands) struct Parts {
-    pub(in crate::commands) gone: Option<PathBuf>,
+pub(in crate::commands) struct SplitFile {
+    pub(in crate::commands) removed: Option<PathBuf>,
     pub(in crate::commands) rest: Option<PathBuf>,
 }
 
-/// Divides the file at `aside` into the lines that `goes` picks and the rest, which gets a name of its own
-/// that the next replay takes.
+/// Splits the file at `source` into the lines that `is_removed` selects and the rest. The rest gets
+/// a new name, which the next replay finds.
 ///
-/// A crash before the end leaves the file whole, or all of it in its two parts: until the rest has
-/// replaced the file, it has every line, and a repeated call writes the same files again.
-pub(in crate::commands) fn divide(
-    aside: &Path,
-    how: Gone,
-    goes: &mut dyn FnMut(u64, &[u8]) -> bool,
-) -> io::Result<Parts> {
-    let metadata = aside.metadata().map_err(durable::error_at("reading", aside))?;
-    let (mut gone, mut rest) = (Part::new(aside, "gone"), Part::new(aside, "rest"));
-    each_line(aside, &mut |number, line| {
+/// A crash loses no line: the file keeps all lines until the rest replaces it, and a repeated call
+/// writes the same files again.
+pub(in crate::commands) fn split_file(
+    source: &Path,
+    removal: Removal,
+    is_removed: &mut dyn FnMut(u64, &[u8]) -> bool,
+) -> io::Result<SplitFile> {
+    let metadata = source.metadata().map_err(durable::error_at("reading", source))?;
+    let (mut removed, mut rest) = (Part::new(source, "gone"), Part::new(source, "rest"));
+    each_line(source, &mut |number, line| {
         if line.trim_ascii().is_empty() {
             return Ok(ControlFlow::Continue(()));
         }
-        let goes = goes(number, line);
-        if !goes {
+        if !is_removed(number, line) {
             rest.add(line, &metadata)?;
-        } else if how == Gone::Kept {
-            gone.add(line, &metadata)?;
+        } else if removal == Removal::Archive {
+            removed.add(line, &metadata)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let mut parts = Parts::default();
-    if let Some(path) = gone.finish(&metadata)? {
-        let to = quarantine::replayed_path(aside);
+    let mut parts = SplitFile::default();
+    if let Some(path) = removed.finish(&metadata)? {
+        let to = quarantine::replayed_path(source);
         durable::rename(&path, &to)?;
         durable::sync_dir(durable::parent(&to))?;
-        parts.gone = Some(to);
+        parts.removed = Some(to);
     }
     if let Some(path) = rest.finish(&metadata)? {
-        durable::rename(&path, aside)?;
-        durable::sync_dir(durable::parent(aside))?;
-        // What was replayed must not be replayed again.
-        parts.rest = Some(match FileKind::of(aside) {
-            Some(FileKind::Replayed) => aside.to_owned(),
-            _ => quarantine::put_back(aside)?,
+        durable::rename(&path, source)?;
+        durable::sync_dir(durable::parent(source))?;
+        // A replayed file keeps its name, so that it is not replayed again.
+        parts.rest = Some(match FileKind::of(source) {
+            Some(FileKind::Replayed) => source.to_owned(),
+            _ => quarantine::put_back(source)?,
         });
     } else {
-        durable::remove(aside)?;
-        durable::sync_dir(durable::parent(aside))?;
+        durable::remove(source)?;
+        durable::sync_dir(durable::parent(source))?;
     }
     Ok(parts)
 }
 
-/// A file that is being written, under a name that nothing takes for one of the quarantine.
+/// A part that is being written, under a name that is not one of the quarantine.
 struct Part {
     path: PathBuf,
     file: Option<File>,
@@ -86,21 +85,21 @@ struct Part {
 }
 
 impl Part {
-    fn new(of: &Path, what: &str) -> Self {
-        let mut name = of.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{what}~"));
-        Self { path: of.with_file_name(name), file: None, buffer: Vec::new() }
+    fn new(source: &Path, suffix: &str) -> Self {
+        let mut name = source.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{suffix}~"));
+        Self { path: source.with_file_name(name), file: None, buffer: Vec::new() }
     }
 
     fn add(&mut self, line: &[u8], from: &Metadata) -> io::Result<()> {
         if self.file.is_none() {
-            // What a call that was killed has left.
+            // A killed command may have left this file.
             durable::remove(&self.path)?;
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(from.mode() & 0o777);
             let file = durable::open(&options, &self.path)?;
-            let made = file.metadata()?;
-            if (made.uid(), made.gid()) != (from.uid(), from.gid()) {
+            let metadata = file.metadata()?;
+            if (metadata.uid(), metadata.gid()) != (from.uid(), from.gid()) {
                 fchown(&file, Some(from.uid()), Some(from.gid()))
                     .map_err(durable::error_at("changing the owner of", &self.path))?;
             }
@@ -121,7 +120,7 @@ impl Part {
         Ok(())
     }
 
-    /// Makes it durable. It is as old as the file that it comes from.
+    /// Makes the part durable, with the modification time of the source.
     fn finish(mut self, from: &Metadata) -> io::Result<Option<PathBuf>> {
         self.flush()?;
         let Some(file) = self.file else { return Ok(None) };
@@ -139,34 +138,34 @@ mod tests {
     use crate::quarantine::QuarantineFiles;
 
     #[test]
-    fn a_file_is_divided_and_keeps_its_age_and_mode() {
+    fn parts_keep_age_and_mode() {
         let dir = tempfile::tempdir().unwrap();
         let old = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
-        for how in [Gone::Kept, Gone::Deleted] {
+        for removal in [Removal::Archive, Removal::Delete] {
             let path = dir.path().join("records-2026-01-02.ndjson.replay-7");
             fs::write(&path, "a\n\nb\nc").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-            // What a call that was killed has left.
+            // Left by a killed command.
             fs::write(dir.path().join("records-2026-01-02.ndjson.replay-7.rest~"), "x").unwrap();
-            let parts = divide(&path, how, &mut |number, _| number != 3).unwrap();
+            let parts = split_file(&path, removal, &mut |number, _| number != 3).unwrap();
             assert!(!path.exists());
             let rest = parts.rest.unwrap();
             assert_eq!(fs::read_to_string(&rest).unwrap(), "b\n");
             assert_eq!(FileKind::of(&rest), Some(FileKind::Records { in_replay: false }));
             let metadata = rest.metadata().unwrap();
             assert_eq!((metadata.mode() & 0o777, metadata.modified().unwrap()), (0o600, old));
-            assert_eq!(parts.gone.is_some(), how == Gone::Kept);
-            if let Some(gone) = parts.gone {
-                assert!(gone.ends_with("records-2026-01-02.ndjson.replayed-7"), "{gone:?}");
-                assert_eq!(fs::read_to_string(&gone).unwrap(), "a\nc\n");
+            assert_eq!(parts.removed.is_some(), removal == Removal::Archive);
+            if let Some(removed) = parts.removed {
+                assert!(removed.ends_with("records-2026-01-02.ndjson.replayed-7"), "{removed:?}");
+                assert_eq!(fs::read_to_string(&removed).unwrap(), "a\nc\n");
             }
             fs::remove_file(rest).unwrap();
         }
         let path = dir.path().join("records-2026-01-03.ndjson.replay-1");
         fs::write(&path, "a\n").unwrap();
-        let parts = divide(&path, Gone::Deleted, &mut |_, _| true).unwrap();
-        assert!(parts.gone.is_none() && parts.rest.is_none() && !path.exists());
+        let parts = split_file(&path, Removal::Delete, &mut |_, _| true).unwrap();
+        assert!(parts.removed.is_none() && parts.rest.is_none() && !path.exists());
         assert_eq!(QuarantineFiles::read(dir.path()).unwrap().files.len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Waits until the daemon can no longer be writing to a file that was renamed.
+//! Waits until the daemon no longer writes to a renamed file.
 
 use std::{
     io,
@@ -7,18 +7,17 @@ use std::{
 
 use crate::{config::Config, delivery, fatal::Fatal, quarantine, spool::ReadOnlySpool};
 
-/// How long a batch may take that the daemon is writing to quarantine: far more than it needs, unless
-/// it cannot write.
-const SETTLE: Duration = Duration::from_secs(30);
+/// The timeout. Writing the rejected records of a batch takes far less, unless the disk fails.
+const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Waits until the daemon is done with the files that were renamed just before. `pause` waits, and fails
-/// if waiting is of no use any more.
+/// Waits until the daemon has finished writing to files that were just renamed. `pause` waits, and
+/// returns an error if the daemon has stopped.
 ///
-/// The daemon looks at a file's name when it begins with a batch. The batch that it may be in the
-/// middle of is therefore in the spool by now, and its checkpoint tells when that is written. Dead letters
-/// are written under a lock.
-pub(in crate::commands) fn settle(
+/// The daemon opens a file by name at the beginning of a batch. Its current batch is therefore in
+/// the spool now, and is written once the checkpoint of the quarantine covers it. Dead letters are
+/// written under a lock.
+pub(in crate::commands) fn wait_until_written(
     config: &Config,
     pause: &mut dyn FnMut(Duration) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
@@ -33,21 +32,21 @@ pub(in crate::commands) fn settle(
     let last = last.map_or(0, |entry| entry.batch.sequence);
     let begun = Instant::now();
     while !quarantine::is_settled(&survey.cursors())? {
-        if begun.elapsed() > SETTLE {
+        if begun.elapsed() > TIMEOUT {
             return Err(Fatal::Unavailable(format!(
-                "the daemon has been writing records that a target refused for {} seconds: see its log, then \
-                 repeat this command",
-                SETTLE.as_secs()
+                "the daemon is still writing dead letters after {} seconds: see its log, then repeat this \
+                 command",
+                TIMEOUT.as_secs()
             )));
         }
         pause(POLL)?;
     }
     while delivery::last_batch(&survey.cursors(), delivery::QUARANTINE)?.unwrap_or(0) < last {
-        if begun.elapsed() > SETTLE {
+        if begun.elapsed() > TIMEOUT {
             return Err(Fatal::Unavailable(format!(
-                "the daemon has not written the rejected records of batch {last} for {} seconds: start it if it is \
-                 down, see its log, then repeat this command",
-                SETTLE.as_secs()
+                "the daemon has not written the rejected records of batch {last} after {} seconds: start the \
+                 daemon if it is down, see its log, then repeat this command",
+                TIMEOUT.as_secs()
             )));
         }
         pause(POLL)?;
