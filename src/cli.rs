@@ -50,8 +50,9 @@ pub enum Command {
     /// summary of the endpoints, sinks and directories.
     ///
     /// Permissions are checked for the current user. As root, they are checked for the user of
-    /// logpushd.service, or for the user logpushd, by owners and modes. The systemd unit runs this
-    /// command before each start, as the daemon's user and in its sandbox.
+    /// logpushd.service, or for the user logpushd, by owners and modes. 'systemctl reload logpushd'
+    /// runs this command first, as the daemon's user and in its sandbox. The daemon makes the same
+    /// checks when it starts.
     ///
     /// With --json, problems and summary are one object on standard output, and standard error is
     /// empty.

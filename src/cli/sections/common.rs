@@ -47,8 +47,8 @@ pub const SIGNALS: &[Described] = &[
     ),
     (
         "SIGHUP",
-        "Reloads the configuration, certificates and secrets. No request fails, and no sink loses or repeats a \
-         record. An invalid configuration changes nothing.",
+        "Reloads the configuration, certificates and secrets. No request fails. Unchanged sinks lose and repeat \
+         no record. An invalid configuration changes nothing.",
     ),
     (
         "SIGUSR1",

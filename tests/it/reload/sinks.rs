@@ -24,7 +24,7 @@ fn a_failed_sink_delivers_its_backlog_with_new_settings() {
     daemon.wait_count(delivered, |delivered| delivered >= 300);
     assert_eq!(daemon.count(delivered), 300);
     let stopped = daemon.stop().exited_cleanly();
-    assert!(!stopped.log.contains("did not come to an end"), "{}", stopped.log);
+    assert!(!stopped.log.contains("sinks did not stop in time"), "{}", stopped.log);
     let daemon = stopped.setup.start_as_written();
     daemon.wait_file("repaired/all", &all);
     daemon.stop().exited_cleanly();
