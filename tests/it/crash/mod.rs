@@ -81,7 +81,9 @@ fn run(test: &'static str, percent: u64, mut plan: impl FnMut(u64, &mut Random) 
     while left > 0 {
         // A directory's files are held in memory: not all of thousands of kills.
         let mut run = Run::new(seed ^ directory << 56);
-        let kills = left.min(KILLS_PER_DIRECTORY);
+        // Five kills may rotate one file only, so a small remainder joins the previous directory.
+        let kills =
+            if left < KILLS_PER_DIRECTORY + KILLS_A_ROUND { left } else { KILLS_PER_DIRECTORY };
         while run.kills < kills {
             let until = (run.kills + KILLS_A_ROUND).min(kills);
             run.round(until, &mut random, &mut plan);
