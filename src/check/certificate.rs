@@ -71,7 +71,9 @@ pub(super) fn public_chain(document: &Document) -> Vec<Diagnostic> {
         }
         other => format!("Cloudflare refuses this certificate: {}", tls::explain(&other)),
     };
-    let hint = "Cloudflare requires a certificate of a public authority: get one with [server.tls.acme], or set the file with all intermediates (fullchain.pem); a private certificate works behind a proxy with a public one";
+    let hint = "Cloudflare requires a certificate of a public authority: get one with \
+                [server.tls.acme], or set the file with all intermediates (fullchain.pem); a \
+                private certificate works behind a proxy with a public one";
     vec![document.warning("server.tls.cert_file", message).hint(hint)]
 }
 

@@ -96,7 +96,8 @@ fn fault(WriteTarget { path, kind, .. }: &WriteTarget) -> Option<(String, String
         format!("{user} cannot create `{shown}` in `{existing}`: {}", io::Error::from(error))
     };
     let hint = if error == rustix::io::Errno::ROFS {
-        "mount the file system read-write, or add the directory to ReadWritePaths= in the systemd unit"
+        "mount the file system read-write, or add the directory to ReadWritePaths= in the systemd \
+         unit"
             .to_owned()
     } else if is_whole {
         format!("make it writable for the user that runs the daemon: chown USER {shown}")

@@ -19,7 +19,8 @@ pub(super) fn too_many_files(document: &Document) -> Vec<Diagnostic> {
         .map(|(key, _)| {
             let message = "this path changes every second: each batch begins a new file";
             document.warning(&key, message).hint(
-                "use %Y-%m-%d for one file per day or %Y-%m-%dT%H for one per hour; `rotate` limits the size of a file",
+                "use %Y-%m-%d for one file per day or %Y-%m-%dT%H for one per hour; `rotate` \
+                 limits the size of a file",
             )
         })
         .collect()

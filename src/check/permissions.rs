@@ -81,7 +81,8 @@ fn outside(writable: &[PathBuf], path: &Path) -> Option<(String, String)> {
         path.display(),
         open.join(" and ")
     );
-    let hint = "use a directory in one of these, or add ReadWritePaths= with systemctl edit logpushd and a static user (readers.conf)";
+    let hint = "use a directory in one of these, or add ReadWritePaths= with systemctl edit \
+                logpushd and a static user (readers.conf)";
     Some((message, hint.to_owned()))
 }
 

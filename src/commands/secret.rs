@@ -1,4 +1,4 @@
-//! How a sender proves itself to an endpoint of the configuration.
+//! The header with which a sender authenticates to an endpoint.
 
 use std::fmt::Display;
 
@@ -6,10 +6,11 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use crate::config::{self, Auth, Endpoint};
 
-/// The header that shows the first of the endpoint's secrets; `None` if it demands none.
+/// Returns the header with the first secret of an endpoint, or `None` if the endpoint requires no
+/// secret.
 ///
 /// # Errors
-/// A text that names the endpoint, the file and what is wrong with it.
+/// The secret file cannot be used: a message with the endpoint, the file and the reason.
 pub(super) fn header(endpoint: &Endpoint) -> Result<Option<(HeaderName, HeaderValue)>, String> {
     let (header, scheme, file) = match &endpoint.auth {
         Auth::Secret { header, file } => (header.as_str(), "", file),

@@ -70,7 +70,8 @@ fn loopback(value: &Value<'_>, cx: &mut Context) -> Option<SocketAddr> {
     if !address.ip().to_canonical().is_loopback() {
         let message = format!("`{}` {address} is not loopback", value.name());
         cx.push(value.problem(message).hint(
-            "the admin listener speaks plain HTTP: use 127.0.0.1 or [::1], and a proxy for access from other machines",
+            "the admin listener speaks plain HTTP: use 127.0.0.1 or [::1], and a proxy for access \
+             from other machines",
         ));
         return None;
     }

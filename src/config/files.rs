@@ -1,18 +1,18 @@
-//! The live secrets of a file that the configuration names.
+//! The secrets in a `secret_file`.
 //!
-//! Their content never enters a message.
+//! No message contains a secret.
 
 use std::{fmt, path::Path};
 
 use settings::secret_file::{self, SecretFileError};
 
-/// A live secret: a line of a `secret_file`.
+/// A secret: a line of a `secret_file`.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Secret {
-    /// From 1.
+    /// The number of the line, from 1.
     pub line: usize,
     text: String,
-    /// Where the value begins, if the line is `name: value`.
+    /// The offset of the value, if the line is `name: value`.
     value_at: Option<usize>,
 }
 
@@ -26,23 +26,23 @@ impl Secret {
         Self { line, text: text.to_owned(), value_at }
     }
 
-    /// The name in `name: value`.
+    /// Returns the name in `name: value`.
     pub fn name(&self) -> Option<&str> {
         self.value_at?;
         self.text.split_once(": ").map(|(name, _)| name)
     }
 
-    /// What the log, metrics and the audit log call it: its name, or its line.
+    /// Returns the name or the line, for the log, metrics and the audit log.
     pub fn label(&self) -> String {
         self.name().map_or_else(|| format!("line {}", self.line), str::to_owned)
     }
 
-    /// What a sender shows.
+    /// Returns the value that senders send.
     pub fn value(&self) -> &str {
         self.value_at.and_then(|at| self.text.get(at..)).unwrap_or(&self.text)
     }
 
-    /// The whole line. It is accepted as well: before lines had names, `a: b` was a secret.
+    /// Returns the whole line, which is also accepted: before lines had names, `a: b` was a secret.
     pub fn whole_line(&self) -> &str {
         &self.text
     }

@@ -52,7 +52,8 @@ pub const SIGNALS: &[Described] = &[
     ),
     (
         "SIGUSR1",
-        "Closes and reopens the files of all sinks and the audit log, for log rotation by another program.",
+        "Closes and reopens the files of all sinks and the audit log, for log rotation by another \
+         program.",
     ),
     (
         "SIGQUIT",
@@ -70,7 +71,8 @@ pub(super) const ENVIRONMENT: &[Described] = &[
     CONFIG_VARIABLE,
     (
         "CREDENTIALS_DIRECTORY",
-        "The directory of \"credential:NAME\" in the configuration. systemd sets it for LoadCredential=.",
+        "The directory of \"credential:NAME\" in the configuration. systemd sets it for \
+         LoadCredential=.",
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS",
@@ -82,7 +84,8 @@ pub(super) const CONFIG: Described =
     ("/etc/logpushd/logpushd.toml", "The configuration. See logpushd.toml(5).");
 pub(super) const SPOOL: Described = (
     "/var/lib/logpushd",
-    "The state directory, \"spool.dir\": batches, checkpoints of the sinks, and the deduplication log.",
+    "The state directory, \"spool.dir\": batches, checkpoints of the sinks, and the deduplication \
+     log.",
 );
 pub(super) const QUARANTINE: Described =
     ("/var/lib/logpushd/quarantine", "Rejected records and unreadable bodies, \"quarantine.dir\".");

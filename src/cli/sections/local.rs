@@ -17,7 +17,8 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             ),
             example(
                 "Test a destination from another network",
-                "logpushd doctor 'https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET'",
+                "logpushd doctor \
+                 'https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET'",
             ),
         ],
         files: &[CONFIG, SPOOL, QUARANTINE],
@@ -83,14 +84,16 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             ),
             example(
                 "Test the first destination",
-                "logpushd destination --json | jq -r '.destinations[0].destination_conf' | logpushd doctor -",
+                "logpushd destination --json | jq -r '.destinations[0].destination_conf' | \
+                 logpushd doctor -",
             ),
         ],
         files: &[CONFIG],
         exit_statuses: &[
             (
                 64,
-                "The command line is invalid, or names no endpoint or dataset of the configuration.",
+                "The command line is invalid, or names no endpoint or dataset of the \
+                 configuration.",
             ),
             (78, "The configuration is invalid, or Cloudflare refuses such a destination."),
         ],
@@ -147,7 +150,8 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             ),
             example(
                 "Print the records in one file in full",
-                "logpushd quarantine show --full /var/lib/logpushd/quarantine/records-2026-11-30.ndjson",
+                "logpushd quarantine show --full \
+                 /var/lib/logpushd/quarantine/records-2026-11-30.ndjson",
             ),
         ],
         files: &[CONFIG, QUARANTINE],

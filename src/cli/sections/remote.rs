@@ -18,7 +18,8 @@ pub(super) const COMMANDS: &[CommandSections] = &[
         examples: &[
             example(
                 "Test a destination, with its secret",
-                "logpushd doctor 'https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET'",
+                "logpushd doctor \
+                 'https://logs.example.com/logpush/http_requests?header_X-Logpush-Secret=SECRET'",
             ),
             example(
                 "Test a destination in a file, so that other users cannot see the secret",
@@ -26,7 +27,8 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             ),
             example(
                 "Test a private authority's certificate, without sending a record",
-                "logpushd doctor --ca ca.pem --no-batch https://logs.example.com/logpush/http_requests",
+                "logpushd doctor --ca ca.pem --no-batch \
+                 https://logs.example.com/logpush/http_requests",
             ),
         ],
         exit_statuses: &[
@@ -90,11 +92,13 @@ pub(super) const COMMANDS: &[CommandSections] = &[
         examples: &[
             example(
                 "Limit the batches of a job",
-                "logpushd job update --zone 0123456789abcdef0123456789abcdef --max-upload-bytes 16MB 123456",
+                "logpushd job update --zone 0123456789abcdef0123456789abcdef --max-upload-bytes \
+                 16MB 123456",
             ),
             example(
                 "Send a job to the new secret of an endpoint",
-                "logpushd job update --zone 0123456789abcdef0123456789abcdef --endpoint main 123456",
+                "logpushd job update --zone 0123456789abcdef0123456789abcdef --endpoint main \
+                 123456",
             ),
         ],
         files: &[CONFIG],
@@ -150,7 +154,8 @@ pub(super) const COMMANDS: &[CommandSections] = &[
         command: "logpushd job validate",
         examples: &[example(
             "Make Cloudflare check a destination",
-            "logpushd job validate --zone 0123456789abcdef0123456789abcdef --destination @destination.txt",
+            "logpushd job validate --zone 0123456789abcdef0123456789abcdef --destination \
+             @destination.txt",
         )],
         files: &[CONFIG],
         exit_statuses: JOB_STATUSES,

@@ -10,7 +10,8 @@ use crate::{
 
 pub(super) fn call(destination: &Destination, endpoint: &Endpoint, tls: &Tls) -> String {
     let mut arguments = vec![String::from(
-        "printf '{\"content\":\"test\"}' | gzip | curl --data-binary @- --header 'Content-Encoding: gzip'",
+        "printf '{\"content\":\"test\"}' | gzip | curl --data-binary @- --header \
+         'Content-Encoding: gzip'",
     )];
     let secret = match &endpoint.auth {
         Auth::Secret { header, file } => Some((header.as_str(), "", file)),

@@ -113,7 +113,8 @@ fn first_certified_name(tls: &Tls) -> Result<String, Fatal> {
     Err(Fatal::Config(match names.first() {
         Some(wildcard) => {
             format!(
-                "the certificate in {file} is for {wildcard}: set the daemon's name with --host NAME"
+                "the certificate in {file} is for {wildcard}: set the daemon's name with --host \
+                 NAME"
             )
         }
         None => format!(

@@ -81,7 +81,8 @@ fn name_is_from_the_certificate_and_secret_is_encoded() {
         entry.curl,
         format!(
             "printf '{{\"content\":\"test\"}}' | gzip | curl --data-binary @- --header 'Content-Encoding: gzip' --header \
-             \"x-logpush-secret: $(sed -n 's/^[[:space:]]*//;s/[[:space:]]*$//;/./{{p;q;}}' {})\" https://logs.example.com:8443/logpush/http_requests",
+             \"x-logpush-secret: $(sed -n 's/^[[:space:]]*//;s/[[:space:]]*$//;/./{{p;q;}}' {})\" \
+               https://logs.example.com:8443/logpush/http_requests",
             file.display()
         )
     );

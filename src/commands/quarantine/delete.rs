@@ -94,7 +94,8 @@ fn files(config: &Config, options: &Delete) -> Result<Vec<QuarantineFile>, Fatal
             Some(file) => files.push(file.clone()),
             None => {
                 return Err(Fatal::Usage(format!(
-                    "{} is not a file in the quarantine {}: `logpushd quarantine list` lists the files",
+                    "{} is not a file in the quarantine {}: `logpushd quarantine list` lists the \
+                     files",
                     path.display(),
                     config.quarantine.dir.display()
                 )));

@@ -62,7 +62,8 @@ impl<'a> Daemon<'a> {
                 tls.cert_file.display()
             );
             if tls.client_ca_file.is_some() {
-                hint += "; with server.tls.client_ca_file, the daemon refuses this command, which has no client certificate";
+                hint += "; with server.tls.client_ca_file, the daemon refuses this command, which \
+                         has no client certificate";
             }
             ReplayError::Unreachable(format!("{error}: {hint}"))
         })?;

@@ -260,7 +260,8 @@ impl FileReport {
         for RouteReport { endpoint, dataset, sent, taken, still_bad, .. } in &self.destinations {
             writeln!(
                 out,
-                "{path}: {sent} sent to {endpoint}/{dataset}: {taken} accepted, {still_bad} still invalid and back in quarantine"
+                "{path}: {sent} sent to {endpoint}/{dataset}: {taken} accepted, {still_bad} still \
+                 invalid and back in quarantine"
             )?;
         }
         for Skip { reason, lines, first_line } in &self.skipped {

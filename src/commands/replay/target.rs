@@ -89,7 +89,8 @@ fn target(config: &Config, path: &Path) -> Result<ReplayFile, Fatal> {
         }
         Some(FileKind::Batch(_)) => {
             return Err(Fatal::Io(format!(
-                "{} is a whole batch, most of which was accepted: replay the records file that names it",
+                "{} is a whole batch, most of which was accepted: replay the records file that \
+                 names it",
                 path.display()
             )));
         }
@@ -227,7 +228,8 @@ impl ReplayFile {
             // The daemon stores it under the digest of its bytes: as this file, unless it was
             // edited.
             "quarantined" => Err(ReplayError::StillInvalid(String::from(
-                "the daemon still cannot read it: fix the file (`gzip -t` checks it), then replay it again",
+                "the daemon still cannot read it: fix the file (`gzip -t` checks it), then replay \
+                 it again",
             ))),
             status => Err(ReplayError::Refused(format!("the daemon stored nothing ({status})"))),
         }

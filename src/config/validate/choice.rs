@@ -17,7 +17,8 @@ pub(super) struct SinkEndpoints {
 
 setting! {
     /// Conditions on fields, at least one.
-    pub struct Conditions(Vec<Condition>): Takes::Names("fields and conditions"), read by conditions;
+    pub struct Conditions(Vec<Condition>): Takes::Names("fields and \
+                                                         conditions"), read by conditions;
 }
 
 setting! {
@@ -115,7 +116,8 @@ fn test(
                 _ => suggestion(
                     word,
                     &OPERATORS,
-                    "put the name of a member of an object in quotes, such as \"a.b\"; the operators are",
+                    "put the name of a member of an object in quotes, such as \"a.b\"; the \
+                     operators are",
                 ),
             };
             cx.push(Diagnostic::at(operator.span(), message).hint(hint));

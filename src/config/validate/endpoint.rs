@@ -134,7 +134,9 @@ fn check_names(table: &Table<'_>, names: ColumnNaming, cx: &mut Context) {
         ),
         ColumnNaming::Missing => (
             format!("CSV needs `{}`: nothing names the columns", table.full_name("columns")),
-            "add `columns = [\"ClientIP\", \"EdgeStartTimestamp\"]` with the job's `field_names` in their order; or `header = true` if each body begins with a header row (the job's `batch_prefix`)",
+            "add `columns = [\"ClientIP\", \"EdgeStartTimestamp\"]` with the job's `field_names` \
+             in their order; or `header = true` if each body begins with a header row (the job's \
+             `batch_prefix`)",
         ),
     };
     cx.push_incomplete(table.problem(message).hint(hint));
@@ -281,7 +283,8 @@ fn check_secrets(file: &Path, keys: &Keys, table: &Table<'_>, cx: &mut Context) 
 /// Reports `secret_header` without a secret, or for Splunk HEC, which uses another header.
 fn check_header(protocol: Protocol, table: &Table<'_>, cx: &mut Context) {
     if protocol == Protocol::SplunkHec {
-        let message = "`secret_header` has no effect with `splunk_hec`: the token is in `Authorization: Splunk TOKEN`";
+        let message = "`secret_header` has no effect with `splunk_hec`: the token is in \
+                       `Authorization: Splunk TOKEN`";
         let hint = "remove it; the lines of `secret_file` are the tokens";
         cx.push(table.problem_at("secret_header", message).hint(hint));
     } else if table.is_missing("secret_file") {

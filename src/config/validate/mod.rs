@@ -33,7 +33,8 @@ use super::{Admin, Config, Document, Limits, Log, Quarantine, STDIN, Server, Spo
 const MAX_STDIN_BYTES: u64 = 16 << 20;
 
 /// The hint if the configuration is missing.
-const MISSING: &str = "name the configuration with -c or in LOGPUSHD_CONFIG; `logpushd man logpushd.toml | man -l -` describes every key";
+const MISSING: &str = "name the configuration with -c or in LOGPUSHD_CONFIG; `logpushd man \
+                       logpushd.toml | man -l -` describes every key";
 
 pub(super) fn read(file: &Path) -> Result<Document, Problems> {
     let is_stdin = file == Path::new(STDIN);
