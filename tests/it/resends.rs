@@ -52,7 +52,7 @@ fn a_batch_stays_in_the_spool_until_it_is_logged_as_committed() {
             daemon.commit(records);
             wait_checkpoints(&daemon, batch);
         }
-        let stays = "delivered batches stay in the spool";
+        let stays = "cannot delete delivered batches";
         wait_until("the batch is released, or not", || {
             names_in(&daemon.path("spool/batches")).is_empty() || !daemon.logged(stays).is_empty()
         });

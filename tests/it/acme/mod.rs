@@ -113,7 +113,10 @@ fn the_first_certificate_is_obtained_stored_and_reused_while_the_directory_is_do
     pebble.write_root(&setup.path("root.pem"));
     let validated = finish(logpushd().args(["validate", "-c"]).arg(setup.write_config()));
     assert_eq!(validated.exit, Exit::Code(0), "{validated:?}");
-    assert!(validated.stderr.contains("a directory proves a name on port 443"), "{validated:?}");
+    assert!(
+        validated.stderr.contains("an ACME directory validates names on port 443"),
+        "{validated:?}"
+    );
 
     let daemon = setup.start();
     wait_ready(&daemon);

@@ -248,7 +248,10 @@ fn a_rejection_is_read_before_a_large_body_ends() {
     fails(
         &refused,
         69,
-        &["0 records accepted, then: refused: 413 Payload Too Large limits.max_body"],
+        &[
+            "0 records accepted, then: refused: 413 Payload Too Large",
+            "raise limits.max_body_bytes from 65536 (64 KiB)",
+        ],
     );
     let url = format!("https://{}/logpush/dns_logs?header_X-Logpush-Secret=no", daemon.address);
     let mut command = logpushd();
