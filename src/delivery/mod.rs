@@ -177,7 +177,7 @@ impl Delivery {
         self.id
     }
 
-    /// Delivers until the spool is closed or ends this consumer ([`Spool::end`]). If the sink
+    /// Delivers until the spool is closed or ends this consumer ([`Spool::stop_consumers`]). If the sink
     /// works, the backlog is delivered first. Returns `self` if the daemon continues.
     pub fn run(mut self) -> Option<Self> {
         // Adds the sink's name to the lines that the sink itself logs.
