@@ -177,8 +177,8 @@ impl Delivery {
         self.id
     }
 
-    /// Delivers until the spool is closed or ends this consumer ([`Spool::stop_consumers`]). If the sink
-    /// works, the backlog is delivered first. Returns `self` if the daemon continues.
+    /// Delivers until the spool is closed or ends this consumer ([`Spool::stop_consumers`]). If the
+    /// sink works, the backlog is delivered first. Returns `self` if the daemon continues.
     pub fn run(mut self) -> Option<Self> {
         // Adds the sink's name to the lines that the sink itself logs.
         let _named = error_span!("sink", sink = self.name).entered();

@@ -3,6 +3,8 @@
 //! The smallest target of an [`Uploader`]: its keys, an encoder, and the generic interpretation of
 //! response statuses.
 
+use std::borrow::Cow;
+
 use reqwest::{
     Method, Request,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
@@ -154,9 +156,9 @@ impl Target for Collector {
 }
 
 /// Returns the body of a request, before compression.
-fn body(chunk: &Chunk, framing: Framing) -> Vec<u8> {
+fn body(chunk: &Chunk, framing: Framing) -> Cow<'_, [u8]> {
     match framing {
-        Framing::Ndjson => chunk.bytes().to_vec(),
+        Framing::Ndjson => Cow::Borrowed(chunk.bytes()),
         Framing::Array => {
             let mut body = Vec::with_capacity(chunk.bytes().len() + 1);
             for (_, record) in chunk.iter() {
@@ -164,7 +166,7 @@ fn body(chunk: &Chunk, framing: Framing) -> Vec<u8> {
                 body.extend_from_slice(record);
             }
             body.push(b']');
-            body
+            Cow::Owned(body)
         }
     }
 }

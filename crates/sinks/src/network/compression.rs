@@ -1,6 +1,9 @@
 //! Compresses the bodies of requests.
 
-use std::io::{self, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, Write as _},
+};
 
 use flate2::write::GzEncoder;
 use settings::words;
@@ -37,7 +40,7 @@ impl Compression {
     ///
     /// # Errors
     /// The encoder has no memory.
-    pub fn compress(self, body: Vec<u8>) -> io::Result<Vec<u8>> {
+    pub fn compress(self, body: Cow<'_, [u8]>) -> io::Result<Vec<u8>> {
         match self {
             Self::Gzip => {
                 let level = flate2::Compression::new(GZIP_LEVEL);
@@ -45,8 +48,8 @@ impl Compression {
                 encoder.write_all(&body)?;
                 encoder.finish()
             }
-            Self::Zstd => zstd::encode_all(body.as_slice(), ZSTD_LEVEL),
-            Self::None => Ok(body),
+            Self::Zstd => zstd::encode_all(&*body, ZSTD_LEVEL),
+            Self::None => Ok(body.into_owned()),
         }
     }
 }
