@@ -8,7 +8,7 @@ use std::path::Path;
 use settings::{Context, Settings, Table, reference};
 use tls::ClientTls;
 
-use super::{Sink, SinkContext, file, http, paths::WrittenPaths, stdout, syslog};
+use super::{Probe, Sink, SinkContext, file, http, paths::WrittenPaths, stdout, syslog};
 
 /// Describes a kind of sink.
 pub trait Kind: Settings {
@@ -26,6 +26,14 @@ pub trait Kind: Settings {
     /// # Errors
     /// The settings did not pass validation.
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String>;
+
+    /// Checks the target without writing a record: whether it can be reached, accepts the
+    /// credentials, and has the index or table. Returns `None` if nothing can be checked over a
+    /// network. `datasets` are the datasets that the sink can get, as far as the configuration
+    /// names them.
+    fn probe(&self, _datasets: &[String]) -> Option<Probe<'_>> {
+        None
+    }
 }
 
 /// The resources that a sink uses. No other sink may use the same files or standard output.
@@ -106,6 +114,15 @@ macro_rules! kinds {
             pub(super) fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String> {
                 match self {
                     $(Self::$variant(settings) => settings.open(context)),+
+                }
+            }
+
+            /// Checks the target without writing a record. Returns `None` if nothing can be
+            /// checked over a network. `datasets` are the datasets that the sink can get, as far
+            /// as the configuration names them.
+            pub fn probe(&self, datasets: &[String]) -> Option<Probe<'_>> {
+                match self {
+                    $(Self::$variant(settings) => settings.probe(datasets)),+
                 }
             }
 

@@ -19,6 +19,7 @@ pub mod message;
 pub mod name_lengths;
 pub mod network;
 pub mod paths;
+mod probe;
 mod state;
 pub mod stdout;
 pub mod syslog;
@@ -38,6 +39,7 @@ pub use self::{
     error::{Resume, Retry, SinkError},
     file::{FilePosition, FileSink, FileState, MAX_OPEN_FILES, UnknownBytes},
     kinds::SinkKind,
+    probe::{Probe, ProbeError},
     state::State,
     syslog::check_acknowledgments,
 };

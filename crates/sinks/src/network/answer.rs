@@ -20,9 +20,6 @@ const MAX_READ_BYTES: usize = 64 * 1024;
 /// How much of the target's message is logged.
 const MAX_MESSAGE_BYTES: usize = 300;
 
-/// The minimum length of a part of a secret that is redacted: shorter ones occur by chance.
-const MIN_SECRET_BYTES: usize = 4;
-
 /// A response whose status and headers have arrived.
 #[derive(Debug)]
 pub struct HttpAnswer {
@@ -35,6 +32,36 @@ impl HttpAnswer {
         Self { response, session }
     }
 
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Reads the body, for targets whose answer is in it.
+    ///
+    /// # Errors
+    /// The body is incomplete or longer than `limit` bytes.
+    pub async fn body(&mut self, limit: usize) -> Result<Vec<u8>, Verdict> {
+        let mut body = Vec::new();
+        loop {
+            let fault = match self.response.chunk().await {
+                Ok(None) => return Ok(body),
+                Ok(Some(bytes)) if body.len() + bytes.len() <= limit => {
+                    body.extend_from_slice(&bytes);
+                    continue;
+                }
+                Ok(Some(_)) => format!("the response has more than {limit} bytes"),
+                Err(error) => format!("the response ended early: {error}"),
+            };
+            return Err(Verdict::Retry { after: None, why: self.failure(&fault) });
+        }
+    }
+
     /// Interprets the response by its status, for all records of the request.
     pub async fn verdict(mut self) -> Verdict {
         let mut body = Vec::new();
@@ -44,8 +71,24 @@ impl HttpAnswer {
         {
             body.extend_from_slice(&bytes);
         }
-        let message = String::from_utf8_lossy(&body);
-        verdict(&self.response, &without_secrets(&message, &self.session.secrets))
+        self.verdict_with(&String::from_utf8_lossy(&body))
+    }
+
+    /// Interprets the response by its status, with the message of the target.
+    pub fn verdict_with(&self, message: &str) -> Verdict {
+        verdict(&self.response, &self.session.secrets.redact(message))
+    }
+
+    /// Describes a failure: the target, the status, and the message of the target, shortened and
+    /// without secrets.
+    pub fn failure(&self, message: &str) -> String {
+        let message = self.session.secrets.redact(message);
+        failure(self.response.url(), self.response.status(), &message)
+    }
+
+    /// The delay that the target requests (`Retry-After`).
+    pub fn retry_after(&self) -> Option<Duration> {
+        delay(self.response.headers())
     }
 }
 
@@ -96,21 +139,6 @@ fn redirect(headers: &HeaderMap) -> String {
         }
         None => "redirects are not followed: check the sink's `url`".to_owned(),
     }
-}
-
-/// Redacts secrets in the message of a target, which may repeat the headers of the request.
-fn without_secrets(message: &str, secrets: &HeaderMap) -> String {
-    let mut message = message.to_owned();
-    for secret in secrets.values().filter_map(|value| value.to_str().ok()) {
-        message = message.replace(secret, "[secret]");
-        // Without the scheme of `Authorization`, which is not secret.
-        if let Some((_, token)) = secret.split_once(' ')
-            && token.len() >= MIN_SECRET_BYTES
-        {
-            message = message.replace(token, "[secret]");
-        }
-    }
-    message
 }
 
 #[cfg(test)]
@@ -182,16 +210,5 @@ mod tests {
         };
         assert!(action.contains("https://b.example/in is right"), "{action}");
         assert!(!format!("{why} {action}").contains("hidden"), "{why} {action}");
-    }
-
-    #[test]
-    fn secrets_in_the_message_are_redacted() {
-        let secrets = [("authorization", "Splunk token-1"), ("x-key", "key-2")];
-        let secrets = secrets.map(|(name, value)| {
-            (name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap())
-        });
-        let secrets: HeaderMap = secrets.into_iter().collect();
-        let message = without_secrets("got Splunk token-1, \"token-1\" and key-2", &secrets);
-        assert_eq!(message, "got [secret], \"[secret]\" and [secret]");
     }
 }

@@ -1,15 +1,12 @@
 //! Headers that the operator adds to requests.
 
-use std::path::PathBuf;
-
 use reqwest::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, HOST, HeaderName,
     HeaderValue, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
 
-use super::secret::read_header;
-use crate::kinds::SecretClaim;
+use super::secret::{SecretHeader, check_file};
 
 /// Headers of the connection and the body, which the sink sets itself.
 const OWN: [HeaderName; 8] =
@@ -20,22 +17,6 @@ const OF_CHUNKS: [&str; 2] = ["idempotency-key", "logpushd-batch"];
 
 /// Headers whose values are secrets.
 const SECRET: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
-
-/// A header whose value is the first line of a file.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SecretHeader {
-    /// The name. Not a header that the sink sets itself.
-    pub name: HeaderName,
-    /// The file with the value.
-    pub file: PathBuf,
-}
-
-impl SecretHeader {
-    /// The claim of the sink on the file.
-    pub fn claim(&self) -> SecretClaim<'_> {
-        SecretClaim { key: "secret_headers", file: &self.file }
-    }
-}
 
 /// Names and values.
 type Plain = Vec<(HeaderName, HeaderValue)>;
@@ -80,14 +61,8 @@ fn secret_headers(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SecretHeade
         let is_known = |name: &HeaderName| headers.iter().any(|known| known.name == *name);
         let Some(header) = header_name(&name, is_known, cx) else { continue };
         let hint = format!("name a file whose first line is the value of `{header}`");
-        let Some(file) = value.input(cx).map(Spanned::into_inner) else { continue };
-        if cx.reads_files()
-            && let Err(error) = read_header(&file)
-        {
-            let hint = error.hint(&hint, cx);
-            cx.push(value.problem(error.message()).hint(hint));
-        }
-        headers.push(SecretHeader { name: header, file });
+        let Some(file) = check_file(&value, &hint, cx) else { continue };
+        headers.push(SecretHeader::whole("secret_headers", header, file));
     }
     Some(headers)
 }

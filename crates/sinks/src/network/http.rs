@@ -6,10 +6,10 @@ use std::{
 };
 
 use http_client::{HostPort, RequestError};
-use reqwest::{Request, Response, StatusCode, Url, header::HeaderMap};
+use reqwest::{Request, Response, StatusCode, Url};
 use tls::{Advice, ClientTls};
 
-use super::{HttpAnswer, NetworkSettings, SecretHeader, secret::read_header};
+use super::{HttpAnswer, NetworkSettings, SecretHeader, secret::Secrets};
 use crate::upload::Verdict;
 
 /// The timeout for name resolution, connecting and the TLS handshake together, unless the timeout
@@ -34,7 +34,7 @@ pub struct HttpSender {
 pub(super) struct Session {
     http: reqwest::Client,
     settings: http_client::Settings,
-    pub(super) secrets: HeaderMap,
+    pub(super) secrets: Secrets,
 }
 
 /// A request that is ready to be sent, or the reason why it could not be prepared.
@@ -58,7 +58,7 @@ impl HttpSender {
     pub fn prepare(&self, request: Result<Request, String>) -> HttpRequest {
         HttpRequest(request.and_then(|mut request| {
             let session = self.session()?;
-            request.headers_mut().extend(session.secrets.clone());
+            request.headers_mut().extend(session.secrets.headers.clone());
             Ok((request, session))
         }))
     }
@@ -102,10 +102,7 @@ impl HttpSender {
     }
 
     fn open(&self) -> Result<Session, String> {
-        let mut secrets = HeaderMap::new();
-        for SecretHeader { name, file } in &self.secret_headers {
-            secrets.insert(name, read_header(file).map_err(|error| error.message())?);
-        }
+        let secrets = Secrets::read(&self.secret_headers).map_err(|error| error.message())?;
         let settings = http_client::Settings {
             tls: tls::client(&self.tls).map_err(|error| error.to_string())?,
             connect_timeout: CONNECT_TIMEOUT.min(self.timeout),

@@ -15,8 +15,9 @@ mod url;
 pub use self::{
     answer::HttpAnswer,
     compression::Compression,
-    headers::{Headers, SecretHeader, SecretHeaders},
+    headers::{Headers, SecretHeaders},
     http::{HttpRequest, HttpSender},
+    secret::{SecretFile, SecretHeader},
     settings::{Batch, NetworkSettings},
     url::{HttpUrl, UrlTemplate},
 };

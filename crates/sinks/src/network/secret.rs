@@ -1,17 +1,169 @@
-//! Reads the value of a header from the file that the configuration names.
+//! Headers whose values are in files that the configuration names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use reqwest::header::HeaderValue;
-use settings::secret_file::{self, SecretFileError};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use settings::{
+    Context, Spanned, Value,
+    reference::Takes,
+    secret_file::{self, SecretFileError},
+    setting,
+};
 
-/// Reads the first line of a file as the value of a header. The value never enters a message.
+use crate::kinds::SecretClaim;
+
+/// The minimum length of a part of a secret that is redacted: shorter ones occur by chance.
+const MIN_SECRET_BYTES: usize = 4;
+
+setting! {
+    /// A file whose first line is a secret, for keys such as `token_file`.
+    pub struct SecretFile(PathBuf): Takes::String("path"), read by secret_path;
+}
+
+fn secret_path(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
+    check_file(value, "name a file whose first line is the secret", cx)
+}
+
+/// Reads the path of a file and checks that its first line can be the value of a header. `missing`
+/// is what to do if there is no such file.
+pub(super) fn check_file(value: &Value<'_>, missing: &str, cx: &mut Context) -> Option<PathBuf> {
+    let file = value.input(cx).map(Spanned::into_inner)?;
+    if cx.reads_files()
+        && let Err(error) = read_header(&file, "")
+    {
+        let hint = error.hint(missing, cx);
+        cx.push(value.problem(error.message()).hint(hint));
+    }
+    Some(file)
+}
+
+/// A header whose value comes from the first line of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SecretHeader {
+    /// The name. Not a header that the sink sets itself.
+    pub name: HeaderName,
+    /// The key that names the file.
+    key: &'static str,
+    file: PathBuf,
+    form: Form,
+}
+
+/// How the value of a header contains the secret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Form {
+    /// After this text.
+    After(&'static str),
+    /// As the password of this user, by RFC 7617.
+    Basic { user: String },
+}
+
+impl SecretHeader {
+    /// A header whose value is the secret.
+    pub fn whole(key: &'static str, name: HeaderName, file: PathBuf) -> Self {
+        Self::prefixed(key, name, "", file)
+    }
+
+    /// A header whose value is `prefix` and the secret.
+    pub fn prefixed(
+        key: &'static str,
+        name: HeaderName,
+        prefix: &'static str,
+        file: PathBuf,
+    ) -> Self {
+        Self { name, key, file, form: Form::After(prefix) }
+    }
+
+    /// The header `Authorization` with a bearer token (RFC 6750, section 2.1), for `token_file`.
+    pub fn bearer(file: PathBuf) -> Self {
+        Self::prefixed("token_file", AUTHORIZATION, "Bearer ", file)
+    }
+
+    /// The header `Authorization` with user and password (RFC 7617), for `password_file`.
+    pub fn basic(user: String, file: PathBuf) -> Self {
+        Self { name: AUTHORIZATION, key: "password_file", file, form: Form::Basic { user } }
+    }
+
+    /// The claim of the sink on the file.
+    pub fn claim(&self) -> SecretClaim<'_> {
+        SecretClaim { key: self.key, file: &self.file }
+    }
+
+    fn read(&self) -> Result<(HeaderValue, String), SecretFileError> {
+        let prefix = match &self.form {
+            Form::After(prefix) => prefix,
+            Form::Basic { user } => {
+                let secret = secret_file::read_first_line(&self.file)?;
+                let credentials = STANDARD.encode(format!("{user}:{secret}"));
+                let value = header_value(&self.file, &format!("Basic {credentials}"))?;
+                return Ok((value, secret));
+            }
+        };
+        read_header(&self.file, prefix)
+    }
+}
+
+/// The secret headers of one sink, with their values.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    pub(super) headers: HeaderMap,
+    /// The texts to redact.
+    texts: Vec<String>,
+}
+
+impl Secrets {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// As [`secret_file::read_first_line`].
+    pub(super) fn read(headers: &[SecretHeader]) -> Result<Self, SecretFileError> {
+        let mut secrets = Self::default();
+        for header in headers {
+            let (value, secret) = header.read()?;
+            secrets.add(&header.name, value, &secret);
+        }
+        Ok(secrets)
+    }
+
+    fn add(&mut self, name: &HeaderName, value: HeaderValue, secret: &str) {
+        if let Ok(text) = value.to_str() {
+            self.redact_also(text);
+        }
+        self.redact_also(secret);
+        self.headers.insert(name, value);
+    }
+
+    /// Redacts the text, and what follows the scheme of `Authorization`, which is not secret.
+    fn redact_also(&mut self, text: &str) {
+        let token = text.split_once(' ').map(|(_, token)| token);
+        let long_enough = |part: &&str| part.len() >= MIN_SECRET_BYTES;
+        self.texts.push(text.to_owned());
+        self.texts.extend(token.filter(long_enough).map(str::to_owned));
+    }
+
+    /// Redacts secrets in the message of a target, which may repeat the headers of the request.
+    pub(super) fn redact(&self, message: &str) -> String {
+        let mut message = message.to_owned();
+        for text in &self.texts {
+            message = message.replace(text, "[secret]");
+        }
+        message
+    }
+}
+
+/// Reads the first line of a file as the value of a header after `prefix`. The value never enters a
+/// message.
 ///
 /// # Errors
 /// As [`secret_file::read_first_line`].
-pub(super) fn read_header(path: &Path) -> Result<HeaderValue, SecretFileError> {
+fn read_header(path: &Path, prefix: &str) -> Result<(HeaderValue, String), SecretFileError> {
     let secret = secret_file::read_first_line(path)?;
-    let mut value = HeaderValue::from_bytes(secret.as_bytes()).map_err(|error| {
+    let value = header_value(path, &format!("{prefix}{secret}"))?;
+    Ok((value, secret))
+}
+
+fn header_value(path: &Path, text: &str) -> Result<HeaderValue, SecretFileError> {
+    let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|error| {
         SecretFileError::unusable(path, error.to_string(), "write it in printable characters")
     })?;
     value.set_sensitive(true);
@@ -24,15 +176,46 @@ mod tests {
 
     use super::*;
 
+    fn header(secret: &str, form: Form) -> (SecretHeader, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token.txt");
+        fs::write(&file, format!("{secret}\n")).unwrap();
+        (SecretHeader { name: AUTHORIZATION, key: "token_file", file, form }, dir)
+    }
+
     #[test]
     fn the_value_is_sensitive() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("token.txt");
-        for secret in ["Bearer abc", "abc é"] {
-            fs::write(&path, format!("{secret}\n")).unwrap();
-            let value = read_header(&path).unwrap();
-            assert_eq!(value.as_bytes(), secret.as_bytes());
+        for (secret, form, expected) in [
+            ("Bearer abc", Form::After(""), "Bearer abc"),
+            ("abc é", Form::After(""), "abc é"),
+            ("abc", Form::After("Splunk "), "Splunk abc"),
+            // The example of RFC 7617, section 2.
+            (
+                "open sesame",
+                Form::Basic { user: "Aladdin".to_owned() },
+                "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
+            ),
+        ] {
+            let (header, _dir) = header(secret, form);
+            let secrets = Secrets::read(&[header]).unwrap();
+            let value = &secrets.headers[AUTHORIZATION];
+            assert_eq!(value.as_bytes(), expected.as_bytes());
             assert!(!format!("{value:?}").contains("abc"), "{value:?}");
         }
+    }
+
+    #[test]
+    fn secrets_in_a_message_are_redacted() {
+        let (whole, _a) = header("Splunk token-1", Form::After(""));
+        let (key, _b) = header("key-2", Form::After(""));
+        let key = SecretHeader { name: HeaderName::from_static("x-key"), ..key };
+        let secrets = Secrets::read(&[whole, key]).unwrap();
+        let message = secrets.redact("got Splunk token-1, \"token-1\" and key-2");
+        assert_eq!(message, "got [secret], \"[secret]\" and [secret]");
+        let (basic, _c) = header("password-3", Form::Basic { user: "ann".to_owned() });
+        let secrets = Secrets::read(&[basic]).unwrap();
+        let encoded = STANDARD.encode("ann:password-3");
+        let message = secrets.redact(&format!("ann:password-3, {encoded}"));
+        assert_eq!(message, "ann:[secret], [secret]");
     }
 }
