@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto,
-};
+use hyper_util::{rt::TokioTimer, server::conn::auto};
+
+use super::streams::Opened;
 
 /// Read buffer of an HTTP/1.1 connection, and thus the largest head of a request.
 const H1_BUFFER_BYTES: usize = 32 << 10;
@@ -37,8 +36,12 @@ pub(super) enum Protocol {
     Http2,
 }
 
-pub(super) fn builder(protocol: Protocol, head: Duration) -> auto::Builder<TokioExecutor> {
-    let builder = auto::Builder::new(TokioExecutor::new());
+pub(super) fn builder(
+    protocol: Protocol,
+    head: Duration,
+    streams: Opened,
+) -> auto::Builder<Opened> {
+    let builder = auto::Builder::new(streams);
     let mut builder = match protocol {
         Protocol::Http1 => builder.http1_only(),
         Protocol::Http2 => builder.http2_only(),

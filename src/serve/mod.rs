@@ -9,12 +9,13 @@ mod deadlines;
 mod first_bytes;
 mod limits;
 mod proxy_protocol;
+mod streams;
 
 use std::{
     convert::Infallible,
     error::Error,
     fmt::Display,
-    future::{Future, pending},
+    future::{Future, pending, poll_fn},
     io,
     net::SocketAddr,
     pin::pin,
@@ -46,6 +47,7 @@ use self::{
     deadlines::{ADMIN_DEADLINES, CHECK_INTERVAL, DEADLINES, Deadlines},
     first_bytes::FirstBytes,
     limits::Protocol,
+    streams::{Opened, Streams},
 };
 use crate::{
     admission::ConnectionSlot,
@@ -259,7 +261,9 @@ async fn http(
             Ok::<_, Infallible>(response.map(|body| CountedBody { body, _request: answered }))
         }
     });
-    let builder = limits::builder(protocol, deadlines.head);
+    let opened = Opened::default();
+    let mut streams = Streams::new(opened.clone());
+    let builder = limits::builder(protocol, deadlines.head, opened);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), counted));
     let mut timer = pin!(sleep(Duration::ZERO));
     let mut revoked = pin!(revoked);
@@ -280,7 +284,11 @@ async fn http(
                 Client(Arc::clone(&activity)).announce_close();
                 ConnectionEnd::Dismissed
             }
-            result = connection.as_mut() => {
+            result = poll_fn(|context| {
+                let result = connection.as_mut().poll(context);
+                streams.run(context);
+                result
+            }) => {
                 return match (result, closing) {
                     (_, Some((reason, _))) => reason,
                     (Ok(()), None) => ConnectionEnd::Closed,

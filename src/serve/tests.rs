@@ -3,6 +3,7 @@
 mod deadlines;
 mod handshake;
 mod stop;
+mod uploads;
 
 use std::net::Ipv4Addr;
 
@@ -101,6 +102,7 @@ impl Server {
         tokio::spawn(async move {
             loop {
                 let (stream, peer) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 let (config, service) = (Arc::clone(&config), service.clone());
                 let (stop, ended) = (stop.clone(), ended.clone());
                 tokio::spawn(async move {
@@ -151,6 +153,7 @@ impl Server {
         };
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
