@@ -31,10 +31,10 @@ impl From<Verdict> for ProbeError {
                 Self { why: "the target accepts everything".into(), action: None }
             }
             Verdict::Alert { why, action } => Self { why, action: Some(action) },
-            Verdict::Retry { why, .. }
-            | Verdict::TooLarge { why }
-            | Verdict::Refused { why }
-            | Verdict::Partial { why, .. } => Self { why, action: None },
+            Verdict::Partial { why, action, .. } => Self { why, action },
+            Verdict::Retry { why, .. } | Verdict::TooLarge { why } | Verdict::Refused { why } => {
+                Self { why, action: None }
+            }
         }
     }
 }

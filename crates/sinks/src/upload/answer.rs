@@ -35,9 +35,13 @@ impl<T: Target> Uploader<T> {
                 self.isolate(chunk, refusals, why);
             }
             Verdict::Refused { why } => self.isolate(chunk, refusals, why),
-            Verdict::Partial { refused, retry, after, why } => {
+            Verdict::Partial { refused, retry, after, why, action } => {
                 let refused = refused.into_iter().collect();
-                self.divide(chunk, refusals, refused, (retry, UploadFailure::new(why, after)));
+                let failure = match action {
+                    Some(action) => UploadFailure::alert(why, action),
+                    None => UploadFailure::new(why, after),
+                };
+                self.divide(chunk, refusals, refused, (retry, failure));
             }
         }
     }

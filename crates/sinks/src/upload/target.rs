@@ -66,5 +66,7 @@ pub enum Verdict {
         after: Option<Duration>,
         /// The failure, if `retry` is not empty.
         why: String,
+        /// What the operator has to do, if only the operator can fix the cause of the failure.
+        action: Option<String>,
     },
 }

@@ -31,6 +31,8 @@ pub(super) enum Reply {
     Unauthorized,
     /// Records whose index is a multiple of this have to be sent again.
     Busy(usize),
+    /// The same, and an operator must act.
+    Blocked(usize),
     /// The task panics.
     Panic,
 }
@@ -195,7 +197,7 @@ impl Seen {
             return Verdict::Delivered;
         }
         let refused = all().filter(is_refused).map(|index| (index, "400".to_owned())).collect();
-        Verdict::Partial { refused, retry, after: None, why: "429".to_owned() }
+        Verdict::Partial { refused, retry, after: None, why: "429".to_owned(), action: None }
     }
 }
 
@@ -251,6 +253,14 @@ impl Target for MockTarget {
                 Verdict::Alert { why: "401".to_owned(), action: "replace the token".to_owned() }
             }
             Reply::Busy(every) => self.seen().judge(&request, |index| index % every == 0),
+            Reply::Blocked(every) => {
+                let verdict = self.seen().judge(&request, |index| index % every == 0);
+                let Verdict::Partial { refused, retry, after, .. } = verdict else {
+                    return verdict;
+                };
+                let (why, action) = ("403".to_owned(), Some("unblock the index".to_owned()));
+                Verdict::Partial { refused, retry, after, why, action }
+            }
             Reply::Panic => panic!("the task of the request ends"),
         }
     }

@@ -122,7 +122,13 @@ fn a_request_without_an_answer_fails_at_its_deadline() {
 
 #[test]
 fn delays_and_actions_for_the_operator_are_reported_to_delivery() {
-    let script = [Reply::Unavailable(Some(7)), Reply::Unauthorized, Reply::Panic, Reply::Busy(1)];
+    let script = [
+        Reply::Unavailable(Some(7)),
+        Reply::Unauthorized,
+        Reply::Panic,
+        Reply::Busy(1),
+        Reply::Blocked(1),
+    ];
     let mut harness = harness((ORDINARY, &script), (FEW_RECORDS, 2), &[(3, 0..0)]);
     let mut uploader = harness.open();
     give(&mut harness, &mut uploader, 1);
@@ -133,9 +139,10 @@ fn delays_and_actions_for_the_operator_are_reported_to_delivery() {
         ("401", Retry::Operator { action: "replace the token".to_owned() }),
         ("the request ended without an answer", Retry::Backoff),
         ("429", Retry::Backoff),
+        ("403", Retry::Operator { action: "unblock the index".to_owned() }),
     ];
     assert!(reported.eq(expected.map(|(text, retry)| (text.to_owned(), retry))), "{failures:?}");
-    assert_eq!(sent(&harness), ["1-0"; 5]);
+    assert_eq!(sent(&harness), ["1-0"; 6]);
 }
 
 #[test]
