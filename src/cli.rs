@@ -56,6 +56,11 @@ pub enum Command {
     ///
     /// With --json, problems and summary are one object on standard output, and standard error is
     /// empty.
+    ///
+    /// With --probe, also connects to the target of each network sink, and prints what it found or
+    /// what to do. It checks the certificate, the credentials, and the index or table where the
+    /// target has one, and writes no record. A target without such a check reports what cannot be
+    /// known before the first batch. All sinks are probed at the same time, for up to 30 seconds.
     Validate(Validate),
     /// Test a destination the way Cloudflare does, and explain any failure
     ///
@@ -178,6 +183,9 @@ pub struct Validate {
     /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
+    /// Check that each network sink can deliver to its target, without writing a record
+    #[arg(long, conflicts_with = "json")]
+    pub probe: bool,
     /// Print problems and summary as one JSON object
     #[arg(long)]
     pub json: bool,

@@ -196,7 +196,10 @@ fn validate(options: &Validate) -> Result<(), ExitFailure> {
         let end = if logging::stderr_is_the_journal() { "" } else { "\n" };
         writeln!(Writer::new(io::stderr()), "{}{end}", for_stderr(&found.problems)).ok();
     }
-    to_stdout(|out| Ok(summarize(&document, user, &found.problems, out)?))
+    to_stdout(|out| {
+        summarize(&document, user, &found.problems, out)?;
+        if options.probe { commands::probe::run(&document.config, out) } else { Ok(()) }
+    })
 }
 
 /// Formats problems for a terminal, or for the journal if standard error is connected to it.

@@ -8,6 +8,7 @@ pub mod cert;
 pub mod destination;
 pub mod job;
 pub mod manual;
+pub mod probe;
 pub mod quarantine;
 mod replay;
 mod secret;

@@ -210,7 +210,8 @@ fn endpoint(endpoint: &Endpoint) -> String {
     format!("{} -> {}", parts.join(", "), sinks.join(", "))
 }
 
-fn fixed_dataset(endpoint: &Endpoint) -> Option<&str> {
+/// Returns the only dataset of an endpoint, unless its path names the dataset.
+pub(super) fn fixed_dataset(endpoint: &Endpoint) -> Option<&str> {
     match &endpoint.path {
         PathPattern::Fixed { dataset, .. } | PathPattern::Prefix { dataset, .. } => Some(dataset),
         PathPattern::Dataset { .. } => None,

@@ -99,6 +99,8 @@ mod odd_inputs;
 mod pass_through;
 /// No answer is sent, and no batch leaves the spool, before its data is synced.
 mod power;
+/// `validate --probe` checks the target of each network sink and writes no record.
+mod probe;
 /// The proxy configurations in the documentation work and do not log the secret.
 mod proxies;
 /// Only a proxy can set the client's address, with the PROXY protocol.

@@ -12,13 +12,18 @@ use reqwest::{
 use settings::{Context, Table, settings, words};
 
 use super::{
-    Sink, SinkContext,
+    Probe, ProbeError, Sink, SinkContext,
     kinds::{Claims, Kind, TlsClaim},
     network::{
         Headers, HttpRequest, HttpSender, NetworkSettings, SecretHeader, SecretHeaders, UrlTemplate,
     },
     upload::{Chunk, Target, Uploader, Verdict},
 };
+
+/// The values of `{dataset}` and `{endpoint}` in the URL of a probe, if the configuration names no
+/// dataset.
+const PROBED_DATASET: &str = "http_requests";
+const PROBED_ENDPOINT: &str = "main";
 
 settings! {
     /// Any collector that accepts records over HTTP, at least once. Each batch is a request,
@@ -85,6 +90,30 @@ impl Kind for Settings {
         let options = self.network.upload_options();
         Ok(Box::new(Uploader::new(collector, &options, context)))
     }
+
+    fn probe(&self, datasets: &[String]) -> Option<Probe<'_>> {
+        let dataset = datasets.first().map_or(PROBED_DATASET, String::as_str).to_owned();
+        Some(Box::pin(async move { probe(self, &dataset).await }))
+    }
+}
+
+/// Sends a HEAD request. A collector that stores what it gets would store an empty POST, too.
+async fn probe(settings: &Settings, dataset: &str) -> Result<Vec<String>, ProbeError> {
+    let sender = HttpSender::new(&settings.network, &settings.secret_headers);
+    let request = settings.url.fill(dataset, PROBED_ENDPOINT).map(|url| {
+        let mut request = Request::new(Method::HEAD, url);
+        request.headers_mut().extend(settings.headers.iter().cloned());
+        request
+    });
+    let answer = sender.send(sender.prepare(request)).await?;
+    // Any other status can be the answer to HEAD alone.
+    if answer.is_about_credentials() {
+        return Err(answer.verdict().await.into());
+    }
+    Ok(vec![
+        format!("HEAD {}", answer.failure("")),
+        "whether it accepts records shows with the first batch".to_owned(),
+    ])
 }
 
 fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {

@@ -31,6 +31,8 @@ pub trait Kind: Settings {
     /// credentials, and has the index or table. Returns `None` if nothing can be checked over a
     /// network. `datasets` are the datasets that the sink can get, as far as the configuration
     /// names them.
+    ///
+    /// The probe has a thread and a runtime of its own, so it may block.
     fn probe(&self, _datasets: &[String]) -> Option<Probe<'_>> {
         None
     }

@@ -61,10 +61,12 @@ pub(super) const COMMANDS: &[CommandSections] = &[
                 "List the positions of all problems",
                 "logpushd validate --json | jq -r '.problems[] | \"\\(.line): \\(.message)\"'",
             ),
+            example("Check that all sinks can deliver", "logpushd validate --probe"),
         ],
         files: &[CONFIG],
         exit_statuses: &[
             (0, "The configuration is valid, possibly with warnings."),
+            (69, "With --probe: the configuration is valid, and a sink cannot deliver."),
             (78, "The configuration has an error, or with --strict a warning."),
         ],
         see_also: &["logpushd doctor"],

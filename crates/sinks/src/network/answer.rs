@@ -42,6 +42,11 @@ impl HttpAnswer {
         self.response.headers()
     }
 
+    /// Whether the target refuses the credentials of the request.
+    pub fn is_about_credentials(&self) -> bool {
+        matches!(self.status().as_u16(), 401 | 403 | 407)
+    }
+
     /// Reads the body, for targets whose answer is in it.
     ///
     /// # Errors

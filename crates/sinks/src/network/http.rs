@@ -6,7 +6,7 @@ use std::{
 };
 
 use http_client::{HostPort, RequestError};
-use reqwest::{Request, Response, StatusCode, Url};
+use reqwest::{Request, Url};
 use tls::{Advice, ClientTls};
 
 use super::{HttpAnswer, NetworkSettings, SecretHeader, secret::Secrets};
@@ -77,10 +77,11 @@ impl HttpSender {
         let url = request.url().clone();
         match session.http.execute(request).await {
             Ok(response) => {
-                if is_about_credentials(&response) {
+                let answer = HttpAnswer::new(response, Arc::clone(&session));
+                if answer.is_about_credentials() {
                     self.forget(&session);
                 }
-                Ok(HttpAnswer::new(response, session))
+                Ok(answer)
             }
             Err(error) => {
                 self.forget(&session);
@@ -120,16 +121,6 @@ impl HttpSender {
             *current = None;
         }
     }
-}
-
-fn is_about_credentials(response: &Response) -> bool {
-    let status = response.status();
-    matches!(
-        status,
-        StatusCode::UNAUTHORIZED
-            | StatusCode::FORBIDDEN
-            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-    )
 }
 
 /// The host and port of a URL.

@@ -7,6 +7,7 @@
 mod frame;
 mod header;
 mod in_doubt;
+mod probe;
 mod settings;
 mod target_order;
 mod transport;

@@ -17,9 +17,9 @@ use self::{
     levels::{Facility, Severity, SeverityValues},
     target::SyslogTargets,
 };
-use super::SyslogSink;
+use super::{SyslogSink, probe::probe};
 use crate::{
-    Sink, SinkContext,
+    Probe, Sink, SinkContext,
     kinds::{Claims, Kind, TlsClaim},
     message::Message,
 };
@@ -186,6 +186,10 @@ impl Kind for Settings {
             acknowledged: self.targets.iter().any(is_network).then_some("address"),
             ..Claims::default()
         }
+    }
+
+    fn probe(&self, _datasets: &[String]) -> Option<Probe<'_>> {
+        Some(Box::pin(async { probe(self) }))
     }
 
     fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, String> {
