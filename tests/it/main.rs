@@ -138,6 +138,8 @@ mod support;
 mod syslog;
 /// Another user of the machine gets only those files of the daemon that are meant for it.
 mod takeover;
+/// Network sinks lose nothing while their targets fail and the daemon is killed.
+mod target_faults;
 /// Who may connect, with which TLS version and which certificate.
 mod tls;
 /// The page of messages contains every message of the daemon, and no other.

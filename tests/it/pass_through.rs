@@ -1,17 +1,12 @@
 //! Records are delivered byte for byte.
 
-use std::{
-    collections::HashMap,
-    env, fs,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{collections::HashMap, thread};
 
 use serde_json::Value;
 
 use crate::support::{
-    Http, Setup, Upload, count_lines, gzip, http_requests, numbered, repository, same_bytes,
-    skipped, small_records,
+    Http, Setup, Upload, count_lines, gzip, http_requests, numbered, same_bytes, samples::samples,
+    small_records,
 };
 
 /// Odd, but each is one JSON object.
@@ -38,30 +33,6 @@ const ODD: [&str; 20] = [
     r#"{"ünïcödé":"ключ","日本":"語"}"#,
 ];
 
-/// Samples of many datasets, if they are on this machine: in `LOGPUSHD_SAMPLES` or beside the
-/// repository.
-fn samples() -> Vec<(String, Vec<u8>)> {
-    let directory = env::var_os("LOGPUSHD_SAMPLES")
-        .map_or_else(|| repository("../shared/samples"), PathBuf::from);
-    let Ok(files) = fs::read_dir(&directory) else {
-        skipped(&format!(
-            "no samples in {}: set LOGPUSHD_SAMPLES to their directory",
-            directory.display()
-        ));
-        return Vec::new();
-    };
-    let paths = files.map(|file| file.unwrap().path());
-    let is_sample = |path: &PathBuf| path.extension().is_some_and(|name| name == "ndjson");
-    let samples: Vec<_> = paths.filter(is_sample).map(|path| named(&path)).collect();
-    assert!(!samples.is_empty(), "no samples in {}", directory.display());
-    samples
-}
-
-fn named(path: &Path) -> (String, Vec<u8>) {
-    let name = path.file_stem().unwrap().to_str().unwrap();
-    (format!("sample_{name}"), fs::read(path).unwrap())
-}
-
 fn odd_lines() -> Vec<u8> {
     let mut lines = ODD.join("\n").into_bytes();
     lines.push(b'\n');
@@ -79,7 +50,7 @@ fn every_record_is_delivered_byte_for_byte_however_it_is_sent() {
         ("small".to_owned(), small_records(1, 3000)),
         ("http_requests".to_owned(), http_requests(2, 1000)),
     ];
-    bodies.extend(samples());
+    bodies.extend(samples().map(|(name, body)| (format!("sample_{name}"), body)));
 
     let daemon = Setup::new().start();
     for (name, body) in &bodies {
