@@ -13,6 +13,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
 use logpushd::{
     decode::{Block, Edition, Encoding, Format},
+    metrics::{Metrics, Names},
     sink::{
         DeadLetters, Readiness, Sink as _, SinkContext, SinkCounters, State,
         upload::{Chunk, Limits, Target, UploadOptions, Uploader, Verdict},
@@ -82,6 +83,7 @@ fn context(runtime: &Runtime) -> SinkContext {
         runtime: runtime.handle().clone(),
         stop: CancellationToken::new(),
         counters: SinkCounters::default(),
+        metrics: Metrics::new(&Names::default()).sink("bench"),
         dead_letters: DeadLetters::default(),
     }
 }

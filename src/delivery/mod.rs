@@ -250,18 +250,28 @@ impl Delivery {
         }
         if progress.begun {
             self.sink.finish().map_err(Failure::Sink)?;
-            self.metrics.succeeded(Arrival::now());
         }
-        let records =
-            if self.selection.is_some() { progress.passed } else { self.sink.records(batch) };
-        if batch.sequence > self.counted {
+        self.count(batch, &progress);
+        Ok(())
+    }
+
+    /// Counts a finished batch.
+    fn count(&mut self, batch: &Batch, progress: &Progress) {
+        let is_first = batch.sequence > self.counted;
+        if is_first {
             self.counted = batch.sequence;
-            self.metrics.delivered(records);
             self.metrics.filtered(progress.filtered);
+        }
+        let Some(records) = self.sink.records(batch) else { return };
+        let records = if self.selection.is_some() { progress.passed } else { records };
+        if is_first {
+            self.metrics.delivered(records);
         } else {
             self.metrics.resent(records);
         }
-        Ok(())
+        if progress.begun {
+            self.metrics.succeeded(Arrival::now());
+        }
     }
 
     /// Writes the selected records of a block to the sink. A batch without selected records is not

@@ -1,5 +1,7 @@
 //! Opens a sink and its file of dead letters at its last checkpoint.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::Checkpoint;
@@ -17,7 +19,7 @@ pub(super) struct Opening<'a> {
     pub(super) spool: &'a Spool,
     /// The checkpoint that the sink continues from.
     pub(super) saved: &'a Checkpoint,
-    pub(super) metrics: &'a SinkMetrics,
+    pub(super) metrics: &'a Arc<SinkMetrics>,
     /// Which records it gets.
     pub(super) choice: &'a Choice,
 }
@@ -31,7 +33,7 @@ impl Opening<'_> {
         open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
     ) -> Result<(Box<dyn Sink>, DeadLetterFile), String> {
         let (saved, cursors) = (self.saved.clone(), self.spool.cursors());
-        let own = self.metrics.own();
+        let (own, metrics) = (self.metrics.own(), Arc::<SinkMetrics>::clone(self.metrics));
         let letters = DeadLetters::new(saved.dead_letters.written(), own.refused_records.into());
         let quarantine = &environment.quarantine;
         let file = (quarantine.as_path(), cursors.as_path());
@@ -48,6 +50,7 @@ impl Opening<'_> {
                 compression_failures: own.compression_failures.into(),
                 oversize_records: own.oversize_records.into(),
             },
+            metrics,
             dead_letters: letters,
         })?;
         Ok((sink, file))

@@ -49,6 +49,25 @@ pub(super) const BATCH: Bounds = &[
     (300_000_000, "300"),
 ];
 
+/// `logpushd_sink_request_seconds`, in microseconds: from a target nearby to the default `timeout`, and
+/// beyond it for targets that need minutes.
+pub(super) const REQUEST: Bounds = &[
+    (5_000, "0.005"),
+    (10_000, "0.01"),
+    (25_000, "0.025"),
+    (50_000, "0.05"),
+    (100_000, "0.1"),
+    (250_000, "0.25"),
+    (500_000, "0.5"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (5_000_000, "5"),
+    (10_000_000, "10"),
+    (30_000_000, "30"),
+    (60_000_000, "60"),
+    (300_000_000, "300"),
+];
+
 /// `logpushd_batch_bytes`: from a quiet zone to the default of `limits.max_body_bytes`.
 pub(super) const BYTES: Bounds = &[
     (1 << 10, "1024"),
@@ -194,6 +213,7 @@ mod tests {
         for (bounds, unit) in [
             (COMMIT, 1_000_000),
             (BATCH, 1_000_000),
+            (REQUEST, 1_000_000),
             (EVENT_LAG, 1_000_000),
             (BYTES, 1),
             (RECORDS, 1),

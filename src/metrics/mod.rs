@@ -15,6 +15,7 @@ mod labels;
 mod process;
 mod render;
 mod sink;
+mod upload;
 
 use std::{
     sync::{

@@ -3,7 +3,7 @@
 use super::{
     Arrival, Metrics, dataset, endpoint,
     exposition::{Exposition, Family, HistogramFamily, MetricKind, Series, Value},
-    sink,
+    sink, upload,
 };
 
 impl Metrics {
@@ -58,7 +58,22 @@ impl Metrics {
         let timed = datasets.iter().filter(|dataset| dataset.has_event_lag()).cloned();
         text.histograms(&dataset::LAG, &timed.collect::<Vec<_>>());
         text.families(&SPOOL, &[self]);
-        text.families(&sink::FAMILIES, &self.sinks.shown());
+        let sinks = self.sinks.shown();
+        text.families(&sink::FAMILIES, &sinks);
+        let senders: Vec<_> = sinks.iter().filter(|sink| sink.sends_requests()).cloned().collect();
+        text.breakdown(
+            (
+                "logpushd_sink_requests_total",
+                "Requests of a sink that have ended, by what becomes of their records.",
+                "outcome",
+            ),
+            &senders,
+            |sink| &sink.requests.outcomes,
+        );
+        text.families(&upload::FAMILIES, &senders);
+        text.histograms(&upload::SECONDS, &senders);
+        let errors: Vec<_> = senders.iter().filter_map(|sink| sink.last_error()).collect();
+        text.families(&upload::LAST_ERROR, &errors.iter().collect::<Vec<_>>());
         text.families(&dataset::LAST_BATCH, &datasets);
         let secrets: Vec<_> = endpoints.iter().flat_map(|endpoint| endpoint.secrets()).collect();
         text.families(&endpoint::SECRET, &secrets);

@@ -11,7 +11,9 @@ use std::{
 use super::{
     Arrival,
     exposition::{Family, MetricKind, Series, Value},
-    micros, value,
+    micros,
+    upload::Requests,
+    value,
 };
 
 /// The metrics of a sink.
@@ -32,6 +34,7 @@ pub struct SinkMetrics {
     backlog_batches: AtomicU64,
     backlog_bytes: AtomicU64,
     last_success: Mutex<Option<Arrival>>,
+    pub(super) requests: Requests,
 }
 
 /// Counters that a sink itself increments, from any thread. After a reload, the new sink of the
@@ -51,6 +54,10 @@ pub struct OwnCounters {
 impl SinkMetrics {
     pub(super) fn new(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Counts records that the sink has delivered.

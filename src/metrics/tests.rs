@@ -3,7 +3,10 @@
 use std::{iter, sync::LazyLock, time::Instant};
 
 use super::*;
-use crate::decode::RejectReason;
+use crate::{
+    decode::RejectReason,
+    sink::{RequestErrorClass, RequestOutcome, RequestResult, UploadMetrics as _},
+};
 
 /// 2026-09-21T14:13:20.5Z
 const NOW: u64 = 1_790_000_000_500_000;
@@ -52,6 +55,16 @@ fn the_exposition_is_stable() {
     own.compression_failures.fetch_add(3, Relaxed);
     own.oversize_records.fetch_add(3, Relaxed);
     own.refused_records.fetch_add(4, Relaxed);
+    siem.opened();
+    for (outcome, error, millis) in [
+        (RequestOutcome::Delivered, None, 20),
+        (RequestOutcome::Retried, Some(RequestErrorClass::Timeout), 60_001),
+    ] {
+        siem.sent(2_000);
+        siem.ended(&RequestResult { outcome, error, took: Duration::from_millis(millis) });
+    }
+    siem.sent(1_000);
+    siem.set_last_error(RequestErrorClass::Throttled, at(NOW - 3_000_000));
     metrics.certificate_expiry(1_800_000_000);
     metrics.acme_failure();
     metrics.log_lines_dropped(4);

@@ -148,7 +148,7 @@ impl Sink for QuarantineSink {
         self.files.reopen()
     }
 
-    fn records(&self, batch: &Batch) -> u64 {
-        batch.header.rejected
+    fn records(&self, batch: &Batch) -> Option<u64> {
+        Some(batch.header.rejected)
     }
 }

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use logpushd::metrics::{Arrival, BatchOutcome, Metrics, Names, Process, RefusalReason};
+use logpushd::{
+    metrics::{Arrival, BatchOutcome, Metrics, Names, Process, RefusalReason},
+    sink::{RequestErrorClass, RequestOutcome, RequestResult, UploadMetrics as _},
+};
 
 use crate::support::{
     Exit, finish, repository,
@@ -29,7 +32,7 @@ struct Family {
 fn families() -> Vec<Family> {
     let names = Names {
         endpoints: vec!["main".to_owned()],
-        sinks: vec!["archive".to_owned()],
+        sinks: RequestErrorClass::ALL.map(|class| class.label().to_owned()).into(),
         datasets: vec![],
     };
     let metrics = Metrics::new(&names);
@@ -41,7 +44,14 @@ fn families() -> Vec<Family> {
     endpoint.received_bytes("http_requests", 1);
     endpoint.inflated_bytes("http_requests", 1);
     metrics.event_lag("http_requests", Duration::from_secs(1));
-    metrics.sink("archive").succeeded(arrival);
+    for class in RequestErrorClass::ALL {
+        let sink = metrics.sink(class.label());
+        sink.succeeded(arrival);
+        sink.opened();
+        let (outcome, took) = (RequestOutcome::Retried, Duration::from_secs(1));
+        sink.sent(1);
+        sink.ended(&RequestResult { outcome, error: Some(class), took });
+    }
     metrics.process(Process::read());
     metrics.certificate_expiry(1);
     endpoint.secret("new").used(1);

@@ -146,3 +146,4 @@ mod tls;
 mod troubleshooting;
 /// systemd accepts the units, and they restrict the daemon to what it needs.
 mod units;
+mod upload_metrics;

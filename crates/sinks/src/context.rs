@@ -11,7 +11,7 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{DeadLetters, State};
+use super::{DeadLetters, State, UploadMetrics};
 
 /// Everything that one sink gets from the daemon.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct SinkContext {
     pub stop: CancellationToken,
     /// Counters that the sink itself adds to.
     pub counters: SinkCounters,
+    /// The metrics of the requests of a sink. The uploader fills them.
+    pub metrics: Arc<dyn UploadMetrics>,
     /// Takes records that the target refuses permanently.
     pub dead_letters: DeadLetters,
 }

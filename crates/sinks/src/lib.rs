@@ -42,6 +42,7 @@ pub use self::{
     probe::{Probe, ProbeError},
     state::State,
     syslog::check_acknowledgments,
+    upload::{RequestErrorClass, RequestOutcome, RequestResult, UploadMetrics},
 };
 
 /// Delivers records to one destination. All calls are made on one thread.
@@ -94,9 +95,11 @@ pub trait Sink: Send {
         Ok(())
     }
 
-    /// The number of records of a batch that the metrics count as delivered.
-    fn records(&self, batch: &Batch) -> u64 {
-        batch.header.records
+    /// The number of records of a finished batch that the metrics count as delivered. `None` for a
+    /// sink that counts them itself when its target has them
+    /// ([`UploadMetrics::records_delivered`]).
+    fn records(&self, batch: &Batch) -> Option<u64> {
+        Some(batch.header.records)
     }
 }
 

@@ -9,8 +9,8 @@ use http_client::{HostPort, RequestError};
 use reqwest::{Request, Url};
 use tls::{Advice, ClientTls};
 
-use super::{HttpAnswer, NetworkSettings, SecretHeader, secret::Secrets};
-use crate::upload::Verdict;
+use super::{HttpAnswer, NetworkSettings, SecretHeader, error_class, secret::Secrets};
+use crate::upload::{Verdict, note_error_class};
 
 /// The timeout for name resolution, connecting and the TLS handshake together, unless the timeout
 /// of a request is shorter.
@@ -78,6 +78,7 @@ impl HttpSender {
         match session.http.execute(request).await {
             Ok(response) => {
                 let answer = HttpAnswer::new(response, Arc::clone(&session));
+                note_error_class(error_class::of_status(answer.status()));
                 if answer.is_about_credentials() {
                     self.forget(&session);
                 }
@@ -87,6 +88,7 @@ impl HttpSender {
                 self.forget(&session);
                 let error =
                     RequestError::new(&error, &server(&url), &session.settings, self.timeout);
+                note_error_class(Some(error_class::of_error(&error)));
                 Err(Verdict::Retry { after: None, why: error.to_string() })
             }
         }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod compression;
+mod error_class;
 mod headers;
 mod http;
 mod secret;

@@ -22,7 +22,7 @@ impl<T: Target> Uploader<T> {
         match verdict {
             Verdict::Delivered => {
                 self.breaker.close();
-                self.settle(&chunk, |_| true);
+                self.deliver(&chunk, |_| true);
             }
             Verdict::Retry { after, why } => {
                 self.hold(chunk, refusals, UploadFailure::new(why, after));
@@ -46,15 +46,25 @@ impl<T: Target> Uploader<T> {
         }
     }
 
-    /// Settles the records whose index in the chunk passes. Returns whether there are any.
-    fn settle(&mut self, chunk: &Chunk, passes: impl Fn(usize) -> bool) -> bool {
+    /// Settles the records whose index in the chunk passes: the target has them. Returns whether
+    /// there are any.
+    fn deliver(&mut self, chunk: &Chunk, passes: impl Fn(usize) -> bool) -> bool {
+        let records = (0..chunk.records()).filter(|index| passes(*index)).count();
+        if records > 0 {
+            self.metrics.records_delivered(records as u64);
+            self.settle(chunk, passes);
+        }
+        records > 0
+    }
+
+    /// Settles the records whose index in the chunk passes.
+    fn settle(&mut self, chunk: &Chunk, passes: impl Fn(usize) -> bool) {
         let positions = chunk.positions_of(passes);
         if positions.is_empty() {
-            return false;
+            return;
         }
         self.batches.settle(chunk.batch().sequence, &positions);
         self.unsaved_since.get_or_insert_with(Instant::now);
-        true
     }
 
     /// Keeps a chunk until delivery retries it.
@@ -113,7 +123,7 @@ impl<T: Target> Uploader<T> {
             return self.hold(chunk, refusals, UploadFailure::new(why, None));
         }
         let is_delivered = |index| !refused.contains_key(&index) && !retry.contains(&index);
-        let accepts_some = self.settle(&chunk, is_delivered);
+        let accepts_some = self.deliver(&chunk, is_delivered);
         if accepts_some {
             self.breaker.close();
         }

@@ -16,6 +16,7 @@ mod breaker;
 mod chunk;
 mod chunker;
 mod failure;
+mod metrics;
 mod ranges;
 mod requests;
 mod sink;
@@ -44,6 +45,7 @@ use self::{
 pub use self::{
     chunk::{Chunk, ChunkId},
     chunker::Limits,
+    metrics::{RequestErrorClass, RequestOutcome, RequestResult, UploadMetrics, note_error_class},
     target::{Target, Verdict},
 };
 use super::{DeadLetters, Readiness, SinkContext, SinkError};
@@ -96,6 +98,7 @@ pub struct Uploader<T: Target> {
     failure: Option<UploadFailure>,
     /// Limits the log lines about halved chunks.
     halved: LossThrottle,
+    metrics: Arc<dyn UploadMetrics>,
     stop: CancellationToken,
     dead_letters: DeadLetters,
     intervals: Intervals,
@@ -111,12 +114,14 @@ impl<T: Target> Uploader<T> {
         let state: UploadState = context.state.read();
         let in_flight = options.in_flight.max(1);
         let target = Arc::new(target);
+        context.metrics.opened();
         Self {
             requests: Requests::new(
                 Arc::clone(&target),
                 context.runtime,
                 in_flight,
                 options.timeout,
+                Arc::clone(&context.metrics),
             ),
             target,
             window: Window::new(in_flight),
@@ -128,6 +133,7 @@ impl<T: Target> Uploader<T> {
             breaker: Breaker::resume(state.refused),
             failure: None,
             halved: LossThrottle::default(),
+            metrics: context.metrics,
             stop: context.stop,
             dead_letters: context.dead_letters,
             intervals: INTERVALS,
@@ -148,7 +154,8 @@ impl<T: Target> Uploader<T> {
     /// Sends waiting chunks, up to the maximum number of requests in flight.
     fn send(&mut self) {
         while let Some((key, chunk)) = self.window.next() {
-            self.requests.send(key, self.target.encode(chunk));
+            let bytes = chunk.bytes().len();
+            self.requests.send(key, bytes, self.target.encode(chunk));
         }
     }
 

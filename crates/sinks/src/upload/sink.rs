@@ -72,6 +72,11 @@ impl<T: Target> Sink for Uploader<T> {
         Ok(State::of(&state)?)
     }
 
+    /// The records of a finished batch may still be on their way, or be refused.
+    fn records(&self, _batch: &Batch) -> Option<u64> {
+        None
+    }
+
     fn in_doubt(&self) -> Option<u64> {
         self.batches.in_doubt()
     }

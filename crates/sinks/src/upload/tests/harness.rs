@@ -1,7 +1,7 @@
 //! The environment of the uploader: batches, a checkpoint, quarantine, and a delivery that can be
 //! killed before any call.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use records::decode::Block;
 use tokio::runtime::Runtime;
@@ -15,6 +15,7 @@ use super::{
     super::{Intervals, Limits, UploadOptions, Uploader},
     batch,
     mock_target::{MockTarget, RecordKey},
+    recorded_metrics::RecordedMetrics,
 };
 
 /// The daemon's state on disk, the target, and the clock.
@@ -33,6 +34,7 @@ pub(super) struct Harness {
     /// The failures that were reported to delivery.
     pub(super) errors: Vec<String>,
     pub(super) stop: CancellationToken,
+    pub(super) metrics: Arc<RecordedMetrics>,
     random: u64,
     runtime: Runtime,
 }
@@ -80,6 +82,7 @@ impl Harness {
             dead: Vec::new(),
             errors: Vec::new(),
             stop: CancellationToken::new(),
+            metrics: Arc::default(),
             random: seed,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_time()
@@ -112,6 +115,7 @@ impl Harness {
             state: self.state.clone(),
             selection: self.selection.clone(),
             counters: SinkCounters::default(),
+            metrics: self.metrics.clone(),
             dead_letters: DeadLetters::new(known, SinkCounter::default()),
             runtime: self.runtime.handle().clone(),
             stop: self.stop.clone(),

@@ -2,7 +2,9 @@
 
 mod harness;
 mod limits;
+mod metrics;
 mod mock_target;
+mod recorded_metrics;
 mod scenarios;
 mod simulation;
 mod socket;

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::mpsc::{Receiver, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, sync_channel},
+    },
     thread,
     time::Duration,
 };
@@ -19,6 +22,7 @@ use super::{
         Chunk, Limits, Target, UploadOptions, Uploader, Verdict,
     },
     batch,
+    recorded_metrics::RecordedMetrics,
 };
 
 const BATCHES: u64 = 4;
@@ -115,6 +119,7 @@ fn lost_answers_and_timeouts_lose_no_record() {
         runtime: runtime.handle().clone(),
         stop: CancellationToken::new(),
         counters: SinkCounters::default(),
+        metrics: Arc::new(RecordedMetrics::default()),
         dead_letters: DeadLetters::default(),
     };
     let options = UploadOptions {
