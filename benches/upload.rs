@@ -15,7 +15,7 @@ use logpushd::{
     decode::{Block, Edition, Encoding, Format},
     metrics::{Metrics, Names},
     sink::{
-        DeadLetters, Readiness, Sink as _, SinkContext, SinkCounters, State,
+        DeadLetters, Readiness, Sink as _, SinkContext, SinkCounters, SinkWaker, State,
         upload::{Chunk, Limits, Target, UploadOptions, Uploader, Verdict},
     },
     spool::{Batch, Header, Origin},
@@ -82,6 +82,7 @@ fn context(runtime: &Runtime) -> SinkContext {
         selection: String::new(),
         runtime: runtime.handle().clone(),
         stop: CancellationToken::new(),
+        waker: SinkWaker::new(|| {}),
         counters: SinkCounters::default(),
         metrics: Metrics::new(&Names::default()).sink("bench"),
         dead_letters: DeadLetters::default(),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -15,7 +15,7 @@ use crate::{
     log_throttle::FailureThrottle,
     retry::Backoff,
     select::{Choice, Selection},
-    sink::{Sink, SinkContext},
+    sink::{Sink, SinkContext, SinkWaker},
     spool::{Consumer, ConsumerId, Spool},
 };
 
@@ -32,6 +32,17 @@ impl Reopen {
         self.requested.store(true, Ordering::Release);
         self.spool.wake(self.id);
     }
+}
+
+/// Creates a waker for the thread of a consumer, once the consumer is registered. Requests that
+/// outlive the sink do not keep the spool open.
+pub(super) fn waker(spool: &Arc<Spool>, id: &Arc<OnceLock<ConsumerId>>) -> SinkWaker {
+    let (spool, id) = (Arc::downgrade(spool), Arc::clone(id));
+    SinkWaker::new(move || {
+        if let (Some(spool), Some(id)) = (spool.upgrade(), id.get()) {
+            spool.wake(*id);
+        }
+    })
 }
 
 impl Delivery {
@@ -74,11 +85,13 @@ impl Delivery {
     ) -> Result<Self, String> {
         drop(self.sink);
         drop(self.dead_letters);
+        let waker = waker(&self.spool, &Arc::new(OnceLock::from(self.id)));
         let opening = Opening {
             name: &self.name,
             spool: &self.spool,
             saved: &self.saved,
             metrics: &self.metrics,
+            waker,
             choice,
         };
         let (sink, dead_letters) = opening.run(&self.environment, self.stop.clone(), open)?;

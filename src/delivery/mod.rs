@@ -120,10 +120,12 @@ impl Delivery {
         let saved = file.load();
         let batch = saved.batch;
         let stop = environment.stop.child_token();
+        let registered = Arc::default();
+        let waker = handover::waker(&spool, &registered);
         let opening =
-            Opening { name: &name, spool: &spool, saved: &saved, metrics: &metrics, choice };
+            Opening { name: &name, spool: &spool, saved: &saved, metrics: &metrics, waker, choice };
         let (sink, dead_letters) = opening.run(&environment, stop.clone(), open)?;
-        let id = spool.register(consumer, batch);
+        let id = *registered.get_or_init(|| spool.register(consumer, batch));
         Ok(Self {
             name,
             accepts,

@@ -9,7 +9,7 @@ use crate::{
     metrics::SinkMetrics,
     quarantine::DeadLetterFile,
     select::Choice,
-    sink::{DeadLetters, Sink, SinkContext, SinkCounters, SinkEnvironment},
+    sink::{DeadLetters, Sink, SinkContext, SinkCounters, SinkEnvironment, SinkWaker},
     spool::Spool,
 };
 
@@ -20,6 +20,8 @@ pub(super) struct Opening<'a> {
     /// The checkpoint that the sink continues from.
     pub(super) saved: &'a Checkpoint,
     pub(super) metrics: &'a Arc<SinkMetrics>,
+    /// Wakes the thread of the delivery.
+    pub(super) waker: SinkWaker,
     /// Which records it gets.
     pub(super) choice: &'a Choice,
 }
@@ -27,7 +29,7 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// Opens the sink with `open`, and its file of dead letters.
     pub(super) fn run(
-        &self,
+        self,
         environment: &SinkEnvironment,
         stop: CancellationToken,
         open: impl FnOnce(SinkContext) -> Result<Box<dyn Sink>, String>,
@@ -45,6 +47,7 @@ impl Opening<'_> {
             selection: self.choice.selection_text(),
             runtime: environment.runtime.clone(),
             stop,
+            waker: self.waker,
             counters: SinkCounters {
                 rotation_failures: own.rotation_failures.into(),
                 compression_failures: own.compression_failures.into(),

@@ -195,6 +195,68 @@ fn a_sink_is_opened_with_its_selection() {
     assert_eq!(error.as_deref(), Some("not this time"));
 }
 
+/// A sink whose work between batches is due when a test sets it.
+struct Woken {
+    is_due: Arc<AtomicBool>,
+    maintained: mpsc::SyncSender<()>,
+}
+
+impl Sink for Woken {
+    fn begin(&mut self, _: &Batch) -> Result<Readiness, SinkError> {
+        Ok(Readiness::Ready)
+    }
+
+    fn write(&mut self, _: &Block) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<State, SinkError> {
+        Ok(State::default())
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.is_due.load(SeqCst).then(Instant::now)
+    }
+
+    fn maintain(&mut self) -> Result<Readiness, SinkError> {
+        self.is_due.store(false, SeqCst);
+        self.maintained.send(()).unwrap();
+        Ok(Readiness::Ready)
+    }
+}
+
+#[test]
+fn a_sink_wakes_its_delivery() {
+    let bench = Bench::new();
+    let (consumer, environment) = bench.consumer();
+    let (spool, metrics) = (Arc::clone(&bench.spool), bench.metrics.sink("test"));
+    let (is_due, (maintained, received)) =
+        (Arc::new(AtomicBool::new(false)), mpsc::sync_channel(1));
+    let mut wakers = Vec::new();
+    let open = |context: SinkContext| -> Result<Box<dyn Sink>, String> {
+        wakers.push(context.waker);
+        Ok(Box::new(Woken { is_due: Arc::clone(&is_due), maintained }))
+    };
+    let delivery =
+        Delivery::new(consumer, spool, metrics, environment, &Choice::default(), open).unwrap();
+    let running = thread::spawn(|| delivery.run());
+    for _ in 0..100 {
+        // Whether the delivery waits by now or is about to.
+        is_due.store(true, SeqCst);
+        wakers[0].wake();
+        received.recv_timeout(Duration::from_secs(60)).expect("the delivery was woken");
+    }
+    bench.spool.close();
+    assert!(running.join().unwrap().is_none());
+    // A request may outlive the sink and the spool.
+    drop(bench);
+    wakers[0].wake();
+}
+
 #[test]
 fn a_stop_within_a_batch_stores_the_delivered_part() {
     let mut bench = Bench::new();

@@ -1,6 +1,7 @@
 //! The values that a sink gets from the daemon when it is opened.
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{
         Arc,
@@ -33,6 +34,8 @@ pub struct SinkContext {
     /// its methods return at once, with an error if their work is not complete. The daemon does not
     /// wait longer than its deadline for a sink that ignores the token.
     pub stop: CancellationToken,
+    /// Wakes the thread of the sink, so that [`Sink::due`](super::Sink::due) is asked again.
+    pub waker: SinkWaker,
     /// Counters that the sink itself adds to.
     pub counters: SinkCounters,
     /// The metrics of the requests of a sink. The uploader fills them.
@@ -50,6 +53,31 @@ pub struct SinkEnvironment {
     pub stop: CancellationToken,
     /// `quarantine.dir`, for dead letters.
     pub quarantine: PathBuf,
+}
+
+/// Wakes the thread that calls a sink, from any thread or task.
+///
+/// A thread that waits for the next batch asks [`Sink::due`](super::Sink::due) again. A wake while
+/// the thread works counts for its next wait, so none is lost.
+#[derive(Clone)]
+pub struct SinkWaker(Arc<dyn Fn() + Send + Sync>);
+
+impl SinkWaker {
+    /// Creates a waker that calls `wake`, which must not block.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Wakes the thread.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for SinkWaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SinkWaker")
+    }
 }
 
 /// Counters of one sink that the sink itself adds to, from any thread.

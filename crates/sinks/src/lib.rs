@@ -34,7 +34,7 @@ use spool::Batch;
 use tracing::error_span;
 
 pub use self::{
-    context::{SinkContext, SinkCounter, SinkCounters, SinkEnvironment},
+    context::{SinkContext, SinkCounter, SinkCounters, SinkEnvironment, SinkWaker},
     dead_letters::{DeadLetter, DeadLetters, LetterId},
     error::{Resume, Retry, SinkError},
     file::{FilePosition, FileSink, FileState, MAX_OPEN_FILES, UnknownBytes},
@@ -74,7 +74,8 @@ pub trait Sink: Send {
         None
     }
 
-    /// When to call [`Sink::maintain`], even if no batch is pending.
+    /// When to call [`Sink::maintain`], even if no batch is pending. Asked again after each call, and
+    /// when the sink wakes its thread ([`SinkWaker`]).
     fn due(&self) -> Option<Instant> {
         None
     }

@@ -71,7 +71,7 @@ struct Intervals {
     wait: Duration,
     /// The maximum time until settled records have to be in a checkpoint.
     checkpoint: Duration,
-    /// The time between two checks for answers, while no batch is pending.
+    /// The time between two checks of the stop token.
     poll: Duration,
 }
 
@@ -102,7 +102,9 @@ pub struct Uploader<T: Target> {
     stop: CancellationToken,
     dead_letters: DeadLetters,
     intervals: Intervals,
-    polled_at: Instant,
+    /// Whether answers were processed since [`Uploader::advance`]: chunks may wait for a request, or
+    /// the current batch for room.
+    must_advance: bool,
     /// When the first record was settled that no checkpoint covers.
     unsaved_since: Option<Instant>,
 }
@@ -121,7 +123,7 @@ impl<T: Target> Uploader<T> {
                 context.runtime,
                 in_flight,
                 options.timeout,
-                Arc::clone(&context.metrics),
+                (Arc::clone(&context.metrics), context.waker),
             ),
             target,
             window: Window::new(in_flight),
@@ -137,7 +139,7 @@ impl<T: Target> Uploader<T> {
             stop: context.stop,
             dead_letters: context.dead_letters,
             intervals: INTERVALS,
-            polled_at: Instant::now(),
+            must_advance: false,
             unsaved_since: None,
         }
     }
@@ -146,9 +148,9 @@ impl<T: Target> Uploader<T> {
     fn collect(&mut self, mut wait: Duration) {
         while let Some((key, verdict)) = self.requests.next(wait) {
             self.answered(key, verdict);
+            self.must_advance = true;
             wait = Duration::ZERO;
         }
-        self.polled_at = Instant::now();
     }
 
     /// Sends waiting chunks, up to the maximum number of requests in flight.
@@ -197,6 +199,7 @@ impl<T: Target> Uploader<T> {
         }
         self.end_batch();
         self.send();
+        self.must_advance = false;
     }
 
     /// Ends the current batch, once all of its records were written and the window has room for the
@@ -235,6 +238,12 @@ impl<T: Target> Uploader<T> {
             }
             self.collect(left.min(self.intervals.poll));
         }
+    }
+
+    /// Whether all records are settled.
+    #[cfg(test)]
+    fn is_idle(&self) -> bool {
+        self.window.is_empty() && self.chunker.is_none() && self.failure.is_none()
     }
 
     /// The bytes of records in memory.

@@ -3,6 +3,7 @@
 use std::{
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
@@ -15,6 +16,7 @@ use super::{
     target::{Target, Verdict},
     window::Key,
 };
+use crate::SinkWaker;
 
 /// The requests that are in flight.
 #[derive(Debug)]
@@ -28,6 +30,9 @@ pub(super) struct Requests<T> {
     tasks: JoinSet<()>,
     sender: SyncSender<(Key, Verdict)>,
     receiver: Receiver<(Key, Verdict)>,
+    /// The number of results that [`Self::next`] has not returned yet.
+    waiting: Arc<AtomicUsize>,
+    waker: SinkWaker,
 }
 
 /// Reports the result of a request exactly once.
@@ -37,6 +42,8 @@ struct RequestReport {
     answer: Option<(Verdict, RequestResult)>,
     sender: SyncSender<(Key, Verdict)>,
     metrics: Arc<dyn UploadMetrics>,
+    waiting: Arc<AtomicUsize>,
+    waker: SinkWaker,
 }
 
 impl RequestReport {
@@ -55,8 +62,10 @@ impl Drop for RequestReport {
             (verdict, result)
         });
         self.metrics.ended(&result);
+        self.waiting.fetch_add(1, SeqCst);
         // The channel has room for each request. Without a receiver, the uploader was dropped.
         drop(self.sender.try_send((self.key, verdict)));
+        self.waker.wake();
     }
 }
 
@@ -67,10 +76,20 @@ impl<T: Target> Requests<T> {
         runtime: Handle,
         limit: usize,
         deadline: Duration,
-        metrics: Arc<dyn UploadMetrics>,
+        (metrics, waker): (Arc<dyn UploadMetrics>, SinkWaker),
     ) -> Self {
         let (sender, receiver) = sync_channel(limit);
-        Self { target, runtime, deadline, metrics, tasks: JoinSet::new(), sender, receiver }
+        Self {
+            target,
+            runtime,
+            deadline,
+            metrics,
+            tasks: JoinSet::new(),
+            sender,
+            receiver,
+            waiting: Arc::default(),
+            waker,
+        }
     }
 
     /// Sends a request, whose records have `bytes` bytes.
@@ -85,6 +104,8 @@ impl<T: Target> Requests<T> {
             answer: None,
             sender: self.sender.clone(),
             metrics: Arc::clone(&self.metrics),
+            waiting: Arc::clone(&self.waiting),
+            waker: self.waker.clone(),
         };
         let task = async move {
             let request = async {
@@ -101,7 +122,14 @@ impl<T: Target> Requests<T> {
 
     /// Returns the result of a request. Waits up to `wait` for one that ends.
     pub(super) fn next(&self, wait: Duration) -> Option<(Key, Verdict)> {
-        self.receiver.recv_timeout(wait).ok()
+        let result = self.receiver.recv_timeout(wait).ok()?;
+        self.waiting.fetch_sub(1, SeqCst);
+        Some(result)
+    }
+
+    /// Whether [`Self::next`] has a result, or has one in a moment.
+    pub(super) fn has_result(&self) -> bool {
+        self.waiting.load(SeqCst) > 0
     }
 
     /// Aborts all requests in flight.

@@ -81,9 +81,10 @@ impl<T: Target> Sink for Uploader<T> {
         self.batches.in_doubt()
     }
 
+    /// Answers are processed at once, since each request wakes the thread when it ends.
     fn due(&self) -> Option<Instant> {
-        let is_idle = self.window.is_empty() && self.chunker.is_none() && self.failure.is_none();
-        (!is_idle).then(|| self.polled_at + self.intervals.poll)
+        let has_answers = self.requests.has_result() || self.must_advance;
+        (has_answers || self.window.has_failed()).then(Instant::now)
     }
 
     fn maintain(&mut self) -> Result<Readiness, SinkError> {

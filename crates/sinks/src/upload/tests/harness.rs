@@ -1,7 +1,14 @@
 //! The environment of the uploader: batches, a checkpoint, quarantine, and a delivery that can be
 //! killed before any call.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use records::decode::Block;
 use tokio::runtime::Runtime;
@@ -10,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::super::{
         DeadLetter, DeadLetters, Readiness, Resume, Sink as _, SinkContext, SinkCounter,
-        SinkCounters, SinkError, State,
+        SinkCounters, SinkError, SinkWaker, State,
     },
     super::{Intervals, Limits, UploadOptions, Uploader},
     batch,
@@ -35,6 +42,8 @@ pub(super) struct Harness {
     pub(super) errors: Vec<String>,
     pub(super) stop: CancellationToken,
     pub(super) metrics: Arc<RecordedMetrics>,
+    /// How often the thread was woken.
+    pub(super) wakes: Arc<AtomicUsize>,
     random: u64,
     runtime: Runtime,
 }
@@ -83,6 +92,7 @@ impl Harness {
             errors: Vec::new(),
             stop: CancellationToken::new(),
             metrics: Arc::default(),
+            wakes: Arc::default(),
             random: seed,
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_time()
@@ -109,11 +119,15 @@ impl Harness {
 
     pub(super) fn open(&mut self) -> Uploader<MockTarget> {
         let known = self.dead.iter().map(DeadLetter::id).collect();
+        let wakes = Arc::clone(&self.wakes);
         let context = SinkContext {
             name: "test".to_owned(),
             directory: std::path::PathBuf::new(),
             state: self.state.clone(),
             selection: self.selection.clone(),
+            waker: SinkWaker::new(move || {
+                wakes.fetch_add(1, SeqCst);
+            }),
             counters: SinkCounters::default(),
             metrics: self.metrics.clone(),
             dead_letters: DeadLetters::new(known, SinkCounter::default()),
@@ -192,10 +206,19 @@ impl Process<'_> {
                 self.persist(&mut Self::maintain)?;
             }
         }
-        while self.uploader.due().is_some() {
-            self.persist(&mut Self::maintain)?;
+        for _ in 0..10_000 {
+            if self.uploader.is_idle() {
+                break;
+            }
+            if self.uploader.due().is_some() {
+                self.persist(&mut Self::maintain)?;
+            } else {
+                // Nothing is due until a request ends.
+                self.harness.pass(1000);
+            }
             self.persist(&mut Self::checkpoint)?;
         }
+        assert!(self.uploader.is_idle(), "nothing is due, and records are left");
         self.call()?;
         self.uploader.close().unwrap();
         self.persist(&mut Self::checkpoint)?;

@@ -45,7 +45,7 @@ fn give(harness: &mut Harness, uploader: &mut Uploader<MockTarget>, sequence: u6
 fn maintain(harness: &mut Harness, uploader: &mut Uploader<MockTarget>) -> Vec<SinkError> {
     let mut failures = Vec::new();
     for _ in 0..10_000 {
-        if uploader.due().is_none() {
+        if uploader.is_idle() {
             return failures;
         }
         failures.extend(uploader.maintain().err());
@@ -334,4 +334,29 @@ fn the_number_of_open_batches_is_bounded() {
     harness.live(usize::MAX, ProcessEnd::Kill).unwrap();
     let resent = sent(&harness);
     assert_eq!((resent[0].as_str(), resent[1].as_str(), resent.len()), ("1-0", "1025-0", 77));
+}
+
+#[test]
+fn nothing_is_due_until_a_request_ends_and_wakes_the_thread() {
+    let script = [Reply::Slow(1000), Reply::Unavailable(None)];
+    let mut harness = harness((ORDINARY, &script), (FEW_RECORDS, 1), &[(3, 0..0), (3, 0..0)]);
+    let wakes = |harness: &Harness| harness.wakes.load(std::sync::atomic::Ordering::SeqCst);
+    let mut uploader = harness.open();
+    give(&mut harness, &mut uploader, 1);
+    give(&mut harness, &mut uploader, 2);
+    harness.pass(999);
+    assert_eq!((uploader.due(), wakes(&harness)), (None, 0), "no answer");
+    harness.pass(2);
+    assert!(uploader.due().is_some_and(|at| at <= Instant::now()));
+    assert_eq!(wakes(&harness), 1);
+    // The second batch was waiting for room.
+    assert_eq!(uploader.maintain().unwrap(), Readiness::Ready);
+    assert_eq!(uploader.due(), None);
+    harness.pass(1);
+    assert_eq!((uploader.due().is_some(), wakes(&harness)), (true, 2));
+    assert_eq!(uploader.maintain().unwrap_err().to_string(), "503");
+    assert!(uploader.due().is_some(), "the failed chunk is left");
+    maintain(&mut harness, &mut uploader);
+    assert_eq!((uploader.due(), wakes(&harness)), (None, 3));
+    assert_eq!(sent(&harness), ["1-0", "2-0", "2-0"]);
 }

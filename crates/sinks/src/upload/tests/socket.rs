@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        super::{DeadLetters, Readiness, Sink as _, SinkContext, SinkCounters, SinkError, State},
+        super::{
+            DeadLetters, Readiness, Sink as _, SinkContext, SinkCounters, SinkError, SinkWaker,
+            State,
+        },
         Chunk, Limits, Target, UploadOptions, Uploader, Verdict,
     },
     batch,
@@ -111,6 +114,7 @@ fn lost_answers_and_timeouts_lose_no_record() {
     let received = serve(listener);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (wake, woken) = sync_channel(1);
     let context = SinkContext {
         name: "lines".to_owned(),
         directory: std::path::PathBuf::new(),
@@ -118,6 +122,9 @@ fn lost_answers_and_timeouts_lose_no_record() {
         selection: String::new(),
         runtime: runtime.handle().clone(),
         stop: CancellationToken::new(),
+        waker: SinkWaker::new(move || {
+            wake.try_send(()).ok();
+        }),
         counters: SinkCounters::default(),
         metrics: Arc::new(RecordedMetrics::default()),
         dead_letters: DeadLetters::default(),
@@ -134,7 +141,10 @@ fn lost_answers_and_timeouts_lose_no_record() {
             failures.push(error.to_string());
         }
     }
-    while uploader.due().is_some() {
+    while !uploader.is_idle() {
+        if uploader.due().is_none() {
+            woken.recv_timeout(Duration::from_secs(60)).expect("an answer wakes the thread");
+        }
         failures.extend(ready(|| uploader.maintain()).err().map(|error| error.to_string()));
     }
     uploader.close().unwrap();
