@@ -209,6 +209,48 @@ fn a_rejected_record_is_quarantined_once_and_replayed_to_its_sink() {
     daemon.stop().exited_cleanly();
 }
 
+/// Neither an answer that refuses everything nor an answer of another program loses a record.
+#[test]
+fn an_answer_without_the_count_of_refused_records_is_reported() {
+    let collector = Collector::start();
+    collector.answer_by(|_| (200, Vec::new(), "<html>Please log in</html>".to_owned()));
+    let daemon = setup(&collector, "refused_count = \"/failed\"").start();
+    let records = numbered(1, 20);
+    daemon.commit(&records);
+    let required = "logpushd_sink_action_required{sink=\"collector\"}";
+    daemon.wait_count(required, |value| value == 1);
+    collector.answer_by(|_| (200, Vec::new(), "{\"failed\":0}".to_owned()));
+    let stopped = daemon.stop();
+    for part in ["200 OK: <html>Please log in</html>", "has to lead to a number: /failed does not"]
+    {
+        assert!(stopped.log.contains(part), "{part} not in {}", stopped.log);
+    }
+    let stopped = stopped.exited_cleanly();
+    let daemon = stopped.start();
+    wait_until("an accepted request", || collector.received().len() > 1);
+    assert!(collector.received().iter().all(|request| request.body == records));
+    daemon.wait_count(required, |value| value == 0);
+    daemon.stop().exited_cleanly();
+}
+
+/// A list of failures can make an answer long.
+#[test]
+fn a_long_answer_with_refused_records_divides_the_request() {
+    let collector = Collector::start();
+    collector.answer_by(|request| {
+        let failures = "x".repeat(20 * request.body.len());
+        (200, Vec::new(), format!("{{\"failures\":\"{failures}\",\"failed\":0}}"))
+    });
+    let daemon = setup(&collector, "refused_count = \"/failed\"").start();
+    let records = numbered(1, 100);
+    daemon.commit(&records);
+    wait_until("two halves", || collector.received().len() == 3);
+    let sizes: Vec<_> =
+        collector.received().iter().map(|request| count_lines(&request.body)).collect();
+    assert_eq!(sizes, [100, 50, 50]);
+    daemon.stop().exited_cleanly();
+}
+
 #[test]
 fn validate_reports_invalid_settings_of_an_http_sink() {
     for (keys, expected) in [
@@ -222,6 +264,13 @@ fn validate_reports_invalid_settings_of_an_http_sink() {
             "url = \"https://b.example/\"\nheaders = { Authorization = \"x\" }",
             "this file must not contain secrets",
         ),
+        ("url = \"https://b.example/{secret}\"", "`{secret}` in `url` has no value"),
+        ("url = \"https://{secret}.example/\"", "contains a placeholder in its host"),
+        (
+            "url = \"https://b.example/\"\nurl_secret_file = \"secrets.txt\"",
+            "`sink.collector.http.url_secret_file` has no effect",
+        ),
+        ("url = \"https://b.example/\"\nrefused_count = \"failed\"", "is not a JSON pointer"),
     ] {
         let setup = Setup::new().table("sink.collector.http", keys);
         setup.write_config();

@@ -3,6 +3,7 @@
 
 mod analyzers;
 mod logtail;
+mod services;
 mod shippers;
 mod supervisors;
 mod wazuh;

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use http_client::retry::retry_after;
 use jiff::Timestamp;
 use reqwest::{
-    Response, StatusCode, Url,
+    Response, StatusCode,
     header::{HeaderMap, LOCATION, RETRY_AFTER},
 };
 use settings::printable::printable;
 
-use super::http::Session;
+use super::{http::Session, secret::Secrets};
 use crate::upload::Verdict;
 
 /// How much of the body of a response is read: enough for an error message, and for reuse of the
@@ -52,18 +52,33 @@ impl HttpAnswer {
     /// # Errors
     /// The body is incomplete or longer than `limit` bytes.
     pub async fn body(&mut self, limit: usize) -> Result<Vec<u8>, Verdict> {
+        let (body, is_complete) = self.beginning(limit).await?;
+        if is_complete {
+            return Ok(body);
+        }
+        let why = self.failure(&format!("the response has more than {limit} bytes"));
+        Err(Verdict::Retry { after: None, why })
+    }
+
+    /// Reads up to `limit` bytes of the body. Returns them, and whether they are all.
+    ///
+    /// # Errors
+    /// The body is incomplete.
+    pub async fn beginning(&mut self, limit: usize) -> Result<(Vec<u8>, bool), Verdict> {
         let mut body = Vec::new();
         loop {
-            let fault = match self.response.chunk().await {
-                Ok(None) => return Ok(body),
-                Ok(Some(bytes)) if body.len() + bytes.len() <= limit => {
-                    body.extend_from_slice(&bytes);
-                    continue;
+            match self.response.chunk().await {
+                Ok(None) => return Ok((body, true)),
+                Ok(Some(bytes)) => body.extend_from_slice(&bytes),
+                Err(error) => {
+                    let why = self.failure(&format!("the response ended early: {error}"));
+                    return Err(Verdict::Retry { after: None, why });
                 }
-                Ok(Some(_)) => format!("the response has more than {limit} bytes"),
-                Err(error) => format!("the response ended early: {error}"),
-            };
-            return Err(Verdict::Retry { after: None, why: self.failure(&fault) });
+            }
+            if body.len() > limit {
+                body.truncate(limit);
+                return Ok((body, false));
+            }
         }
     }
 
@@ -81,14 +96,13 @@ impl HttpAnswer {
 
     /// Interprets the response by its status, with the message of the target.
     pub fn verdict_with(&self, message: &str) -> Verdict {
-        verdict(&self.response, &self.session.secrets.redact(message))
+        verdict(&self.response, message, &self.session.secrets)
     }
 
     /// Describes a failure: the target, the status, and the message of the target, shortened and
     /// without secrets.
     pub fn failure(&self, message: &str) -> String {
-        let message = self.session.secrets.redact(message);
-        failure(self.response.url(), self.response.status(), &message)
+        failure(&self.response, message, &self.session.secrets)
     }
 
     /// The delay that the target requests (`Retry-After`).
@@ -97,16 +111,15 @@ impl HttpAnswer {
     }
 }
 
-fn verdict(response: &Response, message: &str) -> Verdict {
-    let status = response.status();
-    let why = failure(response.url(), status, message);
+fn verdict(response: &Response, message: &str, secrets: &Secrets) -> Verdict {
+    let why = failure(response, message, secrets);
     let alert = |action: String| Verdict::Alert { why: why.clone(), action };
-    match status.as_u16() {
+    match response.status().as_u16() {
         200..=299 => Verdict::Delivered,
         408 | 425 | 429 | 500..=599 => Verdict::Retry { after: delay(response.headers()), why },
         413 => Verdict::TooLarge { why },
         400 | 422 => Verdict::Refused { why },
-        300..=399 => alert(redirect(response.headers())),
+        300..=399 => alert(redirect(response.headers(), secrets)),
         401 | 403 | 407 => {
             alert("check the sink's credentials and their permissions at the target".into())
         }
@@ -117,12 +130,12 @@ fn verdict(response: &Response, message: &str) -> Verdict {
     }
 }
 
-/// Describes the failure: the target, the status, and the message of the target.
-fn failure(url: &Url, status: StatusCode, message: &str) -> String {
+fn failure(response: &Response, message: &str, secrets: &Secrets) -> String {
+    let (url, status) = (response.url(), response.status());
     // Without the query, which may be long and contain secrets.
     let target = format!("{}{}", url.origin().ascii_serialization(), url.path());
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let failure = format!("{target} answered {status}");
+    let failure = format!("{} answered {status}", secrets.redact(&target));
+    let message = secrets.redact(message).split_whitespace().collect::<Vec<_>>().join(" ");
     match message.as_str() {
         "" => failure,
         message => format!("{failure}: {}", printable(message).up_to(MAX_MESSAGE_BYTES)),
@@ -133,13 +146,14 @@ fn delay(headers: &HeaderMap) -> Option<Duration> {
     retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
 }
 
-fn redirect(headers: &HeaderMap) -> String {
+fn redirect(headers: &HeaderMap, secrets: &Secrets) -> String {
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
     // Without query and fragment, which may contain a token.
     let location = location.and_then(|location| location.split(['?', '#']).next());
     match location {
         Some(location) => {
-            let location = printable(location).up_to(MAX_MESSAGE_BYTES);
+            let location = secrets.redact(location);
+            let location = printable(&location).up_to(MAX_MESSAGE_BYTES);
             format!("redirects are not followed: if {location} is right, set `url` to it")
         }
         None => "redirects are not followed: check the sink's `url`".to_owned(),
@@ -156,7 +170,7 @@ mod tests {
             response = response.header(*name, *value);
         }
         let response = response.body(Vec::new()).unwrap();
-        verdict(&Response::from(response), message)
+        verdict(&Response::from(response), message, &Secrets::default())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The HTTP client of one sink.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,6 +27,8 @@ pub struct HttpSender {
     tls: ClientTls,
     timeout: Duration,
     secret_headers: Vec<SecretHeader>,
+    /// The file with the value of `{secret}` in the URL.
+    secret_in_url: Option<PathBuf>,
     session: Mutex<Option<Arc<Session>>>,
 }
 
@@ -48,8 +51,15 @@ impl HttpSender {
             tls: network.tls.clone(),
             timeout: network.timeout,
             secret_headers: secret_headers.to_vec(),
+            secret_in_url: None,
             session: Mutex::default(),
         }
+    }
+
+    /// Fills in `{secret}` in the URLs of requests, from the first line of a file.
+    #[must_use]
+    pub fn with_secret_in_url(self, file: Option<PathBuf>) -> Self {
+        Self { secret_in_url: file, ..self }
     }
 
     /// Adds the secret headers. May read files, so call it in [`Target::encode`].
@@ -58,6 +68,7 @@ impl HttpSender {
     pub fn prepare(&self, request: Result<Request, String>) -> HttpRequest {
         HttpRequest(request.and_then(|mut request| {
             let session = self.session()?;
+            session.secrets.fill_in(request.url_mut())?;
             request.headers_mut().extend(session.secrets.headers.clone());
             Ok((request, session))
         }))
@@ -105,7 +116,8 @@ impl HttpSender {
     }
 
     fn open(&self) -> Result<Session, String> {
-        let secrets = Secrets::read(&self.secret_headers).map_err(|error| error.message())?;
+        let secrets = Secrets::read(&self.secret_headers, self.secret_in_url.as_deref())
+            .map_err(|error| error.message())?;
         let settings = http_client::Settings {
             tls: tls::client(&self.tls).map_err(|error| error.to_string())?,
             connect_timeout: CONNECT_TIMEOUT.min(self.timeout),

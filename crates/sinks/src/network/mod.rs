@@ -18,7 +18,7 @@ pub use self::{
     compression::Compression,
     headers::{Headers, SecretHeaders},
     http::{HttpRequest, HttpSender},
-    secret::{SecretFile, SecretHeader},
+    secret::{SecretFile, SecretHeader, SecretInUrl},
     settings::{Batch, NetworkSettings},
-    url::{HttpUrl, UrlTemplate},
+    url::{HttpUrl, SecretUrlTemplate, UrlTemplate},
 };

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{
+    Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+};
 use settings::{
     Context, Spanned, Value,
     reference::Takes,
@@ -11,6 +14,7 @@ use settings::{
     setting,
 };
 
+use super::url::{SECRET, SECRET_IN_PATH};
 use crate::kinds::SecretClaim;
 
 /// The minimum length of a part of a secret that is redacted: shorter ones occur by chance.
@@ -23,6 +27,22 @@ setting! {
 
 fn secret_path(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
     check_file(value, "name a file whose first line is the secret", cx)
+}
+
+setting! {
+    /// A file whose first line is filled into a URL for `{secret}`.
+    pub struct SecretInUrl(PathBuf): Takes::String("path"), read by secret_in_url;
+}
+
+fn secret_in_url(value: &Value<'_>, cx: &mut Context) -> Option<PathBuf> {
+    let file = value.input(cx).map(Spanned::into_inner)?;
+    if cx.reads_files()
+        && let Err(error) = read_for_url(&file)
+    {
+        let hint = error.hint("name a file whose first line replaces {secret} in `url`", cx);
+        cx.push(value.problem(error.message()).hint(hint));
+    }
+    Some(file)
 }
 
 /// Reads the path of a file and checks that its first line can be the value of a header. `missing`
@@ -103,10 +123,12 @@ impl SecretHeader {
     }
 }
 
-/// The secret headers of one sink, with their values.
+/// The secrets of one sink.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     pub(super) headers: HeaderMap,
+    /// The value of `{secret}` in the URL.
+    in_url: Option<String>,
     /// The texts to redact.
     texts: Vec<String>,
 }
@@ -116,8 +138,12 @@ impl Secrets {
     ///
     /// # Errors
     /// As [`secret_file::read_first_line`].
-    pub(super) fn read(headers: &[SecretHeader]) -> Result<Self, SecretFileError> {
-        let mut secrets = Self::default();
+    pub(super) fn read(
+        headers: &[SecretHeader],
+        in_url: Option<&Path>,
+    ) -> Result<Self, SecretFileError> {
+        let mut secrets = Self { in_url: in_url.map(read_for_url).transpose()?, ..Self::default() };
+        secrets.texts.extend(secrets.in_url.clone());
         for header in headers {
             let (value, secret) = header.read()?;
             secrets.add(&header.name, value, &secret);
@@ -141,6 +167,17 @@ impl Secrets {
         self.texts.extend(token.filter(long_enough).map(str::to_owned));
     }
 
+    /// Fills in `{secret}` in the URL of a request.
+    ///
+    /// # Errors
+    /// The result is not a URL.
+    pub(super) fn fill_in(&self, url: &mut Url) -> Result<(), String> {
+        let Some(secret) = &self.in_url else { return Ok(()) };
+        let text = url.as_str().replace(SECRET_IN_PATH, secret).replace(SECRET, secret);
+        *url = Url::parse(&text).map_err(|error| format!("cannot use the URL: {error}"))?;
+        Ok(())
+    }
+
     /// Redacts secrets in the message of a target, which may repeat the headers of the request.
     pub(super) fn redact(&self, message: &str) -> String {
         let mut message = message.to_owned();
@@ -160,6 +197,19 @@ fn read_header(path: &Path, prefix: &str) -> Result<(HeaderValue, String), Secre
     let secret = secret_file::read_first_line(path)?;
     let value = header_value(path, &format!("{prefix}{secret}"))?;
     Ok((value, secret))
+}
+
+/// Reads the first line of a file as a part of a URL.
+fn read_for_url(path: &Path) -> Result<String, SecretFileError> {
+    let secret = secret_file::read_first_line(path)?;
+    // RFC 3986, section 3.3, without the apostrophe, which is not sent as it is.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&()*+,;=:@%".contains(&byte);
+    if secret.bytes().all(is_plain) {
+        return Ok(secret);
+    }
+    let fault = "the first line contains a character that a part of a URL cannot contain";
+    let advice = "write only the secret part of the URL, and other characters percent-encoded";
+    Err(SecretFileError::unusable(path, fault, advice))
 }
 
 fn header_value(path: &Path, text: &str) -> Result<HeaderValue, SecretFileError> {
@@ -197,10 +247,35 @@ mod tests {
             ),
         ] {
             let (header, _dir) = header(secret, form);
-            let secrets = Secrets::read(&[header]).unwrap();
+            let secrets = Secrets::read(&[header], None).unwrap();
             let value = &secrets.headers[AUTHORIZATION];
             assert_eq!(value.as_bytes(), expected.as_bytes());
             assert!(!format!("{value:?}").contains("abc"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_filled_into_path_and_query_and_redacted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token.txt");
+        fs::write(&file, "ZaVn%2FC4dhaV==\n").unwrap();
+        let secrets = Secrets::read(&[], Some(&file)).unwrap();
+        for (template, expected) in [
+            ("https://a.example/in/{secret}", "https://a.example/in/ZaVn%2FC4dhaV=="),
+            (
+                "https://a.example/in?key={secret}&a=b",
+                "https://a.example/in?key=ZaVn%2FC4dhaV==&a=b",
+            ),
+        ] {
+            let mut url = Url::parse(template).unwrap();
+            secrets.fill_in(&mut url).unwrap();
+            assert_eq!(url.as_str(), expected);
+            assert!(!secrets.redact(expected).contains("dhaV"), "{expected}");
+        }
+        for unusable in ["a/b", "a?b", "a#b", "a b", "a\"b"] {
+            fs::write(&file, unusable).unwrap();
+            let error = Secrets::read(&[], Some(&file)).unwrap_err();
+            assert!(error.message().contains("a part of a URL cannot contain"), "{error}");
         }
     }
 
@@ -209,11 +284,11 @@ mod tests {
         let (whole, _a) = header("Splunk token-1", Form::After(""));
         let (key, _b) = header("key-2", Form::After(""));
         let key = SecretHeader { name: HeaderName::from_static("x-key"), ..key };
-        let secrets = Secrets::read(&[whole, key]).unwrap();
+        let secrets = Secrets::read(&[whole, key], None).unwrap();
         let message = secrets.redact("got Splunk token-1, \"token-1\" and key-2");
         assert_eq!(message, "got [secret], \"[secret]\" and [secret]");
         let (basic, _c) = header("password-3", Form::Basic { user: "ann".to_owned() });
-        let secrets = Secrets::read(&[basic]).unwrap();
+        let secrets = Secrets::read(&[basic], None).unwrap();
         let encoded = STANDARD.encode("ann:password-3");
         let message = secrets.redact(&format!("ann:password-3, {encoded}"));
         assert_eq!(message, "ann:[secret], [secret]");

@@ -7,6 +7,10 @@ use settings::{Context, Value, reference::Takes, setting};
 
 const PLACEHOLDERS: [&str; 2] = ["{dataset}", "{endpoint}"];
 
+/// Stands for the secret in a URL, and the same in a path after parsing.
+pub(super) const SECRET: &str = "{secret}";
+pub(super) const SECRET_IN_PATH: &str = "%7Bsecret%7D";
+
 /// An `http://` or `https://` URL with placeholders for dataset and endpoint in its path and query.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HttpUrl(String);
@@ -14,6 +18,13 @@ pub struct HttpUrl(String);
 setting! {
     /// A URL in which `{dataset}` and `{endpoint}` are filled in.
     pub struct UrlTemplate(HttpUrl): Takes::String("URL"), read by url;
+}
+
+setting! {
+    /// A URL in which also `{secret}` is filled in, with [`SecretInUrl`].
+    ///
+    /// [`SecretInUrl`]: super::SecretInUrl
+    pub struct SecretUrlTemplate(HttpUrl): Takes::String("URL"), read by secret_url;
 }
 
 impl HttpUrl {
@@ -24,6 +35,13 @@ impl HttpUrl {
     pub fn fill(&self, dataset: &str, endpoint: &str) -> Result<Url, String> {
         let text = self.0.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
         Url::parse(&text).map_err(|error| format!("cannot use the URL {}: {error}", self.0))
+    }
+
+    /// Whether it contains `{secret}`, which [`HttpSender`] fills in.
+    ///
+    /// [`HttpSender`]: super::HttpSender
+    pub fn has_secret(&self) -> bool {
+        self.0.contains(SECRET)
     }
 
     /// Whether requests are encrypted.
@@ -84,7 +102,17 @@ fn is_loopback(host: &str) -> bool {
 
 fn url(value: &Value<'_>, cx: &mut Context) -> Option<HttpUrl> {
     let text = value.string(cx)?.into_inner();
-    match HttpUrl::parse(&text) {
+    parse(&text, value, cx)
+}
+
+fn secret_url(value: &Value<'_>, cx: &mut Context) -> Option<HttpUrl> {
+    let text = value.string(cx)?.into_inner();
+    // The rules for `{secret}` are those for the other placeholders.
+    parse(&text.replace(SECRET, "{dataset}"), value, cx).map(|_| HttpUrl(text))
+}
+
+fn parse(text: &str, value: &Value<'_>, cx: &mut Context) -> Option<HttpUrl> {
+    match HttpUrl::parse(text) {
         Ok(url) => Some(url),
         Err((fault, hint)) => {
             let message = format!("`{}` {fault}", value.name());
@@ -120,6 +148,14 @@ mod tests {
             let (fault, _) = HttpUrl::parse(text).unwrap_err();
             assert!(fault.contains(expected) && !fault.contains("hidden"), "{text}: {fault}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_a_placeholder_of_some_urls_only() {
+        assert!(HttpUrl::parse("https://a.example/{secret}").is_err());
+        let url = HttpUrl("https://a.example/in/{secret}".to_owned());
+        assert!(url.has_secret() && url.is_https());
+        assert!(url.fill("a", "b").unwrap().as_str().ends_with(SECRET_IN_PATH));
     }
 
     #[test]

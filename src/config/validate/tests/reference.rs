@@ -63,6 +63,7 @@ const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("endpoint.NAME.columns", "format", Some("\"csv\"")),
     ("endpoint.NAME.header", "format", Some("\"csv\"")),
     ("endpoint.NAME.header", "columns", Some("[\"ClientIP\"]")),
+    ("sink.NAME.http.url_secret_file", "url", Some("\"https://c.example.com/{secret}\"")),
     ("sink.NAME.syslog.leef_version", "message", Some("\"leef\"")),
     ("sink.NAME.syslog.severity_field", "severity_values", Some("{ block = \"err\" }")),
     ("sink.NAME.syslog.severity_values", "severity_field", Some("\"Action\"")),
