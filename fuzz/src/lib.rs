@@ -8,11 +8,13 @@ mod body;
 mod destination;
 mod message;
 mod plain;
+mod select;
 mod text;
 
 pub use self::{
     body::{decode, gzip_body},
     destination::destination,
     message::message,
+    select::select,
     text::config,
 };

@@ -4,10 +4,14 @@
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
+use settings::secret_file::read_first_line;
+
 use crate::config::{self, Auth, Config, Diagnostic, Document, Secret};
 
 /// The minimum length of a secret. Shorter ones can be guessed.
 const MIN_CHARS: usize = 16;
+
+const LONGER: &str = "use at least 16 characters: openssl rand -hex 32 creates a good secret";
 
 /// The mode bits `S_IROTH` and `S_IXOTH`.
 const OTHERS_READ: u32 = 0o004;
@@ -28,6 +32,15 @@ pub(super) fn dubious(document: &Document) -> Vec<Diagnostic> {
                 let message = format!("line {} of `{}` {what}", secret.line, file.display());
                 warnings.push(document.warning(&key, message).hint(hint));
             }
+        }
+    }
+    for sink in &document.config.sinks {
+        let Some(file) = &sink.mask_key_file else { continue };
+        let chars = read_first_line(file).map_or(MIN_CHARS, |key| key.chars().count());
+        if chars < MIN_CHARS {
+            let message = format!("`{}` has {}", file.display(), too_short("key", chars));
+            let key = sink.full_name("mask_key_file");
+            warnings.push(document.warning(&key, message).hint(LONGER));
         }
     }
     warnings
@@ -55,10 +68,11 @@ fn doubt(secret: &Secret, header: &str) -> Option<(String, &'static str)> {
         return Some((what.to_owned(), "write only the value, or `name: value` with another name"));
     }
     let chars = secret.value().chars().count();
-    (chars < MIN_CHARS).then(|| {
-        let what = format!("has a secret of {chars} characters, which can be guessed");
-        (what, "use at least 16 characters: openssl rand -hex 32 creates a good secret")
-    })
+    (chars < MIN_CHARS).then(|| (format!("has {}", too_short("secret", chars)), LONGER))
+}
+
+fn too_short(secret: &str, chars: usize) -> String {
+    format!("a {secret} of {chars} characters, which can be guessed")
 }
 
 /// Warns about secret files and private keys that every user of the machine can read.
@@ -83,6 +97,8 @@ fn files(config: &Config) -> Vec<(String, &Path)> {
         let claims = sink.kind.claims();
         let secrets = claims.secrets.iter().map(|secret| (sink.full_name(secret.key), secret.file));
         files.extend(secrets);
+        let mask_key = sink.mask_key_file.as_deref();
+        files.extend(mask_key.map(|file| (sink.full_name("mask_key_file"), file)));
         let key_file = claims.tls.and_then(|tls| tls.files.key_file.as_deref());
         files.extend(key_file.map(|file| (sink.full_name("tls.key_file"), file)));
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use settings::{settings, types::Names, words};
 
 use super::validate::{
+    added_fields::AddedFields,
     choice::{Conditions, NewNames},
+    mask::{FieldMasks, HashKeyFile},
     names::{DatasetNames, EndpointNames, FieldNames},
 };
 use crate::{
@@ -24,6 +26,8 @@ pub struct SinkConfig {
     pub when_full: WhenFull,
     /// The batches, records and fields that the sink gets.
     pub choice: Choice,
+    /// The file with the key of masks with `"hash"`, if there is one.
+    pub mask_key_file: Option<PathBuf>,
 }
 
 settings! {
@@ -66,8 +70,31 @@ settings! {
         pub(super) drop_fields: Names<FieldNames> as ["RequestHeaders.cookie"] else "all fields",
         /// New names for top-level fields.
         ///
-        /// `where`, `keep_fields` and `drop_fields` use the original names.
+        /// `where`, `mask`, `keep_fields` and `drop_fields` use the original names.
         pub(super) rename: NewNames as { ClientIP = "src_ip" } else "fields keep their names",
+        /// Mask the values of these fields: `"truncate"` an IP address to its network (/24 or
+        /// /48), `"hash"` a value with a key, or `"redact"` it. A name with a dot selects a member
+        /// of an object.
+        ///
+        /// A value that cannot be masked in this way is removed. `where` tests the original value.
+        pub(super) mask: FieldMasks
+            as { ClientIP = "truncate", Cookies = "redact" }
+            else "no field is masked",
+        /// A file whose first line is the key of masks with `"hash"`: HMAC-SHA-256 of the value,
+        /// in hexadecimal.
+        ///
+        /// Everyone who has the key can find the address of a hash by trying all addresses.
+        /// A reload reads the file again; with another key, the same value has another hash.
+        pub(super) mask_key_file: Option<HashKeyFile> as "mask.key" else "no field can be hashed",
+        /// Add fields with constant values, or with strings in which `{dataset}`, `{endpoint}`,
+        /// `{received}`, `{batch}` and `{digest}` are filled in.
+        ///
+        /// `{received}` is when the batch arrived, in RFC 3339; `{batch}` is its number, as in the
+        /// log; `{digest}` identifies its contents. `{{` and `}}` stand for braces. An added field
+        /// replaces a field that has its name.
+        pub(super) add_fields: AddedFields
+            as { dataset = "{dataset}", received = "{received}", environment = "production" }
+            else "no field is added",
     }
 }
 

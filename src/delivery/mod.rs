@@ -40,9 +40,11 @@ use crate::{
     metrics::{Arrival, SinkMetrics},
     quarantine::DeadLetterFile,
     retry::Backoff,
-    select::{Choice, Selection},
+    select::{BatchInfo, Choice, Selection},
     sink::{Readiness, Resume, Sink, SinkContext, SinkEnvironment},
-    spool::{Batch, BatchFilter, Consumer, ConsumerId, NextBatch, QueuedBatch, ReadError, Spool},
+    spool::{
+        Batch, BatchFilter, Consumer, ConsumerId, Header, NextBatch, QueuedBatch, ReadError, Spool,
+    },
 };
 
 /// The longest time from a delivery to its checkpoint. Each checkpoint costs a few syncs, but
@@ -284,7 +286,7 @@ impl Delivery {
         block: &Block,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let selected = self.selection.as_ref().map(|selection| selection.apply(block));
+        let selected = self.selection.as_ref().map(|all| all.apply(block, &info(batch)));
         if let Some(selected) = &selected {
             progress.passed += selected.records;
             progress.filtered += block.records - selected.records;
@@ -342,6 +344,18 @@ impl Delivery {
             self.unsaved_since = Some(Instant::now());
         }
         Ok(())
+    }
+}
+
+/// Returns the properties of a batch that a selection adds to records.
+fn info(batch: &Batch) -> BatchInfo<'_> {
+    let Header { origin, digest, .. } = &batch.header;
+    BatchInfo {
+        dataset: &origin.dataset,
+        endpoint: &origin.endpoint,
+        received: origin.received,
+        sequence: batch.sequence,
+        digest: *digest,
     }
 }
 

@@ -46,6 +46,11 @@ fn configuration_seeds_pass() {
 }
 
 #[test]
+fn select_seeds_pass() {
+    replay("fuzz/seeds/select", fuzz::select);
+}
+
+#[test]
 fn destination_seeds_pass() {
     replay("fuzz/seeds/destination", fuzz::destination);
 }

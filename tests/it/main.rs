@@ -89,6 +89,8 @@ mod log_lines;
 mod log_reader;
 /// Man pages and completions exist for every command, and the programs that read them accept them.
 mod manual;
+/// A sink with masks never gets an original value, and gets the fields that it adds.
+mod masking;
 /// An independent parser reads CEF and LEEF as intended.
 mod message_formats;
 /// The metrics of a running daemon are right, also after a restart.

@@ -6,7 +6,7 @@ use settings::{
     suggestion,
 };
 
-use super::names::plain;
+use super::{added_fields, mask, names::plain};
 use crate::config::{Endpoint, sink::Keys};
 
 /// `sink.NAME.KIND.endpoints`, which is compared with the endpoints later.
@@ -35,6 +35,8 @@ pub(super) fn choice(keys: &Keys) -> Choice {
         conditions: keys.conditions.clone(),
         fields: fields(keys),
         rename: rename.map(|(old, new)| (old.get_ref().clone(), new.get_ref().clone())).collect(),
+        masks: mask::masks(&keys.mask, keys.mask_key_file.as_ref()),
+        added: keys.add_fields.iter().map(|(_, field)| field.clone()).collect(),
     }
 }
 
@@ -47,13 +49,15 @@ fn fields(keys: &Keys) -> Fields {
 }
 
 /// Checks keys that depend on each other.
-pub(in crate::config) fn check(keys: &Keys, _: &Table<'_>, cx: &mut Context) {
+pub(in crate::config) fn check(keys: &Keys, table: &Table<'_>, cx: &mut Context) {
     if let (false, Some(first)) = (keys.keep_fields.is_empty(), keys.drop_fields.first()) {
         let message = "`keep_fields` and `drop_fields` cannot be combined";
         let hint = "remove `drop_fields`: fields that are not in `keep_fields` are dropped";
         cx.push(Diagnostic::at(first.span(), message).hint(hint));
     }
     check_rename(&keys.rename, &fields(keys), cx);
+    mask::check(keys, table, cx);
+    added_fields::check(&keys.add_fields, &keys.rename, cx);
 }
 
 const OPERATORS: [&str; 6] = ["ge", "gt", "le", "lt", "not", "exists"];

@@ -4,10 +4,12 @@
 //! Each table reads its keys and reports problems without stopping. The `Config` is only returned
 //! if no problem was reported.
 
+pub(super) mod added_fields;
 pub(super) mod choice;
 pub(super) mod endpoint;
 mod hec;
 mod long_names;
+pub(super) mod mask;
 pub(super) mod names;
 pub(super) mod network;
 mod overlap;

@@ -102,8 +102,10 @@ impl Sinks {
         table.finish(cx);
         let keys = keys?;
         let choice = choice::choice(&keys);
+        let mask_key_file = keys.mask_key_file.map(|(path, _)| path);
         self.chosen.push(SinkEndpoints { sink: name.to_owned(), endpoints: keys.endpoints });
-        Some(SinkConfig { name: name.to_owned(), kind: kind?, when_full: keys.when_full, choice })
+        let (name, when_full) = (name.to_owned(), keys.when_full);
+        Some(SinkConfig { name, kind: kind?, when_full, choice, mask_key_file })
     }
 
     /// Registers what no other sink may use.

@@ -1,5 +1,9 @@
 //! The selection as in the configuration of a sink.
 
+use std::fmt::Write as _;
+
+use super::{added::AddedField, mask::FieldMask};
+
 /// The batches and records that a sink receives, and the changes to their fields.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Choice {
@@ -13,6 +17,11 @@ pub struct Choice {
     pub fields: Fields,
     /// `rename`: old and new names of fields. The new names are distinct.
     pub rename: Vec<(String, String)>,
+    /// `mask`: fields, by their names before `rename`, and how to mask them. `a.b` is the field `b` of the
+    /// object `a`. The names are distinct.
+    pub masks: Vec<(String, FieldMask)>,
+    /// `add_fields`: fields to add. The names are distinct, and no new names of `rename`.
+    pub added: Vec<AddedField>,
 }
 
 impl Choice {
@@ -24,11 +33,23 @@ impl Choice {
         has(&self.datasets, dataset) && has(&self.endpoints, endpoint)
     }
 
+    /// Whether it can change the fields of records.
+    pub fn changes_records(&self) -> bool {
+        let Self { fields, rename, masks, added, .. } = self;
+        *fields != Fields::All || !(rename.is_empty() && masks.is_empty() && added.is_empty())
+    }
+
     /// Which records of a batch it takes and what it changes in them, as text: it changes when these settings
-    /// do. Not to be parsed.
+    /// do. Contains a digest of the key of `hash`, not the key. Not to be parsed.
     pub fn selection_text(&self) -> String {
-        let Self { conditions, fields, rename, .. } = self;
-        format!("{conditions:?} {fields:?} {rename:?}")
+        let Self { conditions, fields, rename, masks, added, .. } = self;
+        let mut text = format!("{conditions:?} {fields:?} {rename:?}");
+        // Without these keys, the text is the one of earlier versions, which checkpoints depend on.
+        if !masks.is_empty() || !added.is_empty() {
+            // Cannot fail: the text is in memory.
+            write!(text, " {masks:?} {added:?}").ok();
+        }
+        text
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::cmp::Ordering;
 
-use serde_json::value::RawValue;
-
 use super::{
     PathMatch, Unreadable,
     choice::{Comparison, Condition, Scalar, Test},
     match_path, number,
+    rebuild::elements,
 };
 use crate::record::{self, Value};
 
@@ -89,14 +88,6 @@ impl<'a> FieldMembers<'a> {
         }
         Ok(false)
     }
-}
-
-/// The elements of an array; `None` if the value is not an array.
-pub(super) fn elements(value: &str) -> Result<Option<Vec<&RawValue>>, Unreadable> {
-    if !value.starts_with('[') {
-        return Ok(None);
-    }
-    Ok(Some(serde_json::from_str(value)?))
 }
 
 /// Compares two values. Values of different types are never equal.

@@ -1,70 +1,54 @@
-//! Removes and renames fields of records.
+//! Masks, removes, renames and adds fields of records, in this order.
 
 use std::borrow::Cow;
 
 use super::{
     PathMatch, Unreadable,
     choice::{Choice, Fields},
-    condition::elements,
+    mask::{MaskRule, mask_member},
     match_path,
+    rebuild::{Member, change_elements, change_members, change_object, write_object},
 };
-use crate::record;
 
 /// Appends the changed record without a line end. Returns `false` and appends nothing if the record does
-/// not change.
+/// not change. `added` are the members to add, as in JSON.
 pub(super) fn rewrite(
     record: &str,
     choice: &Choice,
+    added: &str,
     out: &mut Vec<u8>,
 ) -> Result<bool, Unreadable> {
-    let (mut members, mut changed) = left(record, &choice.fields)?;
-    let mut renamed = Vec::new();
-    for member in &mut members {
-        if let Some((_, new)) = choice.rename.iter().find(|(old, _)| *old == member.name) {
-            renamed.push(new.as_str());
-            member.name = Cow::Owned(new.clone());
-            member.is_renamed = true;
-            changed = true;
-        }
-    }
-    if !changed {
+    let (mut members, mut changed) = left(record, choice)?;
+    changed |= rename(&mut members, &choice.rename);
+    if !changed && added.is_empty() {
         return Ok(false);
     }
-    // Names stay unique: a renamed member replaces a member that had its new name.
-    members.retain(|member| member.is_renamed || !renamed.contains(&member.name.as_ref()));
-    write(&members, out)?;
+    // Names stay unique: an added member replaces those that have its name.
+    members.retain(|member| choice.added.iter().all(|field| field.name != member.name));
+    write_object(&members, added, out)?;
     Ok(true)
 }
 
-struct Member<'a> {
-    /// The unescaped name.
-    name: Cow<'a, str>,
-    value: Cow<'a, str>,
-    is_renamed: bool,
-}
-
-fn write(members: &[Member<'_>], out: &mut Vec<u8>) -> Result<(), Unreadable> {
-    out.push(b'{');
-    for (index, member) in members.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        serde_json::to_writer(&mut *out, &member.name)?;
-        out.push(b':');
-        out.extend_from_slice(member.value.as_bytes());
-    }
-    out.push(b'}');
-    Ok(())
-}
-
-/// The remaining members of an object, and whether any were removed.
-fn left<'a>(object: &'a str, fields: &Fields) -> Result<(Vec<Member<'a>>, bool), Unreadable> {
-    let (paths, mode): (Vec<&str>, _) = match fields {
-        Fields::All => (Vec::new(), Mode::Drop),
-        Fields::Keep(list) => (list.iter().map(String::as_str).collect(), Mode::Keep),
-        Fields::Drop(list) => (list.iter().map(String::as_str).collect(), Mode::Drop),
+/// Renames members. Returns whether any was renamed.
+fn rename(members: &mut Vec<Member<'_>>, names: &[(String, String)]) -> bool {
+    let new_name = |name: &str| {
+        let pair = names.iter().find(|(old, _)| old == name);
+        pair.map(|(_, new)| new.as_str())
     };
-    left_of_object(object, &paths, mode)
+    let renamed: Vec<&str> = members.iter().filter_map(|member| new_name(&member.name)).collect();
+    if renamed.is_empty() {
+        return false;
+    }
+    // Names stay unique: a renamed member replaces a member that had its new name.
+    members.retain(|member| {
+        new_name(&member.name).is_some() || !renamed.contains(&member.name.as_ref())
+    });
+    for member in members {
+        if let Some(new) = new_name(&member.name) {
+            member.name = Cow::Owned(new.to_owned());
+        }
+    }
+    true
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -73,25 +57,22 @@ enum Mode {
     Drop,
 }
 
-fn left_of_object<'a>(
-    object: &'a str,
-    paths: &[&str],
-    mode: Mode,
-) -> Result<(Vec<Member<'a>>, bool), Unreadable> {
-    let mut members = Vec::new();
-    let mut result = Ok(false);
-    record::for_each_member(object.as_bytes(), &mut |name, value| {
-        let Ok(changed) = &mut result else { return };
-        match left_of_member(&name, value, paths, mode) {
-            Ok(None) => *changed = true,
-            Ok(Some(value)) => {
-                *changed |= matches!(value, Cow::Owned(_));
-                members.push(Member { name, value, is_renamed: false });
-            }
-            Err(unreadable) => result = Err(unreadable),
+/// The remaining members of a record with masked values, and whether any was removed or changed.
+fn left<'a>(record: &'a str, choice: &Choice) -> Result<(Vec<Member<'a>>, bool), Unreadable> {
+    let (paths, mode): (Vec<&str>, _) = match &choice.fields {
+        Fields::All => (Vec::new(), Mode::Drop),
+        Fields::Keep(list) => (list.iter().map(String::as_str).collect(), Mode::Keep),
+        Fields::Drop(list) => (list.iter().map(String::as_str).collect(), Mode::Drop),
+    };
+    let rules: Vec<_> = choice.masks.iter().map(|(path, mask)| MaskRule { path, mask }).collect();
+    change_members(record, &mut |name, value| match mask_member(name, value, &rules)? {
+        None => Ok(None),
+        Some(Cow::Borrowed(value)) => left_of_member(name, value, &paths, mode),
+        Some(Cow::Owned(masked)) => {
+            let left = left_of_member(name, &masked, &paths, mode)?;
+            Ok(left.map(|left| Cow::Owned(left.into_owned())))
         }
-    })?;
-    result.map(|changed| (members, changed))
+    })
 }
 
 /// The remaining value of a member: `None` if it is removed, owned if a part of it is.
@@ -112,18 +93,7 @@ fn left_of_member<'a>(
     if inner.is_empty() {
         return Ok((mode == Mode::Drop).then_some(Cow::Borrowed(value)));
     }
-    let Some(elements) = elements(value)? else { return left_of_part(value, &inner, mode) };
-    let (mut left, mut changed) = (Vec::new(), false);
-    for element in elements {
-        let part = left_of_part(element.get(), &inner, mode)?;
-        changed |= !matches!(part, Some(Cow::Borrowed(_)));
-        left.extend(part);
-    }
-    Ok(Some(if changed {
-        Cow::Owned(format!("[{}]", left.join(",")))
-    } else {
-        Cow::Borrowed(value)
-    }))
+    change_elements(value, &mut |element| left_of_part(element, &inner, mode))
 }
 
 /// The remaining part of a value whose inner fields are listed. A value that is not an object has no inner
@@ -136,11 +106,5 @@ fn left_of_part<'a>(
     if !value.starts_with('{') {
         return Ok((mode == Mode::Drop).then_some(Cow::Borrowed(value)));
     }
-    let (members, changed) = left_of_object(value, paths, mode)?;
-    if !changed {
-        return Ok(Some(Cow::Borrowed(value)));
-    }
-    let mut out = Vec::new();
-    write(&members, &mut out)?;
-    Ok(Some(Cow::Owned(String::from_utf8_lossy(&out).into_owned())))
+    change_object(value, &mut |name, value| left_of_member(name, value, paths, mode)).map(Some)
 }

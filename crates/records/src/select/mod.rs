@@ -1,17 +1,28 @@
-//! Selects the records of a block for a sink, and changes their fields. Pure: the same block and choice
-//! always give the same bytes. The exactly-once guarantee of the file sink depends on that.
+//! Selects the records of a block for a sink, and changes their fields. Pure: the same block, batch and
+//! choice always give the same bytes. The exactly-once guarantee of the file sink depends on that.
 //!
+//! The order: `where` tests the original record; then values are masked, fields removed, renamed and added.
 //! Unchanged records are copied byte for byte. A block without changes is not copied.
 
+mod added;
 mod choice;
 mod condition;
 mod fields;
+mod hash_key;
+mod mask;
 mod number;
+mod rebuild;
+mod truncate;
 
 use std::borrow::Cow;
 
-pub use self::choice::{Choice, Comparison, Condition, Fields, Scalar, Test};
 use self::condition::FieldMembers;
+pub use self::{
+    added::{AddedField, AddedValue, BatchInfo, TextTemplate},
+    choice::{Choice, Comparison, Condition, Fields, Scalar, Test},
+    hash_key::HashKey,
+    mask::FieldMask,
+};
 use crate::{decode::Block, record};
 
 /// The selection of a sink.
@@ -33,16 +44,16 @@ impl From<serde_json::Error> for Unreadable {
 impl Selection {
     /// Creates a selection; `None` if the sink receives all records unchanged.
     pub fn new(choice: &Choice) -> Option<Self> {
-        let takes_all = choice.conditions.is_empty()
-            && choice.fields == Fields::All
-            && choice.rename.is_empty();
+        let takes_all = choice.conditions.is_empty() && !choice.changes_records();
         (!takes_all).then(|| Self { choice: choice.clone() })
     }
 
-    /// Applies the selection to a block. If anything changes, the result contains no rejects.
+    /// Applies the selection to a block of the batch `of`. If anything changes, the result contains no
+    /// rejects.
     ///
-    /// A record whose members cannot be read is excluded, since it may contain fields that must be dropped.
-    pub fn apply<'b>(&self, block: &'b Block) -> Cow<'b, Block> {
+    /// A record whose members cannot be read is excluded, since it may contain fields that must be masked or
+    /// dropped.
+    pub fn apply<'b>(&self, block: &'b Block, of: &BatchInfo<'_>) -> Cow<'b, Block> {
         let Ok(text) = std::str::from_utf8(&block.bytes) else {
             return Cow::Owned(Block::default());
         };
@@ -52,11 +63,13 @@ impl Selection {
         let mut done = 0;
         let mut at = 0;
         let mut rewritten = Vec::new();
+        let added = added::render(&self.choice.added, of);
         for line in text.split_inclusive('\n') {
             let start = at;
             at += line.len();
             rewritten.clear();
-            let result = self.select(line.trim_end_matches('\n'), &mut found, &mut rewritten);
+            let record = line.trim_end_matches('\n');
+            let result = self.select(record, &added, &mut found, &mut rewritten);
             records += u64::from(result != Selected::Excluded);
             if result == Selected::Unchanged {
                 continue;
@@ -75,10 +88,11 @@ impl Selection {
         Cow::Owned(Block { bytes: selected, records, rejects: Vec::new() })
     }
 
-    /// Selects one record. A changed record is written to `rewritten`.
+    /// Selects one record. A changed record is written to `rewritten`, with the members `added`.
     fn select<'a>(
         &self,
         record: &'a str,
+        added: &str,
         found: &mut [FieldMembers<'a>],
         rewritten: &mut Vec<u8>,
     ) -> Selected {
@@ -86,10 +100,10 @@ impl Selection {
             Ok(true) => {}
             Ok(false) | Err(Unreadable) => return Selected::Excluded,
         }
-        if self.choice.fields == Fields::All && self.choice.rename.is_empty() {
+        if !self.choice.changes_records() {
             return Selected::Unchanged;
         }
-        match fields::rewrite(record, &self.choice, rewritten) {
+        match fields::rewrite(record, &self.choice, added, rewritten) {
             Ok(true) => Selected::Changed,
             Ok(false) => Selected::Unchanged,
             Err(Unreadable) => Selected::Excluded,
@@ -148,6 +162,8 @@ fn match_path<'p>(path: &'p str, name: &str) -> PathMatch<'p> {
     }
 }
 
+#[cfg(test)]
+mod mask_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    tests::{block, number, rename, rewritten, text},
+    tests::{BATCH, block, number, rename, rewritten, text},
     *,
 };
 
@@ -205,7 +205,7 @@ proptest! {
             .collect();
         let choice = Choice { conditions, ..Choice::default() };
         let block = block(&lines);
-        let selected = Selection::new(&choice).unwrap().apply(&block);
+        let selected = Selection::new(&choice).unwrap().apply(&block, &BATCH);
         prop_assert_eq!(String::from_utf8_lossy(&selected.bytes), &*expected);
         prop_assert_eq!(selected.records, expected.lines().count() as u64);
     }

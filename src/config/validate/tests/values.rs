@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{LogFormat, LogLevel, SinkConfig};
+use crate::{
+    config::{LogFormat, LogLevel, SinkConfig},
+    select::{AddedField, AddedValue, FieldMask, HashKey, TextTemplate},
+};
 
 #[test]
 fn reads_what_is_not_the_default() {
@@ -170,6 +173,52 @@ fn reads_what_a_sink_takes() {
         ..Choice::default()
     };
     assert_eq!(pipe.choice, expected);
+}
+
+#[test]
+fn reads_masks_and_added_fields() {
+    let folder = Folder::new();
+    let text = format!(
+        r#"{MINIMAL}
+        mask = {{ "h.ip" = "truncate", UserAgent = "hash", Cookies = "redact" }}
+        mask_key_file = "mask.key"
+        add_fields = {{ d = "{{dataset}}", n = 0x1f, f = -1.50, b = true, "a.b" = "" }}
+    "#
+    );
+    let load = |key: &str| {
+        fs::write(folder.path("mask.key"), key).unwrap();
+        folder.load(&text).map(|mut config| config.sinks.remove(0))
+    };
+    let sink = load("  0123456789abcdef\nmore\n").unwrap();
+    assert_eq!(sink.mask_key_file, Some(folder.path("mask.key")));
+    let mut masks = sink.choice.masks.clone();
+    masks.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let expected = [
+        ("Cookies", FieldMask::Redact),
+        ("UserAgent", FieldMask::Hash(HashKey::new(b"0123456789abcdef"))),
+        ("h.ip", FieldMask::Truncate),
+    ];
+    assert_eq!(masks, expected.map(|(field, mask)| (field.to_owned(), mask)));
+    let template = |text| AddedValue::Text(TextTemplate::parse(text).unwrap());
+    for (name, value) in [
+        ("d", template("{dataset}")),
+        ("n", AddedValue::Number("31".into())),
+        ("f", AddedValue::Number("-1.50".into())),
+        ("b", AddedValue::Bool(true)),
+        ("a.b", template("")),
+    ] {
+        assert!(sink.choice.added.contains(&AddedField { name: name.into(), value }), "{name}");
+    }
+    // A reload compares the contents of the file, and nothing prints them.
+    assert_eq!(load("0123456789abcdef").unwrap(), sink);
+    assert_ne!(load("0123456789abcdeg").unwrap(), sink);
+    assert!(!format!("{sink:?}").contains("0123456789abcdef"));
+    for (key, expected) in
+        [("", "the first line is empty"), ("\u{1}", "a character that no header")]
+    {
+        let problems = load(key).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{problems}");
+    }
 }
 
 #[test]
