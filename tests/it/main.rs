@@ -27,6 +27,8 @@ mod body_deadline;
 mod cert_cli;
 /// A changed certificate is loaded at once, and one that expires soon is logged.
 mod certificates;
+/// Records are stored in ClickHouse exactly once, and unchanged.
+mod clickhouse;
 /// Steps of the wall clock lose and duplicate nothing.
 mod clocks;
 /// The pages for contributors name existing code and quote it correctly.

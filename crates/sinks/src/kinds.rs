@@ -8,7 +8,9 @@ use std::path::Path;
 use settings::{Context, Settings, Table, reference};
 use tls::ClientTls;
 
-use super::{Probe, Sink, SinkContext, file, http, paths::WrittenPaths, stdout, syslog};
+use super::{
+    Probe, Sink, SinkContext, clickhouse, file, http, paths::WrittenPaths, stdout, syslog,
+};
 
 /// Describes a kind of sink.
 pub trait Kind: Settings {
@@ -147,6 +149,8 @@ kinds! {
     Syslog(syslog::Settings),
     /// `[sink.NAME.http]`
     Http(http::Settings),
+    /// `[sink.NAME.clickhouse]`
+    Clickhouse(clickhouse::Settings),
 }
 
 impl SinkKind {

@@ -9,6 +9,7 @@
 //! targets ([`network`]). It does not know the HTTP server, the metrics, or keys that belong to no
 //! sink.
 
+pub mod clickhouse;
 mod context;
 mod dead_letters;
 mod error;

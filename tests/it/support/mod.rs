@@ -1,5 +1,6 @@
 //! What the tests share: a daemon, a client, records, certificates and waiting.
 
+pub(crate) mod clickhouse;
 mod client;
 pub(crate) mod cloudflare;
 pub(crate) mod collector;

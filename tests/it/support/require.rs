@@ -9,9 +9,10 @@ use std::{
     net::{Ipv6Addr, TcpListener},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use self::Need::{File, Ipv6, Program, Root};
+use self::Need::{File, Ipv6, Program, Python, Root};
 
 /// A dependency of a test on the machine.
 pub(crate) struct Part {
@@ -25,6 +26,8 @@ enum Need {
     Program(&'static str),
     /// A file in one of these directories; `*` stands for any name.
     File(&'static [&'static str], &'static str),
+    /// A module of the Python interpreter that this environment variable names: [`python`].
+    Python(&'static str, &'static str),
     Root,
     Ipv6,
 }
@@ -87,6 +90,8 @@ pub(crate) const RSYSLOGD: Part = package(
 );
 pub(crate) const RSYSLOG_OPENSSL: Part =
     package("rsyslog-openssl", &[File(RSYSLOG, "lmnsd_ossl.so")]);
+pub(crate) const CHDB: Part =
+    package("chdb-core for LOGPUSHD_CHDB_PYTHON", &[Python("LOGPUSHD_CHDB_PYTHON", "chdb")]);
 pub(crate) const ROOT: Part = package("sudo", &[Root]);
 pub(crate) const IPV6: Part = package("a kernel with IPv6", &[Ipv6]);
 
@@ -127,6 +132,9 @@ fn missing(parts: &[&Part]) -> Vec<String> {
                 File(directories, name) if file_in(directories, name).is_none() => {
                     missing.push(format!("there is no {name}: install the package {remedy}"));
                 }
+                Python(variable, module) if !has_module(&python(variable), module) => {
+                    missing.push(format!("there is no Python with {module}: install {remedy}"));
+                }
                 Root if !rustix::process::geteuid().is_root() => {
                     missing.push("only root can do this".to_owned());
                 }
@@ -151,6 +159,18 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
             file.is_file() && file.len() > 0 && file.permissions().mode() & 0o111 != 0
         })
     })
+}
+
+/// The Python interpreter that an environment variable names, or `python3`.
+pub(crate) fn python(variable: &str) -> String {
+    env::var(variable).unwrap_or_else(|_| "python3".to_owned())
+}
+
+/// Whether a module is installed, without the time to import it.
+fn has_module(python: &str, module: &str) -> bool {
+    let script = format!("import importlib.util as u; exit(not u.find_spec({module:?}))");
+    let output = Command::new(python).args(["-c", &script]).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// The path of a file that is not empty in one of these directories; `*` stands for any name.
