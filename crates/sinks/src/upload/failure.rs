@@ -34,6 +34,11 @@ impl UploadFailure {
         Self::alert(why, action)
     }
 
+    /// Whether the usual delay is enough: neither the target nor the operator needs another.
+    pub(super) fn is_ordinary(&self) -> bool {
+        self.after.is_none() && self.action.is_none()
+    }
+
     /// Adds a later failure. The longest delay counts, and a failure that needs the operator
     /// replaces one that does not.
     pub(super) fn merge(&mut self, other: Self) {

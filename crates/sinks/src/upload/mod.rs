@@ -25,7 +25,7 @@ mod target;
 mod window;
 
 use std::{
-    io,
+    io, mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -96,6 +96,8 @@ pub struct Uploader<T: Target> {
     breaker: Breaker,
     /// Failures that were not reported to delivery yet.
     failure: Option<UploadFailure>,
+    /// Whether a failure was reported to delivery, which waits before it calls again.
+    is_paused: bool,
     /// Limits the log lines about halved chunks.
     halved: LossThrottle,
     metrics: Arc<dyn UploadMetrics>,
@@ -134,6 +136,7 @@ impl<T: Target> Uploader<T> {
             fingerprint,
             breaker: Breaker::resume(state.refused),
             failure: None,
+            is_paused: false,
             halved: LossThrottle::default(),
             metrics: context.metrics,
             stop: context.stop,
@@ -227,6 +230,7 @@ impl<T: Target> Uploader<T> {
                 return Ok(Readiness::CheckpointFirst);
             }
             if let Some(failure) = self.failure.take() {
+                self.is_paused = true;
                 return Err(failure.into());
             }
             if is_ready(self) {
@@ -254,8 +258,12 @@ impl<T: Target> Uploader<T> {
     }
 
     /// Retries failed chunks. Delivery calls after the delay for the failures that were reported to
-    /// it.
+    /// it. That delay counts for requests that have failed meanwhile, unless they need another.
     fn retry(&mut self) {
+        if mem::take(&mut self.is_paused) {
+            self.collect(Duration::ZERO);
+            self.failure.take_if(|failure| failure.is_ordinary());
+        }
         if self.failure.is_none() {
             self.window.retry();
         }

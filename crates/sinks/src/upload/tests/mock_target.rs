@@ -21,6 +21,8 @@ pub(super) enum Reply {
     Slow(u64),
     /// 503, with or without `Retry-After`.
     Unavailable(Option<u64>),
+    /// 503 with `Retry-After`, after this number of milliseconds.
+    LateUnavailable(u64),
     /// It accepts the records, and its answer is lost.
     TakeAndBreak,
     /// It accepts the records and never answers.
@@ -236,6 +238,10 @@ impl Target for MockTarget {
             Reply::Slow(milliseconds) => {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 self.seen().judge(&request, |_| false)
+            }
+            Reply::LateUnavailable(milliseconds) => {
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                Verdict::Retry { after: Some(Duration::from_secs(7)), why: "503".to_owned() }
             }
             Reply::Unavailable(after) => {
                 Verdict::Retry { after: after.map(Duration::from_secs), why: "503".to_owned() }

@@ -121,6 +121,28 @@ fn a_request_without_an_answer_fails_at_its_deadline() {
 }
 
 #[test]
+fn a_delay_counts_for_requests_that_fail_meanwhile_unless_they_need_another() {
+    for (second, is_retried) in [(Reply::Hang, true), (Reply::LateUnavailable(5000), false)] {
+        let script = [Reply::Unavailable(None), second];
+        let mut harness = harness((ORDINARY, &script), (ONE_RECORD, 2), &[(2, 0..0)]);
+        let mut uploader = harness.open();
+        assert_eq!(uploader.begin(&batch(1)).unwrap(), Readiness::Ready);
+        let records = harness.batches[0].clone();
+        let blocks = harness.blocks(&records[..1]);
+        uploader.write(&blocks[0]).unwrap();
+        let blocks = harness.blocks(&records[1..]);
+        uploader.write(&blocks[0]).unwrap();
+        uploader.finish().unwrap();
+        harness.pass(1);
+        let _first = uploader.maintain().unwrap_err();
+        harness.pass(30_000);
+        assert_eq!(uploader.maintain().is_ok(), is_retried);
+        harness.pass(1);
+        assert_eq!(sent(&harness).len(), if is_retried { 4 } else { 2 });
+    }
+}
+
+#[test]
 fn delays_and_actions_for_the_operator_are_reported_to_delivery() {
     let script = [
         Reply::Unavailable(Some(7)),
