@@ -41,6 +41,8 @@ mod config_cli;
 mod crash;
 /// Uploads by real clients (curl, h2load) are delivered, and these clients see the answers.
 mod curl;
+/// A target that is down or hangs delays neither other sinks nor answers.
+mod dead_targets;
 /// Deduplication stays within its documented limits with as many batches as it can remember.
 mod dedup;
 /// Every record that was answered with 200 reaches every sink, across failures, kills and restarts.
