@@ -26,7 +26,7 @@ pub enum QuarantineCommand {
     ///
     /// Fix the cause first: change the configuration, or edit a copy of a file and replay the copy.
     /// All sinks of the endpoint get the records. --sink limits a replay to one sink, and a record
-    /// that the target of a sink refused goes only to that sink.
+    /// that the target of a sink refused goes only to that sink, as it is in the quarantine.
     ///
     /// Records that are still invalid return to the quarantine. Lines that cannot be replayed stay
     /// in their file and are reported: rows of CSV, damaged lines, and records of removed
@@ -127,6 +127,10 @@ pub struct Replay {
     /// Deliver the records only to this sink [default: all sinks of the endpoint]
     #[arg(long, value_name = "NAME")]
     pub sink: Option<String>,
+    /// Let records that a target refused go through the filters and masks of their sink again, if
+    /// these have changed since
+    #[arg(long)]
+    pub apply_selection: bool,
     /// Print what would be sent, and send nothing
     #[arg(long)]
     pub dry_run: bool,

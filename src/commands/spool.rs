@@ -58,7 +58,7 @@ pub fn list(config: &Config, is_json: bool, out: &mut dyn Write) -> Result<(), F
                 "received": origin.received.to_string(),
                 "endpoint": origin.endpoint,
                 "dataset": origin.dataset,
-                "sink": origin.sink,
+                "sink": origin.sink.as_ref().map(|sink| &sink.name),
                 "records": header.records,
                 "rejected": header.rejected,
                 "bytes": entry.bytes(),

@@ -22,7 +22,7 @@ pub fn sink_consumer(config: &Config, sink: &SinkConfig) -> Consumer {
             let Origin { endpoint, dataset, sink, .. } = &batch.header.origin;
             batch.header.records > 0
                 && !without.contains(endpoint)
-                && sink.as_ref().is_none_or(|only| *only == taker.name)
+                && sink.as_ref().is_none_or(|only| only.name == taker.name)
                 && taker.choice.takes(endpoint, dataset)
         }),
         may_drop: sink.when_full == WhenFull::Drop,

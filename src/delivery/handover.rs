@@ -103,6 +103,7 @@ impl Delivery {
             sink,
             dead_letters,
             selection: Selection::new(choice),
+            fingerprint: choice.fingerprint(),
             handled,
             returns: Backoff::default(),
             alarm: None,

@@ -63,6 +63,8 @@ pub struct Delivery {
     stop: CancellationToken,
     /// Selects the records for the sink. `None` selects all.
     selection: Option<Selection>,
+    /// Identifies the selection, if it changes records.
+    fingerprint: Option<u32>,
     spool: Arc<Spool>,
     metrics: Arc<SinkMetrics>,
     id: ConsumerId,
@@ -136,6 +138,7 @@ impl Delivery {
             environment,
             stop,
             selection: Selection::new(choice),
+            fingerprint: choice.fingerprint(),
             spool,
             metrics,
             id,
@@ -267,7 +270,7 @@ impl Delivery {
             self.metrics.filtered(progress.filtered);
         }
         let Some(records) = self.sink.records(batch) else { return };
-        let records = if self.selection.is_some() { progress.passed } else { records };
+        let records = self.selection_for(batch).map_or(records, |_| progress.passed);
         if is_first {
             self.metrics.delivered(records);
         } else {
@@ -286,7 +289,8 @@ impl Delivery {
         block: &Block,
         progress: &mut Progress,
     ) -> Result<(), Failure> {
-        let selected = self.selection.as_ref().map(|all| all.apply(block, &info(batch)));
+        let selection = self.selection_for(batch);
+        let selected = selection.map(|selection| selection.apply(block, &info(batch)));
         if let Some(selected) = &selected {
             progress.passed += selected.records;
             progress.filtered += block.records - selected.records;
@@ -305,6 +309,14 @@ impl Delivery {
         }
         self.sink.write(block).map_err(Failure::Sink)?;
         self.bound_dead_letters()
+    }
+
+    /// Returns the selection to apply to a batch. Dead letters that have been through this selection do not
+    /// go through it again.
+    fn selection_for(&self, batch: &Batch) -> Option<&Selection> {
+        let passed = batch.header.origin.sink.as_ref().and_then(|only| only.selection);
+        let is_selected = passed.is_some() && passed == self.fingerprint;
+        self.selection.as_ref().filter(|_| !is_selected)
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Failure> {

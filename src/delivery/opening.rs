@@ -38,8 +38,9 @@ impl Opening<'_> {
         let (own, metrics) = (self.metrics.own(), Arc::<SinkMetrics>::clone(self.metrics));
         let letters = DeadLetters::new(saved.dead_letters.written(), own.refused_records.into());
         let quarantine = &environment.quarantine;
-        let file = (quarantine.as_path(), cursors.as_path());
-        let file = DeadLetterFile::open(self.name, file, saved.dead_letters, letters.clone())?;
+        let directories = (quarantine.as_path(), cursors.as_path());
+        let source = (self.name, self.choice.fingerprint());
+        let file = DeadLetterFile::open(source, directories, saved.dead_letters, letters.clone())?;
         let sink = open(SinkContext {
             name: self.name.to_owned(),
             directory: cursors,

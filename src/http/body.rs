@@ -141,7 +141,7 @@ impl Upload {
         }
         let accepted = Accepted::from(&receipt);
         let Origin { endpoint, dataset, received, sink } = &self.origin;
-        let sink = sink.as_deref();
+        let sink = sink.as_ref().map(|sink| &*sink.name);
         let metrics = &self.intake.metrics;
         self.endpoint.batch(accepted.outcome);
         let peer = self.peer;

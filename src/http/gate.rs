@@ -17,6 +17,7 @@ use crate::{
     decode::{Encoding, Format},
     ingest::BodyFormat,
     metrics::{EndpointMetrics, Metrics},
+    spool::OnlySink,
 };
 
 /// All endpoints of the configuration.
@@ -64,7 +65,7 @@ pub(super) struct Admitted {
     pub(super) protocol: Protocol,
     pub(super) dataset: String,
     /// The only sink that gets the records, if the sender names one.
-    pub(super) sink: Option<String>,
+    pub(super) sink: Option<OnlySink>,
     pub(super) body_format: BodyFormat,
 }
 

@@ -35,7 +35,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-pub use self::{answer::Body, in_flight::MAX_UPLOADS, sink_header::SINK};
+pub use self::{
+    answer::Body,
+    in_flight::MAX_UPLOADS,
+    sink_header::{SINK, sink_header},
+};
 use self::{
     body::Upload,
     exchange::{Reply, without_body},

@@ -192,6 +192,10 @@ impl Refusal {
                 "X-Logpushd-Sink names no sink of this endpoint and dataset: correct it, or remove \
                  the header (it is {sink})\n"
             ),
+            Self::SinkNotTaken(UnusableSink::Changed { sink }) => format!(
+                "X-Logpushd-Sink: sink {sink} has other filters or masks now: replay the records \
+                 with the configuration that the daemon has loaded\n"
+            ),
             Self::SinkNotTaken(UnusableSink::TooLong { limit }) => format!(
                 "X-Logpushd-Sink: shorten a name, since endpoint, dataset and sink may have at \
                  most {limit} bytes together\n"
@@ -251,6 +255,7 @@ mod tests {
             Refusal::inflates_too_large(1 << 20, Excess::Records),
             Refusal::UnsupportedEncoding,
             Refusal::SinkNotTaken(UnusableSink::Unknown { sink: sink() }),
+            Refusal::SinkNotTaken(UnusableSink::Changed { sink: "archive".to_owned() }),
             Refusal::SinkNotTaken(UnusableSink::TooLong { limit: 128 }),
             Refusal::cannot_store(&io::Error::other("no")),
             full.into(),

@@ -1,5 +1,5 @@
-//! The header with which a request names the only sink that gets its records. `logpushd quarantine
-//! replay --sink` sends it.
+//! The header with which a request names the only sink that gets its records, and the selection that
+//! they have already been through, if they are dead letters. `logpushd quarantine replay` sends it.
 
 use hyper::{HeaderMap, header::HeaderName};
 
@@ -7,11 +7,14 @@ use super::refusal::Refusal;
 use crate::{
     config::{Endpoint, SINK_HEADER, SinkConfig},
     printable::clipped,
-    spool::MAX_JOINT_NAMES_BYTES,
+    spool::{MAX_JOINT_NAMES_BYTES, OnlySink},
 };
 
 /// Header that names the sink.
 pub const SINK: HeaderName = HeaderName::from_static(SINK_HEADER);
+
+/// Separates the name from the fingerprint of the selection.
+const SELECTION: &str = "; selection=";
 
 /// Longest name of a sink, and how much of an unknown name an answer repeats.
 const MAX_NAME_CHARS: usize = 64;
@@ -26,6 +29,11 @@ pub(super) enum UnusableSink {
     /// No sink of this name takes this endpoint and dataset.
     Unknown {
         /// The name in the header.
+        sink: String,
+    },
+    /// The sink has another selection than the one that the records have been through.
+    Changed {
+        /// The name of the sink.
         sink: String,
     },
     /// The batch's file name would be too long.
@@ -48,15 +56,17 @@ impl EndpointSinks {
         headers: &HeaderMap,
         endpoint: &str,
         dataset: &str,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<OnlySink>, Refusal> {
         let mut values = headers.get_all(SINK).iter();
         let Some(value) = values.next() else { return Ok(None) };
-        let takes = |sink: &&SinkConfig| {
-            sink.name.as_bytes() == value.as_bytes() && sink.choice.takes(endpoint, dataset)
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let (name, selection) = match value.split_once(SELECTION) {
+            Some((name, selection)) => (name, Some(selection)),
+            None => (&*value, None),
         };
+        let takes = |sink: &&SinkConfig| sink.name == name && sink.choice.takes(endpoint, dataset);
         let Some(sink) = self.0.iter().find(takes).filter(|_| values.next().is_none()) else {
-            let sink = String::from_utf8_lossy(value.as_bytes());
-            let sink = clipped(&sink, MAX_NAME_CHARS);
+            let sink = clipped(&value, MAX_NAME_CHARS);
             return Err(Refusal::SinkNotTaken(UnusableSink::Unknown { sink }));
         };
         if endpoint.len() + dataset.len() + sink.name.len() > MAX_JOINT_NAMES_BYTES {
@@ -64,8 +74,23 @@ impl EndpointSinks {
                 limit: MAX_JOINT_NAMES_BYTES,
             }));
         }
-        Ok(Some(sink.name.clone()))
+        let fingerprint = sink.choice.fingerprint();
+        let selection = fingerprint.filter(|current| selection == Some(&hex(*current)));
+        if selection.is_none() && value.len() > name.len() {
+            return Err(Refusal::SinkNotTaken(UnusableSink::Changed { sink: sink.name.clone() }));
+        }
+        Ok(Some(OnlySink { name: sink.name.clone(), selection }))
     }
+}
+
+/// Returns the value of the header for a sink.
+pub fn sink_header(OnlySink { name, selection }: &OnlySink) -> String {
+    let selection = selection.map(|selection| format!("{SELECTION}{}", hex(selection)));
+    format!("{name}{}", selection.unwrap_or_default())
+}
+
+fn hex(selection: u32) -> String {
+    format!("{selection:08x}")
 }
 
 #[cfg(test)]
@@ -83,6 +108,7 @@ mod tests {
              path = \"/l/{{dataset}}\"\nauth = \"none\"\nsinks = [\"a\", \"some\"]\n\
              [endpoint.other]\npath = \"/o\"\ndataset = \"x\"\nauth = \"none\"\n\
              [sink.a.stdout]\n[sink.some.file]\npath = \"/some\"\ndatasets = [\"dns_logs\"]\n\
+             mask = {{ a = \"redact\" }}\n\
              [sink.c.file]\npath = \"/c\"\n"
         );
         config::check_text(Path::new("/etc/logpushd/logpushd.toml"), &text).unwrap()
@@ -90,6 +116,20 @@ mod tests {
 
     /// Returns the sink, or the answer's text, for these values of the header.
     fn named(endpoint: &str, dataset: &str, values: &[&str]) -> Result<Option<String>, String> {
+        let only = named_selection(endpoint, dataset, values);
+        only.map(|only| {
+            only.map(|OnlySink { name, selection }| {
+                assert_eq!(selection, None);
+                name
+            })
+        })
+    }
+
+    fn named_selection(
+        endpoint: &str,
+        dataset: &str,
+        values: &[&str],
+    ) -> Result<Option<OnlySink>, String> {
         let config = config(endpoint);
         let found = config.endpoints.iter().find(|known| known.name == endpoint).unwrap();
         let mut headers = HeaderMap::new();
@@ -119,12 +159,30 @@ mod tests {
             ("dns_logs", &["a", "a"]),
             ("dns_logs", &["a, some"]),
             ("dns_logs", &["\u{e9}"]),
+            ("dns_logs", &["c; selection=00000000"]),
+            ("dns_logs", &["a;selection=00000000"]),
         ] {
             let text = main(dataset, values).unwrap_err();
             assert!(text.contains("no sink of this endpoint and dataset"), "{values:?} {text}");
         }
         let long = main("dns_logs", &[&"x".repeat(5000)]).unwrap_err();
         assert!(long.len() < 300, "{long}");
+    }
+
+    #[test]
+    fn a_selection_is_accepted_only_if_it_is_the_one_of_the_sink() {
+        let config = config("main");
+        let masking = config.sinks.iter().find(|sink| sink.name == "some").unwrap();
+        let selection = masking.choice.fingerprint();
+        assert!(selection.is_some());
+        let some = OnlySink { name: "some".to_owned(), selection };
+        let header = sink_header(&some);
+        assert_eq!(named_selection("main", "dns_logs", &[&header]), Ok(Some(some)));
+        let longer = format!("{header}0");
+        for value in [&longer, "some; selection=", "some; selection=0", "a; selection=00000000"] {
+            let text = named_selection("main", "dns_logs", &[value]).unwrap_err();
+            assert!(text.contains("has other filters or masks"), "{value}: {text}");
+        }
     }
 
     #[test]

@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use settings::Settings as _;
 use tracing::warn;
 
-use super::{FILE_MODE, Line, line::hex};
+use super::{
+    FILE_MODE, Line,
+    line::{hex, selection_text},
+};
 use crate::{
     decode::Block,
     durable,
@@ -60,6 +63,8 @@ impl DeadLetterState {
 /// Writes the dead letters of one sink into files of their own, `records-SINK-DATE.ndjson`.
 pub struct DeadLetterFile {
     sink: String,
+    /// Identifies the sink's selection, if it changes records.
+    selection: Option<u32>,
     files: FileSink,
     letters: DeadLetters,
     /// Letters from `letters` that are not written yet.
@@ -71,13 +76,14 @@ pub struct DeadLetterFile {
 }
 
 impl DeadLetterFile {
-    /// Continues from the checkpoint of the sink `sink`, and truncates the files to it. `dir` is
-    /// `quarantine.dir`, `cursors` the spool's directory of checkpoints.
+    /// Continues from the checkpoint of the sink `sink` with this fingerprint of its selection, and
+    /// truncates the files to it. `dir` is `quarantine.dir`, `cursors` the spool's directory of
+    /// checkpoints.
     ///
     /// # Errors
     /// The directory's name cannot be part of a path pattern.
     pub fn open(
-        sink: &str,
+        (sink, selection): (&str, Option<u32>),
         (dir, cursors): (&Path, &Path),
         state: DeadLetterState,
         letters: DeadLetters,
@@ -99,7 +105,16 @@ impl DeadLetterFile {
         }
         let lock_path = lock_path(cursors);
         let taken = VecDeque::new();
-        Ok(Self { sink: sink.to_owned(), files, letters, taken, written, lock_path, lock: None })
+        Ok(Self {
+            sink: sink.to_owned(),
+            selection,
+            files,
+            letters,
+            taken,
+            written,
+            lock_path,
+            lock: None,
+        })
     }
 
     /// Returns the size of the records that are not written yet.
@@ -122,7 +137,7 @@ impl DeadLetterFile {
             let of_batch = self.taken.iter().take_while(|letter| letter.batch == batch).count();
             let mut lines = Block::default();
             for letter in self.taken.iter().take(of_batch) {
-                lines.bytes.extend(line(&self.sink, letter)?);
+                lines.bytes.extend(line(&self.sink, self.selection, letter)?);
             }
             self.files.write(&lines)?;
             self.files.finish()?;
@@ -166,12 +181,13 @@ impl DeadLetterFile {
 }
 
 /// Returns the line of a dead letter, with its line feed.
-fn line(sink: &str, letter: &DeadLetter) -> io::Result<Vec<u8>> {
+fn line(sink: &str, selection: Option<u32>, letter: &DeadLetter) -> io::Result<Vec<u8>> {
     let origin = &letter.batch.header.origin;
     let text = std::str::from_utf8(&letter.record).ok();
     let line = Line {
         reason: letter.reason.as_str().into(),
         sink: Some(sink.into()),
+        selection: selection.map(|selection| selection_text(selection).into()),
         endpoint: origin.endpoint.as_str().into(),
         dataset: origin.dataset.as_str().into(),
         batch: letter.batch.sequence,

@@ -19,6 +19,10 @@ pub struct Line<'a> {
     /// sinks.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub sink: Option<Cow<'a, str>>,
+    /// Fingerprint of the selection of that sink, if it changes records: the record has been through
+    /// it.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Cow<'a, str>>,
     /// Name of the endpoint.
     #[serde(borrow)]
     pub endpoint: Cow<'a, str>,
@@ -52,6 +56,11 @@ impl Line<'_> {
     }
 }
 
+/// Returns a fingerprint of a selection as in a line.
+pub fn selection_text(fingerprint: u32) -> String {
+    format!("{fingerprint:08x}")
+}
+
 /// Encodes bytes as hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
@@ -71,6 +80,7 @@ mod tests {
         let line = Line {
             reason: "not_json".into(),
             sink: None,
+            selection: None,
             endpoint: "push".into(),
             dataset: "http_requests".into(),
             batch: 7,

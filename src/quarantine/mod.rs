@@ -26,7 +26,7 @@ pub use self::{
         FileKind, QuarantineFile, QuarantineFiles, original, put_back, rename_as_replayed,
         rename_for_replay, replayed_path,
     },
-    line::{Line, REFUSED, unhex},
+    line::{Line, REFUSED, selection_text, unhex},
     sink::QuarantineSink,
 };
 use crate::{

@@ -61,6 +61,7 @@ impl QuarantineSink {
         let line = Line {
             reason: reject.reason.label().into(),
             sink: None,
+            selection: None,
             endpoint: origin.endpoint.as_str().into(),
             dataset: origin.dataset.as_str().into(),
             batch: batch.sequence,

@@ -3,10 +3,12 @@
 use std::{fs, net::UdpSocket, path::Path};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::support::{
-    DEADLINE, Daemon, Exit, Http, Setup, Upload, collector::Collector, finish, logpushd, names_in,
-    wait_until,
+    DEADLINE, Daemon, Exit, Finished, Http, Setup, Upload,
+    collector::{Collector, ok, refusal},
+    finish, logpushd, names_in, wait_for, wait_until,
 };
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -80,6 +82,114 @@ fn no_sink_gets_an_original_value() {
     }
     let stopped = daemon.stop().exited_cleanly();
     assert_no_secret(&stopped.setup, &[KEY]);
+}
+
+/// The dead letters of the sink `web`.
+fn dead_letters(daemon: &Daemon) -> Vec<Value> {
+    let quarantine = daemon.path("quarantine");
+    let files = names_in(&quarantine)
+        .into_iter()
+        .filter(|name| name.starts_with("records-web-") && !name.contains(".replay"));
+    let text: String =
+        files.map(|name| fs::read_to_string(quarantine.join(name)).unwrap()).collect();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Replays the dead letters with the configuration of the daemon, after a change of its text.
+fn replay(daemon: &Daemon, change: (&str, &str), options: &[&str]) -> Finished {
+    let text = fs::read_to_string(daemon.setup().config()).unwrap();
+    assert!(text.contains(change.0), "{text}");
+    let real = format!("[server]\naddress = \"{}\"", daemon.address);
+    let text = text.replace("[server]\naddress = \"127.0.0.1:0\"", &real);
+    daemon.setup().write("replay.toml", text.replace(change.0, change.1));
+    let config = daemon.path("replay.toml");
+    finish(logpushd().args(["quarantine", "replay", "-c"]).arg(config).args(options))
+}
+
+const HTTP: &str = r#"where = { ClientIP = "203.0.113.77" }
+    rename = { N = "count" }"#;
+
+#[test]
+fn a_dead_letter_is_replayed_as_its_target_refused_it() {
+    let collector = Collector::start();
+    collector.answer_by(|_| refusal(400, "no"));
+    let web = format!("url = \"{}\"\n{HTTP}\n{MASKS}", collector.url("/in"));
+    let setup = Setup::new().table("sink.web.http", &web);
+    setup.write("mask.key", KEY);
+    let daemon = setup.start();
+    daemon.send(Http::Two, upload(RECORDS)).committed();
+    let letter = wait_for("a dead letter", || dead_letters(&daemon).pop());
+    let record = letter["record"].as_str().unwrap().to_owned();
+    let line = masked(HASH).split_inclusive('\n').next().unwrap().replace("\"N\"", "\"count\"");
+    assert_eq!(format!("{record}\n"), line);
+    assert_eq!(letter["selection"].as_str().map(str::len), Some(8), "{letter}");
+
+    // The daemon is killed with the replayed batch in its spool.
+    collector.answer_by(|_| refusal(503, "busy"));
+    let replayed = replay(&daemon, ("", ""), &[]);
+    assert_eq!(replayed.exit, Exit::Code(0), "{}{}", replayed.stdout, replayed.stderr);
+    let waiting = names_in(&daemon.path("spool/batches"));
+    let ending = format!("@web+{}", letter["selection"].as_str().unwrap());
+    assert!(waiting.iter().any(|name| name.ends_with(&ending)), "{waiting:?}");
+    let daemon = daemon.kill().start();
+    let before = collector.received().len();
+    collector.answer_by(|_| ok());
+    let requests = wait_for("the record", || {
+        Some(collector.received().split_off(before))
+            .filter(|requests| requests.iter().any(|request| request.status == 200))
+    });
+    for request in requests {
+        assert_eq!(String::from_utf8(request.body).unwrap(), line);
+    }
+    daemon.stop().exited_cleanly();
+}
+
+#[test]
+fn a_dead_letter_goes_through_changed_masks_only_with_an_option() {
+    let collector = Collector::start();
+    collector.answer_by(|_| refusal(400, "no"));
+    let web = format!(
+        "url = \"{}\"\nmask = {{ a = \"hash\", b = \"redact\" }}\nmask_key_file = \"mask.key\"",
+        collector.url("/in")
+    );
+    let setup = Setup::new().table("sink.web.http", &web);
+    setup.write("mask.key", KEY);
+    let daemon = setup.start();
+    daemon.send(Http::Two, upload("{\"a\":\"agent/1\",\"b\":1,\"c\":1}\n")).committed();
+    let letter = wait_for("a dead letter", || dead_letters(&daemon).pop());
+    let record = letter["record"].as_str().unwrap();
+    assert_eq!(record, format!("{{\"a\":\"{HASH}\",\"b\":\"REDACTED\",\"c\":1}}"));
+
+    // The daemon reloads other masks.
+    let other = web.replace("a = \"hash\", b", "c = \"hash\", b");
+    daemon.setup().write_config_with(&[("sink.web.http", Some(&other))]);
+    reload(&daemon, 1);
+    collector.answer_by(|_| ok());
+    let skipped = replay(&daemon, ("", ""), &[]);
+    assert_eq!(skipped.exit, Exit::Code(65), "{}{}", skipped.stdout, skipped.stderr);
+    assert!(
+        skipped.stdout.contains("has other filters, masks or added fields"),
+        "{}",
+        skipped.stdout
+    );
+    // A command with the old configuration cannot get past the masks of the daemon.
+    let refused = replay(&daemon, ("c = \"hash\", b", "a = \"hash\", b"), &[]);
+    assert_eq!(refused.exit, Exit::Code(69), "{}{}", refused.stdout, refused.stderr);
+    assert!(
+        refused.stderr.contains("sink web has other filters or masks now"),
+        "{}",
+        refused.stderr
+    );
+
+    let before = collector.received().len();
+    let replayed = replay(&daemon, ("", ""), &["--apply-selection"]);
+    assert_eq!(replayed.exit, Exit::Code(0), "{}{}", replayed.stdout, replayed.stderr);
+    wait_until("the record", || collector.received().len() > before);
+    let body = String::from_utf8(collector.received().pop().unwrap().body).unwrap();
+    let (start, end) = (format!("{{\"a\":\"{HASH}\",\"b\":\"REDACTED\",\"c\":\""), "\"}\n");
+    assert!(body.starts_with(&start) && body.ends_with(end), "{body}");
+    assert_eq!(body.len(), start.len() + 64 + end.len(), "{body}");
+    daemon.stop().exited_cleanly();
 }
 
 /// Asserts that no file but the key file has one of the keys.

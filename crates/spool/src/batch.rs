@@ -1,6 +1,7 @@
 //! The metadata of a batch, and the file name that encodes all of it.
 //!
-//! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.FORMAT[@SINK][.gz]`, for example
+//! `SEQUENCE.RECEIVED.ENDPOINT.DATASET.RECORDS.REJECTED.LIMIT.DIGEST.FORMAT[@SINK[+SELECTION]][.gz]`, for
+//! example
 //! `0000000000000042.1763755200123456.push.http_requests.5000.0.8388608.HEX.json.gz`. No field
 //! contains a dot.
 //!
@@ -8,7 +9,9 @@
 //! batch must decode to the same records after the configuration has changed. The columns of CSV are in
 //! the first row of the file. A batch that needs the second edition of the rules has the number of that
 //! edition after the format, as in `json2`. A batch for a single sink has the name of that sink after the
-//! format, as in `json@archive`. Versions that do not know such a name treat the file as unusable.
+//! format, as in `json@archive`, and then the fingerprint of the selection that its records have been
+//! through, if they are dead letters, as in `json@archive+0123abcd`. Versions that do not know such a name
+//! treat the file as unusable.
 
 use jiff::Timestamp;
 use records::decode::{Delimiter, Edition, Encoding, Format};
@@ -50,7 +53,17 @@ pub struct Origin {
     /// The arrival time of the request, in whole microseconds.
     pub received: Timestamp,
     /// The only sink that receives the batch. `None` means all sinks that accept its endpoint and dataset.
-    pub sink: Option<String>,
+    pub sink: Option<OnlySink>,
+}
+
+/// The only sink that receives a batch.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct OnlySink {
+    /// The name of the sink.
+    pub name: String,
+    /// The fingerprint of the selection that the records have already been through: those of dead letters.
+    /// While the sink has this selection, it does not apply it again.
+    pub selection: Option<u32>,
 }
 
 /// The metadata of a batch, without its sequence.
@@ -91,7 +104,7 @@ impl Batch {
         let edition = edition.map_or("", |(_, digit)| digit);
         let ending = ENDINGS.iter().find(|(named, _)| named == format);
         let ending = ending.map_or("json", |(_, ending)| ending);
-        let sink = sink.as_ref().map(|sink| format!("@{sink}")).unwrap_or_default();
+        let sink = sink.as_ref().map(OnlySink::suffix).unwrap_or_default();
         let gz = match encoding {
             Encoding::Gzip => ".gz",
             Encoding::Identity => "",
@@ -116,13 +129,14 @@ impl Batch {
                 Some((ending, sink)) => (ending, Some(sink)),
                 None => (ending, None),
             };
-            if sink.is_some_and(|sink| !is_name(sink)) {
-                return None;
-            }
+            let sink = match sink {
+                Some(sink) => Some(OnlySink::from_suffix(sink)?),
+                None => None,
+            };
             EDITIONS.iter().find_map(|(edition, digit)| {
                 let ending = ending.strip_suffix(digit)?;
                 let (format, _) = ENDINGS.iter().find(|(_, known)| *known == ending)?;
-                Some((encoding, *format, *edition, sink.map(str::to_owned)))
+                Some((encoding, *format, *edition, sink.clone()))
             })
         };
         let sequence = next()?.parse().ok()?;
@@ -145,6 +159,22 @@ impl Batch {
         let batch = Self { sequence, header };
         // Exactly one name per batch: names with "+1" or "01" are files of another program.
         (batch.file_name() == name).then_some(batch)
+    }
+}
+
+impl OnlySink {
+    fn suffix(&self) -> String {
+        let selection = self.selection.map(|selection| format!("+{selection:08x}"));
+        format!("@{}{}", self.name, selection.unwrap_or_default())
+    }
+
+    /// Parses a suffix without its `@`.
+    fn from_suffix(text: &str) -> Option<Self> {
+        let (name, selection) = match text.split_once('+') {
+            Some((name, selection)) => (name, Some(u32::from_str_radix(selection, 16).ok()?)),
+            None => (text, None),
+        };
+        is_name(name).then(|| Self { name: name.to_owned(), selection })
     }
 }
 
@@ -181,9 +211,10 @@ mod tests {
             gzip in any::<bool>(),
             format in prop::sample::select(ENDINGS.map(|(format, _)| format).to_vec()),
             edition in prop::sample::select(EDITIONS.map(|(edition, _)| edition).to_vec()),
-            sink in prop::option::of("[A-Za-z0-9_-]{1,64}"),
+            sink in prop::option::of(("[A-Za-z0-9_-]{1,64}", prop::option::of(any::<u32>()))
+                .prop_map(|(name, selection)| OnlySink { name, selection })),
         ) {
-            let names = endpoint.len() + dataset.len() + sink.as_ref().map_or(0, String::len);
+            let names = endpoint.len() + dataset.len() + sink.as_ref().map_or(0, |sink| sink.name.len());
             let fits = sink.is_none() || names <= MAX_JOINT_NAMES_BYTES;
             let batch = Batch {
                 sequence,
@@ -245,6 +276,12 @@ mod tests {
             ("json.gz", Some(None)),
             ("json@archive.gz", Some(Some("archive"))),
             ("json2@a-B_9", Some(Some("a-B_9"))),
+            ("json@archive+00c0ffee.gz", Some(Some("archive+12648430"))),
+            ("json@archive+0", None),
+            ("json@archive+00C0FFEE", None),
+            ("json@archive+000c0ffee", None),
+            ("json@archive++0c0ffee", None),
+            ("json@+00c0ffee", None),
             ("csv@json", Some(Some("json"))),
             ("json@", None),
             ("json@.gz", None),
@@ -256,7 +293,9 @@ mod tests {
             let batch = Batch::from_file_name(&name(ending));
             let sink = batch.map(|batch| {
                 assert_eq!(batch.header.origin.endpoint, "e");
-                batch.header.origin.sink
+                batch.header.origin.sink.map(|OnlySink { name, selection }| {
+                    selection.map_or(name.clone(), |selection| format!("{name}+{selection}"))
+                })
             });
             assert_eq!(sink, want.map(|sink| sink.map(str::to_owned)), "{ending}");
         }

@@ -55,7 +55,7 @@ use self::{
     removals::{PendingRemovals, StaleFile},
 };
 pub use self::{
-    batch::{Batch, Header, MAX_JOINT_NAMES_BYTES, Origin},
+    batch::{Batch, Header, MAX_JOINT_NAMES_BYTES, OnlySink, Origin},
     commit::Staging,
     consumer::{BatchFilter, Consumer, ConsumerId, Lag, StopAfter},
     disk::ProbeId,

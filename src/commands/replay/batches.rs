@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, mem};
 
-use crate::decode;
+use crate::{decode, spool::OnlySink};
 
 /// The maximum size of all incomplete batches together.
 const MAX_HELD_BYTES: usize = 64 << 20;
@@ -13,7 +13,7 @@ pub(super) struct Route {
     pub(super) endpoint: String,
     pub(super) dataset: String,
     /// The only sink that gets the record; otherwise all sinks of the endpoint.
-    pub(super) sink: Option<String>,
+    pub(super) sink: Option<OnlySink>,
 }
 
 /// Records for one request.

@@ -13,7 +13,7 @@ use hyper::{
 use serde::Deserialize;
 
 use super::{BodyKind, ReplayError, batches::Route, connection::Connection};
-use crate::http::SINK;
+use crate::http::{SINK, sink_header};
 use crate::{
     cloudflare::mask::Mask,
     commands::secret,
@@ -81,7 +81,7 @@ impl<'a> Daemon<'a> {
             .map_err(ReplayError::Unusable)?;
         let mut headers = headers(endpoint, body)?;
         if let Some(sink) = &route.sink {
-            let sink = HeaderValue::from_str(sink);
+            let sink = HeaderValue::from_str(&sink_header(sink));
             let sink = sink
                 .map_err(|error| ReplayError::Unusable(format!("the name of the sink: {error}")))?;
             headers.insert(SINK, sink);

@@ -15,6 +15,7 @@ mod connection;
 mod daemon;
 mod records;
 mod report;
+mod router;
 mod target;
 
 use std::{collections::HashSet, io::Write, path::Path, time::Duration};
@@ -33,6 +34,7 @@ use crate::{
     decode::Format,
     fatal::Fatal,
     quarantine::rename_for_replay,
+    spool::OnlySink,
 };
 
 /// The length of the first line, longer than any destination check, so that the decoder does not
@@ -171,7 +173,9 @@ fn check_sink(config: &Config, sink: Option<&str>) -> Result<(), Fatal> {
 
 /// Checks that the only sink of a route, if any, takes its endpoint and dataset.
 fn check_destination(config: &Config, route: &Route) -> Result<(), String> {
-    let Route { endpoint, dataset, sink: Some(name) } = route else { return Ok(()) };
+    let Route { endpoint, dataset, sink: Some(OnlySink { name, .. }) } = route else {
+        return Ok(());
+    };
     let has = |known: &&Endpoint| known.name == *endpoint && known.sinks.contains(name);
     let sink = config.sinks.iter().find(|known| known.name == *name);
     let is_destination = config.endpoints.iter().any(|known| has(&known))

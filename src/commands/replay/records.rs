@@ -8,9 +8,10 @@ use std::{
 };
 
 use super::{
-    BodyKind, ReplayError,
+    ReplayError,
     batches::{ReplayBatch, ReplayBatches, Route},
     check_destination,
+    router::{RecordSource, Router},
 };
 use crate::{
     cli::quarantine::Replay,
@@ -78,8 +79,7 @@ pub(super) fn key(line: &Line<'_>) -> RecordKey {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     actions: Vec<LineAction>,
-    /// The only sink that gets the records, if the command names one.
-    sink: Option<String>,
+    router: Router,
     /// The number of records to send, by route.
     pub(super) routes: BTreeMap<Route, u64>,
     pub(super) skips: Vec<Skip>,
@@ -154,8 +154,8 @@ pub(super) fn plan(
     state: FileState,
     keys: Option<&mut HashSet<RecordKey>>,
 ) -> Result<Plan, ReplayError> {
-    let Replay { filter, sink, .. } = options;
-    let mut plan = Plan { sink: sink.clone(), ..Plan::default() };
+    let filter = &options.filter;
+    let mut plan = Plan { router: Router::new(options), ..Plan::default() };
     let mut found = Vec::new();
     let mut cut_records = CutRecords::new();
     each_line(path, &mut |number, bytes| {
@@ -169,8 +169,8 @@ pub(super) fn plan(
             Ok(line) if !filter.matches(&line.endpoint, line.reason_label()) => {
                 Ok(LineAction::Leave)
             }
-            Ok(line) if is_for_other_sink(&line, sink.as_deref()) => Ok(LineAction::Leave),
-            Ok(line) => route_of(config, &line, sink.as_deref()).and_then(|(route, contents)| {
+            Ok(line) if plan.router.is_for_other_sink(&line) => Ok(LineAction::Leave),
+            Ok(line) => plan.router.route_of(config, &line).and_then(|(route, contents)| {
                 check_destination(config, &route)?;
                 if let RecordSource::Body(body) = contents {
                     let cut_record =
@@ -254,7 +254,7 @@ pub(super) fn read(
             };
             let line = serde_json::from_slice::<Line<'_>>(bytes)
                 .map_err(|error| changed(error.to_string()))?;
-            match route_of(config, &line, plan.sink.as_deref()).map_err(changed)? {
+            match plan.router.route_of(config, &line).map_err(changed)? {
                 (route, RecordSource::Inline(record)) => batches.add(&route, &record, take),
                 (route, RecordSource::Body(body)) => {
                     let cut_record = CutRecord { route, length: line.length, line: number };
@@ -277,44 +277,6 @@ pub(super) fn read(
         })?;
     }
     batches.finish(take)
-}
-
-/// Where the whole record of a line is.
-enum RecordSource<'a> {
-    Inline(Cow<'a, [u8]>),
-    /// In this file in `bodies/`; the line has only its beginning.
-    Body(String),
-}
-
-/// Returns whether the target of a sink other than `only` refused the record.
-fn is_for_other_sink(line: &Line<'_>, only: Option<&str>) -> bool {
-    matches!((&line.sink, only), (Some(sink), Some(only)) if sink != only)
-}
-
-/// Returns the route and the record of a line. A record that the target of a sink refused goes only
-/// to that sink, any other record to the sink `only`, or to all sinks.
-fn route_of<'a>(
-    config: &Config,
-    line: &'a Line<'_>,
-    only: Option<&str>,
-) -> Result<(Route, RecordSource<'a>), String> {
-    super::path_of(config, &line.endpoint, &line.dataset, BodyKind::Records)?;
-    let route = Route {
-        endpoint: line.endpoint.to_string(),
-        dataset: line.dataset.to_string(),
-        sink: line.sink.as_deref().or(only).map(str::to_owned),
-    };
-    if let Some(body) = &line.body {
-        return Ok((route, RecordSource::Body(body.to_string())));
-    }
-    if let Some(record) = &line.record {
-        return Ok((route, RecordSource::Inline(record.as_bytes().into())));
-    }
-    let hex = line.record_hex.as_deref();
-    let hex = hex.ok_or("it has no `record`, `record_hex` or `body`: fix or delete it")?;
-    let record = quarantine::unhex(hex);
-    let record = record.ok_or("its `record_hex` is not hexadecimal: fix or delete it")?;
-    Ok((route, RecordSource::Inline(record.into())))
 }
 
 /// Reads records from a quarantined batch by their positions. Records that are still too long are

@@ -93,7 +93,7 @@ impl ReplayReport {
         let sent = routes.entry(route.clone()).or_insert_with(|| RouteReport {
             endpoint: route.endpoint.clone(),
             dataset: route.dataset.clone(),
-            sink: route.sink.clone(),
+            sink: route.sink.as_ref().map(|sink| sink.name.clone()),
             ..RouteReport::default()
         });
         sent.sent += records;
@@ -111,7 +111,7 @@ impl ReplayReport {
         let path = target.path.display();
         if !self.is_json {
             for (Route { endpoint, dataset, sink }, records) in &target.plan.routes {
-                let only = sink.as_ref().map(|sink| format!(", only for sink {sink}"));
+                let only = sink.as_ref().map(|sink| format!(", only for sink {}", sink.name));
                 let only = only.unwrap_or_default();
                 if target.is_body() {
                     writeln!(out, "{path}: the body would go to {endpoint}/{dataset}{only}")?;

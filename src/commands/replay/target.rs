@@ -23,6 +23,7 @@ use crate::{
     durable,
     fatal::Fatal,
     quarantine::{self, FileKind, Line, QuarantineFiles},
+    spool::OnlySink,
 };
 
 /// The contents of a file.
@@ -159,10 +160,11 @@ impl ReplayFile {
             FileContents::Body(endpoint, dataset) => {
                 self.plan = Plan::default();
                 if options.filter.matches(endpoint, UNDECODABLE) {
+                    let only_sink = options.sink.clone();
                     let route = Route {
                         endpoint: endpoint.clone(),
                         dataset: dataset.clone(),
-                        sink: options.sink.clone(),
+                        sink: only_sink.map(|name| OnlySink { name, selection: None }),
                     };
                     let checked = path_of(config, endpoint, dataset, BodyKind::Original)
                         .and_then(|_| check_destination(config, &route));

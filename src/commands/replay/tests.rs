@@ -59,7 +59,15 @@ impl Folder {
     fn run(&self, dry_run: bool, paths: &[PathBuf]) -> (Result<(), Fatal>, String) {
         let config = crate::cli::ConfigFile { path: self.path("logpushd.toml") };
         let (filter, paths) = (QuarantineFilter::default(), paths.to_vec());
-        let replay = Replay { config, filter, sink: None, dry_run, json: false, paths };
+        let replay = Replay {
+            config,
+            filter,
+            sink: None,
+            apply_selection: false,
+            dry_run,
+            json: false,
+            paths,
+        };
         let mut out = Vec::new();
         let outcome = run(&self.config, &replay, &mut out);
         (outcome, String::from_utf8(out).unwrap())

@@ -51,6 +51,20 @@ impl Choice {
         }
         text
     }
+
+    /// Identifies the selection if it changes records. A record that has been through such a selection must
+    /// not go through it again: a hash would be hashed, and `where` would test masked values. `None` if the
+    /// records that it takes are the original ones.
+    pub fn fingerprint(&self) -> Option<u32> {
+        let hash = || blake3::hash(self.selection_text().as_bytes());
+        self.changes_records()
+            .then(|| hash().as_bytes().first_chunk().map_or(0, |first| u32::from_be_bytes(*first)))
+    }
+
+    /// Whether the sink gets every record of its batches unchanged.
+    pub fn takes_all_records(&self) -> bool {
+        self.conditions.is_empty() && !self.changes_records()
+    }
 }
 
 /// One condition on a field of a record.

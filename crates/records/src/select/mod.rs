@@ -44,8 +44,7 @@ impl From<serde_json::Error> for Unreadable {
 impl Selection {
     /// Creates a selection; `None` if the sink receives all records unchanged.
     pub fn new(choice: &Choice) -> Option<Self> {
-        let takes_all = choice.conditions.is_empty() && !choice.changes_records();
-        (!takes_all).then(|| Self { choice: choice.clone() })
+        (!choice.takes_all_records()).then(|| Self { choice: choice.clone() })
     }
 
     /// Applies the selection to a block of the batch `of`. If anything changes, the result contains no

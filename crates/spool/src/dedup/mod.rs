@@ -46,7 +46,7 @@ impl DedupKey {
         hasher.update(&header.digest.to_le_bytes());
         // A batch for a single sink differs from the same batch for all sinks.
         if let Some(sink) = &header.origin.sink {
-            hasher.update(sink.as_bytes());
+            hasher.update(sink.name.as_bytes());
         }
         Header::short_digest(hasher.finalize().as_bytes()).into()
     }

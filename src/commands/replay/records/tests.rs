@@ -7,7 +7,8 @@ use crate::{
     cli::{ConfigFile, quarantine::QuarantineFilter},
     commands::replay::tests::Folder,
     decode::{Edition, Encoding, Format},
-    spool::{Header, Origin},
+    select::FieldMask,
+    spool::{Header, OnlySink, Origin},
 };
 
 fn line(position: u64, rest: &str) -> String {
@@ -22,6 +23,7 @@ fn replay(filter: &QuarantineFilter, sink: Option<&str>) -> Replay {
         config: ConfigFile { path: "logpushd.toml".into() },
         filter: filter.clone(),
         sink: sink.map(str::to_owned),
+        apply_selection: false,
         dry_run: false,
         json: false,
         paths: Vec::new(),
@@ -195,7 +197,8 @@ fn record_that_a_target_refused_goes_only_to_that_sink() {
         let plan = plan(&folder.config, &path, &options, FileState::Complete, Some(&mut keys));
         let plan = plan.unwrap();
         assert_eq!((plan.routes.len(), &*plan.skips), (keys.len(), &[][..]));
-        plan.routes.into_keys().map(|route| route.sink).collect::<Vec<_>>()
+        let sinks = plan.routes.into_keys().map(|route| route.sink);
+        sinks.map(|sink| sink.map(|sink| sink.name)).collect::<Vec<_>>()
     };
     let archive = Some("archive".to_owned());
     assert_eq!(sinks(&QuarantineFilter::default(), None), [None, archive.clone()], "two records");
@@ -205,4 +208,41 @@ fn record_that_a_target_refused_goes_only_to_that_sink() {
     let options = replay(&QuarantineFilter::default(), Some("other"));
     let plan = plan(&folder.config, &path, &options, FileState::Complete, None).unwrap();
     assert_eq!((plan.action(1), plan.action(2)), (LineAction::Leave, LineAction::Skip));
+}
+
+#[test]
+fn a_dead_letter_goes_through_a_selection_once() {
+    let mut folder = Folder::new();
+    let path = folder.path("records-archive-2026-01-02.ndjson");
+    let mut planned = |mask: Option<FieldMask>, selection: Option<&str>, apply_selection| {
+        for sink in &mut folder.config.sinks {
+            sink.choice.masks = mask.iter().map(|mask| ("a".to_owned(), mask.clone())).collect();
+        }
+        let selection = selection.map(|text| format!(",\"selection\":\"{text}\""));
+        let refused = format!("\"sink\":\"archive\"{}", selection.unwrap_or_default());
+        fs::write(&path, line(2, &format!("\"record\":\"{{}}\",{refused}"))).unwrap();
+        let options = Replay { apply_selection, ..replay(&QuarantineFilter::default(), None) };
+        let plan = plan(&folder.config, &path, &options, FileState::Complete, None).unwrap();
+        let sinks = plan.routes.into_keys().filter_map(|route| route.sink);
+        let current = folder.config.sinks.iter().find(|sink| sink.name == "archive").unwrap();
+        (sinks.collect::<Vec<_>>(), plan.skips.len(), current.choice.fingerprint())
+    };
+    let archive = |selection| vec![OnlySink { name: "archive".to_owned(), selection }];
+    let redact = Some(FieldMask::Redact);
+    let (_, _, fingerprint) = planned(redact.clone(), None, false);
+    let text = quarantine::selection_text(fingerprint.unwrap());
+    for (mask, selection, applies, expected, skipped) in [
+        (redact.clone(), Some(&*text), false, archive(fingerprint), 0),
+        (redact.clone(), Some(&*text), true, archive(fingerprint), 0),
+        // From an earlier version, or from the time before the sink had a selection.
+        (redact.clone(), None, false, archive(None), 0),
+        (redact.clone(), Some("00000000"), false, vec![], 1),
+        (redact.clone(), Some(""), false, vec![], 1),
+        (redact, Some("00000000"), true, archive(None), 0),
+        (Some(FieldMask::Truncate), Some(&*text), false, vec![], 1),
+        (None, Some(&*text), false, archive(None), 0),
+    ] {
+        let (sinks, skips, _) = planned(mask.clone(), selection, applies);
+        assert_eq!((sinks, skips), (expected, skipped), "{mask:?} {selection:?} {applies}");
+    }
 }
