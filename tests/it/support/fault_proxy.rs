@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    HeaderMap, Request, Response,
+    HeaderMap, Request, Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
     client::conn::http1 as client,
     header::{CONNECTION, CONTENT_ENCODING, RETRY_AFTER, TRANSFER_ENCODING},
@@ -202,15 +202,21 @@ impl FaultProxy {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
         let (fault, faults, target) = self.choose(&head.headers, &body);
-        let injected = |status: u16| {
-            let text = faults.bodies.get(&status).cloned();
+        let injected = |status: StatusCode| {
+            let text = faults.bodies.get(&status.as_u16()).cloned();
             let body = Reply::whole(text.unwrap_or_else(|| "injected by a test".into()).into());
-            Response::builder().status(status).header(RETRY_AFTER, faults.retry_after).body(body)
+            let mut response = Response::new(body);
+            *response.status_mut() = status;
+            response
         };
         match fault {
-            Fault::TooLarge => return injected(413).map_err(|_| Closed),
-            Fault::TooManyRequests => return injected(429).map_err(|_| Closed),
-            Fault::Unavailable => return injected(503).map_err(|_| Closed),
+            Fault::TooLarge => return Ok(injected(StatusCode::PAYLOAD_TOO_LARGE)),
+            Fault::TooManyRequests => {
+                let mut response = injected(StatusCode::TOO_MANY_REQUESTS);
+                response.headers_mut().insert(RETRY_AFTER, faults.retry_after.into());
+                return Ok(response);
+            }
+            Fault::Unavailable => return Ok(injected(StatusCode::SERVICE_UNAVAILABLE)),
             Fault::ClosedBefore => return Err(Closed),
             Fault::HungBefore => std::future::pending().await,
             _ => {}

@@ -137,8 +137,9 @@ impl<T: Target> Run<T> {
     /// Sends the rest while requests fail and the target restarts, without kills, until all is
     /// delivered.
     fn faults(&mut self, setup: Setup) -> Daemon {
-        let (delay, timeout) = if self.size.is_long { (10_000, 12) } else { (600, 1) };
-        self.inject(25, Duration::from_millis(delay));
+        let (percent, delay, timeout) =
+            if self.size.is_long { (25, 10_000, 12) } else { (15, 600, 1) };
+        self.inject(percent, Duration::from_millis(delay));
         let daemon = self.start(setup, timeout);
         for count in [self.batches.len() / 2, usize::MAX] {
             let is_up = send(&daemon, &mut self.batches, &mut self.sent, count);
