@@ -21,6 +21,7 @@ pub mod name_lengths;
 pub mod network;
 pub mod paths;
 mod probe;
+pub mod record_time;
 mod state;
 pub mod stdout;
 pub mod syslog;

@@ -17,7 +17,8 @@ use crate::{
     config::{Auth, PathPattern, Protocol, SinkKind, TlsVersion, load},
     select::{Choice, Comparison, Condition, Fields, Scalar, Test},
     sink::{
-        file::{self, Compress, CompressAfter, EventWindow, Fsync, RecordTime, Retain, Rotate},
+        file::{self, Compress, CompressAfter, Fsync, Retain, Rotate},
+        record_time::{EventWindow, RecordTime},
         stdout,
     },
 };

@@ -43,11 +43,15 @@ use self::{
     route::Router, target::TargetFile,
 };
 pub use self::{
-    settings::{Compress, CompressAfter, EventWindow, Fsync, RecordTime, Retain, Rotate, Settings},
+    settings::{Compress, CompressAfter, Fsync, Retain, Rotate, Settings},
     state::{FilePosition, FileState},
     unknown::UnknownBytes,
 };
-use super::{Readiness, Sink, SinkCounters, SinkError, State, template::PathTemplate};
+use super::{
+    Readiness, Sink, SinkCounters, SinkError, State,
+    record_time::{EventWindow, RecordTime},
+    template::PathTemplate,
+};
 
 /// The maximum number of files that stay open. The sink writes to one file per dataset at a time.
 pub const MAX_OPEN_FILES: usize = 64;

@@ -3,14 +3,13 @@
 //! The result depends on the batch only (the times of the records, the time of receipt, and the
 //! order of the records), so that every attempt gives each file the same bytes.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf, time::Duration};
+use std::{borrow::Cow, collections::HashMap, ops::Range, path::PathBuf};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use records::record;
 use spool::Origin;
 
-use super::settings::EventWindow;
-use crate::template::PathTemplate;
+use crate::{record_time::EventWindow, template::PathTemplate};
 
 /// The maximum number of files per batch, besides that of the time of receipt. The records for any
 /// other file are filed by the time of receipt: records of a month must not open a file for every
@@ -78,7 +77,7 @@ impl Router {
     fn index(&mut self, line: &[u8], template: &PathTemplate) -> usize {
         let received = self.origin.received;
         let time = record::time_of(&self.origin.dataset, line);
-        let time = time.filter(|time| self.is_within(received.duration_since(*time)));
+        let time = time.filter(|time| self.window.contains(*time, received));
         let second = time.unwrap_or(received).as_second();
         if let Some(index) = self.seconds.get(&second) {
             return *index;
@@ -101,15 +100,6 @@ impl Router {
         index
     }
 
-    /// Whether a record of this age at its receipt is filed by its own time.
-    fn is_within(&self, age: SignedDuration) -> bool {
-        let EventWindow { past, future } = self.window;
-        match Duration::try_from(age) {
-            Ok(age) => age <= past,
-            Err(_) => age.unsigned_abs() <= future,
-        }
-    }
-
     fn path(&self, template: &PathTemplate, time: Timestamp) -> PathBuf {
         template.render(&self.origin.endpoint, &self.origin.dataset, time)
     }
@@ -122,6 +112,8 @@ impl Router {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use settings::Settings as _;
 
     use super::*;

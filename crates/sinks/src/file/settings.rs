@@ -6,10 +6,10 @@ mod path;
 use std::time::Duration;
 
 use settings::{
-    Context, Diagnostic, Setting, Settings as _, Table, Value,
+    Context, Diagnostic, Setting, Table, Value,
     reference::Takes,
     setting, settings,
-    types::{Count, PositiveSpan, Size, Span},
+    types::{Count, PositiveSpan, Size},
     words,
 };
 
@@ -22,6 +22,7 @@ use crate::{
     Sink, SinkContext,
     kinds::{Claims, Kind},
     paths::WrittenPaths,
+    record_time::{EventWindow, RecordTime},
     template::PathTemplate,
 };
 
@@ -79,19 +80,6 @@ settings! {
 }
 
 settings! {
-    /// Records outside the window are filed by their time of receipt.
-    pub struct EventWindow derive(Copy, Eq), checked by check_event_window {
-        /// With `time = "event"`: a record that is older than this at its receipt is filed by
-        /// its time of receipt. `"all"` files every old record by its own time, which is
-        /// useful to import history.
-        pub past: SpanOrAll = "31d",
-        /// With `time = "event"`: a record whose time is later than its receipt by more than
-        /// this is filed by its time of receipt.
-        pub future: Span = "1d",
-    }
-}
-
-settings! {
     /// A file is rotated when it reaches one of the limits.
     pub struct Rotate derive(Copy, Default, Eq), checked by check_rotate {
         /// Rotates a file after the batch that brings it to this size: renames `NAME.ndjson`
@@ -117,16 +105,6 @@ settings! {
         /// The maximum size of all files of the sink together. The oldest finished files are
         /// removed first. Use it to keep the disk from filling up.
         pub bytes: Option<Size> as "100GiB" else "all files",
-    }
-}
-
-words! {
-    /// `time`
-    pub enum RecordTime {
-        /// The time of receipt of the batch.
-        Received = "received",
-        /// The time of each record.
-        Event = "event",
     }
 }
 
@@ -219,18 +197,8 @@ impl Setting for CompressAfter {
 }
 
 setting! {
-    /// A duration, or `"all"`, which is [`Duration::MAX`].
-    pub struct SpanOrAll(Duration): Takes::Duration { beside: Some("all"), zero: true },
-        read by span_or_all;
-}
-
-setting! {
     /// Permission bits, in octal digits.
     pub struct Mode(u32): Takes::String("octal permissions"), read by mode;
-}
-
-fn span_or_all(value: &Value<'_>, cx: &mut Context) -> Option<Duration> {
-    value.duration_or("all", cx)
 }
 
 fn mode(value: &Value<'_>, cx: &mut Context) -> Option<u32> {
@@ -255,17 +223,7 @@ fn mode(value: &Value<'_>, cx: &mut Context) -> Option<u32> {
 
 /// Reports keys that have no effect without another one.
 fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
-    let is_default = EventWindow::sample() == Some(settings.event_window);
-    if !is_default && settings.time != RecordTime::Event {
-        cx.push_incomplete(
-            table
-                .problem_at(
-                    "event_window",
-                    "`event_window` has no effect without `time = \"event\"`",
-                )
-                .hint("add `time = \"event\"`, or remove `event_window`"),
-        );
-    }
+    settings.event_window.check_use(settings.time, table, cx);
     if settings.compress == Compress::None && table.contains("compress_after") {
         let warning = "`compress_after` has no effect without `compress`";
         let hint = "add `compress = \"gzip\"` or \"zstd\", or remove `compress_after`";
@@ -293,16 +251,6 @@ fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
     }
     if settings.retain != Retain::default() {
         report("`retain` has no effect: no file of this path is ever finished", hint);
-    }
-}
-
-fn check_event_window(_: &EventWindow, table: &Table<'_>, cx: &mut Context) {
-    if table.exists() && table.is_empty() {
-        cx.push(
-            table
-                .problem("`event_window` is empty")
-                .hint("set `past`, `future` or both, as in { past = \"all\", future = \"1d\" }"),
-        );
     }
 }
 
