@@ -59,6 +59,8 @@ mod docs;
 mod doctor;
 /// Documents and alert rules name the metrics that the daemon exposes.
 mod documentation;
+/// Records are documents of Elasticsearch or OpenSearch, each exactly once.
+mod elasticsearch;
 /// fail2ban finds the right addresses in the log, and no forged one.
 mod fail2ban;
 /// The daemon reports every I/O fault and recovers without an operator.

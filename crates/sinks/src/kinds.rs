@@ -9,7 +9,8 @@ use settings::{Context, Settings, Table, reference};
 use tls::ClientTls;
 
 use super::{
-    Probe, Sink, SinkContext, clickhouse, file, http, paths::WrittenPaths, stdout, syslog,
+    Probe, Sink, SinkContext, clickhouse, elasticsearch, file, http, paths::WrittenPaths, stdout,
+    syslog,
 };
 
 /// Describes a kind of sink.
@@ -151,6 +152,8 @@ kinds! {
     Http(http::Settings),
     /// `[sink.NAME.clickhouse]`
     Clickhouse(clickhouse::Settings),
+    /// `[sink.NAME.elasticsearch]`
+    Elasticsearch(elasticsearch::Settings),
 }
 
 impl SinkKind {

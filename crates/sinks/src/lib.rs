@@ -12,6 +12,7 @@
 pub mod clickhouse;
 mod context;
 mod dead_letters;
+pub mod elasticsearch;
 mod error;
 pub mod file;
 pub mod http;

@@ -161,23 +161,36 @@ impl PathTemplate {
 
     /// Renders the path. The time is written in UTC.
     pub fn render(&self, endpoint: &str, dataset: &str, time: Timestamp) -> PathBuf {
+        PathBuf::from(self.fill(endpoint, dataset, time))
+    }
+
+    /// Fills in names and time, which is written in UTC.
+    pub(super) fn fill(&self, endpoint: &str, dataset: &str, time: Timestamp) -> String {
         let time = BrokenDownTime::from(time);
-        let mut path = String::new();
+        let mut text = String::new();
         for part in &self.parts {
             match part {
-                TemplatePart::Literal(text) => path.push_str(text),
-                TemplatePart::Dataset => path.push_str(dataset),
-                TemplatePart::Endpoint => path.push_str(endpoint),
+                TemplatePart::Literal(literal) => text.push_str(literal),
+                TemplatePart::Dataset => text.push_str(dataset),
+                TemplatePart::Endpoint => text.push_str(endpoint),
                 TemplatePart::Time(conversion) => {
                     // Cannot fail: a timestamp has every field, and `parse` has checked the
                     // conversion.
-                    if time.format(conversion, &mut path).is_err() {
+                    if time.format(conversion, &mut text).is_err() {
                         debug_assert!(false, "{conversion} was checked by `parse`");
                     }
                 }
             }
         }
-        PathBuf::from(path)
+        text
+    }
+
+    /// The parts of the template that are neither names nor times.
+    pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            TemplatePart::Literal(literal) => Some(literal.as_str()),
+            _ => None,
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests share: a daemon, a client, records, certificates and waiting.
 
+pub(crate) mod bulk;
 pub(crate) mod clickhouse;
 mod client;
 pub(crate) mod cloudflare;
@@ -10,6 +11,7 @@ mod process;
 mod records;
 pub(crate) mod require;
 pub(crate) mod samples;
+pub(crate) mod search_server;
 mod setup;
 pub(crate) mod text;
 pub(crate) mod tls;

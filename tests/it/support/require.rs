@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-use self::Need::{File, Ipv6, Program, Python, Root};
+use self::Need::{File, Ipv6, Program, Python, Root, Server};
 
 /// A dependency of a test on the machine.
 pub(crate) struct Part {
@@ -28,6 +28,8 @@ enum Need {
     File(&'static [&'static str], &'static str),
     /// A module of the Python interpreter that this environment variable names: [`python`].
     Python(&'static str, &'static str),
+    /// A program in a Python package: [`server`].
+    Server(&'static str),
     Root,
     Ipv6,
 }
@@ -92,6 +94,10 @@ pub(crate) const RSYSLOG_OPENSSL: Part =
     package("rsyslog-openssl", &[File(RSYSLOG, "lmnsd_ossl.so")]);
 pub(crate) const CHDB: Part =
     package("chdb-core for LOGPUSHD_CHDB_PYTHON", &[Python("LOGPUSHD_CHDB_PYTHON", "chdb")]);
+pub(crate) const OSMEM: Part =
+    package("osmem-server in LOGPUSHD_SERVERS", &[Server("osmem_server/bin/osmem-server")]);
+pub(crate) const NOIDA: Part =
+    package("noida-db in LOGPUSHD_SERVERS", &[Server("noida_db/noida-db")]);
 pub(crate) const ROOT: Part = package("sudo", &[Root]);
 pub(crate) const IPV6: Part = package("a kernel with IPv6", &[Ipv6]);
 
@@ -135,6 +141,9 @@ fn missing(parts: &[&Part]) -> Vec<String> {
                 Python(variable, module) if !has_module(&python(variable), module) => {
                     missing.push(format!("there is no Python with {module}: install {remedy}"));
                 }
+                Server(name) if server(name).is_none() => {
+                    missing.push(format!("there is no {name}: install the package {remedy}"));
+                }
                 Root if !rustix::process::geteuid().is_root() => {
                     missing.push("only root can do this".to_owned());
                 }
@@ -153,11 +162,21 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let directories =
         env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
-    directories.map(|directory| directory.join(name)).find(|path| {
-        let file = fs::metadata(path);
-        file.is_ok_and(|file| {
-            file.is_file() && file.len() > 0 && file.permissions().mode() & 0o111 != 0
-        })
+    directories.map(|directory| directory.join(name)).find(|path| is_executable(path))
+}
+
+/// The path of an executable program in a Python package: below the site-packages of the virtual
+/// environment that `LOGPUSHD_SERVERS` names.
+pub(crate) fn server(name: &str) -> Option<PathBuf> {
+    let pythons = fs::read_dir(Path::new(&env::var_os("LOGPUSHD_SERVERS")?).join("lib")).ok()?;
+    let mut programs =
+        pythons.flatten().map(|python| python.path().join("site-packages").join(name));
+    programs.find(|path| is_executable(path))
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| {
+        file.is_file() && file.len() > 0 && file.permissions().mode() & 0o111 != 0
     })
 }
 

@@ -44,6 +44,23 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub struct HttpRequest(Result<(Request, Arc<Session>), String>);
 
+impl HttpRequest {
+    /// The same request for another URL, for targets with several nodes.
+    #[must_use]
+    pub fn to(&self, url: Url) -> Self {
+        let (request, session) = match &self.0 {
+            Ok(prepared) => prepared,
+            Err(why) => return Self(Err(why.clone())),
+        };
+        // Only a streamed body cannot be cloned.
+        let copy = request.try_clone().ok_or_else(|| "the request has a streamed body".to_owned());
+        Self(copy.map(|mut request| {
+            *request.url_mut() = url;
+            (request, Arc::clone(session))
+        }))
+    }
+}
+
 impl HttpSender {
     /// Creates the sender. Reads no file yet.
     pub fn new(network: &NetworkSettings, secret_headers: &[SecretHeader]) -> Self {

@@ -67,6 +67,8 @@ const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("sink.NAME.syslog.leef_version", "message", Some("\"leef\"")),
     ("sink.NAME.syslog.severity_field", "severity_values", Some("{ block = \"err\" }")),
     ("sink.NAME.syslog.severity_values", "severity_field", Some("\"Action\"")),
+    ("sink.NAME.elasticsearch.user", "password_file", Some("\"password.txt\"")),
+    ("sink.NAME.elasticsearch.password_file", "user", Some("\"logpushd\"")),
     ("sink.NAME.KIND.tls.cert_file", "key_file", Some("\"client.key\"")),
     ("sink.NAME.KIND.tls.key_file", "cert_file", Some("\"client.pem\"")),
 ];

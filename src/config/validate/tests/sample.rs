@@ -17,6 +17,10 @@ const EXCLUDED: &[&str] = &[
     "sink.archive.file.drop_fields",
     // The messages are JSON.
     "sink.my_syslog.syslog.leef_version",
+    // There is `index`.
+    "sink.my_elasticsearch.elasticsearch.data_stream",
+    // There is a password.
+    "sink.my_elasticsearch.elasticsearch.api_key_file",
 ];
 
 const FILES: &[&str] = &["server.tls.cert_file", "server.tls.key_file", "server.tls.self_signed"];
