@@ -17,6 +17,7 @@
 
 mod batches;
 mod check;
+mod clickhouse;
 mod elasticsearch;
 mod http;
 mod run;
