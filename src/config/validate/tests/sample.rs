@@ -17,6 +17,8 @@ const EXCLUDED: &[&str] = &[
     "sink.archive.file.drop_fields",
     // The messages are JSON.
     "sink.my_syslog.syslog.leef_version",
+    // The URL has no `{secret}`.
+    "sink.my_http.http.url_secret_file",
     // There is `index`.
     "sink.my_elasticsearch.elasticsearch.data_stream",
     // There is a password.
