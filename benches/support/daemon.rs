@@ -136,7 +136,8 @@ impl Drop for Daemon {
     }
 }
 
-fn wait(mut until: impl FnMut() -> bool) -> Result<(), Box<dyn Error>> {
+/// Waits until a condition is met.
+pub(crate) fn wait(mut until: impl FnMut() -> bool) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     while !until() {
         if begun.elapsed() > TIMEOUT {
