@@ -3,8 +3,7 @@
 //! The smallest target of an [`Uploader`]: its keys, an encoder, and the generic interpretation of
 //! response statuses.
 
-use std::borrow::Cow;
-
+use bytes::Bytes;
 use reqwest::{
     Method, Request,
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue},
@@ -232,7 +231,7 @@ impl Collector {
             let value = HeaderValue::try_from(value).map_err(|error| error.to_string())?;
             headers.insert(name, value);
         }
-        let body = network.compression.compress(body(chunk, *framing));
+        let body = network.compression.compress_shared(body(chunk, *framing));
         *request.body_mut() = Some(body.map_err(|error| error.to_string())?.into());
         Ok(request)
     }
@@ -289,9 +288,9 @@ impl Target for Collector {
 }
 
 /// Returns the body of a request, before compression.
-fn body(chunk: &Chunk, framing: Framing) -> Cow<'_, [u8]> {
+fn body(chunk: &Chunk, framing: Framing) -> Bytes {
     match framing {
-        Framing::Ndjson => Cow::Borrowed(chunk.bytes()),
+        Framing::Ndjson => chunk.shared_bytes(),
         Framing::Array => {
             let mut body = Vec::with_capacity(chunk.bytes().len() + 1);
             for (_, record) in chunk.iter() {
@@ -299,7 +298,7 @@ fn body(chunk: &Chunk, framing: Framing) -> Cow<'_, [u8]> {
                 body.extend_from_slice(record);
             }
             body.push(b']');
-            Cow::Owned(body)
+            body.into()
         }
     }
 }

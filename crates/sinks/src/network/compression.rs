@@ -5,6 +5,7 @@ use std::{
     io::{self, Write as _},
 };
 
+use bytes::Bytes;
 use flate2::write::GzEncoder;
 use settings::words;
 
@@ -33,6 +34,17 @@ impl Compression {
             Self::Gzip => Some("gzip"),
             Self::Zstd => Some("zstd"),
             Self::None => None,
+        }
+    }
+
+    /// Compresses a body, without a copy of one that is not compressed.
+    ///
+    /// # Errors
+    /// As [`Self::compress`].
+    pub fn compress_shared(self, body: Bytes) -> io::Result<Bytes> {
+        match self {
+            Self::None => Ok(body),
+            Self::Gzip | Self::Zstd => self.compress(Cow::Borrowed(&body)).map(Bytes::from),
         }
     }
 

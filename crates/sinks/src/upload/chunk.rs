@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use spool::Batch;
 
 use super::ranges::Ranges;
@@ -40,7 +41,7 @@ pub struct Chunk {
     number: u64,
     batch: Arc<Batch>,
     /// The records, each followed by one LF.
-    bytes: Vec<u8>,
+    bytes: Bytes,
     records: Vec<Record>,
 }
 
@@ -62,7 +63,7 @@ impl Chunk {
     ) -> Self {
         let (digest, sequence) = (batch.header.digest, batch.sequence);
         let id = ChunkId { digest, sequence, fingerprint, part };
-        Self { id, number, batch: Arc::clone(batch), bytes, records }
+        Self { id, number, batch: Arc::clone(batch), bytes: bytes.into(), records }
     }
 
     /// The chunk's identity.
@@ -78,6 +79,11 @@ impl Chunk {
     /// The records as lines, each followed by one LF, none with an LF inside.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The same bytes, without a copy, for the body of a request.
+    pub fn shared_bytes(&self) -> Bytes {
+        self.bytes.clone()
     }
 
     /// The number of records; at least one.
@@ -133,7 +139,6 @@ impl Chunk {
             record.end -= at;
         }
         let bytes = self.bytes.split_off(at);
-        self.bytes.shrink_to_fit();
         self.records.shrink_to_fit();
         let mut second = self.id.clone();
         self.id.part.push_str(".0");
@@ -164,7 +169,7 @@ impl Chunk {
             id: self.id.clone(),
             number: self.number,
             batch: Arc::clone(&self.batch),
-            bytes,
+            bytes: bytes.into(),
             records,
         };
         Some(picked.named_by_positions())
