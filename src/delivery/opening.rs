@@ -53,6 +53,7 @@ impl Opening<'_> {
                 rotation_failures: own.rotation_failures.into(),
                 compression_failures: own.compression_failures.into(),
                 oversize_records: own.oversize_records.into(),
+                discarded_records: own.discarded_records.into(),
             },
             metrics,
             dead_letters: letters,

@@ -47,6 +47,8 @@ pub struct OwnCounters {
     pub compression_failures: Arc<AtomicU64>,
     /// Records that were shortened or left out because they were too long.
     pub oversize_records: Arc<AtomicU64>,
+    /// Records that the target discarded without naming them.
+    pub discarded_records: Arc<AtomicU64>,
     /// Records that the target refused permanently.
     pub refused_records: Arc<AtomicU64>,
 }
@@ -118,7 +120,7 @@ impl Series for SinkMetrics {
     }
 }
 
-pub(super) const FAMILIES: [Family<SinkMetrics>; 14] = [
+pub(super) const FAMILIES: [Family<SinkMetrics>; 15] = [
     Family {
         name: "logpushd_sink_delivered_records_total",
         kind: MetricKind::Counter,
@@ -142,6 +144,12 @@ pub(super) const FAMILIES: [Family<SinkMetrics>; 14] = [
         kind: MetricKind::Counter,
         help: "Records that a sink has shortened or left out because they are too long for it.",
         value: |sink, _| Some(Value::of(&sink.own.oversize_records)),
+    },
+    Family {
+        name: "logpushd_sink_discarded_records_total",
+        kind: MetricKind::Counter,
+        help: "Records that a sink's target discarded without naming them; they are lost.",
+        value: |sink, _| Some(Value::of(&sink.own.discarded_records)),
     },
     Family {
         name: "logpushd_sink_refused_records_total",

@@ -54,6 +54,7 @@ fn the_exposition_is_stable() {
     own.rotation_failures.fetch_add(2, Relaxed);
     own.compression_failures.fetch_add(3, Relaxed);
     own.oversize_records.fetch_add(3, Relaxed);
+    own.discarded_records.fetch_add(4, Relaxed);
     own.refused_records.fetch_add(4, Relaxed);
     siem.opened();
     for (outcome, error, millis) in [

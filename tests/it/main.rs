@@ -103,6 +103,7 @@ mod message_formats;
 mod metrics;
 /// Inputs that other receivers reject, lose or change: each as docs/odd-inputs.md describes it.
 mod odd_inputs;
+mod otlp;
 /// Records are delivered byte for byte, however they were framed and sent.
 mod pass_through;
 /// No answer is sent, and no batch leaves the spool, before its data is synced.

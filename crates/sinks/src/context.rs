@@ -89,6 +89,8 @@ pub struct SinkCounters {
     pub compression_failures: SinkCounter,
     /// Records that were shortened or dropped because they exceed the sink's limit.
     pub oversize_records: SinkCounter,
+    /// Records that the target has discarded without naming them.
+    pub discarded_records: SinkCounter,
 }
 
 /// A counter that a sink adds to and metrics read.

@@ -15,15 +15,11 @@ use super::{
     kinds::{Claims, Kind, SecretClaim, TlsClaim},
     network::{
         Headers, HttpAnswer, HttpRequest, HttpSender, NetworkSettings, SecretHeader, SecretHeaders,
-        SecretInUrl, SecretUrlTemplate,
+        SecretInUrl, SecretUrlTemplate, check_headers,
     },
+    probe::{PROBED_DATASET, PROBED_ENDPOINT},
     upload::{Chunk, Target, Uploader, Verdict},
 };
-
-/// The values of `{dataset}` and `{endpoint}` in the URL of a probe, if the configuration names no
-/// dataset.
-const PROBED_DATASET: &str = "http_requests";
-const PROBED_ENDPOINT: &str = "main";
 
 /// The maximum length of a positive answer that is interpreted.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -175,13 +171,7 @@ async fn probe(settings: &Settings, dataset: &str) -> Result<Vec<String>, ProbeE
 }
 
 fn check(settings: &Settings, table: &Table<'_>, cx: &mut Context) {
-    for header in &settings.secret_headers {
-        if settings.headers.iter().any(|(name, _)| *name == header.name) {
-            let message = format!("the header `{}` is set twice", header.name);
-            let hint = "remove it from `headers` or from `secret_headers`";
-            cx.push(table.problem_at("secret_headers", message).hint(hint));
-        }
-    }
+    check_headers(&settings.headers, &settings.secret_headers, table, cx);
     if table.is_valid("url") {
         let has_secret = settings.url.has_secret();
         if has_secret && !table.contains("url_secret_file") {

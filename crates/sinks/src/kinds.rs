@@ -9,8 +9,8 @@ use settings::{Context, Settings, Table, reference};
 use tls::ClientTls;
 
 use super::{
-    Probe, Sink, SinkContext, clickhouse, elasticsearch, file, http, paths::WrittenPaths, stdout,
-    syslog,
+    Probe, Sink, SinkContext, clickhouse, elasticsearch, file, http, otlp, paths::WrittenPaths,
+    stdout, syslog,
 };
 
 /// Describes a kind of sink.
@@ -154,6 +154,8 @@ kinds! {
     Clickhouse(clickhouse::Settings),
     /// `[sink.NAME.elasticsearch]`
     Elasticsearch(elasticsearch::Settings),
+    /// `[sink.NAME.otlp]`
+    Otlp(otlp::Settings),
 }
 
 impl SinkKind {

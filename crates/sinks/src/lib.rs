@@ -20,6 +20,8 @@ pub mod kinds;
 pub mod message;
 pub mod name_lengths;
 pub mod network;
+mod origin_text;
+pub mod otlp;
 pub mod paths;
 mod probe;
 pub mod record_time;

@@ -4,6 +4,11 @@ use std::{future::Future, pin::Pin};
 
 use crate::upload::Verdict;
 
+/// The values of `{dataset}` and `{endpoint}` in the URL of a probe, if the configuration names no
+/// dataset.
+pub(crate) const PROBED_DATASET: &str = "http_requests";
+pub(crate) const PROBED_ENDPOINT: &str = "main";
+
 /// A check of a target: the facts that it found, one line each.
 pub type Probe<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, ProbeError>> + Send + 'a>>;
 
@@ -32,9 +37,10 @@ impl From<Verdict> for ProbeError {
             }
             Verdict::Alert { why, action } => Self { why, action: Some(action) },
             Verdict::Partial { why, action, .. } => Self { why, action },
-            Verdict::Retry { why, .. } | Verdict::TooLarge { why } | Verdict::Refused { why } => {
-                Self { why, action: None }
-            }
+            Verdict::Retry { why, .. }
+            | Verdict::TooLarge { why }
+            | Verdict::Refused { why }
+            | Verdict::Discarded { why, .. } => Self { why, action: None },
         }
     }
 }

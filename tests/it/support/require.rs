@@ -98,6 +98,7 @@ pub(crate) const OSMEM: Part =
     package("osmem-server in LOGPUSHD_SERVERS", &[Server("osmem_server/bin/osmem-server")]);
 pub(crate) const NOIDA: Part =
     package("noida-db in LOGPUSHD_SERVERS", &[Server("noida_db/noida-db")]);
+pub(crate) const ROTEL: Part = package("rotel in LOGPUSHD_SERVERS", &[Server("rotel/rotel-agent")]);
 pub(crate) const ROOT: Part = package("sudo", &[Root]);
 pub(crate) const IPV6: Part = package("a kernel with IPv6", &[Ipv6]);
 

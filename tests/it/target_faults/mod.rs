@@ -20,6 +20,7 @@ mod check;
 mod clickhouse;
 mod elasticsearch;
 mod http;
+mod otlp;
 mod run;
 
 use std::{env, net::SocketAddr, thread, time::SystemTime};

@@ -11,7 +11,7 @@ use records::record::{self, EventTime, Value};
 /// The members of a record, in order. Of several members with one name, the last one counts, as in
 /// most JSON parsers.
 #[derive(Debug)]
-pub(super) struct Members<'a> {
+pub(crate) struct Members<'a> {
     list: Vec<Member<'a>>,
     /// The index of each name in the list: an unusual record may have very many members.
     indexes: HashMap<Cow<'a, str>, usize>,
@@ -27,7 +27,7 @@ struct Member<'a> {
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn of(dataset: &str, record: &'a [u8]) -> Self {
+    pub(crate) fn of(dataset: &str, record: &'a [u8]) -> Self {
         // More members than most datasets have.
         let mut list: Vec<Member<'a>> = Vec::with_capacity(96);
         let mut indexes = HashMap::with_capacity(96);
@@ -48,11 +48,11 @@ impl<'a> Members<'a> {
         Self { list, indexes, time, are_read: read.is_ok() }
     }
 
-    pub(super) fn are_read(&self) -> bool {
+    pub(crate) fn are_read(&self) -> bool {
         self.are_read
     }
 
-    pub(super) fn time(&self) -> Option<Timestamp> {
+    pub(crate) fn time(&self) -> Option<Timestamp> {
         self.time.get().filter(|_| self.are_read)
     }
 
@@ -95,6 +95,11 @@ impl<'a> Members<'a> {
         if let Some(member) = index.and_then(|index| self.list.get_mut(*index)) {
             member.is_written = true;
         }
+    }
+
+    /// The names and values of all members, in order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
+        self.list.iter().map(|member| (member.name.as_ref(), &member.value))
     }
 
     /// The members that are not in the message yet, under unique keys that are in no dictionary.

@@ -14,10 +14,10 @@ mod shorten_json;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::members::Members;
 use self::{
     line::{Line, Syntax},
     mapping::{Field, IdForm, IdPart, Mapping, Source},
-    members::Members,
 };
 
 /// The format of a message.
@@ -69,6 +69,13 @@ pub fn render_within(
         out.truncate(start);
     }
     fits
+}
+
+/// Returns the severity of a record from 1 to 10. `None` if it contains no member that determines the
+/// severity, and its dataset has no minimum.
+pub(crate) fn severity(dataset: &str, members: &Members<'_>) -> Option<u8> {
+    let mapping = Mapping::of(dataset);
+    severity::known(mapping.base, mapping.severity, members)
 }
 
 fn event(syntax: Syntax, dataset: &str, record: &[u8], out: &mut Vec<u8>) {

@@ -66,13 +66,21 @@ pub(super) const FAILURE_WORDS: &[&str] = &[
 /// A value that contains this word, such as `peerNoError`, is no failure.
 const NO_FAILURE: &str = "noerror";
 
+/// The severity of a dataset without a minimum.
+const LEAST: u8 = 1;
+
 /// Returns the highest severity by `scales`, and at least `base`.
 pub(super) fn of(base: u8, scales: &[(&str, Scale)], members: &Members<'_>) -> u8 {
+    known(base, scales, members).unwrap_or(base)
+}
+
+/// As [`of`], or `None` if no member determines the severity and `base` is the least.
+pub(super) fn known(base: u8, scales: &[(&str, Scale)], members: &Members<'_>) -> Option<u8> {
     let severities = scales.iter().filter_map(|(member, scale)| {
         let word = members.word(member)?;
         Some(scale.of(&word))
     });
-    severities.fold(base, u8::max)
+    severities.chain((base > LEAST).then_some(base)).max().map(|severity| severity.max(base))
 }
 
 impl Scale {

@@ -182,6 +182,7 @@ mod tests {
             Verdict::TooLarge { .. } => "too large",
             Verdict::Refused { .. } => "refused",
             Verdict::Partial { .. } => "partial",
+            Verdict::Discarded { .. } => "discarded",
         };
         for (statuses, expected) in [
             (&[200, 201, 202, 204][..], "delivered"),

@@ -4,7 +4,7 @@ use reqwest::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, HOST, HeaderName,
     HeaderValue, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use settings::{Context, Diagnostic, Spanned, Value, reference::Takes, setting};
+use settings::{Context, Diagnostic, Spanned, Table, Value, reference::Takes, setting};
 
 use super::secret::{SecretHeader, check_file};
 
@@ -65,6 +65,22 @@ fn secret_headers(value: &Value<'_>, cx: &mut Context) -> Option<Vec<SecretHeade
         headers.push(SecretHeader::whole("secret_headers", header, file));
     }
     Some(headers)
+}
+
+/// Reports headers that are set by `headers` and by `secret_headers`.
+pub fn check_headers(
+    headers: &[(HeaderName, HeaderValue)],
+    secret_headers: &[SecretHeader],
+    table: &Table<'_>,
+    cx: &mut Context,
+) {
+    for header in secret_headers {
+        if headers.iter().any(|(name, _)| *name == header.name) {
+            let message = format!("the header `{}` is set twice", header.name);
+            let hint = "remove it from `headers` or from `secret_headers`";
+            cx.push(table.problem_at("secret_headers", message).hint(hint));
+        }
+    }
 }
 
 /// Parses the name of a header, which must not be one that the sink sets or that is set already.

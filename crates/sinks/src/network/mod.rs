@@ -16,7 +16,7 @@ mod url;
 pub use self::{
     answer::HttpAnswer,
     compression::Compression,
-    headers::{Headers, SecretHeaders},
+    headers::{Headers, SecretHeaders, check_headers},
     http::{HttpRequest, HttpSender},
     secret::{SecretFile, SecretHeader, SecretInUrl},
     settings::{Batch, NetworkSettings},

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     Uploader,
@@ -35,6 +35,12 @@ impl<T: Target> Uploader<T> {
                 self.isolate(chunk, refusals, why);
             }
             Verdict::Refused { why } => self.isolate(chunk, refusals, why),
+            Verdict::Discarded { records, why } => {
+                self.breaker.close();
+                self.report_discarded(records, &why);
+                self.metrics.records_delivered((chunk.records() as u64).saturating_sub(records));
+                self.settle(&chunk, |_| true);
+            }
             Verdict::Partial { refused, retry, after, why, action } => {
                 let refused = refused.into_iter().collect();
                 let failure = match action {
@@ -83,6 +89,13 @@ impl<T: Target> Uploader<T> {
             let (records, bytes) = (chunk.records(), chunk.bytes().len());
             let event = "chunks are too large for the target and are halved; lower batch.max_bytes";
             warn!(chunks, records, bytes, "{event}");
+        }
+    }
+
+    fn report_discarded(&mut self, records: u64, why: &str) {
+        self.counters.discarded_records.add(records);
+        if let Some(records) = self.discarded.add(records, Instant::now()) {
+            error!(records, why, "the target has discarded records without naming them");
         }
     }
 

@@ -84,7 +84,7 @@ impl From<&Verdict> for RequestOutcome {
             Verdict::Alert { .. } => Self::ActionRequired,
             Verdict::TooLarge { .. } => Self::TooLarge,
             Verdict::Refused { .. } => Self::Refused,
-            Verdict::Partial { .. } => Self::Partial,
+            Verdict::Partial { .. } | Verdict::Discarded { .. } => Self::Partial,
         }
     }
 }
@@ -169,7 +169,7 @@ impl RequestErrorClass {
             Verdict::Retry { .. } => Some(noted.unwrap_or(Self::Other)),
             Verdict::Alert { .. } => Some(noted.unwrap_or(Self::Configuration)),
             Verdict::TooLarge { .. } => Some(Self::TooLarge),
-            Verdict::Refused { .. } => Some(Self::Refused),
+            Verdict::Refused { .. } | Verdict::Discarded { .. } => Some(Self::Refused),
             Verdict::Partial { retry, action, .. } if !retry.is_empty() => {
                 let ask_again =
                     if action.is_some() { Self::Configuration } else { Self::Throttled };

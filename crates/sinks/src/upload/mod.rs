@@ -48,7 +48,7 @@ pub use self::{
     metrics::{RequestErrorClass, RequestOutcome, RequestResult, UploadMetrics, note_error_class},
     target::{Target, Verdict},
 };
-use super::{DeadLetters, Readiness, SinkContext, SinkError};
+use super::{DeadLetters, Readiness, SinkContext, SinkCounters, SinkError};
 
 /// The version of the rules by which batches are divided into chunks; a part of the fingerprint.
 const CHUNKING_VERSION: u32 = 1;
@@ -100,8 +100,11 @@ pub struct Uploader<T: Target> {
     is_paused: bool,
     /// Limits the log lines about halved chunks.
     halved: LossThrottle,
+    /// Limits the log lines about records that the target has discarded.
+    discarded: LossThrottle,
     metrics: Arc<dyn UploadMetrics>,
     stop: CancellationToken,
+    counters: SinkCounters,
     dead_letters: DeadLetters,
     intervals: Intervals,
     /// Whether answers were processed since [`Uploader::advance`]: chunks may wait for a request, or
@@ -138,8 +141,10 @@ impl<T: Target> Uploader<T> {
             failure: None,
             is_paused: false,
             halved: LossThrottle::default(),
+            discarded: LossThrottle::default(),
             metrics: context.metrics,
             stop: context.stop,
+            counters: context.counters,
             dead_letters: context.dead_letters,
             intervals: INTERVALS,
             must_advance: false,
@@ -280,3 +285,5 @@ fn fingerprint(limits: Limits, selection: &str) -> u32 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::{batch, chunk_of};

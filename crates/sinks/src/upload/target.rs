@@ -55,6 +55,14 @@ pub enum Verdict {
         /// The answer.
         why: String,
     },
+    /// The target has stored the records except some, which it does not name, and the request must
+    /// not be sent again. The uploader counts and logs their number: they are lost.
+    Discarded {
+        /// The number of records that are lost.
+        records: u64,
+        /// The answer.
+        why: String,
+    },
     /// The answer has a result for each record. Records in neither list are delivered. An index is
     /// the record's position in the chunk, from 0.
     Partial {

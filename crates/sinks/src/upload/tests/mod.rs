@@ -9,11 +9,16 @@ mod scenarios;
 mod simulation;
 mod socket;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use records::decode::{Edition, Encoding, Format};
 use spool::{Batch, Header, Origin};
 
-pub(super) fn batch(sequence: u64) -> Batch {
+use super::chunk::{Chunk, Record};
+
+/// A batch without records.
+pub(crate) fn batch(sequence: u64) -> Batch {
     let header = Header {
         origin: Origin {
             endpoint: "push".to_owned(),
@@ -30,4 +35,17 @@ pub(super) fn batch(sequence: u64) -> Batch {
         edition: Edition::First,
     };
     Batch { sequence, header }
+}
+
+/// A chunk of these records, the first of their batch.
+pub(crate) fn chunk_of(dataset: &str, records: &[&str]) -> Chunk {
+    let mut batch = batch(1);
+    batch.header.origin.dataset = dataset.to_owned();
+    let (mut bytes, mut positions) = (Vec::new(), Vec::new());
+    for (record, position) in records.iter().zip(0..) {
+        bytes.extend_from_slice(record.as_bytes());
+        bytes.push(b'\n');
+        positions.push(Record { position, end: bytes.len() });
+    }
+    Chunk::new((&Arc::new(batch), 1), 0, "0".to_owned(), (bytes, positions))
 }

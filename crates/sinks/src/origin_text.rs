@@ -1,0 +1,50 @@
+//! Texts with placeholders for the origin of a batch, for labels and attributes.
+
+use spool::Origin;
+
+/// A text in which `{dataset}` and `{endpoint}` are filled in. Not a value of a record, so the
+/// number of different texts is small.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OriginText(String);
+
+impl OriginText {
+    /// Parses a text.
+    ///
+    /// # Errors
+    /// The text contains a brace that does not belong to a placeholder.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let literal = text.replace("{dataset}", "").replace("{endpoint}", "");
+        if literal.contains(['{', '}']) {
+            return Err("use {dataset} and {endpoint} only");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Fills in the names.
+    pub fn fill(&self, origin: &Origin) -> String {
+        // A name contains no brace.
+        self.0.replace("{dataset}", &origin.dataset).replace("{endpoint}", &origin.endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upload::batch;
+
+    #[test]
+    fn names_are_filled_in() {
+        let origin = batch(1).header.origin;
+        for (text, expected) in [
+            ("logs", Some("logs")),
+            ("{dataset}", Some("http_requests")),
+            ("a-{endpoint}/{dataset}", Some("a-push/http_requests")),
+            ("{ClientIP}", None),
+            ("{dataset", None),
+            ("a}", None),
+        ] {
+            let filled = OriginText::parse(text).map(|text| text.fill(&origin));
+            assert_eq!(filled.ok().as_deref(), expected, "{text}");
+        }
+    }
+}
