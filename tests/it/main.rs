@@ -138,6 +138,8 @@ mod service;
 mod signals;
 /// One test of the whole daemon, for the fast lane.
 mod smoke;
+/// Records are delivered to Splunk's HTTP Event Collector, with and without acknowledgments.
+mod splunk_sink;
 /// The backlog, the sinks that need it and its integrity are listed, with or without a daemon.
 mod spool_cli;
 /// Stalled disks, readers and pipes delay neither answers nor shutdown.

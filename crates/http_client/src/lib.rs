@@ -12,9 +12,10 @@ mod resolver;
 pub mod retry;
 pub mod steps;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use hyper_util::client::legacy::connect::HttpInfo;
 use reqwest::{Method, StatusCode, Url, header::HeaderMap, redirect};
 use rustls::ClientConfig;
 use tls::Advice;
@@ -74,6 +75,12 @@ impl Settings {
             .user_agent(USER_AGENT)
             .build()
     }
+}
+
+/// The local address of the connection on which a response arrived. Another connection has another
+/// one.
+pub fn local_address(response: &reqwest::Response) -> Option<SocketAddr> {
+    response.extensions().get::<HttpInfo>().map(HttpInfo::local_addr)
 }
 
 /// A request over HTTPS.

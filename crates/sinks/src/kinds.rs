@@ -10,7 +10,7 @@ use tls::ClientTls;
 
 use super::{
     Probe, Sink, SinkContext, clickhouse, elasticsearch, file, http, otlp, paths::WrittenPaths,
-    stdout, syslog,
+    splunk_hec, stdout, syslog,
 };
 
 /// Describes a kind of sink.
@@ -152,6 +152,8 @@ kinds! {
     Http(http::Settings),
     /// `[sink.NAME.clickhouse]`
     Clickhouse(clickhouse::Settings),
+    /// `[sink.NAME.splunk_hec]`
+    SplunkHec(splunk_hec::Settings),
     /// `[sink.NAME.elasticsearch]`
     Elasticsearch(elasticsearch::Settings),
     /// `[sink.NAME.otlp]`

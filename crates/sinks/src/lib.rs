@@ -25,6 +25,7 @@ pub mod otlp;
 pub mod paths;
 mod probe;
 pub mod record_time;
+pub mod splunk_hec;
 mod state;
 pub mod stdout;
 pub mod syslog;

@@ -14,6 +14,7 @@ pub(crate) mod require;
 pub(crate) mod samples;
 pub(crate) mod search_server;
 mod setup;
+pub(crate) mod splunk;
 pub(crate) mod text;
 pub(crate) mod tls;
 mod wait;

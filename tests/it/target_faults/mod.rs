@@ -22,6 +22,7 @@ mod elasticsearch;
 mod http;
 mod otlp;
 mod run;
+mod splunk_hec;
 
 use std::{env, net::SocketAddr, thread, time::SystemTime};
 

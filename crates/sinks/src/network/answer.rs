@@ -1,12 +1,12 @@
 //! Interprets the HTTP response of a target that has no rules of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http_client::retry::retry_after;
 use jiff::Timestamp;
 use reqwest::{
-    Response, StatusCode,
-    header::{HeaderMap, LOCATION, RETRY_AFTER},
+    Response, StatusCode, Version,
+    header::{CONNECTION, HeaderMap, LOCATION, RETRY_AFTER},
 };
 use settings::printable::printable;
 
@@ -45,6 +45,15 @@ impl HttpAnswer {
     /// Whether the target refuses the credentials of the request.
     pub fn is_about_credentials(&self) -> bool {
         matches!(self.status().as_u16(), 401 | 403 | 407)
+    }
+
+    /// The connection on which the response arrived, by its local address. `None` if the server
+    /// closes the connection after the response.
+    pub fn connection(&self) -> Option<SocketAddr> {
+        let closes = self.headers().get(CONNECTION);
+        let closes = closes.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+        let is_old = self.response.version() == Version::HTTP_10;
+        if closes || is_old { None } else { http_client::local_address(&self.response) }
     }
 
     /// Reads the body, for targets whose answer is in it.

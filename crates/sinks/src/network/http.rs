@@ -37,12 +37,27 @@ pub struct HttpSender {
 pub(super) struct Session {
     http: reqwest::Client,
     settings: http_client::Settings,
-    pub(super) secrets: Secrets,
+    pub(super) secrets: Arc<Secrets>,
+}
+
+impl Session {
+    /// A session with the same files and with connections of its own.
+    pub(super) fn with_own_connections(&self) -> Result<Self, String> {
+        let (settings, secrets) = (self.settings.clone(), Arc::clone(&self.secrets));
+        let http = settings.build().map_err(|error| error.to_string())?;
+        Ok(Self { http, settings, secrets })
+    }
+
+    /// A session with the same connections and with the secrets of `other`.
+    pub(super) fn with_secrets_of(&self, other: &Self) -> Self {
+        let (http, settings) = (self.http.clone(), self.settings.clone());
+        Self { http, settings, secrets: Arc::clone(&other.secrets) }
+    }
 }
 
 /// A request that is ready to be sent, or the reason why it could not be prepared.
 #[derive(Debug)]
-pub struct HttpRequest(Result<(Request, Arc<Session>), String>);
+pub struct HttpRequest(pub(super) Result<(Request, Arc<Session>), String>);
 
 impl HttpRequest {
     /// The same request for another URL, for targets with several nodes.
@@ -83,12 +98,9 @@ impl HttpSender {
     ///
     /// [`Target::encode`]: crate::upload::Target::encode
     pub fn prepare(&self, request: Result<Request, String>) -> HttpRequest {
-        HttpRequest(request.and_then(|mut request| {
-            let session = self.session()?;
-            session.secrets.fill_in(request.url_mut())?;
-            request.headers_mut().extend(session.secrets.headers.clone());
-            Ok((request, session))
-        }))
+        request
+            .and_then(|request| HttpRequest::of(request, self.session()?))
+            .unwrap_or_else(|why| HttpRequest(Err(why)))
     }
 
     /// Sends a request.
@@ -96,24 +108,30 @@ impl HttpSender {
     /// # Errors
     /// There is no response. The verdict contains the reason.
     pub async fn send(&self, HttpRequest(request): HttpRequest) -> Result<HttpAnswer, Verdict> {
-        let (request, session) = request.map_err(|why| Verdict::Alert {
-            why,
-            action:
-                "fix the file or the setting; the sink reads the file again for its next attempt"
-                    .to_owned(),
-        })?;
+        let (request, session) = request.map_err(unusable_file)?;
+        self.exchange(request, &session, &session).await
+    }
+
+    /// Sends a request over the connections of `session`. `shared` is the session of this sender
+    /// whose files the request was prepared with.
+    pub(super) async fn exchange(
+        &self,
+        request: Request,
+        session: &Arc<Session>,
+        shared: &Arc<Session>,
+    ) -> Result<HttpAnswer, Verdict> {
         let url = request.url().clone();
         match session.http.execute(request).await {
             Ok(response) => {
-                let answer = HttpAnswer::new(response, Arc::clone(&session));
+                let answer = HttpAnswer::new(response, Arc::clone(session));
                 note_error_class(error_class::of_status(answer.status()));
                 if answer.is_about_credentials() {
-                    self.forget(&session);
+                    self.forget(shared);
                 }
                 Ok(answer)
             }
             Err(error) => {
-                self.forget(&session);
+                self.forget(shared);
                 let error =
                     RequestError::new(&error, &server(&url), &session.settings, self.timeout);
                 note_error_class(Some(error_class::of_error(&error)));
@@ -135,6 +153,7 @@ impl HttpSender {
     fn open(&self) -> Result<Session, String> {
         let secrets = Secrets::read(&self.secret_headers, self.secret_in_url.as_deref())
             .map_err(|error| error.message())?;
+        let secrets = Arc::new(secrets);
         let settings = http_client::Settings {
             tls: tls::client(&self.tls).map_err(|error| error.to_string())?,
             connect_timeout: CONNECT_TIMEOUT.min(self.timeout),
@@ -152,6 +171,12 @@ impl HttpSender {
             *current = None;
         }
     }
+}
+
+/// The verdict for a request that could not be prepared.
+pub(crate) fn unusable_file(why: String) -> Verdict {
+    let action = "fix the file or the setting; the sink reads the file again for its next attempt";
+    Verdict::Alert { why, action: action.to_owned() }
 }
 
 /// The host and port of a URL.

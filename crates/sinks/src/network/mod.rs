@@ -6,6 +6,7 @@
 
 mod answer;
 mod compression;
+mod connection;
 mod error_class;
 mod headers;
 mod http;
@@ -16,9 +17,13 @@ mod url;
 pub use self::{
     answer::HttpAnswer,
     compression::Compression,
+    connection::OwnConnection,
     headers::{Headers, SecretHeaders, check_headers},
     http::{HttpRequest, HttpSender},
     secret::{SecretFile, SecretHeader, SecretInUrl},
     settings::{Batch, NetworkSettings},
     url::{HttpUrl, SecretUrlTemplate, UrlTemplate},
+};
+pub(crate) use self::{
+    http::unusable_file, settings::check as check_network, url::url as read_url,
 };

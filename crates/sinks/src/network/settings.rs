@@ -80,7 +80,8 @@ impl NetworkSettings {
     }
 }
 
-fn check(settings: &NetworkSettings, table: &Table<'_>, cx: &mut Context) {
+/// Reports too many requests in flight, and chunks that need much memory.
+pub(crate) fn check(settings: &NetworkSettings, table: &Table<'_>, cx: &mut Context) {
     if settings.in_flight > MAX_IN_FLIGHT {
         let name = table.full_name("in_flight");
         let message = format!("`{name}` must be at most {MAX_IN_FLIGHT}");

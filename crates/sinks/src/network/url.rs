@@ -59,7 +59,7 @@ impl HttpUrl {
     ///
     /// # Errors
     /// The fault, as a predicate of the URL, and what to do.
-    fn parse(text: &str) -> Result<Self, (String, &'static str)> {
+    pub(crate) fn parse(text: &str) -> Result<Self, (String, &'static str)> {
         const FORM: &str = "write a URL such as \"https://collector.example.com/{dataset}\"";
         let filled = Self(text.to_owned()).fill("dataset", "endpoint");
         let url = match filled {
@@ -100,7 +100,8 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn url(value: &Value<'_>, cx: &mut Context) -> Option<HttpUrl> {
+/// Reads a URL with placeholders.
+pub(crate) fn url(value: &Value<'_>, cx: &mut Context) -> Option<HttpUrl> {
     let text = value.string(cx)?.into_inner();
     parse(&text, value, cx)
 }
