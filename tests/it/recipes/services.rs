@@ -12,7 +12,7 @@ use crate::support::{
     names_in, repository, wait_for, wait_until,
 };
 
-/// Marks a record that the service refuses.
+/// A text in the records that the service refuses.
 const REFUSED: &str = "to be refused";
 
 /// A configuration of a recipe whose service is at `address`.
