@@ -71,6 +71,8 @@ mod file_changes;
 mod filters;
 /// Rows of CSV and lines of text become records.
 mod formats;
+/// Sinks and commands use the proxy that the environment names.
+mod forward_proxy;
 /// Fuzzing starts with these inputs; some of them once failed.
 mod fuzz_seeds;
 /// Splunk's HTTP Event Collector protocol is supported with the same guarantees.
@@ -79,6 +81,8 @@ mod hec;
 mod hostile;
 /// Records are delivered to a collector over HTTP, whatever it answers.
 mod http_sink;
+/// Sinks over HTTP verify the server, and present the certificate that the configuration names.
+mod http_tls;
 /// Logpush jobs are managed over Cloudflare's API by its schema, and no secret is printed.
 mod job;
 /// Data flows downward: which modules each layer must not use.
@@ -157,4 +161,5 @@ mod tls;
 mod troubleshooting;
 /// systemd accepts the units, and they restrict the daemon to what it needs.
 mod units;
+/// Requests of sinks are counted by outcome, duration and class of error.
 mod upload_metrics;

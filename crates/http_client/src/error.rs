@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt, io, iter, time::Duration};
 
+use reqwest::Url;
 use tls::Advice;
 
 use crate::{HostPort, Settings, steps::LookupError};
@@ -9,6 +10,8 @@ use crate::{HostPort, Settings, steps::LookupError};
 /// A phase of a request, in order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
+    /// Connecting to the proxy, or asking it for a connection to the server.
+    Proxy,
     /// Resolving the server's name.
     Resolve,
     /// Connecting over TCP.
@@ -23,6 +26,7 @@ impl Phase {
     /// The beginning of an error such as "connecting to HOST:PORT: CAUSE".
     fn gerund(self) -> &'static str {
         match self {
+            Self::Proxy => "connecting to the proxy",
             Self::Resolve => "resolving",
             Self::Connect => "connecting to",
             Self::Handshake => "TLS handshake with",
@@ -45,9 +49,52 @@ pub struct RequestError {
 }
 
 impl RequestError {
-    /// Converts an error of a client that was built from `settings`. `limit` is the deadline of the
-    /// request.
-    pub fn new(
+    /// Converts an error of a request to `url`, by a client that was built from `settings`. `limit` is
+    /// the deadline of the request.
+    pub fn new(error: &reqwest::Error, url: &Url, settings: &Settings, limit: Duration) -> Self {
+        let server = &HostPort::of(url);
+        let Some(proxy) = settings.proxies.of(url) else {
+            return Self::direct(error, server, settings, limit);
+        };
+        if let Some(error) = Self::of_proxy(error, url) {
+            return Self { server: format!("{proxy} for {server}"), ..error };
+        }
+        let error = Self::direct(error, server, settings, limit);
+        Self { server: format!("{server} through the proxy {proxy}"), ..error }
+    }
+
+    /// An error of a request through a proxy, if it concerns the proxy.
+    fn of_proxy(error: &reqwest::Error, url: &Url) -> Option<Self> {
+        if !error.is_connect() || error.is_timeout() {
+            return None;
+        }
+        // The type of these errors is private.
+        let text = |error: &(dyn Error + 'static)| {
+            error.to_string().strip_prefix("tunnel error: ").map(ToOwned::to_owned)
+        };
+        let (cause, kind) = match chain(error).find_map(text).as_deref() {
+            Some("proxy authorization required") => (
+                "it requires a user name and a password, or others (407)".to_owned(),
+                Some(io::ErrorKind::PermissionDenied),
+            ),
+            Some("unsuccessful") => {
+                ("it refuses to connect to that server, or cannot".to_owned(), None)
+            }
+            Some("unexpected end of file") => {
+                ("it closed the connection instead of an answer to CONNECT".to_owned(), None)
+            }
+            // Plain HTTP has no tunnel.
+            None if url.scheme() == "https" => return None,
+            _ => match (find::<LookupError>(error), io_error(error)) {
+                (Some(lookup), _) => (lookup.to_string(), None),
+                (None, Some(system)) => (system.to_string(), Some(system.kind())),
+                (None, None) => (causes(error), None),
+            },
+        };
+        Some(Self::of(Phase::Proxy, "", &cause).with_kind(kind))
+    }
+
+    fn direct(
         error: &reqwest::Error,
         server: &HostPort,
         settings: &Settings,
@@ -63,7 +110,12 @@ impl RequestError {
         match (error.is_connect(), is_deadline) {
             (false, true) => return Self::late(Phase::Exchange, server, limit),
             (true, true) => return Self::late(Phase::Connect, server, settings.connect_timeout),
-            (false, false) => return Self::of_exchange(server, error),
+            // In TLS 1.3, a server that refuses the client's certificate reports it after the
+            // handshake.
+            (false, false) => match system.filter(|_| is_alert(error)) {
+                Some(system) => return Self::of_handshake(server, system, settings.advice),
+                None => return Self::of_exchange(server, error),
+            },
             (true, false) => {}
         }
         match system {
@@ -147,6 +199,12 @@ fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 fn is_of_tls(error: &reqwest::Error) -> bool {
     let connect = find::<hyper_util::client::legacy::Error>(error);
     connect.and_then(Error::source).is_some_and(<dyn Error>::is::<io::Error>)
+}
+
+/// Whether the server reported a failed handshake or another error of TLS.
+fn is_alert(error: &reqwest::Error) -> bool {
+    let tls = find::<rustls::Error>(error);
+    tls.is_some_and(|error| matches!(error, rustls::Error::AlertReceived(_)))
 }
 
 /// The text of one error. For a connection that was cut off, rustls prints a link to its manual, which

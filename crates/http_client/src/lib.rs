@@ -1,13 +1,14 @@
 //! The HTTP client of the daemon and of the commands: `reqwest` with our TLS configuration and error
 //! messages.
 //!
-//! Redirects, cookies and proxies from the environment are disabled: a request goes only to the server
-//! in its URL. [`steps`] offers the single steps of a connection, for `doctor` and `cert show`, which
+//! Redirects and cookies are disabled: a request goes only to the server in its URL, directly or
+//! through one of [`Proxies`]. [`steps`] offers the single steps of a connection, for `doctor` and `cert show`, which
 //! report on each step, and for `quarantine replay`, which sends bytes before the TLS handshake.
 
 mod blocking;
 mod error;
 mod host_port;
+mod proxy;
 mod resolver;
 pub mod retry;
 pub mod steps;
@@ -24,6 +25,7 @@ pub use self::{
     blocking::BlockingClient,
     error::{Phase, RequestError},
     host_port::HostPort,
+    proxy::{Proxies, ProxyError},
 };
 
 /// The default `User-Agent` header.
@@ -43,16 +45,19 @@ pub struct Settings {
     pub timeout: Duration,
     /// Whether TLS errors include advice that names configuration keys.
     pub advice: Advice,
+    /// The proxies to send requests through.
+    pub proxies: Proxies,
 }
 
 impl Settings {
-    /// The defaults of the commands: 10 s to connect, 5 minutes for a request.
+    /// The defaults of the commands: 10 s to connect, 5 minutes for a request, no proxy.
     pub fn new(tls: ClientConfig) -> Self {
         Self {
             tls,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(5 * 60),
             advice: Advice::None,
+            proxies: Proxies::default(),
         }
     }
 
@@ -64,16 +69,15 @@ impl Settings {
     pub fn build(&self) -> reqwest::Result<reqwest::Client> {
         let mut tls = self.tls.clone();
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .dns_resolver(resolver::Resolver)
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
             .redirect(redirect::Policy::none())
             .referer(false)
-            .no_proxy()
-            .user_agent(USER_AGENT)
-            .build()
+            .user_agent(USER_AGENT);
+        self.proxies.apply_to(builder).build()
     }
 }
 
@@ -144,13 +148,12 @@ impl Client {
     ) -> Result<Response, RequestError> {
         let server = &request.server;
         let limit = limit.min(self.settings.timeout);
-        let failed =
-            |error: reqwest::Error| RequestError::new(&error, server, &self.settings, limit);
         let url = format!("https://{server}{}", request.path);
         let url = Url::parse(&url).map_err(|error| RequestError::of_exchange(server, &error))?;
+        let failed = |error: reqwest::Error| RequestError::new(&error, &url, &self.settings, limit);
         let mut response = self
             .http
-            .request(request.method.clone(), url)
+            .request(request.method.clone(), url.clone())
             .headers(request.headers.clone())
             .body(request.body.clone())
             .timeout(limit)

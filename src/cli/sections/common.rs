@@ -66,6 +66,13 @@ pub const SIGNALS: &[Described] = &[
 pub(super) const CONFIG_VARIABLE: Described =
     ("LOGPUSHD_CONFIG", "The configuration file, if -c is not given.");
 
+/// The environment variables of what sends requests to other systems.
+pub(super) const PROXY: Described = (
+    "HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
+    "The proxies for https:// and http:// targets, as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, \
+     and the hosts to reach directly.",
+);
+
 /// Environment variables of the daemon.
 pub(super) const ENVIRONMENT: &[Described] = &[
     CONFIG_VARIABLE,
@@ -78,6 +85,7 @@ pub(super) const ENVIRONMENT: &[Described] = &[
         "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS",
         "Readiness, watchdog and socket activation of systemd.",
     ),
+    PROXY,
 ];
 
 pub(super) const CONFIG: Described =

@@ -2,7 +2,7 @@
 
 use super::{
     Described,
-    common::{CONFIG, CommandSections, EMPTY, example},
+    common::{CONFIG, CommandSections, EMPTY, PROXY, example},
 };
 
 const TOKEN: Described = ("CLOUDFLARE_API_TOKEN", "The API token, if --token-file is not given.");
@@ -42,7 +42,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
     CommandSections {
         command: "logpushd job",
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         ..EMPTY
     },
     CommandSections {
@@ -52,7 +52,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             "logpushd job list --zone 0123456789abcdef0123456789abcdef",
         )],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd job show"],
         ..EMPTY
     },
@@ -63,7 +63,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             "logpushd job show --zone 0123456789abcdef0123456789abcdef 123456",
         )],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd job list", "logpushd doctor"],
         ..EMPTY
     },
@@ -84,7 +84,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
         ],
         files: &[CONFIG],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd destination", "logpushd job fields", "logpushd job validate"],
     },
     CommandSections {
@@ -103,7 +103,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
         ],
         files: &[CONFIG],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd job show"],
     },
     CommandSections {
@@ -113,7 +113,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             "logpushd job enable --zone 0123456789abcdef0123456789abcdef 123456",
         )],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd job disable"],
         ..EMPTY
     },
@@ -124,7 +124,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             "logpushd job disable --zone 0123456789abcdef0123456789abcdef 123456",
         )],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd job enable"],
         ..EMPTY
     },
@@ -135,7 +135,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             "logpushd job delete --zone 0123456789abcdef0123456789abcdef --yes 123456",
         )],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd job disable"],
         ..EMPTY
     },
@@ -146,7 +146,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
             "logpushd job fields --zone 0123456789abcdef0123456789abcdef --dataset http_requests",
         )],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd job create"],
         ..EMPTY
     },
@@ -159,7 +159,7 @@ pub(super) const COMMANDS: &[CommandSections] = &[
         )],
         files: &[CONFIG],
         exit_statuses: JOB_STATUSES,
-        environment: &[TOKEN],
+        environment: &[TOKEN, PROXY],
         see_also: &["logpushd doctor"],
     },
     CommandSections {

@@ -15,7 +15,12 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::runtime::{Builder, Runtime};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime::{Builder, Runtime},
+};
+use tokio_rustls::TlsAcceptor;
 
 use super::{records::gunzip, wait::wait_for};
 
@@ -60,6 +65,15 @@ impl Collector {
     }
 
     pub(crate) fn start_at(address: SocketAddr) -> Self {
+        Self::serve(address, None)
+    }
+
+    /// Over TLS.
+    pub(crate) fn start_tls(config: Arc<ServerConfig>) -> Self {
+        Self::serve("127.0.0.1:0".parse().unwrap(), Some(TlsAcceptor::from(config)))
+    }
+
+    fn serve(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         // A process that another test is starting may still hold the reserved port.
         let listener = wait_for("the port", || TcpListener::bind(address).ok());
         listener.set_nonblocking(true).unwrap();
@@ -71,20 +85,32 @@ impl Collector {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             loop {
                 let (stream, _) = listener.accept().await?;
-                let server = server.clone();
+                let (server, tls) = (server.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| {
-                        let server = server.clone();
-                        async move { Ok::<_, Infallible>(server.answer(request).await) }
-                    });
-                    // The client may have been killed.
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok()
+                    match tls {
+                        None => server.serve_connection(stream).await,
+                        Some(tls) => {
+                            // The client may refuse the certificate.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                server.serve_connection(stream).await;
+                            }
+                        }
+                    }
                 });
             }
             #[expect(unreachable_code, reason = "it names the type of the error")]
             io::Result::Ok(())
         });
         collector
+    }
+
+    async fn serve_connection(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        // The client may have been killed.
+        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -7,6 +7,7 @@ pub(crate) mod cloudflare;
 pub(crate) mod collector;
 mod daemon;
 pub(crate) mod fault_proxy;
+pub(crate) mod forward_proxy;
 pub(crate) mod otlp;
 mod process;
 mod records;

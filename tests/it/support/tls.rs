@@ -7,9 +7,10 @@ use rcgen::{
     KeyPair,
 };
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
 };
 
 /// A certificate and its key, in PEM.
@@ -68,13 +69,42 @@ impl Authority {
         self.sign_for("a server of the tests", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// For another name.
+    pub(crate) fn sign_server_named(&self, name: &str) -> Pair {
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        self.sign_params(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
     fn sign_for(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Pair {
+        self.sign_params(params(name), purpose)
+    }
+
+    fn sign_params(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let mut params = params(name);
         params.extended_key_usages = vec![purpose];
         let cert = params.signed_by(&key, &self.0).unwrap().pem();
         Pair { cert, key: key.serialize_pem() }
     }
+}
+
+/// A server that presents a certificate, and asks clients for one that `clients` has signed.
+pub(crate) fn server_config(pair: &Pair, clients: Option<&Authority>) -> Arc<ServerConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der()).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    Arc::new(builder.with_single_cert(vec![pair.der()], key).unwrap())
 }
 
 fn params(name: &str) -> CertificateParams {

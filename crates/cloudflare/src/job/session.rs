@@ -12,7 +12,7 @@ use http::{
     HeaderMap, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
-use http_client::{BlockingClient, HostPort, Request, Settings, retry};
+use http_client::{BlockingClient, HostPort, Proxies, ProxyError, Request, Settings, retry};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -29,6 +29,7 @@ pub(super) struct Session<'a> {
     api: &'a ApiOptions,
     pub(super) scope: Scope,
     server: HostPort,
+    proxies: Proxies,
     /// The path of the API's URL, without a trailing slash.
     base: String,
     /// `None` in a dry run.
@@ -41,10 +42,12 @@ impl<'a> Session<'a> {
     /// Creates a session without sending anything.
     pub(super) fn new(api: &'a ApiOptions) -> Result<Self, Fatal> {
         let (server, base) = parse_url(&api.api_url)?;
+        let proxies = Proxies::from_env()
+            .map_err(|error| Fatal::Usage(format!("{error}; {}", ProxyError::HINT)))?;
         let token = if api.dry_run { None } else { Some(token(api.token_file.as_deref())?) };
         let shown = token.as_ref().and_then(|token| token.to_str().ok()).unwrap_or_default();
         let mask = Mask::default().with_secret(shown);
-        Ok(Self { api, scope: api.scope(), server, base, token, mask })
+        Ok(Self { api, scope: api.scope(), server, proxies, base, token, mask })
     }
 
     /// Sends a request and returns its result. In a dry run, prints the request and returns `None`.
@@ -74,7 +77,8 @@ impl<'a> Session<'a> {
         // would create two jobs.
         let tls = tls::public(self.api.ca.as_deref())
             .map_err(|error| Fatal::Io(format!("--ca: {error}")))?;
-        let sent = BlockingClient::new(Settings::new(tls))?.send(&request);
+        let settings = Settings { proxies: self.proxies.clone(), ..Settings::new(tls) };
+        let sent = BlockingClient::new(settings)?.send(&request);
         let response = sent.map_err(|error| {
             Fatal::Unavailable(format!("cannot reach Cloudflare's API: {error}"))
         })?;

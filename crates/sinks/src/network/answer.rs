@@ -10,7 +10,10 @@ use reqwest::{
 };
 use settings::printable::printable;
 
-use super::{http::Session, secret::Secrets};
+use super::{
+    http::{PROXY_CREDENTIALS, Session},
+    secret::Secrets,
+};
 use crate::upload::Verdict;
 
 /// How much of the body of a response is read: enough for an error message, and for reuse of the
@@ -129,7 +132,9 @@ fn verdict(response: &Response, message: &str, secrets: &Secrets) -> Verdict {
         413 => Verdict::TooLarge { why },
         400 | 422 => Verdict::Refused { why },
         300..=399 => alert(redirect(response.headers(), secrets)),
-        401 | 403 | 407 => {
+        // Only a proxy answers it.
+        407 => alert(PROXY_CREDENTIALS.into()),
+        401 | 403 => {
             alert("check the sink's credentials and their permissions at the target".into())
         }
         404 | 405 | 410 => alert("check the sink's `url` and `method`".into()),

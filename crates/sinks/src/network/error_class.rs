@@ -8,6 +8,7 @@ use crate::upload::RequestErrorClass;
 /// The class of a request that got no answer.
 pub(super) fn of_error(error: &RequestError) -> RequestErrorClass {
     match error.phase {
+        Phase::Proxy => RequestErrorClass::Proxy,
         Phase::Resolve => RequestErrorClass::Resolve,
         Phase::Connect => RequestErrorClass::Connect,
         Phase::Handshake => RequestErrorClass::Tls,

@@ -1,12 +1,13 @@
 //! The HTTP client of one sink.
 
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use http_client::{HostPort, RequestError};
+use http_client::{Phase, Proxies, ProxyError, RequestError};
 use reqwest::{Request, Url};
 use tls::{Advice, ClientTls};
 
@@ -17,7 +18,12 @@ use crate::upload::{Verdict, note_error_class};
 /// of a request is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends the requests of one sink over HTTP, without proxies, redirects and cookies.
+/// What to do when a proxy answers 407.
+pub(super) const PROXY_CREDENTIALS: &str = "set the user name and the password of the proxy in HTTPS_PROXY or HTTP_PROXY, and restart the \
+     daemon";
+
+/// Sends the requests of one sink over HTTP, without redirects and cookies, and through the proxy of
+/// the environment if there is one for the target.
 ///
 /// The files of TLS and of secrets are read for the first request, and again after a failed
 /// connection or refused credentials: an operator who replaces a file does not have to reload the
@@ -41,11 +47,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session with the same files and with connections of its own.
-    pub(super) fn with_own_connections(&self) -> Result<Self, String> {
-        let (settings, secrets) = (self.settings.clone(), Arc::clone(&self.secrets));
+    fn new(settings: http_client::Settings, secrets: Arc<Secrets>) -> Result<Self, String> {
         let http = settings.build().map_err(|error| error.to_string())?;
         Ok(Self { http, settings, secrets })
+    }
+
+    /// A session with the same files and with connections of its own.
+    pub(super) fn with_own_connections(&self) -> Result<Self, String> {
+        Self::new(self.settings.clone(), Arc::clone(&self.secrets))
     }
 
     /// A session with the same connections and with the secrets of `other`.
@@ -132,10 +141,9 @@ impl HttpSender {
             }
             Err(error) => {
                 self.forget(shared);
-                let error =
-                    RequestError::new(&error, &server(&url), &session.settings, self.timeout);
+                let error = RequestError::new(&error, &url, &session.settings, self.timeout);
                 note_error_class(Some(error_class::of_error(&error)));
-                Err(Verdict::Retry { after: None, why: error.to_string() })
+                Err(failed(&error))
             }
         }
     }
@@ -153,15 +161,15 @@ impl HttpSender {
     fn open(&self) -> Result<Session, String> {
         let secrets = Secrets::read(&self.secret_headers, self.secret_in_url.as_deref())
             .map_err(|error| error.message())?;
-        let secrets = Arc::new(secrets);
         let settings = http_client::Settings {
             tls: tls::client(&self.tls).map_err(|error| error.to_string())?,
             connect_timeout: CONNECT_TIMEOUT.min(self.timeout),
             timeout: self.timeout,
             advice: Advice::OnServer,
+            proxies: Proxies::from_env()
+                .map_err(|error| format!("{error}; {}", ProxyError::HINT))?,
         };
-        let http = settings.build().map_err(|error| error.to_string())?;
-        Ok(Session { http, settings, secrets })
+        Session::new(settings, Arc::new(secrets))
     }
 
     /// Drops the session, so that the next request reads the files again.
@@ -179,11 +187,11 @@ pub(crate) fn unusable_file(why: String) -> Verdict {
     Verdict::Alert { why, action: action.to_owned() }
 }
 
-/// The host and port of a URL.
-fn server(url: &Url) -> HostPort {
-    let host = url.host_str().unwrap_or_default();
-    HostPort {
-        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        port: url.port_or_known_default().unwrap_or_default(),
+/// The verdict for a request that got no response.
+fn failed(error: &RequestError) -> Verdict {
+    let why = error.to_string();
+    if error.phase == Phase::Proxy && error.kind == Some(io::ErrorKind::PermissionDenied) {
+        return Verdict::Alert { why, action: PROXY_CREDENTIALS.to_owned() };
     }
+    Verdict::Retry { after: None, why }
 }

@@ -1,5 +1,6 @@
 //! The keys of every sink that sends requests over a network.
 
+use http_client::{Proxies, ProxyError};
 use settings::{
     Context, Table, format_bytes, settings,
     types::{Count, PositiveSpan, Size},
@@ -56,7 +57,8 @@ impl NetworkSettings {
         }
     }
 
-    /// Reports a `tls` table that the URL does not use, and secrets that are sent unencrypted.
+    /// Reports a `tls` table that the URL does not use, secrets that are sent unencrypted, and a proxy of
+    /// the environment that cannot be used.
     /// `secrets` is the key that sets them, if there are any.
     pub fn check_url(
         &self,
@@ -71,6 +73,11 @@ impl NetworkSettings {
                 format!("`{}` has no effect: the URL begins with http://", table.full_name("tls"));
             let hint = "write the URL with https://, or remove the table";
             cx.push(table.problem_at("tls", message).hint(hint));
+        }
+        if cx.reads_files()
+            && let Err(error) = Proxies::from_env()
+        {
+            cx.push(table.problem_at("url", error.to_string()).hint(ProxyError::HINT));
         }
         if let Some(key) = secrets.filter(|_| url.is_clear_text()) {
             let message =

@@ -92,6 +92,8 @@ impl From<&Verdict> for RequestOutcome {
 /// The class of the error of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum RequestErrorClass {
+    /// The proxy cannot be reached, or refuses to connect to the target.
+    Proxy,
     /// The name of the target cannot be resolved.
     Resolve,
     /// No connection, or none in time.
@@ -124,7 +126,8 @@ pub enum RequestErrorClass {
 
 impl RequestErrorClass {
     /// All classes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
+        Self::Proxy,
         Self::Resolve,
         Self::Connect,
         Self::Tls,
@@ -144,6 +147,7 @@ impl RequestErrorClass {
     /// Returns the word for metrics.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Proxy => "proxy",
             Self::Resolve => "resolve",
             Self::Connect => "connect",
             Self::Tls => "tls",
