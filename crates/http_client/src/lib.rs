@@ -34,6 +34,11 @@ pub const USER_AGENT: &str = concat!("logpushd/", env!("CARGO_PKG_VERSION"));
 /// The maximum number of bytes stored of a response's body. The rest is read and discarded.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
+/// How long an unused connection is kept: less than servers keep theirs (5 s in Node.js, Uvicorn and
+/// Apache httpd, more in others). A request that meets the end of its connection fails, unless nothing
+/// of it was sent.
+const MAX_IDLE: Duration = Duration::from_secs(4);
+
 /// The settings of a [`Client`].
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -74,6 +79,7 @@ impl Settings {
             .dns_resolver(resolver::Resolver)
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
+            .pool_idle_timeout(MAX_IDLE)
             .redirect(redirect::Policy::none())
             .referer(false)
             .user_agent(USER_AGENT);

@@ -4,7 +4,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http_client::{Phase, Proxies, ProxyError, RequestError};
@@ -18,6 +18,10 @@ use crate::upload::{Verdict, note_error_class};
 /// of a request is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The maximum age of a client. A busy connection may last forever: with a new client, the name of the
+/// target is resolved again, so that a target can move and its load balancer can shift load.
+const MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
 /// What to do when a proxy answers 407.
 pub(super) const PROXY_CREDENTIALS: &str = "set the user name and the password of the proxy in HTTPS_PROXY or HTTP_PROXY, and restart the \
      daemon";
@@ -27,7 +31,7 @@ pub(super) const PROXY_CREDENTIALS: &str = "set the user name and the password o
 ///
 /// The files of TLS and of secrets are read for the first request, and again after a failed
 /// connection or refused credentials: an operator who replaces a file does not have to reload the
-/// daemon.
+/// daemon. Connections are replaced after five minutes, without reading the files.
 #[derive(Debug)]
 pub struct HttpSender {
     tls: ClientTls,
@@ -35,6 +39,7 @@ pub struct HttpSender {
     secret_headers: Vec<SecretHeader>,
     /// The file with the value of `{secret}` in the URL.
     secret_in_url: Option<PathBuf>,
+    max_age: Duration,
     session: Mutex<Option<Arc<Session>>>,
 }
 
@@ -44,12 +49,13 @@ pub(super) struct Session {
     http: reqwest::Client,
     settings: http_client::Settings,
     pub(super) secrets: Arc<Secrets>,
+    created: Instant,
 }
 
 impl Session {
     fn new(settings: http_client::Settings, secrets: Arc<Secrets>) -> Result<Self, String> {
         let http = settings.build().map_err(|error| error.to_string())?;
-        Ok(Self { http, settings, secrets })
+        Ok(Self { http, settings, secrets, created: Instant::now() })
     }
 
     /// A session with the same files and with connections of its own.
@@ -60,7 +66,8 @@ impl Session {
     /// A session with the same connections and with the secrets of `other`.
     pub(super) fn with_secrets_of(&self, other: &Self) -> Self {
         let (http, settings) = (self.http.clone(), self.settings.clone());
-        Self { http, settings, secrets: Arc::clone(&other.secrets) }
+        let secrets = Arc::clone(&other.secrets);
+        Self { http, settings, secrets, created: self.created }
     }
 }
 
@@ -93,6 +100,7 @@ impl HttpSender {
             timeout: network.timeout,
             secret_headers: secret_headers.to_vec(),
             secret_in_url: None,
+            max_age: MAX_AGE,
             session: Mutex::default(),
         }
     }
@@ -150,10 +158,14 @@ impl HttpSender {
 
     fn session(&self) -> Result<Arc<Session>, String> {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = &*session {
-            return Ok(Arc::clone(session));
-        }
-        let new = Arc::new(self.open()?);
+        let new = match &*session {
+            Some(session) if session.created.elapsed() < self.max_age => {
+                return Ok(Arc::clone(session));
+            }
+            Some(session) => session.with_own_connections()?,
+            None => self.open()?,
+        };
+        let new = Arc::new(new);
         *session = Some(Arc::clone(&new));
         Ok(new)
     }
@@ -194,4 +206,111 @@ fn failed(error: &RequestError) -> Verdict {
         return Verdict::Alert { why, action: PROXY_CREDENTIALS.to_owned() };
     }
     Verdict::Retry { after: None, why }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{TcpListener, TcpStream},
+        sync::mpsc::{Receiver, sync_channel},
+        thread,
+    };
+
+    use reqwest::Method;
+
+    use super::*;
+    use crate::network::{Batch, Compression};
+
+    /// What happens to the connections of a server, by their numbers.
+    #[derive(Debug, Eq, PartialEq)]
+    enum Seen {
+        Request(usize),
+        Closed(usize),
+    }
+
+    /// Starts a server that answers every request.
+    fn server() -> (Url, Receiver<Seen>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let (sender, seen) = sync_channel(100);
+        thread::spawn(move || {
+            for (number, stream) in (1..).zip(listener.incoming().flatten()) {
+                let sender = sender.clone();
+                thread::spawn(move || {
+                    while read_head(&stream) {
+                        sender.send(Seen::Request(number)).unwrap();
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        (&stream).write_all(answer).unwrap();
+                    }
+                    // The test may have ended.
+                    sender.send(Seen::Closed(number)).ok();
+                });
+            }
+        });
+        (url, seen)
+    }
+
+    /// Returns whether there was another request.
+    fn read_head(mut stream: &TcpStream) -> bool {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            if stream.read(&mut byte).unwrap_or(0) == 0 {
+                return false;
+            }
+            head.extend(byte);
+        }
+        true
+    }
+
+    fn sender(max_age: Duration) -> HttpSender {
+        let network = NetworkSettings {
+            timeout: Duration::from_secs(60),
+            in_flight: 1,
+            compression: Compression::None,
+            batch: Batch { max_bytes: 1 << 20, max_records: 1 },
+            tls: ClientTls::default(),
+        };
+        HttpSender { max_age, ..HttpSender::new(&network, &[]) }
+    }
+
+    async fn send(sender: &HttpSender, url: &Url) {
+        let request = sender.prepare(Ok(Request::new(Method::POST, url.clone())));
+        assert_eq!(sender.send(request).await.unwrap().verdict().await, Verdict::Delivered);
+    }
+
+    /// The connections are closed by a task while the test waits.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn an_unused_connection_is_closed_before_the_server_closes_it() {
+        let (url, seen) = server();
+        let sender = sender(MAX_AGE);
+        send(&sender, &url).await;
+        send(&sender, &url).await;
+        assert_eq!(seen.recv(), Ok(Seen::Request(1)));
+        assert_eq!(seen.recv(), Ok(Seen::Request(1)), "the connection is reused");
+        let closed = seen.recv_timeout(Duration::from_secs(60));
+        assert_eq!(closed, Ok(Seen::Closed(1)));
+        send(&sender, &url).await;
+        assert_eq!(seen.recv(), Ok(Seen::Request(2)));
+    }
+
+    #[tokio::test]
+    async fn an_old_client_is_replaced_by_one_with_the_same_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (url, seen) = server();
+        let key = dir.path().join("token.txt");
+        std::fs::write(&key, "a-token").unwrap();
+        let sender = HttpSender {
+            secret_headers: vec![SecretHeader::bearer(key.clone())],
+            ..sender(Duration::ZERO)
+        };
+        send(&sender, &url).await;
+        // The operator replaces it later.
+        std::fs::remove_file(&key).unwrap();
+        send(&sender, &url).await;
+        let requests: Vec<_> =
+            seen.try_iter().filter(|seen| matches!(seen, Seen::Request(_))).collect();
+        assert_eq!(requests, [Seen::Request(1), Seen::Request(2)]);
+    }
 }
