@@ -3,7 +3,7 @@
 use std::{fs, net::UdpSocket, path::Path};
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     DEADLINE, Daemon, Exit, Finished, Http, Setup, Upload,
@@ -82,6 +82,44 @@ fn no_sink_gets_an_original_value() {
     }
     let stopped = daemon.stop().exited_cleanly();
     assert_no_secret(&stopped.setup, &[KEY]);
+}
+
+#[test]
+fn added_fields_are_the_same_after_a_kill() {
+    let keys = r#"path = "out.ndjson"
+        mask = { ip = "truncate" }
+        add_fields = { received = "{received}", number = "{batch}", digest = "{digest}" }"#;
+    let mut setup =
+        Setup::new().table("sink.archive.file", keys).table("spool", r#"dir = "spool""#);
+    for batch in 0..3 {
+        // Killed when it has written half of the records, without a checkpoint after them.
+        setup.faults("tear out.ndjson 1\n");
+        let daemon = setup.start();
+        let records: String =
+            (0..40).map(|n| format!("{{\"ip\":\"192.0.{batch}.{n}\",\"n\":{n}}}\n")).collect();
+        let answer = daemon.connect(Http::Two).try_send(upload(&records));
+        drop(answer);
+        setup = daemon.end().setup;
+        setup.faults("");
+        let daemon = setup.start();
+        // Sends the same batch again if the answer was lost.
+        daemon.send(Http::Two, upload(&records));
+        let lines = wait_for("all records", || {
+            let text = fs::read_to_string(daemon.path("out.ndjson")).unwrap();
+            (text.matches('\n').count() == 40 * (batch + 1)).then_some(text)
+        });
+        let lines: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of_batch = &lines[40 * batch..];
+        for (n, line) in of_batch.iter().enumerate() {
+            assert_eq!((&line["ip"], &line["n"]), (&json!(format!("192.0.{batch}.0")), &json!(n)));
+            for name in ["received", "number", "digest"] {
+                assert!(line[name].is_string(), "{line}");
+                assert_eq!(line[name], of_batch[0][name], "{line}");
+            }
+        }
+        setup = daemon.kill().setup;
+    }
 }
 
 /// The dead letters of the sink `web`.
