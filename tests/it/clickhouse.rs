@@ -231,29 +231,39 @@ fn the_operator_hears_of_a_missing_table_and_of_unknown_fields() {
 fn a_probe_finds_tables_without_writing_a_record() {
     let Some(server) = ClickHouse::start_with(Some(PASSWORD)) else { return };
     let setup = setup(&server.url(), "datasets = [\"http_requests\"]");
-    let probe = || {
+    let probe = |setup: &Setup| {
         setup.write_config();
         finish(logpushd().args(["validate", "--probe", "-c"]).arg(setup.config()))
     };
-    let finished = probe();
+    let finished = probe(&setup);
     assert_eq!(finished.exit, Exit::Code(69), "{finished:?}");
     let missing = "the table `default`.`logpush_http_requests` does not exist";
     assert!(finished.stdout.contains(missing), "{finished:?}");
 
     create_numbered(&server, "");
-    let finished = probe();
+    let finished = probe(&setup);
     assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
     assert!(finished.stdout.contains("accepts the user `default`"), "{finished:?}");
     assert!(finished.stdout.contains("warning: records may be stored twice"), "{finished:?}");
     let window = "non_replicated_deduplication_window = 500";
     server.query(&format!("ALTER TABLE logpush_http_requests MODIFY SETTING {window}"));
-    let finished = probe();
+    let finished = probe(&setup);
     let fact = "the table `default`.`logpush_http_requests` (MergeTree) recognizes the last 500";
     assert!(finished.stdout.contains(fact), "{finished:?}");
     assert_eq!(count(&server), 0);
 
+    let mut setup = setup;
+    setup.set(
+        "sink.store.clickhouse",
+        &format!("url = \"{}\"\npassword_file = \"password.txt\"", server.url()),
+    );
+    let finished = probe(&setup);
+    assert_eq!(finished.exit, Exit::Code(0), "{finished:?}");
+    let existing = "existing tables default.logpush_{dataset}: 1\n";
+    assert!(finished.stdout.contains(existing) && finished.stdout.contains(fact), "{finished:?}");
+
     setup.write("password.txt", "a-wrong-password\n");
-    let finished = probe();
+    let finished = probe(&setup);
     assert_eq!(finished.exit, Exit::Code(69), "{finished:?}");
     assert!(finished.stdout.contains("Authentication failed"), "{finished:?}");
     assert!(!format!("{finished:?}").contains("a-wrong-password"), "{finished:?}");

@@ -126,14 +126,24 @@ fn meaning(
             false => Meaning::ByStatus,
         };
     };
+    let meaning = meaning_of_code(code, status, text, skips_unknown_fields);
     // The table itself may have stored the block before a view failed: the chunk must not be
     // divided, since its parts have other tokens.
-    if text.contains("while pushing to view") {
+    if text.contains("while pushing to view") && meaning != Meaning::Later {
         return Meaning::Operator(
             "repair the materialized view that the message names, or drop it; the insert is \
              repeated with the same token",
         );
     }
+    meaning
+}
+
+fn meaning_of_code(
+    code: u16,
+    status: StatusCode,
+    text: &str,
+    skips_unknown_fields: bool,
+) -> Meaning {
     if code == 117 && !skips_unknown_fields && text.contains("Unknown field found") {
         return Meaning::Operator(
             "add a column for the field to the table, or set `skip_unknown_fields = true`",
@@ -270,6 +280,8 @@ mod tests {
         let message = "Cannot parse string 'abc' as UInt8: while pushing to view d.mv";
         let found = exception(400, 6, message, true);
         assert!(matches!(found, Meaning::Operator(action) if action.contains("view")), "{found:?}");
+        let message = "Memory limit exceeded: while pushing to view d.mv";
+        assert_eq!(exception(500, 241, message, true), Meaning::Later);
     }
 
     #[test]

@@ -12,11 +12,7 @@ mod tables;
 use reqwest::header::{HeaderName, HeaderValue};
 use settings::{Context, Table, Value, reference::Takes, setting, settings, types::Flag};
 
-use self::{
-    identifier::{Identifier, IdentifierTemplate},
-    insert::Inserter,
-    schema::Schema,
-};
+use self::{identifier::Identifier, insert::Inserter, schema::Schema};
 use super::{
     Probe, Sink, SinkContext,
     kinds::{Claims, Kind, TlsClaim},
@@ -95,11 +91,6 @@ impl Settings {
             database: self.database.fill(dataset, endpoint),
             table: self.table.fill(dataset, endpoint),
         }
-    }
-
-    /// The templates of database and table.
-    fn names(&self) -> (&IdentifierTemplate, &IdentifierTemplate) {
-        (&self.database, &self.table)
     }
 }
 

@@ -81,7 +81,7 @@ impl Schema {
         let (schema, runtime, span) = (Arc::clone(self), runtime.clone(), Span::current());
         let check = move || {
             // Reads the files of the sink, which a task must not.
-            let (database, table) = schema.settings.names();
+            let Settings { database, table, .. } = &schema.settings;
             let queries = schema.engine_queries(&database.pattern(), &table.pattern());
             let check = async move {
                 if let Err(failure) = schema.check_engines(queries).await {
@@ -122,8 +122,8 @@ impl Schema {
         let span = error_span!("sink", sink = self.sink);
         let name = check.name.clone();
         let result = self.check_table(check).instrument(span).await;
-        // It is repeated with a later insert, unless the server does not allow it.
-        if !matches!(result, Ok(true) | Err(Verdict::Alert { .. })) {
+        // It is repeated with a later insert.
+        if !matches!(result, Ok(true)) {
             lock(&self.checked).remove(&name);
         }
     }
@@ -209,19 +209,18 @@ impl Schema {
         let version = version.first().map_or("", |row| row.value.as_str());
         let mut facts =
             vec![format!("ClickHouse {version} accepts the user `{}`", self.settings.user)];
-        let (database, table) = self.settings.names();
-        if database.has_endpoint() || table.has_endpoint() {
+        let Settings { database, table, .. } = &self.settings;
+        let has_dataset = database.has_dataset() || table.has_dataset();
+        let has_endpoint = database.has_endpoint() || table.has_endpoint();
+        if has_endpoint || (has_dataset && datasets.is_empty()) {
+            // The names are not known before the first batch.
             let queries = self.engine_queries(&database.pattern(), &table.pattern());
             let (tables, window) = self.engines(queries).await?;
-            facts.push(format!("{} tables match {database}.{table}", tables.len()));
+            facts.push(format!("existing tables {database}.{table}: {}", tables.len()));
             facts.extend(tables.iter().map(|table| fact(table, window)));
             return Ok(facts);
         }
-        let has_dataset = database.has_dataset() || table.has_dataset();
         let datasets = if has_dataset { datasets } else { &[String::new()] };
-        if datasets.is_empty() {
-            facts.push("the configuration names no dataset: no table was checked".to_owned());
-        }
         for dataset in datasets {
             self.probe_table(&self.settings.table_of(dataset, ""), &mut facts).await?;
         }
