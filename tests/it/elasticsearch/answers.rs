@@ -9,7 +9,7 @@ use crate::support::{
     bulk::BulkIndex,
     closed_port,
     collector::{Collector, refusal},
-    finish, logpushd, numbered, wait_until,
+    finish, logpushd, numbered, wait_for, wait_until,
 };
 
 use super::{dead_letters, setup, sorted_lines, without_timestamp};
@@ -39,11 +39,8 @@ fn only_documents_that_an_overloaded_server_rejects_are_sent_again() {
         let mut number = 0;
         store.answer(request, |_| {
             number += 1;
-            (is_first && number % 3 == 0).then_some((
-                429,
-                "es_rejected_execution_exception",
-                "queue capacity",
-            ))
+            (is_first && number % 3 == 0)
+                .then(|| (429, "es_rejected_execution_exception", "queue capacity".to_owned()))
         })
     });
     let daemon = setup(&keys(&collector, "")).start();
@@ -57,6 +54,29 @@ fn only_documents_that_an_overloaded_server_rejects_are_sent_again() {
     let why = failed["error"].as_str().unwrap();
     assert!(why.contains("10 of 30 documents are not stored yet: 429 es_rejected"), "{why}");
     assert!(dead_letters(&daemon).is_empty());
+    daemon.stop().exited_cleanly();
+}
+
+/// Servers quote the value that they refuse.
+#[test]
+fn a_record_with_a_long_value_is_refused_with_a_long_reason() {
+    let (collector, index) = (Collector::start(), BulkIndex::default());
+    let store = index.clone();
+    collector.answer_by(move |request| {
+        store.answer(request, |document| {
+            let reason = format!("failed to parse field [Long]: '{document}', {document}");
+            document.contains("Long").then_some((400, "document_parsing_exception", reason))
+        })
+    });
+    let daemon = setup(&keys(&collector, "")).start();
+    let good = numbered(1, 3);
+    let long = format!("{{\"Long\":\"{}\"}}\n", "x".repeat(300_000));
+    daemon.commit(&[&good[..], long.as_bytes()].concat());
+    wait_records(&index, &good);
+    let letter = wait_for("a dead letter", || dead_letters(&daemon).pop());
+    let reason = letter["reason"].as_str().unwrap();
+    assert!(reason.contains("failed to parse field [Long]") && reason.len() < 1000, "{reason}");
+    assert_eq!(collector.received().len(), 1);
     daemon.stop().exited_cleanly();
 }
 

@@ -15,7 +15,7 @@ use super::collector::{Received, Reply};
 pub(crate) struct BulkIndex(Arc<Mutex<BTreeMap<(String, String), String>>>);
 
 /// Why a document is not stored: status, type and reason.
-pub(crate) type ItemError = (u16, &'static str, &'static str);
+pub(crate) type ItemError = (u16, &'static str, String);
 
 impl BulkIndex {
     /// Stores the documents of a request, except those for which `error` returns an error.
@@ -39,7 +39,7 @@ impl BulkIndex {
             let value: Value = serde_json::from_str(document).expect("a document is JSON");
             assert!(value["@timestamp"].is_string(), "{document}");
             items.push(match error(document) {
-                Some((status, kind, reason)) => failed(status, kind, reason),
+                Some((status, kind, reason)) => failed(status, kind, &reason),
                 None if documents.contains_key(&key) => {
                     failed(409, "version_conflict_engine_exception", "document already exists")
                 }

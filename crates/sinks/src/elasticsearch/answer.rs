@@ -13,9 +13,14 @@ use crate::{network::HttpAnswer, upload::Verdict};
 pub(super) const FILTER: &str = "items.*.status,items.*.error.type,items.*.error.reason,\
                                  items.*.error.caused_by.reason";
 
-/// The maximum length of an answer: a fixed part, and a part for each document.
+/// The maximum length of an answer to a request without documents.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-const MAX_ITEM_BYTES: usize = 4 * 1024;
+
+/// The maximum length of an item, besides what it quotes of the document.
+const MAX_ITEM_BYTES: usize = 2 * 1024;
+
+/// How often an item may quote the document: in the reason, and in the cause.
+const MAX_QUOTES: usize = 3;
 
 #[derive(Debug, Deserialize)]
 struct BulkAnswer {
@@ -49,13 +54,19 @@ enum ItemVerdict {
     Alert(&'static str),
 }
 
-/// Interprets the answer to a bulk request of `records` documents.
-pub(super) async fn verdict(mut answer: HttpAnswer, records: usize) -> Verdict {
+/// Interprets the answer to a bulk request of `records` documents with `bytes` bytes.
+pub(super) async fn verdict(mut answer: HttpAnswer, records: usize, bytes: usize) -> Verdict {
     match answer.status().as_u16() {
         200..=299 => {
-            let limit = MAX_ANSWER_BYTES.saturating_add(records.saturating_mul(MAX_ITEM_BYTES));
-            match answer.body(limit).await {
-                Ok(body) => of_items(&body, records, &|message| answer.failure(message)),
+            let items = records.saturating_mul(MAX_ITEM_BYTES);
+            let quotes = bytes.saturating_mul(MAX_QUOTES);
+            let limit = MAX_ANSWER_BYTES.saturating_add(items).saturating_add(quotes);
+            match answer.beginning(limit).await {
+                Ok((body, true)) => of_items(&body, records, &|message| answer.failure(message)),
+                // Fewer documents have a shorter answer, and those that are stored are found.
+                Ok((_, false)) => Verdict::TooLarge {
+                    why: answer.failure(&format!("the response has more than {limit} bytes")),
+                },
                 Err(verdict) => verdict,
             }
         }

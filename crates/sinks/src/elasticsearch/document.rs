@@ -5,13 +5,20 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use records::record::{EventTime, Value, for_each_member};
 use settings::{Context, reference::Takes, setting};
+use spool::Header;
 
 use super::{Settings, index::NamePattern};
-use crate::{record_time::RecordTime, upload::Chunk};
+use crate::{
+    record_time::{EventWindow, RecordTime},
+    upload::Chunk,
+};
 
 /// The maximum length of `_id`, in bytes. A longer one makes the server refuse the whole request.
 /// <https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/mapping-id-field>
 const MAX_ID_BYTES: usize = 512;
+
+/// The typical length of an action.
+const ACTION_BYTES: usize = 160;
 
 /// The member with the time of a document.
 const TIMESTAMP: &str = "@timestamp";
@@ -53,7 +60,7 @@ pub(super) struct Encoder {
     name: NamePattern,
     id: DocumentId,
     time: RecordTime,
-    window: crate::record_time::EventWindow,
+    window: EventWindow,
     adds_timestamp: bool,
 }
 
@@ -78,23 +85,35 @@ impl Encoder {
 
     /// The body of the bulk request for a chunk.
     pub(super) fn body(&self, chunk: &Chunk) -> Vec<u8> {
-        let header = &chunk.batch().header;
+        let mut body = Vec::with_capacity(chunk.bytes().len() + chunk.records() * ACTION_BYTES);
+        self.encode(&chunk.batch().header, &mut chunk.iter(), &mut body);
+        body
+    }
+
+    /// Appends the action and the document for each record, which has its position in the batch.
+    fn encode(
+        &self,
+        header: &Header,
+        records: &mut dyn Iterator<Item = (u64, &[u8])>,
+        body: &mut Vec<u8>,
+    ) {
         let received = header.origin.received;
-        let mut body = Vec::with_capacity(chunk.bytes().len() + chunk.records() * 160);
         let mut action = String::new();
         // Records of the same second have the same name.
-        let mut name = (received.as_second(), self.name.name(&header.origin, received));
-        for (position, record) in chunk.iter() {
+        let mut second = received.as_second();
+        let mut name = self.name.name(&header.origin, received);
+        for (position, record) in records {
             let contents = self.contents(&header.origin.dataset, record);
             let own = contents.time.filter(|time| self.window.contains(*time, received));
             let time = own.unwrap_or(received);
-            if name.0 != time.as_second() {
-                name = (time.as_second(), self.name.name(&header.origin, time));
+            if second != time.as_second() {
+                second = time.as_second();
+                name = self.name.name(&header.origin, time);
             }
             action.clear();
             // The name contains no character that JSON escapes.
             action.push_str(r#"{"create":{"_index":""#);
-            action.push_str(&name.1);
+            action.push_str(&name);
             action.push('"');
             if self.id != DocumentId::None {
                 action.push_str(r#","_id":"#);
@@ -106,10 +125,9 @@ impl Encoder {
             action.push_str("}}\n");
             body.extend_from_slice(action.as_bytes());
             let timestamp = (self.adds_timestamp && !contents.has_timestamp).then_some(time);
-            push_record(&mut body, record, timestamp);
+            push_record(body, record, timestamp);
             body.push(b'\n');
         }
-        body
     }
 
     /// Reads the members that the encoder needs. A record that cannot be read has a time stamp, so
@@ -182,7 +200,79 @@ fn push_record(out: &mut Vec<u8>, record: &[u8], timestamp: Option<Timestamp>) {
 
 #[cfg(test)]
 mod tests {
+    use settings::Settings as _;
+
     use super::*;
+    use crate::upload::batch;
+
+    /// The lines of the body for records of a batch that was received at this time.
+    fn lines(settings: &Settings, received: &str, records: &[(u64, &str)]) -> Vec<String> {
+        let mut header = batch(1).header;
+        header.origin.received = received.parse().unwrap();
+        let mut records = records.iter().map(|(position, record)| (*position, record.as_bytes()));
+        let mut body = Vec::new();
+        Encoder::new(settings).encode(&header, &mut records, &mut body);
+        let text = String::from_utf8(body).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_document_has_the_index_and_the_time_of_its_record() {
+        let settings = Settings::sample().unwrap();
+        let id = |position, record: &str| {
+            let mut id = String::new();
+            push_batch_id(&mut id, batch(1).header.digest, position, record.as_bytes());
+            id
+        };
+        let records = [
+            (0, r#"{"EdgeStartTimestamp":1770163199123456789,"a":1.50}"#),
+            (7, r#"{"EdgeStartTimestamp":"2026-02-05T00:00:00Z","a":2}"#),
+            // Neither within the window nor a time.
+            (8, r#"{"EdgeStartTimestamp":"2025-02-05T00:00:00Z"}"#),
+            (9, r#"{"@timestamp":"mine"}"#),
+        ];
+        let lines = lines(&settings, "2026-02-04T12:00:00Z", &records);
+        let expected = [
+            ("2026.02.03", Some("2026-02-03T23:59:59.123456789Z")),
+            ("2026.02.05", Some("2026-02-05T00:00:00Z")),
+            ("2026.02.04", Some("2026-02-04T12:00:00Z")),
+            ("2026.02.04", None),
+        ];
+        assert_eq!(lines.len(), 8);
+        for (pair, ((position, record), (day, time))) in
+            lines.chunks(2).zip(records.into_iter().zip(expected))
+        {
+            let id = id(position, record);
+            let action =
+                format!(r#"{{"create":{{"_index":"logpush-http_requests-{day}","_id":{id}}}}}"#);
+            let document = match time {
+                Some(time) => record.replacen('{', &format!(r#"{{"@timestamp":"{time}","#), 1),
+                None => record.to_owned(),
+            };
+            assert_eq!(pair, [action, document]);
+        }
+    }
+
+    #[test]
+    fn a_document_is_as_the_settings_describe_it() {
+        let sample = || Settings::sample().unwrap();
+        let record = r#"{"EdgeStartTimestamp":"2026-02-03T00:00:00Z","RayID":"r\u0031"}"#;
+        let received = "2026-02-04T12:00:00Z";
+        let by_receipt = Settings { time: RecordTime::Received, add_timestamp: false, ..sample() };
+        let plain = lines(&by_receipt, received, &[(0, record)]);
+        assert!(plain[0].contains("http_requests-2026.02.04"), "{plain:?}");
+        assert_eq!(plain[1], record);
+        let none = Settings { id: DocumentId::None, ..by_receipt.clone() };
+        assert!(!lines(&none, received, &[(0, record)])[0].contains("_id"));
+        let field = Settings { id: DocumentId::Field("RayID".to_owned()), ..by_receipt };
+        let both = lines(&field, received, &[(0, record), (1, "{}")]);
+        assert!(both[0].ends_with(r#""_id":"r1"}}"#), "{both:?}");
+        assert!(both[2].contains("-1-"), "{both:?}");
+        let pattern = NamePattern::parse("logs-cloudflare.{dataset}-default").unwrap();
+        let stream = Settings { data_stream: Some(pattern), ..sample() };
+        let action = &lines(&stream, received, &[(0, record)])[0];
+        assert!(action.contains(r#""_index":"logs-cloudflare.http_requests-default""#), "{action}");
+    }
 
     fn with_timestamp(record: &str) -> String {
         let mut out = Vec::new();

@@ -204,8 +204,10 @@ struct Cluster {
 /// A bulk request, which any node accepts.
 struct BulkRequest {
     request: HttpRequest,
-    /// The number of its documents.
+    /// The number of its records.
     records: usize,
+    /// The size of its records.
+    bytes: usize,
 }
 
 impl Cluster {
@@ -246,12 +248,12 @@ impl Target for Cluster {
 
     fn encode(&self, chunk: &Chunk) -> BulkRequest {
         let request = self.sender.prepare(self.request(chunk));
-        BulkRequest { request, records: chunk.records() }
+        BulkRequest { request, records: chunk.records(), bytes: chunk.bytes().len() }
     }
 
     /// Tries one node after another until one answers. Only a node that is unavailable, or whose
     /// proxy finds it so, gives way to the next.
-    async fn send(&self, BulkRequest { request, records }: BulkRequest) -> Verdict {
+    async fn send(&self, BulkRequest { request, records, bytes }: BulkRequest) -> Verdict {
         let mut failure = Verdict::Retry { after: None, why: "the sink has no `url`".to_owned() };
         for node in self.nodes.order(Instant::now()) {
             let Some(url) = self.urls.get(node) else { continue };
@@ -262,7 +264,7 @@ impl Target for Cluster {
                 }
                 Ok(answer) => {
                     attempt.answered();
-                    return answer::verdict(answer, records).await;
+                    return answer::verdict(answer, records, bytes).await;
                 }
                 Err(failure @ Verdict::Retry { .. }) => failure,
                 Err(verdict) => {
