@@ -98,6 +98,7 @@ mod log_lines;
 /// An unread log stops nothing.
 mod log_reader;
 /// Man pages and completions exist for every command, and the programs that read them accept them.
+mod loki;
 mod manual;
 /// A sink with masks never gets an original value, and gets the fields that it adds.
 mod masking;

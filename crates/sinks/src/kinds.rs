@@ -9,8 +9,8 @@ use settings::{Context, Settings, Table, reference};
 use tls::ClientTls;
 
 use super::{
-    Probe, Sink, SinkContext, clickhouse, elasticsearch, file, http, otlp, paths::WrittenPaths,
-    splunk_hec, stdout, syslog,
+    Probe, Sink, SinkContext, clickhouse, elasticsearch, file, http, loki, otlp,
+    paths::WrittenPaths, splunk_hec, stdout, syslog,
 };
 
 /// Describes a kind of sink.
@@ -156,6 +156,8 @@ kinds! {
     SplunkHec(splunk_hec::Settings),
     /// `[sink.NAME.elasticsearch]`
     Elasticsearch(elasticsearch::Settings),
+    /// `[sink.NAME.loki]`
+    Loki(loki::Settings),
     /// `[sink.NAME.otlp]`
     Otlp(otlp::Settings),
 }

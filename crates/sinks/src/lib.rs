@@ -17,6 +17,7 @@ mod error;
 pub mod file;
 pub mod http;
 pub mod kinds;
+pub mod loki;
 pub mod message;
 pub mod name_lengths;
 pub mod network;

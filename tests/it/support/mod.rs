@@ -8,6 +8,7 @@ pub(crate) mod collector;
 mod daemon;
 pub(crate) mod fault_proxy;
 pub(crate) mod forward_proxy;
+pub(crate) mod loki;
 pub(crate) mod otlp;
 mod process;
 mod records;

@@ -20,6 +20,7 @@ mod check;
 mod clickhouse;
 mod elasticsearch;
 mod http;
+mod loki;
 mod otlp;
 mod run;
 mod splunk_hec;

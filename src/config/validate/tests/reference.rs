@@ -69,6 +69,8 @@ const BESIDE: &[(&str, &str, Option<&str>)] = &[
     ("sink.NAME.syslog.severity_values", "severity_field", Some("\"Action\"")),
     ("sink.NAME.elasticsearch.user", "password_file", Some("\"password.txt\"")),
     ("sink.NAME.elasticsearch.password_file", "user", Some("\"logpushd\"")),
+    ("sink.NAME.loki.user", "password_file", Some("\"loki.txt\"")),
+    ("sink.NAME.loki.password_file", "user", Some("\"12345\"")),
     ("sink.NAME.KIND.tls.cert_file", "key_file", Some("\"client.key\"")),
     ("sink.NAME.KIND.tls.key_file", "cert_file", Some("\"client.pem\"")),
 ];

@@ -23,6 +23,7 @@ const EXCLUDED: &[&str] = &[
     "sink.my_elasticsearch.elasticsearch.data_stream",
     // There is a password.
     "sink.my_elasticsearch.elasticsearch.api_key_file",
+    "sink.my_loki.loki.token_file",
 ];
 
 const FILES: &[&str] = &["server.tls.cert_file", "server.tls.key_file", "server.tls.self_signed"];
