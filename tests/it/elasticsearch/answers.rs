@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::support::{
+    Exit,
     bulk::BulkIndex,
     closed_port,
     collector::{Collector, refusal},
@@ -180,6 +181,41 @@ fn a_proxy_in_front_of_the_server_is_reported() {
     assert!(text.contains("not the answer to a bulk request"), "{text}");
     assert!(text.contains("leads to Elasticsearch or OpenSearch"), "{text}");
     daemon.stop();
+}
+
+#[test]
+fn the_probe_reports_credentials_and_privileges() {
+    let collector = Collector::start();
+    collector.answer_by(|request| {
+        let json = |text: &str| (200, Vec::new(), text.to_owned());
+        match request.path.as_str() {
+            _ if !request.headers.contains_key("authorization") => refusal(401, "who are you"),
+            "/es/" => json(r#"{"cluster_name":"main","version":{"number":"9.1.0"}}"#),
+            "/es/_security/user/_has_privileges" => json(
+                r#"{"username":"logs","index":{"a":{"create_doc":true,"auto_configure":false}}}"#,
+            ),
+            "/es/_ingest/pipeline/geo" => refusal(404, "{}"),
+            other => panic!("{other}"),
+        }
+    });
+    let probe = |more: &str| {
+        let keys = keys(&collector, &format!("index = \"a\"\ndatasets = [\"dns_logs\"]\n{more}"));
+        let setup = setup(&keys);
+        setup.write("key.txt", "some-key\n");
+        setup.write_config();
+        let found = finish(logpushd().args(["validate", "--probe", "-c"]).arg(setup.config()));
+        assert_ne!(found.exit, Exit::Code(0), "{}{}", found.stdout, found.stderr);
+        format!("{}{}", found.stdout, found.stderr)
+    };
+    let key = "api_key_file = \"key.txt\"";
+    for (more, expected) in [
+        ("", "401 Unauthorized: who are you"),
+        (key, "logs does not have the privileges auto_configure for a"),
+        (&format!("{key}\npipeline = \"geo\""), "there is no pipeline geo"),
+    ] {
+        let text = probe(more);
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]
