@@ -26,7 +26,8 @@ Run 'logpushd man | man -l -' for the manual, 'logpushd man logpushd.toml | man 
 ///
 /// logpushd is the HTTPS destination of Cloudflare Logpush jobs. It authenticates the sender,
 /// decompresses and validates each batch, and returns 200 only after the batch is fsynced. Then it
-/// delivers the records to files, standard output, syslog servers and HTTP collectors.
+/// delivers the records to files, syslog, Splunk, Elasticsearch, ClickHouse, Loki, OpenTelemetry, HTTP
+/// collectors and standard output.
 #[derive(Debug, Parser)]
 #[command(name = "logpushd", version, arg_required_else_help = true, after_help = AFTER)]
 pub struct Cli {

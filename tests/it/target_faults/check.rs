@@ -20,8 +20,8 @@ impl Comparison {
         self.0.entry(text).or_default().1 += 1;
     }
 
-    /// Asserts that nothing is missing, and that there is nothing else. Returns how many texts are
-    /// there again, and asserts that there are none if each must be there once.
+    /// Asserts that no text is missing and none is unknown. Returns the number of duplicates, and
+    /// asserts that it is 0 if each text must have arrived exactly once.
     fn check(&self, what: &str, promise: Promise) -> u64 {
         let having = |has: &dyn Fn(u64, u64) -> bool| {
             let texts = self.0.iter().filter(|(_, (expected, found))| has(*expected, *found));
@@ -29,22 +29,22 @@ impl Comparison {
         };
         let missing = having(&|expected, found| found < expected);
         let unknown = having(&|expected, _| expected == 0);
-        let again = having(&|expected, found| expected > 0 && found > expected);
-        let (lost, odd, twice) = (missing.len(), unknown.len(), again.len());
+        let duplicates = having(&|expected, found| expected > 0 && found > expected);
+        let (lost, odd, twice) = (missing.len(), unknown.len(), duplicates.len());
         let may_repeat = promise == Promise::AtLeastOnce;
         assert!(
             lost == 0 && odd == 0 && (twice == 0 || may_repeat),
             "{what}: {lost} missing, {odd} unknown, {twice} duplicates\nmissing: {:#?}\nunknown: {:#?}\nduplicates: {:#?}",
             missing.iter().take(3).collect::<Vec<_>>(),
             unknown.iter().take(3).collect::<Vec<_>>(),
-            again.iter().take(3).collect::<Vec<_>>(),
+            duplicates.iter().take(3).collect::<Vec<_>>(),
         );
         self.0.values().map(|(expected, found)| found.saturating_sub(*expected)).sum()
     }
 }
 
 /// Asserts that the target has all records, those that it refused only if `with_refused`. Returns
-/// how many are there again.
+/// the number of duplicates.
 pub(super) fn target<T: Target>(target: &mut T, sent: &[Batch], with_refused: bool) -> u64 {
     let mut records = Comparison::default();
     for Batch { dataset, records: of_batch } in sent {
