@@ -134,6 +134,14 @@ fn a_lost_answer_stores_no_record_twice() {
     let Some(server) = ClickHouse::start() else { return };
     create_numbered(&server, ", non_replicated_deduplication_window = 100");
     server.query(&format!("CREATE TABLE plain_http_requests {NUMBERED}"));
+    server.query(
+        "CREATE TABLE view_counts (batch UInt64, records UInt64) ENGINE = SummingMergeTree \
+         ORDER BY batch SETTINGS non_replicated_deduplication_window = 100",
+    );
+    server.query(
+        "CREATE MATERIALIZED VIEW view TO view_counts AS \
+         SELECT batch, count() AS records FROM logpush_http_requests GROUP BY batch",
+    );
     let chunks = "compression = \"zstd\"\nbatch = { max_records = 20 }";
     let plain = format!("url = \"{}\"\ntable = \"plain_{{dataset}}\"\nin_flight = 1", server.url());
     let daemon = setup(&server.url(), chunks).start();
@@ -141,6 +149,9 @@ fn a_lost_answer_stores_no_record_twice() {
     let records = 100;
     daemon.commit_numbered(0..3, records);
     stored_once(&server, 3, records);
+    let counts = "SELECT batch, sum(records) FROM view_counts GROUP BY batch ORDER BY batch";
+    // A view is filled after its table.
+    wait_until("the counts of the view", || server.query(counts) == "0\t100\n1\t100\n2\t100\n");
 
     // A table without a window is reported, for good reason.
     let mut setup = daemon.stop().exited_cleanly().setup;
