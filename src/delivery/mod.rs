@@ -340,7 +340,8 @@ impl Delivery {
         let batch = in_doubt.map_or(self.handled, |oldest| oldest.saturating_sub(1));
         let dead_letters = self.sync_dead_letters(batch)?;
         let checkpoint = Checkpoint { batch, state, dead_letters };
-        if in_doubt.is_none() || checkpoint != self.saved {
+        let must_store = in_doubt.is_none() || checkpoint != self.saved;
+        if must_store {
             self.file.store(&checkpoint).map_err(Failure::Read)?;
             if batch > self.saved.batch {
                 self.returns = Backoff::default();
@@ -348,7 +349,9 @@ impl Delivery {
             }
             self.checkpoint_changes += u64::from(checkpoint != self.saved);
             self.saved = checkpoint;
-            self.sink.checkpoint_saved();
+        }
+        self.sink.checkpoint_saved();
+        if must_store {
             self.dead_letters.saved(batch).map_err(Failure::Sink)?;
         }
         self.release_delivered();

@@ -76,6 +76,10 @@ impl<T: Target> Uploader<T> {
     /// Keeps a chunk until delivery retries it.
     fn hold(&mut self, chunk: Chunk, refusals: u32, failure: UploadFailure) {
         self.window.add(chunk, ChunkState::Failed, refusals);
+        self.fail(failure);
+    }
+
+    fn fail(&mut self, failure: UploadFailure) {
         match &mut self.failure {
             Some(first) => first.merge(failure),
             first => *first = Some(failure),
@@ -99,23 +103,31 @@ impl<T: Target> Uploader<T> {
         }
     }
 
-    /// Halves a chunk that was refused as a whole. A single record becomes a dead letter.
+    /// Halves a chunk that was refused as a whole. A single record becomes a dead letter. The halves
+    /// are sent when a checkpoint contains them: otherwise, after a crash, the whole chunk would be
+    /// sent, and a target that has accepted a half and would now accept the chunk would have
+    /// records twice.
     ///
     /// While the breaker is open, no record becomes a dead letter. Each half is then retried like a
     /// failed chunk, since the target may accept some of its records.
     fn isolate(&mut self, chunk: Chunk, refusals: u32, why: String) {
         let is_open = self.breaker.is_open();
         let (first, second) = chunk.split();
-        if second.is_none() && !is_open {
-            return self.discard(&first, &BTreeMap::from([(0, why)]));
-        }
-        for half in [Some(first), second].into_iter().flatten() {
+        let Some(second) = second else {
             if is_open {
                 let failure = UploadFailure::refuses_everything(&why, self.breaker.refused());
-                self.hold(half, refusals.saturating_add(1), failure);
-            } else {
-                self.window.add(half, ChunkState::Waiting, refusals);
+                return self.hold(first, refusals.saturating_add(1), failure);
             }
+            return self.discard(&first, &BTreeMap::from([(0, why)]));
+        };
+        let (state, refusals) = if is_open {
+            self.fail(UploadFailure::refuses_everything(&why, self.breaker.refused()));
+            (ChunkState::Failed, refusals.saturating_add(1))
+        } else {
+            (ChunkState::Waiting, refusals)
+        };
+        for half in [first, second] {
+            self.window.add_part(half, state, refusals);
         }
     }
 

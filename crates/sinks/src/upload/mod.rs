@@ -222,7 +222,7 @@ impl<T: Target> Uploader<T> {
     }
 
     /// Waits until `is_ready`, for at most [`Intervals::wait`]. Asks delivery for a checkpoint
-    /// after that time, or when settled records have to be in one.
+    /// after that time, or when settled records or parts of chunks have to be in one.
     fn wait(&mut self, is_ready: impl Fn(&Self) -> bool) -> Result<Readiness, SinkError> {
         let begin = Instant::now();
         loop {
@@ -231,7 +231,7 @@ impl<T: Target> Uploader<T> {
                 return Err(io::Error::other("stopped before all records were sent").into());
             }
             let is_due = |since: Instant| since.elapsed() >= self.intervals.checkpoint;
-            if self.unsaved_since.is_some_and(is_due) {
+            if self.window.has_unsaved() || self.unsaved_since.is_some_and(is_due) {
                 return Ok(Readiness::CheckpointFirst);
             }
             if let Some(failure) = self.failure.take() {

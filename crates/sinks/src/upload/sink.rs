@@ -72,6 +72,11 @@ impl<T: Target> Sink for Uploader<T> {
         Ok(State::of(&state)?)
     }
 
+    fn checkpoint_saved(&mut self) {
+        self.must_advance |= self.window.has_unsaved();
+        self.window.saved();
+    }
+
     /// The records of a finished batch may still be on their way, or be refused.
     fn records(&self, _batch: &Batch) -> Option<u64> {
         None
@@ -83,8 +88,8 @@ impl<T: Target> Sink for Uploader<T> {
 
     /// Answers are processed at once, since each request wakes the thread when it ends.
     fn due(&self) -> Option<Instant> {
-        let has_answers = self.requests.has_result() || self.must_advance;
-        (has_answers || self.window.has_failed()).then(Instant::now)
+        let has_work = self.requests.has_result() || self.must_advance;
+        (has_work || self.window.has_failed()).then(Instant::now)
     }
 
     fn maintain(&mut self) -> Result<Readiness, SinkError> {

@@ -20,6 +20,9 @@ pub(super) struct Window {
 struct HeldChunk {
     chunk: Chunk,
     state: ChunkState,
+    /// Whether a restart makes the same chunk: it is no part of another, or a checkpoint contains
+    /// it. Otherwise it is not sent.
+    is_saved: bool,
     /// Whether a request of it has failed.
     failed: bool,
     /// How often it was refused while the breaker was open. Chunks that were refused less often are
@@ -64,9 +67,30 @@ impl Window {
 
     /// Adds a chunk in `state`.
     pub(super) fn add(&mut self, chunk: Chunk, state: ChunkState, refusals: u32) {
-        let key = (chunk.batch().sequence, chunk.first());
-        self.held
-            .insert(key, HeldChunk { chunk, state, failed: state == ChunkState::Failed, refusals });
+        let failed = state == ChunkState::Failed;
+        self.insert(HeldChunk { chunk, state, is_saved: true, failed, refusals });
+    }
+
+    /// Adds a part of a split chunk in `state`. It is sent after [`Window::saved`].
+    pub(super) fn add_part(&mut self, chunk: Chunk, state: ChunkState, refusals: u32) {
+        let failed = state == ChunkState::Failed;
+        self.insert(HeldChunk { chunk, state, is_saved: false, failed, refusals });
+    }
+
+    fn insert(&mut self, held: HeldChunk) {
+        self.held.insert((held.chunk.batch().sequence, held.chunk.first()), held);
+    }
+
+    /// Whether a part of a chunk waits for a checkpoint.
+    pub(super) fn has_unsaved(&self) -> bool {
+        self.held.values().any(|held| !held.is_saved)
+    }
+
+    /// Notes that a checkpoint contains all parts of chunks.
+    pub(super) fn saved(&mut self) {
+        for held in self.held.values_mut() {
+            held.is_saved = true;
+        }
     }
 
     /// Removes and returns a chunk, with the number of its refusals.
@@ -80,7 +104,8 @@ impl Window {
         if self.in_flight() >= self.limit {
             return None;
         }
-        let waiting = self.held.iter_mut().filter(|(_, held)| held.state == ChunkState::Waiting);
+        let may_be_sent = |held: &HeldChunk| held.state == ChunkState::Waiting && held.is_saved;
+        let waiting = self.held.iter_mut().filter(|(_, held)| may_be_sent(held));
         let (key, held) = waiting.min_by_key(|(key, held)| (held.refusals, **key))?;
         held.state = ChunkState::Sent;
         Some((*key, &held.chunk))

@@ -48,7 +48,14 @@ fn maintain(harness: &mut Harness, uploader: &mut Uploader<MockTarget>) -> Vec<S
         if uploader.is_idle() {
             return failures;
         }
-        failures.extend(uploader.maintain().err());
+        match uploader.maintain() {
+            Ok(Readiness::Ready) => {}
+            Ok(Readiness::CheckpointFirst) => {
+                let handled = harness.batches.len() as u64;
+                checkpoint(harness, uploader, handled);
+            }
+            Err(error) => failures.push(error),
+        }
         harness.pass(1);
     }
     panic!("no end: {:?}", failures.last());
@@ -59,6 +66,7 @@ fn checkpoint(harness: &mut Harness, uploader: &mut Uploader<MockTarget>, handle
     harness.state = uploader.sync().unwrap();
     harness.cursor = uploader.in_doubt().map_or(handled, |oldest| oldest - 1);
     harness.dead.extend(uploader.dead_letters.take());
+    uploader.checkpoint_saved();
 }
 
 /// The sequences and parts of the identities that were sent since the last call.
@@ -222,16 +230,36 @@ fn halves_of_a_chunk_survive_a_restart() {
     let mut harness = harness((rules, &script), (FEW_RECORDS, 2), &[(4, 0..0)]);
     let mut uploader = harness.open();
     give(&mut harness, &mut uploader, 1);
-    for _ in 0..2 {
-        harness.pass(1);
-        assert_eq!(uploader.maintain().unwrap(), Readiness::Ready);
-    }
+    harness.pass(1);
+    assert_eq!(uploader.maintain().unwrap(), Readiness::CheckpointFirst);
     checkpoint(&mut harness, &mut uploader, 1);
-    assert_eq!(sent(&harness), ["1-0", "1-0.0", "1-0.1"]);
+    assert_eq!(sent(&harness), ["1-0"]);
+    assert_eq!(uploader.maintain().unwrap(), Readiness::Ready);
+    harness.pass(1);
+    checkpoint(&mut harness, &mut uploader, 1);
+    assert_eq!(sent(&harness), ["1-0.0", "1-0.1"]);
     drop(uploader);
     harness.live(usize::MAX, ProcessEnd::Kill).unwrap();
     assert_eq!(sent(&harness), ["1-0.1"]);
     harness.check_complete();
+}
+
+#[test]
+fn a_chunk_that_was_halved_is_never_accepted_as_a_whole() {
+    let rules = Rules { max_bytes: 14, ..ORDINARY };
+    let mut harness = harness((rules, &[]), (FEW_RECORDS, 2), &[(4, 0..0)]);
+    let mut uploader = harness.open();
+    give(&mut harness, &mut uploader, 1);
+    for _ in 0..10 {
+        harness.pass(1);
+        assert!(uploader.maintain().is_ok());
+    }
+    // The process is killed before a checkpoint, and the target accepts larger requests.
+    drop(uploader);
+    harness.target.seen().rules.max_bytes = 1000;
+    harness.live(usize::MAX, ProcessEnd::Kill).unwrap();
+    assert_eq!(sent(&harness), ["1-0", "1-0"]);
+    assert!(harness.target.seen().taken.values().all(|times| *times == 1));
 }
 
 #[test]
@@ -243,7 +271,11 @@ fn a_target_that_refuses_everything_fills_no_quarantine() {
         give(&mut harness, &mut uploader, 1);
         let mut failures = Vec::new();
         while failures.len() < 50 {
-            failures.extend(uploader.maintain().err());
+            match uploader.maintain() {
+                Ok(Readiness::Ready) => {}
+                Ok(Readiness::CheckpointFirst) => checkpoint(&mut harness, &mut uploader, 1),
+                Err(error) => failures.push(error),
+            }
             harness.pass(1);
         }
         let text = "the target has refused 100 records in a row and accepts none: 400";
