@@ -70,8 +70,15 @@ fn every_configuration_in_the_documentation_is_valid() {
         setup.write(&format!("{directory}secrets.txt"), "0123456789abcdef\n");
     }
     setup.write("siem-ca.pem", authority.pem());
-    let secrets =
-        ["clickhouse.txt", "hec.txt", "es.txt", "tokens.txt", "token.txt", "credentials/mask.key"];
+    let secrets = [
+        "clickhouse.txt",
+        "hec.txt",
+        "es.txt",
+        "loki.txt",
+        "tokens.txt",
+        "token.txt",
+        "credentials/mask.key",
+    ];
     for secret in secrets {
         setup.write(secret, "0123456789abcdef\n");
     }

@@ -153,7 +153,7 @@ fn credentials_and_tenant_are_sent() {
 }
 
 #[test]
-fn entries_that_are_too_far_behind_are_in_quarantine() {
+fn entries_that_are_too_old_for_their_stream_are_in_quarantine() {
     let loki = Loki::start();
     loki.set(Rules { window: Some(60), ..loki.rules() });
     let daemon = setup(&loki, "").start();

@@ -25,7 +25,8 @@ pub(crate) struct Rules {
     pub(crate) oldest: Option<Timestamp>,
     /// `creation_grace_period`, as a time.
     pub(crate) newest: Option<Timestamp>,
-    /// Half of `max_chunk_age`, in seconds: how far an entry may be behind the newest of its stream.
+    /// Half of `max_chunk_age`, in seconds: an entry may be older than the newest of its stream by
+    /// this.
     pub(crate) window: Option<i64>,
     /// A text that makes the line invalid, which no real Loki looks for.
     pub(crate) bad: Option<&'static str>,
@@ -186,10 +187,10 @@ impl Store {
                 let cutoff = Timestamp::from_nanosecond(cutoff.into()).unwrap();
                 // `max_returned_stream_errors`
                 if count <= 10 {
-                    write!(
+                    writeln!(
                         lines,
 
-                        "entry with timestamp {time} ignored, reason: 'entry too far behind, entry timestamp is: {time:.0}, oldest acceptable timestamp is: {cutoff:.0}',\n"
+                        "entry with timestamp {time} ignored, reason: 'entry too far behind, entry timestamp is: {time:.0}, oldest acceptable timestamp is: {cutoff:.0}',"
                     )
 .unwrap();
                 }

@@ -17,7 +17,7 @@ pub(super) enum Refusal<'m> {
     /// These entries, by their index in the chunk, with the reasons. All others are stored.
     Entries(BTreeMap<usize, &'m str>),
     /// This number of entries, which the message does not name. All others are stored, and the
-    /// request must not be sent again: what is stored may now be too far behind.
+    /// request must not be sent again: what is stored may be too old then.
     Some(u64),
     /// Entries beyond the rate limit of the stream.
     RateLimited,
@@ -30,17 +30,17 @@ pub(super) enum Refusal<'m> {
 /// Interprets the body of an answer with the status 400. `entries` are sorted by time.
 pub(super) fn interpret<'m>(message: &'m str, entries: &[Entry]) -> Refusal<'m> {
     if message.contains("total ignored: ") {
-        behind(message, entries)
+        ignored(message, entries)
     } else {
         invalid(message, entries)
     }
 }
 
 /// Interprets the list of an ingester, which names up to 10 entries by their times and ends with
-/// `total ignored: N out of M for stream: {...}`. Entries that are too far behind the newest entry of
-/// the stream are the first ones, since the entries are sorted.
-fn behind<'m>(message: &'m str, entries: &[Entry]) -> Refusal<'m> {
-    let Some(ignored) = number_after(message, "total ignored: ") else { return Refusal::Unknown };
+/// `total ignored: N out of M for stream: {...}`. Entries that are too old for the stream are the
+/// first ones, since the entries are sorted.
+fn ignored<'m>(message: &'m str, entries: &[Entry]) -> Refusal<'m> {
+    let Some(count) = number_after(message, "total ignored: ") else { return Refusal::Unknown };
     let of_stream = message.split_once("total ignored: ").and_then(|(_, rest)| {
         let total = number_after(rest, " out of ")?;
         usize::try_from(total).ok()
@@ -51,21 +51,22 @@ fn behind<'m>(message: &'m str, entries: &[Entry]) -> Refusal<'m> {
     if reasons.iter().any(|reason| reason.contains("rate limit exceeded")) {
         return Refusal::RateLimited;
     }
-    let all_behind = reasons.iter().all(|reason| reason.starts_with("entry too far behind"));
-    let first = reasons.first().filter(|_| all_behind && of_stream == Some(entries.len()));
+    let are_known = reasons.iter().all(|reason| reason.starts_with("entry too far behind"));
+    let first = reasons.first().filter(|_| are_known && of_stream == Some(entries.len()));
     let oldest = first.and_then(|reason| second_after(reason, "oldest acceptable timestamp is: "));
-    let count = usize::try_from(ignored).unwrap_or(usize::MAX);
-    let Some((reason, oldest, (refused, stored))) = first
-        .zip(oldest)
-        .and_then(|(reason, oldest)| Some((reason, oldest, entries.split_at_checked(count)?)))
+    let first_count = usize::try_from(count).unwrap_or(usize::MAX);
+    let Some((reason, oldest, (refused, stored))) =
+        first.zip(oldest).and_then(|(reason, oldest)| {
+            Some((reason, oldest, entries.split_at_checked(first_count)?))
+        })
     else {
-        return Refusal::Some(ignored);
+        return Refusal::Some(count);
     };
     // The message has whole seconds.
     let is_exact = refused.iter().all(|entry| entry.second() <= oldest)
         && stored.iter().all(|entry| entry.second() >= oldest);
     if !is_exact {
-        return Refusal::Some(ignored);
+        return Refusal::Some(count);
     }
     let reason = reason.split_once('\'').map_or(*reason, |(reason, _)| reason);
     Refusal::Entries(refused.iter().map(|entry| (entry.index, reason)).collect())
@@ -156,7 +157,7 @@ mod tests {
         entries.map(entry).collect()
     }
 
-    fn ignored(reasons: &[&str], ignored: usize, total: usize) -> String {
+    fn list(reasons: &[&str], ignored: usize, total: usize) -> String {
         let line = |reason: &&str| {
             format!(
                 "entry with timestamp 2026-11-30 16:00:00 +0000 UTC ignored, reason: '{reason}',\n"
@@ -172,18 +173,21 @@ mod tests {
         Refusal::Entries(indexes.iter().map(|index| (*index, reason)).collect())
     }
 
-    const BEHIND: &str = "entry too far behind, entry timestamp is: 1970-01-01T00:00:01Z, oldest acceptable timestamp is: 1970-01-01T01:00:03+01:00";
+    const OUT_OF_WINDOW: &str = "entry too far behind, entry timestamp is: 1970-01-01T00:00:01Z, oldest acceptable timestamp is: 1970-01-01T01:00:03+01:00";
 
     #[test]
-    fn entries_that_are_too_far_behind_are_the_oldest() {
+    fn entries_that_are_too_old_for_the_stream_are_the_first() {
         let sent = entries(&[1, 2, 3, 3, 4]);
-        assert_eq!(interpret(&ignored(&[BEHIND], 2, 5), &sent), refused(&[4, 3], BEHIND));
         assert_eq!(
-            interpret(&ignored(&[BEHIND, BEHIND], 3, 5), &sent),
-            refused(&[4, 3, 2], BEHIND)
+            interpret(&list(&[OUT_OF_WINDOW], 2, 5), &sent),
+            refused(&[4, 3], OUT_OF_WINDOW)
+        );
+        assert_eq!(
+            interpret(&list(&[OUT_OF_WINDOW, OUT_OF_WINDOW], 3, 5), &sent),
+            refused(&[4, 3, 2], OUT_OF_WINDOW)
         );
         let all = "entry too far behind, entry timestamp is: 1970-01-01T00:00:01Z, oldest acceptable timestamp is: 1970-01-01T00:01:00Z";
-        assert_eq!(interpret(&ignored(&[all], 5, 5), &sent), refused(&[0, 1, 2, 3, 4], all));
+        assert_eq!(interpret(&list(&[all], 5, 5), &sent), refused(&[0, 1, 2, 3, 4], all));
     }
 
     #[test]
@@ -191,18 +195,18 @@ mod tests {
         let sent = entries(&[1, 2, 3, 3, 4]);
         for message in [
             // More, and fewer, than are older.
-            ignored(&[BEHIND], 5, 5),
-            ignored(&[BEHIND], 1, 5),
+            list(&[OUT_OF_WINDOW], 5, 5),
+            list(&[OUT_OF_WINDOW], 1, 5),
             // A part of the stream in another shard.
-            ignored(&[BEHIND], 1, 4),
-            ignored(&["entry out of order"], 1, 5),
-            ignored(&[BEHIND, "entry out of order"], 2, 5),
-            ignored(&[], 3, 5),
+            list(&[OUT_OF_WINDOW], 1, 4),
+            list(&["entry out of order"], 1, 5),
+            list(&[OUT_OF_WINDOW, "entry out of order"], 2, 5),
+            list(&[], 3, 5),
         ] {
             assert!(matches!(interpret(&message, &sent), Refusal::Some(1..=5)), "{message}");
         }
         let limit = "Per stream rate limit exceeded (limit: 3MB/sec) while attempting";
-        let both = ignored(&[limit, BEHIND], 2, 5);
+        let both = list(&[limit, OUT_OF_WINDOW], 2, 5);
         assert_eq!(interpret(&both, &sent), Refusal::RateLimited);
     }
 
