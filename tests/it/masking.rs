@@ -95,8 +95,8 @@ fn added_fields_are_the_same_after_a_kill() {
         // Killed when it has written half of the records, without a checkpoint after them.
         setup.faults("tear out.ndjson 1\n");
         let daemon = setup.start();
-        let records: String =
-            (0..40).map(|n| format!("{{\"ip\":\"192.0.{batch}.{n}\",\"n\":{n}}}\n")).collect();
+        let record = |n: u32| format!("{{\"ip\":\"192.0.{batch}.{n}\",\"n\":{n}}}\n");
+        let records: String = (0..40).map(record).collect();
         let answer = daemon.connect(Http::Two).try_send(upload(&records));
         drop(answer);
         setup = daemon.end().setup;
