@@ -35,6 +35,12 @@ impl OwnConnection {
         HttpRequest::of(request, Arc::clone(shared))
     }
 
+    /// Closes a connection that is older than five minutes, so that the next request may reach a
+    /// target that has moved.
+    pub fn close_if_old(&mut self) {
+        self.own.take_if(|own| own.is_old());
+    }
+
     fn open(&mut self, shared: &Arc<Session>) -> Result<Arc<Session>, String> {
         let is_same = self.shared.as_ref().is_some_and(|last| Arc::ptr_eq(last, shared));
         let own = match &self.own {

@@ -63,6 +63,11 @@ impl Session {
         Self::new(self.settings.clone(), Arc::clone(&self.secrets))
     }
 
+    /// Whether its connections should be replaced.
+    pub(super) fn is_old(&self) -> bool {
+        self.created.elapsed() >= MAX_AGE
+    }
+
     /// A session with the same connections and with the secrets of `other`.
     pub(super) fn with_secrets_of(&self, other: &Self) -> Self {
         let (http, settings) = (self.http.clone(), self.settings.clone());

@@ -9,7 +9,7 @@ use std::{
 use reqwest::header::{COOKIE, HeaderName};
 use tokio::{
     sync::{Mutex as AsyncMutex, oneshot::Receiver},
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -51,8 +51,8 @@ struct Exchange {
     /// Whether the last answer came over another connection than the previous answer.
     has_changed: bool,
     cookies: Cookies,
-    /// The channel for which the token was found to have indexer acknowledgment.
-    checked: String,
+    /// Whether the token was found to have indexer acknowledgment.
+    is_checked: bool,
     queried_at: Option<Instant>,
     /// Why the last query failed.
     failure: Option<Verdict>,
@@ -61,6 +61,7 @@ struct Exchange {
 /// The answer to a request.
 pub(super) struct Answered {
     pub(super) connection: Arc<Connection>,
+    status: u16,
     pub(super) meaning: Meaning,
     /// The acknowledgment that is awaited.
     pub(super) awaited: Option<Awaited>,
@@ -81,16 +82,17 @@ pub(super) struct Awaited {
 }
 
 impl Answered {
-    /// The failure that other requests would meet, too.
-    pub(super) fn failure(&self) -> Option<Verdict> {
+    /// The reason to send no other request for now: Splunk is busy, or only the operator can help.
+    pub(super) fn reason_to_pause(&self) -> Option<Verdict> {
         let (why, after) = (self.why.clone(), self.after);
         match self.meaning {
             Meaning::Alert(action) => Some(Verdict::Alert { why, action: action.to_owned() }),
             Meaning::Busy(_) => Some(Verdict::Retry { after, why }),
-            Meaning::Status => match &self.by_status {
-                verdict @ (Verdict::Retry { .. } | Verdict::Alert { .. }) => Some(verdict.clone()),
-                _ => None,
-            },
+            Meaning::Status => {
+                let is_busy = after.is_some() || matches!(self.status, 429 | 503);
+                let is_alert = matches!(self.by_status, Verdict::Alert { .. });
+                (is_busy || is_alert).then(|| self.by_status.clone())
+            }
             Meaning::Accepted | Meaning::Invalid(_) | Meaning::Refused | Meaning::TooLarge => None,
         }
     }
@@ -121,6 +123,9 @@ impl Connection {
     ) -> Result<Answered, Verdict> {
         let mut exchange = self.exchange.lock().await;
         let HecRequest { mut http, records, bytes } = request;
+        if self.channels().awaited().is_empty() {
+            exchange.own.close_if_old();
+        }
         let mode = collector.settings.acknowledgements;
         let (channel, header) = {
             let channels = self.channels();
@@ -129,7 +134,7 @@ impl Connection {
         if mode != Acknowledgements::Off {
             http.set_header(CHANNEL, header);
         }
-        if mode == Acknowledgements::On && exchange.checked != channel {
+        if mode == Acknowledgements::On && !exchange.is_checked {
             self.check(collector, &mut exchange, &http, &channel).await?;
         }
         let (answer, body) = match exchange.request(collector, http).await {
@@ -144,6 +149,7 @@ impl Connection {
         let message = String::from_utf8_lossy(&body);
         let mut answered = Answered {
             connection: Arc::clone(self),
+            status,
             meaning: meaning(status, &hec, records, bytes),
             awaited: None,
             why: answer.failure(&message),
@@ -164,7 +170,7 @@ impl Connection {
                 self.channels().answer_lost();
             }
             None if mode == Acknowledgements::On && answered.meaning == Meaning::Accepted => {
-                exchange.checked.clear();
+                exchange.is_checked = false;
                 answered.meaning = Meaning::Alert(ENABLE);
             }
             None => {}
@@ -186,7 +192,7 @@ impl Connection {
         // On a channel that is not new, 0 may be awaited.
         let numbers = acknowledged(&answer, &body)?;
         self.channels().acknowledge(channel, numbers);
-        channel.clone_into(&mut exchange.checked);
+        exchange.is_checked = true;
         Ok(())
     }
 
@@ -200,12 +206,15 @@ impl Connection {
         mut awaited: Awaited,
     ) -> Result<(), Verdict> {
         let limit = collector.settings.acknowledgement_timeout;
+        let deadline = awaited.since + limit;
+        let mut next = awaited.since + QUERY_INTERVAL;
         loop {
-            let left = limit.saturating_sub(awaited.since.elapsed());
-            match timeout(QUERY_INTERVAL.min(left), &mut awaited.receiver).await {
+            match timeout_at(next.min(deadline), &mut awaited.receiver).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(_)) => return Err(self.lost(collector)),
-                Err(_) if awaited.since.elapsed() < limit => self.query(collector).await,
+                Err(_) if Instant::now() < deadline => {
+                    next = self.query(collector).await + QUERY_INTERVAL;
+                }
                 Err(_) => break,
             }
         }
@@ -241,10 +250,13 @@ impl Connection {
     }
 
     /// Queries for all acknowledgments that are awaited, unless another request has just done that.
-    async fn query(&self, collector: &Collector) {
+    /// Returns the time of the last query. An unused connection would be closed.
+    async fn query(&self, collector: &Collector) -> Instant {
         let mut exchange = self.exchange.lock().await;
-        if exchange.queried_at.is_some_and(|at| at.elapsed() < QUERY_INTERVAL) {
-            return;
+        if let Some(at) = exchange.queried_at
+            && at.elapsed() < QUERY_INTERVAL
+        {
+            return at;
         }
         let awaited = self.channels().awaited();
         for (channel, numbers) in awaited {
@@ -272,7 +284,9 @@ impl Connection {
                 }
             };
         }
-        exchange.queried_at = Some(Instant::now());
+        let now = Instant::now();
+        exchange.queried_at = Some(now);
+        now
     }
 }
 
