@@ -101,7 +101,7 @@ mod tests {
         let validate = synopsis_of(&["validate"]);
         assert_eq!(
             validate,
-            "logpushd validate [-c FILE] [--user NAME] [--strict] [--json] [FILE]"
+            "logpushd validate [-c FILE] [--user NAME] [--strict] [--probe] [--json] [FILE]"
         );
         assert_eq!(synopsis_of(&["spool"]), "logpushd spool COMMAND");
         assert_eq!(synopsis_of(&["completions"]), "logpushd completions SHELL");
