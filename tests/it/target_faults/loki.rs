@@ -38,6 +38,11 @@ impl Target for LokiTarget {
         format!("{dataset} {record}")
     }
 
+    /// Requests are compressed with Snappy, which the proxy does not know.
+    fn max_body_bytes(&self) -> usize {
+        10 << 10
+    }
+
     fn refused(&self, record: &str) -> Option<String> {
         Some(record.replacen('{', REFUSED, 1))
     }

@@ -100,6 +100,11 @@ pub(crate) trait Target: Send {
         all_datasets()
     }
 
+    /// The longest body that is not answered 413, without gzip.
+    fn max_body_bytes(&self) -> usize {
+        40 << 10
+    }
+
     /// The body of the server's answer with this status: 413, 429 or 503.
     fn body(&self, _status: u16) -> String {
         "injected by a test".to_owned()

@@ -94,7 +94,7 @@ impl<T: Target> Run<T> {
             percent,
             delay,
             retry_after: 1,
-            max_body_bytes: Some(40 << 10),
+            max_body_bytes: Some(self.target.max_body_bytes()),
             bodies: [413, 429, 503].map(|status| (status, self.target.body(status))).into(),
         });
     }
