@@ -37,7 +37,7 @@ pub mod http;
 pub mod ingest;
 pub mod listen;
 pub mod logging;
-mod memory;
+pub mod memory;
 pub mod metrics;
 pub mod network;
 pub mod quarantine;

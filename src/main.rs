@@ -13,7 +13,7 @@ use logpushd::{
     config::{self, Config, Problems},
     daemon,
     fatal::Fatal,
-    logging,
+    logging, memory,
     printable::Writer,
 };
 
@@ -144,6 +144,7 @@ fn run(file: &ConfigFile) -> Result<(), ExitFailure> {
     let document =
         config::read(&file.path).map_err(|problems| ExitFailure::config(&for_stderr(&problems)))?;
     let config::Log { format, level, .. } = document.config.log;
+    memory::limit_arenas();
     let log = logging::init(format, level)
         .map_err(|error| ExitFailure { text: format!("logpushd: {error}"), code: exit::BUG })?;
     check::log_warnings(&document);

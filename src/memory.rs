@@ -1,9 +1,10 @@
-//! Returns freed memory of connections to the system.
+//! Limits the free memory that the allocator keeps.
 //!
 //! glibc does not return freed memory between two live allocations. After a flood of connections,
-//! that is most of the memory that they used.
+//! that is most of the memory that they used. It also keeps free memory in each arena, and creates up
+//! to eight arenas per core.
 
-use std::{sync::Arc, time::Duration};
+use std::{env, sync::Arc, thread::available_parallelism, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -14,6 +15,15 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Closed connections after which memory is trimmed. Fewer used 1 to 2 MiB at most.
 const MIN_CLOSED: u64 = 8;
+
+/// Limits the arenas of the allocator to one per core, and at least two. Call this before a second
+/// thread starts. An operator may set another number with `MALLOC_ARENA_MAX`, as in mallopt(3).
+pub fn limit_arenas() {
+    if env::var_os("MALLOC_ARENA_MAX").is_none() {
+        let cores = available_parallelism().map_or(1, usize::from);
+        set_arenas(i32::try_from(cores.max(2)).unwrap_or(i32::MAX));
+    }
+}
 
 /// Trims memory after connections have closed. Runs until it is dropped.
 pub(crate) async fn run(connections: Arc<Connections>) {
@@ -35,8 +45,20 @@ pub(crate) async fn run(connections: Arc<Connections>) {
 #[cfg(not(target_env = "gnu"))]
 fn trim() {}
 
+/// Other allocators have no such limit.
+#[cfg(not(target_env = "gnu"))]
+fn set_arenas(_number: i32) {}
+
 #[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "the one call that has no safe form")]
+#[expect(unsafe_code, reason = "the call has no safe form")]
+fn set_arenas(number: i32) {
+    // SAFETY: mallopt(3) takes numbers only, and no other thread allocates memory yet. On failure,
+    // the default remains.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, number) };
+}
+
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "the call has no safe form")]
 fn trim() {
     // SAFETY: malloc_trim(3) may be called by any thread at any time, and releases only unused
     // pages.
