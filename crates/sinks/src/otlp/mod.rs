@@ -209,7 +209,7 @@ mod tests {
             ("http://a.example:4318", "http://a.example:4318/v1/logs"),
             ("http://a.example:4318/", "http://a.example:4318/v1/logs"),
             ("https://a.example/otlp", "https://a.example/otlp/v1/logs"),
-            ("https://a.example/ot%20lp/?x=1", "https://a.example/ot%20lp/v1/logs?x=1"),
+            ("https://a.example/my%20base/?x=1", "https://a.example/my%20base/v1/logs?x=1"),
             ("https://a.example/v1/logs", "https://a.example/v1/logs"),
             ("https://a.example/in/v1/logs?x=1", "https://a.example/in/v1/logs?x=1"),
         ] {
