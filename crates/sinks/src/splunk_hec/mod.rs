@@ -1,8 +1,8 @@
 //! The `splunk_hec` sink: delivers to Splunk's HTTP Event Collector, with indexer acknowledgment.
 //!
-//! Each request goes over one of `in_flight` connections ([`connection`]) and then waits for its
+//! Each request goes over one of `in_flight` connections (`connection`) and then waits for its
 //! acknowledgment, while the connection is free for the next request. So the uploader has more
-//! chunks in flight ([`Settings::window`]) than there are connections.
+//! chunks in flight (`Settings::window`) than there are connections.
 
 mod answer;
 mod channel;
