@@ -148,7 +148,7 @@ impl Settings {
 fn filled_in(value: &HeaderValue, dataset: &str, endpoint: &str) -> Result<HeaderValue, String> {
     match value.to_str() {
         Ok(text) if text.contains('{') => {
-            let text = text.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
+            let text = crate::origin_text::fill(text, dataset, endpoint);
             HeaderValue::try_from(text).map_err(|error| error.to_string())
         }
         _ => Ok(value.clone()),

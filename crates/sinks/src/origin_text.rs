@@ -13,7 +13,7 @@ impl OriginText {
     /// # Errors
     /// The text contains a brace that does not belong to a placeholder.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let literal = text.replace("{dataset}", "").replace("{endpoint}", "");
+        let literal = fill(text, "", "");
         if literal.contains(['{', '}']) {
             return Err("use {dataset} and {endpoint} only");
         }
@@ -22,9 +22,13 @@ impl OriginText {
 
     /// Fills in the names.
     pub fn fill(&self, origin: &Origin) -> String {
-        // A name contains no brace.
-        self.0.replace("{dataset}", &origin.dataset).replace("{endpoint}", &origin.endpoint)
+        fill(&self.0, &origin.dataset, &origin.endpoint)
     }
+}
+
+/// Fills in the names of a dataset and an endpoint, which contain no braces.
+pub(crate) fn fill(text: &str, dataset: &str, endpoint: &str) -> String {
+    text.replace("{dataset}", dataset).replace("{endpoint}", endpoint)
 }
 
 #[cfg(test)]

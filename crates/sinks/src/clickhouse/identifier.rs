@@ -4,6 +4,8 @@ use std::fmt;
 
 use settings::{Context, Value, reference::Takes, setting};
 
+use crate::origin_text::fill;
+
 /// The placeholders, each with the characters of its value as a regular expression.
 const PLACEHOLDERS: [(&str, &str); 2] =
     [("{dataset}", "[a-z0-9_]{1,64}"), ("{endpoint}", "[A-Za-z0-9_-]{1,64}")];
@@ -20,7 +22,7 @@ setting! {
 impl IdentifierTemplate {
     /// Fills in the names of a dataset and an endpoint.
     pub(super) fn fill(&self, dataset: &str, endpoint: &str) -> String {
-        self.0.replace("{dataset}", dataset).replace("{endpoint}", endpoint)
+        fill(&self.0, dataset, endpoint)
     }
 
     /// Whether it contains `{endpoint}`.
@@ -60,8 +62,7 @@ impl IdentifierTemplate {
     /// # Errors
     /// The fault, as a predicate of the template.
     fn parse(text: &str) -> Result<Self, &'static str> {
-        let literal =
-            PLACEHOLDERS.iter().fold(text.to_owned(), |text, (name, _)| text.replace(name, ""));
+        let literal = fill(text, "", "");
         if text.is_empty() {
             Err("is empty")
         } else if literal.contains(['{', '}']) {

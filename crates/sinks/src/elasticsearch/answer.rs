@@ -207,7 +207,7 @@ impl ItemResult {
     }
 }
 
-/// The text at a JSON pointer; empty if there is none.
+/// The text at a JSON pointer, or an empty text.
 pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }

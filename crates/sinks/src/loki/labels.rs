@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use settings::{Context, Diagnostic, Value, reference::Takes, setting};
 use spool::Origin;
 
-use crate::origin_text::OriginText;
+use crate::origin_text::{OriginText, fill};
 
 /// Loki's default for `max_label_names_per_series`.
 const MAX_LABELS: usize = 15;
@@ -120,8 +120,7 @@ impl MetadataText {
 
     /// Fills in the names, the digest of the batch, and the position of a record.
     pub(super) fn fill(&self, origin: &Origin, digest: u128, position: u64) -> String {
-        let text = self.0.replace("{dataset}", &origin.dataset);
-        let text = text.replace("{endpoint}", &origin.endpoint);
+        let text = fill(&self.0, &origin.dataset, &origin.endpoint);
         let text = text.replace("{batch}", &format!("{digest:032x}"));
         text.replace("{position}", &position.to_string())
     }

@@ -35,7 +35,7 @@ use super::{
     kinds::{Claims, Kind, SecretClaim, TlsClaim},
     network::{
         self, Compression, HttpRequest, HttpSender, NetworkSettings, SecretFile, SecretHeader,
-        UrlTemplate, check_network,
+        UrlTemplate, check_network, with_path,
     },
     origin_text::OriginText,
     probe::{PROBED_DATASET, PROBED_ENDPOINT},
@@ -321,14 +321,8 @@ impl Target for LogStore {
 }
 
 /// Appends the path of the push API to a base URL, unless the URL has it.
-fn push_url(mut url: Url) -> Url {
-    const PUSH: &str = "/loki/api/v1/push";
-    let base = url.path().trim_end_matches('/');
-    if !base.ends_with(PUSH) {
-        let path = format!("{base}{PUSH}");
-        url.set_path(&path);
-    }
-    url
+fn push_url(base: Url) -> Url {
+    with_path(base, "/loki/api/v1/push")
 }
 
 #[cfg(test)]

@@ -25,5 +25,7 @@ pub use self::{
     url::{HttpUrl, SecretUrlTemplate, UrlTemplate},
 };
 pub(crate) use self::{
-    http::unusable_file, settings::check as check_network, url::url as read_url,
+    http::unusable_file,
+    settings::check as check_network,
+    url::{url as read_url, with_path},
 };

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use reqwest::Url;
 use settings::{Context, Value, reference::Takes, setting};
 
-const PLACEHOLDERS: [&str; 2] = ["{dataset}", "{endpoint}"];
+use crate::origin_text::fill;
 
 /// Stands for the secret in a URL, and the same in a path after parsing.
 pub(super) const SECRET: &str = "{secret}";
@@ -33,7 +33,7 @@ impl HttpUrl {
     /// # Errors
     /// The URL did not pass validation.
     pub fn fill(&self, dataset: &str, endpoint: &str) -> Result<Url, String> {
-        let text = self.0.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
+        let text = fill(&self.0, dataset, endpoint);
         Url::parse(&text).map_err(|error| format!("cannot use the URL {}: {error}", self.0))
     }
 
@@ -79,8 +79,7 @@ impl HttpUrl {
         if Self(text.to_owned()).fill("a", "b").is_ok_and(|other| other.origin() != url.origin()) {
             return Err(("contains a placeholder in its host".to_owned(), hint));
         }
-        let literal =
-            PLACEHOLDERS.iter().fold(text.to_owned(), |text, name| text.replace(name, ""));
+        let literal = fill(text, "", "");
         if literal.contains(['{', '}']) {
             return Err(("contains an unknown placeholder".to_owned(), hint));
         }
@@ -92,6 +91,16 @@ impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Appends `path` to a base URL, unless the URL ends with it.
+pub(crate) fn with_path(mut base: Url, path: &str) -> Url {
+    let own = base.path().trim_end_matches('/');
+    if !own.ends_with(path) {
+        let path = format!("{own}{path}");
+        base.set_path(&path);
+    }
+    base
 }
 
 /// Whether the host of a URL is a loopback address.

@@ -69,12 +69,8 @@ pub(super) fn encode(settings: &Settings, chunk: &Chunk) -> Vec<u8> {
 /// type 2, and the length as a varint.
 fn field_head(number: u8, length: usize) -> Vec<u8> {
     let mut head = vec![number << 3 | 2];
-    let mut rest = length;
-    while let low @ 0x80.. = rest {
-        head.push(low.to_le_bytes()[0] | 0x80);
-        rest >>= 7;
-    }
-    head.push(rest.to_le_bytes()[0]);
+    // Cannot fail: a `Vec` accepts everything.
+    prost::encode_length_delimiter(length, &mut head).ok();
     head
 }
 

@@ -19,7 +19,7 @@ use super::{
     kinds::{Claims, Kind, TlsClaim},
     network::{
         Headers, HttpRequest, HttpSender, NetworkSettings, SecretHeader, SecretHeaders,
-        UrlTemplate, check_headers,
+        UrlTemplate, check_headers, with_path,
     },
     origin_text::OriginText,
     probe::{PROBED_DATASET, PROBED_ENDPOINT},
@@ -190,13 +190,8 @@ impl Target for LogServer {
 
 /// Appends the path for logs to a base URL, as `OTEL_EXPORTER_OTLP_ENDPOINT` is used. A URL that
 /// has this path already is unchanged, as `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`.
-fn logs_url(mut url: Url) -> Url {
-    let base = url.path().trim_end_matches('/');
-    if !base.ends_with("/v1/logs") {
-        let path = format!("{base}/v1/logs");
-        url.set_path(&path);
-    }
-    url
+fn logs_url(base: Url) -> Url {
+    with_path(base, "/v1/logs")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use records::record;
 
 use super::Settings;
-use crate::upload::Chunk;
+use crate::{origin_text::fill, upload::Chunk};
 
 /// Returns the events of a chunk, each on a line. The same chunk always results in the same bytes.
 pub(super) fn events(settings: &Settings, chunk: &Chunk) -> Vec<u8> {
@@ -50,8 +50,7 @@ fn metadata(settings: &Settings, dataset: &str, endpoint: &str) -> String {
     let mut metadata = String::new();
     for (name, text) in members {
         if let Some(text) = text {
-            let text = text.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
-            let value = serde_json::Value::from(text);
+            let value = serde_json::Value::from(fill(text, dataset, endpoint));
             // Cannot fail: a `String` accepts everything.
             write!(metadata, ",\"{name}\":{value}").ok();
         }

@@ -10,7 +10,10 @@ use settings::{
 };
 use tls::ClientTls;
 
-use crate::network::{self, Compression, HttpUrl, NetworkSettings, SecretFile, SecretHeader};
+use crate::{
+    network::{self, Compression, HttpUrl, NetworkSettings, SecretFile, SecretHeader},
+    origin_text::fill,
+};
 
 /// The path of the HTTP Event Collector below the base URL.
 const PREFIX: &str = "/services/collector";
@@ -229,7 +232,7 @@ fn base_url(value: &Value<'_>, cx: &mut Context) -> Option<CollectorUrl> {
 
 fn metadata(value: &Value<'_>, cx: &mut Context) -> Option<String> {
     let text = value.string(cx)?.into_inner();
-    let literal = text.replace("{dataset}", "").replace("{endpoint}", "");
+    let literal = fill(&text, "", "");
     let fault = if text.is_empty() {
         "is empty"
     } else if literal.contains(['{', '}']) {

@@ -42,7 +42,7 @@ impl Header {
         endpoint: &str,
         dataset: &str,
     ) -> Self {
-        let fill = |text: &str| text.replace("{dataset}", dataset).replace("{endpoint}", endpoint);
+        let fill = |text: &str| crate::origin_text::fill(text, dataset, endpoint);
         let mut rest = Vec::new();
         match config.format {
             SyslogFormat::Rfc5424 => {

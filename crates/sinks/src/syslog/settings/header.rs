@@ -37,7 +37,7 @@ impl<const MAX: usize> Setting for FilledText<MAX> {
 
 /// `text` without its placeholders.
 fn literal(text: &str) -> String {
-    text.replace("{dataset}", "").replace("{endpoint}", "")
+    crate::origin_text::fill(text, "", "")
 }
 
 fn fault(text: &str, literal: &str, max: usize) -> Option<String> {
